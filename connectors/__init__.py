@@ -1,0 +1,1 @@
+"""The systems Freshet reads from and writes to, one module a system."""

@@ -1,0 +1,72 @@
+"""One change of one row or object, whatever feed it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+Position = NewType("Position", str)
+"""Orders the changes of ONE key: later changes compare greater as text. Equal means the same change again.
+
+Across keys positions say nothing. A position is printable ASCII of a width fixed by its feed, so that stores
+can compare it too (in Postgres: `COLLATE "C"`).
+"""
+
+BEGINNING = Position("")
+"""Before every position of every feed."""
+
+
+class Operation(StrEnum):
+    """What a change does to its key."""
+
+    UPSERT = "upsert"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message as a broker or stream delivered it, before anyone looked inside.
+
+    `key` and `value` are None where the broker had a null (a tombstone has a key and no value).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row's change.
+
+    table        `schema.table`
+    key          column to value, in the order in which the feed gives the key's columns
+    row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row
+    unavailable  columns of `row` whose value did not travel: the previous value stands
+    committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
+                 For measuring only: never for ordering.
+    """
+
+    table: str
+    key: Mapping[str, Any]
+    operation: Operation
+    position: Position
+    row: Mapping[str, Any] = field(default_factory=dict)
+    unavailable: frozenset[str] = frozenset()
+    committed_ms: int | None = None
+
+
+class Skip(StrEnum):
+    """Why an event that is no fault of anyone's carries no change of a row. Skipped events are counted by reason."""
+
+    TOMBSTONE = "tombstone"
+    HEARTBEAT = "heartbeat"
+    TRANSACTION = "transaction"
+    SCHEMA_CHANGE = "schema-change"
+    MESSAGE = "message"
+    OTHER_TABLE = "other-table"

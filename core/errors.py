@@ -1,0 +1,51 @@
+"""Every error that Freshet raises on purpose.
+
+    FreshetError
+    ├── ConfigError         the pipeline file says something that can't be run; lists every mistake
+    ├── ChangeError         one change can't be used, and will not become usable by trying again
+    │   ├── DecodeError     its bytes are not what the feed's format promises
+    │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
+    │   └── EmbeddingError  its text can't be embedded
+    ├── StoreRejected       a store refuses one document for good
+    └── Unavailable         a server doesn't answer now; the same call may succeed later
+
+A `ChangeError` or a `StoreRejected` becomes a dead letter and the job goes on. `Unavailable` is retried,
+then fails the job over to its last checkpoint. Messages name the thing, the value seen and the remedy;
+they never hold a password: `connectors` redact connection strings before they quote them.
+"""
+
+
+class FreshetError(Exception):
+    """Base of all errors below; catching it catches what Freshet itself reports."""
+
+
+class ConfigError(FreshetError):
+    """The pipeline file is wrong. `problems` has one line a mistake, each with its place."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ChangeError(FreshetError):
+    """One change can't be used. It becomes a dead letter, with this message as its reason."""
+
+
+class DecodeError(ChangeError):
+    """The bytes of an event are not what its format promises."""
+
+
+class DocumentError(ChangeError):
+    """A row can't become a document."""
+
+
+class EmbeddingError(ChangeError):
+    """A text can't be embedded."""
+
+
+class StoreRejected(FreshetError):
+    """A store refuses one document for good."""
+
+
+class Unavailable(FreshetError):
+    """A server doesn't answer now."""

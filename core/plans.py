@@ -1,0 +1,110 @@
+"""What a store is asked to do for one document, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from core.change import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document's text: an exact substring of it, and the `ordinal`-th from its start (0-based)."""
+
+    chunk_id: str
+    ordinal: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One document, as it should stand in a store at `position`.
+
+    chunk_ids     every chunk of the document, in order; whatever else the store holds of it goes. Empty: it is deleted
+    write         those of them that the store may not have, with their text, to embed and upsert
+    move          whether kept chunks need a new ordinal or metadata
+    metadata      JSON values, the same for each chunk
+    committed_ms  when the source committed the change, for measuring only
+    """
+
+    document_id: str
+    position: Position
+    chunk_ids: tuple[str, ...] = ()
+    write: tuple[Chunk, ...] = ()
+    move: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    committed_ms: int | None = None
+
+
+class Status(StrEnum):
+    """How a plan ended: in the store, refused because the store knows a later position, or rejected for good."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A store's answer to one plan. `error` is the class of the error and `reason` its message when rejected."""
+
+    document_id: str
+    status: Status
+    error: str = ""
+    reason: str = ""
+
+
+def chunk_id(document_id: str, model: str, chunker: str, text: str, nth: int) -> str:
+    """The id of the `nth` chunk of this text (0-based) in a document: 32 hexadecimal digits.
+
+    The same text under the same model and chunker keeps its id, and so its vector, wherever in the document it moves.
+    """
+    parts = (document_id, model, chunker, text, str(nth))
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+def fold(plans: Sequence[Plan]) -> dict[str, Plan]:
+    """The plans of a batch, folded to one a document: applying it equals applying the document's plans in order.
+
+    Plans of one document must come in the order of their positions, as the plan stage emits them.
+    """
+    folded: dict[str, Plan] = {}
+    for plan in plans:
+        earlier = folded.get(plan.document_id)
+        folded[plan.document_id] = plan if earlier is None else _then(earlier, plan)
+    return folded
+
+
+def _then(first: Plan, second: Plan) -> Plan:
+    ordinals = {chunk_id: ordinal for ordinal, chunk_id in enumerate(second.chunk_ids)}
+    rewritten = {chunk.chunk_id for chunk in second.write}
+    carried = tuple(
+        replace(chunk, ordinal=ordinals[chunk.chunk_id])
+        for chunk in first.write
+        if chunk.chunk_id in ordinals and chunk.chunk_id not in rewritten
+    )
+    return replace(second, write=carried + second.write, move=first.move or second.move)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Plan).decode
+
+
+def plan_to_bytes(plan: Plan) -> bytes:
+    """The plan as MessagePack, for the way from one Flink operator to the next."""
+    return _encode(plan)
+
+
+def plan_from_bytes(raw: bytes) -> Plan:
+    """The plan that `plan_to_bytes` wrote."""
+    return _decode(raw)

@@ -1,0 +1,53 @@
+"""What every store can do. A store is one module in `connectors`, held to one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.plans import Outcome, Plan
+
+Vectors = NDArray[np.float32]
+"""Unit vectors, shape (n, dimension)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that answers a search. `score` is the cosine similarity, 1 for the same direction."""
+
+    score: float
+    document_id: str
+    chunk_id: str
+    ordinal: int
+    text: str
+    metadata: Mapping[str, Any]
+
+
+class VectorStore(Protocol):
+    """Documents as chunks with vectors, each document at the position of its last change."""
+
+    def prepare(self) -> None:
+        """Make what is missing on the server: table, index, ledger. Can be repeated.
+
+        Raises Unavailable where the server doesn't answer, ConfigError where what is there doesn't fit (another dimension, say).
+        """
+
+    def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
+        """Bring each plan's document to its state; one outcome a plan, in order.
+
+        `plans` hold at most one plan a document; `vectors[i]` has a row for each chunk of `plans[i].write`, in order.
+        A document changes as one whole or not at all. A plan older than what the store holds is stale; one of equal
+        position is applied again, which changes nothing. Deletes keep their position too.
+        A plan whose kept chunks the store lacks is rejected, so that a gap never passes for a document.
+        Raises Unavailable where the server doesn't answer even after retries.
+        """
+
+    def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
+        """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""
+
+    def close(self) -> None:
+        """Give connections back."""

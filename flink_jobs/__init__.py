@@ -1,0 +1,1 @@
+"""The Flink jobs: wiring around the pure steps of `core`."""
