@@ -150,7 +150,7 @@ def step(
         position=change.position,
         chunk_ids=chunk_ids,
         write=write,
-        move=_moved(before, chunk_ids) or metadata != {name: before.row.get(name) for name in spec.metadata},
+        move=_moved(before, chunk_ids, metadata),
         metadata=metadata,
         committed_ms=change.committed_ms,
     )
@@ -186,9 +186,12 @@ def _chunks(identity: str, text: str, model: str, chunker: Chunker) -> tuple[Chu
     return tuple(chunks)
 
 
-def _moved(before: DocumentState, chunk_ids: tuple[str, ...]) -> bool:
+def _moved(before: DocumentState, chunk_ids: tuple[str, ...], metadata: Mapping[str, Any]) -> bool:
     ordinals = {identifier: ordinal for ordinal, identifier in enumerate(before.chunk_ids)}
-    return any(ordinals.get(identifier, ordinal) != ordinal for ordinal, identifier in enumerate(chunk_ids))
+    kept = [(ordinals[identifier], ordinal) for ordinal, identifier in enumerate(chunk_ids) if identifier in ordinals]
+    return any(was != now for was, now in kept) or (
+        bool(kept) and any(before.row.get(name) != value for name, value in metadata.items())
+    )
 
 
 _encode = msgspec.msgpack.Encoder().encode
