@@ -1,0 +1,251 @@
+"""The pipeline file, as typed models. `load` reads it once and reports every mistake together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from core.documents import DocumentSpec, columns
+from core.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET = re.compile(r"password|secret|token|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
+_OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
+_OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Kafka(_Model):
+    """A Kafka source. Options that aren't fields here are the Flink Kafka connector's own, passed to it as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    topic: str | None = None
+    topic_pattern: str | None = Field(None, alias="topic-pattern")
+    bootstrap_servers: str = Field(alias="properties.bootstrap.servers", min_length=1)
+
+    @model_validator(mode="after")
+    def _one_topic_setting(self) -> Kafka:
+        if (self.topic is None) == (self.topic_pattern is None):
+            raise ValueError("must have either topic or topic-pattern")
+        taken = [name for name in self.model_extra or {} if name in _OURS]
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is set by Freshet; leave it out")
+        return self
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The connector's own options, as text."""
+        return {name: _option(value) for name, value in (self.model_extra or {}).items()}
+
+
+def _option(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Source(_Model):
+    """Where change events come from."""
+
+    kafka: Kafka
+
+
+class Chunk(_Model):
+    """How long a chunk is, and how much of the one before it repeats, both in the model's tokens."""
+
+    tokens: int = Field(256, ge=8, le=100_000)
+    overlap: int = Field(32, ge=0)
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Chunk:
+        if self.overlap >= self.tokens:
+            raise ValueError(f"overlap is {self.overlap}, must be less than tokens ({self.tokens})")
+        return self
+
+
+class Document(_Model):
+    """How one table's rows become documents."""
+
+    text: str = Field(min_length=1)
+    metadata: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    chunk: Chunk = Chunk()  # type: ignore[call-arg]  # its fields have defaults, given to Field by position
+
+    @field_validator("text")
+    @classmethod
+    def _names_columns(cls, text: str) -> str:
+        if not columns(text):
+            raise ValueError("names no column; put one in braces, as in '{body}'")
+        return text
+
+    def spec(self, table: str) -> DocumentSpec:
+        """The same, for `core.documents`."""
+        return DocumentSpec(table, self.text, self.metadata, self.key)
+
+
+class Embedding(_Model):
+    """The model: a sentence-transformers name, a path, or `hash` (a deterministic embedder for tests)."""
+
+    model: str = Field("all-MiniLM-L6-v2", min_length=1)
+
+
+class Pgvector(_Model):
+    """PostgreSQL with pgvector. `table` may be qualified with a schema."""
+
+    dsn: str = Field(min_length=1)
+    table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
+
+
+class Store(_Model):
+    """Where vectors go."""
+
+    pgvector: Pgvector
+
+
+class DeadLetterTopic(_Model):
+    """The topic that rejected events go to, on the source's cluster."""
+
+    topic: Name
+
+
+class DeadLetters(_Model):
+    """Where rejected events go."""
+
+    kafka: DeadLetterTopic
+
+
+class Pipeline(_Model):
+    """A pipeline file."""
+
+    name: Name
+    source: Source
+    format: Literal["debezium"]
+    documents: dict[str, Document] = Field(min_length=1)
+    embedding: Embedding = Embedding()  # type: ignore[call-arg]
+    store: Store
+    dead_letters: DeadLetters
+    parallelism: int = Field(1, ge=1, le=128)
+    flink: dict[str, str | int | float | bool] = {}
+
+    @field_validator("documents")
+    @classmethod
+    def _tables_have_schemas(cls, documents: dict[str, Document]) -> dict[str, Document]:
+        bare = [table for table in documents if not re.fullmatch(r"[^.]+\.[^.]+", table)]
+        if bare:
+            raise ValueError(f"{bare[0]!r} must be written schema.table, as in public.{bare[0].strip('.')}")
+        return documents
+
+    @field_validator("flink")
+    @classmethod
+    def _not_ours(cls, flink: dict[str, Any]) -> dict[str, Any]:
+        taken = [name for name in flink if name in _OURS_IN_FLINK]
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is set by Freshet, because kept state depends on it; leave it out")
+        return flink
+
+    @property
+    def flink_options(self) -> dict[str, str]:
+        """Flink's own options, as text."""
+        return {name: _option(value) for name, value in self.flink.items()}
+
+
+def load(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeline:
+    """Read a pipeline file, with `${NAME}` replaced from the environment.
+
+    Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
+    variables and of settings that may hold a secret are never quoted.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506  # a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: can't be read: {error}"]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not YAML: {error}"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{path}: holds {type(raw).__name__}, must be a mapping with name, source, format, …"])
+    missing: list[str] = []
+    filled = _fill(raw, environment, (), missing)
+    problems = [f"{path.name}: {line}" for line in missing]
+    try:
+        pipeline = Pipeline.model_validate(filled)
+    except ValidationError as error:
+        written = [_line(path.name, raw, dict(problem)) for problem in error.errors()]
+        raise ConfigError(problems + written) from None
+    if problems:
+        raise ConfigError(problems)
+    return pipeline
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win silently; here it is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, as SafeLoader makes it, if no key comes twice."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
+def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], missing: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _fill(v, environment, (*place, str(k)), missing) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, environment, (*place, str(i)), missing) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which the environment doesn't have: set {match[1]}")
+        return environment.get(match[1], match[0])
+
+    return _VARIABLE.sub(fill, value)
+
+
+def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{file}: {'.'.join(place)} is missing; it is required"
+    if problem["type"] == "extra_forbidden":
+        return f"{file}: {'.'.join(place)} is no setting; check its spelling and its indentation"
+    seen = _seen(raw, place)
+    if isinstance(seen, (dict, list)) or message.startswith(f"{place[-1] if place else ''} is "):
+        return f"{file}: {'.'.join([*place, message] if _starts_with_setting(message) else place)}" + (
+            "" if _starts_with_setting(message) else f": {message}"
+        )
+    return f"{file}: {'.'.join(place)} is {_show(place, seen)}: {message[:1].lower()}{message[1:]}"
+
+
+def _starts_with_setting(message: str) -> bool:
+    return re.match(r"[a-z_.-]+ is ", message) is not None
+
+
+def _seen(raw: Any, place: list[str]) -> Any:
+    for part in place:
+        if isinstance(raw, dict):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and part.isdecimal() and int(part) < len(raw):
+            raw = raw[int(part)]
+    return raw
+
+
+def _show(place: list[str], seen: Any) -> str:
+    if any(_SECRET.search(part) for part in place):
+        return "(not shown)"
+    shown = repr(seen)
+    return shown if len(shown) <= 80 else shown[:80] + "…"
