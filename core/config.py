@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from core.documents import DocumentSpec, columns
 from core.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET = re.compile(r"password|secret|token|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
+_SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
+_SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+Table = Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")]
 
 
 class _Model(BaseModel):
@@ -32,13 +35,18 @@ class Kafka(_Model):
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 
     topic: str | None = None
-    topic_pattern: str | None = Field(None, alias="topic-pattern")
+    topic_pattern: str | None = Field(None, alias="topic-pattern", validate_default=True)
     bootstrap_servers: str = Field(alias="properties.bootstrap.servers", min_length=1)
 
+    @field_validator("topic_pattern")
+    @classmethod
+    def _one_of_two(cls, topic_pattern: str | None, info: ValidationInfo) -> str | None:
+        if (info.data.get("topic") is None) == (topic_pattern is None):
+            raise ValueError("either topic or topic-pattern must be set, and only one of them")
+        return topic_pattern
+
     @model_validator(mode="after")
-    def _one_topic_setting(self) -> Kafka:
-        if (self.topic is None) == (self.topic_pattern is None):
-            raise ValueError("must have either topic or topic-pattern")
+    def _not_ours(self) -> Kafka:
         taken = [name for name in self.model_extra or {} if name in _OURS]
         if taken:
             raise ValueError(f"{', '.join(taken)} is set by Freshet; leave it out")
@@ -79,7 +87,7 @@ class Document(_Model):
     text: str = Field(min_length=1)
     metadata: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
-    chunk: Chunk = Chunk()  # type: ignore[call-arg]  # its fields have defaults, given to Field by position
+    chunk: Chunk = Chunk()
 
     @field_validator("text")
     @classmethod
@@ -130,20 +138,12 @@ class Pipeline(_Model):
     name: Name
     source: Source
     format: Literal["debezium"]
-    documents: dict[str, Document] = Field(min_length=1)
-    embedding: Embedding = Embedding()  # type: ignore[call-arg]
+    documents: dict[Table, Document] = Field(min_length=1)
+    embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
     parallelism: int = Field(1, ge=1, le=128)
     flink: dict[str, str | int | float | bool] = {}
-
-    @field_validator("documents")
-    @classmethod
-    def _tables_have_schemas(cls, documents: dict[str, Document]) -> dict[str, Document]:
-        bare = [table for table in documents if not re.fullmatch(r"[^.]+\.[^.]+", table)]
-        if bare:
-            raise ValueError(f"{bare[0]!r} must be written schema.table, as in public.{bare[0].strip('.')}")
-        return documents
 
     @field_validator("flink")
     @classmethod
@@ -166,7 +166,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeline:
     variables and of settings that may hold a secret are never quoted.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506  # a SafeLoader
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: can't be read: {error}"]) from None
     except yaml.YAMLError as error:
@@ -210,7 +210,7 @@ def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], mi
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in environment:
-            missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which the environment doesn't have: set {match[1]}")
+            missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it")
         return environment.get(match[1], match[0])
 
     return _VARIABLE.sub(fill, value)
@@ -218,21 +218,20 @@ def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], mi
 
 def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
     place = [str(part) for part in problem["loc"]]
+    where = f"{file}: {'.'.join(place)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
-        return f"{file}: {'.'.join(place)} is missing; it is required"
+        return f"{where} is missing; it is required"
     if problem["type"] == "extra_forbidden":
-        return f"{file}: {'.'.join(place)} is no setting; check its spelling and its indentation"
+        return f"{where} is no setting; check its spelling and its indentation"
+    if place[-1:] == ["[key]"]:
+        return f"{file}: {'.'.join(place[:-1])} must be written schema.table, as in public.articles"
+    if _SETTING_FIRST.match(message):
+        return f"{where}.{message}"
     seen = _seen(raw, place)
-    if isinstance(seen, (dict, list)) or message.startswith(f"{place[-1] if place else ''} is "):
-        return f"{file}: {'.'.join([*place, message] if _starts_with_setting(message) else place)}" + (
-            "" if _starts_with_setting(message) else f": {message}"
-        )
-    return f"{file}: {'.'.join(place)} is {_show(place, seen)}: {message[:1].lower()}{message[1:]}"
-
-
-def _starts_with_setting(message: str) -> bool:
-    return re.match(r"[a-z_.-]+ is ", message) is not None
+    if seen is None or isinstance(seen, dict | list):
+        return f"{where}: {message}"
+    return f"{where} is {_show(place, seen)}: {message[:1].lower()}{message[1:]}"
 
 
 def _seen(raw: Any, place: list[str]) -> Any:

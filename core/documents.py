@@ -48,7 +48,7 @@ class DocumentSpec:
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """The last change applied to one document. A deleted document keeps its position alone, so late changes stay refused.
+    """The last change applied to one document. A deleted document keeps its position: late changes stay refused.
 
     made_by  model, chunker and template that the chunks come from
     row      the columns used: the values that stand when a later change leaves them out
@@ -139,17 +139,18 @@ def step(
     made_by = f"{model}|{chunker.name}|{spec.text}"
     text = render(spec.text, row)
     if made_by == before.made_by and text == render(spec.text, before.row):
-        chunk_ids, write = before.chunk_ids, ()
+        chunks: tuple[Chunk, ...] = ()
+        chunk_ids = before.chunk_ids
     else:
         chunks = _chunks(identity, text, model, chunker)
         chunk_ids = tuple(chunk.chunk_id for chunk in chunks)
-        write = tuple(chunk for chunk in chunks if chunk.chunk_id not in set(before.chunk_ids))
+    known = frozenset(before.chunk_ids)
     metadata = {name: row[name] for name in spec.metadata}
     plan = Plan(
         document_id=identity,
         position=change.position,
         chunk_ids=chunk_ids,
-        write=write,
+        write=tuple(chunk for chunk in chunks if chunk.chunk_id not in known),
         move=_moved(before, chunk_ids, metadata),
         metadata=metadata,
         committed_ms=change.committed_ms,
@@ -209,5 +210,6 @@ def state_from_bytes(raw: bytes) -> DocumentState:
     Raises ValueError for a version this release doesn't know.
     """
     if raw[:1] != _STATE_VERSION:
-        raise ValueError(f"document state has version {raw[:1].hex() or 'none'}, this release reads {_STATE_VERSION.hex()}")
+        seen = raw[:1].hex() or "none"
+        raise ValueError(f"document state has version {seen}, this release reads {_STATE_VERSION.hex()}")
     return _decode(raw[1:])

@@ -33,7 +33,8 @@ class VectorStore(Protocol):
     def prepare(self) -> None:
         """Make what is missing on the server: table, index, ledger. Can be repeated.
 
-        Raises Unavailable where the server doesn't answer, ConfigError where what is there doesn't fit (another dimension, say).
+        Raises Unavailable where the server doesn't answer, ConfigError where what is there doesn't fit
+        (another dimension, say).
         """
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:

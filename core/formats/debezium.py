@@ -1,7 +1,8 @@
 """Debezium's change events, as its JSON converter writes them.
 
 Sources of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Data change events" (envelope, `op`,
-`source`, tombstones, primary key changes, toasted values) and "Debezium connector for MySQL" (`source.file`, `pos`, `row`).
+`source`, tombstones, primary key changes, toasted values) and "Debezium connector for MySQL" (`source.file`, `pos`,
+`row`).
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ def decode(event: Event, placeholder: str = UNAVAILABLE) -> Change | Skip:
 def position(source: Mapping[str, Any], snapshot: bool) -> Position:
     """Where a change stands among those of its key, from the event's `source` block.
 
-    PostgreSQL: `sequence` is the pair (LSN of the last commit before it, LSN of the change). The pair rises within a key,
-    where `lsn` alone doesn't: a transaction that straddles the start of a snapshot has changes with a lower LSN than
-    the snapshot's. A snapshot row counts as read at its LSN, before the first change of any later commit; a change
+    PostgreSQL: `sequence` is the pair (LSN of the last commit before it, LSN of the change). The pair rises within a
+    key, where `lsn` alone doesn't: a transaction that straddles the start of a snapshot has changes with a lower LSN
+    than the snapshot's. A snapshot row counts as read at its LSN, before the first change of any later commit; a change
     before the first commit seen has a null there and counts as its own. Incremental snapshot rows have no
     `lsn` but the sequence of the change they were read after.
     MySQL: the binlog file's numeric suffix, the position in it, the row within the event.
