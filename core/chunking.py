@@ -1,0 +1,132 @@
+"""Texts cut into chunks that fit a model, so that an edit re-cuts only the chunks around it.
+
+A text is cut as content-defined chunking cuts files: a chunk may end anywhere in a window of sizes, and where it
+does is decided by the text around the place, not by its distance from the start. After an insertion the cuts
+fall back on the old ones within a chunk or two, and the chunks behind keep their text, their id and their vector.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from operator import sub
+from zlib import crc32
+
+from core.documents import Chunker
+from core.errors import ConfigError
+
+Spans = Callable[[str], Sequence[tuple[int, int]]]
+"""A text's tokens as (start, end) offsets in characters, in order of their start."""
+
+_ALGORITHM = "cdc1"
+_LEAST_FILL = 0.4
+_SHORTEST_REST = 0.1
+_WIDEST_TOKEN = 64
+_CHARACTERS_A_TOKEN = 4
+_CONTEXT = 24
+
+_PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
+_SENTENCES = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？]|\n\s*")
+_WORDS = re.compile(r"\s+")
+_LEVELS = (_PARAGRAPHS, _SENTENCES, _WORDS)
+
+
+def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
+    """A chunker whose chunks are exact substrings, cover the text in order, and hold at most `tokens` tokens each.
+
+    `tokenizer` names what `spans` does: another name is another chunker. Tokens are counted in the text as a whole,
+    the overlap included: a chunk after the first starts at a sentence or word up to `overlap` tokens before
+    the end of the one before. (A tokenizer may count a few more in a chunk alone, where it starts or ends
+    inside a word.) What has no tokens to speak of, such as base64 or a gap of 5 MB, counts as a token every
+    4 characters. Chunks end at paragraphs where they can, else at sentences, else at words.
+
+    Raises ConfigError unless 0 <= overlap < tokens.
+    """
+    if not 0 <= overlap < tokens:
+        raise ConfigError(
+            [f"chunk: tokens is {tokens} and overlap {overlap}; overlap must be 0 or more and less than tokens"]
+        )
+
+    def split(text: str) -> list[str]:
+        starts = _starts(spans(text), len(text))
+        if len(starts) <= tokens:
+            return [text]
+        cuts = list(_cuts(text, starts, tokens - overlap))
+        begins = [0, *(_overlap_start(text, starts, cut, overlap) for cut in cuts)]
+        return [text[begin:end] for begin, end in zip(begins, [*map(starts.__getitem__, cuts), len(text)], strict=True)]
+
+    return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", split)
+
+
+def _starts(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
+    """Where each token starts; whatever lies between two starts goes with the first."""
+    starts = [start for start, _ in spans]
+    starts[:1] = [0]
+    widths = list(map(sub, [*starts[1:], length], starts))
+    if max(widths) <= _WIDEST_TOKEN:
+        return starts
+    return [
+        place
+        for start, width in zip(starts, widths, strict=True)
+        for place in (range(start, start + width, _CHARACTERS_A_TOKEN) if width > _WIDEST_TOKEN else (start,))
+    ]
+
+
+def _cuts(text: str, starts: Sequence[int], budget: int) -> Iterator[int]:
+    """The tokens before which the text is cut, at most `budget` apart."""
+    least, rest = max(1, int(budget * _LEAST_FILL)), int(budget * _SHORTEST_REST)
+    cut = 0
+    while cut + budget < len(starts):
+        last = max(cut + 1, min(cut + budget, len(starts) - rest))
+        cut = _best_cut(text, starts, min(cut + least, last), last)
+        if cut < len(starts):
+            yield cut
+
+
+def _best_cut(text: str, starts: Sequence[int], first: int, last: int) -> int:
+    """The cut from `first` to `last`: of the best kind there is, the one with the least hash of what follows it."""
+    for pattern in _LEVELS:
+        places = _places(pattern, text, starts, first, last)
+        if places:
+            break
+    else:
+        places = _between_characters(starts, first, last)
+    return min(places, key=lambda place: (_hash(text, starts[place]), -place))
+
+
+def _between_characters(starts: Sequence[int], first: int, last: int) -> list[int]:
+    """The tokens from `first` to `last` that start a character: an emoji can be several tokens."""
+    places = [place for place in range(first, last + 1) if starts[place] > starts[place - 1]]
+    return places or [bisect_right(starts, starts[last])]
+
+
+def _hash(text: str, start: int) -> int:
+    return crc32(text[start : start + _CONTEXT].encode("utf-8", "surrogatepass"))
+
+
+def _places(pattern: re.Pattern[str], text: str, starts: Sequence[int], first: int, last: int) -> list[int]:
+    """The tokens from `first` to `last` that follow a match of `pattern`."""
+    found = pattern.finditer(text, starts[first - 1], starts[last])
+    places = {_token_at(text, starts, match.end()) for match in found}
+    return [place for place in places if first <= place <= last]
+
+
+def _token_at(text: str, starts: Sequence[int], offset: int) -> int:
+    """The first token at or after `offset`, or the one that starts with the whitespace before it."""
+    before = bisect_right(starts, offset) - 1
+    if starts[before] == offset or text[starts[before] : offset].isspace():
+        return bisect_left(starts, starts[before])
+    return before + 1
+
+
+def _overlap_start(text: str, starts: Sequence[int], cut: int, overlap: int) -> int:
+    """The offset at which the chunk behind `cut` starts."""
+    if not overlap:
+        return starts[cut]
+    first = max(1, cut - overlap)
+    for pattern in (_SENTENCES, _WORDS):
+        places = _places(pattern, text, starts, first, cut - 1)
+        if places:
+            return starts[min(places)]
+    return starts[_between_characters(starts, first, cut)[0]]

