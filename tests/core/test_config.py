@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.config import load
+from core.errors import ConfigError
+
+GOOD = """
+name: articles
+source:
+  kafka:
+    topic: shop.public.articles
+    properties.bootstrap.servers: 127.0.0.1:9092
+    scan.startup.mode: earliest-offset
+    properties.enable.auto.commit: false
+format: debezium
+documents:
+  public.articles:
+    text: "{title}\\n\\n{body}"
+    metadata: [lang, updated_at]
+    chunk: {tokens: 256, overlap: 32}
+embedding: {model: all-MiniLM-L6-v2}
+store:
+  pgvector: {dsn: "postgresql://me:${PASSWORD}@127.0.0.1/db", table: articles}
+dead_letters:
+  kafka: {topic: articles.dead-letters}
+parallelism: 1
+"""
+
+MISTAKES = [
+    ("name: articles", "name: 'a b'", "name is 'a b'"),
+    ("format: debezium", "format: xml", "format is 'xml': input should be 'debezium'"),
+    ("overlap: 32", "overlap: 300", "documents.public.articles.chunk.overlap is 300, must be less than tokens (256)"),
+    ("tokens: 256", "tokens: many", "documents.public.articles.chunk.tokens is 'many'"),
+    ("public.articles:", "articles:", "documents.articles must be written schema.table"),
+    ("{title}", "{title", "documents.public.articles.text is '{title"),
+    ("topic: shop", "topic-pattern: x\n    topic: shop", "topic-pattern is 'x': either topic or topic-pattern"),
+    ("scan.startup.mode: earliest-offset", "value.format: json", "value.format is set by Freshet"),
+    ("parallelism: 1", "parallelism: 0", "parallelism is 0"),
+    ("parallelism: 1", "paralelism: 1", "paralelism is no setting"),
+    ("parallelism: 1", "flink: {python.execution-mode: process}", "python.execution-mode is set by Freshet"),
+    (", table: articles}", "}", "store.pgvector.table is missing"),
+]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "pipeline.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(folder: Path, text: str, environment: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load(write(folder, text), {"PASSWORD": "hunter2"} if environment is None else environment)
+    return raised.value.problems
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    pipeline = load(write(tmp_path, GOOD), {"PASSWORD": "hunter2"})
+    assert pipeline.store.pgvector.dsn == "postgresql://me:hunter2@127.0.0.1/db"
+    assert pipeline.source.kafka.options == {
+        "scan.startup.mode": "earliest-offset",
+        "properties.enable.auto.commit": "false",
+    }
+    assert pipeline.documents["public.articles"].spec("public.articles").metadata == ("lang", "updated_at")
+
+
+@pytest.mark.parametrize(("right", "wrong", "says"), MISTAKES)
+def test_a_mistake_is_placed_quoted_and_explained(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    assert right in GOOD
+    found = problems(tmp_path, GOOD.replace(right, wrong, 1))
+    assert any(line.startswith("pipeline.yaml: ") and says in line for line in found), found
+
+
+def test_all_mistakes_come_together(tmp_path: Path) -> None:
+    text = GOOD.replace("overlap: 32", "overlap: 300").replace("format: debezium", "format: xml")
+    found = problems(tmp_path, text.replace("parallelism: 1", "parallelism: many"), {})
+    assert [line.split()[1] for line in found] == [
+        "store.pgvector.dsn",
+        "format",
+        "documents.public.articles.chunk.overlap",
+        "parallelism",
+    ]
+
+
+def test_secrets_are_never_quoted(tmp_path: Path) -> None:
+    text = GOOD.replace("table: articles}", "table: 1}").replace('dsn: "postgresql', 'dsn: ["postgresql')
+    text = text.replace('/db"', '/db"]')
+    assert "hunter2" not in "\n".join(problems(tmp_path, text))
+
+
+def test_a_key_that_stands_twice(tmp_path: Path) -> None:
+    assert "'name' stands twice" in problems(tmp_path, "name: other\n" + GOOD)[0]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\t"])
+def test_not_a_mapping(tmp_path: Path, text: str) -> None:
+    assert len(problems(tmp_path, text)) == 1
