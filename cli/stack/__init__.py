@@ -1,1 +1,151 @@
-"""The local stack: real servers as child processes, on 127.0.0.1 alone."""
+"""The local stack: real PostgreSQL with pgvector, Kafka, and Debezium in Kafka Connect, on 127.0.0.1, without Docker.
+
+`up` starts what doesn't run and gives the addresses; the servers outlive the command. `down` stops them.
+"""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from cli import jars
+from cli.stack import connect, kafka, postgres, process
+from cli.stack.layout import (
+    Layout,
+    Ports,
+    free_ports,
+    is_free,
+    layout,
+    locked,
+    prepare,
+    remember_ports,
+    remembered_ports,
+)
+
+LOCK = Path(__file__).with_name("jars.lock")
+_TITLES = {"postgres": "PostgreSQL", "kafka": "Kafka", "controller": "Kafka's controller", "connect": "Kafka Connect"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """What is known of one server's process. It is `running` where it answers; `memory` is resident bytes, 0 without a process."""
+
+    running: bool
+    pid: int | None
+    memory: int
+    log: Path
+
+
+@dataclass(frozen=True)
+class Postgres(Server):
+    """PostgreSQL, reached by `dsn`."""
+
+    dsn: str
+
+
+@dataclass(frozen=True)
+class Kafka(Server):
+    """Kafka, reached by `bootstrap_servers`."""
+
+    bootstrap_servers: str
+
+
+@dataclass(frozen=True)
+class Connect(Server):
+    """Kafka Connect, whose REST interface is at `url`."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The servers of the stack kept in `folder`."""
+
+    folder: Path
+    postgres: Postgres
+    kafka: Kafka
+    connect: Connect
+
+    @property
+    def running(self) -> bool:
+        """Whether all of it runs."""
+        return self.postgres.running and self.kafka.running and self.connect.running
+
+
+def up(directory: Path, report: process.Report = print, ports: Ports | None = None) -> Stack:
+    """Starts every server of the directory's stack that doesn't run, on the data it had, and waits until all answer.
+
+    Ports are those of the last time, else `ports`, else the usual ones; one that is taken is replaced, and reported.
+    Raises FreshetError where the machine can't run a server, Unavailable, with the end of its log, where one doesn't come up.
+    """
+    of = layout(directory)
+    prepare(of)
+    with locked(of):
+        files = jars.fetch(LOCK)
+        chosen = _choose_ports(of, remembered_ports(of) or ports or Ports(), report)
+        with ThreadPoolExecutor(2) as threads:
+            starting = [
+                threads.submit(postgres.start, of, chosen.postgres, report),
+                threads.submit(kafka.start, of, chosen, files, report),
+            ]
+        for each in starting:
+            each.result()
+        connect.start(of, chosen, files, report)
+        for name in connect.restart_failed(chosen.connect):
+            report(f"Connector {name} had failed: started again")
+    return status(directory)
+
+
+def down(directory: Path, wipe: bool = False) -> list[str]:
+    """Stops the directory's servers, Connect first, PostgreSQL last, and names those that ran; with `wipe` their data goes too."""
+    of = layout(directory)
+    if not of.folder.exists():
+        return []
+    prepare(of)
+    with locked(of):
+        stopped = [_TITLES[name] for name in ("connect", "kafka", "postgres") if process.stop(_service(of, name))]
+        if wipe:
+            postgres.wipe(of)
+            shutil.rmtree(of.folder)
+    return stopped
+
+
+def status(directory: Path) -> Stack:
+    """What runs of the directory's stack, asked of the servers now."""
+    of = layout(directory)
+    ports = remembered_ports(of) or Ports()
+    return Stack(
+        of.folder,
+        Postgres(**_server(of, "postgres", postgres.is_ready, ports.postgres), dsn=postgres.dsn(ports.postgres)),
+        Kafka(
+            **_server(of, "kafka", kafka.is_ready, ports.kafka), bootstrap_servers=kafka.bootstrap_servers(ports.kafka)
+        ),
+        Connect(**_server(of, "connect", connect.is_ready, ports.connect), url=connect.url(ports.connect)),
+    )
+
+
+def _service(of: Layout, name: str) -> process.Service:
+    return {"postgres": postgres.service, "kafka": kafka.service, "connect": connect.service}[name](of)
+
+
+def _server(of: Layout, name: str, is_ready: Callable[[int], bool], port: int) -> dict[str, object]:
+    found = process.find(_service(of, name))
+    if found is None:
+        return {"running": False, "pid": None, "memory": 0, "log": of.log(name)}
+    return {"running": is_ready(port), "pid": found.pid, "memory": process.memory(found), "log": of.log(name)}
+
+
+def _choose_ports(of: Layout, wanted: Ports, report: process.Report) -> Ports:
+    owners = {"controller": "kafka"}
+    chosen, spare = wanted, free_ports()
+    for field in fields(Ports):
+        name, port = field.name, getattr(wanted, field.name)
+        if process.find(_service(of, owners.get(name, name))) is None and not is_free(port):
+            chosen = replace(chosen, **{name: getattr(spare, name)})
+            report(f"Port {port} is taken: {_TITLES[name]} listens on {getattr(chosen, name)} instead")
+    if chosen.kafka != wanted.kafka:
+        # a worker that still looks for Kafka where it was must be told anew
+        process.stop(connect.service(of))
+    remember_ports(of, chosen)
+    return chosen

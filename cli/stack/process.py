@@ -1,0 +1,155 @@
+"""A server as a process that outlives the command: started in a session of its own, found again by its pid file, stopped by its pid.
+
+A pid alone may belong to another process by now, and start times move with the clock: so a process counts as the server only
+while its command line names the server's own configuration (`mark`), a path below the stack's folder.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from core.errors import Unavailable
+
+_LAST_LINES = 20
+_POLL_SECONDS = 0.05
+
+Report = Callable[[str], None]
+"""Takes one line about what is being done."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a server runs as where that is not who we are."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """One server's process: how it is called in messages, started, recognised and stopped.
+
+    `mark` is an argument of its command line that no other process has. `deadlines` are the signals that stop it, each with
+    the seconds it is given; after the last comes SIGKILL.
+    """
+
+    title: str
+    mark: str
+    log: Path
+    pid: Path
+    deadlines: tuple[tuple[signal.Signals, float], ...]
+
+
+def find(service: Service) -> psutil.Process | None:
+    """The service's live process, or None."""
+    try:
+        process = psutil.Process(int(service.pid.read_text()))
+        alive = process.status() != psutil.STATUS_ZOMBIE and service.mark in process.cmdline()
+    except (FileNotFoundError, ValueError, psutil.Error):
+        return None
+    return process if alive else None
+
+
+def spawn(
+    service: Service, command: Sequence[str], environment: Mapping[str, str], user: User | None = None
+) -> psutil.Process:
+    """Starts the service detached from this process and its terminal, and writes its pid down."""
+    if service.log.exists():
+        service.log.replace(service.log.with_suffix(".log.1"))
+    with service.log.open("wb") as log:
+        process = psutil.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=dict(environment),
+            start_new_session=True,
+            **as_user(user),
+        )
+    temporary = service.pid.with_suffix(".new")
+    temporary.write_text(str(process.pid))
+    temporary.replace(service.pid)
+    return psutil.Process(process.pid)
+
+
+def as_user(user: User | None) -> dict[str, object]:
+    """The arguments of `subprocess` that run a command as this user."""
+    return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
+
+
+def ensure(
+    service: Service, start: Callable[[], psutil.Process], ready: Callable[[], bool], seconds: float, report: Report
+) -> None:
+    """Starts the service where it doesn't run, and waits until it answers.
+
+    Raises Unavailable, with the end of its log, where it ends first or takes longer than `seconds`.
+    """
+    process = find(service)
+    if process is None:
+        report(f"Starting {service.title}")
+        process = start()
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if not is_alive(process):
+            raise Unavailable(_failure(service, "ended while it started"))
+        if time.monotonic() > deadline:
+            raise Unavailable(_failure(service, f"runs (pid {process.pid}) but doesn't answer after {seconds:.0f} s"))
+        time.sleep(_POLL_SECONDS)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether the process still runs; one that ended and that nobody waited for does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _failure(service: Service, what: str) -> str:
+    lines = service.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    return f"{service.title} {what}. The end of its log, {service.log}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def stop(service: Service) -> bool:
+    """Stops the service and waits for its end; says whether it ran."""
+    process = find(service)
+    if process is not None:
+        _stop(process, service.deadlines)
+    service.pid.unlink(missing_ok=True)
+    return process is not None
+
+
+def _stop(process: psutil.Process, deadlines: tuple[tuple[signal.Signals, float], ...]) -> None:
+    for number, seconds in (*deadlines, (signal.SIGKILL, 10.0)):
+        try:
+            process.send_signal(number)
+            process.wait(seconds)
+        except psutil.TimeoutExpired:
+            continue
+        except psutil.NoSuchProcess:
+            pass
+        return
+
+
+def memory(process: psutil.Process) -> int:
+    """The resident bytes of a process and its children; pages they share count once for each."""
+    total = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            total += each.memory_info().rss
+    except psutil.Error:
+        pass
+    return total
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would change the servers behind our back, and with `more`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "KAFKA_", "CLASSPATH"))}
+    return ours | more

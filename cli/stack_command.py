@@ -1,0 +1,76 @@
+"""`freshet stack`: the local servers, started, shown and stopped."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cli import stack
+
+app = typer.Typer(name="stack", help="Real PostgreSQL, Kafka and Debezium on this machine.", no_args_is_help=True)
+
+_Directory = Annotated[
+    Path, typer.Option("--dir", help="The folder whose .freshet/stack has the data.", file_okay=False)
+]
+
+
+@app.command()
+def up(directory: _Directory = Path()) -> None:
+    """Starts every server that doesn't run; they go on after this command."""
+    console = Console()
+    with console.status("Bringing the stack up"):
+        now = stack.up(directory, console.print)
+    console.print(_table(now))
+
+
+@app.command()
+def status(
+    directory: _Directory = Path(), as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
+) -> None:
+    """Shows what runs, where and with which connection strings; ends with code 1 where something doesn't run."""
+    now = stack.status(directory)
+    if as_json:
+        typer.echo(json.dumps(asdict(now), default=str, indent=2))
+    else:
+        Console().print(_table(now))
+    if not now.running:
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(
+    directory: _Directory = Path(), wipe: Annotated[bool, typer.Option("--wipe", help="Delete the data too.")] = False
+) -> None:
+    """Stops the servers; their data stays, unless --wipe."""
+    console = Console()
+    with console.status("Stopping the stack"):
+        stopped = stack.down(directory, wipe)
+    console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing ran")
+    if wipe:
+        console.print("Deleted its data")
+
+
+def _table(now: stack.Stack) -> Table:
+    table = Table(caption=escape(f"data and logs: {now.folder}"), caption_justify="left")
+    for title in ("server", "state", "pid", "memory", "connect with"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("pid", "memory") else "left")
+    rows: list[tuple[str, stack.Server, str]] = [
+        ("PostgreSQL", now.postgres, now.postgres.dsn),
+        ("Kafka", now.kafka, now.kafka.bootstrap_servers),
+        ("Kafka Connect", now.connect, now.connect.url),
+    ]
+    for title, server, address in rows:
+        table.add_row(title, *_process(server), address)
+    return table
+
+
+def _process(server: stack.Server) -> tuple[str, str, str]:
+    if server.pid is None:
+        return "[red]stopped", "", ""
+    state = "[green]running" if server.running else "[yellow]not answering"
+    return state, str(server.pid), f"{server.memory / 2**20:.0f} MiB"
