@@ -1,4 +1,4 @@
-"""JARs by coordinates: pinned in lock files, fetched from the Maven registry by jgo, checked by sha256, cached for the user.
+"""JARs by coordinates: pinned in lock files, fetched from the Maven registry by jgo, checked by sha256, cached.
 
 A lock file has one artifact a line, `group artifact version classifier|- packaging sha256`; `#` starts a comment.
 """

@@ -35,7 +35,7 @@ def status(
     """Shows what runs, where and with which connection strings; ends with code 1 where something doesn't run."""
     now = stack.status(directory)
     if as_json:
-        typer.echo(json.dumps(asdict(now), default=str, indent=2))
+        typer.echo(json.dumps(_json(now), default=str, indent=2))
     else:
         Console().print(_table(now))
     if not now.running:
@@ -55,14 +55,23 @@ def down(
         console.print("Deleted its data")
 
 
+def _json(now: stack.Stack) -> dict[str, object]:
+    return {
+        "folder": now.folder,
+        "postgres": {"dsn": now.postgres.dsn, **asdict(now.postgres.server)},
+        "kafka": {"bootstrap_servers": now.kafka.bootstrap_servers, **asdict(now.kafka.server)},
+        "connect": {"url": now.connect.url, **asdict(now.connect.server)},
+    }
+
+
 def _table(now: stack.Stack) -> Table:
     table = Table(caption=escape(f"data and logs: {now.folder}"), caption_justify="left")
     for title in ("server", "state", "pid", "memory", "connect with"):
         table.add_column(title, overflow="fold", justify="right" if title in ("pid", "memory") else "left")
     rows: list[tuple[str, stack.Server, str]] = [
-        ("PostgreSQL", now.postgres, now.postgres.dsn),
-        ("Kafka", now.kafka, now.kafka.bootstrap_servers),
-        ("Kafka Connect", now.connect, now.connect.url),
+        ("PostgreSQL", now.postgres.server, now.postgres.dsn),
+        ("Kafka", now.kafka.server, now.kafka.bootstrap_servers),
+        ("Kafka Connect", now.connect.server, now.connect.url),
     ]
     for title, server, address in rows:
         table.add_row(title, *_process(server), address)

@@ -6,7 +6,8 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 from cli import jars
@@ -29,7 +30,7 @@ _TITLES = {"postgres": "PostgreSQL", "kafka": "Kafka", "controller": "Kafka's co
 
 @dataclass(frozen=True)
 class Server:
-    """What is known of one server's process. It is `running` where it answers; `memory` is resident bytes, 0 without a process."""
+    """One server's process. It is `running` where it answers; `memory` is in resident bytes, 0 without a process."""
 
     running: bool
     pid: int | None
@@ -38,24 +39,27 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Postgres(Server):
+class Postgres:
     """PostgreSQL, reached by `dsn`."""
 
     dsn: str
+    server: Server
 
 
 @dataclass(frozen=True)
-class Kafka(Server):
+class Kafka:
     """Kafka, reached by `bootstrap_servers`."""
 
     bootstrap_servers: str
+    server: Server
 
 
 @dataclass(frozen=True)
-class Connect(Server):
+class Connect:
     """Kafka Connect, whose REST interface is at `url`."""
 
     url: str
+    server: Server
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,15 @@ class Stack:
     @property
     def running(self) -> bool:
         """Whether all of it runs."""
-        return self.postgres.running and self.kafka.running and self.connect.running
+        return all(each.server.running for each in (self.postgres, self.kafka, self.connect))
 
 
 def up(directory: Path, report: process.Report = print, ports: Ports | None = None) -> Stack:
     """Starts every server of the directory's stack that doesn't run, on the data it had, and waits until all answer.
 
     Ports are those of the last time, else `ports`, else the usual ones; one that is taken is replaced, and reported.
-    Raises FreshetError where the machine can't run a server, Unavailable, with the end of its log, where one doesn't come up.
+    Raises FreshetError where the machine can't run a server, Unavailable, with the end of its log, where it doesn't
+    come up.
     """
     of = layout(directory)
     prepare(of)
@@ -98,7 +103,7 @@ def up(directory: Path, report: process.Report = print, ports: Ports | None = No
 
 
 def down(directory: Path, wipe: bool = False) -> list[str]:
-    """Stops the directory's servers, Connect first, PostgreSQL last, and names those that ran; with `wipe` their data goes too."""
+    """Stops the servers, Connect first, PostgreSQL last, and names those that ran; `wipe` deletes their data."""
     of = layout(directory)
     if not of.folder.exists():
         return []
@@ -117,11 +122,9 @@ def status(directory: Path) -> Stack:
     ports = remembered_ports(of) or Ports()
     return Stack(
         of.folder,
-        Postgres(**_server(of, "postgres", postgres.is_ready, ports.postgres), dsn=postgres.dsn(ports.postgres)),
-        Kafka(
-            **_server(of, "kafka", kafka.is_ready, ports.kafka), bootstrap_servers=kafka.bootstrap_servers(ports.kafka)
-        ),
-        Connect(**_server(of, "connect", connect.is_ready, ports.connect), url=connect.url(ports.connect)),
+        Postgres(postgres.dsn(ports.postgres), _server(of, "postgres", partial(postgres.is_ready, ports.postgres))),
+        Kafka(kafka.bootstrap_servers(ports.kafka), _server(of, "kafka", partial(kafka.is_ready, ports.kafka))),
+        Connect(connect.url(ports.connect), _server(of, "connect", partial(connect.is_ready, ports.connect))),
     )
 
 
@@ -129,11 +132,11 @@ def _service(of: Layout, name: str) -> process.Service:
     return {"postgres": postgres.service, "kafka": kafka.service, "connect": connect.service}[name](of)
 
 
-def _server(of: Layout, name: str, is_ready: Callable[[int], bool], port: int) -> dict[str, object]:
+def _server(of: Layout, name: str, is_ready: Callable[[], bool]) -> Server:
     found = process.find(_service(of, name))
     if found is None:
-        return {"running": False, "pid": None, "memory": 0, "log": of.log(name)}
-    return {"running": is_ready(port), "pid": found.pid, "memory": process.memory(found), "log": of.log(name)}
+        return Server(running=False, pid=None, memory=0, log=of.log(name))
+    return Server(running=is_ready(), pid=found.pid, memory=process.memory(found), log=of.log(name))
 
 
 def _choose_ports(of: Layout, wanted: Ports, report: process.Report) -> Ports:

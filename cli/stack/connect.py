@@ -1,7 +1,7 @@
 """Kafka Connect with Debezium's PostgreSQL connector.
 
-The worker is a distributed one, alone in its group: connectors, offsets and their state are topics in the stack's Kafka. So a
-connector made over REST is there again after the worker was killed, and offsets go when Kafka's data goes.
+The worker is a distributed one, alone in its group: connectors, offsets and states are topics in the stack's Kafka.
+So a connector made over REST is there again after the worker was killed, and offsets go when Kafka's data goes.
 """
 
 import re
@@ -66,7 +66,7 @@ def _spawn(layout: Layout, ports: Ports, jars: Sequence[Path]) -> psutil.Process
     plugins = _unpack(next(jar for jar in jars if jar.name.endswith(".tar.gz")), folder / "plugins")
     java.write_properties(Path(of.mark), _properties(plugins, ports))
     command = java.command(folder, jars, "org.apache.kafka.connect.cli.ConnectDistributed", of.mark)
-    return process.spawn(of, command, process.environment())
+    return process.spawn(of, command)
 
 
 def _unpack(archive: Path, plugins: Path) -> Path:
@@ -117,9 +117,9 @@ def register_postgres(
 ) -> None:
     """Makes or changes a Debezium connector for tables (`schema.table`) of a database, and waits until its task runs.
 
-    Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; values are bare JSON envelopes. The slot and the
-    publication are called after `name`. The snapshot goes on while this returns.
-    Raises FreshetError, with the task's trace, where the connector fails, Unavailable where it doesn't run within a minute.
+    Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; values are bare JSON envelopes.
+    The slot and the publication are called after `name`. The snapshot may go on after this returns.
+    Raises FreshetError, with the task's trace, where the connector fails, Unavailable where it doesn't run within 60 s.
     """
     config = _postgres_config(name, dsn, topic_prefix, tables, partitions)
     deadline = time.monotonic() + _RUNNING_SECONDS

