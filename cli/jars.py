@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jgo.maven import MavenContext
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
@@ -96,7 +97,7 @@ def fetch(lock: Path) -> list[Path]:
 
 def _download_all(missing: list[Jar], folder: Path, title: str) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns) as progress, ThreadPoolExecutor(_THREADS) as threads:
+    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(_THREADS) as threads:
         task = progress.add_task(f"Fetching JARs ({title})", total=len(missing))
 
         def one(jar: Jar) -> None:
