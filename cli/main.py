@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from cli.stack_command import stack
+from cli import stack_command
+from cli.produce import produce
 from core.config import load
+from core.errors import FreshetError
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False, help="Vector stores as fresh as their databases.")
-app.add_typer(stack, name="stack")
+commands = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Vector stores as fresh as the databases they come from.",
+)
+commands.add_typer(stack_command.app)
+commands.command()(produce)
 console = Console()
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")]
 
 
-@app.command()
+def app() -> None:
+    """Run a command; errors of ours end it with their message and exit code 2, without a traceback."""
+    try:
+        commands()
+    except FreshetError as error:
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/]")
+        sys.exit(2)
+
+
+@commands.command()
 def run(
     pipeline: PipelineFile,
     without_state: Annotated[
@@ -29,3 +48,24 @@ def run(
     from cli import run as running
 
     raise typer.Exit(running.run(load(pipeline), console, without_state))
+
+
+@commands.command()
+def check(pipeline: PipelineFile) -> None:
+    """Validate the pipeline file, and reach every server it names."""
+    from cli import check as checking
+
+    raise typer.Exit(checking.check(load(pipeline), console))
+
+
+@commands.command()
+def search(
+    pipeline: PipelineFile,
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many chunks to answer with.")] = 5,
+    where: Annotated[list[str], typer.Option("--where", metavar="COLUMN=VALUE", help="Metadata that must hold.")] = [],  # noqa: B006
+) -> None:
+    """Answer a question from the pipeline's store: score, document, chunk and text."""
+    from cli import search as searching
+
+    searching.show(searching.search(load(pipeline), question, k, where), console)

@@ -7,16 +7,15 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
+from udfs.embedding import dimension
 
 from cli.jars import fetch
 from connectors import kafka
 from connectors.pgvector import PgvectorStore
 from core.config import Pipeline
 from flink_jobs.running import Job, Progress, newest_state, submit
-from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
@@ -97,5 +96,8 @@ def _tell(progress: Progress, last: Progress | None, console: Console) -> Progre
     if progress.failure and (last is None or progress.failure != last.failure):
         console.print(f"[red]{progress.state.lower()}[/]: {progress.failure}")
     if progress.counts and (last is None or progress.counts != last.counts):
-        console.print(f"{progress.state.lower()}: " + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n))
+        console.print(
+            f"{progress.state.lower()}: "
+            + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n)
+        )
     return progress

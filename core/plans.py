@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -30,6 +30,7 @@ class Plan:
     write         those of them that the store may not have, with their text, to embed and upsert
     move          whether kept chunks need a new ordinal or metadata
     metadata      JSON values, the same for each chunk
+    first         no earlier change of the document is known here; a store from before may hold some of `write`
     committed_ms  when the source committed the change, for measuring only
     """
 
@@ -39,6 +40,7 @@ class Plan:
     write: tuple[Chunk, ...] = ()
     move: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    first: bool = False
     committed_ms: int | None = None
 
 
@@ -93,7 +95,13 @@ def _then(first: Plan, second: Plan) -> Plan:
         for chunk in first.write
         if chunk.chunk_id in ordinals and chunk.chunk_id not in rewritten
     )
-    return replace(second, write=carried + second.write, move=first.move or second.move)
+    return replace(second, write=carried + second.write, move=first.move or second.move, first=first.first)
+
+
+def without(plan: Plan, held: Collection[str]) -> Plan:
+    """The plan, less the writing of chunks that the store holds already."""
+    write = tuple(chunk for chunk in plan.write if chunk.chunk_id not in held)
+    return plan if len(write) == len(plan.write) else replace(plan, write=write, move=True)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -37,6 +37,12 @@ class VectorStore(Protocol):
         (another dimension, say).
         """
 
+    def held(self, plans: Sequence[Plan]) -> frozenset[str]:
+        """The ids of chunks in `write` that need no vector: the store has them, or knows a later position.
+
+        For plans without a known past, so that a job which lost its state embeds nothing twice.
+        """
+
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
         """Bring each plan's document to its state; one outcome a plan, in order.
 

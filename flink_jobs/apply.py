@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
+from udfs.embedding import Embedder, embed_each, embedder
 
 from connectors.pgvector import PgvectorStore
 from core.config import Pipeline
-from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
-from core.stores import Vectors
-from udfs.embedding import Embedder, embed_each, embedder
+from core.plans import Outcome, Plan, Status, fold, plan_from_bytes, without
+from core.stores import Vectors, VectorStore
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -42,9 +43,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Embedded).decode
 
 
-def embed_plans(plans: Sequence[Plan], model: Embedder) -> list[Embedded]:
+def embed_plans(plans: Sequence[Plan], model: Embedder, store: VectorStore) -> list[Embedded]:
     """The plans of a batch, folded, with the vectors of their new chunks; one result a plan, in order."""
-    folded = fold(plans)
+    folded = _new_to(store, fold(plans))
     texts = [chunk.text for plan in folded.values() for chunk in plan.write]
     vectors, errors = embed_each(model, texts)
     last = {plan.document_id: row for row, plan in enumerate(plans)}
@@ -62,13 +63,23 @@ def embed_plans(plans: Sequence[Plan], model: Embedder) -> list[Embedded]:
     return [ready.get(row) or Embedded(plan.document_id) for row, plan in enumerate(plans)]
 
 
-def write_plans(rows: Sequence[Embedded], store: PgvectorStore, dimension: int) -> list[Outcome]:
+def _new_to(store: VectorStore, plans: dict[str, Plan]) -> dict[str, Plan]:
+    first = [plan for plan in plans.values() if plan.first and plan.write]
+    if not first:
+        return plans
+    held = store.held(first)
+    return {identity: without(plan, held) for identity, plan in plans.items()}
+
+
+def write_plans(rows: Sequence[Embedded], store: VectorStore, dimension: int) -> list[Outcome]:
     """One outcome a row, in order; a row that was folded into a later one shares that one's."""
     whole = [(row.plan, _vectors(row, dimension)) for row in rows if row.plan is not None and row.error is None]
     written = store.apply([plan for plan, _ in whole], [vectors for _, vectors in whole])
     outcomes = {outcome.document_id: outcome for outcome in written}
     outcomes.update(
-        (row.document_id, Outcome(row.document_id, Status.REJECTED, *row.error)) for row in rows if row.error is not None
+        (row.document_id, Outcome(row.document_id, Status.REJECTED, *row.error))
+        for row in rows
+        if row.error is not None
     )
     return [outcomes[row.document_id] for row in rows]
 
@@ -77,32 +88,40 @@ def _vectors(row: Embedded, dimension: int) -> Vectors:
     return np.frombuffer(row.vectors, "<f4").reshape(-1, dimension)
 
 
-class _EmbedPlans(ScalarFunction):  # type: ignore[misc]
-    def __init__(self, model: str) -> None:
-        self._model = model
+def _store(pipeline: Pipeline, dimension: int) -> VectorStore:
+    target = pipeline.store.pgvector
+    return PgvectorStore(target.dsn, target.table, dimension, pipeline.embedding.model)
+
+
+class _EmbedPlans(ScalarFunction):
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
-        self._embedder = embedder(self._model)
+        self._embedder = embedder(self._pipeline.embedding.model)
+        self._store = _store(self._pipeline, self._embedder.dimension)
         group = function_context.get_metric_group().add_group("freshet")
         self._chunks = group.counter("chunks_embedded")
+
+    def close(self) -> None:
+        self._store.close()
 
     def is_deterministic(self) -> bool:
         return False
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
-        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder)
+        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._store)
         self._chunks.inc(sum(len(row.plan.write) for row in rows if row.plan is not None))
         return pd.Series([_encode(row) for row in rows], dtype=object)
 
 
-class _WritePlans(ScalarFunction):  # type: ignore[misc]
+class _WritePlans(ScalarFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
         self._dimension = embedder(self._pipeline.embedding.model).dimension
-        target = self._pipeline.store.pgvector
-        self._store = PgvectorStore(target.dsn, target.table, self._dimension, self._pipeline.embedding.model)
+        self._store = _store(self._pipeline, self._dimension)
         group = function_context.get_metric_group().add_group("freshet")
         self._counters = {status: group.counter(status.value) for status in Status}
 
@@ -125,8 +144,8 @@ def _rejection(outcome: Outcome) -> bytes | None:
 
 
 def functions(pipeline: Pipeline) -> dict[str, Any]:
-    """The UDFs of a pipeline by their SQL name: `write_plans(embed_plans(plan))` is NULL, or the Outcome where rejected."""
+    """The UDFs of a pipeline by their SQL name; `write_plans(embed_plans(plan))` is NULL, or a rejected Outcome."""
     return {
-        "embed_plans": udf(_EmbedPlans(pipeline.embedding.model), result_type=DataTypes.BYTES(), func_type="pandas"),
+        "embed_plans": udf(_EmbedPlans(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
         "write_plans": udf(_WritePlans(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
     }

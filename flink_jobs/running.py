@@ -61,9 +61,7 @@ class Job:
         Goes past PyFlink's own method, which in 2.2.1 looks for a class that isn't there.
         """
         formats = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType
-        stopped = self.client._j_job_client.stopWithSavepoint(
-            False, directory.resolve().as_uri(), formats.CANONICAL
-        )
+        stopped = self.client._j_job_client.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL)
         return str(stopped.get())
 
     def result(self) -> None:
@@ -115,5 +113,6 @@ def _failure(http: httpx.Client, job: str) -> str | None:
 
 
 def _root_cause(stacktrace: str) -> str:
-    causes = [line.removeprefix("Caused by: ") for line in stacktrace.splitlines() if line.startswith("Caused by: ")]
-    return (causes or stacktrace.splitlines() or ["unknown"])[-1].strip()
+    lines = stacktrace.splitlines() or ["unknown"]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines)[-1 if causes else 0].strip()

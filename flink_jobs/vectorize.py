@@ -36,7 +36,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 
-    events = tables.to_data_stream(tables.sql_query(f"SELECT {_ORIGIN} FROM events"))
+    events = tables.to_data_stream(tables.sql_query(f"SELECT {_ORIGIN} FROM events"))  # noqa: S608  # our own names
     changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
     plans = (
         changes.key_by(lambda row: row[0], Types.STRING())
@@ -55,6 +55,6 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
     """Embed and write each plan; what comes out are the rejected ones."""
     tables.create_temporary_view("plans", tables.from_data_stream(plans))
-    answered = f"SELECT write_plans(embed_plans(`plan`)) AS rejection, {_ORIGIN} FROM plans"
-    rows = tables.sql_query(f"SELECT rejection, {_ORIGIN} FROM ({answered}) WHERE rejection IS NOT NULL")
+    answered = f"SELECT write_plans(embed_plans(`plan`)) AS rejection, {_ORIGIN} FROM plans"  # noqa: S608
+    rows = tables.sql_query(f"SELECT rejection, {_ORIGIN} FROM ({answered}) WHERE rejection IS NOT NULL")  # noqa: S608
     return tables.to_data_stream(rows)

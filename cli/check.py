@@ -1,0 +1,54 @@
+"""`freshet check`: is the pipeline file right, and is every server it names there?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from udfs.embedding import dimension
+
+from cli.run import store
+from connectors import kafka
+from core.config import Pipeline
+from core.errors import FreshetError
+from udfs.tokenizing import model_chunker
+
+
+def check(pipeline: Pipeline, console: Console) -> int:
+    """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed."""
+    steps: dict[str, Callable[[], str]] = {
+        "source.kafka": lambda: _topics(pipeline),
+        "embedding": lambda: _model(pipeline),
+        "store.pgvector": lambda: _store(pipeline),
+    }
+    failed = False
+    for name, attempt in steps.items():
+        try:
+            console.print(f"[green]✓[/] {name}: {attempt()}")
+        except FreshetError as error:
+            failed = True
+            console.print(f"[red]✗[/] {name}: {error}")
+    return 1 if failed else 0
+
+
+def _topics(pipeline: Pipeline) -> str:
+    source = pipeline.source.kafka
+    there = kafka.check(source)
+    wanted = source.topic or source.topic_pattern
+    return f"{source.bootstrap_servers} has " + (", ".join(there) if there else f"no topic {wanted} yet")
+
+
+def _model(pipeline: Pipeline) -> str:
+    model = pipeline.embedding.model
+    for document in pipeline.documents.values():
+        model_chunker(model, document.chunk.tokens, document.chunk.overlap)
+    return f"{model}, {dimension(model)} dimensions"
+
+
+def _store(pipeline: Pipeline) -> str:
+    target = store(pipeline)
+    try:
+        target.prepare()
+    finally:
+        target.close()
+    return f"table {pipeline.store.pgvector.table} is ready"

@@ -1,0 +1,45 @@
+"""`freshet search`: ask a pipeline's store, with the pipeline's own embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from udfs.embedding import embedder
+
+from cli.run import store
+from core.config import Pipeline
+from core.errors import ConfigError
+from core.stores import Hit
+
+
+def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str]) -> list[Hit]:
+    """The `k` chunks nearest to the question; `where` holds `column=value` pairs that must hold.
+
+    Raises ConfigError for a pair without `=` or a column that no table of the pipeline keeps as metadata.
+    """
+    filters = dict(_pair(text, pipeline) for text in where)
+    target = store(pipeline)
+    try:
+        return target.search(embedder(pipeline.embedding.model).embed([question])[0], k, filters)
+    finally:
+        target.close()
+
+
+def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    kept = sorted({column for document in pipeline.documents.values() for column in document.metadata})
+    if not equals or name not in kept:
+        raise ConfigError(
+            [f"--where is {text!r}, must be column=value with one of the metadata columns: {', '.join(kept)}"]
+        )
+    return name, value
+
+
+def show(hits: Sequence[Hit], console: Console) -> None:
+    """The answers as a table, best first."""
+    table = Table("score", "document", "chunk", "text", box=None, header_style="bold")
+    for hit in hits:
+        table.add_row(f"{hit.score:.3f}", hit.document_id, str(hit.ordinal), " ".join(hit.text.split())[:200])
+    console.print(table if hits else "nothing found")

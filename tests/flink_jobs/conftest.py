@@ -1,0 +1,157 @@
+"""A pipeline of its own for each test: topics, a database and a folder, on the shared real servers."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from cli.stack import Stack
+from tests.replay import WORKLOAD, StoredChunk
+
+FRESHET = [sys.executable, "-m", "cli"]
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a test needs to run one pipeline as a user would, and to look at what it did."""
+
+    folder: Path
+    bootstrap_servers: str
+    dsn: str
+    prefix: str
+
+    @property
+    def topic(self) -> str:
+        return f"{self.prefix}.public.documents"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}.dead-letters"
+
+    def pipeline(self, bounded: bool = True, **changes: object) -> Path:
+        source = {
+            "topic-pattern": rf"{self.prefix}\.public\..*",
+            "properties.bootstrap.servers": self.bootstrap_servers,
+            "scan.startup.mode": "earliest-offset",
+            **({"scan.bounded.mode": "latest-offset"} if bounded else {}),
+        }
+        pipeline = {
+            "name": "documents",
+            "source": {"kafka": source},
+            "format": "debezium",
+            "documents": {
+                "public.documents": {
+                    "text": "{title}\n\n{body}",
+                    "metadata": ["updated_at"],
+                    "chunk": {"tokens": 256, "overlap": 32},
+                }
+            },
+            "embedding": {"model": "hash"},
+            "store": {"pgvector": {"dsn": self.dsn, "table": "documents"}},
+            "dead_letters": {"kafka": {"topic": self.dead_letters}},
+            **changes,
+        }
+        path = self.folder / "pipeline.yaml"
+        path.write_text(yaml.safe_dump(pipeline), encoding="utf-8")
+        return path
+
+    def freshet(self, *arguments: str | Path, ok: bool = True) -> str:
+        """Run a command to its end; what it printed."""
+        ran = subprocess.run(
+            [*FRESHET, *map(str, arguments)], cwd=self.folder, capture_output=True, text=True, timeout=240, env=_plain()
+        )
+        assert (ran.returncode == 0) is ok, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    @contextmanager
+    def running(self, pipeline: Path) -> Iterator[subprocess.Popen[str]]:
+        """The job in the background, in a process group of its own."""
+        log = (self.folder / "run.log").open("w", encoding="utf-8")
+        job = subprocess.Popen(
+            [*FRESHET, "run", str(pipeline)], cwd=self.folder, stdout=log, stderr=log, text=True,
+            env=_plain(), start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield job
+        finally:
+            kill(job)
+            log.close()
+
+    def printed(self) -> str:
+        return (self.folder / "run.log").read_text(encoding="utf-8")
+
+    def replay(self) -> None:
+        """The recorded workload, into this workshop's own topics."""
+        recording = self.folder / "workload.jsonl.gz"
+        if not recording.exists():
+            raw = gzip.decompress(WORKLOAD.read_bytes())
+            raw = raw.replace(b'{"topic": "w.', b'{"topic": "' + self.prefix.encode() + b".")
+            recording.write_bytes(gzip.compress(raw, 1))
+        self.freshet("produce", "--bootstrap-servers", self.bootstrap_servers, "--recording", recording)
+
+    def send(self, key: bytes | None, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "message.max.bytes": 32 << 20})
+        producer.produce(self.topic, value=value, key=key, headers=list((headers or {}).items()))
+        assert producer.flush(20) == 0
+
+    def rows(self, query: str = "SELECT document_id, ordinal, text FROM documents") -> list[StoredChunk]:
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def letters(self) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
+        """Key, value and headers of each dead letter so far."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": uuid4().hex})
+        try:
+            found = []
+            for partition in consumer.list_topics(self.dead_letters, timeout=10).topics[self.dead_letters].partitions:
+                _, end = consumer.get_watermark_offsets(TopicPartition(self.dead_letters, partition))
+                consumer.assign([TopicPartition(self.dead_letters, partition, 0)])
+                while consumer.position([TopicPartition(self.dead_letters, partition)])[0].offset < end:
+                    message = consumer.poll(10)
+                    assert message is not None
+                    found.append((message.key(), message.value(), dict(message.headers() or ())))
+            return found
+        finally:
+            consumer.close()
+
+
+def kill(job: subprocess.Popen[str]) -> None:
+    """kill -9 of the job with all it started: its JVM and its Python workers."""
+    with suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
+        time.sleep(0.1)
+
+
+def _plain() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
+
+
+@pytest.fixture
+def workshop(stack: Stack, tmp_path: Path) -> Workshop:
+    name = f"t{uuid4().hex[:8]}"
+    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    return Workshop(tmp_path, stack.kafka.bootstrap_servers, dsn, name)
