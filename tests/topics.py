@@ -1,0 +1,41 @@
+"""What a topic holds, read back with a plain consumer."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from core.recordings import Record
+
+
+def consume(bootstrap_servers: str, topic: str) -> list[Record]:
+    """All messages of a topic up to its present end; order is kept within a partition."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "none",
+            "enable.auto.commit": False,
+            "fetch.message.max.bytes": 64 * 1024 * 1024,
+            "fetch.max.bytes": 64 * 1024 * 1024,
+        }
+    )
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            for number in partitions
+        }
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        expected = sum(ends.values())  # topics here are never compacted, and no transaction leaves marks in them
+        found: list[Record] = []
+        while len(found) < expected:
+            messages = consumer.consume(expected - len(found), timeout=10)
+            if not messages:
+                raise TimeoutError(f"topic {topic} gave {len(found)} of {expected} messages")
+            for message in messages:
+                if message.error():
+                    raise KafkaException(message.error())
+                headers = tuple(message.headers() or ())
+                found.append(Record(topic, message.key(), message.value(), headers, message.partition()))
+        return found
+    finally:
+        consumer.close()
