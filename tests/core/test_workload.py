@@ -111,7 +111,8 @@ def test_lsns_go_back_across_rows_but_not_for_one_and_sequences_never() -> None:
             continue
         value = json.loads(record.value)
         key, lsn = json.loads(record.key or b"")["id"], value["source"]["lsn"]
-        pair = tuple(int(part) for part in json.loads(value["source"]["sequence"]))
+        committed, own = json.loads(value["source"]["sequence"])
+        pair = int(committed), int(own)
         assert pair > sequence
         assert lsn > last.get(key, 0)
         went_back += lsn < before
@@ -120,13 +121,13 @@ def test_lsns_go_back_across_rows_but_not_for_one_and_sequences_never() -> None:
 
 
 def test_events_have_the_shape_of_recorded_ones() -> None:
-    recorded = {}
+    recorded: dict[str | None, Any] = {}
     with gzip.open(WORKLOAD) as lines:
         for raw in lines:
             line = json.loads(raw)
             if line["topic"] == "w.public.documents":
                 recorded.setdefault((line["value"] or {}).get("op"), line)
-    generated = {}
+    generated: dict[str | None, Any] = {}
     for record in records(200):
         value = None if record.value is None else json.loads(record.value)
         generated.setdefault((value or {}).get("op"), (value, [name for name, _ in record.headers]))
