@@ -1,0 +1,315 @@
+"""PostgreSQL with pgvector as a vector store: a row a chunk, and a ledger of each document's last position."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import Vector
+from pgvector.psycopg import register_vector
+from psycopg import sql
+
+from connectors import pgvector_sql as statements
+from connectors.pg_session import ROW_FAULTS, Session, identifiers, reason, table_name
+from core.batches import halving
+from core.errors import ConfigError, StoreRejected
+from core.plans import Outcome, Plan, Status
+from core.stores import Hit, Vectors
+
+_SETTING = "store.pgvector"
+_MOST_DIMENSIONS = 2000  # what an HNSW index on `vector` takes (pgvector's README, "HNSW")
+_BYTES_A_TRANSACTION = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A plan that is fit to be sent. `metadata` is JSON text."""
+
+    at: int
+    plan: Plan
+    vectors: Vectors
+    metadata: str
+
+    def size(self) -> int:
+        return self.vectors.nbytes + sum(len(chunk.text) + len(self.metadata) for chunk in self.plan.write)
+
+
+class PgvectorStore:
+    """A `core.stores.VectorStore` in one table of a PostgreSQL database, with its ledger in `<table>_ledger`.
+
+    One store holds one connection, made when first needed and made again when lost; it is not for several threads.
+    The connection must be a session of its own: not behind a pooler in transaction mode.
+    """
+
+    def __init__(self, dsn: str, table: str, dimension: int, model: str, patience_s: float = 30.0) -> None:
+        """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
+
+        Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
+        can't index so many dimensions. Connects to nothing.
+        """
+        self._session = Session(dsn, _SETTING, _set_up)
+        self._table = table
+        self._dimension = _indexable(dimension)
+        self._model = model
+        self._patience_s = patience_s
+        parts = table_name(table, "_ledger", _SETTING)
+        self._names = identifiers(table=parts, ledger=(*parts[:-1], f"{parts[-1]}_ledger"))
+        self._sql = {
+            name: template.format(**self._names).as_bytes(None) for name, template in statements.WRITING.items()
+        }
+
+    def prepare(self) -> None:
+        """Make what is missing: extension, table, indexes, ledger. Can be repeated, also by many at once.
+
+        Doesn't wait for a server that is away. Raises Unavailable where it doesn't answer, ConfigError where the table
+        there has other columns or another dimension, or the user may not make what is missing.
+        """
+        self._session.once(self._prepare)
+
+    def _prepare(self) -> None:
+        connection = self._session.connection()
+        with connection.transaction():
+            connection.execute(statements.ONE_AT_A_TIME)
+            self._prepare_extension(connection)
+            existing = dict(connection.execute(statements.COLUMNS.format(**self._names)).fetchall())
+            if existing:
+                _check_columns(existing, statements.columns(self._dimension), self._table)
+            else:
+                dimension = sql.Literal(self._dimension)
+                connection.execute(statements.CREATE_TABLE.format(**self._names, dimension=dimension))
+            for probe, create in statements.PARTS:
+                if not connection.execute(probe.format(**self._names)).fetchall():
+                    connection.execute(create.format(**self._names))
+        register_vector(connection)
+
+    def _prepare_extension(self, connection: psycopg.Connection[Any]) -> None:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        (version,) = connection.execute(statements.VERSION).fetchall()[0]
+        if [int(part) for part in version.split(".")[:2]] < [0, 8]:
+            raise ConfigError(
+                [
+                    f"{_SETTING}.dsn: {self._session.server} has pgvector {version}, Freshet needs 0.8 or later: "
+                    "run ALTER EXTENSION vector UPDATE"
+                ]
+            )
+
+    def held(self, plans: Sequence[Plan]) -> frozenset[str]:
+        """The ids of chunks in `write` that need no vector; see `core.stores.VectorStore.held`.
+
+        Chunks that no row can hold count as missing, so that `apply` rejects their plan. Raises as `apply` does.
+        """
+        wanted = [(plan.document_id, plan.position, chunk.chunk_id) for plan in plans for chunk in plan.write]
+        found = halving(wanted, self._held, lambda row, error: False, ROW_FAULTS)
+        return frozenset(row[2] for row, there in zip(wanted, found, strict=True) if there)
+
+    def _held(self, wanted: Sequence[tuple[str, str, str]]) -> list[bool]:
+        columns = _columns(wanted)
+        rows = self._session.patiently(lambda: self._execute("held", columns).fetchall(), self._patience_s)
+        there = {chunk_id for (chunk_id,) in rows}
+        return [row[2] in there for row in wanted]
+
+    def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
+        """Bring each plan's document to its state; see `core.stores.VectorStore.apply`.
+
+        A batch is one transaction; several where it has more than 64 MiB, or a bad row. A vector that didn't change is
+        not written again. NUL characters in metadata, which jsonb can't hold, become U+FFFD.
+        Raises Unavailable where the server is away for longer than the store's patience, ConfigError where its tables
+        or rights are gone.
+        """
+        outcomes: dict[int, Outcome] = {}
+        ready: list[_Work] = []
+        for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
+            try:
+                ready.append(_Work(at, plan, _fitting(plan, rows, self._dimension), _json(plan.metadata)))
+            except (StoreRejected, TypeError, ValueError, RecursionError) as error:
+                outcomes[at] = _rejected(plan, error)
+        # Whoever writes takes the documents' locks in one order, so that no two writers wait for each other.
+        ready.sort(key=lambda work: work.plan.document_id)
+        for batch in _transactions(ready):
+            answers = halving(batch, self._write, lambda work, error: _rejected(work.plan, error), ROW_FAULTS)
+            outcomes.update((work.at, answer) for work, answer in zip(batch, answers, strict=True))
+        return [outcomes[at] for at in range(len(plans))]
+
+    def _write(self, batch: Sequence[_Work]) -> list[Outcome]:
+        return self._session.patiently(lambda: self._transact(batch), self._patience_s)
+
+    def _transact(self, batch: Sequence[_Work]) -> list[Outcome]:
+        connection = self._session.connection()
+        standing = self._send(connection, batch)
+        outcomes = [_outcome(work.plan, *stands) for work, stands in zip(batch, standing, strict=True)]
+        if not any(outcome.status is Status.REJECTED for outcome in outcomes):
+            connection.commit()
+            return outcomes
+        connection.rollback()
+        kept = [work for work, outcome in zip(batch, outcomes, strict=True) if outcome.status is not Status.REJECTED]
+        again = iter(self._transact(kept) if kept else [])
+        return [outcome if outcome.status is Status.REJECTED else next(again) for outcome in outcomes]
+
+    def _send(self, connection: psycopg.Connection[Any], batch: Sequence[_Work]) -> list[tuple[bool, int]]:
+        """Whether each document now stands at its plan's position, and with how many chunks.
+
+        All statements travel together, and the COMMIT with them where no plan relies on chunks from before.
+        """
+        keys = _columns([(work.plan.document_id, work.plan.position) for work in batch])
+        moves, writes = _moves(batch), _writes(batch)
+        with connection.pipeline():
+            connection.execute(statements.BEGIN)
+            self._execute("advance", keys)
+            self._execute("remove", (*keys, [chunk for work in batch for chunk in work.plan.chunk_ids]))
+            if moves:
+                self._execute("move", _columns(moves))
+            if writes:
+                self._execute("upsert", (self._model, *_columns(writes)))
+            answer = self._execute("standing", keys)
+            if all(len(work.plan.write) == len(work.plan.chunk_ids) for work in batch):
+                connection.execute(statements.COMMIT)
+        return answer.fetchall()
+
+    def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
+        return self._session.connection().execute(self._sql[name], parameters, prepare=True)
+
+    def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
+        """The `k` nearest chunks of this store's model whose metadata has each value of `where`, nearest first.
+
+        Equal distances are ordered by document, ordinal and chunk id. The HNSW index answers, scanning on until the
+        filter has let k through; where it ends with fewer than k, as it may for a rare value in a large table, every
+        row is compared instead: k rows come back wherever k exist.
+        `vector` has shape (dimension,). Doesn't wait for a server that is away; raises as `prepare` does.
+        """
+        if vector.shape != (self._dimension,):
+            raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
+        return self._session.once(lambda: self._search(vector, k, where))
+
+    def _search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
+        connection = self._session.connection()
+        filters = [part for pair in where.items() for part in pair]
+        # More than k, so that which of several equally near ones are let in doesn't depend on the index.
+        reach = k + 20
+        conditions = sql.SQL(" ").join([statements.FILTER] * len(where))
+        query = statements.NEAREST.format(**self._names, filters=conditions)
+        parameters = [Vector(vector), self._model, *filters, reach, k]
+        with connection.transaction():
+            connection.execute(statements.SEARCH_SETTINGS, [str(min(1000, max(100, 2 * reach)))])
+            rows = connection.execute(query, parameters, prepare=False).fetchall()
+            if len(rows) < k:
+                connection.execute(statements.EXACT)
+                rows = connection.execute(query, parameters, prepare=False).fetchall()
+        return [Hit(*row) for row in rows]
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._session.close()
+
+
+def _set_up(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(statements.SETTINGS)
+    if connection.execute(statements.VERSION).fetchall():
+        register_vector(connection)
+
+
+def _indexable(dimension: int) -> int:
+    if not 0 < dimension <= _MOST_DIMENSIONS:
+        raise ConfigError(
+            [f"embedding.model has {dimension} dimensions, pgvector indexes up to {_MOST_DIMENSIONS}: choose another"]
+        )
+    return dimension
+
+
+def _check_columns(seen: Mapping[str, str], expected: Mapping[str, str], table: str) -> None:
+    if seen.get("embedding", "").startswith("vector(") and seen["embedding"] != expected["embedding"]:
+        raise ConfigError(
+            [
+                f"{_SETTING}.table: {table} has embedding {seen['embedding']}, the model {expected['embedding']}: "
+                "name another table, drop this one, or choose the model that made it"
+            ]
+        )
+    wrong = [
+        f"{name} {seen.get(name, 'missing')} (needed: {kind})"
+        for name, kind in expected.items()
+        if seen.get(name) != kind
+    ]
+    if wrong:
+        raise ConfigError(
+            [f"{_SETTING}.table: {table} is not a table of Freshet's: {', '.join(wrong)}: name another table"]
+        )
+
+
+def _fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
+    expected = (len(plan.write), dimension)
+    if vectors.shape != expected and (expected[0] or vectors.size):
+        raise StoreRejected(f"vectors of shape {vectors.shape} for {expected[0]} chunks of {dimension} dimensions")
+    if not np.isfinite(vectors).all():
+        raise StoreRejected("a vector holds NaN or infinity: look at what the model made of this text")
+    return vectors
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    encoded = json.dumps(metadata, ensure_ascii=False)
+    return json.dumps(_without_nul(metadata), ensure_ascii=False) if "\\u0000" in encoded else encoded
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(inner) for inner in value]
+    return value
+
+
+def _transactions(ready: Sequence[_Work]) -> Iterator[list[_Work]]:
+    batch: list[_Work] = []
+    size = 0
+    for work in ready:
+        if batch and size + work.size() > _BYTES_A_TRANSACTION:
+            yield batch
+            batch, size = [], 0
+        batch.append(work)
+        size += work.size()
+    if batch:
+        yield batch
+
+
+def _moves(batch: Sequence[_Work]) -> list[tuple[Any, ...]]:
+    return [
+        (chunk_id, work.plan.document_id, work.plan.position, ordinal, work.metadata)
+        for work in batch
+        if work.plan.move
+        for ordinal, chunk_id in enumerate(work.plan.chunk_ids)
+    ]
+
+
+def _writes(batch: Sequence[_Work]) -> list[tuple[Any, ...]]:
+    return [
+        (chunk.chunk_id, plan.document_id, plan.position, chunk.ordinal, chunk.text, work.metadata, Vector(vector))
+        for work in batch
+        for plan in (work.plan,)
+        for chunk, vector in zip(plan.write, work.vectors, strict=True)
+    ]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+    return tuple(map(list, zip(*rows, strict=True)))
+
+
+def _outcome(plan: Plan, current: bool, chunks: int) -> Outcome:
+    if not current:
+        return Outcome(plan.document_id, Status.STALE)
+    lacking = len(plan.chunk_ids) - chunks
+    if not lacking:
+        return Outcome(plan.document_id, Status.APPLIED)
+    kept = len(plan.chunk_ids) - len(plan.write)
+    return _rejected(
+        plan,
+        StoreRejected(f"the store lacks {lacking} of the {kept} chunks this change keeps: replay the document"),
+    )
+
+
+def _rejected(plan: Plan, error: Exception) -> Outcome:
+    return Outcome(plan.document_id, Status.REJECTED, type(error).__name__, reason(error))

@@ -1,0 +1,151 @@
+"""The statements of the pgvector store. Names come in by psycopg.sql, values as parameters."""
+
+from __future__ import annotations
+
+from psycopg.sql import SQL
+
+# The lookups by id below must stay index lookups, on a table that was never analyzed and whatever the batch's size.
+SETTINGS = SQL("""
+SELECT set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('jit', 'off', false)
+""")
+VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+
+# Each statement must see what was committed while the ledger's statement waited for its locks.
+BEGIN = SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
+COMMIT = SQL("COMMIT")
+
+# Locks every document of the batch, and moves the older ones on. One that then stands elsewhere than its plan is stale.
+_ADVANCE = SQL("""
+INSERT INTO {ledger} AS ledger (document_id, position)
+SELECT * FROM unnest(%b::text[], %b::text[])
+ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position WHERE ledger.position < EXCLUDED.position
+""")
+
+_HELD = SQL("""
+SELECT new.chunk_id FROM unnest(%b::text[], %b::text[], %b::text[]) AS new (document_id, position, chunk_id)
+LEFT JOIN {table} AS chunk USING (chunk_id) LEFT JOIN {ledger} AS ledger ON ledger.document_id = new.document_id
+WHERE chunk.chunk_id IS NOT NULL OR ledger.position > new.position
+""")
+
+# NOT IN over a subquery is a hash lookup in every plan; <> ALL(array) and NOT EXISTS may become a quadratic loop.
+_REMOVE = SQL("""
+DELETE FROM {table} AS chunk
+USING unnest(%b::text[], %b::text[]) AS plan (document_id, position) JOIN {ledger} USING (document_id, position)
+WHERE chunk.document_id = plan.document_id AND chunk.chunk_id NOT IN (SELECT unnest(%b::text[]))
+""")
+
+# An update that leaves `embedding` out, or sets it to itself, leaves the HNSW index alone.
+_MOVE = SQL("""
+UPDATE {table} AS chunk SET ordinal = moved.ordinal, metadata = moved.metadata::jsonb
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[])
+     AS moved (chunk_id, document_id, position, ordinal, metadata) JOIN {ledger} USING (document_id, position)
+WHERE chunk.chunk_id = moved.chunk_id
+  AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, moved.metadata::jsonb)
+""")
+
+_UPSERT = SQL("""
+INSERT INTO {table} AS chunk (chunk_id, document_id, ordinal, text, metadata, embedding, model)
+SELECT chunk_id, document_id, ordinal, text, metadata::jsonb, embedding, %b::text
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::vector[])
+     AS new (chunk_id, document_id, position, ordinal, text, metadata, embedding)
+JOIN {ledger} USING (document_id, position)
+ON CONFLICT (chunk_id) DO UPDATE SET
+    document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal, text = EXCLUDED.text,
+    metadata = EXCLUDED.metadata, model = EXCLUDED.model,
+    embedding = CASE WHEN chunk.embedding = EXCLUDED.embedding THEN chunk.embedding ELSE EXCLUDED.embedding END
+WHERE (chunk.document_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.model, chunk.embedding)
+    IS DISTINCT FROM
+      (EXCLUDED.document_id, EXCLUDED.ordinal, EXCLUDED.text, EXCLUDED.metadata, EXCLUDED.model, EXCLUDED.embedding)
+""")
+
+_STANDING = SQL("""
+SELECT ledger.position = plan.position,
+       (SELECT count(*) FROM {table} AS chunk WHERE chunk.document_id = plan.document_id)
+FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS plan (document_id, position, at)
+JOIN {ledger} AS ledger USING (document_id) ORDER BY plan.at
+""")
+
+WRITING = {
+    "held": _HELD,
+    "advance": _ADVANCE,
+    "remove": _REMOVE,
+    "move": _MOVE,
+    "upsert": _UPSERT,
+    "standing": _STANDING,
+}
+"""By name, what a job runs over and over."""
+
+# Any number, the same for all: CREATE ... IF NOT EXISTS by two at once fails.
+ONE_AT_A_TIME = SQL("SELECT pg_advisory_xact_lock(7020105107)")
+
+COLUMNS = SQL("""
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+WHERE attrelid = to_regclass({table_name}) AND attnum > 0 AND NOT attisdropped
+""")
+
+
+def columns(dimension: int) -> dict[str, str]:
+    """The columns of a chunk table, name to type as `format_type` writes it."""
+    return {
+        "chunk_id": "text",
+        "document_id": "text",
+        "ordinal": "integer",
+        "text": "text",
+        "metadata": "jsonb",
+        "embedding": f"vector({dimension})",
+        "model": "text",
+    }
+
+
+# Room on each page lets a chunk whose ordinal or metadata moved stay on its page, out of the indexes.
+CREATE_TABLE = SQL("""
+CREATE TABLE {table} (
+    chunk_id text PRIMARY KEY,
+    document_id text NOT NULL,
+    ordinal int NOT NULL,
+    text text NOT NULL,
+    metadata jsonb NOT NULL,
+    embedding vector({dimension}) NOT NULL,
+    model text NOT NULL
+) WITH (fillfactor = 80)
+""")
+
+PARTS = (
+    (
+        SQL("""
+SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid
+AND pg_get_indexdef(indexrelid) LIKE '% USING btree (document_id)%'
+"""),
+        SQL("CREATE INDEX ON {table} (document_id)"),
+    ),
+    (
+        SQL("""
+SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid
+AND pg_get_indexdef(indexrelid) LIKE '%(embedding vector_cosine_ops)%'
+"""),
+        SQL("CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops) WITH (m = 8, ef_construction = 32)"),
+    ),
+    (
+        SQL("SELECT 1 WHERE to_regclass({ledger_name}) IS NOT NULL"),
+        SQL("""
+CREATE TABLE {ledger} (document_id text PRIMARY KEY, position text COLLATE "C" NOT NULL) WITH (fillfactor = 60)
+"""),
+    ),
+)
+"""What else a store has: how to see that it is there, and how to make it."""
+
+SEARCH_SETTINGS = SQL("""
+SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true),
+       set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'force_custom_plan', true)
+""")
+EXACT = SQL("SET LOCAL enable_indexscan = off")
+
+
+NEAREST = SQL("""
+SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata FROM (
+    SELECT *, embedding <=> %s AS distance FROM {table} WHERE model = %s {filters} ORDER BY distance LIMIT %s
+) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
+""")
+FILTER = SQL("AND metadata ->> %s = %s")
+"""Parameters of NEAREST: vector, model, key and value of each filter, how many to look at, how many to give."""
