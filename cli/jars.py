@@ -130,7 +130,7 @@ def download(jar: Jar, folder: Path) -> Path:
     """
     retrying = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.5, max=8),
+        wait=wait_exponential_jitter(multiplier=0.5, max=8),
         # jgo tells a missing artifact and a registry in trouble apart by nothing: both are RuntimeError
         retry=retry_if_exception_type((OSError, RuntimeError)),
         reraise=True,

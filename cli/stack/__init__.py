@@ -17,7 +17,7 @@ from cli.stack.layout import (
     Ports,
     free_ports,
     is_free,
-    layout,
+    layout_of,
     locked,
     prepare,
     remember_ports,
@@ -84,7 +84,7 @@ def up(directory: Path, report: process.Report = print, ports: Ports | None = No
     Raises FreshetError where the machine can't run a server, Unavailable, with the end of its log, where it doesn't
     come up.
     """
-    of = layout(directory)
+    of = layout_of(directory)
     prepare(of)
     with locked(of):
         files = jars.fetch(LOCK)
@@ -104,7 +104,7 @@ def up(directory: Path, report: process.Report = print, ports: Ports | None = No
 
 def down(directory: Path, wipe: bool = False) -> list[str]:
     """Stops the servers, Connect first, PostgreSQL last, and names those that ran; `wipe` deletes their data."""
-    of = layout(directory)
+    of = layout_of(directory)
     if not of.folder.exists():
         return []
     prepare(of)
@@ -118,7 +118,7 @@ def down(directory: Path, wipe: bool = False) -> list[str]:
 
 def status(directory: Path) -> Stack:
     """What runs of the directory's stack, asked of the servers now."""
-    of = layout(directory)
+    of = layout_of(directory)
     ports = remembered_ports(of) or Ports()
     return Stack(
         of.folder,

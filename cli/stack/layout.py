@@ -46,7 +46,7 @@ class Layout:
         return self.folder / "ports.json"
 
 
-def layout(directory: Path) -> Layout:
+def layout_of(directory: Path) -> Layout:
     """The layout of the stack that belongs to `directory`."""
     return Layout(directory.resolve() / ".freshet" / "stack")
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,10 @@ def find(service: Service) -> psutil.Process | None:
     """The service's live process, or None."""
     try:
         process = psutil.Process(int(service.pid.read_text()))
-        alive = process.status() != psutil.STATUS_ZOMBIE and service.mark in process.cmdline()
+        ours = is_alive(process) and service.mark in process.cmdline()
     except (FileNotFoundError, ValueError, psutil.Error):
         return None
-    return process if alive else None
+    return process if ours else None
 
 
 def spawn(service: Service, command: Sequence[str], user: User | None = None) -> psutil.Process:
@@ -118,11 +119,14 @@ def ensure(
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process still runs; one that ended and that nobody waited for does not."""
+    """Whether the process still runs. One that ended does not, even where its parent never waits for it."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return True
+        process.wait(0)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        pass
+    return False
 
 
 def _failure(service: Service, what: str) -> str:
@@ -141,24 +145,21 @@ def stop(service: Service) -> bool:
 
 def _stop(process: psutil.Process, deadlines: tuple[tuple[signal.Signals, float], ...]) -> None:
     for number, seconds in (*deadlines, (signal.SIGKILL, 10.0)):
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-            process.wait(seconds)
-        except psutil.TimeoutExpired:
-            continue
-        except psutil.NoSuchProcess:
-            pass
-        return
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not is_alive(process):
+                return
+            time.sleep(_POLL_SECONDS)
 
 
 def memory(process: psutil.Process) -> int:
     """The resident bytes of a process and its children; pages they share count once for each."""
     total = 0
-    try:
+    with suppress(psutil.Error):
         for each in (process, *process.children(recursive=True)):
             total += each.memory_info().rss
-    except psutil.Error:
-        pass
     return total
 
 

@@ -1,0 +1,220 @@
+"""One stack of its own, brought up by the command, used, broken and stopped: the tests run in this order."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
+
+from cli import stack
+from cli.stack import connect, layout, process
+from cli.stack_command import app
+from core.errors import FreshetError, Unavailable
+
+ARRIVAL_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Path]:
+    # a folder that everybody may enter, unlike pytest's: the session's stack has the other kind
+    path = Path(tempfile.mkdtemp(prefix="freshet-stack-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        stack.down(path, wipe=True)
+        shutil.rmtree(path)
+
+
+def command(directory: Path, *arguments: str) -> tuple[int, str]:
+    # as a process of its own, as the servers must outlive it
+    code = "from cli.stack_command import app; app()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=directory, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+def shown(directory: Path) -> dict[str, Any]:
+    code, text = command(directory, "status", "--json")
+    found: dict[str, Any] = json.loads(text)
+    assert code == (0 if all(found[name]["running"] for name in ("postgres", "kafka", "connect")) else 1)
+    return found
+
+
+def insert(of: stack.Stack, key: int) -> None:
+    with psycopg.connect(of.postgres.dsn, autocommit=True) as connection:
+        connection.execute("INSERT INTO things VALUES (%s, %s)", (key, "x" * 6_000_000 if key == 0 else "text"))
+
+
+def keys_in_topic(of: stack.Stack, until: int) -> set[int]:
+    settings = {
+        "bootstrap.servers": of.kafka.bootstrap_servers,
+        "group.id": f"reader-{until}",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+    }
+    consumer, keys = Consumer(settings), set[int]()
+    consumer.subscribe(["shop.public.things"])
+    try:
+        while until not in keys:
+            message = consumer.poll(ARRIVAL_SECONDS)
+            assert message is not None, f"{until} did not arrive in {ARRIVAL_SECONDS} s; {sorted(keys)} did"
+            if message.error() is None:
+                keys.add(json.loads(message.key() or b"")["id"])
+    finally:
+        consumer.close()
+    return keys
+
+
+def register(of: stack.Stack) -> None:
+    connect.register_postgres(of.connect.url, "things", of.postgres.dsn, "shop", ["public.things"])
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["cmdline"]) if str(directory) in " ".join(each.info["cmdline"] or [])]
+
+
+def test_status_of_nothing_fails(directory: Path) -> None:
+    assert not any(shown(directory)[name]["running"] for name in ("postgres", "kafka", "connect"))
+
+
+def test_up_starts_servers_that_outlive_the_command(directory: Path) -> None:
+    layout.prepare(layout.layout_of(directory))
+    layout.remember_ports(layout.layout_of(directory), layout.free_ports())
+    code, text = command(directory, "up")
+    assert code == 0, text
+    now = shown(directory)
+    assert now["kafka"]["bootstrap_servers"] in text
+    assert all(psutil.pid_exists(now[name]["pid"]) for name in ("postgres", "kafka", "connect"))
+    with psycopg.connect(now["postgres"]["dsn"]) as connection:
+        assert connection.execute("SHOW wal_level").fetchone() == ("logical",)
+        assert connection.execute("SELECT '[3,4]'::vector <-> '[0,0]'").fetchone() == (5.0,)
+
+
+def test_changes_of_a_table_arrive_in_its_topic_big_ones_too(directory: Path) -> None:
+    of = stack.status(directory)
+    with psycopg.connect(of.postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE things (id int PRIMARY KEY, body text)")
+    insert(of, 0)
+    register(of)
+    insert(of, 1)
+    assert keys_in_topic(of, until=1) == {0, 1}
+
+
+def test_up_again_changes_nothing(directory: Path) -> None:
+    before = stack.status(directory)
+    said: list[str] = []
+    again = stack.up(directory, said.append)
+    assert said == []
+    assert again.postgres.server.pid == before.postgres.server.pid
+    assert again.connect.server.pid == before.connect.server.pid
+    register(again)
+
+
+@pytest.mark.parametrize(("name", "key"), [("postgres", 2), ("connect", 3)])
+def test_a_killed_server_comes_back_with_its_data_and_port(directory: Path, name: str, key: int) -> None:
+    before = shown(directory)
+    os.kill(before[name]["pid"], signal.SIGKILL)
+    assert not shown(directory)[name]["running"]
+    after = stack.up(directory)
+    assert after.running
+    pids = {each: server["pid"] for each, server in shown(directory).items() if each != "folder"}
+    assert [each for each, pid in pids.items() if pid != before[each]["pid"]] == [name]
+    insert(after, key)
+    assert set(range(key + 1)) <= keys_in_topic(after, until=key)
+
+
+def test_a_killed_kafka_whose_port_was_taken_meanwhile_comes_back_on_another(directory: Path) -> None:
+    before = stack.status(directory)
+    assert before.kafka.server.pid is not None
+    broker = psutil.Process(before.kafka.server.pid)
+    broker.kill()
+    broker.wait(10)
+    port = int(before.kafka.bootstrap_servers.rpartition(":")[2])
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", port)):
+        after = stack.up(directory, said.append)
+    assert after.running
+    assert after.kafka.bootstrap_servers != before.kafka.bootstrap_servers
+    assert any(line.startswith(f"Port {port} is taken: Kafka listens on ") for line in said)
+    insert(after, 4)
+    assert keys_in_topic(after, until=4) == {0, 1, 2, 3, 4}
+
+
+def test_a_connector_that_fails_is_an_error_with_its_reason_and_without_the_password(directory: Path) -> None:
+    of = stack.status(directory)
+    wrong = of.postgres.dsn.replace("freshet@", "nobody-here:hunter2@")
+    with pytest.raises(FreshetError, match="nobody-here") as raised:
+        connect.register_postgres(of.connect.url, "wrong", wrong, "wrong", ["public.things"])
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_removed_connector_leaves_no_slot(directory: Path) -> None:
+    of = stack.status(directory)
+    connect.remove_postgres(of.connect.url, "things", of.postgres.dsn)
+    with psycopg.connect(of.postgres.dsn) as connection:
+        assert connection.execute("SELECT slot_name FROM pg_replication_slots").fetchall() == []
+        assert connection.execute("SELECT pubname FROM pg_publication").fetchall() == []
+
+
+def test_down_leaves_no_process_and_keeps_the_data(directory: Path) -> None:
+    assert len(processes_of(directory)) >= 3
+    code, text = command(directory, "down")
+    assert (code, text) == (0, "Stopped: Kafka Connect, Kafka, PostgreSQL\n")
+    assert processes_of(directory) == []
+    assert command(directory, "down") == (0, "Nothing ran\n")
+    assert (layout.layout_of(directory).of("postgres") / "data").exists()
+
+
+def test_wipe_deletes_the_data(directory: Path) -> None:
+    assert CliRunner().invoke(app, ["down", "--wipe", "--dir", str(directory)]).exit_code == 0
+    assert not layout.layout_of(directory).folder.exists()
+
+
+def test_the_shared_stack_runs_beside_it(stack: stack.Stack) -> None:
+    assert stack.running
+    assert AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers}).list_topics(timeout=5).brokers
+
+
+def test_a_server_that_ends_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+    of = process.Service("Teapot", "teapot-mark", tmp_path / "log", tmp_path / "pid", ())
+    with pytest.raises(Unavailable, match=r"(?s)Teapot ended while it started.*log:\n  short and stout"):
+        process.ensure(
+            of, lambda: process.spawn(of, ["sh", "-c", "echo short and stout", "teapot-mark"]), bool, 5, lambda _: None
+        )
+
+
+def test_a_pid_that_belongs_to_another_process_by_now_is_not_stopped(tmp_path: Path) -> None:
+    of = process.Service("Teapot", "teapot-mark", tmp_path / "log", tmp_path / "pid", ((signal.SIGTERM, 5),))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        of.pid.write_text(str(other.pid))
+        assert not process.stop(of)
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_server_that_ignores_its_signal_is_killed_at_the_deadline(tmp_path: Path) -> None:
+    of = process.Service("Teapot", "teapot-mark", tmp_path / "log", tmp_path / "pid", ((signal.SIGTERM, 0.3),))
+    ignoring = "trap '' TERM; echo ready; while true; do sleep 1; done"
+    process.ensure(
+        of,
+        lambda: process.spawn(of, ["sh", "-c", ignoring, "teapot-mark"]),
+        lambda: of.log.exists() and of.log.read_text() == "ready\n",
+        5,
+        lambda _: None,
+    )
+    assert process.stop(of)
+    assert process.find(of) is None
