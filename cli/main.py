@@ -69,3 +69,15 @@ def search(
     from cli import search as searching
 
     searching.show(searching.search(load(pipeline), question, k, where), console)
+
+
+@commands.command()
+def demo(
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End with a summary instead of a prompt; code 0 only if each claim held.")
+    ] = False,
+) -> None:
+    """Show the main job on real servers and texts: snapshot, edits, deletes, changes out of order, poison."""
+    from cli import demo as demonstrating
+
+    raise typer.Exit(demonstrating.demo(console, leave))

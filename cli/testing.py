@@ -19,7 +19,7 @@ CONTEXT = {"ignore_unknown_options": True}
 
 
 def test(
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[PYTEST ARGUMENTS]...", help="Go to pytest.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="PYTEST_ARGS", help="Go to pytest.")] = None,
 ) -> None:
     """Check the code with ruff and mypy, then run the tests on real servers; stops at the first that fails."""
     if not (_ROOT / "tests").is_dir():

@@ -9,7 +9,13 @@ PREFIX = "freshet."
 
 
 def letter_headers(
-    own: Mapping[str, bytes], pipeline: str, stage: str, error: str, reason: str, origin: tuple[str, int, int], time: str
+    own: Mapping[str, bytes],
+    pipeline: str,
+    stage: str,
+    error: str,
+    reason: str,
+    origin: tuple[str, int, int],
+    time: str,
 ) -> dict[str, bytes]:
     """The headers of a dead letter: the event's own, and what happened to it.
 

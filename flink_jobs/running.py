@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from pyflink.common import JobStatus
+from pyflink.common import CompletableFuture
 from pyflink.common.job_client import JobClient
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StatementSet
 
 _METRICS = "freshet"
-_ENDED = (JobStatus.FINISHED, JobStatus.FAILED, JobStatus.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +37,11 @@ class Job:
 
     client: JobClient
     rest: str
+    outcome: CompletableFuture
 
     def ended(self) -> bool:
         """Whether the job has reached a final state."""
-        return self.client.get_job_status().result() in _ENDED
+        return bool(self.outcome.done())
 
     def progress(self) -> Progress:
         """What the job says of itself now; empty counts where its REST API doesn't answer (it is gone once ended)."""
@@ -66,7 +65,7 @@ class Job:
 
     def result(self) -> None:
         """Wait for the end; raises what the job failed with."""
-        self.client.get_job_execution_result().result()
+        self.outcome.result()
 
 
 def submit(statements: StatementSet, rest: str) -> Job:
@@ -74,7 +73,7 @@ def submit(statements: StatementSet, rest: str) -> Job:
     client = statements.execute().get_job_client()
     if client is None:
         raise RuntimeError("Flink returned no client for the job")
-    return Job(client, rest)
+    return Job(client, rest, client.get_job_execution_result())
 
 
 def newest_state(directory: Path) -> Path | None:
@@ -86,13 +85,6 @@ def newest_state(directory: Path) -> Path | None:
         if metadata.stat().st_size > 0
     ]
     return max(complete, key=lambda metadata: metadata.stat().st_mtime_ns).parent if complete else None
-
-
-def watch(job: Job, every: float) -> Iterator[Progress]:
-    """The job's progress, about every `every` seconds, until it ends."""
-    while not job.ended():
-        yield job.progress()
-        time.sleep(every)
 
 
 def _counts(http: httpx.Client, job: str, overview: Mapping[str, Any]) -> dict[str, int]:
