@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from operator import sub
 from zlib import crc32
 
@@ -49,14 +50,20 @@ def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
         )
 
     def split(text: str) -> list[str]:
-        starts = _starts(spans(text), len(text))
-        if len(starts) <= tokens:
-            return [text]
-        cuts = list(_cuts(text, starts, tokens - overlap))
-        begins = [0, *(_overlap_start(text, starts, cut, overlap) for cut in cuts)]
-        return [text[begin:end] for begin, end in zip(begins, [*map(starts.__getitem__, cuts), len(text)], strict=True)]
+        return [text[begin:end] for begin, end in ranges(text, spans(text), tokens, overlap)]
 
     return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", split)
+
+
+def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
+    """Where the chunks of a text begin and end, in characters. See `chunker`."""
+    starts = _starts(spans, len(text))
+    if len(starts) <= tokens:
+        return [(0, len(text))]
+    cuts = list(_cuts(text, starts, tokens - overlap))
+    earliest = [max(previous + 1, cut - overlap) for previous, cut in pairwise([0, *cuts])]
+    begins = [0, *(_overlap_start(text, starts, first, cut) for first, cut in zip(earliest, cuts, strict=True))]
+    return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
 def _starts(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
@@ -120,11 +127,8 @@ def _token_at(text: str, starts: Sequence[int], offset: int) -> int:
     return before + 1
 
 
-def _overlap_start(text: str, starts: Sequence[int], cut: int, overlap: int) -> int:
-    """The offset at which the chunk behind `cut` starts."""
-    if not overlap:
-        return starts[cut]
-    first = max(1, cut - overlap)
+def _overlap_start(text: str, starts: Sequence[int], first: int, cut: int) -> int:
+    """The offset, from that of token `first` on, at which the chunk behind `cut` starts."""
     for pattern in (_SENTENCES, _WORDS):
         places = _places(pattern, text, starts, first, cut - 1)
         if places:

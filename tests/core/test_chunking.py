@@ -1,0 +1,170 @@
+"""The chunker's laws: cover, limit, determinism, and that an edit re-cuts only what is near it."""
+
+import pydoc_data.topics
+import random
+import re
+from collections import Counter
+from itertools import pairwise
+from statistics import mean, median
+from time import perf_counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.chunking import chunker, ranges
+from core.errors import ConfigError
+
+WORD = re.compile(r"\w+|[^\w\s]")
+TOPICS = list(pydoc_data.topics.topics.values())
+
+
+def words(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def bytes_of(text: str) -> list[tuple[int, int]]:
+    """As byte-level tokenizers do: several tokens for one character."""
+    return [(at, at + 1) for at, character in enumerate(text) for _ in character.encode("utf-8", "surrogatepass")]
+
+
+def split(text: str, tokens: int = 64, overlap: int = 8) -> list[str]:
+    return list(chunker("words", words, tokens, overlap).split(text))
+
+
+PROSE = st.lists(
+    st.sampled_from(
+        ["word", "a", "sentence.", "One!", "long-ish", "\n", "\n\n", "  ", "\t", "漢字。", "é", "…", "0x" * 9]
+    ),
+    max_size=400,
+).map(" ".join)
+ANYTHING = st.text(st.characters(exclude_categories=[]), max_size=300)
+
+
+@given(PROSE | ANYTHING, st.integers(1, 40), st.integers(0, 20))
+def test_chunks_cover_the_text_in_order(text: str, tokens: int, overlap: int) -> None:
+    found = ranges(text, words(text), tokens, min(overlap, tokens - 1))
+    assert found[0][0] == 0
+    assert found[-1][1] == len(text)
+    assert all(one[0] < two[0] <= one[1] < two[1] for one, two in pairwise(found))
+
+
+@given(PROSE | ANYTHING, st.integers(1, 40), st.integers(0, 20))
+def test_no_chunk_has_more_tokens_than_asked_nor_more_overlap(text: str, tokens: int, overlap: int) -> None:
+    spans, overlap = words(text), min(overlap, tokens - 1)
+    found = ranges(text, spans, tokens, overlap)
+    assert all(_tokens(spans, begin, end) <= tokens for begin, end in found)
+    assert all(_tokens(spans, two[0], one[1]) <= overlap for one, two in pairwise(found))
+
+
+def _tokens(spans: list[tuple[int, int]], begin: int, end: int) -> int:
+    return sum(begin <= start < end for start, _ in spans)
+
+
+@given(PROSE | ANYTHING, st.integers(1, 40), st.integers(0, 20))
+def test_chunks_are_the_substrings_of_their_ranges(text: str, tokens: int, overlap: int) -> None:
+    overlap = min(overlap, tokens - 1)
+    found = ranges(text, words(text), tokens, overlap)
+    assert split(text, tokens, overlap) == [text[begin:end] for begin, end in found]
+
+
+@given(st.text(st.sampled_from("ab é😀漢 \n"), max_size=300), st.integers(16, 40), st.integers(0, 8))
+def test_a_character_of_several_tokens_is_never_cut(text: str, tokens: int, overlap: int) -> None:
+    chunks = list(chunker("bytes", bytes_of, tokens, overlap).split(text))
+    assert all(chunks) or not text
+    assert all(len(bytes_of(chunk)) <= tokens for chunk in chunks)
+    if not overlap:
+        assert "".join(chunks) == text
+
+
+@given(PROSE | ANYTHING)
+def test_without_overlap_the_chunks_are_the_text(text: str) -> None:
+    assert "".join(split(text, 16, 0)) == text
+
+
+@given(PROSE)
+def test_a_text_within_the_budget_is_one_chunk(text: str) -> None:
+    assert split(text, max(1, len(words(text))), 0) == [text]
+
+
+@given(PROSE)
+def test_the_same_text_is_cut_the_same(text: str) -> None:
+    assert split(text) == split(text)
+
+
+def test_prose_is_cut_at_paragraphs_and_starts_at_words() -> None:
+    text = "\n\n".join(" ".join(["The quick brown fox jumps."] * 4) for _ in range(40))
+    assert all(chunk.endswith("\n\n") for chunk in split(text, 128, 0)[:-1])
+    assert all(re.match(r"\w", chunk) for chunk in split(text, 128, 16))
+
+
+def test_words_are_not_cut_where_there_are_words() -> None:
+    text = " ".join(f"word{number}" for number in range(1_000))
+    assert {word for chunk in split(text, 64, 8) for word in chunk.split()} == set(text.split())
+
+
+def _edited(text: str, random_source: random.Random) -> str:
+    paragraphs = text.split("\n\n")
+    at = random_source.randrange(len(paragraphs))
+    other = random_source.choice(random_source.choice(TOPICS).split("\n\n"))
+    kind = random_source.choice(["insert", "delete", "rewrite", "word"])
+    if kind == "insert":
+        paragraphs.insert(at, other)
+    elif kind == "delete":
+        del paragraphs[at]
+    elif kind == "rewrite":
+        paragraphs[at] = other
+    else:
+        paragraphs[at] = paragraphs[at].replace(" ", " really ", 1)
+    return "\n\n".join(paragraphs)
+
+
+def test_an_edit_of_a_paragraph_changes_few_chunks() -> None:
+    source = random.Random(5)
+    long = [text for text in TOPICS if len(words(text)) > 2_000]
+    new = [
+        sum((Counter(split(_edited(text, source), 256, 32)) - Counter(split(text, 256, 32))).values())
+        for text in long
+        for _ in range(8)
+    ]
+    assert median(new) <= 2
+    assert mean(count <= 3 for count in new) >= 0.9
+
+
+def test_chunks_are_well_filled() -> None:
+    chunks = [chunk for text in TOPICS if len(words(text)) > 1_000 for chunk in split(text, 256, 32)]
+    assert mean(len(words(chunk)) for chunk in chunks) >= 0.6 * 256
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "QUJD" * 250_000,
+        "\n" * 1_000_000,
+        "a" + " " * 1_000_000 + "b",
+        "漢字かな。" * 200_000,
+        "." * 1_000_000,
+        "a\n" * 500_000,
+    ],
+    ids=["blob", "newlines", "gap", "cjk", "dots", "lines"],
+)
+def test_a_text_without_words_is_cut_in_linear_time(text: str) -> None:
+    started = perf_counter()
+    chunks = split(text, 256, 0)
+    assert perf_counter() - started < 20
+    assert "".join(chunks) == text
+    assert max(map(len, chunks)) <= 256 * 64
+
+
+def test_the_name_tells_apart_what_cuts_apart() -> None:
+    names = {
+        chunker(*given).name
+        for given in [("a", words, 64, 8), ("b", words, 64, 8), ("a", words, 65, 8), ("a", words, 64, 9)]
+    }
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize(("tokens", "overlap"), [(0, 0), (8, 8), (8, -1)])
+def test_an_overlap_that_does_not_fit_is_refused(tokens: int, overlap: int) -> None:
+    with pytest.raises(ConfigError, match=f"tokens is {tokens} and overlap {overlap}"):
+        chunker("words", words, tokens, overlap)

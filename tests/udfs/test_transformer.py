@@ -1,0 +1,90 @@
+"""The real model, against sentence-transformers itself."""
+
+import pydoc_data.topics
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import EmbeddingError
+from udfs.embedding import dimension, embed_each, embedder
+from udfs.tokenizing import DEFAULT, model_path
+
+transformer = pytest.importorskip("udfs.transformer")
+
+TEXTS = [
+    "",
+    "one",
+    "  ",
+    "Zwei Wörter",
+    *(text[: 30 * number] for number, text in enumerate(list(pydoc_data.topics.topics.values())[:24])),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> "transformer.TransformerEmbedder":
+    return transformer.TransformerEmbedder(DEFAULT, model_path(DEFAULT), "cpu")
+
+
+def test_vectors_equal_those_of_sentence_transformers(model: "transformer.TransformerEmbedder") -> None:
+    raw = transformer.SentenceTransformer(str(model_path(DEFAULT)), device="cpu")
+    expected = raw.encode(TEXTS, batch_size=32, normalize_embeddings=True)
+    vectors = model.embed(TEXTS)
+    assert vectors.dtype == np.float32
+    assert np.abs(vectors - expected).max() < 1e-5
+
+
+def test_no_batch_holds_more_tokens_than_its_budget(
+    model: "transformer.TransformerEmbedder", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def forward(features: dict[str, torch.Tensor]) -> torch.Tensor:
+        sizes.append(tuple(features["input_ids"].shape))
+        return original(features)
+
+    original = model._forward
+    monkeypatch.setattr(model, "_forward", forward)
+    model.embed(TEXTS)
+    assert sum(rows for rows, _ in sizes) == len(TEXTS)
+    assert all(rows * width <= transformer._TOKENS_A_BATCH["cpu"] for rows, width in sizes)
+    assert len(sizes) < len(TEXTS) / 2
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved(
+    model: "transformer.TransformerEmbedder", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small_memory(features: dict[str, torch.Tensor]) -> torch.Tensor:
+        if features["input_ids"].numel() > 120:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(features)
+
+    original = model._forward
+    expected = model.embed(TEXTS)
+    monkeypatch.setattr(model, "_forward", small_memory)
+    vectors, errors = embed_each(model, TEXTS)
+    assert errors
+    assert all("no memory for a text of" in str(error) for error in errors.values())
+    fine = [place for place in range(len(TEXTS)) if place not in errors]
+    assert len(fine) > 5
+    assert np.abs(vectors[fine] - expected[fine]).max() < 1e-5
+
+
+def test_a_text_that_cannot_be_embedded_is_refused_alone(model: "transformer.TransformerEmbedder") -> None:
+    with pytest.raises(EmbeddingError):
+        model.embed(["\udfff"])
+    vectors, errors = embed_each(model, ["a", "\udfff", "b"])
+    assert list(errors) == [1]
+    assert np.allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-5)
+
+
+def test_no_texts_have_no_vectors(model: "transformer.TransformerEmbedder") -> None:
+    assert model.embed([]).shape == (0, 384)
+
+
+def test_a_process_has_one_model_and_tells_its_device() -> None:
+    assert embedder(DEFAULT, "cpu") is embedder(DEFAULT, "cpu")
+    assert embedder(DEFAULT, "cpu").dimension == dimension(DEFAULT)
+    threads = torch.get_num_threads()
+    expected = f"{DEFAULT} on cpu ({threads} threads), float32, 384 dimensions"
+    assert embedder(DEFAULT, "cpu").describe() == expected
