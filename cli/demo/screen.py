@@ -1,0 +1,65 @@
+"""How the demo looks: sections, a progress bar, claims. Off a terminal the same, as plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+from cli.demo.claims import Evidence
+
+
+def section(console: Console, title: str) -> None:
+    """A heading."""
+    console.print()
+    console.rule(f"[bold]{escape(title)}[/]", align="left", style="dim")
+
+
+def pipeline_file(console: Console, file: Path) -> None:
+    """The pipeline file as it is on disk, with its path."""
+    console.print(f"[dim]{escape(str(file))}[/]")
+    text = file.read_text(encoding="utf-8").rstrip()
+    console.print(Padding(Syntax(text, "yaml", background_color="default", word_wrap=True), (0, 0, 0, 2)))
+
+
+def embedding(console: Console) -> Progress:
+    """The progress bar of the snapshot; tasks have a field `speed`, a text."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} documents"),
+        TextColumn("[cyan]{task.fields[speed]}[/]"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def evidence(console: Console, found: Evidence) -> None:
+    """What was done and seen, and the verdict."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", justify="right", min_width=8)
+    grid.add_column(overflow="fold")
+    for label, text in found.steps:
+        grid.add_row(label, escape(text))
+    grid.add_row(mark(found.holds), f"[bold]{escape(found.verdict)}[/]")
+    console.print(grid)
+
+
+def summary(console: Console, claims: Sequence[tuple[str, Evidence]], timings: Sequence[tuple[str, float]]) -> None:
+    """Every claim with its mark and figure, then how long things took."""
+    table = Table("", "claim", "seen", box=None, header_style="dim", pad_edge=False)
+    for title, found in claims:
+        table.add_row(mark(found.holds), escape(title), escape(found.verdict))
+    console.print(table)
+    console.print("[dim]" + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings) + "[/]")
+
+
+def mark(holds: bool) -> str:
+    """✓ or ✗."""
+    return "[green]✓[/]" if holds else "[red]✗[/]"
