@@ -107,7 +107,7 @@ class Session:
 def reason(error: Exception) -> str:
     """The message of an error, without the parameters that a server's context may quote."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return primary or str(error).strip()
+    return primary or " ".join(str(error).split())
 
 
 def table_name(table: str, suffix: str, setting: str) -> tuple[str, ...]:

@@ -1,0 +1,70 @@
+"""The real servers behind the stores, each with places that no other test uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from cli.stack import layout, postgres, process
+from connectors.pgvector import PgvectorStore
+from core.stores import VectorStore
+
+
+class Opener(Protocol):
+    """Makes a store on one place: the same chunks for each that is made; nothing is connected or prepared yet."""
+
+    def __call__(self, dimension: int = 4, patience_s: float = 5.0) -> VectorStore: ...
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that tests may stop and start; `address` is what messages must name."""
+
+    address: str
+    place: Callable[[], Opener]
+    stop: Callable[[], object]
+    start: Callable[[], None]
+
+
+@contextmanager
+def postgres_server(directory: Path) -> Iterator[Server]:
+    """PostgreSQL alone, on a free port; a place is a new schema."""
+    files, port = layout.layout_of(directory), layout.free_ports().postgres
+    layout.prepare(files)
+    server = Server(
+        address=f"127.0.0.1:{port}",
+        place=lambda: _opener(new_schema(postgres.dsn(port))),
+        stop=lambda: process.stop(postgres.service(files)),
+        start=lambda: postgres.start(files, port, lambda line: None),
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        postgres.wipe(files)
+
+
+def new_schema(dsn: str) -> str:
+    """A connection string that works in a schema made now, in the database of `dsn`: cheaper than a new database."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    return f"{dsn}?options=-csearch_path%3D{name},public"
+
+
+def _opener(dsn: str) -> Opener:
+    return lambda dimension=4, patience_s=5.0: PgvectorStore(dsn, "chunks", dimension, "m", patience_s)
+
+
+SERVERS = {
+    "pgvector": postgres_server,
+}
+"""Each store's server by the store's name. The contract suite runs on each."""

@@ -1,0 +1,176 @@
+"""What is PostgreSQL's own in the pgvector store: rows left alone, names, rights, secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from connectors.pgvector import PgvectorStore
+from core.errors import ConfigError, Unavailable
+from tests.connectors.servers import Server
+from tests.connectors.test_store_contract import APPLIED, apply, plan, texts
+
+
+@pytest.fixture
+def database(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def chunks(dsn: str) -> Iterator[PgvectorStore]:
+    store = PgvectorStore(dsn, "articles", 4, "m", patience_s=5)
+    store.prepare()
+    yield store
+    store.close()
+
+
+def versions(database: psycopg.Connection[Any]) -> list[Any]:
+    return database.execute("SELECT chunk_id, xmin, ctid FROM articles ORDER BY 1").fetchall()
+
+
+def test_the_table_has_the_promised_columns(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    query = """SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+               WHERE attrelid = 'articles'::regclass AND attnum > 0 ORDER BY attnum"""
+    assert database.execute(query).fetchall() == [
+        ("chunk_id", "text"),
+        ("document_id", "text"),
+        ("ordinal", "integer"),
+        ("text", "text"),
+        ("metadata", "jsonb"),
+        ("embedding", "vector(4)"),
+        ("model", "text"),
+    ]
+    indexes = database.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()").fetchall()
+    assert len(indexes) == 4
+    assert any("USING hnsw (embedding vector_cosine_ops)" in index for (index,) in indexes)
+
+
+def test_applying_again_rewrites_no_row(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    first = plan("d", "1", "one", "two", metadata={"lang": "en"})
+    apply(chunks, first)
+    before = versions(database)
+    ledger = database.execute("SELECT xmin, ctid FROM articles_ledger").fetchall()
+    apply(chunks, first)
+    apply(chunks, plan("d", "1", "one", "two", new=[], move=True, metadata={"lang": "en"}))
+    assert versions(database) == before
+    assert database.execute("SELECT xmin, ctid FROM articles_ledger").fetchall() == ledger
+
+
+def test_a_kept_chunk_is_not_touched(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    first = plan("d", "1", "one", "two")
+    apply(chunks, first)
+    before = {row[0]: row for row in versions(database)}
+    apply(chunks, plan("d", "2", "one", "zwei", new=["zwei"]))
+    assert before[first.chunk_ids[0]] in versions(database)
+
+
+@pytest.mark.parametrize("new", [[], None], ids=["moved", "written again"])
+def test_new_metadata_leaves_the_indexes_alone(
+    chunks: PgvectorStore, database: psycopg.Connection[Any], new: list[str] | None
+) -> None:
+    apply(chunks, plan("d", "1", "one " * 2000, "two", metadata={"lang": "en"}))
+    apply(chunks, plan("d", "2", "one " * 2000, "two", new=new, move=True, metadata={"lang": "de"}))
+    chunks.close()
+    query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'articles'::regclass"
+    for _ in range(100):
+        updated = database.execute(query).fetchone()
+        if updated and updated[0]:
+            break
+        database.execute("SELECT pg_sleep(0.02)")
+    assert updated == (2, 2)
+
+
+def test_lost_connections_are_made_again(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    apply(chunks, plan("d", "1", "one"))
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'freshet'"
+    assert (True,) in database.execute(kill).fetchall()
+    assert apply(chunks, plan("d", "2", "two")) == [APPLIED]
+    database.execute(kill)
+    assert texts(chunks) == [("d", "two")]
+
+
+def test_names_are_quoted_and_may_have_a_schema(dsn: str, database: psycopg.Connection[Any]) -> None:
+    database.execute('DROP SCHEMA IF EXISTS "my app" CASCADE; CREATE SCHEMA "my app"')
+    store = PgvectorStore(dsn, 'my app.an "odd" Name', 4, "m")
+    store.prepare()
+    assert apply(store, plan("d", "1", "one")) == [APPLIED]
+    store.close()
+    assert database.execute('SELECT count(*) FROM "my app"."an ""odd"" Name"').fetchall() == [(1,)]
+    assert database.execute('SELECT count(*) FROM "my app"."an ""odd"" Name_ledger"').fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("table", ["", "a.b.c", ".a", "a" * 57])
+def test_a_table_that_has_no_such_name_is_refused(table: str) -> None:
+    with pytest.raises(ConfigError, match=r"store\.pgvector\.table"):
+        PgvectorStore("host=nowhere", table, 4, "m")
+
+
+def test_more_dimensions_than_an_index_takes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="3072 dimensions"):
+        PgvectorStore("host=nowhere", "articles", 3072, "m")
+
+
+def test_a_missing_schema_and_a_foreign_table_are_refused(dsn: str, database: psycopg.Connection[Any]) -> None:
+    with pytest.raises(ConfigError, match='schema "nowhere" does not exist'):
+        PgvectorStore(dsn, "nowhere.articles", 4, "m").prepare()
+    database.execute("CREATE TABLE articles (id int, text text)")
+    with pytest.raises(ConfigError, match=r"articles is not a table of Freshet's: chunk_id missing \(needed: text\)"):
+        PgvectorStore(dsn, "articles", 4, "m").prepare()
+
+
+def test_a_table_dropped_under_the_job_is_named(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    database.execute("DROP TABLE articles")
+    with pytest.raises(ConfigError, match='relation "articles" does not exist'):
+        apply(chunks, plan("d", "1", "one"))
+
+
+def test_a_user_without_rights_to_create_uses_what_is_there(
+    chunks: PgvectorStore, dsn: str, database: psycopg.Connection[Any]
+) -> None:
+    name = f"reader_{uuid4().hex[:8]}"
+    database.execute(f"CREATE ROLE {name} LOGIN")
+    database.execute(f"DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {name}', current_schema()); END $$")
+    theirs = PgvectorStore(dsn.replace("freshet@", f"{name}@"), "articles", 4, "m")
+    theirs.prepare()
+    with pytest.raises(ConfigError, match="permission denied"):
+        apply(theirs, plan("d", "1", "one"))
+    database.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON articles, articles_ledger TO {name}")
+    assert apply(theirs, plan("d", "1", "one")) == [APPLIED]
+    theirs.close()
+
+
+def test_passwords_are_never_told(pgvector_server: Server) -> None:
+    host, port = pgvector_server.address.split(":")
+    with pytest.raises(Unavailable, match=rf"{host}:1 [\s\S]*start it, or correct the address") as away:
+        PgvectorStore(f"postgresql://freshet:hunter2@{host}:1/freshet", "articles", 4, "m").prepare()
+    with pytest.raises(Unavailable, match='database "nowhere" does not exist') as unknown:
+        PgvectorStore(f"host={host} port={port} user=freshet password=hunter2 dbname=nowhere", "a", 4, "m").prepare()
+    with pytest.raises(ConfigError, match=r"store\.pgvector\.dsn can't be read") as unreadable:
+        PgvectorStore("postgresql:/freshet:hunter2@nowhere", "articles", 4, "m")
+    for caught in (away, unknown, unreadable):
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert "hunter2" not in str(error)
+            error = error.__cause__
+
+
+def test_only_chunks_of_the_stores_model_answer(chunks: PgvectorStore, dsn: str) -> None:
+    apply(chunks, plan("d", "1", "one"))
+    other = PgvectorStore(dsn, "articles", 4, "another model")
+    assert texts(other) == []
+    other.close()
+
+
+def test_a_batch_of_large_texts_takes_several_transactions(
+    chunks: PgvectorStore, database: psycopg.Connection[Any]
+) -> None:
+    large = "all work and no play " * 1_000_000
+    plans = [plan(f"d{number}", "1", f"{number} {large}") for number in range(5)]
+    assert apply(chunks, *plans) == [APPLIED] * 5
+    sizes = database.execute("SELECT xmin::text, sum(length(text)) FROM articles GROUP BY 1").fetchall()
+    assert len(sizes) == 2 and sum(size for _, size in sizes) == sum(len(each.write[0].text) for each in plans)

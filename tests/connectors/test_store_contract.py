@@ -1,0 +1,328 @@
+"""What every vector store does, on its real server."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.change import Position
+from core.errors import ConfigError, Unavailable
+from core.plans import Chunk, Plan, Status, chunk_id
+from core.stores import Hit, Vectors, VectorStore
+from tests.connectors.servers import Opener, Server
+
+APPLIED, STALE, REJECTED = Status.APPLIED, Status.STALE, Status.REJECTED
+LACKING = "the store lacks 1 of the 2 chunks this change keeps: replay the document"
+
+
+def vector_of(text: str, dimension: int = 4) -> NDArray[np.float32]:
+    vector = np.random.default_rng(list(text.encode("utf-8", "surrogatepass"))).standard_normal(dimension)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def plan(document: str, position: str, *texts: str, new: Sequence[str] | None = None, **others: Any) -> Plan:
+    """A plan for the chunks `texts`, of which those in `new` are written, or all."""
+    written = texts if new is None else new
+    ids = {text: chunk_id(document.encode("utf-8", "replace").decode(), "m", "c", text, 0) for text in texts}
+    write = tuple(Chunk(ids[text], at, text) for at, text in enumerate(texts) if text in written)
+    return Plan(document, Position(position), tuple(ids.values()), write, **others)
+
+
+def vectors_of(plans: Sequence[Plan]) -> list[Vectors]:
+    return [np.array([vector_of(chunk.text) for chunk in each.write], np.float32).reshape(-1, 4) for each in plans]
+
+
+def apply(store: VectorStore, *plans: Plan) -> list[Status]:
+    outcomes = store.apply(plans, vectors_of(plans))
+    assert [outcome.document_id for outcome in outcomes] == [each.document_id for each in plans]
+    return [outcome.status for outcome in outcomes]
+
+
+def rows(store: VectorStore) -> list[Hit]:
+    """All that the store holds, by document and ordinal; each is checked to have its own text's vector."""
+    hits = store.search(vector_of(""), 1000, {})
+    for hit in hits:
+        assert hit.score == pytest.approx(float(vector_of("") @ vector_of(hit.text)), abs=1e-5)
+    return sorted(hits, key=lambda hit: (hit.document_id, hit.ordinal))
+
+
+def texts(store: VectorStore) -> list[tuple[str, str]]:
+    return [(hit.document_id, hit.text) for hit in rows(store)]
+
+
+def test_a_document_is_stored_whole(store: VectorStore) -> None:
+    assert apply(store, plan("d", "1", "one", "two", metadata={"lang": "en", "n": [1, None]})) == [APPLIED]
+    ids = plan("d", "1", "one", "two").chunk_ids
+    assert [(hit.document_id, hit.chunk_id, hit.ordinal, hit.text, hit.metadata) for hit in rows(store)] == [
+        ("d", ids[0], 0, "one", {"lang": "en", "n": [1, None]}),
+        ("d", ids[1], 1, "two", {"lang": "en", "n": [1, None]}),
+    ]
+
+
+def test_an_empty_batch_is_nothing(store: VectorStore) -> None:
+    assert store.apply([], []) == []
+    assert store.held([]) == frozenset()
+
+
+def test_preparing_again_keeps_what_is_there(store: VectorStore, place: Opener) -> None:
+    apply(store, plan("d", "1", "one"))
+    store.prepare()
+    place().prepare()
+    assert texts(store) == [("d", "one")]
+
+
+def test_many_prepare_at_once(place: Opener) -> None:
+    stores = [place() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda each: each.prepare(), stores))
+    assert apply(stores[0], plan("d", "1", "one")) == [APPLIED]
+    for each in stores:
+        each.close()
+
+
+def test_an_equal_position_is_applied_again(store: VectorStore) -> None:
+    for _ in range(2):
+        assert apply(store, plan("d", "1", "one", "two")) == [APPLIED]
+        assert texts(store) == [("d", "one"), ("d", "two")]
+
+
+def test_an_older_position_is_stale(store: VectorStore) -> None:
+    apply(store, plan("d", "2", "two"))
+    assert apply(store, plan("d", "1", "one"), plan("e", "1", "other")) == [STALE, APPLIED]
+    assert texts(store) == [("d", "two"), ("e", "other")]
+
+
+def test_positions_compare_as_bytes(store: VectorStore) -> None:
+    apply(store, plan("d", "a", "small"))
+    assert apply(store, plan("d", "B", "large")) == [STALE]
+    assert apply(store, plan("d", "a-", "later")) == [APPLIED]
+
+
+def test_a_deleted_document_is_gone_and_stays_gone(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one"), plan("e", "1", "other"))
+    assert apply(store, plan("d", "3")) == [APPLIED]
+    assert apply(store, plan("d", "2", "two")) == [STALE]
+    assert texts(store) == [("e", "other")]
+    assert apply(store, plan("d", "4", "four")) == [APPLIED]
+    assert texts(store) == [("d", "four"), ("e", "other")]
+
+
+def test_a_delete_of_an_unknown_document_keeps_its_position(store: VectorStore) -> None:
+    assert apply(store, plan("d", "3")) == [APPLIED]
+    assert apply(store, plan("d", "2", "two")) == [STALE]
+
+
+def test_all_chunks_are_swapped_at_once(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one", "two", "three"))
+    apply(store, plan("d", "2", "four", "five"))
+    assert texts(store) == [("d", "four"), ("d", "five")]
+
+
+def test_one_chunk_of_three_is_swapped(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one", "two", "three"))
+    assert apply(store, plan("d", "2", "one", "zwei", "three", new=["zwei"])) == [APPLIED]
+    assert texts(store) == [("d", "one"), ("d", "zwei"), ("d", "three")]
+
+
+def test_metadata_and_ordinals_move_without_vectors(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one", "two", metadata={"lang": "en"}))
+    assert apply(store, plan("d", "2", "two", "one", new=[], move=True, metadata={"lang": "de"})) == [APPLIED]
+    assert [(hit.text, hit.ordinal, hit.metadata) for hit in rows(store)] == [
+        ("two", 0, {"lang": "de"}),
+        ("one", 1, {"lang": "de"}),
+    ]
+
+
+def test_chunks_written_again_take_the_new_metadata(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one", metadata={"lang": "en"}))
+    apply(store, plan("d", "2", "one", metadata={"lang": "de"}))
+    assert [hit.metadata for hit in rows(store)] == [{"lang": "de"}]
+
+
+def test_a_changed_vector_is_written(store: VectorStore) -> None:
+    first = plan("d", "1", "one")
+    apply(store, first)
+    store.apply([first], [vector_of("another model").reshape(1, 4)])
+    assert store.search(vector_of("another model"), 1, {})[0].score == pytest.approx(1)
+
+
+def test_a_gap_is_rejected_and_leaves_the_document_as_it_was(store: VectorStore) -> None:
+    apply(store, plan("d", "1", "one", "two"))
+    plans = [plan("c", "1", "c"), plan("d", "2", "one", "gap", "new", new=["new"], move=True), plan("e", "1", "e")]
+    outcomes = store.apply(plans, vectors_of(plans))
+    assert [outcome.status for outcome in outcomes] == [APPLIED, REJECTED, APPLIED]
+    assert (outcomes[1].error, outcomes[1].reason) == ("StoreRejected", LACKING)
+    assert texts(store) == [("c", "c"), ("d", "one"), ("d", "two"), ("e", "e")]
+    assert apply(store, plan("d", "1.5", "between")) == [APPLIED]
+
+
+def test_a_stale_plan_with_a_gap_is_just_stale(store: VectorStore) -> None:
+    apply(store, plan("d", "2", "two"))
+    assert apply(store, plan("d", "1", "one", "gap", new=["one"])) == [STALE]
+
+
+def test_held_are_the_chunks_there_and_those_of_the_past(store: VectorStore) -> None:
+    apply(store, plan("d", "2", "one"), plan("e", "2", "other"))
+    again, late, new = plan("d", "2", "one", "two"), plan("e", "1", "older"), plan("f", "1", "f")
+    assert store.held([again, late, new]) == {again.chunk_ids[0], late.chunk_ids[0]}
+    assert store.held([plan("bad\ud800", "1", "x"), again]) == {again.chunk_ids[0]}
+
+
+BAD = {
+    "too few vectors": (plan("bad", "1", "x"), np.zeros((0, 4), np.float32)),
+    "another dimension": (plan("bad", "1", "x"), np.ones((1, 5), np.float32)),
+    "NaN": (plan("bad", "1", "x"), np.full((1, 4), np.nan, np.float32)),
+    "infinity": (plan("bad", "1", "x"), np.full((1, 4), np.inf, np.float32)),
+    "a surrogate in the id": (plan("bad\ud800", "1", "x"), np.ones((1, 4), np.float32)),
+    "a surrogate in metadata": (plan("bad", "1", "x", metadata={"a": "\ud800"}), np.ones((1, 4), np.float32)),
+    "an id no index can hold": (
+        plan("".join(random.Random(1).choices("abcdefghijklmnop", k=50_000)), "1", "x"),
+        np.ones((1, 4), np.float32),
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_one_bad_row_is_rejected_alone(store: VectorStore, bad: str) -> None:
+    good = [plan(f"d{number}", "1", f"text {number}") for number in range(20)]
+    apply(store, plan("d3", "0", "older"))
+    plans = [*good[:7], BAD[bad][0], *good[7:]]
+    vectors = [*vectors_of(good[:7]), BAD[bad][1], *vectors_of(good[7:])]
+    outcomes = store.apply(plans, vectors)
+    assert [outcome.document_id for outcome in outcomes if outcome.status is not APPLIED] == [plans[7].document_id]
+    assert outcomes[7].status is REJECTED and outcomes[7].error and 0 < len(outcomes[7].reason) < 500
+    assert len(rows(store)) == 20
+
+
+HOSTILE = [
+    "'; DROP TABLE chunks; --",
+    'public.a/"quoted"\\back\\slash',
+    "%s %(name)s {table} $1",
+    "naïve 文字 \U0001f600 ‮",
+    " \t\n\r trailing ",
+    "{}[],NULL",
+    "x" * 2000,
+]
+
+
+def test_hostile_text_comes_back_as_it_was(store: VectorStore) -> None:
+    plans = [plan(hostile, "1", hostile, hostile * 50, metadata={hostile: hostile}) for hostile in HOSTILE]
+    assert set(apply(store, *plans)) == {APPLIED}
+    assert texts(store) == [(each, text) for each in sorted(HOSTILE) for text in (each, each * 50)]
+    for hostile in HOSTILE:
+        found = store.search(vector_of("q"), 10, {hostile: hostile})
+        assert [hit.metadata for hit in found] == [{hostile: hostile}] * 2
+
+
+def test_nul_in_metadata_becomes_the_replacement_character(store: VectorStore) -> None:
+    metadata = {"a\x00": "b\x00", "deep": [{"c": "\x00d"}], "not one": "\\u0000"}
+    assert apply(store, plan("d", "1", "one", metadata=metadata)) == [APPLIED]
+    expected = {"a\ufffd": "b\ufffd", "deep": [{"c": "\ufffdd"}], "not one": "\\u0000"}
+    assert rows(store)[0].metadata == expected
+
+
+def test_nul_in_an_id_is_rejected_alone(store: VectorStore) -> None:
+    assert apply(store, plan("a", "1", "one"), plan("b\x00", "1", "two")) == [APPLIED, REJECTED]
+    assert texts(store) == [("a", "one")]
+
+
+def test_ten_thousand_chunks_of_one_document(store: VectorStore) -> None:
+    pieces = [f"piece {number}" for number in range(10_000)]
+    assert apply(store, plan("d", "1", *pieces)) == [APPLIED]
+    edited = [*pieces[:5000], "edited", *pieces[5001:]]
+    assert apply(store, plan("d", "2", *edited, new=["edited"])) == [APPLIED]
+    found = store.search(vector_of("edited"), 10_000, {})
+    assert found[0].text == "edited" and found[0].ordinal == 5000
+    assert sorted(hit.ordinal for hit in found) == list(range(10_000))
+    assert apply(store, plan("d", "3")) == [APPLIED]
+    assert rows(store) == []
+
+
+def test_search_is_nearest_first(store: VectorStore) -> None:
+    plans = [plan(f"d{number}", "1", f"text {number}") for number in range(300)]
+    apply(store, *plans)
+    question = vector_of("question")
+    expected = sorted(plans, key=lambda each: -float(question @ vector_of(each.write[0].text)))[:10]
+    found = store.search(question, 10, {})
+    assert [hit.document_id for hit in found] == [each.document_id for each in expected]
+    assert found[0].score == pytest.approx(float(question @ vector_of(found[0].text)), abs=1e-6)
+    assert store.search(question, 0, {}) == []
+
+
+def test_filters_let_k_through_where_k_exist(store: VectorStore) -> None:
+    metadata = [{"lang": "fi" if number % 200 == 0 else "en", "year": 2000 + number % 2} for number in range(2000)]
+    apply(store, *(plan(f"d{number}", "1", f"t{number}", metadata=each) for number, each in enumerate(metadata)))
+    found = store.search(vector_of("question"), 10, {"lang": "fi"})
+    assert {hit.document_id for hit in found} == {f"d{number}" for number in range(0, 2000, 200)}
+    assert len(store.search(vector_of("question"), 10, {"lang": "fi", "year": "2000"})) == 10
+    assert store.search(vector_of("question"), 10, {"lang": "fi", "year": "2001"}) == []
+
+
+def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorStore) -> None:
+    plans = [plan(f"d{number:02}", "1", "the same") for number in range(15)]
+    random.Random(1).shuffle(plans)
+    apply(store, *plans)
+    found = store.search(vector_of("the same"), 3, {})
+    assert [hit.document_id for hit in found] == ["d00", "d01", "d02"]
+
+
+def test_another_dimension_is_refused(store: VectorStore, place: Opener) -> None:
+    with pytest.raises(ConfigError, match=r"vector\(4\).*vector\(5\)"):
+        place(dimension=5).prepare()
+
+
+def test_a_server_away_is_named_after_the_patience(server: Server, place: Opener) -> None:
+    store = place(patience_s=0.5)
+    store.prepare()
+    apply(store, plan("d", "1", "one"))
+    server.stop()
+    try:
+        for call in (
+            lambda: apply(store, plan("d", "2", "two")),
+            lambda: rows(store),
+            lambda: store.held([plan("d", "2", "two")]),
+            lambda: place().prepare(),
+        ):
+            with pytest.raises(Unavailable, match=server.address):
+                call()
+    finally:
+        server.start()
+    assert apply(store, plan("d", "2", "two")) == [APPLIED]
+    assert texts(store) == [("d", "two")]
+
+
+def test_a_restart_in_between_is_survived(server: Server, place: Opener) -> None:
+    store = place(patience_s=30)
+    store.prepare()
+    apply(store, plan("d", "1", "one"))
+    server.stop()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(apply, store, plan("d", "2", "two"))
+        server.start()
+        assert waiting.result() == [APPLIED]
+    assert texts(store) == [("d", "two")]
+
+
+def test_racing_writers_end_at_the_highest_position(store: VectorStore, place: Opener) -> None:
+    documents, last = [f"d{number}" for number in range(15)], 12
+
+    def write(seed: int) -> None:
+        order = random.Random(seed)
+        mine = place(patience_s=30)
+        for position in order.sample(range(last + 1), last + 1):
+            some = order.sample(documents, 15 if position == last else 10)
+            kept = f"{position % 3}"
+            plans = [plan(each, f"{position:02}", f"{each} {position}", f"{each} {kept}*") for each in some]
+            assert not set(apply(mine, *plans)) & {REJECTED}
+        mine.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    expected = [(each, text) for each in sorted(documents) for text in (f"{each} {last}", f"{each} {last % 3}*")]
+    assert texts(store) == expected
