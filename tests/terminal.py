@@ -1,0 +1,121 @@
+"""A reader of the documentation at work: types what the pages say and looks at what they show."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.pages import Step, blocks, is_shown, steps
+
+_PATIENCE_S = 180.0
+_FAIL = {"freshet check broken.yaml": 2}
+"""Commands that fail, as their page says."""
+
+
+@dataclass
+class Terminal:
+    """A folder in which pages are followed, one after the other; `freshet run` goes on until `^C`.
+
+    addresses  what the pages write to what it is here: test servers listen on free ports
+    """
+
+    folder: Path
+    addresses: Mapping[str, str]
+    _job: subprocess.Popen[str] | None = field(default=None, init=False)
+
+    def follow(self, page: Path, numbers_vary: bool = False) -> None:
+        """Make the page's files and take its steps; each must end and print as the page shows it."""
+        for block in blocks(page):
+            if block.title:
+                (self.folder / block.title).write_text(self._here(block.text), encoding="utf-8")
+            for step in steps(block) if block.language == "console" else ():
+                shown = tuple(self._here(line) for line in step.shown)
+                self._take(Step(self._here(step.typed), shown), numbers_vary)
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        if self._job is not None and self._job.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._job.pid, signal.SIGKILL)
+            self._job.wait()
+
+    def _here(self, text: str) -> str:
+        for written, real in self.addresses.items():
+            text = text.replace(written, real)
+        return text
+
+    def _take(self, step: Step, numbers_vary: bool) -> None:
+        if step.typed == "^C":
+            self._interrupt(step)
+        elif step.typed == "":
+            self._look(step)
+        elif step.typed.startswith("freshet run "):
+            self._start(step)
+        else:
+            self._type(step, numbers_vary)
+
+    def _type(self, step: Step, numbers_vary: bool) -> None:
+        done = subprocess.run(
+            ["bash", "-c", step.typed],
+            cwd=self.folder,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == _FAIL.get(step.typed, 0), f"{step.typed}\n{printed}"
+        assert is_shown(step.shown, printed, numbers_vary), _difference(step, printed)
+
+    def _start(self, step: Step) -> None:
+        assert self._job is None or self._job.poll() is not None, f"{step.typed}, while another job runs"
+        with self._log.open("w", encoding="utf-8") as log:
+            # a group of its own, as a terminal makes it: Ctrl-C reaches the JVM and the workers too
+            self._job = subprocess.Popen(
+                ["bash", "-c", f"exec {step.typed}"],
+                cwd=self.folder,
+                env=_environment(),
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self._look(step)
+
+    def _look(self, step: Step) -> None:
+        assert self._job is not None, "nothing runs"
+        deadline = time.monotonic() + _PATIENCE_S
+        while not is_shown(step.shown, self._printed()):
+            assert time.monotonic() < deadline, _difference(step, self._printed())
+            assert self._job.poll() is None, _difference(step, self._printed())
+            time.sleep(0.2)
+
+    def _interrupt(self, step: Step) -> None:
+        assert self._job is not None, "nothing runs"
+        os.killpg(self._job.pid, signal.SIGINT)
+        assert self._job.wait(_PATIENCE_S) == 0, self._printed()
+        assert is_shown(step.shown, self._printed()), _difference(step, self._printed())
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "run.log"
+
+    def _printed(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+
+def _difference(step: Step, printed: str) -> str:
+    return f"$ {step.typed}\nshould print\n" + "\n".join(step.shown) + f"\nbut printed\n{printed}"
+
+
+def _environment() -> dict[str, str]:
+    installed = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": os.pathsep.join([installed, os.environ["PATH"]]), "NO_COLOR": "1", "COLUMNS": "200"}

@@ -1,0 +1,214 @@
+"""The documentation is true: its commands run and print what it shows, its links lead somewhere, nothing is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import pytest
+import typer
+import yaml
+from pydantic import BaseModel
+
+from cli.main import commands as application
+from cli.stack import Stack
+from core import config
+from core.errors import ConfigError
+from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
+from tests.terminal import Terminal
+
+DOCS = ROOT / "docs"
+FIRST = DOCS / "run-a-pipeline.md"
+FOLLOWED = [
+    DOCS / f"{name}.md"
+    for name in ("search", "dead-letters", "restart-and-recover", "pipeline-file", "local-stack", "produce")
+]
+NUMBERS_VARY = {DOCS / "produce.md"}
+
+ELSEWHERE = {
+    "./freshet demo": "run by tests/cli/test_demo.py: it has a stack of its own and takes a minute",
+    "./freshet test": "this is it",
+    "./freshet test tests/core -k position": "this is it",
+    "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
+    "source .venv/bin/activate": "sets the PATH, as the tests do",
+    "git clone <this repository> && cd freshet": "names no address",
+    "pre-commit install": "writes hooks into the checkout; tests/test_house.py checks their configuration",
+}
+"""Commands that aren't typed here, and why."""
+
+
+def every_command() -> dict[str, click.Command]:
+    """Each command by its full name, as in `stack up`."""
+    found: dict[str, click.Command] = {}
+
+    def walk(command: Any, name: str) -> None:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = command
+        for part, each in (inner or {}).items():
+            walk(each, f"{name} {part}".strip())
+
+    walk(typer.main.get_command(application), "")
+    return found
+
+
+COMMANDS = every_command()
+GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
+EVERYTHING = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def options(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts if option.startswith("-")} - {"--help"}
+
+
+def named(line: str) -> str | None:
+    """The command of ours that a line types, or None."""
+    words = line.split()[1:3]
+    return next((name for name in (" ".join(words), words[0]) if name in COMMANDS), None)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_has_help(name: str) -> None:
+    assert f"freshet {name}" in EVERYTHING
+    command = COMMANDS[name]
+    assert command.help
+    without = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
+    assert without in ([], ["help"]), f"{name}: {without} have no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_documented(name: str) -> None:
+    unknown = [
+        option for option in options(COMMANDS[name]) if not re.search(rf"(?<![\w-]){option}(?![\w-])", EVERYTHING)
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_shown_exists(page: Path) -> None:
+    shown = [*commands(page), *re.findall(r"`((?:\./)?freshet [^`]+)`", prose(page))]
+    for line in shown:
+        if not re.match(r"(\./)?freshet [a-z]", line) or line.removeprefix("freshet ") in GROUPS:
+            continue
+        name = named(line)
+        assert name is not None, f"{line}: no such command"
+        typed = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", line)) - {"--help"}
+        # what test doesn't know is pytest's
+        assert name == "test" or typed <= options(COMMANDS[name]), f"{line}: {name} has {options(COMMANDS[name])}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        parts = urlsplit(link)
+        if parts.scheme:
+            continue
+        target = (page.parent / parts.path) if parts.path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not parts.fragment or parts.fragment in anchors(target), f"{page.name} links to {link}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = {(ROOT / link).resolve() for link in links(ROOT / "README.md")}
+    assert [page.name for page in DOCS.glob("*.md") if page.resolve() not in linked] == []
+
+
+def test_the_readme_says_what_freshet_is_in_three_sentences() -> None:
+    paragraph = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
+    assert len(re.findall(r"[.!?](?:\s|$)", paragraph)) == 3
+
+
+PIPELINES = [
+    block.text for page in PAGES for block in blocks(page) if block.language == "yaml" and block.title != "broken.yaml"
+]
+
+
+@pytest.mark.parametrize("text", PIPELINES)
+def test_every_pipeline_file_loads(text: str, tmp_path: Path) -> None:
+    """Where only a part is shown, it stands in place of the same part of a whole one."""
+    whole = yaml.safe_load(next(text for text in PIPELINES if text.startswith("name:")))
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump({**whole, **yaml.safe_load(text)}), encoding="utf-8")
+    config.load(path, {"PASSWORD": "x", "KAFKA_JAAS": "x"})
+
+
+def test_the_broken_one_does_not(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(DOCS / "pipeline-file.md") if block.title == "broken.yaml")
+    (tmp_path / "broken.yaml").write_text(block.text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        config.load(tmp_path / "broken.yaml")
+
+
+def settings(model: type[BaseModel], place: str = "") -> Iterator[str]:
+    """The settings that hold values, as the page writes their places: `documents.….text`."""
+    for name, field in model.model_fields.items():
+        here = f"{place}{field.alias or name}"
+        inner = [
+            kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type)
+        ]
+        models = [kind for kind in inner if issubclass(kind, BaseModel)]
+        if not models:
+            yield here
+        for kind in models:
+            yield from settings(kind, f"{here}.….") if here == "documents" else settings(kind, f"{here}.")
+
+
+@pytest.mark.parametrize("setting", list(settings(config.Pipeline)))
+def test_every_setting_has_its_line(setting: str) -> None:
+    assert f"| `{setting}` |" in (DOCS / "pipeline-file.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_is_run_somewhere(page: Path) -> None:
+    if page == FIRST or page in FOLLOWED:
+        typed = [line for block in blocks(page) if block.language == "bash" for line in block.text.splitlines()]
+    else:
+        typed = commands(page)
+    assert [line for line in typed if line not in ELSEWHERE] == []
+
+
+@pytest.fixture(scope="module")
+def terminal(stack: Stack) -> Iterator[Terminal]:
+    """A folder in which the first page was followed to its end."""
+    folder = stack.folder.parents[1]
+    (folder / "tests").symlink_to(ROOT / "tests")
+    addresses = {
+        "127.0.0.1:9092": stack.kafka.bootstrap_servers,
+        "freshet@127.0.0.1:5432": stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
+        "http://127.0.0.1:8083": stack.connect.url,
+    }
+    terminal = Terminal(folder, addresses)
+    try:
+        terminal.follow(FIRST)
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.mark.timeout(600)
+def test_the_first_page_can_be_followed(terminal: Terminal) -> None:
+    assert (terminal.folder / ".freshet" / "pipelines" / "articles").is_dir()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
+def test_the_other_pages_can_be_followed(terminal: Terminal, page: Path) -> None:
+    terminal.follow(page, numbers_vary=page in NUMBERS_VARY)
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "right"),
+    [
+        (("a …", "c"), "a b\nx\nc", True),
+        (("a", "c"), "c\na", False),
+        (("a",), "ab", False),
+        (("3 rows",), "4 rows", False),
+        (("│ x │ …",), "│   x   │ 12 │", True),
+    ],
+)
+def test_what_is_shown_is_compared(shown: tuple[str, ...], printed: str, right: bool) -> None:
+    assert is_shown(shown, printed) is right
