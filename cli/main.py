@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bench.figures import Measurement, Size
 from cli import stack_command
 from cli.produce import produce
 from core.config import load
@@ -81,3 +82,20 @@ def demo(
     from cli import demo as demonstrating
 
     raise typer.Exit(demonstrating.demo(console, leave))
+
+
+@commands.command()
+def bench(
+    only: Annotated[list[Measurement], typer.Option(help="Measure this alone; can be given again.")] = [],  # noqa: B006
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, metavar="FILE", help="Write the figures here too.")
+    ] = None,
+    changes: Annotated[int, typer.Option(min=200, help="Changes in the backlog of the machinery.")] = 30_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long each latency is measured.")] = 25,
+    documents: Annotated[int, typer.Option(min=8, max=300, help="Articles to embed against the bare model.")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="How often pipeline and bare model take turns.")] = 2,
+) -> None:
+    """Measure throughput, latencies and embeddings saved, with the real job on the local stack of this folder."""
+    from cli import bench as benching
+
+    benching.bench(only or list(Measurement), Size(changes, seconds, documents, rounds), json_file, console)

@@ -1,0 +1,93 @@
+"""The machinery alone: changes a second from the topic into the store, where embedding costs next to nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from bench.events import Told, generated, recorded, recorded_tables
+from bench.rig import TABLE, Rig, positions, running, until
+from bench.shares import Shares, sampled
+from connectors.kafka_producer import ensure_topics, produce
+from core.config import Pipeline
+
+_MARKS = 20
+_WARM_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Of the changes after the warm-up.
+
+    changes   how many they are
+    segments  changes a second of each twentieth of the backlog, the warm-up's too
+    shares    who was busy meanwhile
+    """
+
+    changes_per_second: float
+    changes: int
+    segments: tuple[int, ...]
+    shares: Shares
+
+
+def of_recording(rig: Rig, changes: int) -> Throughput:
+    """Of the recorded workload, replayed under other tables' names until there are so many changes."""
+    topic = rig.topic("recorded")
+    pipeline = rig.pipeline("recorded", "hash", topic, recorded_tables(changes))
+    return _measure(rig, pipeline, topic, recorded(topic, pipeline, changes))
+
+
+def of_history(rig: Rig, changes: int) -> Throughput:
+    """Of generated inserts (30 %), edits (60 %) and deletes (10 %) of real articles of some 2 chunks."""
+    topic = rig.topic("generated")
+    pipeline = rig.pipeline("generated", "hash", topic, (TABLE,))
+    return _measure(rig, pipeline, topic, generated(topic, pipeline, changes))
+
+
+def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) -> Throughput:
+    """The backlog is in the topic, in one partition, when the job starts, and is read in order.
+
+    So what the store shows of a change that comes later in the topic, and is the first of its document, it shows of all
+    before it. The clock runs from such a change a quarter into the backlog, when the JVM is warm, to the last such.
+    """
+    servers = rig.stack.kafka.bootstrap_servers
+    ensure_topics(servers, {topic: 1})
+    produce(servers, (record for told in backlog for record in told.records))
+    marks = _marks(backlog)
+    times = [0.0]
+    with psycopg.connect(rig.dsn, autocommit=True) as connection, running(pipeline) as job:
+        for mark in marks:
+            document = backlog[mark].document
+            until(lambda: bool(positions(connection, pipeline, [document])), job, f"change {mark}", every=0.01)  # noqa: B023
+            times.append(time.perf_counter())
+            if len(times) - 1 == _warm(marks):
+                sample = sampled(rig.stack, job)
+        shares = sample(times[-1])
+    first = _warm(marks)
+    changes = marks[-1] - marks[first - 1]
+    segments = [
+        round((mark - before) / (now - then))
+        for mark, before, now, then in zip(marks[1:], marks, times[2:], times[1:], strict=False)
+        if now > then
+    ]
+    return Throughput(changes / (times[-1] - times[first]), changes, tuple(segments), shares)
+
+
+def _warm(marks: Sequence[int]) -> int:
+    return max(1, int(len(marks) * _WARM_SHARE))
+
+
+def _marks(backlog: Sequence[Told]) -> list[int]:
+    """About twenty places in the backlog, evenly apart, where a document has its first change; the last such too."""
+    seen: set[str] = set()
+    firsts = []
+    for at, told in enumerate(backlog):
+        if told.document not in seen:
+            seen.add(told.document)
+            firsts.append(at)
+    every = max(1, len(backlog) // _MARKS)
+    marks = [next((at for at in firsts if at >= start), firsts[-1]) for start in range(every, len(backlog), every)]
+    return list(dict.fromkeys([*marks, firsts[-1]]))

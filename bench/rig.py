@@ -1,0 +1,130 @@
+"""What every measurement on servers stands on: a database and topics of its own, and the real job in them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from rich.console import Console
+
+from cli.run import home, prepare, start
+from cli.stack import Stack
+from core.config import Pipeline
+from core.errors import FreshetError
+from flink_jobs.running import Job
+
+TABLE = "public.articles"
+"""The table whose rows are embedded, unless a measurement names others."""
+
+CHUNK = {"tokens": 256, "overlap": 32}
+_PATIENCE_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A bench's own database (`dsn`) and the prefix of its topics, on a running stack."""
+
+    stack: Stack
+    dsn: str
+    prefix: str
+
+    def topic(self, what: str, table: str = TABLE) -> str:
+        """Its topic for a table's changes in the measurement `what`, named as Debezium names topics."""
+        return f"{self.prefix}-{what}.{table}"
+
+    def pipeline(self, what: str, model: str, topic: str, tables: tuple[str, ...] = (TABLE,), **flink: str) -> Pipeline:
+        """A pipeline from this topic to the store's table `what`. Tables have the columns title and body."""
+        return Pipeline.model_validate(
+            {
+                "name": f"{self.prefix}-{what}",
+                "source": {
+                    "kafka": {
+                        "topic": topic,
+                        "properties.bootstrap.servers": self.stack.kafka.bootstrap_servers,
+                        "scan.startup.mode": "earliest-offset",
+                    }
+                },
+                "format": "debezium",
+                "documents": {
+                    table: {"text": "{title}\n\n{body}", "metadata": ["updated_at"], "chunk": CHUNK} for table in tables
+                },
+                "embedding": {"model": model},
+                "store": {"pgvector": {"dsn": self.dsn, "table": what}},
+                "dead_letters": {"kafka": {"topic": f"{self.prefix}-{what}.dead-letters"}},
+                "flink": {"metrics.fetcher.update-interval": "1000", **flink},
+            }
+        )
+
+
+@contextmanager
+def rig(stack: Stack) -> Iterator[Rig]:
+    """A rig on the stack; its database and topics are dropped at the end."""
+    prefix = f"bench{uuid4().hex[:8]}"
+    database = sql.Identifier(prefix)
+    _execute(stack.postgres.dsn, sql.SQL("CREATE DATABASE {}").format(database))
+    try:
+        yield Rig(stack, make_conninfo(stack.postgres.dsn, dbname=prefix), prefix)
+    finally:
+        _execute(stack.postgres.dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+        admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
+        ours = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
+        for deleted in (admin.delete_topics(ours) if ours else {}).values():
+            deleted.result()
+
+
+def _execute(dsn: str, statement: sql.Composed) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@contextmanager
+def running(pipeline: Pipeline) -> Iterator[Job]:
+    """The job as `freshet run` starts it, without earlier state; cancelled at the end, its state deleted."""
+    quiet = Console(quiet=True)
+    prepare(pipeline, quiet)
+    job = start(pipeline, quiet, without_state=True)
+    try:
+        yield job
+    finally:
+        if not job.ended():
+            job.client.cancel().result()
+            while not job.ended():
+                time.sleep(0.05)
+        shutil.rmtree(home(pipeline), ignore_errors=True)
+
+
+def until(condition: Callable[[], bool], job: Job, what: str, every: float = 0.02) -> None:
+    """Wait until the condition holds, asked every `every` seconds.
+
+    Raises FreshetError, with what the job says of itself, where that takes over 180 s or the job ends.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    looked = time.monotonic()
+    while not condition():
+        now = time.monotonic()
+        if now > looked + 5:
+            looked = now
+            progress = job.progress()
+            if job.ended() or progress.failure or now > deadline:
+                raise FreshetError(f"bench: {what} didn't come; the job is {progress.state}: {progress.failure}")
+        time.sleep(every)
+
+
+def ledger(pipeline: Pipeline) -> sql.Identifier:
+    """The ledger of the pipeline's store."""
+    return sql.Identifier(f"{pipeline.store.pgvector.table}_ledger")
+
+
+def positions(connection: psycopg.Connection[Any], pipeline: Pipeline, documents: list[str]) -> Mapping[str, str]:
+    """The last position that the store has applied to each of these documents."""
+    query = sql.SQL("SELECT document_id, position FROM {} WHERE document_id = ANY(%s)").format(ledger(pipeline))
+    return dict(connection.execute(query, (documents,)).fetchall())

@@ -1,0 +1,74 @@
+"""Where the time goes: CPU seconds of each process, and how busy Flink says its operators are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+import psutil
+
+from cli.stack import Stack
+from flink_jobs.running import Job
+
+_BUSY = ("busyTimeMsPerSecond", "backPressuredTimeMsPerSecond")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Over a stretch of time.
+
+    cores   processor cores that each process kept busy, on average: 1.0 is one core all the time
+    vertex  each operator chain's share of the time that it was busy (0 to 1) and that it waited for the next one
+    """
+
+    cores: Mapping[str, float]
+    vertex: Mapping[str, tuple[float, float]]
+
+
+def sampled(stack: Stack, job: Job) -> Callable[[float], Shares]:
+    """Starts the stretch; the function that comes back ends it. Its argument is the end, of `time.perf_counter`."""
+    before, started = _cpu_seconds(stack), time.perf_counter()
+
+    def end(at: float) -> Shares:
+        spent = _cpu_seconds(stack)
+        cores = {name: (seconds - before.get(name, 0.0)) / (at - started) for name, seconds in spent.items()}
+        return Shares(cores, _vertices(job))
+
+    return end
+
+
+def _cpu_seconds(stack: Stack) -> dict[str, float]:
+    me = psutil.Process()
+    spent = {"this process": _of(me)}
+    for child in me.children(recursive=True):
+        name = "Flink's JVM (decode, plan)" if child.name() == "java" else "Python worker (embed, write)"
+        spent[name] = spent.get(name, 0.0) + _of(child)
+    servers = {"PostgreSQL": stack.postgres.server, "Kafka": stack.kafka.server, "Kafka Connect": stack.connect.server}
+    for name, server in servers.items():
+        if server.pid is not None:
+            process = psutil.Process(server.pid)
+            spent[name] = sum(map(_of, [process, *process.children(recursive=True)]))
+    return spent
+
+
+def _of(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _vertices(job: Job) -> dict[str, tuple[float, float]]:
+    """As of the last seconds."""
+    address = f"{job.rest}/jobs/{job.client.get_job_id()}"
+    found = {}
+    with httpx.Client(timeout=5) as http:
+        for vertex in http.get(address).json()["vertices"]:
+            url = f"{address}/vertices/{vertex['id']}/subtasks/metrics"
+            entries = http.get(url, params={"get": ",".join(_BUSY), "agg": "avg"}).json()
+            values = {entry["id"]: float(entry["avg"]) / 1000 for entry in entries}
+            found[vertex["name"]] = (values.get(_BUSY[0], 0.0), values.get(_BUSY[1], 0.0))
+    return found

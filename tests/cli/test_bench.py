@@ -1,0 +1,54 @@
+"""A small benchmark, end to end, as a user runs it. It measures nothing worth telling; it shows that it measures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.figures import percentiles
+from cli.stack import Stack
+
+
+def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:
+    folder = stack.folder.parents[1]
+    found = bench(folder, tmp_path / "figures.json", "machinery_changes_per_second", "topic_to_row_ms")
+
+    assert found["machinery_changes_per_second"] > 0
+    assert found["machinery_recorded_changes_per_second"] > 0
+    for machinery in (found["machinery"], found["machinery_recorded"]):
+        assert 0 < machinery["changes"] < 3000
+        assert machinery["shares"]["cores"]["PostgreSQL"] > 0
+        assert any(busy > 0 for busy, _ in machinery["shares"]["vertex"].values())
+    latency = found["topic_to_row_ms"]
+    assert latency["n"] == 40
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+    assert found["machine"]["cores"] == os.cpu_count()
+    assert not list((folder / ".freshet" / "pipelines").glob("bench*"))
+
+
+def test_what_an_edit_history_saves_needs_no_server(tmp_path: Path) -> None:
+    found = bench(tmp_path, tmp_path / "figures.json", "embeddings_saved")
+
+    savings = found["savings"]
+    assert 0.5 < found["embeddings_saved"] < 1
+    assert savings["share"] == 1 - savings["chunks_embedded"] / savings["chunks_of_all_versions"]
+    assert not (tmp_path / ".freshet").exists()
+
+
+def test_percentiles_lie_between_the_latencies() -> None:
+    found = percentiles([0.001 * number for number in range(101)])
+
+    assert [round(value, 6) for value in (found.p50, found.p95, found.p99)] == [50, 95, 99]
+
+
+def bench(folder: Path, file: Path, *names: str) -> Any:
+    """Run the command in a folder with a stack; the JSON it writes."""
+    only = [word for name in names for word in ("--only", name)]
+    command = [sys.executable, "-m", "cli", "bench", *only, "--json", str(file), "--changes", "2000", "--seconds", "2"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return json.loads(file.read_text())
