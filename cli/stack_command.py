@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,7 +26,7 @@ def up(directory: _Directory = Path()) -> None:
     console = Console()
     with console.status("Bringing the stack up"):
         now = stack.up(directory, console.print)
-    console.print(_table(now))
+    _show(now, console)
 
 
 @app.command()
@@ -37,7 +38,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(_json(now), default=str, indent=2))
     else:
-        Console().print(_table(now))
+        _show(now, Console())
     if not now.running:
         raise typer.Exit(1)
 
@@ -64,10 +65,10 @@ def _json(now: stack.Stack) -> dict[str, object]:
     }
 
 
-def _table(now: stack.Stack) -> Table:
-    table = Table(caption=escape(f"data and logs: {now.folder}"), caption_justify="left")
+def _show(now: stack.Stack, console: Console) -> None:
+    table = Table(box=box.SIMPLE, caption=escape(f"data and logs: {now.folder}"), caption_justify="left")
     for title in ("server", "state", "pid", "memory", "connect with"):
-        table.add_column(title, overflow="fold", justify="right" if title in ("pid", "memory") else "left")
+        table.add_column(title, no_wrap=True, justify="right" if title in ("pid", "memory") else "left")
     rows: list[tuple[str, stack.Server, str]] = [
         ("PostgreSQL", now.postgres.server, now.postgres.dsn),
         ("Kafka", now.kafka.server, now.kafka.bootstrap_servers),
@@ -75,7 +76,8 @@ def _table(now: stack.Stack) -> Table:
     ]
     for title, server, address in rows:
         table.add_row(title, *_process(server), address)
-    return table
+    # wider than the terminal if it must be: an address that is cut or folded can't be copied
+    Console(width=max(console.width, 160)).print(table)
 
 
 def _process(server: stack.Server) -> tuple[str, str, str]:
