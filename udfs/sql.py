@@ -1,0 +1,45 @@
+"""The embedder as a function of Flink SQL: `SELECT embed(body) FROM …`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from pyflink.table import DataTypes, FunctionContext
+from pyflink.table.udf import ScalarFunction, udf
+
+from udfs.embedding import embed_each, embedder
+from udfs.tokenizing import DEFAULT
+
+
+class _Embed(ScalarFunction):
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def open(self, function_context: FunctionContext) -> None:
+        self._embedder = embedder(self._model)
+        self._refused = function_context.get_metric_group().add_group("freshet").counter("texts_refused")
+
+    def eval(self, texts: pd.Series[Any]) -> pd.Series[Any]:
+        rows = [row for row, text in enumerate(texts) if text is not None]
+        vectors, errors = embed_each(self._embedder, [texts.iloc[row] for row in rows])
+        self._refused.inc(len(errors))
+        results: list[Any] = [None] * len(texts)
+        for at, row in enumerate(rows):
+            results[row] = None if at in errors else vectors[at]
+        return pd.Series(results, dtype=object)
+
+
+def embed_udf(model: str) -> Any:
+    """A vectorized SQL function from STRING to ARRAY<FLOAT>, the text's unit vector, for `create_temporary_function`.
+
+    model  as in `udfs.embedding.embedder`; each worker process loads it once, when the query starts there
+
+    NULL gives NULL. A text that can't be embedded gives NULL too, and is counted in the metric
+    `freshet.texts_refused`.
+    """
+    return udf(_Embed(model), result_type=DataTypes.ARRAY(DataTypes.FLOAT()), func_type="pandas")
+
+
+embed = embed_udf(DEFAULT)
+"""For SQL alone: `CREATE TEMPORARY FUNCTION embed AS 'udfs.sql.embed' LANGUAGE PYTHON`."""
