@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ LACKING = "the store lacks 1 of the 2 chunks this change keeps: replay the docum
 
 
 def vector_of(text: str, dimension: int = 4) -> NDArray[np.float32]:
-    vector = np.random.default_rng(list(text.encode("utf-8", "surrogatepass"))).standard_normal(dimension)
+    seed = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    vector = np.random.default_rng(seed).standard_normal(dimension)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def plan(document: str, position: str, *texts: str, new: Sequence[str] | None = None, **others: Any) -> Plan:
     """A plan for the chunks `texts`, of which those in `new` are written, or all."""
-    written = texts if new is None else new
+    written = set(texts if new is None else new)
     ids = {text: chunk_id(document.encode("utf-8", "replace").decode(), "m", "c", text, 0) for text in texts}
     write = tuple(Chunk(ids[text], at, text) for at, text in enumerate(texts) if text in written)
     return Plan(document, Position(position), tuple(ids.values()), write, **others)
