@@ -6,9 +6,11 @@ import shutil
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 from rich.console import Console
 from rich.markup import escape
@@ -25,14 +27,13 @@ from udfs.embedding import Embedder, embedder
 _FOLDER = Path(".freshet") / "demo"
 _SNAPSHOT_SECONDS = 240.0
 _LOOK_EVERY_S = 0.1
-_FIRST_QUESTION = "How do I catch an exception?"
+_WARM_UP = "How do I catch an exception?"
 
 
 @dataclass(slots=True)
 class _Clock:
     """How long each part took, in seconds."""
 
-    started: float = field(default_factory=time.perf_counter)
     lap_started: float = field(default_factory=time.perf_counter)
     laps: list[tuple[str, float]] = field(default_factory=list)
 
@@ -42,7 +43,8 @@ class _Clock:
         self.lap_started = now
 
     def all(self) -> list[tuple[str, float]]:
-        return [*self.laps, ("all told", time.perf_counter() - self.started)]
+        # since the process began: loading Python's modules is waited for too
+        return [*self.laps, ("all told", time.time() - psutil.Process().create_time())]
 
 
 def demo(console: Console, leave: bool) -> int:
@@ -56,6 +58,17 @@ def demo(console: Console, leave: bool) -> int:
         return _play(console, leave)
 
 
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """A demo whose job runs."""
+
+    console: Console
+    clock: _Clock
+    here: world.World
+    pipeline: Pipeline
+    job: Job
+
+
 def _play(console: Console, leave: bool) -> int:
     clock = _Clock()
     screen.section(console, "PostgreSQL, Kafka and Debezium, on this machine")
@@ -64,18 +77,26 @@ def _play(console: Console, leave: bool) -> int:
         loading = threads.submit(embedder, world.MODEL)
         with console.status("starting the servers"):
             servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"))
-        clock.lap("stack")
-        here = world.make(servers, _FOLDER)
+            console.print(f"  run at {escape(servers.postgres.dsn)} and {servers.kafka.bootstrap_servers}")
+            clock.lap("servers")
+            here = world.make(servers, _FOLDER)
         capturing = threads.submit(world.capture, here)
         screen.section(console, "The pipeline")
         screen.pipeline_file(console, here.file)
         pipeline = load(here.file)
-        job = _start(pipeline, console)
+        play = _Play(console, clock, here, pipeline, _start(pipeline, console))
         try:
             capturing.result()
-            return _watch(console, clock, job, pipeline, here, loading, leave)
+            clock.lap("tables, connector, job")
+            claims = _perform(play, loading, leave)
         finally:
-            _stop(job, pipeline, console)
+            _stop(play)
+    held = all(found.holds for _, found in claims)
+    if leave:
+        screen.section(console, "Every claim held" if held else "Not every claim held")
+        screen.summary(console, claims, clock.all())
+    _tell_more(play)
+    return 0 if held else 1
 
 
 def _start(pipeline: Pipeline, console: Console) -> Job:
@@ -85,54 +106,41 @@ def _start(pipeline: Pipeline, console: Console) -> Job:
         return run.start(pipeline, console, without_state=True)
 
 
-def _watch(
-    console: Console,
-    clock: _Clock,
-    job: Job,
-    pipeline: Pipeline,
-    here: world.World,
-    loading: Future[Embedder],
-    leave: bool,
-) -> int:
-    with psycopg.connect(here.dsn) as source:
-        screen.section(console, "Snapshot: every row that is there already")
-        clock.lap("Flink")
-        _snapshot(console, job, source)
-        clock.lap("snapshot")
-        stage = Stage(here, job, source, run.store(pipeline), loading.result())
-        stage.ask(stage.model.embed([_FIRST_QUESTION]))
+def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[str, Evidence]]:
+    console = play.console
+    with psycopg.connect(play.here.dsn) as source, closing(run.store(play.pipeline)) as store:
+        screen.section(console, "Snapshot: the rows that are there already")
+        _snapshot(play, source)
+        play.clock.lap("snapshot")
+        stage = Stage(play.here, play.job, source, store, loading.result())
+        console.print(f"  {stage.model.describe()}")
+        stage.ask(stage.model.embed([_WARM_UP]))
         claims = [
             (title, _claim(console, f"{number}. {title}", check, stage))
             for number, (title, check) in enumerate(CLAIMS, start=1)
         ]
-        clock.lap("claims")
-        held = all(found.holds for _, found in claims)
-        if leave:
-            screen.section(console, "All of it held" if held else "Not all of it held")
-            screen.summary(console, claims, clock.all())
-        else:
-            _prompt(console, stage, here)
-        return 0 if held else 1
+        play.clock.lap("claims")
+        if not leave:
+            _prompt(play, stage)
+    return claims
 
 
-def _snapshot(console: Console, job: Job, source: psycopg.Connection[tuple[int, int]]) -> None:
+def _snapshot(play: _Play, source: psycopg.Connection[tuple[int, int]]) -> None:
     """Wait until every row is in the store; the speed is measured from the first chunk seen to the last."""
     total = len(world.articles()) + 1
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
     first: tuple[float, int] | None = None
-    with screen.embedding(console) as progress:
+    documents = chunks = 0
+    with screen.embedding(play.console) as progress:
         task = progress.add_task("waiting for the first row", total=total, speed="")
-        documents = chunks = 0
         while documents < total:
-            _still(job, deadline, documents, total)
+            _still(play.job, deadline, documents, total)
             documents, chunks = _count(source)
-            if chunks and first is None:
-                first = (time.perf_counter(), chunks)
-            progress.update(task, completed=documents, speed=_speed(first, chunks))
             if chunks:
-                progress.update(task, description="embedding")
+                first = first or (time.perf_counter(), chunks)
+                progress.update(task, description="embedding", completed=documents, speed=_speed(first, chunks))
             time.sleep(_LOOK_EVERY_S)
-    console.print(f"  {documents} documents are {chunks} chunks in the store, embedded at {_speed(first, chunks)}")
+    play.console.print(f"  {documents} documents are {chunks} chunks in the store{_speed(first, chunks)}")
 
 
 def _still(job: Job, deadline: float, documents: int, total: int) -> None:
@@ -150,7 +158,7 @@ def _count(source: psycopg.Connection[tuple[int, int]]) -> tuple[int, int]:
 def _speed(first: tuple[float, int] | None, chunks: int) -> str:
     if first is None or chunks == first[1]:
         return ""
-    return f"{(chunks - first[1]) / (time.perf_counter() - first[0]):.0f} chunks a second"
+    return f", {(chunks - first[1]) / (time.perf_counter() - first[0]):.0f} embeddings a second"
 
 
 def _claim(console: Console, title: str, check: Check, stage: Stage) -> Evidence:
@@ -164,11 +172,12 @@ def _claim(console: Console, title: str, check: Check, stage: Stage) -> Evidence
     return found
 
 
-def _prompt(console: Console, stage: Stage, here: world.World) -> None:
+def _prompt(play: _Play, stage: Stage) -> None:
+    console = play.console
     screen.section(console, "Ask it yourself")
     console.print(
-        f"Change rows with [bold]psql {escape(here.dsn)}[/] meanwhile (table {world.ARTICLES}); "
-        "the job goes on. Ctrl-C, or nothing, ends it."
+        f"The job goes on: change rows of {world.ARTICLES} at {escape(play.here.dsn)} meanwhile. "
+        "Ctrl-C, or an empty line, ends it."
     )
     try:
         while question := console.input("[bold cyan]search ›[/] ").strip():
@@ -176,17 +185,26 @@ def _prompt(console: Console, stage: Stage, here: world.World) -> None:
             hits = stage.ask(stage.model.embed([question]))
             took = (time.perf_counter() - started) * 1000
             show(hits, console)
-            console.print(f"[dim]{took:.0f} ms[/]")
+            console.print(f"[dim]{took:.0f} ms[/]\n")
     except (EOFError, KeyboardInterrupt):
         console.print()
 
 
-def _stop(job: Job, pipeline: Pipeline, console: Console) -> None:
-    if not job.ended():
-        with console.status("stopping the job with a savepoint"):
-            savepoint = job.stop_with_savepoint(run.home(pipeline) / "savepoints")
-        console.print(f"The job stopped; its savepoint is {Path(savepoint).name}.")
-    console.print(
-        f"Go on with [bold]freshet run {_FOLDER}/pipeline.yaml[/] and "
-        f'[bold]freshet search {_FOLDER}/pipeline.yaml "…"[/]; stop the servers with [bold]freshet stack down[/].'
-    )
+def _stop(play: _Play) -> None:
+    if play.job.ended():
+        return
+    with play.console.status("stopping the job with a savepoint"):
+        savepoint = play.job.stop_with_savepoint(run.home(play.pipeline) / "savepoints")
+    play.clock.lap("stop")
+    play.console.print(f"\nThe job stopped with {Path(savepoint).name}; the servers go on.")
+
+
+def _tell_more(play: _Play) -> None:
+    file = escape(str(play.here.file))
+    play.console.print()
+    for what, command in (
+        ("resume the job", f"freshet run {file}"),
+        ("search", f'freshet search {file} "…"'),
+        ("stop the servers", "freshet stack down"),
+    ):
+        play.console.print(f"  [dim]{what:>16}[/]  [bold]{command}[/]")

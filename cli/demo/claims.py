@@ -106,7 +106,7 @@ def edit(stage: Stage) -> Evidence:
 
 
 _PREPEND = "UPDATE demo.articles SET body = %(sentence)s || body WHERE id = %(id)s"
-_REPLACE = "UPDATE demo.manuals SET body = replace(body, %(paragraph)s, %(new)s) WHERE id = 1"
+_REPLACE = "UPDATE demo.manuals SET body = replace(body, %(paragraph)s, %(paragraph)s || %(sentence)s) WHERE id = 1"
 _DELETE = "DELETE FROM demo.articles WHERE id = %(id)s"
 
 
@@ -131,7 +131,7 @@ def edit_one_paragraph(stage: Stage) -> Evidence:
     paragraph = _middle_paragraph()
     sentence = "Since this edit, the debugger keeps its history in the project's folder."
     before, embedded = stage.chunks(document), stage.count("chunks_embedded")
-    change = {"paragraph": paragraph, "new": f"{paragraph} {sentence}"}
+    change = {"paragraph": paragraph, "sentence": f" {sentence}"}
     sent = stage.commit(_REPLACE, change)
     after = _until(lambda: _chunks_with(stage.chunks(document), sentence), f"a chunk with {sentence!r}")
     took = (time.perf_counter() - sent) * 1000
@@ -283,12 +283,13 @@ def _letters(stage: Stage, wanted: int) -> list[tuple[str, bytes]] | None:
 
 def _sql(statement: str, parameters: Mapping[str, object]) -> str:
     return statement % {
-        name: repr(_brief(value, 70)) if isinstance(value, str) else value for name, value in parameters.items()
+        name: repr(_brief(value, 50)) if isinstance(value, str) else value for name, value in parameters.items()
     }
 
 
 def _hit(hit: Hit) -> str:
-    return f"{hit.score:.2f}  {hit.document_id}  {_brief(hit.text)!r}"
+    text = hit.text.removeprefix(str(hit.metadata["title"]))
+    return f"{hit.score:.2f}  {hit.document_id}  {_brief(text)!r}"
 
 
 def _brief(text: str, longest: int = _SHOWN) -> str:

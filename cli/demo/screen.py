@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
@@ -23,9 +23,11 @@ def section(console: Console, title: str) -> None:
 
 def pipeline_file(console: Console, file: Path) -> None:
     """The pipeline file as it is on disk, with its path."""
-    console.print(f"[dim]{escape(str(file))}[/]")
-    text = file.read_text(encoding="utf-8").rstrip()
-    console.print(Padding(Syntax(text, "yaml", background_color="default", word_wrap=True), (0, 0, 0, 2)))
+    console.print(f"  [dim]# {escape(str(file))}[/]")
+    text = indent(file.read_text(encoding="utf-8").rstrip(), "  ")
+    console.print(
+        Syntax("", "yaml", theme="ansi_dark", background_color="default").highlight(text), end="", soft_wrap=True
+    )
 
 
 def embedding(console: Console) -> Progress:
@@ -33,8 +35,7 @@ def embedding(console: Console) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} documents"),
-        TextColumn("[cyan]{task.fields[speed]}[/]"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} documents{task.fields[speed]}"),
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal)

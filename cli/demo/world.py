@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from pydoc_data.topics import topics as manuals
 from uuid import uuid4
@@ -41,7 +40,7 @@ EDITED = (
 DELETED = 'The "nonlocal" statement'
 
 _ARTICLES = 300
-_LONGEST = 700
+_LONGEST = 500
 _SHORTEST = 120
 _MANUAL = "debugger"
 _READ_SECONDS = 20.0
@@ -69,9 +68,8 @@ class World:
 
 
 def articles() -> list[Text]:
-    """300 sections of Python's language reference, cut after whole paragraphs at some 700 characters."""
+    """300 sections of Python's language reference, cut after whole paragraphs within 500 characters."""
     cut = [_cut(text) for text in texts()]
-    # sections that follow one another in the reference may stand in it twice
     return [text for text in cut if len(text.body) >= _SHORTEST][:_ARTICLES]
 
 
@@ -107,7 +105,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def make(stack: Stack, folder: Path) -> World:
     """Make a new demo's tables, topics and pipeline file; what an earlier demo left is removed."""
-    prefix = f"{NAME}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    prefix = f"{NAME}-{uuid4().hex[:6]}"  # not the last one: Debezium would go on where that one's topics ended
     world = World(
         stack.postgres.dsn, stack.kafka.bootstrap_servers, stack.connect.url, prefix, folder / "pipeline.yaml"
     )

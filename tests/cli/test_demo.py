@@ -1,0 +1,88 @@
+"""The demo as a user starts it, on servers of its own; and that another one can follow it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+
+from cli import demo
+from cli import stack as local_stack
+from cli.demo import claims, world
+
+COMMAND = [sys.executable, "-m", "cli", "demo"]
+
+
+@pytest.mark.timeout(900)
+def test_every_claim_holds_on_a_machine_without_servers(tmp_path: Path) -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
+    try:
+        ran = subprocess.run(
+            [*COMMAND, "--exit"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=840
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        summary = ran.stdout.partition("Every claim held")[2]
+        for title, _ in claims.CLAIMS:
+            assert f"✓  {title}" in summary
+        assert "301 documents" in ran.stdout
+        assert "stopped with savepoint-" in ran.stdout
+        assert local_stack.status(tmp_path).running, "the servers go on after the demo"
+    finally:
+        local_stack.down(tmp_path, wipe=True)
+
+
+def test_a_claim_that_is_not_seen_is_told_and_does_not_hold() -> None:
+    def unseen(stage: claims.Stage) -> claims.Evidence:
+        raise claims.NotSeen("an answer: not seen within 30 s")
+
+    console = Console(record=True, width=200)
+    found = demo._claim(console, "1. A claim", unseen, None)  # type: ignore[arg-type]  # the claim looks at no stage
+    assert not found.holds
+    assert "✗" in console.export_text()
+
+
+def test_an_article_is_as_it_stands_in_the_reference() -> None:
+    whole = {text.id: text.body for text in world.texts()}
+    articles = world.articles()
+    assert len(articles) == 300
+    assert all(whole[article.id].startswith(article.body) for article in articles)
+    titles = {article.title for article in articles}
+    assert titles.issuperset({world.DELETED, *(title for title, _, _ in world.EDITED)})
+
+
+@pytest.mark.timeout(180)
+def test_a_second_demo_begins_anew(stack: local_stack.Stack, tmp_path: Path) -> None:
+    first = _snapshot(stack, tmp_path)
+    with psycopg.connect(stack.postgres.dsn) as connection:
+        connection.execute("DELETE FROM demo.articles WHERE id = 1")
+    second = _snapshot(stack, tmp_path)
+    topics = AdminClient({"bootstrap.servers": second.bootstrap_servers}).list_topics(timeout=10).topics
+    assert second.topic in topics
+    assert first.topic not in topics
+    with psycopg.connect(stack.postgres.dsn) as connection:
+        slots = connection.execute(
+            "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE '%demo%'"
+        ).fetchall()
+    assert len(slots) == 1
+    httpx.delete(f"{stack.connect.url}/connectors/{world.NAME}").raise_for_status()
+
+
+def _snapshot(stack: local_stack.Stack, folder: Path) -> world.World:
+    """The world of a new demo, when its topic has every article."""
+    made = world.make(stack, folder)
+    world.capture(made)
+    deadline = time.monotonic() + 60
+    while len(found := world.events(made, made.topic)) < len(world.articles()):
+        assert time.monotonic() < deadline, f"{len(found)} events of the snapshot after 60 s"
+        time.sleep(0.2)
+    keys = {json.loads(message.key() or b"")["id"] for message in found}
+    assert keys == {article.id for article in world.articles()}
+    return made
