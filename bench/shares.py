@@ -19,11 +19,13 @@ _BUSY = ("busyTimeMsPerSecond", "backPressuredTimeMsPerSecond")
 class Shares:
     """Over a stretch of time.
 
-    cores   processor cores that each process kept busy, on average: 1.0 is one core all the time
-    vertex  each operator chain's share of the time that it was busy (0 to 1) and that it waited for the next one
+    seconds  how long the stretch was
+    cpu      CPU seconds that each process spent in it
+    vertex   each operator chain's share of the time that it was busy (0 to 1) and that it waited for the next one
     """
 
-    cores: Mapping[str, float]
+    seconds: float
+    cpu: Mapping[str, float]
     vertex: Mapping[str, tuple[float, float]]
 
 
@@ -33,8 +35,8 @@ def sampled(stack: Stack, job: Job) -> Callable[[float], Shares]:
 
     def end(at: float) -> Shares:
         spent = _cpu_seconds(stack)
-        cores = {name: (seconds - before.get(name, 0.0)) / (at - started) for name, seconds in spent.items()}
-        return Shares(cores, _vertices(job))
+        cpu = {name: seconds - before.get(name, 0.0) for name, seconds in spent.items()}
+        return Shares(at - started, cpu, _vertices(job))
 
     return end
 

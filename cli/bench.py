@@ -16,8 +16,8 @@ from rich.table import Table
 from bench import commit_to_searchable, machinery, raw_encode, savings, topic_to_row
 from bench.events import RECORDING
 from bench.figures import Measurement, Percentiles, Size
+from bench.machinery import Throughput
 from bench.rig import Rig, rig
-from bench.shares import Shares
 from cli import stack
 from udfs.tokenizing import DEFAULT
 
@@ -84,16 +84,27 @@ def _machinery(own: Rig, size: Size) -> Measured:
         lines.append(
             _at_least("changes/s, recorded workload, hash embedder", recorded.changes_per_second, 2000, ",.0f")
         )
-    return Measured(entries, [*lines, *_busy(generated.shares)])
+    return Measured(entries, [*lines, *_busy(generated)])
 
 
-def _busy(shares: Shares) -> list[Line]:
-    cores = [Line(f"  cores kept busy by {name}", f"{busy:.2f}") for name, busy in shares.cores.items()]
+def _busy(found: Throughput) -> list[Line]:
+    cores = [
+        Line(
+            f"  {name}: cores busy, CPU a change",
+            f"{cpu / found.shares.seconds:.2f}, {cpu / found.changes * 1e6:,.0f} µs",
+        )
+        for name, cpu in found.shares.cpu.items()
+    ]
     chains = [
         Line(f"  busy, then held up: {name.split(' -> ')[-1 if 'Source' in name else 0]} …", f"{busy:.0%}, {held:.0%}")
-        for name, (busy, held) in shares.vertex.items()
+        for name, (busy, held) in found.shares.vertex.items()
     ]
     return cores + chains
+
+
+def _spent(name: str, cpu: float, found: Throughput) -> Line:
+    cores, each = cpu / found.shares.seconds, cpu / found.changes * 1e6
+    return Line(f"  {name}: cores busy, CPU a change", f"{cores:.2f}, {each:,.0f} µs")
 
 
 def _topic_to_row(own: Rig, size: Size) -> Measured:

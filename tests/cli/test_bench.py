@@ -21,7 +21,7 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
     assert found["machinery_recorded_changes_per_second"] > 0
     for machinery in (found["machinery"], found["machinery_recorded"]):
         assert 0 < machinery["changes"] < 3000
-        assert machinery["shares"]["cores"]["PostgreSQL"] > 0
+        assert machinery["shares"]["cpu"]["PostgreSQL"] > 0
         assert any(busy > 0 for busy, _ in machinery["shares"]["vertex"].values())
     latency = found["topic_to_row_ms"]
     assert latency["n"] == 40
