@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench.figures import Measurement, Size
-from cli import stack_command
+from cli import stack_command, testing
 from cli.produce import produce
 from core.config import load
 from core.errors import FreshetError
@@ -24,6 +24,7 @@ commands = typer.Typer(
 )
 commands.add_typer(stack_command.app)
 commands.command()(produce)
+commands.command(context_settings=testing.CONTEXT)(testing.test)
 console = Console()
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")]
