@@ -27,7 +27,7 @@ from udfs.embedding import Embedder, embedder
 _FOLDER = Path(".freshet") / "demo"
 _SNAPSHOT_SECONDS = 240.0
 _LOOK_EVERY_S = 0.1
-_WARM_UP = "How do I catch an exception?"
+_WARM_UP = "The first question takes longer than the next."
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from cli import demo
 from cli import stack as local_stack
 from cli.demo import claims, world
 from cli.stack.connect import remove_postgres
+from cli.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
 
@@ -51,7 +52,7 @@ def test_a_claim_that_is_not_seen_is_told_and_does_not_hold() -> None:
 
 
 def test_an_article_is_as_it_stands_in_the_reference() -> None:
-    whole = {text.id: text.body for text in world.texts()}
+    whole = {text.id: text.body for text in texts()}
     articles = world.articles()
     assert len(articles) == 300
     assert all(whole[article.id].startswith(article.body) for article in articles)
