@@ -103,9 +103,9 @@ def _properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
         "status.storage.partitions": 1,
         # a connector that is killed repeats at most a second
         "offset.flush.interval.ms": 1000,
-        # the next worker needn't wait long for a killed one to be missed
-        "session.timeout.ms": 3000,
-        "heartbeat.interval.ms": 1000,
+        # the next worker waits this long for a killed one to be missed; less than 6 s the broker doesn't allow
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 2000,
         "scheduled.rebalance.max.delay.ms": 0,
         "producer.max.request.size": MAX_RECORD_BYTES,
         "producer.buffer.memory": 2 * MAX_RECORD_BYTES,
