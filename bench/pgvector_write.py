@@ -40,7 +40,7 @@ console = Console(width=110)
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.divide(vectors, np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def batches(count: int, size: int, seed: int = 1) -> Iterator[list[Row]]:
@@ -116,13 +116,14 @@ def cpu(pid: int) -> float:
     return 0.0
 
 
-def measured(pid: int, changes: int, run: Callable[[], None]) -> tuple[str, str, str]:
+def measured(pid: int, changes: int, run: Callable[..., object], steps: Sequence[tuple[Any, ...]]) -> tuple[str, ...]:
     """Changes a second, and milliseconds of CPU a change in the backend and in this process."""
     server, client, start = cpu(pid), time.process_time(), time.perf_counter()
-    run()
+    for step in steps:
+        run(*step)
     wall = time.perf_counter() - start
     used = (cpu(pid) - server, time.process_time() - client)
-    return (f"{changes / wall:,.0f}", *(f"{each * 1000 / changes:.3f}" for each in used))
+    return f"{changes / wall:,.0f}", *(f"{each * 1000 / changes:.3f}" for each in used)
 
 
 def raw_table(connection: Connection, index: tuple[int, int] | None) -> None:
@@ -148,12 +149,8 @@ def ways(connection: Connection, seconds: float) -> None:
         for size in (10, 100, 1000):
             raw_table(connection, None)
             count = max(5, int(seconds * 4000 / size))
-            rows = list(batches(count, size))
-            figures = measured(
-                connection.info.backend_pid,
-                count * size,
-                lambda rows=rows, write=write: [write(connection, b) for b in rows],
-            )
+            todo = [(connection, each) for each in batches(count, size)]
+            figures = measured(connection.info.backend_pid, count * size, write, todo)
             table.add_row(name, str(size), *figures)
     console.print(table)
 
@@ -173,7 +170,7 @@ def stored(dsn: str, connection: Connection, seconds: float) -> None:
             pid = connection.execute(
                 "SELECT pid FROM pg_stat_activity WHERE application_name = 'freshet' ORDER BY backend_start DESC"
             ).fetchall()[0][0]
-            figures = measured(pid, count * size, lambda todo=todo, store=store: [store.apply(*each) for each in todo])
+            figures = measured(pid, count * size, store.apply, todo)
             table.add_row("none" if index is None else f"{index[0]}/{index[1]}", str(size), *figures)
             store.close()
     console.print(table)
@@ -209,7 +206,7 @@ def recall(dsn: str, connection: Connection, vectors: NDArray[np.float32]) -> No
     """How many of the true 10 nearest the index finds, built by single inserts, with the settings of `search`."""
     asked, known = vectors[:200], vectors[200:]
     table = Table("HNSW m/ef", "recall@10", "build s", title=f"{len(known)} real vectors")
-    for index in HNSW[1:]:
+    for index in filter(None, HNSW):
         store = prepared(dsn, connection, index)
         rows = [(f"c{number}", f"d{number}", vector) for number, vector in enumerate(known)]
         start = time.perf_counter()
