@@ -139,12 +139,12 @@ def test_chunks_are_well_filled() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "QUJD" * 250_000,
-        "\n" * 1_000_000,
-        "a" + " " * 1_000_000 + "b",
-        "漢字かな。" * 200_000,
-        "." * 1_000_000,
-        "a\n" * 500_000,
+        "QUJD" * 100_000,
+        "\n" * 400_000,
+        "a" + " " * 400_000 + "b",
+        "漢字かな。" * 80_000,
+        "." * 400_000,
+        "a\n" * 200_000,
     ],
     ids=["blob", "newlines", "gap", "cjk", "dots", "lines"],
 )
