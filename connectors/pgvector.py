@@ -194,7 +194,7 @@ class PgvectorStore:
         query = statements.NEAREST.format(**self._names, filters=conditions)
         parameters = [Vector(vector), self._model, *filters, reach, k]
         with connection.transaction():
-            connection.execute(statements.SEARCH_SETTINGS, [str(min(1000, max(100, 2 * reach)))])
+            connection.execute(statements.SEARCH_SETTINGS, [str(min(1000, max(200, 2 * reach)))])
             rows = connection.execute(query, parameters, prepare=False).fetchall()
             if len(rows) < k:
                 connection.execute(statements.EXACT)

@@ -44,6 +44,8 @@ WHERE chunk.chunk_id = moved.chunk_id
   AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, moved.metadata::jsonb)
 """)
 
+# Arrays in binary cost 0.05 ms of CPU a row, both sides together; COPY to a temporary table 0.055 (0.34 for 10 rows),
+# executemany 0.08, vectors as text 0.3 (bench/pgvector_write.py, batches of 100, without the HNSW index).
 _UPSERT = SQL("""
 INSERT INTO {table} AS chunk (chunk_id, document_id, ordinal, text, metadata, embedding, model)
 SELECT chunk_id, document_id, ordinal, text, metadata::jsonb, embedding, %b::text
@@ -111,6 +113,8 @@ CREATE TABLE {table} (
 ) WITH (fillfactor = 80)
 """)
 
+# Inserting into HNSW is nearly all that writing costs: 1.2 ms of CPU a vector of 384 with pgvector's 16/64, 0.4 with
+# 8/32, which finds 99.7 % of the true ten nearest of 10,000 real texts. An index made by hand is kept as it is.
 PARTS = (
     (
         SQL("""
