@@ -44,6 +44,9 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "table.exec.uid.generation": "ALWAYS",
+        "table.exec.uid.format": _source_state(pipeline) + "<id>_<transformation>",
+        "execution.state-recovery.ignore-unclaimed-state": "true",
+        "metrics.fetcher.update-interval": "500",
         "rest.bind-address": "127.0.0.1",
         "rest.address": "127.0.0.1",
         "rest.port": "0",
@@ -55,6 +58,15 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     if resume_from is not None:
         options["execution.state-recovery.path"] = resume_from
     return options
+
+
+def _source_state(pipeline: Pipeline) -> str:
+    """What sets apart the source's state of a bounded run: restored partitions keep the end they had, or had not.
+
+    So a bounded run after an unbounded one reads again from its start; the documents' state refuses what it knows.
+    """
+    bounded = pipeline.source.kafka.options.get("scan.bounded.mode", "unbounded")
+    return "" if bounded == "unbounded" else "bounded_"
 
 
 def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
