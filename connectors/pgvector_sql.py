@@ -114,7 +114,8 @@ CREATE TABLE {table} (
 """)
 
 # Inserting into HNSW is nearly all that writing costs: 1.2 ms of CPU a vector of 384 with pgvector's 16/64, 0.4 with
-# 8/32, which finds 99.7 % of the true ten nearest of 9,800 vectors, real texts and noisy copies of them. An index made by hand is kept as it is.
+# 8/32, which finds 99.7 % of the true ten nearest of 9,800 vectors (real texts and
+# noisy copies of them). An index made by hand is kept as it is.
 PARTS = (
     (
         SQL("""
