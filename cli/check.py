@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.console import Console
-from udfs.embedding import dimension
 
 from cli.run import store
 from connectors import kafka
 from core.config import Pipeline
 from core.errors import FreshetError
+from udfs.embedding import dimension
 from udfs.tokenizing import model_chunker
 
 

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 from rich.console import Console
-from udfs.embedding import dimension
 
 from cli.jars import fetch
 from connectors import kafka
 from connectors.pgvector import PgvectorStore
 from core.config import Pipeline
 from flink_jobs.running import Job, Progress, newest_state, submit
+from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0

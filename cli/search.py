@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from udfs.embedding import embedder
 
 from cli.run import store
 from core.config import Pipeline
 from core.errors import ConfigError
 from core.stores import Hit
+from udfs.embedding import embedder
 
 
 def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str]) -> list[Hit]:

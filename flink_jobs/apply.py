@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
-from udfs.embedding import Embedder, embed_each, embedder
 
 from connectors.pgvector import PgvectorStore
 from core.config import Pipeline
 from core.plans import Outcome, Plan, Status, fold, plan_from_bytes, without
 from core.stores import Vectors, VectorStore
+from udfs.embedding import Embedder, embed_each, embedder
 
 
 @dataclass(frozen=True, slots=True)
