@@ -61,7 +61,7 @@ def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) 
     with psycopg.connect(rig.dsn, autocommit=True) as connection, running(pipeline) as job:
         for mark in marks:
             document = backlog[mark].document
-            until(lambda: bool(positions(connection, pipeline, [document])), job, f"change {mark}", every=0.01)  # noqa: B023
+            until(lambda: bool(positions(connection, pipeline, [document])), job, f"change {mark}", every=0.03)  # noqa: B023
             times.append(time.perf_counter())
             if len(times) - 1 == _warm(marks):
                 sample = sampled(rig.stack, job)

@@ -72,7 +72,7 @@ def test_envelope_with_schema() -> None:
 
 
 def test_order_around_a_snapshot() -> None:
-    """What committed after a snapshot is later than it, though its log position may be lower; a new snapshot is later."""
+    """What committed after a snapshot is later than it, even at a lower log position; a new snapshot is later too."""
     snapshot = position({"lsn": 100, "sequence": '[null,"100"]'}, snapshot=True)
     straddling = position({"lsn": 90, "sequence": '["100","90"]'}, snapshot=False)
     first = position({"lsn": 110, "sequence": '[null,"110"]'}, snapshot=False)
