@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import psycopg
 
@@ -23,7 +24,7 @@ class Throughput:
     """Of the changes after the warm-up.
 
     changes   how many they are
-    segments  changes a second of each twentieth of the backlog, the warm-up's too
+    segments  changes a second of each twentieth of the backlog but the first, the warm-up's too
     shares    who was busy meanwhile
     """
 
@@ -57,27 +58,21 @@ def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) 
     ensure_topics(servers, {topic: 1})
     produce(servers, (record for told in backlog for record in told.records))
     marks = _marks(backlog)
-    times = [0.0]
+    warm = int(len(marks) * _WARM_SHARE)
+    times: list[float] = []
     with psycopg.connect(rig.dsn, autocommit=True) as connection, running(pipeline) as job:
-        for mark in marks:
-            document = backlog[mark].document
-            until(lambda: bool(positions(connection, pipeline, [document])), job, f"change {mark}", every=0.03)  # noqa: B023
+        for number, mark in enumerate(marks):
+            first = [backlog[mark].document]
+            until(lambda: bool(positions(connection, pipeline, first)), job, f"change {mark}", every=0.03)  # noqa: B023
             times.append(time.perf_counter())
-            if len(times) - 1 == _warm(marks):
+            if number == warm:
                 sample = sampled(rig.stack, job)
-        shares = sample(times[-1])
-    first = _warm(marks)
-    changes = marks[-1] - marks[first - 1]
-    segments = [
-        round((mark - before) / (now - then))
-        for mark, before, now, then in zip(marks[1:], marks, times[2:], times[1:], strict=False)
-        if now > then
-    ]
-    return Throughput(changes / (times[-1] - times[first]), changes, tuple(segments), shares)
-
-
-def _warm(marks: Sequence[int]) -> int:
-    return max(1, int(len(marks) * _WARM_SHARE))
+            if number == len(marks) - 2:
+                shares = sample(mark - marks[warm])
+    counts = [later - earlier for earlier, later in pairwise(marks)]
+    segments = [round(count / (now - then)) for count, (then, now) in zip(counts, pairwise(times), strict=True)]
+    changes = marks[-1] - marks[warm]
+    return Throughput(changes / (times[-1] - times[warm]), changes, tuple(segments), shares)
 
 
 def _marks(backlog: Sequence[Told]) -> list[int]:
@@ -89,5 +84,5 @@ def _marks(backlog: Sequence[Told]) -> list[int]:
             seen.add(told.document)
             firsts.append(at)
     every = max(1, len(backlog) // _MARKS)
-    marks = [next((at for at in firsts if at >= start), firsts[-1]) for start in range(every, len(backlog), every)]
-    return list(dict.fromkeys([*marks, firsts[-1]]))
+    marks = [next((at for at in firsts if at >= start), firsts[-1]) for start in range(every, firsts[-1], every)]
+    return list(dict.fromkeys([*(mark for mark in marks if mark < firsts[-1] - every // 2), firsts[-1]]))

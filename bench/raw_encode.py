@@ -41,7 +41,9 @@ def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
     a first call that isn't counted. The servers run, and no job.
     """
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     raw_model = SentenceTransformer(str(model_path(model)), local_files_only=True)
     raw_seconds: list[float] = []
     pipeline_seconds: list[float] = []

@@ -20,23 +20,25 @@ class Shares:
     """Over a stretch of time.
 
     seconds  how long the stretch was
+    changes  how many changes were applied in it
     cpu      CPU seconds that each process spent in it
     vertex   each operator chain's share of the time that it was busy (0 to 1) and that it waited for the next one
     """
 
     seconds: float
+    changes: int
     cpu: Mapping[str, float]
     vertex: Mapping[str, tuple[float, float]]
 
 
-def sampled(stack: Stack, job: Job) -> Callable[[float], Shares]:
-    """Starts the stretch; the function that comes back ends it. Its argument is the end, of `time.perf_counter`."""
+def sampled(stack: Stack, job: Job) -> Callable[[int], Shares]:
+    """Starts the stretch; the function that comes back ends it, told the changes since. The job must be busy then."""
     before, started = _cpu_seconds(stack), time.perf_counter()
 
-    def end(at: float) -> Shares:
-        spent = _cpu_seconds(stack)
-        cpu = {name: seconds - before.get(name, 0.0) for name, seconds in spent.items()}
-        return Shares(at - started, cpu, _vertices(job))
+    def end(changes: int) -> Shares:
+        spent, seconds = _cpu_seconds(stack), time.perf_counter() - started
+        cpu = {name: used - before.get(name, 0.0) for name, used in spent.items()}
+        return Shares(seconds, changes, cpu, _vertices(job))
 
     return end
 

@@ -91,7 +91,7 @@ def _busy(found: Throughput) -> list[Line]:
     cores = [
         Line(
             f"  {name}: cores busy, CPU a change",
-            f"{cpu / found.shares.seconds:.2f}, {cpu / found.changes * 1e6:,.0f} µs",
+            f"{cpu / found.shares.seconds:.2f}, {cpu / found.shares.changes * 1e6:,.0f} µs",
         )
         for name, cpu in found.shares.cpu.items()
     ]
@@ -103,7 +103,7 @@ def _busy(found: Throughput) -> list[Line]:
 
 
 def _spent(name: str, cpu: float, found: Throughput) -> Line:
-    cores, each = cpu / found.shares.seconds, cpu / found.changes * 1e6
+    cores, each = cpu / found.shares.seconds, cpu / found.shares.changes * 1e6
     return Line(f"  {name}: cores busy, CPU a change", f"{cores:.2f}, {each:,.0f} µs")
 
 

@@ -91,7 +91,7 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", dir_okay=False, metavar="FILE", help="Write the figures here too.")
     ] = None,
-    changes: Annotated[int, typer.Option(min=200, help="Changes in the backlog of the machinery.")] = 30_000,
+    changes: Annotated[int, typer.Option(min=200, help="Changes in the backlog.")] = 20_000,
     seconds: Annotated[float, typer.Option(min=1, help="How long each latency is measured.")] = 25,
     documents: Annotated[int, typer.Option(min=8, max=300, help="Articles to embed against the bare model.")] = 300,
     rounds: Annotated[int, typer.Option(min=1, help="How often pipeline and bare model take turns.")] = 2,
