@@ -9,6 +9,9 @@ from typing import Any
 
 # Before the import: the hub's client reads it once. The model is a folder by now, there is nothing to ask for.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# OpenMP's threads spin while they wait for each other: beside a JVM and a database on the same cores that costs
+# 200 ms a text where sleeping costs 30. It, too, is read once.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
