@@ -66,7 +66,7 @@ def _of(process: psutil.Process) -> float:
 
 
 def _vertices(job: Job) -> dict[str, tuple[float, float]]:
-    """As of the last seconds."""
+    """Flink takes these every 5 s: a run shorter than that has zeros."""
     address = f"{job.rest}/jobs/{job.client.get_job_id()}"
     found = {}
     with httpx.Client(timeout=5) as http:
