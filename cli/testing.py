@@ -12,7 +12,9 @@ import typer
 from core.errors import FreshetError
 
 _ROOT = Path(__file__).parents[1]
-_BEFORE = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
+
+CHECKS = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
+"""What comes before the tests; .pre-commit-config.yaml has the same."""
 
 CONTEXT = {"ignore_unknown_options": True}
 """How the command is mounted: what isn't an option of ours is pytest's."""
@@ -24,7 +26,7 @@ def test(
     """Check the code with ruff and mypy, then run the tests on real servers; stops at the first that fails."""
     if not (_ROOT / "tests").is_dir():
         raise FreshetError(f"{_ROOT} has no tests: `freshet test` runs in a checkout of the repository")
-    for command in (*_BEFORE, ("pytest", *(arguments or ()))):
+    for command in (*CHECKS, ("pytest", *(arguments or ()))):
         typer.echo(f"freshet test: {' '.join(command)}", err=True)
         code = subprocess.call([sys.executable, "-m", *command], cwd=_ROOT)
         if code:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.testing import CHECKS
+
 ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 320
 
@@ -127,10 +129,12 @@ def test_a_folders_rules_are_added_to_those_of_all(name: str) -> None:
     assert "D100" in checked.stdout
 
 
-def test_pre_commit_fetches_nothing() -> None:
+def test_pre_commit_checks_what_the_tests_check_and_fetches_nothing() -> None:
     configuration = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repository in configuration["repos"] for hook in repository["hooks"]]
     assert {repository["repo"] for repository in configuration["repos"]} == {"local"}
-    assert {hook["language"] for repository in configuration["repos"] for hook in repository["hooks"]} == {"system"}
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert [hook["entry"] for hook in hooks] == [f".venv/bin/{' '.join(check)}" for check in CHECKS]
     command = [sys.executable, "-m", "pre_commit", "validate-config", str(ROOT / ".pre-commit-config.yaml")]
     assert subprocess.run(command, check=False).returncode == 0
 
