@@ -10,7 +10,7 @@ from cli.run import store
 from connectors import kafka
 from core.config import Pipeline
 from core.errors import FreshetError
-from udfs.embedding import dimension
+from udfs.embedding import embedder
 from udfs.tokenizing import model_chunker
 
 
@@ -42,7 +42,7 @@ def _model(pipeline: Pipeline) -> str:
     model = pipeline.embedding.model
     for document in pipeline.documents.values():
         model_chunker(model, document.chunk.tokens, document.chunk.overlap)
-    return f"{model}, {dimension(model)} dimensions"
+    return embedder(model).describe()
 
 
 def _store(pipeline: Pipeline) -> str:

@@ -14,7 +14,8 @@ from cli.jars import fetch
 from connectors import kafka
 from connectors.pgvector import PgvectorStore
 from core.config import Pipeline
-from flink_jobs.running import Job, Progress, newest_state, submit
+from core.errors import Unavailable
+from flink_jobs.running import Job, Progress, forget_checkpoints, newest_state, submit
 from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
@@ -72,6 +73,8 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     from flink_jobs.vectorize import build
 
     state = None if without_state else newest_state(directory)
+    if state is not None:
+        forget_checkpoints(directory, state)
     console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
     port = _free_port()
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
@@ -87,7 +90,13 @@ def _free_port() -> int:
 
 def _stop(job: Job, pipeline: Pipeline, console: Console) -> int:
     console.print("stopping with a savepoint …")
-    savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
+    try:
+        savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
+    except Unavailable as error:
+        console.print(
+            f"[yellow]stopped without a savepoint[/] ({error}); the next run resumes from the last checkpoint"
+        )
+        return 1
     console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name}")
     return 0
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from core.config import Kafka
-from core.errors import Unavailable
+from core.errors import ConfigError, Unavailable
 
 SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers")
 LETTER_COLUMNS = ("key", "value", "headers")
@@ -20,6 +20,8 @@ LETTER_COLUMNS = ("key", "value", "headers")
 _LARGEST_MESSAGE = str(32 * 1024 * 1024)
 _CLIENT_PREFIX = "properties."
 _WAIT_SECONDS = 10
+_SHARED = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
+_JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
 
 
 def source_ddl(name: str, kafka: Kafka, group: str) -> str:
@@ -69,11 +71,14 @@ def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
 def check(kafka: Kafka) -> list[str]:
     """The topics that the source names and the cluster has, sorted.
 
-    Raises Unavailable where the cluster doesn't answer within 10 s.
+    Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where `topic-pattern` is no pattern.
+    A cluster whose login only Java clients know (IAM, Kerberos) is asked nothing: the job itself will tell.
     """
-    client = AdminClient({**_client_options(kafka), "socket.timeout.ms": 5000})
+    client = _client_options(kafka)
+    if client is None:
+        return []
     try:
-        there = client.list_topics(timeout=_WAIT_SECONDS).topics
+        there = AdminClient({**client, "socket.timeout.ms": 5000}).list_topics(timeout=_WAIT_SECONDS).topics
     except KafkaException as error:
         raise Unavailable(
             f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
@@ -81,14 +86,24 @@ def check(kafka: Kafka) -> list[str]:
         ) from None
     if kafka.topic is not None:
         return sorted(set(kafka.topic.split(";")) & set(there))
-    return sorted(topic for topic in there if re.fullmatch(kafka.topic_pattern or "", topic))
+    try:
+        return sorted(topic for topic in there if re.fullmatch(kafka.topic_pattern or "", topic))
+    except re.error as error:
+        raise ConfigError(
+            [f"source.kafka.topic-pattern is {kafka.topic_pattern!r}, which is no regular expression: {error}"]
+        ) from None
 
 
-def _client_options(kafka: Kafka) -> dict[str, str]:
-    """The Java client's options that librdkafka has under the same name."""
-    shared = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
+def _client_options(kafka: Kafka) -> dict[str, str] | None:
+    """librdkafka's options for the same cluster; None where it can't log in as the Java client does."""
     given = {key.removeprefix(_CLIENT_PREFIX): value for key, value in kafka.options.items()}
-    return {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in shared if key in given}}
+    options = {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in _SHARED if key in given}}
+    if not given.get("security.protocol", "").upper().startswith("SASL"):
+        return options
+    login = dict(_JAAS.findall(given.get("sasl.jaas.config", "")))
+    if login.keys() != {"username", "password"}:
+        return None
+    return {**options, "sasl.username": login["username"], "sasl.password": login["password"]}
 
 
 def _with(options: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from py4j.protocol import Py4JJavaError
 from pyflink.common import CompletableFuture
 from pyflink.common.job_client import JobClient
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StatementSet
+
+from core.errors import Unavailable
 
 _METRICS = "freshet"
 
@@ -57,11 +61,16 @@ class Job:
     def stop_with_savepoint(self, directory: Path) -> str:
         """Stop the job once everything it read is written; the savepoint's path.
 
-        Goes past PyFlink's own method, which in 2.2.1 looks for a class that isn't there.
+        Goes past PyFlink's own method, which in 2.2.1 looks for a class that isn't there. A job that can't take one,
+        because it is just restarting, is cancelled, which keeps its last checkpoint: raises Unavailable.
         """
         formats = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType
-        stopped = self.client._j_job_client.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL)
-        return str(stopped.get())
+        jobs = self.client._j_job_client
+        try:
+            return str(jobs.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL).get())
+        except Py4JJavaError as error:
+            self.client.cancel().result()
+            raise Unavailable(_root_cause(str(error.java_exception))) from None
 
     def result(self) -> None:
         """Wait for the end; raises what the job failed with."""
@@ -85,6 +94,13 @@ def newest_state(directory: Path) -> Path | None:
         if metadata.stat().st_size > 0
     ]
     return max(complete, key=lambda metadata: metadata.stat().st_mtime_ns).parent if complete else None
+
+
+def forget_checkpoints(directory: Path, but: Path) -> None:
+    """Delete the checkpoints of earlier runs, all `but` the one to resume from."""
+    for run in directory.glob("checkpoints/*"):
+        if run not in but.parents:
+            shutil.rmtree(run, ignore_errors=True)
 
 
 def _counts(http: httpx.Client, job: str, overview: Mapping[str, Any]) -> dict[str, int]:
