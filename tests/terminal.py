@@ -93,22 +93,24 @@ class Terminal:
     def _look(self, step: Step) -> None:
         assert self._job is not None, "nothing runs"
         deadline = time.monotonic() + _PATIENCE_S
-        while not is_shown(step.shown, self._printed()):
-            assert time.monotonic() < deadline, _difference(step, self._printed())
-            assert self._job.poll() is None, _difference(step, self._printed())
+        while not is_shown(step.shown, self.printed()):
+            assert time.monotonic() < deadline, _difference(step, self.printed())
+            assert self._job.poll() is None, _difference(step, self.printed())
             time.sleep(0.2)
 
     def _interrupt(self, step: Step) -> None:
         assert self._job is not None, "nothing runs"
         os.killpg(self._job.pid, signal.SIGINT)
-        assert self._job.wait(_PATIENCE_S) == 0, self._printed()
-        assert is_shown(step.shown, self._printed()), _difference(step, self._printed())
+        code = self._job.wait(_PATIENCE_S)
+        assert code == 0, self.printed()
+        assert is_shown(step.shown, self.printed()), _difference(step, self.printed())
 
     @property
     def _log(self) -> Path:
         return self.folder / "run.log"
 
-    def _printed(self) -> str:
+    def printed(self) -> str:
+        """What the job that runs, or ran last, has printed."""
         return self._log.read_text(encoding="utf-8")
 
 

@@ -168,7 +168,7 @@ def test_every_setting_has_its_line(setting: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_shown_is_run_somewhere(page: Path) -> None:
-    if page == FIRST or page in FOLLOWED:
+    if page in (FIRST, *FOLLOWED):
         typed = [line for block in blocks(page) if block.language == "bash" for line in block.text.splitlines()]
     else:
         typed = commands(page)

@@ -48,6 +48,7 @@ FORBIDDEN = [
     ("connectors/new.py", "import cli"),
     ("connectors/new.py", "from pyflink.table import DataTypes"),
     ("flink_jobs/new.py", "from cli.jars import fetch"),
+    ("flink_jobs/new.py", "from bench import machinery"),
 ]
 ALLOWED = [
     ("core/new.py", "from core.errors import ConfigError"),
@@ -88,7 +89,7 @@ def test_no_file_names_a_place_on_someones_machine() -> None:
     assert holding("|".join(map(re.escape, PLACES))) == []
 
 
-@pytest.mark.parametrize("name", ["core", "udfs", "connectors", "flink_jobs", "cli"])
+@pytest.mark.parametrize("name", ["core", "udfs", "connectors", "flink_jobs", "cli", "bench"])
 def test_no_file_is_long(name: str) -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in tracked(f"{name}/*.py")}
     assert {str(path): length for path, length in lengths.items() if length > LONGEST_FILE} == {}
