@@ -38,10 +38,12 @@ def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
     before the first is given to the producer until the last one's rows are committed: reading, decoding, chunking,
     embedding and writing count, the job's start doesn't.
     Raw: `SentenceTransformer.encode` of the same chunks, read back from the store, in one call in this process, after
-    a first call that isn't counted. The servers run, and no job.
+    a first call that isn't counted. The servers run, and no job. Both sides' OpenMP threads sleep while they wait.
     """
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
+
+    import udfs.transformer  # noqa: F401  # before torch: it settles how OpenMP waits, for both sides alike
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     raw_model = SentenceTransformer(str(model_path(model)), local_files_only=True)

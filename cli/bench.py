@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,53 +77,57 @@ def _machinery(own: Rig, size: Size) -> Measured:
     generated = machinery.of_history(own, size.changes)
     name = Measurement.MACHINERY.value
     entries: dict[str, Any] = {name: generated.changes_per_second, "machinery": asdict(generated)}
-    lines = [_at_least("changes/s, generated history, hash embedder", generated.changes_per_second, 2000, ",.0f")]
+    lines = [_at_least("changes/s, generated, hash embedder", generated.changes_per_second, 2000, ",.0f")]
     if RECORDING.exists():
         recorded = machinery.of_recording(own, size.changes)
         entries |= {"machinery_recorded_changes_per_second": recorded.changes_per_second}
         entries |= {"machinery_recorded": asdict(recorded)}
-        lines.append(
-            _at_least("changes/s, recorded workload, hash embedder", recorded.changes_per_second, 2000, ",.0f")
-        )
+        lines.append(_at_least("changes/s, recorded, hash embedder", recorded.changes_per_second, 2000, ",.0f"))
     return Measured(entries, [*lines, *_busy(generated)])
 
 
 def _busy(found: Throughput) -> list[Line]:
     cores = [
         Line(
-            f"  {name}: cores busy, CPU a change",
+            f"  {name}: cores, CPU a change",
             f"{cpu / found.shares.seconds:.2f}, {cpu / found.shares.changes * 1e6:,.0f} µs",
         )
         for name, cpu in found.shares.cpu.items()
     ]
     chains = [
-        Line(f"  busy, then held up: {name.split(' -> ')[-1 if 'Source' in name else 0]} …", f"{busy:.0%}, {held:.0%}")
+        Line(f"  {_chain(name)}: busy, held up", f"{busy:.0%}, {held:.0%}")
         for name, (busy, held) in found.shares.vertex.items()
     ]
     return cores + chains
 
 
+def _chain(name: str) -> str:
+    """What an operator chain does, by an operator in it."""
+    does = {"Source": "read, decode", "plan": "plan", "PythonCalc": "embed, write", "Writer": "dead letters"}
+    return ", ".join(words for part, words in does.items() if re.search(rf"\b{part}\b", name)) or name
+
+
 def _spent(name: str, cpu: float, found: Throughput) -> Line:
     cores, each = cpu / found.shares.seconds, cpu / found.shares.changes * 1e6
-    return Line(f"  {name}: cores busy, CPU a change", f"{cores:.2f}, {each:,.0f} µs")
+    return Line(f"  {name}: cores, CPU a change", f"{cores:.2f}, {each:,.0f} µs")
 
 
 def _topic_to_row(own: Rig, size: Size) -> Measured:
     found = topic_to_row.measure(own, size.seconds)
-    what = f"topic → row at {topic_to_row.RATE:.0f} changes/s, hash embedder"
+    what = f"topic → row, {topic_to_row.RATE:.0f} changes/s, hash"
     return Measured({Measurement.TOPIC_TO_ROW.value: asdict(found)}, _latencies(what, found, 20, 60))
 
 
 def _commit_to_searchable(own: Rig, size: Size) -> Measured:
     found = commit_to_searchable.measure(own, DEFAULT, size.seconds)
-    what = f"commit → searchable at {commit_to_searchable.RATE:.0f} commits/s, {DEFAULT}"
+    what = f"commit → searchable, {commit_to_searchable.RATE:.0f} commits/s"
     return Measured({Measurement.COMMIT_TO_SEARCHABLE.value: asdict(found)}, _latencies(what, found, None, 250))
 
 
 def _raw_encode(own: Rig, size: Size) -> Measured:
     found = raw_encode.measure(own, DEFAULT, size.documents, size.rounds)
     lines = [
-        _at_least(f"pipeline ÷ raw encode, {DEFAULT}, {found.device}", found.ratio, 0.9, ".2f"),
+        _at_least(f"pipeline ÷ raw encode, {found.device}", found.ratio, 0.9, ".2f"),
         Line("  pipeline, chunks/s", f"{found.pipeline_chunks_per_second:.1f}"),
         Line("  raw encode, chunks/s", f"{found.raw_chunks_per_second:.1f}"),
     ]
@@ -132,13 +137,11 @@ def _raw_encode(own: Rig, size: Size) -> Measured:
 def _savings() -> Measured:
     edits = savings.of_edits(DEFAULT)
     entries: dict[str, Any] = {Measurement.SAVINGS.value: edits.share, "savings": asdict(edits)}
-    lines = [Line(f"embeddings saved, {edits.edits} edits of Python's reference pages", f"{edits.share:.1%}")]
+    lines = [Line(f"embeddings saved, {edits.edits} edits of real pages", f"{edits.share:.1%}")]
     history = savings.of_git(DEFAULT, _CHECKOUT)
     if history is not None:
         entries["savings_git"] = asdict(history)
-        lines.append(
-            Line(f"embeddings saved, {history.edits} committed edits of this checkout", f"{history.share:.1%}")
-        )
+        lines.append(Line(f"embeddings saved, {history.edits} edits in git", f"{history.share:.1%}"))
     return Measured(entries, lines)
 
 
