@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from importlib import import_module
 
 import psycopg
 from psycopg import sql
@@ -40,10 +41,9 @@ def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
     Raw: `SentenceTransformer.encode` of the same chunks, read back from the store, in one call in this process, after
     a first call that isn't counted. The servers run, and no job. Both sides' OpenMP threads sleep while they wait.
     """
+    import_module("udfs.transformer")  # before torch: it settles how OpenMP waits, for both sides alike
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
-
-    import udfs.transformer  # noqa: F401  # before torch: it settles how OpenMP waits, for both sides alike
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     raw_model = SentenceTransformer(str(model_path(model)), local_files_only=True)
