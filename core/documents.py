@@ -153,7 +153,6 @@ def step(
         write=tuple(chunk for chunk in chunks if chunk.chunk_id not in known),
         move=_moved(before, chunk_ids, metadata),
         metadata=metadata,
-        first=state is None,
         committed_ms=change.committed_ms,
     )
     return DocumentState(change.position, made_by, row, chunk_ids), plan

@@ -9,14 +9,14 @@ PREFIX = "freshet."
 
 
 def letter_headers(
-    own: Mapping[str, bytes],
+    own: Mapping[str, bytes | None],
     pipeline: str,
     stage: str,
     error: str,
     reason: str,
     origin: tuple[str, int, int],
     time: str,
-) -> dict[str, bytes]:
+) -> dict[str, bytes | None]:
     """The headers of a dead letter: the event's own, and what happened to it.
 
     stage   decode, plan, embed or write

@@ -30,7 +30,6 @@ class Plan:
     write         those of them that the store may not have, with their text, to embed and upsert
     move          whether kept chunks need a new ordinal or metadata
     metadata      JSON values, the same for each chunk
-    first         no earlier change of the document is known here; a store from before may hold some of `write`
     committed_ms  when the source committed the change, for measuring only
     """
 
@@ -40,7 +39,6 @@ class Plan:
     write: tuple[Chunk, ...] = ()
     move: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    first: bool = False
     committed_ms: int | None = None
 
 
@@ -95,7 +93,7 @@ def _then(first: Plan, second: Plan) -> Plan:
         for chunk in first.write
         if chunk.chunk_id in ordinals and chunk.chunk_id not in rewritten
     )
-    return replace(second, write=carried + second.write, move=first.move or second.move, first=first.first)
+    return replace(second, write=carried + second.write, move=first.move or second.move)
 
 
 def without(plan: Plan, held: Collection[str]) -> Plan:

@@ -40,7 +40,7 @@ class VectorStore(Protocol):
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector: the store has them, or knows a later position.
 
-        For plans without a known past, so that a job which lost its state embeds nothing twice.
+        Asked before embedding, so that a job which lost its state, or goes back to a checkpoint, embeds nothing twice.
         """
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:

@@ -64,10 +64,10 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, store: VectorStore) -> l
 
 
 def _new_to(store: VectorStore, plans: dict[str, Plan]) -> dict[str, Plan]:
-    first = [plan for plan in plans.values() if plan.first and plan.write]
-    if not first:
+    writing = [plan for plan in plans.values() if plan.write]
+    if not writing:
         return plans
-    held = store.held(first)
+    held = store.held(writing)
     return {identity: without(plan, held) for identity, plan in plans.items()}
 
 

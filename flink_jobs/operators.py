@@ -23,24 +23,24 @@ from udfs.tokenizing import model_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
-ORIGIN_NAMES = ["key", "value", "topic", "partition", "offset", "headers"]
-ORIGIN_TYPES = [BYTES, BYTES, Types.STRING(), Types.INT(), Types.LONG(), HEADERS]
-CHANGES = Types.ROW_NAMED(["document", "change", *ORIGIN_NAMES], [Types.STRING(), BYTES, *ORIGIN_TYPES])
-PLANS = Types.ROW_NAMED(["plan", *ORIGIN_NAMES], [BYTES, *ORIGIN_TYPES])
+EVENT_FIELDS = ("key", "value", "topic", "partition", "offset", "headers")
+# Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
+CHANGES = Types.ROW_NAMED(["document", "change", "event"], [Types.STRING(), BYTES, BYTES])
+PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
 LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
 DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
 
-_encode_change = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+_decode_event = msgspec.msgpack.Decoder(Event).decode
 _decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
-def letter(pipeline: str, stage: str, error: str, reason: str, origin: Row) -> Row:
-    """A row of the dead-letter topic; `origin` has the fields of ORIGIN_NAMES."""
-    key, value, topic, partition, offset, headers = origin
+def letter(pipeline: str, stage: str, error: str, reason: str, event: Event) -> Row:
+    """A row of the dead-letter topic."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    told = letter_headers(headers or {}, pipeline, stage, error, reason, (topic, partition, offset), time)
-    return Row(key, value, told)
+    origin = (event.topic, event.partition, event.offset)
+    return Row(event.key, event.value, letter_headers(event.headers, pipeline, stage, error, reason, origin, time))
 
 
 class Decode(ProcessFunction):
@@ -60,8 +60,9 @@ class Decode(ProcessFunction):
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; one row of CHANGES, a dead letter or nothing out."""
         key, body, topic, partition, offset, headers = value
+        event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            change = debezium.decode(Event(topic, partition, offset, key, body, headers or {}))
+            change = debezium.decode(event)
             if isinstance(change, Skip):
                 return self._skip(change)
             spec = self._specs.get(change.table)
@@ -70,10 +71,10 @@ class Decode(ProcessFunction):
             document = document_id(spec, change)
         except ChangeError as error:
             self._refused.inc()
-            yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), value)
+            yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         self._changes.inc()
-        yield Row(document, _encode_change(change), *value)
+        yield Row(document, _encode(change), _encode(event))
 
     def _skip(self, reason: Skip) -> None:
         if reason not in self._skipped:
@@ -106,7 +107,7 @@ class PlanDocument(KeyedProcessFunction):
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One row of CHANGES in; one of PLANS, a dead letter or nothing out."""
-        _, encoded, *origin = value
+        _, encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
         try:
@@ -119,7 +120,7 @@ class PlanDocument(KeyedProcessFunction):
             )
         except ChangeError as error:
             self._refused.inc()
-            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), Row(*origin))
+            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), _decode_event(event))
             return
         if plan is None:
             self._stale.inc()
@@ -127,7 +128,7 @@ class PlanDocument(KeyedProcessFunction):
         if state is not None:
             self._state.update(state_to_bytes(state))
         self._kept.inc(len(plan.chunk_ids) - len(plan.write))
-        yield Row(plan_to_bytes(plan), *origin)
+        yield Row(plan_to_bytes(plan), event)
 
 
 class RejectedToLetter(MapFunction):
@@ -137,8 +138,8 @@ class RejectedToLetter(MapFunction):
         self._name = pipeline.name
 
     def map(self, value: Row) -> Row:
-        """`value` has an encoded Outcome, then the fields of ORIGIN_NAMES."""
-        rejection, *origin = value
+        """`value` has an encoded Outcome and the encoded event."""
+        rejection, event = value
         outcome = _decode_outcome(rejection)
         stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
-        return letter(self._name, stage, outcome.error, outcome.reason, Row(*origin))
+        return letter(self._name, stage, outcome.error, outcome.reason, _decode_event(event))

@@ -12,15 +12,15 @@ from flink_jobs.apply import functions
 from flink_jobs.operators import (
     CHANGES,
     DEAD_LETTERS,
+    EVENT_FIELDS,
     LETTERS,
-    ORIGIN_NAMES,
     PLANS,
     Decode,
     PlanDocument,
     RejectedToLetter,
 )
 
-_ORIGIN = ", ".join(f"`{name}`" for name in ORIGIN_NAMES)
+_EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
 
 
 def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> StatementSet:
@@ -36,13 +36,15 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 
-    events = tables.to_data_stream(tables.sql_query(f"SELECT {_ORIGIN} FROM events"))  # noqa: S608  # our own names
+    events = tables.to_data_stream(tables.sql_query(f"SELECT {_EVENT} FROM events"))  # noqa: S608  # our own names
     changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
     plans = (
         changes.key_by(lambda row: row[0], Types.STRING())
         .process(PlanDocument(pipeline), PLANS)
         .name("plan")
         .uid("plan")
+        # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
+        .disable_chaining()
     )
     rejected = _apply(tables, plans).map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
     letters = rejected.union(changes.get_side_output(DEAD_LETTERS), plans.get_side_output(DEAD_LETTERS))
@@ -55,6 +57,6 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
     """Embed and write each plan; what comes out are the rejected ones."""
     tables.create_temporary_view("plans", tables.from_data_stream(plans))
-    answered = f"SELECT write_plans(embed_plans(`plan`)) AS rejection, {_ORIGIN} FROM plans"  # noqa: S608
-    rows = tables.sql_query(f"SELECT rejection, {_ORIGIN} FROM ({answered}) WHERE rejection IS NOT NULL")  # noqa: S608
+    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejection, `event` FROM plans"
+    rows = tables.sql_query(f"SELECT rejection, `event` FROM ({answered}) WHERE rejection IS NOT NULL")  # noqa: S608
     return tables.to_data_stream(rows)

@@ -26,6 +26,7 @@ from core.errors import FreshetError
 _UNPRIVILEGED = "nobody"
 _FOR_ROOT = Path("/var/lib/freshet")
 _USER = _DATABASE = "freshet"
+_REAPED_SECONDS = 3
 _READY_SECONDS = 60.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -193,10 +194,21 @@ def _drop_foreign_lock(data: Path) -> None:
     lock = data / "postmaster.pid"
     try:
         owner = psutil.Process(int(lock.read_text().split()[0]))
-        if owner.name() != "postgres":
+        if owner.name() != "postgres" or _stays_dead(owner):
             lock.unlink()
     except (FileNotFoundError, IndexError, ValueError, psutil.Error):
         return
+
+
+def _stays_dead(owner: psutil.Process) -> bool:
+    # PostgreSQL takes a dead process for a running server for as long as nobody has waited for its end
+    if process.is_alive(owner):
+        return False
+    try:
+        owner.wait(_REAPED_SECONDS)
+    except psutil.TimeoutExpired:
+        return True
+    return False
 
 
 def _create_database(port: int) -> None:
