@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 from urllib.parse import quote
@@ -65,14 +66,18 @@ def columns(template: str) -> tuple[str, ...]:
 
     Raises ValueError where braces don't pair or hold anything but a name.
     """
-    names = []
-    for _, name, format_spec, conversion in Formatter().parse(template):
-        if name is None:
-            continue
-        if not name or format_spec or conversion or re.search(r"[.\[\]{}]", name):
+    return tuple(name for _, name in _parts(template) if name is not None)
+
+
+@lru_cache(maxsize=256)
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
+    """Each literal with the column behind it, if there is one. Cached: every change is rendered."""
+    parts = []
+    for literal, name, format_spec, conversion in Formatter().parse(template):
+        if name is not None and (not name or format_spec or conversion or re.search(r"[.\[\]{}]", name)):
             raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
-        names.append(name)
-    return tuple(names)
+        parts.append((literal, name))
+    return tuple(parts)
 
 
 def render(template: str, row: Mapping[str, Any]) -> str:
@@ -81,12 +86,8 @@ def render(template: str, row: Mapping[str, Any]) -> str:
     A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
     become U+FFFD.
     """
-    parts = []
-    for literal, name, _, _ in Formatter().parse(template):
-        parts.append(literal)
-        if name is not None:
-            parts.append(_as_text(row[name]))
-    return "".join(parts).replace(_NUL, "\ufffd")
+    pieces = [literal if name is None else literal + _as_text(row[name]) for literal, name in _parts(template)]
+    return "".join(pieces).replace(_NUL, "\ufffd")
 
 
 def _as_text(value: Any) -> str:
