@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.plans import Outcome, Plan
+from core.change import Position
+from core.plans import Chunk, Outcome, Plan
 
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (n, dimension)."""
@@ -25,6 +26,17 @@ class Hit:
     ordinal: int
     text: str
     metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as a store holds it: its chunks by ordinal, `vectors` (n, dimension) in the same order."""
+
+    document_id: str
+    position: Position
+    chunks: tuple[Chunk, ...]
+    metadata: Mapping[str, Any]
+    vectors: Vectors
 
 
 class VectorStore(Protocol):
@@ -52,6 +64,20 @@ class VectorStore(Protocol):
         A plan whose kept chunks the store lacks is rejected, so that a gap never passes for a document.
         Raises Unavailable where the server doesn't answer even after retries.
         """
+
+    def clear(self, table: str, before: Position) -> int:
+        """Delete the table's documents whose last change is older than `before`; how many had chunks.
+
+        Documents of a table are those whose id starts with `table` and a slash. From now on a plan for such a document
+        that is older than `before` is stale, however late it comes; a mark below an earlier one changes nothing.
+        Raises Unavailable as `apply` does.
+        """
+
+    def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
+        """Those of the documents that have chunks, by id. Sees every `apply` that has returned."""
+
+    def document_ids(self) -> Iterator[str]:
+        """The id of every document that has chunks, each once, in any order; memory is bounded, whatever their number."""
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
         """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""
