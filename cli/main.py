@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench.figures import Measurement, Size
-from cli import stack_command, testing
+from cli import dead_letters, stack_command, testing
 from cli.produce import produce
 from core.config import load
 from core.errors import FreshetError
@@ -23,6 +23,7 @@ commands = typer.Typer(
     help="Vector stores as fresh as the databases they come from.",
 )
 commands.add_typer(stack_command.app)
+commands.add_typer(dead_letters.app)
 commands.command()(produce)
 commands.command(context_settings=testing.CONTEXT)(testing.test)
 console = Console()

@@ -74,16 +74,13 @@ def check(kafka: Kafka) -> list[str]:
     Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where `topic-pattern` is no pattern.
     A cluster whose login only Java clients know (IAM, Kerberos) is asked nothing: the job itself will tell.
     """
-    client = _client_options(kafka)
+    client = client_options(kafka)
     if client is None:
         return []
     try:
         there = AdminClient({**client, "socket.timeout.ms": 5000}).list_topics(timeout=_WAIT_SECONDS).topics
     except KafkaException as error:
-        raise Unavailable(
-            f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
-            f"{error.args[0].str()}; start it, or correct the address"
-        ) from None
+        raise unavailable(kafka, error.args[0].str()) from None
     if kafka.topic is not None:
         return sorted(set(kafka.topic.split(";")) & set(there))
     try:
@@ -94,7 +91,28 @@ def check(kafka: Kafka) -> list[str]:
         ) from None
 
 
-def _client_options(kafka: Kafka) -> dict[str, str] | None:
+def unavailable(kafka: Kafka, reason: str) -> Unavailable:
+    """The error of a cluster that doesn't answer."""
+    return Unavailable(
+        f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
+        f"{reason}; start it, or correct the address"
+    )
+
+
+def login(kafka: Kafka) -> dict[str, str]:
+    """As `client_options`. Raises ConfigError where there are none."""
+    options = client_options(kafka)
+    if options is None:
+        raise ConfigError(
+            [
+                "source.kafka: its login is one that only Java clients know, and this command is none: "
+                "give it a user of PLAIN or SCRAM, with username and password in properties.sasl.jaas.config"
+            ]
+        )
+    return options
+
+
+def client_options(kafka: Kafka) -> dict[str, str] | None:
     """librdkafka's options for the same cluster; None where it can't log in as the Java client does."""
     given = {key.removeprefix(_CLIENT_PREFIX): value for key, value in kafka.options.items()}
     options = {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in _SHARED if key in given}}

@@ -89,17 +89,22 @@ def _create(admin: AdminClient, missing: Mapping[str, int]) -> None:
 
 
 def produce(
-    bootstrap_servers: str, records: Iterable[Record], on_sent: Callable[[Record], object] = lambda record: None
+    bootstrap_servers: str,
+    records: Iterable[Record],
+    on_sent: Callable[[Record], object] = lambda record: None,
+    login: Mapping[str, str] | None = None,
 ) -> Sent:
     """Write the records in order, and return once the server has acknowledged every one.
 
     Each record leaves at once, so that an iterable which waits between records sets the pace. Retries neither reorder
     nor repeat (an idempotent producer). `on_sent` is called as each record is queued. The topics must be there.
+    `login` has librdkafka's options for a cluster that asks who comes.
     Raises Unavailable where the server stops answering for 30 s, ConfigError where it refuses a record.
     """
     failures = _Failures()
     producer = Producer(
-        _settings(bootstrap_servers, failures)
+        {**(login or {})}
+        | _settings(bootstrap_servers, failures)
         | {
             "enable.idempotence": True,
             "linger.ms": 0,

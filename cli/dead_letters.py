@@ -1,0 +1,243 @@
+"""`freshet dead-letters`: what could not be used, listed, shown, and sent round again."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cli.plain import json_bytes, plain, shortened, shown_bytes
+from connectors.kafka_letters import Letter, letters
+from core.config import load
+from core.errors import ConfigError
+
+app = typer.Typer(
+    name="dead-letters", help="Events that could not be used: list, show or replay them.", no_args_is_help=True
+)
+
+_NEWEST = 50
+_LONGEST = 100
+_MOST_REASONS = 1000
+_SPAN = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})")
+
+
+def moment(text: str) -> datetime:
+    """The time that an ISO 8601 text names (UTC where it says no zone), or so long ago as 30m, 2h or 1d say.
+
+    Raises typer.BadParameter where it is neither.
+    """
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span:
+            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        named = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is no time: write 2026-01-31T12:00, 30m, 2h or 1d") from None
+    return named if named.tzinfo else named.replace(tzinfo=UTC)
+
+
+PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")]
+_Reason = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Only those whose reason has this text, or whose error class it is.")
+]
+_Document = Annotated[str | None, typer.Option(metavar="ID", help="Only those of this document.")]
+_Stage = Annotated[str | None, typer.Option(help="Only those of this stage: decode, plan, embed or write.")]
+_Since = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only those from then on: ISO time, 2h, 1d.")
+]
+_Until = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only those until then: ISO time, 2h, 1d.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters a command is about; what is None is not asked for."""
+
+    reason: str | None = None
+    document: str | None = None
+    stage: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, letter: Letter) -> bool:
+        told = letter.told
+        return (
+            (self.reason is None or _has(letter, self.reason))
+            and (self.document is None or told.get("document") == self.document)
+            and (self.stage is None or told.get("stage") == self.stage)
+            and (self.since is None or written(letter) >= self.since)
+            and (self.until is None or written(letter) <= self.until)
+        )
+
+
+def _has(letter: Letter, reason: str) -> bool:
+    return reason == letter.told.get("error.class") or reason.lower() in letter.told.get("reason", "").lower()
+
+
+def written(letter: Letter) -> datetime:
+    """When the event was given up: as the letter says, else when the broker took it."""
+    try:
+        said = datetime.fromisoformat(letter.told.get("time", ""))
+        return said if said.tzinfo else said.replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(max(0, letter.time_ms) / 1000, UTC)
+
+
+@app.command("list")
+def list_letters(
+    pipeline: PipelineFile,
+    reason: _Reason = None,
+    document: _Document = None,
+    stage: _Stage = None,
+    since: _Since = None,
+    until: _Until = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the newest so many; where nothing is said a table has 50.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, a line a letter, with all it holds.")] = False,
+) -> None:
+    """The dead letters, oldest first, and how many there are of each reason."""
+    wanted = Wanted(reason, document, stage, since, until)
+    with letters(load(pipeline)) as there:
+        matching = (letter for letter in there.read() if letter in wanted)
+        if not as_json:
+            _print_list(matching, limit or _NEWEST, Console())
+        elif limit is None:
+            for letter in matching:
+                typer.echo(json.dumps(_as_json(letter)))
+        else:
+            for _, _, line in _newest(((*_age(letter), json.dumps(_as_json(letter))) for letter in matching), limit):
+                typer.echo(line)
+
+
+@app.command()
+def show(
+    pipeline: PipelineFile,
+    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="The letter, as `list` names it.")],
+) -> None:
+    """One dead letter with all it holds."""
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        raise ConfigError([f"{place!r} names no dead letter: write partition:offset, as in 0:17"])
+    with letters(load(pipeline)) as there:
+        letter = there.at(int(found[1]), int(found[2]))
+    if letter is None:
+        raise ConfigError([f"there is no dead letter {place}: `freshet dead-letters list` names those that there are"])
+    _print_letter(letter, Console())
+
+
+@app.command()
+def replay(
+    pipeline: PipelineFile,
+    reason: _Reason = None,
+    document: _Document = None,
+    stage: _Stage = None,
+    since: _Since = None,
+    until: _Until = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were replayed from this folder.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before.")] = False,
+) -> None:
+    """Send events round again, as they came and to where they came from."""
+    # imported late: the pipeline's modules take a moment that `--help` needn't
+    from cli.replay_letters import resend
+
+    wanted = Wanted(reason, document, stage, since, until)
+    raise typer.Exit(resend(load(pipeline), wanted.__contains__, limit, again, yes, Console()))
+
+
+def _age(letter: Letter) -> tuple[datetime, tuple[int, int]]:
+    return written(letter), letter.place
+
+
+def _newest(rows: Iterable[tuple[datetime, tuple[int, int], Any]], limit: int) -> list[Any]:
+    return sorted(heapq.nlargest(limit, rows, key=lambda row: row[:2]), key=lambda row: row[:2])
+
+
+def _print_list(matching: Iterable[Letter], limit: int, console: Console) -> None:
+    reasons: Counter[tuple[str, str, str]] = Counter()
+
+    def rows() -> Iterable[tuple[datetime, tuple[int, int], list[str]]]:
+        for letter in matching:
+            kind = _kind(letter)
+            known = kind in reasons or len(reasons) < _MOST_REASONS
+            reasons[kind if known else ("…", "…", "other reasons")] += 1
+            yield (*_age(letter), _cells(letter))
+
+    newest = _newest(rows(), limit)
+    if not newest:
+        console.print("no dead letters")
+        return
+    table = Table("letter", "time", "stage", "error", "document", "reason", "from", "attempts", box=None)
+    for _, _, cells in newest:
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    total = reasons.total()
+    shown = f", the newest {len(newest)} of them above" if total > len(newest) else ""
+    console.print(f"\n{total:,} {'letter' if total == 1 else 'letters'}{shown}")
+    counts = Table("letters", "stage", "error", "reason", box=None)
+    for kind, count in reasons.most_common(20):
+        counts.add_row(*map(Text, (f"{count:,}", *kind)))
+    console.print(counts)
+
+
+def _kind(letter: Letter) -> tuple[str, str, str]:
+    """Stage, class and reason without the values seen, so that letters of one cause count together."""
+    reason = _VALUES.sub("…", letter.told.get("reason", "?"))
+    return _cell(letter, "stage"), _cell(letter, "error.class"), shortened(plain(reason), _LONGEST)
+
+
+def _cells(letter: Letter) -> list[str]:
+    source = letter.source
+    return [
+        place_text(letter),
+        f"{written(letter):%Y-%m-%d %H:%M:%S}",
+        _cell(letter, "stage"),
+        _cell(letter, "error.class"),
+        _cell(letter, "document", ""),
+        _cell(letter, "reason"),
+        "?" if source is None else plain("/".join(map(str, source))),
+        str(letter.attempts),
+    ]
+
+
+def place_text(letter: Letter) -> str:
+    """The letter's name: partition:offset."""
+    return "{}:{}".format(*letter.place)
+
+
+def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
+    return shortened(plain(letter.told.get(name, otherwise)), _LONGEST)
+
+
+def _as_json(letter: Letter) -> dict[str, Any]:
+    return {
+        "letter": place_text(letter),
+        **letter.told,
+        "key": json_bytes(letter.key),
+        "value": json_bytes(letter.value),
+        "headers": [[name, json_bytes(raw)] for name, raw in letter.headers],
+    }
+
+
+def _print_letter(letter: Letter, console: Console) -> None:
+    lines = [("letter", place_text(letter)), *((name, plain(text)) for name, text in sorted(letter.told.items()))]
+    lines += [(f"header {plain(name)}", shown_bytes(raw)) for name, raw in letter.headers]
+    lines += [("key", shown_bytes(letter.key)), ("value", shown_bytes(letter.value))]
+    for name, text in lines:
+        console.print(Text.assemble((f"{plain(name)}: ", "bold"), text), soft_wrap=True)

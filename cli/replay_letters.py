@@ -1,0 +1,155 @@
+"""`freshet dead-letters replay`: events sent round again, once each unless asked otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cli.plain import plain
+from cli.run import home
+from connectors import kafka
+from connectors.kafka_letters import Letter, Letters, letters
+from connectors.kafka_producer import produce
+from core.config import Pipeline
+
+_AT_ONCE = 500
+_BYTES_AT_ONCE = 16 * 2**20
+
+
+def resend(
+    pipeline: Pipeline, wanted: Callable[[Letter], bool], limit: int | None, again: bool, yes: bool, console: Console
+) -> int:
+    """Replay the pipeline's letters that are `wanted`, the first `limit` of them; the command's exit code.
+
+    Raises Unavailable where Kafka is away, ConfigError where it refuses an event: those sent before it stay noted.
+    """
+    done = Replayed(home(pipeline) / "replayed.jsonl", pipeline.dead_letters.kafka.topic)
+    topics = frozenset(kafka.check(pipeline.source.kafka))
+    with letters(pipeline) as there:
+        choice = Choice(wanted, topics, frozenset() if again else done.read(), _newer(there))
+        counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
+        for reason, count in choice.left.items():
+            console.print(f"left out: {count:,} {reason}")
+        if not counts:
+            console.print("nothing to replay")
+            return 0
+        for topic, count in sorted(counts.items()):
+            console.print(f"{count:,} {'event' if count == 1 else 'events'} to {escape(plain(topic))}")
+        if not yes and not typer.confirm("Send?"):
+            return 1
+        sent = _send(pipeline, islice(choice.of(there), limit), done)
+    console.print(f"sent {sent:,}; the job takes them up while it runs, and writes a new letter where one fails again")
+    return 0
+
+
+def _newer(there: Letters) -> dict[bytes, int]:
+    """The most attempts of each event that was tried more than once; few, so they are kept in memory."""
+    newest: dict[bytes, int] = {}
+    for letter in there.read():
+        if letter.attempts > 1:
+            event = letter.event()
+            newest[event] = max(letter.attempts, newest.get(event, 0))
+    return newest
+
+
+@dataclass(slots=True)
+class Choice:
+    """Which letters are replayed, and in `left` how many of the wanted ones are not, by reason.
+
+    topics  those that the pipeline reads: what anyone else may have put into a letter leads nowhere
+    done    letters that were replayed before
+    newer   the most attempts of an event: an older letter of it says nothing new
+    """
+
+    wanted: Callable[[Letter], bool]
+    topics: frozenset[str]
+    done: frozenset[str]
+    newer: dict[bytes, int]
+    left: Counter[str] = field(default_factory=Counter)
+
+    def of(self, there: Letters) -> Iterator[Letter]:
+        """The letters to replay, in the order of their topic."""
+        self.left.clear()
+        for letter in filter(self.wanted, there.read()):
+            reason = self._against(letter)
+            if reason is None:
+                yield letter
+            else:
+                self.left[reason] += 1
+
+    def _against(self, letter: Letter) -> str | None:
+        if letter.source is None:
+            return "without a source: none of Freshet's letters"
+        if letter.source[0] not in self.topics:
+            return "from topics that the pipeline doesn't read"
+        if name_of(letter) in self.done:
+            return "replayed before from this folder (--again sends them anyway)"
+        if letter.attempts < self.newer.get(letter.event(), 0):
+            return "with a newer letter of the same event"
+        return None
+
+
+def name_of(letter: Letter) -> str:
+    """Tells the letter from all others, also from those of a topic that was deleted and made again."""
+    partition, offset = letter.place
+    return f"{partition}:{offset}@{letter.time_ms}"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The letters of a topic that were replayed from this folder: a line of JSON each."""
+
+    file: Path
+    topic: str
+
+    def read(self) -> frozenset[str]:
+        """Their names. A last line that a crash has torn counts for nothing: its letters are sent again."""
+        if not self.file.is_file():
+            return frozenset()
+        with self.file.open(encoding="utf-8") as lines:
+            return frozenset(letter for line in lines for letter in self._names(line))
+
+    def _names(self, line: str) -> list[str]:
+        try:
+            noted = json.loads(line)
+        except ValueError:
+            return []
+        return list(noted["letters"]) if noted["topic"] == self.topic else []
+
+    def note(self, names: list[str]) -> None:
+        """Add what Kafka has acknowledged."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as lines:
+            # the line end first: what a crash has torn off before stays a line of its own
+            lines.write("\n" + json.dumps({"topic": self.topic, "letters": names}))
+
+
+def _send(pipeline: Pipeline, chosen: Iterator[Letter], done: Replayed) -> int:
+    source = pipeline.source.kafka
+    sent = 0
+    for batch in _batches(chosen):
+        produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source))
+        done.note([name_of(letter) for letter in batch])
+        sent += len(batch)
+    return sent
+
+
+def _batches(chosen: Iterator[Letter]) -> Iterator[list[Letter]]:
+    batch: list[Letter] = []
+    size = 0
+    for letter in chosen:
+        batch.append(letter)
+        size += len(letter.value or b"") + len(letter.key or b"")
+        if len(batch) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

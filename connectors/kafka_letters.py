@@ -1,0 +1,113 @@
+"""Dead letters read back from their topic, and what sends one round again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from confluent_kafka import Consumer
+
+from connectors.kafka_topics import Ends, Message, ends, messages, reading
+from core.config import Pipeline
+from core.letters import PREFIX
+from core.recordings import Headers, Record
+
+REPLAY = PREFIX + "replay"
+"""The header of an event that is sent round again: how often it was tried before, in decimal digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter: the event as it came, with its own headers alone, and what Freshet told of it.
+
+    place  partition and offset in the topic of dead letters
+    told   Freshet's headers without their prefix, decoded; bytes that are no UTF-8 as escapes
+    """
+
+    place: tuple[int, int]
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def attempts(self) -> int:
+        """How often the event was tried; 1 where the letter doesn't say."""
+        return _whole(self.told.get("attempts", "")) or 1
+
+    @property
+    def source(self) -> tuple[str, int, int] | None:
+        """Topic, partition and offset of the event; None where the letter doesn't say, so is none of Freshet's."""
+        topic = self.told.get("source.topic", "")
+        partition, offset = (_whole(self.told.get(f"source.{name}", "")) for name in ("partition", "offset"))
+        return None if not topic or partition is None or offset is None else (topic, partition, offset)
+
+    def event(self) -> bytes:
+        """16 bytes that tell its event from others: two letters of one event agree, whenever each was tried."""
+        digest = blake2b(digest_size=16)
+        for part in (self.told.get("source.topic", "").encode(), self.key, self.value):
+            digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+        return digest.digest()
+
+    def again(self) -> Record:
+        """The event as it came, for the partition it came from, with REPLAY among its headers.
+
+        Raises ValueError where the letter doesn't say where it came from.
+        """
+        if self.source is None:
+            raise ValueError(f"dead letter {self.place} names no source")
+        topic, partition, _ = self.source
+        marked = (*self.headers, (REPLAY, str(self.attempts).encode()))
+        return Record(topic, self.key, self.value, marked, partition)
+
+
+def letter_of(message: Message) -> Letter:
+    """The letter that a message of the topic is."""
+    told = {
+        name.removeprefix(PREFIX): (raw or b"").decode("utf-8", "backslashreplace")
+        for name, raw in message.headers
+        if name.startswith(PREFIX)
+    }
+    own = tuple((name, raw) for name, raw in message.headers if not name.startswith(PREFIX))
+    return Letter((message.partition, message.offset), message.time_ms, message.key, message.value, own, told)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """A pipeline's dead letters, up to where their topic ended when it was opened. Empty where there is no topic."""
+
+    consumer: Consumer
+    pipeline: Pipeline
+    upto: Ends
+
+    def read(self) -> Iterator[Letter]:
+        """All of them, partition by partition, each in order. Raises Unavailable as `kafka_topics.messages` does."""
+        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.source.kafka
+        return map(letter_of, messages(self.consumer, kafka, topic, self.upto))
+
+    def at(self, partition: int, offset: int) -> Letter | None:
+        """The one that stands there; None where none does."""
+        first, end = self.upto.get(partition, (0, 0))
+        if not first <= offset < end:
+            return None
+        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.source.kafka
+        only = {partition: (offset, offset + 1)}
+        return next(map(letter_of, messages(self.consumer, kafka, topic, only)), None)
+
+
+@contextmanager
+def letters(pipeline: Pipeline) -> Iterator[Letters]:
+    """The pipeline's dead letters as of now.
+
+    Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where only Java clients can log in.
+    """
+    kafka = pipeline.source.kafka
+    with reading(kafka) as consumer:
+        yield Letters(consumer, pipeline, ends(consumer, kafka, pipeline.dead_letters.kafka.topic))
