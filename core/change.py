@@ -48,6 +48,11 @@ class Change:
     key          column to value, in the order in which the feed gives the key's columns
     row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row
     unavailable  columns of `row` whose value did not travel: the previous value stands
+    doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:
+                 where a previous value is known it stands, else the null may be true
+    moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
+                 Both halves have the same position
+    ends_snapshot  the row is the last of its table in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
     """
@@ -58,6 +63,21 @@ class Change:
     position: Position
     row: Mapping[str, Any] = field(default_factory=dict)
     unavailable: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+    moves: bool = False
+    ends_snapshot: bool = False
+    committed_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """A whole table's change: every row that was there at `position` is gone.
+
+    Its position compares with those of each of the table's keys. `committed_ms` as in Change.
+    """
+
+    table: str
+    position: Position
     committed_ms: int | None = None
 
 
@@ -69,4 +89,5 @@ class Skip(StrEnum):
     TRANSACTION = "transaction"
     SCHEMA_CHANGE = "schema-change"
     MESSAGE = "message"
+    NOTIFICATION = "notification"
     OTHER_TABLE = "other-table"

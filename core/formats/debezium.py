@@ -1,165 +1,265 @@
 """Debezium's change events, as its JSON converter writes them.
 
-Sources of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Data change events" (envelope, `op`,
-`source`, tombstones, primary key changes, toasted values) and "Debezium connector for MySQL" (`source.file`, `pos`,
-`row`).
+Sources of the rules: Debezium 3's documentation, "Debezium connector for PostgreSQL: Data change events" (envelope,
+`op`, `source`, tombstones, truncate and message events), "… Primary key updates", "… Toasted values", "… Transaction
+metadata", "… Snapshots"; "Debezium connector for MySQL: Schema change topic"; "Debezium notifications"; "Sending
+signals to a Debezium connector". How values are read: `debezium_values`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from core.change import Change, Event, Operation, Position, Skip
+from core.change import Change, Event, Operation, Skip, Truncate
 from core.errors import DecodeError
+from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
+from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
+from core.formats.debezium_position import position
+from core.formats.debezium_values import Reader, variable_scale_decimal
+from core.formats.quoting import quote
 
-UNAVAILABLE = "__debezium_unavailable_value"
-"""What stands for an unchanged TOAST column (the connector's `unavailable.value.placeholder`)."""
+__all__ = ["UNAVAILABLE", "DebeziumFormat", "decode", "position"]
 
-_json = msgspec.json.Decoder().decode
-_UPSERTS = ("c", "u", "r")
+_PLAIN = frozenset({str, float, bool, type(None)})
 _LARGEST_INTEGER = 2**63 - 1
-_QUOTED = 60
+_DEEPEST = 32
+_LASTS = ("last", "last_in_data_collection")
+_OLD_KEY, _NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
+_ALWAYS_THERE = "__debezium.context.connectorName"
+_SIGNAL_COLUMNS = {"id", "type", "data"}
+_SIGNALS = (
+    *(f"snapshot-window-{edge}" for edge in ("open", "close")),
+    *(f"{verb}-snapshot" for verb in ("execute", "stop", "pause", "resume")),
+)
+_NO_MARKERS = ("mysql", "mariadb")
+_NONE: frozenset[str] = frozenset()
+
+_DEFAULT = DebeziumFormat()
+_json = msgspec.json.Decoder().decode
 
 
-def decode(event: Event, placeholder: str = UNAVAILABLE) -> Change | Skip:
-    """The row's change that an event carries, or why it carries none.
+class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
+    schema: msgspec.Raw
+    payload: dict[str, Any] | None
 
-    Raises DecodeError for anything that is not a Debezium event, or is one that this release can't apply.
+
+_wrapped = msgspec.json.Decoder(_Wrapped).decode
+
+
+def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate | Skip:  # noqa: A002 (as agreed)
+    """What an event does to a row or a table, or why it does nothing to either.
+
+    Rows and keys hold what people write where the column's type is known, from the event's own schema or
+    `format.types`; {scale, value} decimals are known by their shape.
+
+    Unavailable is a column whose value is the connector's placeholder, in the form of any type, and only where a value
+    can stay behind: in an update, or in the creation that is half of a key's change. Inserts and snapshot reads have
+    all their values (an insert is told by Debezium's context headers, which go with every data event since 3.0;
+    without them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY
+    FULL) have theirs too, and so do MySQL's.
+    Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium then sends as null: pgvector's
+    types and numerics of more than 32 or any number of digits, by their known type, in the same events.
+    `before` is taken for a full image where it has the values of the row's key: without REPLICA IDENTITY FULL, an
+    update's `before` is there only where a replica identity index changed, and has that index's columns alone.
+
+    Raises DecodeError for anything that is not a Debezium event, or is one that can't be understood.
     """
     if event.value is None:
         return Skip.TOMBSTONE
-    envelope = _payload(_object(event.value, "value"))
+    envelope, schema = _object(event.value, "value")
+    if envelope is None:
+        return Skip.TOMBSTONE
     source = envelope.get("source")
-    if not isinstance(source, dict):
-        return _rowless(envelope)
     operation = envelope.get("op")
+    if not isinstance(source, dict) or (operation is None and "ddl" in envelope):
+        return _rowless(envelope)
     if operation == "m":
         return Skip.MESSAGE
     if operation == "t":
-        raise DecodeError(f"{_table(source)} was truncated (op 't'), which this release doesn't apply to the store")
-    if operation not in _UPSERTS and operation != "d":
-        raise DecodeError(f"op is {_quote(operation)}, must be one of c, u, r, d, t or m")
-    committed = source.get("ts_ms")
-    row = _row(envelope, "before" if operation == "d" else "after")
-    key = _key(event)
+        return Truncate(_table(source), position(source, snapshot=False), _milliseconds(source))
+    if operation not in ("c", "u", "r", "d"):
+        raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
+    return _change(event, format, envelope, schema, source, operation)
+
+
+def _change(
+    event: Event,
+    settings: DebeziumFormat,
+    envelope: dict[str, Any],
+    schema: bytes | None,
+    source: dict[str, Any],
+    operation: str,
+) -> Change | Skip:
+    image = "before" if operation == "d" else "after"
+    raw = _image(envelope, image)
+    if len(raw) == 3 and raw.keys() == _SIGNAL_COLUMNS and raw["type"] in _SIGNALS:
+        return Skip.NOTIFICATION
+    table = _table(source)
+    types = settings.columns.get(table, NOTHING_KNOWN)
+    columns = types if schema is None else _columns(schema, image, types)
+    key, raw_key = _key(event, table, types)
+    moves = (_NEW_KEY if operation == "d" else _OLD_KEY) in event.headers
+    row = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
+    unavailable = doubtful = _NONE
+    if operation == "u" or (operation == "c" and (moves or _ALWAYS_THERE not in event.headers)):
+        markers = settings.markers
+        unavailable = frozenset([name for name, value in raw.items() if value in markers])
+        if unavailable or columns.doubtful:
+            before = _full_image(envelope, raw_key) if operation == "u" else None
+            unavailable = _left_out(unavailable, before, source)
+            if before is None and (operation == "u" or moves):
+                doubtful = frozenset(name for name in columns.doubtful if raw.get(name, "") is None)
+    if columns.readers:
+        _read(row, raw, columns.readers, table, unavailable)
     return Change(
-        table=_table(source),
+        table=table,
         key=key,
         operation=Operation.DELETE if operation == "d" else Operation.UPSERT,
         position=position(source, snapshot=operation == "r"),
         row=row,
-        unavailable=frozenset(name for name, value in row.items() if value == placeholder),
-        committed_ms=committed if isinstance(committed, int) else None,
+        unavailable=unavailable,
+        committed_ms=_milliseconds(source),
+        moves=moves,
+        ends_snapshot=operation == "r" and source.get("snapshot") in _LASTS,
+        doubtful=doubtful,
     )
-
-
-def position(source: Mapping[str, Any], snapshot: bool) -> Position:
-    """Where a change stands among those of its key, from the event's `source` block.
-
-    PostgreSQL: `sequence` is the pair (LSN of the last commit before it, LSN of the change). The pair rises within a
-    key, where `lsn` alone doesn't: a transaction that straddles the start of a snapshot has changes with a lower LSN
-    than the snapshot's. A snapshot row counts as read at its LSN, before the first change of any later commit; a change
-    before the first commit seen has a null there and counts as its own. Incremental snapshot rows have no
-    `lsn` but the sequence of the change they were read after.
-    MySQL: the binlog file's numeric suffix, the position in it, the row within the event.
-    Raises DecodeError where the block holds neither.
-    """
-    if source.get("sequence"):
-        commit, lsn = _sequence(source["sequence"])
-        if snapshot and source.get("lsn") is not None:
-            return _position(lsn, 0)
-        return _position(commit or lsn, lsn)
-    if isinstance(source.get("lsn"), int):
-        return _position(source["lsn"], 0 if snapshot else source["lsn"])
-    file, suffix = source.get("file"), str(source.get("file")).rpartition(".")[2]
-    if file and suffix.isdecimal():
-        return _position(int(suffix), source.get("pos") or 0, source.get("row") or 0)
-    raise DecodeError(
-        f"source.sequence is {_quote(source.get('sequence'))} and source.lsn and source.file are missing: "
-        "nothing orders this change"
-    )
-
-
-def _position(*parts: Any) -> Position:
-    if not all(isinstance(part, int) and 0 <= part < 2**64 for part in parts):
-        raise DecodeError(f"source has {_quote(parts)} as its position, must be whole numbers below 2^64")
-    return Position(".".join(f"{part:016x}" for part in parts))
-
-
-def _sequence(raw: Any) -> tuple[int, int]:
-    try:
-        pair = [int(part or 0) for part in _json(raw)]
-    except (msgspec.DecodeError, TypeError, ValueError):
-        pair = []
-    if len(pair) != 2:
-        raise DecodeError(f"source.sequence is {_quote(raw)}, must be a JSON pair of log positions")
-    return pair[0], pair[1]
 
 
 def _rowless(envelope: Mapping[str, Any]) -> Skip:
     if envelope.get("status") in ("BEGIN", "END"):
         return Skip.TRANSACTION
+    if "ddl" in envelope and "op" not in envelope:
+        return Skip.SCHEMA_CHANGE
+    if "aggregate_type" in envelope and "type" in envelope:
+        return Skip.NOTIFICATION
     if set(envelope) <= {"ts_ms", "ts_us", "ts_ns"} and envelope:
         return Skip.HEARTBEAT
-    raise DecodeError(f"not a Debezium envelope: no source among its fields ({_quote(', '.join(map(str, envelope)))})")
+    raise DecodeError(f"not a Debezium envelope: no source among its fields ({quote(', '.join(map(str, envelope)))})")
 
 
 def _table(source: Mapping[str, Any]) -> str:
     schema, table = source.get("schema") or source.get("db"), source.get("table")
     if not (isinstance(schema, str) and isinstance(table, str) and table):
-        raise DecodeError(f"source names the table {_quote(table)} in schema {_quote(schema)}; both must be text")
+        raise DecodeError(f"source names the table {quote(table)} in schema {quote(schema)}; both must be text")
     return f"{schema}.{table}"
 
 
-def _row(envelope: Mapping[str, Any], image: str) -> dict[str, Any]:
+def _milliseconds(source: Mapping[str, Any]) -> int | None:
+    committed = source.get("ts_ms")
+    return committed if type(committed) is int and abs(committed) <= _LARGEST_INTEGER else None
+
+
+def _image(envelope: Mapping[str, Any], image: str) -> dict[str, Any]:
     row = envelope.get(image)
     if row is None and image == "before":
         return {}
     if not isinstance(row, dict):
-        raise DecodeError(f"op is {_quote(envelope.get('op'))} but {image!r} is {_quote(row)}, must be the row")
-    return {name: _storable(value) for name, value in row.items()}
+        raise DecodeError(f"op is {quote(envelope.get('op'))} but {image!r} is {quote(row)}, must be the row")
+    return row
 
 
-def _storable(value: Any) -> Any:
-    """Integers beyond 64 bits as text: MessagePack and most stores end there."""
-    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-        return str(value)
+def _full_image(envelope: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any] | None:
+    before = envelope.get("before")
+    if isinstance(before, dict) and key and all(name in before and before[name] == key[name] for name in key):
+        return before
+    return None
+
+
+def _left_out(marked: frozenset[str], before: Mapping[str, Any] | None, source: Mapping[str, Any]) -> frozenset[str]:
+    if source.get("connector") in _NO_MARKERS:
+        return _NONE
+    # A null or empty value before may also be what an image that isn't full has.
+    return frozenset(name for name in marked if before is None or before.get(name) in (None, ""))
+
+
+def _columns(schema: bytes, image: str | None, types: Columns) -> Columns:
+    try:
+        known = columns_of_schema(schema, image)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError(f"the event's schema is not JSON: {error}") from None
+    if types is NOTHING_KNOWN:
+        return known
+    return Columns({**types.readers, **known.readers}, types.doubtful | known.doubtful)
+
+
+def _read(
+    row: dict[str, Any],
+    raw: Mapping[str, Any],
+    readers: Mapping[str, Reader],
+    table: str,
+    unavailable: frozenset[str] = _NONE,
+) -> None:
+    for name, read in readers.items():
+        value = raw.get(name)
+        if value is None or name in unavailable:
+            continue
+        try:
+            row[name] = read(value)
+        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise DecodeError(
+                f"{table}.{name} is {quote(value)}, which {error}: check the column's type and the connector's modes"
+            ) from None
+
+
+def _storable(value: Any, deeper: int = _DEEPEST) -> Any:
+    """Integers beyond 64 bits as text, as MessagePack and most stores end there; {scale, value} as its decimal."""
+    if isinstance(value, int):
+        return str(value) if abs(value) > _LARGEST_INTEGER else value
+    if not deeper:
+        raise DecodeError(f"a value is nested more than {_DEEPEST} levels deep")
     if isinstance(value, list):
-        return [_storable(item) for item in value]
+        return [item if type(item) in _PLAIN else _storable(item, deeper - 1) for item in value]
     if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
+        return variable_scale_decimal(value) or {
+            name: item if type(item) in _PLAIN else _storable(item, deeper - 1) for name, item in value.items()
+        }
     return value
 
 
-def _key(event: Event) -> dict[str, Any]:
+def _key(event: Event, table: str, types: Columns) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The key as people write it, and as it came."""
     if event.key is None:
-        return {}
-    key = _payload(_object(event.key, "key"))
-    return {name: _storable(value) for name, value in key.items()}
+        return {}, {}
+    raw, schema = _object(event.key, "key")
+    if raw is None:
+        return {}, {}
+    key = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
+    readers = (types if schema is None else _columns(schema, None, types)).readers
+    if readers:
+        _read(key, raw, {name: readers[name] for name in raw if name in readers}, table)
+    return key, raw
 
 
-def _object(raw: bytes, what: str) -> dict[str, Any]:
+def _object(raw: bytes, what: str) -> tuple[dict[str, Any] | None, bytes | None]:
+    """The bare object, and its schema where the JSON converter wrapped it in {schema, payload} (`schemas.enable`).
+
+    Both None where the payload is null. A bare key may have columns of those two names: their values are never objects.
+    """
     try:
+        if raw.startswith(b'{"schema"'):
+            with suppress(msgspec.ValidationError):
+                return _unwrapped(raw)
         value = _json(raw)
+        if type(value) is dict and len(value) == 2 and "payload" in value and _is_schema(value.get("schema", "")):
+            return _unwrapped(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"the event's {what} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise DecodeError(f"the event's {what} is {_quote(value)}, must be a JSON object")
-    return value
+        raise DecodeError(f"the event's {what} is {quote(value)}, must be a JSON object")
+    return value, None
 
 
-def _payload(value: dict[str, Any]) -> dict[str, Any]:
-    """The bare object: the JSON converter wraps it in {schema, payload} where `schemas.enable` is on."""
-    if value.keys() == {"schema", "payload"}:
-        if not isinstance(value["payload"], dict):
-            raise DecodeError(f"payload is {_quote(value['payload'])}, must be a JSON object")
-        return value["payload"]
-    return value
+def _unwrapped(raw: bytes) -> tuple[dict[str, Any] | None, bytes]:
+    wrapped = _wrapped(raw)
+    schema = bytes(wrapped.schema)
+    if schema[:1] not in (b"{", b"n"):
+        raise msgspec.ValidationError("schema is no object")
+    return wrapped.payload, schema
 
 
-def _quote(value: Sequence[Any] | Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _QUOTED else shown[:_QUOTED] + "…"
+def _is_schema(value: Any) -> bool:
+    return value is None or isinstance(value, dict)

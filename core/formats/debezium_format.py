@@ -1,0 +1,86 @@
+"""What a Debezium connector was told about values, and what a pipeline must know of it.
+
+Source of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Connector properties" and "Data type
+mappings", and the same of "Debezium connector for MySQL".
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from core.formats.debezium_columns import Columns, columns_of_types
+
+UNAVAILABLE = "__debezium_unavailable_value"
+"""What stands for an unchanged TOAST column unless the connector's `unavailable.value.placeholder` says otherwise."""
+
+Decimals = Literal["precise", "string", "double"]
+Times = Literal["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"]
+Binaries = Literal["bytes", "base64", "base64-url-safe", "hex"]
+Intervals = Literal["numeric", "string"]
+
+
+@dataclass(frozen=True)
+class DebeziumFormat:
+    """The connector's own options, under their own names and with their own defaults.
+
+    types  table (`schema.table`) to column to SQL type, as in `numeric(10,2)`, `date`, `timestamp(3)`, `timestamptz`,
+           `bytea`, `vector`, `date[]`: for converters that publish no schema. Where an event has its schema, what the
+           schema says of a column goes first. A column that is in neither keeps the value that Debezium gives.
+
+    Raises ValueError for an option's value that Debezium doesn't have.
+    """
+
+    unavailable_value_placeholder: str = UNAVAILABLE
+    decimal_handling_mode: Decimals = "precise"
+    time_precision_mode: Times = "adaptive"
+    binary_handling_mode: Binaries = "bytes"
+    interval_handling_mode: Intervals = "numeric"
+    types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        modes = {
+            "decimal_handling_mode": Decimals,
+            "time_precision_mode": Times,
+            "binary_handling_mode": Binaries,
+            "interval_handling_mode": Intervals,
+        }
+        for name, allowed in modes.items():
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(get_args(allowed))}")
+        if not self.unavailable_value_placeholder:
+            raise ValueError("unavailable_value_placeholder is empty, must be what the connector's option says")
+        self._placeholder()
+
+    def _placeholder(self) -> bytes:
+        text = self.unavailable_value_placeholder
+        if not text.startswith("hex:"):
+            return text.encode()
+        try:
+            return bytes.fromhex(text[4:])
+        except ValueError:
+            raise ValueError(f"unavailable_value_placeholder is {text!r}: what follows hex: must be octets") from None
+
+    @cached_property
+    def markers(self) -> tuple[Any, ...]:
+        """Each value that stands for one that didn't travel, whatever its column's type and the binary mode."""
+        raw = self._placeholder()
+        text = raw.decode(errors="replace")
+        strings = (text, b64encode(raw).decode(), urlsafe_b64encode(raw).decode(), raw.hex(), f'{{"{text}":"{text}"}}')
+        return (*dict.fromkeys(strings), [text], list(raw), {text: text})
+
+    @cached_property
+    def columns(self) -> dict[str, Columns]:
+        """What `types` says, by table."""
+        return {
+            table: columns_of_types(
+                types,
+                encoded_decimals=self.decimal_handling_mode == "precise",
+                times=self.time_precision_mode,
+                binaries=self.binary_handling_mode,
+            )
+            for table, types in self.types.items()
+        }
