@@ -16,6 +16,7 @@ from core.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
+_HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 _SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
@@ -112,6 +113,42 @@ class Pgvector(_Model):
 
     dsn: str = Field(min_length=1)
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
+
+
+class Aws(_Model):
+    """Where requests are signed for: Amazon OpenSearch Service. Credentials come from boto3's chain."""
+
+    region: str = Field(min_length=1)
+    service: Literal["es", "aoss"] = "es"
+
+
+class OpenSearch(_Model):
+    """OpenSearch with its k-NN plugin. Settings are named as opensearch-py names them."""
+
+    hosts: tuple[str, ...] = Field(min_length=1)
+    index: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)
+    user: str | None = None
+    password: str | None = None
+    ca_certs: str | None = None
+    verify_certs: bool = True
+    aws: Aws | None = None
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_urls(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for at, host in enumerate(hosts):
+            if not _HOST.fullmatch(host):
+                # not quoted: it may hold a password
+                raise ValueError(f"the URL number {at + 1} isn't https://host:port; user and password have settings")
+        return hosts
+
+    @model_validator(mode="after")
+    def _one_login(self) -> OpenSearch:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password must be set both or neither")
+        if self.user is not None and self.aws is not None:
+            raise ValueError("either user and password or aws can be set, not both")
+        return self
 
 
 class Store(_Model):

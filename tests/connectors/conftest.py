@@ -7,12 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 from core.stores import VectorStore
-from tests.connectors.servers import SERVERS, Opener, Server, new_schema, postgres_server
+from tests.connectors import servers
+from tests.connectors.servers import SERVERS, Opener, Server, new_schema
 
 
 @pytest.fixture(scope="session")
 def pgvector_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+    with servers.postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
         yield server
 
 

@@ -12,8 +12,11 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from cli.stack import layout, postgres, process
+from cli import jars
+from cli.stack import OPENSEARCH_LOCK, layout, opensearch, postgres, process
+from connectors.opensearch import OpenSearchStore
 from connectors.pgvector import PgvectorStore
+from core.config import OpenSearch
 from core.stores import VectorStore
 
 
@@ -64,7 +67,33 @@ def _opener(dsn: str) -> Opener:
     return lambda dimension=4, patience_s=5.0: PgvectorStore(dsn, "chunks", dimension, "m", patience_s)
 
 
+@contextmanager
+def opensearch_server(directory: Path) -> Iterator[Server]:
+    """OpenSearch alone, on a free port; a place is a new index."""
+    files, port = layout.layout_of(directory), layout.free_ports().opensearch
+    layout.prepare(files)
+    binaries = jars.fetch(OPENSEARCH_LOCK)
+    server = Server(
+        address=f"127.0.0.1:{port}",
+        place=lambda: _index_opener(opensearch.url(port)),
+        stop=lambda: process.stop(opensearch.service(files)),
+        start=lambda: opensearch.start(files, port, binaries, lambda line: None),
+    )
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        opensearch.wipe(files)
+
+
+def _index_opener(url: str) -> Opener:
+    target = OpenSearch(hosts=(url,), index=f"test-{uuid4().hex[:12]}")
+    return lambda dimension=4, patience_s=5.0: OpenSearchStore(target, dimension, "m", patience_s)
+
+
 SERVERS = {
     "pgvector": postgres_server,
+    "opensearch": opensearch_server,
 }
 """Each store's server by the store's name. The contract suite runs on each."""

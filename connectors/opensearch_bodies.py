@@ -1,0 +1,317 @@
+"""What the OpenSearch store sends: mappings, scripts, bulk operations, queries. Values travel in JSON bodies only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from numpy.typing import NDArray
+
+from core.plans import Chunk, Plan
+
+_ENTRY = ("position", "generation", "complete", "chunk_ids", "leftover", "moved")
+
+_LONGEST_ID = 512  # bytes, of an _id
+_LONGEST_FILTER = 8000  # bytes; a longer term is replaced by its hash, Lucene takes 32,766
+_UNSEARCHED = {"type": "keyword", "index": False, "doc_values": False}
+
+
+def chunk_mapping(dimension: int) -> dict[str, Any]:
+    """The fields of a chunk. Metadata is kept and not looked into; `filters` has what searches can ask of it."""
+    method = {
+        "name": "hnsw",
+        "engine": "lucene",
+        "space_type": "cosinesimil",
+        "parameters": {"m": 16, "ef_construction": 100},
+    }
+    return {
+        "dynamic": "strict",
+        "properties": {
+            "chunk_id": {"type": "keyword"},
+            "document_id": {"type": "keyword"},
+            "ordinal": {"type": "integer"},
+            "text": {"type": "text"},
+            "metadata": {"type": "object", "enabled": False},
+            "filters": {"type": "keyword"},
+            "embedding": {"type": "knn_vector", "dimension": dimension, "method": method},
+            "model": {"type": "keyword"},
+        },
+    }
+
+
+# gc_deletes: for how long a deleted chunk remembers its version, and refuses a late write of an older one.
+CHUNK_SETTINGS = {"index": {"knn": True, "gc_deletes": "1h", "auto_expand_replicas": "0-1"}}
+LEDGER_SETTINGS = {"index": {"gc_deletes": "1h", "auto_expand_replicas": "0-1"}}
+
+LEDGER_MAPPING: dict[str, Any] = {
+    "dynamic": "strict",
+    "properties": {
+        "document_id": {"type": "keyword"},
+        "position": {"type": "keyword"},
+        "generation": {"type": "long", "index": False},
+        "chunk_ids": _UNSEARCHED,
+        "leftover": _UNSEARCHED,
+        "moved": _UNSEARCHED,
+        "digest": _UNSEARCHED,
+        "complete": {"type": "boolean"},
+        "deleted_at": {"type": "long"},
+        "table": {"type": "keyword"},
+        "mark": {"type": "keyword"},
+    },
+}
+
+# A generation is never below the clock, so that a document which the ledger forgot can't come back with old versions.
+# `checked` is a generation at which all kept chunks were seen. Texts are ASCII, where compareTo is the bytes' order.
+_ADVANCE = """
+def s = ctx._source;
+if (s.position != null && s.position.compareTo(params.position) > 0) { ctx.op = 'none'; return; }
+def had = s.chunk_ids == null ? new HashSet() : new HashSet(s.chunk_ids);
+def moved = new ArrayList();
+if (!params.kept.isEmpty()) {
+  boolean there = s.generation != null && (s.complete || s.generation == params.checked);
+  if (!there || !had.containsAll(params.kept)) { ctx.op = 'none'; return; }
+  if (!s.complete || s.digest != params.digest) { moved = params.kept; }
+  else {
+    def places = new HashMap();
+    for (int at = 0; at < s.chunk_ids.size(); at++) { places.put(s.chunk_ids.get(at), at); }
+    def kept = new HashSet(params.kept);
+    for (int at = 0; at < params.chunk_ids.size(); at++) {
+      def id = params.chunk_ids.get(at);
+      if (kept.contains(id) && places.get(id) != at) { moved.add(id); }
+    }
+  }
+}
+if (s.leftover != null) { had.addAll(s.leftover); }
+had.removeAll(new HashSet(params.chunk_ids));
+s.document_id = params.document_id;
+s.position = params.position;
+s.generation = s.generation == null ? params.now : (long) Math.max(s.generation + 1L, params.now);
+s.chunk_ids = params.chunk_ids;
+s.leftover = new ArrayList(had);
+s.moved = moved;
+s.digest = params.digest;
+s.complete = false;
+if (params.chunk_ids.isEmpty()) { if (s.deleted_at == null) { s.deleted_at = params.now; } }
+else { s.remove('deleted_at'); }
+"""
+
+_REMOVE = """
+def s = ctx._source;
+if (s.position.compareTo(params.before) >= 0 || (s.deleted_at != null && s.complete)) { ctx.op = 'none'; return; }
+def had = new HashSet(s.chunk_ids);
+had.addAll(s.leftover);
+s.generation = (long) Math.max(s.generation + 1L, params.now);
+s.chunk_ids = new ArrayList();
+s.leftover = new ArrayList(had);
+s.complete = false;
+s.deleted_at = params.now;
+"""
+
+_FINISH = """
+if (ctx._source.generation != params.generation) { ctx.op = 'none'; return; }
+ctx._source.leftover = new ArrayList();
+ctx._source.moved = new ArrayList();
+ctx._source.complete = true;
+"""
+
+_MARK = """
+def s = ctx._source;
+if (s.mark != null && s.mark.compareTo(params.before) >= 0) { ctx.op = 'none'; return; }
+s.table = params.table;
+s.mark = params.before;
+"""
+
+
+def entry_id(document_id: str) -> str:
+    """The ledger's _id for a document."""
+    return _short("d:" + document_id)
+
+
+def mark_id(table: str) -> str:
+    """The ledger's _id for a table's mark."""
+    return _short("t:" + table)
+
+
+def _short(text: str) -> str:
+    raw = text.encode()
+    return text if len(raw) <= _LONGEST_ID else f"{text[0]}h:{sha256(raw).hexdigest()}"
+
+
+def tables_of(document_id: str) -> list[str]:
+    """Every table that the document may be one of: a table's name, as an id, may have slashes."""
+    ends = [at for at, letter in enumerate(document_id) if letter == "/"]
+    return [document_id[:end] for end in ends]
+
+
+def advance(ledger: str, plan: Plan, kept: Sequence[str], digest: str, checked: int, now: int) -> bytes:
+    """The operation that moves a document's entry on to the plan, where the plan is not older.
+
+    `digest` is the metadata's: the entry learns which kept chunks need a new place or new metadata.
+    """
+    parameters = {
+        "document_id": plan.document_id,
+        "position": plan.position,
+        "chunk_ids": plan.chunk_ids,
+        "kept": kept,
+        "digest": digest,
+        "checked": checked,
+        "now": now,
+    }
+    return _update(ledger, entry_id(plan.document_id), _ADVANCE, parameters, upsert=True, answer=_ENTRY)
+
+
+def remove(ledger: str, document_id: str, before: str, now: int) -> bytes:
+    """The operation that takes a document's chunks away, where the document is older than `before`."""
+    parameters = {"before": before, "now": now}
+    return _update(ledger, entry_id(document_id), _REMOVE, parameters, upsert=False, answer=_ENTRY)
+
+
+def finish(ledger: str, document_id: str, generation: int) -> bytes:
+    """The operation that says that all of a generation's chunks are written and all others deleted."""
+    parameters = {"generation": generation}
+    return _update(ledger, entry_id(document_id), _FINISH, parameters, upsert=False, answer=_ENTRY)
+
+
+def mark(ledger: str, table: str, before: str) -> bytes:
+    """The operation that raises a table's mark."""
+    return _update(ledger, mark_id(table), _MARK, {"table": table, "before": before}, upsert=True, answer=("mark",))
+
+
+def _update(
+    index: str, of: str, script: str, parameters: Mapping[str, Any], upsert: bool, answer: Sequence[str]
+) -> bytes:
+    action = {"update": {"_index": index, "_id": of, "retry_on_conflict": 10}}
+    body: dict[str, Any] = {"script": {"source": script, "params": parameters}, "_source": answer}
+    if upsert:
+        body |= {"scripted_upsert": True, "upsert": {}}
+    return orjson.dumps(action) + b"\n" + orjson.dumps(body) + b"\n"
+
+
+def write(index: str, of: str, document_id: str, version: int, source: bytes) -> bytes:
+    """The operation that writes a chunk, unless a later version is there."""
+    return orjson.dumps({"index": _versioned(index, of, document_id, version)}) + b"\n" + source + b"\n"
+
+
+def delete(index: str, of: str, document_id: str, version: int) -> bytes:
+    """The operation that deletes a chunk, unless a later version is there."""
+    return orjson.dumps({"delete": _versioned(index, of, document_id, version)}) + b"\n"
+
+
+def _versioned(index: str, of: str, document_id: str, version: int) -> dict[str, Any]:
+    return {"_index": index, "_id": of, "routing": document_id, "version": version, "version_type": "external_gte"}
+
+
+def forget(ledger: str, hit: Mapping[str, Any]) -> bytes:
+    """The operation that deletes a ledger's entry, unless it was touched since it was found."""
+    found = {"_index": ledger, "_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
+    return orjson.dumps({"delete": found}) + b"\n"
+
+
+def chunk(document_id: str, each: Chunk, metadata: Mapping[str, Any], encoded: bytes, vector: Any, model: str) -> bytes:
+    """A chunk as JSON; `encoded` is the metadata's. Floats have as few digits as tell float32 values apart."""
+    found = {
+        "chunk_id": each.chunk_id,
+        "document_id": document_id,
+        "ordinal": each.ordinal,
+        "text": each.text,
+        "metadata": orjson.Fragment(encoded),
+        "filters": filters(metadata),
+        "embedding": vector,
+        "model": model,
+    }
+    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def moved(source: Mapping[str, Any], ordinal: int, metadata: Mapping[str, Any], encoded: bytes) -> bytes:
+    """A chunk that was read, with another place and metadata."""
+    changed = {"ordinal": ordinal, "metadata": orjson.Fragment(encoded), "filters": filters(metadata)}
+    return orjson.dumps({**source, **changed})
+
+
+def filters(metadata: Mapping[str, Any]) -> list[str]:
+    """What metadata can be filtered by: `key=value`, where the value is text as PostgreSQL's `->>` has it."""
+    return [filter_of(key, _text(value)) for key, value in metadata.items() if value is not None]
+
+
+def filter_of(key: str, value: str) -> str:
+    """One such term. In the key, `=` and `%` are percent-encoded; a long term is `#` and its hash."""
+    term = f"{key.replace('%', '%25').replace('=', '%3D')}={value}"
+    raw = term.encode()
+    return term if len(raw) <= _LONGEST_FILTER else f"#{sha256(raw).hexdigest()}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def conditions(model: str, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Chunks of the model that pass every filter."""
+    terms = [{"term": {"filters": filter_of(key, value)}} for key, value in where.items()]
+    return [{"term": {"model": model}}, *terms]
+
+
+_FOUND = {"excludes": ["embedding", "filters", "model"]}
+_ORDER = [{"_score": "desc"}, {"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
+
+
+def nearest(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The nearest by the graph. `_score` is (1 + cosine) / 2."""
+    # More than k, so that which of several equally near ones are let in doesn't depend on the graph.
+    reach = min(k + 20, 10_000)
+    knn = {
+        "vector": vector.tolist(),
+        "k": reach,
+        "method_parameters": {"ef_search": min(10_000, max(200, 2 * reach))},
+        "filter": {"bool": {"filter": among}},
+    }
+    return {"size": k, "query": {"knn": {"embedding": knn}}, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
+
+
+def compared(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The nearest, each compared. `_score` is 1 + cosine."""
+    # In Painless: what the plugin's own script `knn_score` gives for a cosine changed from version to version.
+    source = "1.0 + cosineSimilarity(params.vector, doc['embedding'])"
+    script = {"source": source, "params": {"vector": vector.tolist()}}
+    query = {"script_score": {"query": {"bool": {"filter": among}}, "script": script}}
+    return {"size": k, "query": query, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
+
+
+def worded(text: str, k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The best by BM25, with their vectors."""
+    query = {"bool": {"must": {"match": {"text": text}}, "filter": among}}
+    return {"size": k, "query": query, "sort": _ORDER, "track_scores": True}
+
+
+def alive_before(table: str, before: str, size: int) -> dict[str, Any]:
+    """Entries of a table's documents that stand below a position and have chunks, or may have."""
+    conditions = [{"prefix": {"document_id": f"{table}/"}}, {"range": {"position": {"lt": before}}}]
+    settled = {"bool": {"filter": [{"exists": {"field": "deleted_at"}}, {"term": {"complete": True}}]}}
+    return {
+        "size": size,
+        "query": {"bool": {"filter": conditions, "must_not": settled}},
+        "_source": ["document_id"],
+    }
+
+
+def deleted_before(ms: int, size: int) -> dict[str, Any]:
+    """Entries of documents deleted before a time."""
+    query = {"bool": {"filter": [{"range": {"deleted_at": {"lt": ms}}}, {"term": {"complete": True}}]}}
+    return {"size": size, "query": query, "_source": False, "seq_no_primary_term": True}
+
+
+def chunks_of(document_ids: Sequence[str], model: str, size: int, after: Sequence[Any] | None) -> dict[str, Any]:
+    """Chunks of documents and a model, by document and ordinal."""
+    query = {"bool": {"filter": [{"terms": {"document_id": document_ids}}, {"term": {"model": model}}]}}
+    order = [{"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
+    return {"size": size, "query": query, "sort": order} | ({} if after is None else {"search_after": after})
+
+
+def documents(size: int, after: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ids of documents, in order."""
+    composite: dict[str, Any] = {"size": size, "sources": [{"document_id": {"terms": {"field": "document_id"}}}]}
+    if after is not None:
+        composite["after"] = after
+    return {"size": 0, "track_total_hits": False, "aggs": {"documents": {"composite": composite}}}

@@ -1,0 +1,121 @@
+"""Plans made ready for OpenSearch: looked through for what it would refuse, and put into JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from connectors import opensearch_bodies as bodies
+from core.errors import StoreRejected
+from core.plans import Outcome, Plan, Status
+from core.stores import Vectors
+
+FAULTS = (StoreRejected, TypeError, ValueError, RecursionError)
+"""What `work` raises for a plan that no index can hold."""
+
+_LONGEST_DOCUMENT_ID = 32_766  # bytes, of a term
+_LONGEST_CHUNK_ID = 512  # bytes, of an _id
+_BYTES_A_BATCH = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Work:
+    """A plan that is fit to be sent: `sources` are the JSON of its written chunks, `encoded` that of its metadata."""
+
+    at: int
+    plan: Plan
+    metadata: Mapping[str, Any]
+    encoded: bytes
+    sources: tuple[bytes, ...]
+
+    @cached_property
+    def kept(self) -> tuple[str, ...]:
+        """The chunks that must be there already."""
+        written = {chunk.chunk_id for chunk in self.plan.write}
+        return tuple(chunk_id for chunk_id in self.plan.chunk_ids if chunk_id not in written)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this metadata from another."""
+        return blake2b(self.encoded, digest_size=16).hexdigest()
+
+
+def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> Work:
+    """The `at`-th plan of a batch, made ready. NUL characters in metadata become U+FFFD, as in every store.
+
+    Raises one of FAULTS where it can't be stored.
+    """
+    check_id(plan.document_id)
+    for chunk_id in plan.chunk_ids:
+        if len(chunk_id.encode()) > _LONGEST_CHUNK_ID:
+            raise StoreRejected(f"a chunk's id has more than {_LONGEST_CHUNK_ID} bytes")
+    rows = _fitting(plan, vectors, dimension)
+    metadata = _without_nul(plan.metadata)
+    encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
+    sources = tuple(
+        bodies.chunk(plan.document_id, chunk, metadata, encoded, vector, model)
+        for chunk, vector in zip(plan.write, rows, strict=True)
+    )
+    return Work(at, plan, metadata, encoded, sources)
+
+
+def check_id(document_id: str) -> None:
+    """Raises one of FAULTS where no document can have this id."""
+    size = len(document_id.encode())
+    if size > _LONGEST_DOCUMENT_ID:
+        raise StoreRejected(f"the document's id has {size} bytes, OpenSearch takes {_LONGEST_DOCUMENT_ID}")
+    if "\x00" in document_id:
+        raise StoreRejected("the document's id has a NUL character")
+
+
+def _fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
+    expected = (len(plan.write), dimension)
+    if vectors.shape != expected and (expected[0] or vectors.size):
+        raise StoreRejected(f"vectors of shape {vectors.shape} for {expected[0]} chunks of {dimension} dimensions")
+    if not np.isfinite(vectors).all():
+        raise StoreRejected("a vector holds NaN or infinity: look at what the model made of this text")
+    if not vectors.reshape(expected).any(axis=1).all():
+        raise StoreRejected("a vector holds zeros only, which have no direction: look at what the model made of this")
+    return np.ascontiguousarray(vectors.reshape(expected), np.float32)
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, Mapping):
+        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(inner) for inner in value]
+    return value
+
+
+def batches(ready: Sequence[Work]) -> Iterator[list[Work]]:
+    """The plans in order, in parts of at most 32 MiB, or one plan."""
+    batch: list[Work] = []
+    size = 0
+    for each in ready:
+        more = sum(map(len, each.sources))
+        if batch and size + more > _BYTES_A_BATCH:
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += more
+    if batch:
+        yield batch
+
+
+def lacking(each: Work, missing: int) -> Outcome:
+    """The answer to a plan that keeps chunks which the store doesn't have."""
+    why = f"the store lacks {missing} of the {len(each.kept)} chunks this change keeps: replay the document"
+    return rejected(each.plan, StoreRejected(why))
+
+
+def rejected(plan: Plan, error: Exception) -> Outcome:
+    """The answer to a plan that can't be stored."""
+    return Outcome(plan.document_id, Status.REJECTED, type(error).__name__, " ".join(str(error).split())[:300])
