@@ -26,9 +26,9 @@ from udfs.transformer import TransformerEmbedder
 
 
 def mixed_texts(count: int) -> list[str]:
-    split = model_chunker(DEFAULT, 256, 32).split
+    ranges = model_chunker(DEFAULT, 256, 32).ranges
     topics = list(pydoc_data.topics.topics.values())
-    chunks = [chunk for topic in topics for chunk in split(topic)]
+    chunks = [topic[begin:end] for topic in topics for begin, end in ranges(topic)]
     paragraphs = [paragraph for topic in topics for paragraph in topic.split("\n\n") if paragraph.strip()]
     source = random.Random(1)
     return source.sample(chunks, count // 2) + source.sample(paragraphs, count - count // 2)

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from bench.events import inserts
-from bench.rig import Rig, positions, running, until
+from bench.rig import Rig, pgvector, positions, running, until
 from cli.texts import texts
 from connectors.kafka_producer import ensure_topics, produce
 from core.config import Pipeline
@@ -84,6 +84,6 @@ def _pipeline_seconds(rig: Rig, model: str, documents: int, what: str) -> tuple[
 
 
 def _chunks(connection: psycopg.Connection[tuple[str]], pipeline: Pipeline, documents: list[str]) -> list[str]:
-    table = sql.Identifier(pipeline.store.pgvector.table)
+    table = sql.Identifier(pgvector(pipeline).table)
     query = sql.SQL("SELECT text FROM {} WHERE document_id = ANY(%s) ORDER BY document_id, ordinal").format(table)
     return [text for (text,) in connection.execute(query, (documents,))]

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cli.run import home, prepare, start
 from cli.stack import Stack
-from core.config import Pipeline
+from core.config import Pgvector, Pipeline
 from core.errors import FreshetError
 from flink_jobs.running import Job
 
@@ -119,9 +119,15 @@ def until(condition: Callable[[], bool], job: Job, what: str, every: float = 0.0
         time.sleep(every)
 
 
+def pgvector(pipeline: Pipeline) -> Pgvector:
+    """The one store that a rig's pipelines have."""
+    assert pipeline.store.pgvector is not None
+    return pipeline.store.pgvector
+
+
 def ledger(pipeline: Pipeline) -> sql.Identifier:
     """The ledger of the pipeline's store."""
-    return sql.Identifier(f"{pipeline.store.pgvector.table}_ledger")
+    return sql.Identifier(f"{pgvector(pipeline).table}_ledger")
 
 
 def positions(connection: psycopg.Connection[Any], pipeline: Pipeline, documents: list[str]) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from pydoc_data.topics import topics
 from bench.rig import CHUNK
 from core.change import Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, DocumentState, step
+from core.plans import Plan
 from udfs.tokenizing import model_chunker
 
 _SPEC = DocumentSpec("public.pages", "{body}")
@@ -57,22 +58,24 @@ def _savings(histories: Iterable[Iterable[str]], model: str) -> Savings:
     edits = embedded = there = 0
     for number, versions in enumerate(histories):
         state: DocumentState | None = None
+        held: frozenset[str] = frozenset()
         for version, text in enumerate(versions):
-            state, new, of = _embedded(state, number, version, text, chunker)
+            state, plan = _plan(state, number, version, text, chunker)
             if version:
-                edits, embedded, there = edits + 1, embedded + new, there + of
+                new = sum(chunk not in held for chunk in plan.chunk_ids)
+                edits, embedded, there = edits + 1, embedded + new, there + len(plan.chunk_ids)
+            held = frozenset(plan.chunk_ids)
     return Savings(1 - embedded / max(1, there), edits, embedded, there)
 
 
-def _embedded(
+def _plan(
     state: DocumentState | None, number: int, version: int, text: str, chunker: Chunker
-) -> tuple[DocumentState | None, int, int]:
-    """The document's next state, how many chunks are embedded for it, and how many it has."""
+) -> tuple[DocumentState | None, Plan]:
     position = Position(f"{version + 1:016x}")
     change = Change(_SPEC.table, {"id": number}, Operation.UPSERT, position, {"body": text})
-    state, plan = step(state, change, _SPEC, "model", chunker)
-    assert plan is not None
-    return state, len(plan.write), len(plan.chunk_ids)
+    state, [plan] = step(state, change, _SPEC, "model", chunker)
+    assert isinstance(plan, Plan)
+    return state, plan
 
 
 def _edited(page: Sequence[str], pool: Sequence[str], chance: random.Random) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from bench.rig import ledger
+from bench.rig import ledger, pgvector
 from core.config import Pipeline
 
 _CHANNEL = "freshet_bench"
@@ -60,7 +60,7 @@ def watching(pipeline: Pipeline) -> Iterator[Waiting]:
     """Tells a `Waiting` of every change that the pipeline's store commits. The store's tables must be there."""
     waiting = Waiting()
     over = threading.Event()
-    with psycopg.connect(pipeline.store.pgvector.dsn, autocommit=True) as connection:
+    with psycopg.connect(pgvector(pipeline).dsn, autocommit=True) as connection:
         names = {"channel": sql.Literal(_CHANNEL), "ledger": ledger(pipeline)}
         connection.execute(sql.SQL(_TRIGGER).format(**names))
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 
-from cli.run import store
+from cli.run import stores
 from connectors import kafka
 from core.config import Pipeline
 from core.errors import FreshetError
@@ -19,8 +20,9 @@ def check(pipeline: Pipeline, console: Console) -> int:
     steps: dict[str, Callable[[], str]] = {
         "source.kafka": lambda: _topics(pipeline),
         "embedding": lambda: _model(pipeline),
-        "store.pgvector": lambda: _store(pipeline),
     }
+    for name in pipeline.store.names:
+        steps[f"store.{name}"] = partial(_store, pipeline, name)
     failed = False
     for name, attempt in steps.items():
         try:
@@ -45,10 +47,10 @@ def _model(pipeline: Pipeline) -> str:
     return embedder(model).describe()
 
 
-def _store(pipeline: Pipeline) -> str:
-    target = store(pipeline)
+def _store(pipeline: Pipeline, name: str) -> str:
+    target = stores(pipeline)[name]
     try:
         target.prepare()
     finally:
         target.close()
-    return f"table {pipeline.store.pgvector.table} is ready"
+    return f"{pipeline.store.place(name)} is ready"

@@ -67,11 +67,14 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many chunks to answer with.")] = 5,
     where: Annotated[list[str], typer.Option("--where", metavar="COLUMN=VALUE", help="Metadata that must hold.")] = [],  # noqa: B006
+    store: Annotated[
+        str | None, typer.Option("--store", help="Of several stores, the one to ask; else the first is.")
+    ] = None,
 ) -> None:
     """Answer a question from the pipeline's store: score, document, chunk and text."""
     from cli import search as searching
 
-    searching.show(searching.search(load(pipeline), question, k, where), console)
+    searching.show(searching.search(load(pipeline), question, k, where, store), console)
 
 
 @commands.command()

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from cli.jars import fetch
 from connectors import kafka
-from connectors.pgvector import PgvectorStore
+from connectors.opening import open_stores
 from core.config import Pipeline
 from core.errors import Unavailable
+from core.stores import VectorStore
 from flink_jobs.running import Job, Progress, forget_checkpoints, newest_state, submit
 from udfs.embedding import dimension
 
@@ -48,18 +49,19 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
 
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
-    """Reach every server that the pipeline names, and make the store's tables."""
+    """Reach every server that the pipeline names, and make the stores' tables and indexes."""
     topics = kafka.check(pipeline.source.kafka)
     if not topics:
         wanted = pipeline.source.kafka.topic or pipeline.source.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
-    store(pipeline).prepare()
+    for store in stores(pipeline).values():
+        store.prepare()
+        store.close()
 
 
-def store(pipeline: Pipeline) -> PgvectorStore:
-    """The pipeline's store."""
-    target, model = pipeline.store.pgvector, pipeline.embedding.model
-    return PgvectorStore(target.dsn, target.table, dimension(model), model)
+def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
+    """The pipeline's stores, by their names in the file."""
+    return open_stores(pipeline, dimension(pipeline.embedding.model))
 
 
 def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:

@@ -7,24 +7,33 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from cli.run import store
+from cli.run import stores
 from core.config import Pipeline
 from core.errors import ConfigError
-from core.stores import Hit
+from core.stores import Hit, VectorStore
 from udfs.embedding import embedder
 
 
-def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str]) -> list[Hit]:
+def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], store: str | None = None) -> list[Hit]:
     """The `k` chunks nearest to the question; `where` holds `column=value` pairs that must hold.
+
+    `store` is the name of the store to ask; None: the pipeline's first.
 
     Raises ConfigError for a pair without `=` or a column that no table of the pipeline keeps as metadata.
     """
     filters = dict(_pair(text, pipeline) for text in where)
-    target = store(pipeline)
+    target = _chosen(pipeline, store)
     try:
         return target.search(embedder(pipeline.embedding.model).embed([question])[0], k, filters)
     finally:
         target.close()
+
+
+def _chosen(pipeline: Pipeline, name: str | None) -> VectorStore:
+    there = stores(pipeline)
+    if name is not None and name not in there:
+        raise ConfigError([f"--store is {name!r}, must be a store of the pipeline: {', '.join(there)}"])
+    return there[name or next(iter(there))]
 
 
 def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from core.config import Kafka
 from core.errors import ConfigError, Unavailable
 
-SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers")
+SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers", "ts")
 LETTER_COLUMNS = ("key", "value", "headers")
 
 _LARGEST_MESSAGE = str(32 * 1024 * 1024)
@@ -27,7 +27,7 @@ _JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
 def source_ddl(name: str, kafka: Kafka, group: str) -> str:
     """`CREATE TABLE` for a topic's events, bytes untouched.
 
-    A tombstone has a NULL `value`. Headers of equal name come as the last of them, which is all a Flink MAP can hold.
+    A partition's watermark is the time of its last event, by Kafka's clock. A tombstone has a NULL `value`. Headers of equal name come as the last of them, which is all a Flink MAP can hold.
     """
     topic = {"topic": kafka.topic} if kafka.topic is not None else {"topic-pattern": kafka.topic_pattern or ""}
     options = {
@@ -45,7 +45,8 @@ def source_ddl(name: str, kafka: Kafka, group: str) -> str:
     return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
         `key` BYTES, `value` BYTES,
         `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
-        `headers` MAP<STRING, BYTES> METADATA
+        `headers` MAP<STRING, BYTES> METADATA,
+        `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, WATERMARK FOR `ts` AS `ts`
     ) WITH ({_with(options)})"""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,16 @@ from psycopg import sql
 from connectors import pgvector_sql as statements
 from connectors.pg_session import ROW_FAULTS, Session, identifiers, reason, table_name
 from core.batches import halving
+from core.change import Position
 from core.errors import ConfigError, StoreRejected
-from core.plans import Outcome, Plan, Status
-from core.stores import Hit, Vectors
+from core.plans import Chunk, Outcome, Plan, Status
+from core.stores import Hit, Stored, Vectors
 
 _SETTING = "store.pgvector"
 _MOST_DIMENSIONS = 2000  # what an HNSW index on `vector` takes (pgvector's README, "HNSW")
 _BYTES_A_TRANSACTION = 64 * 2**20
+_FORGET_EVERY_S = 3600.0
+_PAGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,18 @@ class PgvectorStore:
     The connection must be a session of its own: not behind a pooler in transaction mode.
     """
 
-    def __init__(self, dsn: str, table: str, dimension: int, model: str, patience_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        table: str,
+        dimension: int,
+        model: str,
+        patience_s: float = 30.0,
+        remember_deletes_s: float = 7 * 86_400.0,
+    ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
+
+        For `remember_deletes_s` after a document's deletion older changes of it are refused.
 
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
@@ -57,6 +71,8 @@ class PgvectorStore:
         self._dimension = _indexable(dimension)
         self._model = model
         self._patience_s = patience_s
+        self._remember_deletes_s = remember_deletes_s
+        self._forget_at = 0.0
         parts = table_name(table, "_ledger", _SETTING)
         self._names = identifiers(table=parts, ledger=(*parts[:-1], f"{parts[-1]}_ledger"))
         self._sql = {
@@ -133,7 +149,45 @@ class PgvectorStore:
         for batch in _transactions(ready):
             answers = halving(batch, self._write, lambda work, error: _rejected(work.plan, error), ROW_FAULTS)
             outcomes.update((work.at, answer) for work, answer in zip(batch, answers, strict=True))
+        self._forget()
         return [outcomes[at] for at in range(len(plans))]
+
+    def _forget(self) -> None:
+        if time.monotonic() < self._forget_at:
+            return
+        self._session.patiently(lambda: self._execute("forget", [self._remember_deletes_s]), self._patience_s)
+        self._forget_at = time.monotonic() + _FORGET_EVERY_S
+
+    def clear(self, table: str, before: Position) -> int:
+        """Delete the table's documents older than `before`; see `core.stores.VectorStore.clear`. One transaction."""
+
+        def clear() -> int:
+            with self._session.connection().transaction():
+                self._execute("exclusive", [])
+                self._execute("mark", [table, before])
+                return int(self._execute("clear", [table, before]).fetchall()[0][0])
+
+        return self._session.patiently(clear, self._patience_s)
+
+    def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
+        """What is stored of these documents, of this store's model; see `core.stores.VectorStore.read`."""
+        parameters = [list(document_ids), self._model]
+        rows = self._session.patiently(lambda: self._execute("read", parameters).fetchall(), self._patience_s)
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        for row in rows:
+            found.setdefault(row[0], []).append(row)
+        return {document_id: _stored(each) for document_id, each in found.items()}
+
+    def document_ids(self) -> Iterator[str]:
+        """The id of every document that has chunks, in the order of the database's collation, page by page."""
+        page: list[tuple[str]] = [("",)]
+        while page:
+            last = page[-1][0]
+            page = self._session.patiently(
+                lambda: self._execute("page", [last, _PAGE]).fetchall(),  # noqa: B023  # called at once
+                self._patience_s,
+            )
+            yield from (document_id for (document_id,) in page)
 
     def _write(self, batch: Sequence[_Work]) -> list[Outcome]:
         return self._session.patiently(lambda: self._transact(batch), self._patience_s)
@@ -156,10 +210,12 @@ class PgvectorStore:
         All statements travel together, and the COMMIT with them where no plan relies on chunks from before.
         """
         keys = _columns([(work.plan.document_id, work.plan.position) for work in batch])
+        empty = [not work.plan.chunk_ids for work in batch]
         moves, writes = _moves(batch), _writes(batch)
         with connection.pipeline():
             connection.execute(statements.BEGIN)
-            self._execute("advance", keys)
+            self._execute("shared", [])
+            self._execute("advance", (*keys, empty))
             self._execute("remove", (*keys, [chunk for work in batch for chunk in work.plan.chunk_ids]))
             if moves:
                 self._execute("move", _columns(moves))
@@ -248,6 +304,17 @@ def _fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
     return vectors
 
 
+def _stored(rows: Sequence[tuple[Any, ...]]) -> Stored:
+    document_id, position, _, _, _, metadata, _ = rows[0]
+    return Stored(
+        document_id,
+        Position(position),
+        tuple(Chunk(chunk_id, ordinal, text) for _, _, chunk_id, ordinal, text, _, _ in rows),
+        metadata,
+        np.stack([row[-1].to_numpy() if isinstance(row[-1], Vector) else row[-1] for row in rows]).astype(np.float32),
+    )
+
+
 def _json(metadata: Mapping[str, Any]) -> str:
     encoded = json.dumps(metadata, ensure_ascii=False)
     return json.dumps(_without_nul(metadata), ensure_ascii=False) if "\\u0000" in encoded else encoded
@@ -277,11 +344,13 @@ def _transactions(ready: Sequence[_Work]) -> Iterator[list[_Work]]:
 
 
 def _moves(batch: Sequence[_Work]) -> list[tuple[Any, ...]]:
+    """The kept chunks: whether their ordinal or metadata moved, the database sees."""
     return [
         (chunk_id, work.plan.document_id, work.plan.position, ordinal, work.metadata)
         for work in batch
-        if work.plan.move
+        for written in (frozenset(chunk.chunk_id for chunk in work.plan.write),)
         for ordinal, chunk_id in enumerate(work.plan.chunk_ids)
+        if chunk_id not in written
     ]
 
 

@@ -15,11 +15,20 @@ VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 BEGIN = SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
 COMMIT = SQL("COMMIT")
 
+# Whoever clears a table waits for the transactions under way, and they for it: none can bring back what it removes.
+_SHARED = "SELECT pg_advisory_xact_lock_shared(702010510, {ledger_name}::regclass::oid::int)"
+_EXCLUSIVE = "SELECT pg_advisory_xact_lock(702010510, {ledger_name}::regclass::oid::int)"
+
 # Locks every document of the batch, and moves the older ones on. One that then stands elsewhere than its plan is stale.
+# A table's mark, the ledger's row under its own name, refuses what is older than a TRUNCATE or a snapshot.
 _ADVANCE = SQL("""
-INSERT INTO {ledger} AS ledger (document_id, position)
-SELECT * FROM unnest(%b::text[], %b::text[])
-ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position WHERE ledger.position < EXCLUDED.position
+INSERT INTO {ledger} AS ledger (document_id, position, deleted_at)
+SELECT plan.document_id, plan.position, CASE WHEN plan.empty THEN now() END
+FROM unnest(%b::text[], %b::text[], %b::bool[]) AS plan (document_id, position, empty)
+LEFT JOIN {ledger} AS mark ON mark.document_id = split_part(plan.document_id, '/', 1)
+WHERE mark.position IS NULL OR mark.position <= plan.position
+ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position, deleted_at = EXCLUDED.deleted_at
+WHERE ledger.position < EXCLUDED.position
 """)
 
 _HELD = SQL("""
@@ -62,13 +71,42 @@ WHERE (chunk.document_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.model
 """)
 
 _STANDING = SQL("""
-SELECT ledger.position = plan.position,
+SELECT coalesce(ledger.position = plan.position, false),
        (SELECT count(*) FROM {table} AS chunk WHERE chunk.document_id = plan.document_id)
 FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS plan (document_id, position, at)
-JOIN {ledger} AS ledger USING (document_id) ORDER BY plan.at
+LEFT JOIN {ledger} AS ledger USING (document_id) ORDER BY plan.at
 """)
 
+_MARK = SQL("""
+INSERT INTO {ledger} AS ledger (document_id, position) VALUES (%b, %b)
+ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position WHERE ledger.position < EXCLUDED.position
+""")
+_CLEAR = SQL("""
+WITH gone AS (
+    DELETE FROM {ledger} AS ledger
+    WHERE starts_with(ledger.document_id, %b::text || '/') AND ledger.position < %b RETURNING document_id
+), chunks AS (
+    DELETE FROM {table} AS chunk USING gone WHERE chunk.document_id = gone.document_id RETURNING chunk.document_id
+)
+SELECT count(DISTINCT document_id) FROM chunks
+""")
+_FORGET = SQL("DELETE FROM {ledger} WHERE deleted_at < now() - make_interval(secs => %b::float8)")
+
+_READ = SQL("""
+SELECT chunk.document_id, ledger.position, chunk.chunk_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.embedding
+FROM {table} AS chunk JOIN {ledger} AS ledger USING (document_id)
+WHERE chunk.document_id = ANY(%b::text[]) AND chunk.model = %b ORDER BY chunk.document_id, chunk.ordinal, chunk.chunk_id
+""")
+_PAGE = SQL("SELECT DISTINCT document_id FROM {table} WHERE document_id > %b::text ORDER BY document_id LIMIT %b::int")
+
 WRITING = {
+    "shared": SQL(_SHARED),
+    "exclusive": SQL(_EXCLUSIVE),
+    "mark": _MARK,
+    "clear": _CLEAR,
+    "forget": _FORGET,
+    "read": _READ,
+    "page": _PAGE,
     "held": _HELD,
     "advance": _ADVANCE,
     "remove": _REMOVE,
@@ -134,8 +172,16 @@ AND pg_get_indexdef(indexrelid) LIKE '%(embedding vector_cosine_ops)%'
     (
         SQL("SELECT 1 WHERE to_regclass({ledger_name}) IS NOT NULL"),
         SQL("""
-CREATE TABLE {ledger} (document_id text PRIMARY KEY, position text COLLATE "C" NOT NULL) WITH (fillfactor = 60)
+CREATE TABLE {ledger} (
+    document_id text PRIMARY KEY, position text COLLATE "C" NOT NULL, deleted_at timestamptz
+) WITH (fillfactor = 60)
 """),
+    ),
+    (
+        SQL("""
+SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attname = 'deleted_at' AND NOT attisdropped
+"""),
+        SQL("ALTER TABLE {ledger} ADD COLUMN deleted_at timestamptz"),
     ),
 )
 """What else a store has: how to see that it is there, and how to make it."""

@@ -49,10 +49,10 @@ def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
             [f"chunk: tokens is {tokens} and overlap {overlap}; overlap must be 0 or more and less than tokens"]
         )
 
-    def split(text: str) -> list[str]:
-        return [text[begin:end] for begin, end in ranges(text, spans(text), tokens, overlap)]
+    def cut(text: str) -> list[tuple[int, int]]:
+        return ranges(text, spans(text), tokens, overlap)
 
-    return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", split)
+    return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", cut)
 
 
 def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from core.documents import DocumentSpec, columns
 from core.errors import ConfigError
+from core.formats.debezium_format import UNAVAILABLE, Binaries, DebeziumFormat, Decimals, Intervals, Times
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 _SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
+_UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
@@ -89,6 +91,8 @@ class Document(_Model):
     metadata: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     chunk: Chunk = Chunk()
+    types: dict[str, str] = {}
+    sweep: bool = True
 
     @field_validator("text")
     @classmethod
@@ -152,9 +156,57 @@ class OpenSearch(_Model):
 
 
 class Store(_Model):
-    """Where vectors go."""
+    """Where vectors go: to each store that is named."""
 
-    pgvector: Pgvector
+    pgvector: Pgvector | None = None
+    opensearch: OpenSearch | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Store:
+        if self.pgvector is None and self.opensearch is None:
+            raise ValueError("names no store; it must have pgvector, opensearch or both")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stores that are named."""
+        return tuple(name for name in ("pgvector", "opensearch") if getattr(self, name) is not None)
+
+    def place(self, name: str) -> str:
+        """Where in the store chunks go, in its own words."""
+        places = {
+            "pgvector": self.pgvector and f"table {self.pgvector.table}",
+            "opensearch": self.opensearch and f"index {self.opensearch.index}",
+        }
+        return places[name] or ""
+
+
+class SourceDatabase(_Model):
+    """The PostgreSQL database that the changes come from; its user needs no more than SELECT on the tables."""
+
+    dsn: str = Field(min_length=1)
+
+
+class Reselect(_Model):
+    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with."""
+
+    postgres: SourceDatabase
+
+
+class Debezium(_Model):
+    """What the connector was told about values, under its own options' names and with its own defaults."""
+
+    unavailable_value_placeholder: str = Field(UNAVAILABLE, alias="unavailable.value.placeholder", min_length=1)
+    decimal_handling_mode: Decimals = Field("precise", alias="decimal.handling.mode")
+    time_precision_mode: Times = Field("adaptive", alias="time.precision.mode")
+    binary_handling_mode: Binaries = Field("bytes", alias="binary.handling.mode")
+    interval_handling_mode: Intervals = Field("numeric", alias="interval.handling.mode")
+
+
+class Format(_Model):
+    """How events are written, where its name alone doesn't tell."""
+
+    debezium: Debezium = Debezium()
 
 
 class DeadLetterTopic(_Model):
@@ -174,13 +226,24 @@ class Pipeline(_Model):
 
     name: Name
     source: Source
-    format: Literal["debezium"]
+    format: Format
     documents: dict[Table, Document] = Field(min_length=1)
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
+    reselect: Reselect | None = None
+    delete_retention: str = Field("7 d", pattern=r"^[1-9][0-9]{0,5} ?(s|min|h|d)$")
     parallelism: int = Field(1, ge=1, le=128)
     flink: dict[str, str | int | float | bool] = {}
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _by_name(cls, format_: Any) -> Any:
+        if isinstance(format_, str):
+            if format_ != "debezium":
+                raise ValueError("input should be 'debezium', or a mapping with debezium's options")
+            return Format()
+        return format_
 
     @field_validator("flink")
     @classmethod
@@ -189,6 +252,18 @@ class Pipeline(_Model):
         if taken:
             raise ValueError(f"{', '.join(taken)} is set by Freshet, because kept state depends on it; leave it out")
         return flink
+
+    @property
+    def delete_retention_ms(self) -> int:
+        """How long deleted documents are remembered, so that late changes stay refused."""
+        number, unit = re.split(r"(?<=\d) ?(?=[a-z])", self.delete_retention)
+        return int(number) * _UNIT_MS[unit]
+
+    @property
+    def debezium(self) -> DebeziumFormat:
+        """How events and their values are written, for `core.formats.debezium`."""
+        types = {table: document.types for table, document in self.documents.items() if document.types}
+        return DebeziumFormat(**self.format.debezium.model_dump(), types=types)
 
     @property
     def flink_options(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from string import Formatter
 from typing import Any
@@ -18,17 +18,19 @@ from core.change import BEGINNING, Change, Operation, Position
 from core.errors import DocumentError
 from core.plans import Chunk, Plan, chunk_id
 
-_STATE_VERSION = b"\x01"
+_STATE_VERSION = b"\x02"
+_FIRST_STATE_VERSION = b"\x01"
+_SHORTEST_OUT_OF_LINE = 128  # PostgreSQL's documentation, "TOAST": toast_tuple_target is at least 128 bytes
 _IN_IDS = re.compile(r"[%/\x00-\x1f\x7f]")
 _NUL = "\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunker:
-    """Cuts a text into substrings that cover it. `name` changes whenever the same text might be cut otherwise."""
+    """Cuts a text into ranges that cover it. `name` changes whenever the same text might be cut otherwise."""
 
     name: str
-    split: Callable[[str], Sequence[str]]
+    ranges: Callable[[str], Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +53,71 @@ class DocumentSpec:
 class DocumentState:
     """The last change applied to one document. A deleted document keeps its position: late changes stay refused.
 
-    made_by  model, chunker and template that the chunks come from
-    row      the columns used: the values that stand when a later change leaves them out
+    made_by    model, chunker and template that the chunks come from
+    row        the columns used: the values that stand when a later change leaves them out
+    ranges     where the text was cut
+    forget_at  when a deleted document may be forgotten, in milliseconds since 1970; 0 for one that is alive
     """
 
     position: Position = BEGINNING
     made_by: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)
-    chunk_ids: tuple[str, ...] = ()
+    ranges: tuple[tuple[int, int], ...] = ()
+    forget_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A change that its own key's state can't settle: half of a key change, or one with values that nobody told yet.
+
+    change.row          the columns known, of a deletion those that stood before it
+    change.unavailable  the columns that the document needs and nobody has told
+    event               the message it came in, encoded, for a dead letter
+    """
+
+    document_id: str
+    change: Change
+    event: bytes = b""
 
 
 def columns(template: str) -> tuple[str, ...]:
     """The columns that a template names, in order.
 
-    Raises ValueError where braces don't pair or hold anything but a name.
+    Raises ValueError where braces don't pair or hold anything but names.
     """
-    return tuple(name for _, name in _parts(template) if name is not None)
+    return tuple(name for _, names in _parts(template) if names is not None for name in names)
 
 
 @lru_cache(maxsize=256)
-def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
-    """Each literal with the column behind it, if there is one. Cached: every change is rendered."""
-    parts = []
+def _parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
+    """Each literal with the alternatives behind it, if there are any. Cached: every change is rendered."""
+    parts: list[tuple[str, tuple[str, ...] | None]] = []
     for literal, name, format_spec, conversion in Formatter().parse(template):
-        if name is not None and (not name or format_spec or conversion or re.search(r"[.\[\]{}]", name)):
+        if name is None:
+            parts.append((literal, None))
+            continue
+        names = tuple(name.split("|"))
+        if not all(names) or format_spec or conversion or re.search(r"[.\[\]{}]", name):
             raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
-        parts.append((literal, name))
+        parts.append((literal, names))
     return tuple(parts)
 
 
 def render(template: str, row: Mapping[str, Any]) -> str:
-    """The template with each column's value in its place.
+    """The template with each column's value in its place; of `{old|new}`, that of the first column that the row has.
 
     A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
     become U+FFFD.
     """
-    pieces = [literal if name is None else literal + _as_text(row[name]) for literal, name in _parts(template)]
+    pieces = [
+        literal if names is None else literal + _as_text(row.get(_chosen(names, row)))
+        for literal, names in _parts(template)
+    ]
     return "".join(pieces).replace(_NUL, "\ufffd")
+
+
+def _chosen(names: Sequence[str], row: Mapping[str, Any]) -> str:
+    return next((name for name in names if name in row), names[0])
 
 
 def _as_text(value: Any) -> str:
@@ -124,76 +154,112 @@ def _escape(part: str) -> str:
 
 
 def step(
-    state: DocumentState | None, change: Change, spec: DocumentSpec, model: str, chunker: Chunker
-) -> tuple[DocumentState | None, Plan | None]:
-    """The document's next state, and the plan that takes a store there; no plan where the change is late or repeated.
+    state: DocumentState | None,
+    change: Change,
+    spec: DocumentSpec,
+    model: str,
+    chunker: Chunker,
+    replayed: bool = False,
+) -> tuple[DocumentState | None, list[Plan | Unsettled]]:
+    """The document's next state, and what follows from the change: nothing where it is late or repeated.
 
+    `replayed`: a dead letter comes again, and the last change is told to the store once more. A plan has the document
+    whole, whatever the state knows: what the store holds of it is the store's to say.
     Raises DocumentError where the row can't become a document; the state then stands as it was.
     """
-    if state is not None and change.position <= state.position:
-        return state, None
+    before = state or DocumentState()
+    if change.position < before.position or (change.position == before.position and not replayed):
+        return state, []
     identity = document_id(spec, change)
     if change.operation is Operation.DELETE:
-        return DocumentState(change.position), Plan(identity, change.position, committed_ms=change.committed_ms)
-    before = state or DocumentState()
-    row = _standing_row(before, change, spec)
+        return DocumentState(change.position), _removed(before, change, spec, identity)
+    row, missing = _standing_row(before, change, spec)
+    if missing or change.moves:
+        known = replace(change, row=row, unavailable=missing, doubtful=frozenset())
+        return DocumentState(change.position, row=row), [Unsettled(identity, known)]
     made_by = f"{model}|{chunker.name}|{spec.text}"
     text = render(spec.text, row)
-    if made_by == before.made_by and text == render(spec.text, before.row):
-        chunks: tuple[Chunk, ...] = ()
-        chunk_ids = before.chunk_ids
-    else:
-        chunks = _chunks(identity, text, model, chunker)
-        chunk_ids = tuple(chunk.chunk_id for chunk in chunks)
-    known = frozenset(before.chunk_ids)
-    metadata = {name: row[name] for name in spec.metadata}
-    plan = Plan(
+    cut = made_by == before.made_by and text == render(spec.text, before.row)
+    ranges = before.ranges if cut else _ranges(text, chunker)
+    plan = _plan(identity, change, spec, row, _chunks(identity, text, ranges, model, chunker.name))
+    return DocumentState(change.position, made_by, row, ranges), [plan]
+
+
+def _removed(before: DocumentState, change: Change, spec: DocumentSpec, identity: str) -> list[Plan | Unsettled]:
+    gone = Plan(identity, change.position, committed_ms=change.committed_ms)
+    if change.moves:
+        return [Unsettled(identity, replace(change, row=before.row, unavailable=frozenset()))]
+    if before.row and any(name not in before.row for name in used_columns(spec, before.row)):
+        return [gone, Unsettled(identity, replace(change, row={}, unavailable=frozenset()))]
+    return [gone]
+
+
+def plan_of(settled: Unsettled, spec: DocumentSpec, model: str, chunker: Chunker, moved_from: str = "") -> Plan:
+    """The plan of a change whose values are all known by now."""
+    change = settled.change
+    if change.operation is Operation.DELETE:
+        return Plan(settled.document_id, change.position, committed_ms=change.committed_ms)
+    text = render(spec.text, change.row)
+    chunks = _chunks(settled.document_id, text, _ranges(text, chunker), model, chunker.name)
+    return replace(_plan(settled.document_id, change, spec, change.row, chunks), moved_from=moved_from)
+
+
+def _plan(identity: str, change: Change, spec: DocumentSpec, row: Mapping[str, Any], chunks: tuple[Chunk, ...]) -> Plan:
+    return Plan(
         document_id=identity,
         position=change.position,
-        chunk_ids=chunk_ids,
-        write=tuple(chunk for chunk in chunks if chunk.chunk_id not in known),
-        move=_moved(before, chunk_ids, metadata),
-        metadata=metadata,
+        chunk_ids=tuple(chunk.chunk_id for chunk in chunks),
+        write=chunks,
+        metadata={name: row[name] for name in spec.metadata},
         committed_ms=change.committed_ms,
     )
-    return DocumentState(change.position, made_by, row, chunk_ids), plan
 
 
-def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> dict[str, Any]:
-    standing = {}
-    for name in dict.fromkeys((*columns(spec.text), *spec.metadata)):
-        if name in change.unavailable:
-            if name not in before.row:
-                raise DocumentError(
-                    f"{spec.table}.{name} did not travel with this change (an unchanged TOAST column) and no earlier "
-                    f"value is known: set REPLICA IDENTITY FULL on {spec.table}, or write the column again"
-                )
-            standing[name] = before.row[name]
+def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
+    alternatives = (*(name for _, name in _parts(spec.text) if name is not None), *((name,) for name in spec.metadata))
+    return tuple(dict.fromkeys(_chosen(names, row) for names in alternatives))
+
+
+def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> tuple[dict[str, Any], frozenset[str]]:
+    """The columns that the document uses and are known, and the names of those that are not."""
+    standing: dict[str, Any] = {}
+    missing = set()
+    earlier = {} if change.moves else before.row
+    for name in used_columns(spec, change.row):
+        if name in change.unavailable or (name in change.doubtful and _may_stand(earlier, name)):
+            if name in earlier:
+                standing[name] = earlier[name]
+            else:
+                missing.add(name)
         elif name in change.row:
             standing[name] = change.row[name]
         else:
             there = ", ".join(change.row)
-            raise DocumentError(f"documents.{spec.table} uses column {name!r}, which the row lacks; it has: {there}")
-    return standing
+            raise DocumentError(
+                f"documents.{spec.table} uses column {name!r}, which the row lacks; it has: {there}. "
+                f"Where a column was renamed, name both: {{old|new}}"
+            )
+    return standing, frozenset(missing)
 
 
-def _chunks(identity: str, text: str, model: str, chunker: Chunker) -> tuple[Chunk, ...]:
-    if not text.strip():
-        return ()
+def _may_stand(earlier: Mapping[str, Any], name: str) -> bool:
+    """Whether a null may stand for an unchanged value: PostgreSQL moves only long ones out of line."""
+    return name not in earlier or len(_as_text(earlier[name])) >= _SHORTEST_OUT_OF_LINE
+
+
+def _ranges(text: str, chunker: Chunker) -> tuple[tuple[int, int], ...]:
+    return tuple(chunker.ranges(text)) if text.strip() else ()
+
+
+def _chunks(identity: str, text: str, ranges: Sequence[tuple[int, int]], model: str, chunker: str) -> tuple[Chunk, ...]:
     seen: Counter[str] = Counter()
     chunks = []
-    for ordinal, piece in enumerate(chunker.split(text)):
-        chunks.append(Chunk(chunk_id(identity, model, chunker.name, piece, seen[piece]), ordinal, piece))
+    for ordinal, (begin, end) in enumerate(ranges):
+        piece = text[begin:end]
+        chunks.append(Chunk(chunk_id(identity, model, chunker, piece, seen[piece]), ordinal, piece))
         seen[piece] += 1
     return tuple(chunks)
-
-
-def _moved(before: DocumentState, chunk_ids: tuple[str, ...], metadata: Mapping[str, Any]) -> bool:
-    ordinals = {identifier: ordinal for ordinal, identifier in enumerate(before.chunk_ids)}
-    kept = [(ordinals[identifier], ordinal) for ordinal, identifier in enumerate(chunk_ids) if identifier in ordinals]
-    return any(was != now for was, now in kept) or (
-        bool(kept) and any(before.row.get(name) != value for name, value in metadata.items())
-    )
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -210,7 +276,10 @@ def state_from_bytes(raw: bytes) -> DocumentState:
 
     Raises ValueError for a version this release doesn't know.
     """
-    if raw[:1] != _STATE_VERSION:
-        seen = raw[:1].hex() or "none"
-        raise ValueError(f"document state has version {seen}, this release reads {_STATE_VERSION.hex()}")
-    return _decode(raw[1:])
+    if raw[:1] == _STATE_VERSION:
+        return _decode(raw[1:])
+    if raw[:1] == _FIRST_STATE_VERSION:
+        # The first release kept chunk ids where this one keeps ranges: without `made_by` the text is cut anew.
+        return replace(_decode(raw[1:]), made_by="", ranges=())
+    seen = raw[:1].hex() or "none"
+    raise ValueError(f"document state has version {seen}, this release reads 01 and {_STATE_VERSION.hex()}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
@@ -28,8 +28,8 @@ class Plan:
 
     chunk_ids     every chunk of the document, in order; whatever else the store holds of it goes. Empty: it is deleted
     write         those of them that the store may not have, with their text, to embed and upsert
-    move          whether kept chunks need a new ordinal or metadata
     metadata      JSON values, the same for each chunk
+    moved_from    the document's id before its key changed: its chunks of the same text have the vectors already
     committed_ms  when the source committed the change, for measuring only
     """
 
@@ -37,8 +37,8 @@ class Plan:
     position: Position
     chunk_ids: tuple[str, ...] = ()
     write: tuple[Chunk, ...] = ()
-    move: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    moved_from: str = ""
     committed_ms: int | None = None
 
 
@@ -74,32 +74,16 @@ def chunk_id(document_id: str, model: str, chunker: str, text: str, nth: int) ->
 
 
 def fold(plans: Sequence[Plan]) -> dict[str, Plan]:
-    """The plans of a batch, folded to one a document: applying it equals applying the document's plans in order.
+    """The plans of a batch, the latest of each document alone: applying it equals applying all, in any order.
 
-    Plans of one document must come in the order of their positions, as the plan stage emits them.
+    A plan has its document whole, so what came before it says nothing more.
     """
     folded: dict[str, Plan] = {}
     for plan in plans:
         earlier = folded.get(plan.document_id)
-        folded[plan.document_id] = plan if earlier is None else _then(earlier, plan)
+        if earlier is None or earlier.position <= plan.position:
+            folded[plan.document_id] = plan
     return folded
-
-
-def _then(first: Plan, second: Plan) -> Plan:
-    ordinals = {chunk_id: ordinal for ordinal, chunk_id in enumerate(second.chunk_ids)}
-    rewritten = {chunk.chunk_id for chunk in second.write}
-    carried = tuple(
-        replace(chunk, ordinal=ordinals[chunk.chunk_id])
-        for chunk in first.write
-        if chunk.chunk_id in ordinals and chunk.chunk_id not in rewritten
-    )
-    return replace(second, write=carried + second.write, move=first.move or second.move)
-
-
-def without(plan: Plan, held: Collection[str]) -> Plan:
-    """The plan, less the writing of chunks that the store holds already."""
-    write = tuple(chunk for chunk in plan.write if chunk.chunk_id not in held)
-    return plan if len(write) == len(plan.write) else replace(plan, write=write, move=True)
 
 
 _encode = msgspec.msgpack.Encoder().encode

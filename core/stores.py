@@ -77,7 +77,7 @@ class VectorStore(Protocol):
         """Those of the documents that have chunks, by id. Sees every `apply` that has returned."""
 
     def document_ids(self) -> Iterator[str]:
-        """The id of every document that has chunks, each once, in any order; memory is bounded, whatever their number."""
+        """The id of every document that has chunks, each once, in any order; in bounded memory."""
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
         """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""

@@ -7,8 +7,8 @@ document within a batch are folded: what a later change overwrites is neither em
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -17,10 +17,12 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.pgvector import PgvectorStore
+from connectors.opening import open_stores
+from core.change import Position
 from core.config import Pipeline
-from core.plans import Outcome, Plan, Status, fold, plan_from_bytes, without
-from core.stores import Vectors, VectorStore
+from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
+from core.stores import Vectors
+from flink_jobs.fan_out import FanOut, reason_of
 from udfs.embedding import Embedder, embed_each, embedder
 
 
@@ -28,13 +30,15 @@ from udfs.embedding import Embedder, embed_each, embedder
 class Embedded:
     """What goes from the embedding UDF to the writing one, a row a change.
 
-    plan     None where a later row of the batch has taken the change in
-    vectors  float32, little-endian, a row a chunk of `plan.write`
+    plan     None where another row of the batch has the document's latest
+    new      the ids of chunks that have a vector here: those that a store lacks
+    vectors  float32, little-endian, a row a chunk of `new`
     error    class and message where a text can't be embedded
     """
 
     document_id: str
     plan: Plan | None = None
+    new: tuple[str, ...] = ()
     vectors: bytes = b""
     error: tuple[str, str] | None = None
 
@@ -43,54 +47,81 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Embedded).decode
 
 
-def embed_plans(plans: Sequence[Plan], model: Embedder, store: VectorStore) -> list[Embedded]:
-    """The plans of a batch, folded, with the vectors of their new chunks; one result a plan, in order."""
-    folded = _new_to(store, fold(plans))
-    texts = [chunk.text for plan in folded.values() for chunk in plan.write]
-    vectors, errors = embed_each(model, texts)
-    last = {plan.document_id: row for row, plan in enumerate(plans)}
+def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[Embedded]:
+    """The plans of a batch, folded, with the vectors of the chunks that a store lacks; one result a plan, in order."""
+    folded = fold(plans)
+    writing = [plan for plan in folded.values() if plan.write]
+    held = stores.held(writing) if writing else frozenset()
+    new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
+    given = {plan.document_id: stores.vectors(plan.moved_from) for plan in writing if plan.moved_from}
+    asked = [(identity, chunk) for identity, chunks in new.items() for chunk in chunks]
+    wanted = [at for at, (identity, chunk) in enumerate(asked) if chunk.text not in given.get(identity, ())]
+    made, errors = embed_each(model, [asked[at][1].text for at in wanted])
+    vectors = np.zeros((len(asked), model.dimension), "<f4")
+    vectors[wanted] = made
+    for at, (identity, chunk) in enumerate(asked):
+        if identity in given and chunk.text in given[identity]:
+            vectors[at] = given[identity][chunk.text]
+    bad = {asked[wanted[at]][0]: error for at, error in errors.items()}
     ready: dict[int, Embedded] = {}
+    rows = {id(plan): row for row, plan in enumerate(plans)}
     start = 0
     for identity, plan in folded.items():
-        end = start + len(plan.write)
-        bad = next((errors[at] for at in range(start, end) if at in errors), None)
-        ready[last[identity]] = (
-            Embedded(identity, plan, np.ascontiguousarray(vectors[start:end], "<f4").tobytes())
-            if bad is None
-            else Embedded(identity, plan, error=(type(bad).__name__, str(bad)))
+        end = start + len(new[identity])
+        ids = tuple(chunk.chunk_id for chunk in new[identity])
+        refused = bad.get(identity)
+        ready[rows[id(plan)]] = (
+            Embedded(identity, plan, ids, vectors[start:end].tobytes())
+            if refused is None
+            else Embedded(identity, plan, error=(type(refused).__name__, str(refused)))
         )
         start = end
     return [ready.get(row) or Embedded(plan.document_id) for row, plan in enumerate(plans)]
 
 
-def _new_to(store: VectorStore, plans: dict[str, Plan]) -> dict[str, Plan]:
-    writing = [plan for plan in plans.values() if plan.write]
-    if not writing:
-        return plans
-    held = store.held(writing)
-    return {identity: without(plan, held) for identity, plan in plans.items()}
+def write_plans(rows: Sequence[Embedded], model: Embedder, stores: FanOut) -> list[dict[str, Outcome]]:
+    """Each row's outcomes by store, in order; a row without a plan shares those of its document's latest.
 
-
-def write_plans(rows: Sequence[Embedded], store: VectorStore, dimension: int) -> list[Outcome]:
-    """One outcome a row, in order; a row that was folded into a later one shares that one's."""
-    whole = [(row.plan, _vectors(row, dimension)) for row in rows if row.plan is not None and row.error is None]
-    written = store.apply([plan for plan, _ in whole], [vectors for _, vectors in whole])
-    outcomes = {outcome.document_id: outcome for outcome in written}
+    What a store lacks may have changed since it was asked: another worker cleared a table. So a plan that is
+    rejected is told once more with all its vectors, which lacks nothing.
+    """
+    whole = [row for row in rows if row.plan is not None and row.error is None]
+    plans = [_narrowed(row) for row in whole]
+    outcomes = dict(zip((row.document_id for row in whole), stores.apply(plans, _vectors(whole, model)), strict=True))
+    again = [
+        row.plan
+        for row, plan in zip(whole, plans, strict=True)
+        if row.plan is not None and len(plan.write) < len(plan.chunk_ids) and _rejected(outcomes[row.document_id])
+    ]
+    if again:
+        outcomes.update(_with_all(again, model, stores))
     outcomes.update(
-        (row.document_id, Outcome(row.document_id, Status.REJECTED, *row.error))
-        for row in rows
-        if row.error is not None
+        (row.document_id, {"": Outcome(row.document_id, Status.REJECTED, *row.error)}) for row in rows if row.error
     )
     return [outcomes[row.document_id] for row in rows]
 
 
-def _vectors(row: Embedded, dimension: int) -> Vectors:
-    return np.frombuffer(row.vectors, "<f4").reshape(-1, dimension)
+def _narrowed(row: Embedded) -> Plan:
+    assert row.plan is not None
+    new = frozenset(row.new)
+    return replace(row.plan, write=tuple(chunk for chunk in row.plan.write if chunk.chunk_id in new))
 
 
-def _store(pipeline: Pipeline, dimension: int) -> VectorStore:
-    target = pipeline.store.pgvector
-    return PgvectorStore(target.dsn, target.table, dimension, pipeline.embedding.model)
+def _vectors(rows: Sequence[Embedded], model: Embedder) -> list[Vectors]:
+    return [np.frombuffer(row.vectors, "<f4").reshape(-1, model.dimension) for row in rows]
+
+
+def _with_all(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> dict[str, dict[str, Outcome]]:
+    vectors, errors = embed_each(model, [chunk.text for plan in plans for chunk in plan.write])
+    if errors:
+        return {}
+    ends = np.cumsum([len(plan.write) for plan in plans])
+    told = stores.apply(plans, np.split(vectors, ends[:-1]))
+    return {plan.document_id: outcomes for plan, outcomes in zip(plans, told, strict=True)}
+
+
+def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
+    return any(outcome.status is Status.REJECTED for outcome in outcomes.values())
 
 
 class _EmbedPlans(ScalarFunction):
@@ -99,19 +130,22 @@ class _EmbedPlans(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         self._embedder = embedder(self._pipeline.embedding.model)
-        self._store = _store(self._pipeline, self._embedder.dimension)
+        self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
         group = function_context.get_metric_group().add_group("freshet")
-        self._chunks = group.counter("chunks_embedded")
+        self._embedded = group.counter("chunks_embedded")
+        self._kept = group.counter("chunks_kept")
 
     def close(self) -> None:
-        self._store.close()
+        self._stores.close()
 
     def is_deterministic(self) -> bool:
         return False
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
-        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._store)
-        self._chunks.inc(sum(len(row.plan.write) for row in rows if row.plan is not None))
+        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._stores)
+        new = sum(len(row.new) for row in rows)
+        self._embedded.inc(new)
+        self._kept.inc(sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
         return pd.Series([_encode(row) for row in rows], dtype=object)
 
 
@@ -120,32 +154,70 @@ class _WritePlans(ScalarFunction):
         self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
-        self._dimension = embedder(self._pipeline.embedding.model).dimension
-        self._store = _store(self._pipeline, self._dimension)
-        group = function_context.get_metric_group().add_group("freshet")
-        self._counters = {status: group.counter(status.value) for status in Status}
+        self._embedder = embedder(self._pipeline.embedding.model)
+        opened = open_stores(self._pipeline, self._embedder.dimension)
+        self._alone = len(opened) == 1
+        self._stores = FanOut(opened)
+        self._group = function_context.get_metric_group().add_group("freshet")
+        self._counters: dict[str, Any] = {}
 
     def close(self) -> None:
-        self._store.close()
+        self._stores.close()
 
     def is_deterministic(self) -> bool:
         # A planner may fold, drop or repeat calls of deterministic functions; this one writes.
         return False
 
     def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
-        outcomes = write_plans([_decode(raw) for raw in rows], self._store, self._dimension)
-        for status, count in Counter(outcome.status for outcome in outcomes).items():
-            self._counters[status].inc(count)
-        return pd.Series([_rejection(outcome) for outcome in outcomes], dtype=object)
+        outcomes = write_plans([_decode(raw) for raw in rows], self._embedder, self._stores)
+        told = Counter(self._counted(name, outcome) for each in outcomes for name, outcome in each.items())
+        for name, count in told.items():
+            if name not in self._counters:
+                self._counters[name] = self._group.counter(name)
+            self._counters[name].inc(count)
+        return pd.Series([self._rejections(each) for each in outcomes], dtype=object)
+
+    def _counted(self, store: str, outcome: Outcome) -> str:
+        return outcome.status.value if self._alone or not store else f"{outcome.status.value}_{store}"
+
+    def _rejections(self, outcomes: Mapping[str, Outcome]) -> bytes | None:
+        rejected = [
+            reason_of(name, outcome, self._alone)
+            for name, outcome in outcomes.items()
+            if outcome.status is Status.REJECTED
+        ]
+        return msgspec.msgpack.encode(rejected) if rejected else None
 
 
-def _rejection(outcome: Outcome) -> bytes | None:
-    return msgspec.msgpack.encode(outcome) if outcome.status is Status.REJECTED else None
+class _ClearTables(ScalarFunction):
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def open(self, function_context: FunctionContext) -> None:
+        self._stores = open_stores(self._pipeline, embedder(self._pipeline.embedding.model).dimension)
+        self._cleared = function_context.get_metric_group().add_group("freshet").counter("documents_swept")
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def eval(self, tables: pd.Series[Any], positions: pd.Series[Any]) -> pd.Series[Any]:
+        # Where a store is away the job fails over and the sweep comes again: left out, it would leave ghosts.
+        for table, position in zip(tables, positions, strict=True):
+            for store in self._stores.values():
+                self._cleared.inc(store.clear(table, Position(position)))
+        return pd.Series([None] * len(tables), dtype=object)
 
 
 def functions(pipeline: Pipeline) -> dict[str, Any]:
-    """The UDFs of a pipeline by their SQL name; `write_plans(embed_plans(plan))` is NULL, or a rejected Outcome."""
+    """The UDFs of a pipeline by their SQL name.
+
+    `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is always NULL.
+    """
+    kinds = {"embed_plans": _EmbedPlans, "write_plans": _WritePlans, "clear_table": _ClearTables}
     return {
-        "embed_plans": udf(_EmbedPlans(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
-        "write_plans": udf(_WritePlans(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
+        name: udf(kind(pipeline), result_type=DataTypes.BYTES(), func_type="pandas") for name, kind in kinds.items()
     }

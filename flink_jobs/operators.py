@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import OutputTag, RuntimeContext
-from pyflink.datastream.functions import KeyedProcessFunction, MapFunction, ProcessFunction
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
-from core.change import Change, Event, Skip
+from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
-from core.documents import document_id, state_from_bytes, state_to_bytes, step
+from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, EmbeddingError
 from core.formats import debezium
-from core.letters import letter_headers
-from core.plans import Outcome, plan_to_bytes
+from core.letters import REPLAY, letter_headers
+from core.moves import encode_unsettled
+from core.plans import Outcome, Plan, plan_to_bytes
 from udfs.tokenizing import model_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
-EVENT_FIELDS = ("key", "value", "topic", "partition", "offset", "headers")
+EVENT_FIELDS = ("key", "value", "topic", "partition", "offset", "headers", "ts")
 # Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
 CHANGES = Types.ROW_NAMED(["document", "change", "event"], [Types.STRING(), BYTES, BYTES])
 PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
 LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
 DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
+UNSETTLED_ROWS = Types.ROW_NAMED(["table", "unsettled"], [Types.STRING(), BYTES])
+UNSETTLED = OutputTag("unsettled", UNSETTLED_ROWS)
+# A table's documents below a position go, once every partition has passed `due` (event time, ms); 0: at once.
+SWEEPS = Types.ROW_NAMED(["table", "position", "due"], [Types.STRING(), Types.STRING(), Types.LONG()])
+SWEPT = OutputTag("sweeps", SWEEPS)
+SLACK_MS = 10_000
+"""How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
+
+# Looked for in an encoded event: to decode each for a header that hardly any has would cost more.
+REPLAY_MARK = REPLAY.encode()
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_event = msgspec.msgpack.Decoder(Event).decode
-_decode_outcome = msgspec.msgpack.Decoder(Outcome).decode
+decode_event = msgspec.msgpack.Decoder(Event).decode
+_decode_outcomes = msgspec.msgpack.Decoder(list[Outcome]).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
-def letter(pipeline: str, stage: str, error: str, reason: str, event: Event) -> Row:
+def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, document: str = "") -> Row:
     """A row of the dead-letter topic."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    origin = (event.topic, event.partition, event.offset)
-    return Row(event.key, event.value, letter_headers(event.headers, pipeline, stage, error, reason, origin, time))
+    return Row(event.key, event.value, letter_headers(event, pipeline, stage, error, reason, document, time))
 
 
 class Decode(ProcessFunction):
@@ -48,6 +59,8 @@ class Decode(ProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._format = pipeline.debezium
+        self._documents = dict(pipeline.documents)
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -55,25 +68,32 @@ class Decode(ProcessFunction):
         self._group = runtime_context.get_metrics_group().add_group("freshet")
         self._skipped: dict[str, Any] = {}
         self._changes = self._group.counter("changes")
+        self._truncates = self._group.counter("truncates")
         self._refused = self._group.counter("decode_dead_letters")
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; one row of CHANGES, a dead letter or nothing out."""
-        key, body, topic, partition, offset, headers = value
+        key, body, topic, partition, offset, headers, _ = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            change = debezium.decode(event)
+            change = debezium.decode(event, self._format)
             if isinstance(change, Skip):
                 return self._skip(change)
-            spec = self._specs.get(change.table)
-            if spec is None:
+            document_spec = self._documents.get(change.table)
+            if document_spec is None:
                 return self._skip(Skip.OTHER_TABLE)
-            document = document_id(spec, change)
+            if isinstance(change, Truncate):
+                self._truncates.inc()
+                yield SWEPT, Row(change.table, change.position, 0)
+                return
+            document = document_id(self._specs[change.table], change)
         except ChangeError as error:
             self._refused.inc()
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         self._changes.inc()
+        if change.ends_snapshot and document_spec.sweep:
+            yield SWEPT, Row(change.table, change.position, ctx.timestamp() + SLACK_MS)
         yield Row(document, _encode(change), _encode(event))
 
     def _skip(self, reason: Skip) -> None:
@@ -88,6 +108,7 @@ class PlanDocument(KeyedProcessFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
         self._model = pipeline.embedding.model
+        self._retention_ms = pipeline.delete_retention_ms
         self._documents = dict(pipeline.documents)
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
 
@@ -102,44 +123,56 @@ class PlanDocument(KeyedProcessFunction):
         }
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._stale = group.counter("stale")
-        self._kept = group.counter("chunks_kept")
         self._refused = group.counter("plan_dead_letters")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of CHANGES in; one of PLANS, a dead letter or nothing out."""
-        _, encoded, event = value
+        """One row of CHANGES in; of PLANS, UNSETTLED, dead letters or nothing out."""
+        document, encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
+        before = None if raw is None else state_from_bytes(raw)
+        chunker = self._chunkers[change.table]
         try:
-            state, plan = step(
-                None if raw is None else state_from_bytes(raw),
-                change,
-                self._specs[change.table],
-                self._model,
-                self._chunkers[change.table],
-            )
+            state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
         except ChangeError as error:
             self._refused.inc()
-            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), _decode_event(event))
+            told_of = decode_event(event)
+            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), told_of, document)
             return
-        if plan is None:
+        if not told:
             self._stale.inc()
-            return
-        if state is not None:
-            self._state.update(state_to_bytes(state))
-        self._kept.inc(len(plan.chunk_ids) - len(plan.write))
-        yield Row(plan_to_bytes(plan), event)
+        if state is not None and state is not before:
+            self._remember(state, change, ctx)
+        for each in told:
+            if isinstance(each, Plan):
+                yield Row(plan_to_bytes(each), event)
+            else:
+                yield UNSETTLED, Row(change.table, encode_unsettled(replace(each, event=event)))
+
+    def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
+        if change.operation is Operation.DELETE:
+            state = replace(state, forget_at=ctx.timer_service().current_processing_time() + self._retention_ms)
+            ctx.timer_service().register_processing_time_timer(state.forget_at)
+        self._state.update(state_to_bytes(state))
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a document that was deleted long ago."""
+        raw = self._state.value()
+        if raw is not None and 0 < state_from_bytes(raw).forget_at <= timestamp:
+            self._state.clear()
+        yield from ()
 
 
-class RejectedToLetter(MapFunction):
-    """A plan's rejected outcome, with the event it came from, to a dead letter."""
+class RejectedToLetter(FlatMapFunction):
+    """A plan's rejected outcomes, with the event it came from, to dead letters: one a store."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
 
-    def map(self, value: Row) -> Row:
-        """`value` has an encoded Outcome and the encoded event."""
-        rejection, event = value
-        outcome = _decode_outcome(rejection)
-        stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
-        return letter(self._name, stage, outcome.error, outcome.reason, _decode_event(event))
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """`value` has encoded Outcomes and the encoded event."""
+        rejected, event = value
+        for outcome in _decode_outcomes(rejected):
+            stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
+            told_of = decode_event(event)
+            yield letter(self._name, stage, outcome.error, outcome.reason, told_of, outcome.document_id)

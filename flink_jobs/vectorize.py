@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.table import StatementSet, StreamTableEnvironment
+from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
@@ -15,10 +15,14 @@ from flink_jobs.operators import (
     EVENT_FIELDS,
     LETTERS,
     PLANS,
+    SWEEPS,
+    SWEPT,
+    UNSETTLED,
     Decode,
     PlanDocument,
     RejectedToLetter,
 )
+from flink_jobs.settling import Nothing, Settle, Sweep
 
 _EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
 
@@ -46,8 +50,17 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
         # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
         .disable_chaining()
     )
-    rejected = _apply(tables, plans).map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
-    letters = rejected.union(changes.get_side_output(DEAD_LETTERS), plans.get_side_output(DEAD_LETTERS))
+    settled = (
+        plans.get_side_output(UNSETTLED)
+        .key_by(lambda row: row[0], Types.STRING())
+        .process(Settle(pipeline), PLANS)
+        .name("settle")
+        .uid("settle")
+    )
+    applied = _apply(tables, plans.union(settled))
+    rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
+    swept = _sweep(tables, changes.get_side_output(SWEPT), applied)
+    letters = rejected.union(swept, *(stream.get_side_output(DEAD_LETTERS) for stream in (changes, plans, settled)))
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
@@ -55,8 +68,31 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
 
 
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
-    """Embed and write each plan; what comes out are the rejected ones."""
-    tables.create_temporary_view("plans", tables.from_data_stream(plans))
-    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejection, `event` FROM plans"
-    rows = tables.sql_query(f"SELECT rejection, `event` FROM ({answered}) WHERE rejection IS NOT NULL")  # noqa: S608
+    """Embed and write each plan; what comes out are the rejected ones, and the watermarks of all that is applied."""
+    tables.create_temporary_view("plans", tables.from_data_stream(plans, _watermarked("plan", "event")))
+    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejected, `event` FROM plans"
+    rows = tables.sql_query(f"SELECT rejected, `event` FROM ({answered}) WHERE rejected IS NOT NULL")  # noqa: S608
     return tables.to_data_stream(rows)
+
+
+def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStream) -> DataStream:
+    """Clear tables of what was truncated, or not seen in a snapshot; no row ever comes out."""
+    due = (
+        sweeps.union(applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark"))
+        .key_by(lambda row: row[0], Types.STRING())
+        .process(Sweep(), SWEEPS)
+        .name("sweep")
+        .uid("sweep")
+    )
+    tables.create_temporary_view("sweeps", tables.from_data_stream(due))
+    cleared = "SELECT clear_table(`table`, `position`) AS cleared FROM sweeps"
+    rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
+    return tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
+
+
+def _watermarked(*columns: str) -> Schema:
+    """A stream's watermarks reach a table only through a time attribute, though nobody reads it."""
+    builder = Schema.new_builder()
+    for column in columns:
+        builder.column(column, DataTypes.BYTES())
+    return builder.column_by_metadata("ts", "TIMESTAMP_LTZ(3)", "rowtime").watermark("ts", "SOURCE_WATERMARK()").build()

@@ -61,8 +61,9 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     all their values (an insert is told by Debezium's context headers, which go with every data event since 3.0;
     without them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY
     FULL) have theirs too, and so do MySQL's.
-    Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium then sends as null: pgvector's
-    types and numerics of more than 32 or any number of digits, by their known type, in the same events.
+    Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for their
+    type, then sends as null: pgvector's and PostGIS's types, numerics of more than 32 or any number of digits, and arrays
+    of other than text, bytes, whole numbers, dates and UUIDs. Only where the type is known, and in the same events.
     `before` is taken for a full image where it has the values of the row's key: without REPLICA IDENTITY FULL, an
     update's `before` is there only where a replica identity index changed, and has that index's columns alone.
 

@@ -18,7 +18,12 @@ from core.formats import debezium_values as values
 from core.formats.debezium_values import MICRO, MILLI, NANO, Reader
 
 _json = msgspec.json.Decoder().decode
-_VECTORS = frozenset({"vector", "halfvec", "sparsevec"})
+# The connector has a placeholder for some types; where it has none, an unchanged value that PostgreSQL left out is null.
+_NULL_WHEN_LEFT_OUT = frozenset({"vector", "halfvec", "sparsevec", "geometry", "geography"})
+_ARRAYS_WITH_PLACEHOLDER = frozenset(
+    {"text", "character varying", "varchar", "character", "char", "bpchar", "json", "jsonb", "bytea", "uuid"}
+    | {"integer", "int", "int4", "bigint", "int8", "date"}
+)
 _CONNECT = "org.apache.kafka.connect.data."
 _DEBEZIUM_TIME = "io.debezium.time."
 _LOGICAL: dict[str, Reader] = {
@@ -41,9 +46,12 @@ _LOGICAL: dict[str, Reader] = {
     f"{_DEBEZIUM_TIME}NanoDuration": partial(values.interval, units=NANO),
     "io.debezium.data.VariableScaleDecimal": partial(values.decimal, scale=None),
 }
-_NULL_WHEN_UNCHANGED = frozenset(
+_LOGICAL_NULL_WHEN_LEFT_OUT = frozenset(
     {"VariableScaleDecimal", "DoubleVector", "FloatVector", "SparseVector", "SparseDoubleVector"}
+    | {"Geometry", "Geography"}
 )
+_ITEMS_WITH_PLACEHOLDER = frozenset({"string", "bytes", "int32", "int64"})
+_NAMED_ITEMS_WITH_PLACEHOLDER = frozenset({"Json", "Uuid", "Date"})
 # A numeric is moved out of its row only where it takes more room than the pointer to it: 4 digits are 2 bytes.
 _DIGITS_NEVER_MOVED_OUT = 32
 _SQL_TYPE = re.compile(
@@ -96,10 +104,11 @@ def _of_type(sql_type: str, encoded_decimals: bool, times: str, binaries: str) -
         name += "tz"
     digits = int(first) if first else None
     reader = _of_name(name, digits, int(second or 0), encoded_decimals, times, binaries)
-    if array and reader is not None:
-        return partial(values.each, read=reader), False
+    if array:
+        doubtful = name not in _ARRAYS_WITH_PLACEHOLDER
+        return None if reader is None else partial(values.each, read=reader), doubtful
     unbounded = name in ("numeric", "decimal") and (digits is None or digits > _DIGITS_NEVER_MOVED_OUT)
-    return reader, not array and (unbounded or name in _VECTORS)
+    return reader, unbounded or name in _NULL_WHEN_LEFT_OUT
 
 
 def _of_name(
@@ -165,8 +174,7 @@ def columns_of_schema(schema: bytes, image: str | None) -> Columns:
             continue
         if reader is not None:
             readers[name] = reader
-        logical = column.get("name")
-        if isinstance(logical, str) and logical.rpartition(".")[2] in _NULL_WHEN_UNCHANGED:
+        if _null_when_left_out(column):
             doubtful.add(name)
     return Columns(readers, frozenset(doubtful))
 
@@ -187,6 +195,19 @@ def _of_schema(schema: Mapping[str, Any]) -> Reader | None:
         reader = _of_schema(items)
         return None if reader is None else partial(values.each, read=reader)
     return None
+
+
+def _null_when_left_out(schema: Mapping[str, Any]) -> bool:
+    name = schema.get("name")
+    items = schema.get("items")
+    if isinstance(name, str):
+        return name.rpartition(".")[2] in _LOGICAL_NULL_WHEN_LEFT_OUT
+    if schema.get("type") != "array" or not isinstance(items, dict):
+        return False
+    inner, kind = items.get("name"), items.get("type")
+    if isinstance(inner, str):
+        return inner.rpartition(".")[2] not in _NAMED_ITEMS_WITH_PLACEHOLDER
+    return isinstance(kind, str) and kind not in _ITEMS_WITH_PLACEHOLDER
 
 
 def _scale(parameters: Any) -> int | None:

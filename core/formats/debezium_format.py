@@ -6,16 +6,24 @@ mappings", and the same of "Debezium connector for MySQL".
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import md5
 from typing import Any, Literal, get_args
+from uuid import UUID
 
 from core.formats.debezium_columns import Columns, columns_of_types
 
 UNAVAILABLE = "__debezium_unavailable_value"
 """What stands for an unchanged TOAST column unless the connector's `unavailable.value.placeholder` says otherwise."""
+
+_POINTS = (
+    "0101000020E6100000000000FC83D797C1000000FC83D797C1",
+    "0101000020E61000000C21E7FDFF7F66401842CEFBFF7F5640",
+)
 
 Decimals = Literal["precise", "string", "double"]
 Times = Literal["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"]
@@ -66,11 +74,20 @@ class DebeziumFormat:
 
     @cached_property
     def markers(self) -> tuple[Any, ...]:
-        """Each value that stands for one that didn't travel, whatever its column's type and the binary mode."""
+        """Each value that stands for one that didn't travel, whatever its column's type and the binary mode.
+
+        As the connector's UnchangedToastedPlaceholder makes them: text; bytes; arrays of text, bytes, signed bytes (for
+        integers and dates) and a UUID; hstore as a map or JSON; PostGIS's two fixed points.
+        """
         raw = self._placeholder()
         text = raw.decode(errors="replace")
-        strings = (text, b64encode(raw).decode(), urlsafe_b64encode(raw).decode(), raw.hex(), f'{{"{text}":"{text}"}}')
-        return (*dict.fromkeys(strings), [text], list(raw), {text: text})
+        encoded = dict.fromkeys((b64encode(raw).decode(), urlsafe_b64encode(raw).decode(), raw.hex()))
+        hstore = json.dumps({text: text}, ensure_ascii=False, separators=(",", ":"))
+        uuid = str(UUID(bytes=md5(raw, usedforsecurity=False).digest(), version=3))
+        signed = [byte - 256 if byte > 127 else byte for byte in raw]
+        arrays = [[item] for item in (text, *encoded, uuid)]
+        points = [{"wkb": b64encode(bytes.fromhex(point)).decode(), "srid": 4326} for point in _POINTS]
+        return (text, *encoded, hstore, *arrays, signed, {text: text}, *points)
 
     @cached_property
     def columns(self) -> dict[str, Columns]:

@@ -56,7 +56,7 @@ def test_applying_again_rewrites_no_row(chunks: PgvectorStore, database: psycopg
     before = versions(database)
     ledger = database.execute("SELECT xmin, ctid FROM articles_ledger").fetchall()
     apply(chunks, first)
-    apply(chunks, plan("d", "1", "one", "two", new=[], move=True, metadata={"lang": "en"}))
+    apply(chunks, plan("d", "1", "one", "two", new=[], metadata={"lang": "en"}))
     assert versions(database) == before
     assert database.execute("SELECT xmin, ctid FROM articles_ledger").fetchall() == ledger
 
@@ -74,7 +74,7 @@ def test_new_metadata_leaves_the_indexes_alone(
     chunks: PgvectorStore, database: psycopg.Connection[Any], new: list[str] | None
 ) -> None:
     apply(chunks, plan("d", "1", "one " * 2000, "two", metadata={"lang": "en"}))
-    apply(chunks, plan("d", "2", "one " * 2000, "two", new=new, move=True, metadata={"lang": "de"}))
+    apply(chunks, plan("d", "2", "one " * 2000, "two", new=new, metadata={"lang": "de"}))
     chunks.close()
     query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'articles'::regclass"
     for _ in range(100):

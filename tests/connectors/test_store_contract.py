@@ -134,7 +134,7 @@ def test_one_chunk_of_three_is_swapped(store: VectorStore) -> None:
 
 def test_metadata_and_ordinals_move_without_vectors(store: VectorStore) -> None:
     apply(store, plan("d", "1", "one", "two", metadata={"lang": "en"}))
-    assert apply(store, plan("d", "2", "two", "one", new=[], move=True, metadata={"lang": "de"})) == [APPLIED]
+    assert apply(store, plan("d", "2", "two", "one", new=[], metadata={"lang": "de"})) == [APPLIED]
     assert [(hit.text, hit.ordinal, hit.metadata) for hit in rows(store)] == [
         ("two", 0, {"lang": "de"}),
         ("one", 1, {"lang": "de"}),
@@ -156,7 +156,7 @@ def test_a_changed_vector_is_written(store: VectorStore) -> None:
 
 def test_a_gap_is_rejected_and_leaves_the_document_as_it_was(store: VectorStore) -> None:
     apply(store, plan("d", "1", "one", "two"))
-    plans = [plan("c", "1", "c"), plan("d", "2", "one", "gap", "new", new=["new"], move=True), plan("e", "1", "e")]
+    plans = [plan("c", "1", "c"), plan("d", "2", "one", "gap", "new", new=["new"]), plan("e", "1", "e")]
     outcomes = store.apply(plans, vectors_of(plans))
     assert [outcome.status for outcome in outcomes] == [APPLIED, REJECTED, APPLIED]
     assert (outcomes[1].error, outcomes[1].reason) == ("StoreRejected", LACKING)

@@ -29,7 +29,7 @@ def bytes_of(text: str) -> list[tuple[int, int]]:
 
 
 def split(text: str, tokens: int = 64, overlap: int = 8) -> list[str]:
-    return list(chunker("words", words, tokens, overlap).split(text))
+    return [text[begin:end] for begin, end in chunker("words", words, tokens, overlap).ranges(text)]
 
 
 PROSE = st.lists(
@@ -70,7 +70,7 @@ def test_chunks_are_the_substrings_of_their_ranges(text: str, tokens: int, overl
 
 @given(st.text(st.sampled_from("ab é😀漢 \n"), max_size=300), st.integers(16, 40), st.integers(0, 8))
 def test_a_character_of_several_tokens_is_never_cut(text: str, tokens: int, overlap: int) -> None:
-    chunks = list(chunker("bytes", bytes_of, tokens, overlap).split(text))
+    chunks = [text[begin:end] for begin, end in chunker("bytes", bytes_of, tokens, overlap).ranges(text)]
     assert all(chunks) or not text
     assert all(len(bytes_of(chunk)) <= tokens for chunk in chunks)
     if not overlap:

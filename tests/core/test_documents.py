@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from core.documents import (
     Chunker,
     DocumentSpec,
     DocumentState,
+    Unsettled,
     columns,
     document_id,
     render,
@@ -24,7 +27,14 @@ from core.errors import DocumentError
 from core.plans import Plan, fold
 
 SPEC = DocumentSpec("public.articles", "{title}\n\n{body}", metadata=("lang",))
-LINES = Chunker("lines", lambda text: text.splitlines(keepends=True))
+
+
+def lines(text: str) -> list[tuple[int, int]]:
+    ends = list(accumulate(len(line) for line in text.splitlines(keepends=True)))
+    return list(zip([0, *ends], ends, strict=False))
+
+
+LINES = Chunker("lines", lines)
 
 words = st.sampled_from(["a", "b", "c\n", "", "\x00", "ß\n"])
 rows = st.fixed_dictionaries(
@@ -68,30 +78,22 @@ Store = dict[str, tuple[int, str, object]]
 
 
 def apply(store: Store, plan: Plan) -> Store:
-    """What every store must do with a plan, in its simplest form."""
-    ordinals = {identifier: ordinal for ordinal, identifier in enumerate(plan.chunk_ids)}
-    kept = {identifier: entry for identifier, entry in store.items() if identifier in ordinals}
-    if plan.move:
-        kept = {
-            identifier: (ordinals[identifier], text, plan.metadata.get("lang"))
-            for identifier, (_, text, _) in kept.items()
-        }
-    written = {
-        chunk.chunk_id: (ordinals[chunk.chunk_id], chunk.text, plan.metadata.get("lang")) for chunk in plan.write
+    """What every store must do with a plan, in its simplest form: embed what it lacks, and be as the plan says."""
+    texts = {chunk.chunk_id: chunk.text for chunk in plan.write}
+    kept = {identifier: text for identifier, (_, text, _) in store.items()}
+    return {
+        identifier: (ordinal, kept.get(identifier) or texts[identifier], plan.metadata.get("lang"))
+        for ordinal, identifier in enumerate(plan.chunk_ids)
     }
-    store = {**kept, **written}
-    assert set(store) == set(plan.chunk_ids)
-    return store
 
 
 def run(changes: list[Change]) -> tuple[DocumentState | None, list[Plan]]:
     state, plans = None, []
     for each in changes:
-        state, plan = step(state, each, SPEC, "model", LINES)
+        state, told = step(state, each, SPEC, "model", LINES)
         if state is not None:
             assert state_from_bytes(state_to_bytes(state)) == state
-        if plan is not None:
-            plans.append(plan)
+        plans += [plan for plan in told if isinstance(plan, Plan)]
     return state, plans
 
 
@@ -105,7 +107,7 @@ def expected(changes: list[Change]) -> Store:
     if row is None:
         return {}
     text = render(SPEC.text, row)
-    pieces = LINES.split(text) if text.strip() else []
+    pieces = [text[begin:end] for begin, end in lines(text)] if text.strip() else []
     return {str(at): (at, piece, row["lang"]) for at, piece in enumerate(pieces)}
 
 
@@ -131,47 +133,80 @@ def test_repeated_and_late_changes_are_no_ops(changes: list[Change], data: st.Da
 
 
 @given(histories(), st.data())
-def test_folding_batches_equals_applying_plans_in_order(changes: list[Change], data: st.DataObject) -> None:
+def test_folding_in_any_order_equals_applying_in_order(changes: list[Change], data: st.DataObject) -> None:
     plans = run(changes)[1]
     one_by_one: Store = {}
     for plan in plans:
         one_by_one = apply(one_by_one, plan)
-    cut = data.draw(st.integers(0, len(plans)))
-    folded: Store = {}
-    for batch in (plans[:cut], plans[cut:]):
-        for plan in fold(batch).values():
-            folded = apply(folded, plan)
-    assert folded == one_by_one
+    (folded,) = fold(data.draw(st.permutations(plans))).values()
+    assert apply({}, folded) == one_by_one
 
 
 @given(histories())
-def test_the_same_text_is_never_written_again(changes: list[Change]) -> None:
-    held: set[str] = set()
-    for plan in run(changes)[1]:
-        assert not held & {chunk.chunk_id for chunk in plan.write}
-        held = set(plan.chunk_ids)
+def test_any_plan_makes_the_document_whole_from_nothing(changes: list[Change]) -> None:
+    for number, each in enumerate(changes, 1):
+        plans = run(changes[:number])[1]
+        assert plans[-1].position == each.position
+        assert shown(apply({}, plans[-1])) == expected(changes[:number])
 
 
-def test_a_new_model_rewrites_every_chunk() -> None:
+@given(histories())
+def test_a_replayed_change_is_told_again_while_it_is_the_last(changes: list[Change]) -> None:
+    state, plans = run(changes)
+    again, told = step(state, changes[-1], SPEC, "model", LINES, replayed=True)
+    assert (again, told) == (state, plans[-1:])
+    if len(changes) > 1:
+        assert step(state, changes[0], SPEC, "model", LINES, replayed=True) == (state, [])
+
+
+def one(state: DocumentState | None, each: Change, model: str = "m", spec: DocumentSpec = SPEC) -> Plan:
+    [plan] = step(state, each, spec, model, LINES)[1]
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def test_a_new_model_gives_every_chunk_another_id() -> None:
     row = {"title": "t", "body": "b", "lang": "en"}
     state, _ = step(None, change(1, row), SPEC, "one", LINES)
-    _, plan = step(state, change(2, row), SPEC, "two", LINES)
-    assert plan is not None
-    assert [chunk.text for chunk in plan.write] == ["t\n", "\n", "b"]
+    was, now = one(None, change(1, row), "one"), one(state, change(2, row), "two")
+    assert [chunk.text for chunk in now.write] == ["t\n", "\n", "b"]
+    assert not set(was.chunk_ids) & set(now.chunk_ids)
 
 
-def test_metadata_alone_moves_without_writing() -> None:
+def test_metadata_alone_keeps_the_chunks() -> None:
     row = {"title": "t", "body": "b", "lang": "en"}
-    state, _ = step(None, change(1, row), SPEC, "m", LINES)
-    _, plan = step(state, change(2, {**row, "lang": "no"}), SPEC, "m", LINES)
-    assert plan is not None
-    assert (plan.write, plan.move, plan.metadata) == ((), True, {"lang": "no"})
+    state, [was] = step(None, change(1, row), SPEC, "m", LINES)
+    now = one(state, change(2, {**row, "lang": "no"}))
+    assert isinstance(was, Plan)
+    assert (now.chunk_ids, now.metadata) == (was.chunk_ids, {"lang": "no"})
 
 
-def test_unknown_unavailable_column_says_what_to_do_and_leaves_the_state() -> None:
+def test_an_unknown_unavailable_column_is_unsettled_with_what_is_known() -> None:
     marked = change(1, {"title": "t", "body": "marker", "lang": "en"}, ["body"])
-    with pytest.raises(DocumentError, match="REPLICA IDENTITY FULL"):
-        step(None, marked, SPEC, "m", LINES)
+    state, [told] = step(None, marked, SPEC, "m", LINES)
+    assert isinstance(told, Unsettled) and state is not None
+    assert (told.change.unavailable, told.change.row) == ({"body"}, {"title": "t", "lang": "en"})
+    assert one(state, change(2, {"title": "t", "body": "b", "lang": "en"})).write[-1].text == "b"
+
+
+LONG = "7" * 200
+
+
+@pytest.mark.parametrize(("before", "stands"), [(LONG, LONG), ("7", None)])
+def test_a_doubtful_null_stands_for_long_values_only(before: str, stands: str | None) -> None:
+    spec = DocumentSpec("public.articles", "{n}", metadata=("n",))
+    state, _ = step(None, change(1, {"n": before}), spec, "m", LINES)
+    doubtful = replace(change(2, {"n": None}), doubtful=frozenset(["n"]))
+    assert one(state, doubtful, spec=spec).metadata == {"n": stands}
+    assert isinstance(step(None, doubtful, spec, "m", LINES)[1][0], Unsettled)
+
+
+def test_a_renamed_column_has_two_names() -> None:
+    spec = DocumentSpec("public.articles", "{title|heading}")
+    for number, name in enumerate(("title", "heading")):
+        assert one(None, change(number, {name: name, "x": 1}), spec=spec).write[0].text == name
+    with pytest.raises(DocumentError, match=r"uses column 'title', which the row lacks; it has: x"):
+        step(None, change(1, {"x": 1}), spec, "m", LINES)
 
 
 def test_missing_column_names_those_there() -> None:
@@ -200,7 +235,7 @@ def test_no_key_is_refused() -> None:
         document_id(SPEC, replace(change(1, None), key={}))
 
 
-@pytest.mark.parametrize("template", ["{", "{}", "{a.b}", "{a!r}", "{a:>3}", "{0[x]}", "}"])
+@pytest.mark.parametrize("template", ["{", "{}", "{a|}", "{|}", "{a.b}", "{a!r}", "{a:>3}", "{0[x]}", "}"])
 def test_templates_hold_plain_names_only(template: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         columns(template)
@@ -214,3 +249,8 @@ def test_values_render_as_text() -> None:
 def test_state_of_an_unknown_version_is_refused() -> None:
     with pytest.raises(ValueError, match="version 7f"):
         state_from_bytes(b"\x7f")
+
+
+def test_state_of_the_first_release_is_read_and_cut_anew() -> None:
+    kept = {"position": "1", "made_by": "m|lines|{title}", "row": {"title": "t"}, "chunk_ids": ["x"]}
+    assert state_from_bytes(b"\x01" + msgspec.msgpack.encode(kept)) == DocumentState(Position("1"), "", {"title": "t"})

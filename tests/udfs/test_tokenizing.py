@@ -18,7 +18,7 @@ def test_no_model_library_is_imported() -> None:
     heavy = "{'torch', 'transformers', 'sentence_transformers', 'pyflink'}"
     program = (
         "import sys; from udfs.tokenizing import model_chunker;"
-        f"model_chunker({DEFAULT!r}, 256, 32).split('a text'); sys.exit(', '.join({heavy} & set(sys.modules)))"
+        f"model_chunker({DEFAULT!r}, 256, 32).ranges('a text'); sys.exit(', '.join({heavy} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stderr == "\n"
 
@@ -48,7 +48,8 @@ def test_a_lone_surrogate_is_one_character() -> None:
 
 def test_chunks_of_prose_fit_the_model_alone_too() -> None:
     model = tokenizer(DEFAULT)
-    chunks = [chunk for text in TOPICS for chunk in model_chunker(DEFAULT, 256, 32).split(text)]
+    ranges = model_chunker(DEFAULT, 256, 32).ranges
+    chunks = [text[begin:end] for text in TOPICS for begin, end in ranges(text)]
     assert max(len(model.spans(chunk)) for chunk in chunks) <= 254
 
 

@@ -1,0 +1,150 @@
+"""Changes that their own key's state can't settle: key changes, and values that another key or the source knows.
+
+A key change is two events, the old key's deletion and the new key's row, perhaps in two partitions. They share one
+position (Debezium's documentation, "Primary key updates"), by which they find each other here. Whichever comes first
+waits. Then the new row is told before the old one is removed, so that a store can hand its vectors on; and
+what the new row lacks, an unchanged TOAST column, is taken from the old one.
+
+All of a table's unsettled changes meet under one key, so that rows that move on and on are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from core.change import Operation, Position
+from core.documents import Unsettled
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept under a name: a half that waits, changes that wait behind it, or values."""
+
+    half: Unsettled | None = None
+    behind: tuple[Unsettled, ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+Memory = MutableMapping[str, Kept]
+"""One table's. Names are those of `_half`, `_behind` and `_values`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A change whose every value is known; `moved_from` is the document it was before, if that is known."""
+
+    what: Unsettled
+    moved_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A change with values that nothing here knows: the source must be asked."""
+
+    what: Unsettled
+
+
+Answer = Settled | Unknown
+
+
+def settle(memory: Memory, new: Unsettled) -> list[Answer]:
+    """What can be settled now that `new` is here, in the order in which a store must hear of it.
+
+    Takes the changes of one key in the order of their positions, those of different keys in any.
+    """
+    if new.change.moves:
+        return _half_came(memory, new)
+    if new.change.operation is Operation.DELETE:
+        memory.pop(_values(new.document_id), None)
+        memory.pop(_behind(new.document_id), None)
+        return []
+    waiting = memory.get(_behind(new.document_id))
+    if waiting is not None:
+        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
+        return []
+    known = memory.get(_values(new.document_id))
+    return [_answer(_filled(new, known.values if known else {}))]
+
+
+def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
+    """Keep the values of `missing` columns: the state of the document's own key doesn't have them."""
+    memory[_values(known.document_id)] = Kept(values={name: known.change.row[name] for name in missing})
+
+
+def give_up(memory: Memory, position: Position) -> list[Answer]:
+    """What follows where the half that waits at `position` waits no longer."""
+    kept = memory.pop(_half(position), None)
+    if kept is None or kept.half is None:
+        return []
+    return _arrived(memory, kept.half, {}, "")
+
+
+def waits(memory: Memory, new: Unsettled) -> bool:
+    """Whether `new` is a half that now waits for the other."""
+    return new.change.moves and _half(new.change.position) in memory
+
+
+def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
+    arrives = new.change.operation is Operation.UPSERT
+    if arrives:
+        memory.pop(_values(new.document_id), None)
+    elif (waiting := memory.get(_behind(new.document_id))) is not None:
+        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
+        return []
+    else:
+        known = memory.pop(_values(new.document_id), None)
+        new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
+    other = memory.pop(_half(new.change.position), None)
+    if other is None or other.half is None or other.half.change.operation is new.change.operation:
+        memory[_half(new.change.position)] = Kept(half=new)
+        if arrives and new.change.unavailable:
+            memory[_behind(new.document_id)] = Kept()
+        return []
+    arrival, departure = (new, other.half) if arrives else (other.half, new)
+    told = _arrived(memory, arrival, departure.change.row, departure.document_id)
+    return [*told, Settled(departure)]
+
+
+def _arrived(memory: Memory, half: Unsettled, values: dict[str, Any] | Any, moved_from: str) -> list[Answer]:
+    if half.change.operation is Operation.DELETE:
+        return [Settled(half)]
+    whole = _filled(half, values)
+    if half.change.unavailable and not whole.change.unavailable:
+        learn(memory, whole, half.change.unavailable)
+    behind = memory.pop(_behind(half.document_id), None)
+    told = [_answer(whole, moved_from)]
+    for each in behind.behind if behind else ():
+        told += settle(memory, each)
+    return told
+
+
+def _answer(what: Unsettled, moved_from: str = "") -> Answer:
+    return Unknown(what) if what.change.unavailable else Settled(what, moved_from)
+
+
+def _filled(what: Unsettled, values: dict[str, Any]) -> Unsettled:
+    found = {name: values[name] for name in what.change.unavailable if name in values}
+    change = replace(what.change, row={**what.change.row, **found}, unavailable=what.change.unavailable - found.keys())
+    return replace(what, change=change)
+
+
+def _half(position: Position) -> str:
+    return f"half {position}"
+
+
+def _behind(document_id: str) -> str:
+    return f"behind {document_id}"
+
+
+def _values(document_id: str) -> str:
+    return f"values {document_id}"
+
+
+encode_unsettled = msgspec.msgpack.Encoder().encode
+decode_unsettled = msgspec.msgpack.Decoder(Unsettled).decode
+decode_kept = msgspec.msgpack.Decoder(Kept).decode
+encode_kept = encode_unsettled

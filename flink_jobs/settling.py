@@ -1,0 +1,172 @@
+"""The operators that wait: for the other half of a key change, and for the end of a snapshot in every partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import replace
+from typing import Any
+
+from pyflink.common import Row, Types
+from pyflink.datastream import RuntimeContext
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
+from pyflink.datastream.state import MapState, MapStateDescriptor
+
+from core.change import Position
+from core.config import Pipeline
+from core.documents import Unsettled, plan_of
+from core.errors import DocumentError
+from core.moves import Kept, Settled, Unknown, decode_kept, decode_unsettled, encode_kept, give_up, learn, settle, waits
+from core.plans import plan_to_bytes
+from flink_jobs.operators import DEAD_LETTERS, SLACK_MS, decode_event, letter
+from udfs.tokenizing import model_chunker
+
+
+class _KeptInState(MutableMapping[str, Kept]):
+    """A table's memory of `core.moves`, in Flink's keyed state."""
+
+    def __init__(self, state: MapState) -> None:
+        self._state = state
+
+    def __getitem__(self, name: str) -> Kept:
+        raw = self._state.get(name)
+        if raw is None:
+            raise KeyError(name)
+        return decode_kept(raw)
+
+    def __setitem__(self, name: str, kept: Kept) -> None:
+        self._state.put(name, encode_kept(kept))
+
+    def __delitem__(self, name: str) -> None:
+        self._state.remove(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state.keys())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Settle(KeyedProcessFunction):
+    """Unsettled changes to plans, by table: `core.moves` over Flink's state, and the source asked for the rest."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._model = pipeline.embedding.model
+        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state and the tokenizer; the source is reached when it is first asked."""
+        self._memory = _KeptInState(
+            runtime_context.get_map_state(MapStateDescriptor("moves", Types.STRING(), Types.PICKLED_BYTE_ARRAY()))
+        )
+        self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
+        self._chunkers = {
+            table: model_chunker(self._model, document.chunk.tokens, document.chunk.overlap)
+            for table, document in self._pipeline.documents.items()
+        }
+        self._source = None
+        if self._pipeline.reselect is not None:
+            from connectors.postgres_rows import Reselect
+
+            self._source = Reselect(self._pipeline.reselect.postgres.dsn)
+        group = runtime_context.get_metrics_group().add_group("freshet")
+        self._moved = group.counter("keys_changed")
+        self._reselected = group.counter("reselected")
+        self._refused = group.counter("plan_dead_letters")
+
+    def close(self) -> None:
+        """Give the source's connection back."""
+        if self._source is not None:
+            self._source.close()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One row of UNSETTLED_ROWS in; of PLANS, dead letters or nothing out."""
+        new = decode_unsettled(value[1])
+        told = settle(self._memory, new)
+        if waits(self._memory, new):
+            due = ctx.timestamp() + SLACK_MS
+            waiting = self._due.get(due)
+            self._due.put(due, new.change.position if waiting is None else f"{waiting} {new.change.position}")
+            ctx.timer_service().register_event_time_timer(due)
+        yield from self._tell(told)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """The other half of a key change is in none of the partitions."""
+        waiting = self._due.get(timestamp)
+        if waiting is None:
+            return
+        self._due.remove(timestamp)
+        for position in waiting.split():
+            yield from self._tell(give_up(self._memory, Position(position)))
+
+    def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
+        for each in told:
+            settled = each if isinstance(each, Settled) else self._asked(each.what)
+            if isinstance(settled, str):
+                self._refused.inc()
+                event = decode_event(each.what.event)
+                document = each.what.document_id
+                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, settled, event, document)
+                yield DEAD_LETTERS, refusal
+            elif settled is not None:
+                self._moved.inc(1 if settled.moved_from else 0)
+                table = settled.what.change.table
+                plan = plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
+                yield Row(plan_to_bytes(plan), settled.what.event)
+
+    def _asked(self, what: Unsettled) -> Settled | str | None:
+        """The change with the values that the source has now; None where its row is gone; else why it can't be used."""
+        missing = ", ".join(sorted(what.change.unavailable))
+        table = what.change.table
+        if self._source is None:
+            return (
+                f"{table}: {missing} did not travel with this change (an unchanged TOAST column) and no earlier value "
+                f"is known: set reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
+                f"REPLICA IDENTITY FULL on {table} and write the row again"
+            )
+        row = self._source.row(table, what.change.key)
+        if row is None:
+            return None
+        if not what.change.unavailable <= row.keys():
+            return f"{table}: {missing} did not travel with this change, and the source's row has only {', '.join(row)}"
+        self._reselected.inc()
+        found = {name: row[name] for name in what.change.unavailable}
+        whole = replace(what, change=replace(what.change, row={**what.change.row, **found}, unavailable=frozenset()))
+        learn(self._memory, whole, what.change.unavailable)
+        return Settled(whole)
+
+
+class Sweep(KeyedProcessFunction):
+    """Which tables to clear below which position, once every event sent before has been applied.
+
+    Its watermark is the least of all subtasks that apply plans, so nothing that a partition held is on its way.
+    """
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state."""
+        self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("sweeps", Types.LONG(), Types.STRING()))
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One row of SWEEPS in; the same out, now or when it is due."""
+        _, position, due = value
+        if due == 0:
+            yield value
+            return
+        waiting = self._due.get(due)
+        self._due.put(due, max(position, waiting or ""))
+        ctx.timer_service().register_event_time_timer(due)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Every partition has passed the end of the snapshot."""
+        position = self._due.get(timestamp)
+        if position is not None:
+            self._due.remove(timestamp)
+            yield Row(ctx.get_current_key(), position, timestamp)
+
+
+class Nothing(FlatMapFunction):
+    """Lets watermarks through, and no row."""
+
+    def flat_map(self, value: Row) -> Iterator[Any]:
+        """Nothing."""
+        yield from ()

@@ -1,0 +1,196 @@
+"""Laws of unsettled changes: however partitions interleave, the store ends with the rows that are there."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.change import Change, Operation, Position
+from core.documents import Chunker, DocumentSpec, DocumentState, Unsettled, document_id, plan_of, step
+from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle
+from core.plans import Plan
+
+SPEC = DocumentSpec("public.t", "{body}|{note}")
+WHOLE = Chunker("whole", lambda text: [(0, len(text))])
+
+
+@dataclass
+class Table:
+    """A table whose changes are told as Debezium tells them: unchanged values don't travel."""
+
+    rows: dict[int, dict[str, str]] = field(default_factory=dict)
+    told: list[Change] = field(default_factory=list)
+
+    def put(self, key: int, **values: str) -> None:
+        new = key not in self.rows
+        self.rows[key] = {**self.rows.get(key, {"body": "b", "note": "n"}), **values}
+        unchanged = [] if new else [name for name in ("body", "note") if name not in values]
+        self._tell(key, Operation.UPSERT, len(self.told), self.rows[key], unchanged)
+
+    def delete(self, key: int) -> None:
+        del self.rows[key]
+        self._tell(key, Operation.DELETE, len(self.told))
+
+    def move(self, old: int, new: int) -> None:
+        self.rows[new] = self.rows.pop(old)
+        at = len(self.told)
+        self._tell(old, Operation.DELETE, at, moves=True)
+        self._tell(new, Operation.UPSERT, at, self.rows[new], ["body", "note"], moves=True)
+
+    def _tell(
+        self,
+        key: int,
+        operation: Operation,
+        at: int,
+        row: dict[str, str] | None = None,
+        unchanged: list[str] | None = None,
+        moves: bool = False,
+    ) -> None:
+        told = {name: "marker" if name in (unchanged or []) else value for name, value in (row or {}).items()}
+        position = Position(f"{at:06}")
+        change = Change(SPEC.table, {"id": key}, operation, position, told, frozenset(unchanged or []), moves=moves)
+        self.told.append(change)
+
+
+@dataclass
+class Job:
+    """The plan stage and what settles behind it; the store is a dictionary that refuses what is older."""
+
+    states: dict[str, DocumentState | None] = field(default_factory=dict)
+    memory: dict[str, Kept] = field(default_factory=dict)
+    store: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    unknown: list[Unsettled] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, change: Change) -> list[Unsettled]:
+        identity = document_id(SPEC, change)
+        self.states[identity], told = step(self.states.get(identity), change, SPEC, "m", WHOLE)
+        for each in told:
+            if isinstance(each, Plan):
+                self.apply(each)
+        return [each for each in told if isinstance(each, Unsettled)]
+
+    def settle(self, unsettled: Unsettled) -> None:
+        self.hear(settle(self.memory, unsettled))
+        self.memory = {name: decode_kept(encode_kept(kept)) for name, kept in self.memory.items()}
+
+    def hear(self, answers: list[Settled | Unknown]) -> None:
+        for answer in answers:
+            if isinstance(answer, Unknown):
+                self.unknown.append(answer.what)
+                continue
+            if answer.moved_from:
+                assert answer.moved_from in self.store, "the old document must still be there for its vectors"
+                self.moved.append((answer.moved_from, answer.what.document_id))
+            self.apply(plan_of(answer.what, SPEC, "m", WHOLE, answer.moved_from))
+
+    def apply(self, plan: Plan) -> None:
+        if plan.position >= self.store.get(plan.document_id, ("", ()))[0]:
+            self.store[plan.document_id] = (plan.position, tuple(chunk.text for chunk in plan.write))
+
+    def texts(self) -> dict[str, str]:
+        return {identity: "".join(texts) for identity, (_, texts) in self.store.items() if texts}
+
+
+def true(table: Table) -> dict[str, str]:
+    return {f"public.t/{key}": f"{row['body']}|{row['note']}" for key, row in table.rows.items()}
+
+
+def partition(change: Change, partitions: int) -> int:
+    return int(change.key["id"]) % partitions
+
+
+def run(table: Table, partitions: int, chance: random.Random) -> Job:
+    """The changes through partitions that interleave at will; unsettled ones wait in queues of their own, by key."""
+    job = Job()
+    queues: dict[object, list[Change | Unsettled]] = {}
+    for change in table.told:
+        queues.setdefault(partition(change, partitions), []).append(change)
+    while queues:
+        name = chance.choice(list(queues))
+        item = queues[name].pop(0)
+        if not queues[name]:
+            del queues[name]
+        if isinstance(item, Unsettled):
+            job.settle(item)
+            continue
+        for unsettled in job.take(item):
+            # one subtask plans each key and sends on in order
+            queues.setdefault(f"from {partition(item, partitions)}", []).append(unsettled)
+    return job
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    table = Table()
+    keys = st.integers(0, 5)
+    for number in range(draw(st.integers(1, 25))):
+        key, other = draw(keys), draw(keys)
+        action = draw(st.sampled_from(["put", "body", "touch", "delete", "move", "move"]))
+        if action == "put" and key not in table.rows:
+            table.put(key, body=f"b{number}", note=f"n{number}")
+        elif key not in table.rows:
+            continue
+        elif action == "body":
+            table.put(key, body=f"b{number}")
+        elif action == "touch":
+            table.put(key)
+        elif action == "delete":
+            table.delete(key)
+        elif action == "move" and other not in table.rows:
+            table.move(key, other)
+    return table
+
+
+@settings(max_examples=400)
+@given(tables(), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_any_interleaving_ends_in_the_rows(table: Table, partitions: int, chance: random.Random) -> None:
+    job = run(table, partitions, chance)
+    assert not job.unknown
+    assert job.texts() == true(table)
+    assert not any(name.startswith(("half", "behind")) for name in job.memory)
+
+
+@given(tables(), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_redelivery_changes_nothing(table: Table, partitions: int, chance: random.Random) -> None:
+    job = run(table, partitions, chance)
+    for change in table.told:
+        assert not job.take(change)
+    assert job.texts() == true(table)
+
+
+def moved() -> tuple[Change, Change]:
+    table = Table()
+    table.put(1)
+    table.move(1, 2)
+    return table.told[1], table.told[2]
+
+
+@pytest.mark.parametrize("first", ["departure", "arrival"])
+def test_a_half_alone_is_given_up(first: str) -> None:
+    departure, arrival = moved()
+    job = Job()
+    job.take(Change(SPEC.table, {"id": 1}, Operation.UPSERT, Position("0"), {"body": "b", "note": "n"}))
+    for unsettled in job.take(departure if first == "departure" else arrival):
+        job.settle(unsettled)
+    assert job.texts() == {"public.t/1": "b|n"}
+    job.hear(give_up(job.memory, departure.position))
+    assert job.memory == {} and give_up(job.memory, departure.position) == []
+    if first == "departure":
+        assert job.texts() == {}
+    else:
+        assert [each.change.unavailable for each in job.unknown] == [{"body", "note"}]
+
+
+def test_a_row_that_came_whole_needs_no_other_half() -> None:
+    _, arrival = moved()
+    whole = replace(arrival, row={"body": "b", "note": "n"}, unavailable=frozenset())
+    job = Job()
+    for unsettled in job.take(whole):
+        job.settle(unsettled)
+    job.hear(give_up(job.memory, whole.position))
+    assert job.texts() == {"public.t/2": "b|n"}
