@@ -91,17 +91,21 @@ class Session:
             raise
         except psycopg.Error as error:
             self.close()
-            if _is_servers(error):
-                raise Unavailable(
-                    f"{self._setting}.dsn: PostgreSQL at {self.server} doesn't answer ({reason(error)}): "
-                    "start it, or correct the address"
-                ) from error
-            raise ConfigError(
-                [
-                    f"{self._setting}: PostgreSQL at {self.server} refuses ({reason(error)}): "
-                    "correct the table's name, or have the user granted what is missing"
-                ]
-            ) from error
+            raise self.named(error) from error
+
+    def named(self, error: psycopg.Error) -> Unavailable | ConfigError:
+        """The error as one of ours: Unavailable where the server doesn't answer, ConfigError where it refuses."""
+        if _is_servers(error):
+            return Unavailable(
+                f"{self._setting}.dsn: PostgreSQL at {self.server} doesn't answer ({reason(error)}): "
+                "start it, or correct the address"
+            )
+        return ConfigError(
+            [
+                f"{self._setting}: PostgreSQL at {self.server} refuses ({reason(error)}): "
+                "correct the table's name, or have the user granted what is missing"
+            ]
+        )
 
 
 def reason(error: Exception) -> str:

@@ -1,0 +1,268 @@
+"""Rows of the source's tables, as `core.formats.debezium` gives them: for values that no event told, and to compare."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.types import TypeInfo
+from psycopg.types.array import register_array
+from psycopg.types.string import TextLoader
+
+from connectors.pg_session import ROW_FAULTS, Session
+from core.errors import ConfigError
+from core.formats.debezium_columns import NOTHING_KNOWN, columns_of_types
+from core.formats.debezium_format import DebeziumFormat
+from core.formats.debezium_raw import Writer, writer
+from core.formats.debezium_values import Reader, variable_scale_decimal
+
+SETTING = "reselect.postgres"
+
+Row = Mapping[str, Any]
+
+_PATIENCE_S = 30.0
+# Text that doesn't depend on where the server is; what `core.formats.debezium_raw` expects.
+_SETTINGS = (
+    "SET DateStyle TO 'ISO, YMD'",
+    "SET IntervalStyle TO 'iso_8601'",
+    "SET TimeZone TO 'UTC'",
+    "SET extra_float_digits TO 1",
+)
+_TEMPORAL = ("date", "time", "interval")
+_DECIMAL = ("numeric", "money")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
+_WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
+_AS_TEXT = (
+    "numeric", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "json", "jsonb", "uuid", "inet",
+    "cidr", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
+)  # fmt: skip
+_COLUMNS = """
+    WITH RECURSIVE plain AS (
+        SELECT a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS modifier
+        FROM pg_attribute a
+        WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+        UNION ALL
+        SELECT plain.attname, plain.attnum, t.typbasetype, t.typtypmod
+        FROM plain JOIN pg_type t ON t.oid = plain.type AND t.typtype = 'd'
+    )
+    SELECT plain.attname, format_type(plain.type, plain.modifier), t.oid,
+        CASE t.typcategory WHEN 'A' THEN t.typelem ELSE 0 END,
+        array_position(i.indkey::int2[], plain.attnum)
+    FROM plain
+    JOIN pg_type t ON t.oid = plain.type AND t.typtype <> 'd'
+    LEFT JOIN pg_index i ON i.indrelid = to_regclass(%s) AND i.indisprimary
+    ORDER BY plain.attnum"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the source.
+
+    types    column to SQL type, in the table's order
+    key      the columns of its primary key, in the key's order; empty where it has none
+    writers  what makes a column's value as PostgreSQL prints it what Debezium's JSON has
+    readers  what makes that what `decode` makes of it
+    """
+
+    name: str
+    types: Mapping[str, str]
+    key: tuple[str, ...]
+    writers: Mapping[str, Writer]
+    readers: Mapping[str, Reader]
+
+    def sql(self) -> sql.Identifier:
+        """Its quoted name."""
+        return sql.Identifier(*self.name.split(".", 1))
+
+    def is_decimal(self, column: str) -> bool:
+        """Whether the column is a numeric: its base64 may look like a number, and a number isn't base64."""
+        return self.types[column].startswith(_DECIMAL)
+
+
+class Reselect:
+    """The source's database, over one connection that is made when first needed and made again when lost."""
+
+    def __init__(self, dsn: str, settings: DebeziumFormat | None = None, schemas: bool = True) -> None:
+        """Connects to nothing. Raises ConfigError where the dsn can't be read.
+
+        settings  the pipeline's
+        schemas   whether events bring their schema, so that what `settings.types` doesn't name is known all the same
+        """
+        self._session = Session(dsn, SETTING, self._set_up)
+        self._settings = settings or DebeziumFormat()
+        self._schemas = schemas
+        self._tables: dict[str, Table] = {}
+        self._arrays: dict[int, int] = {}
+        self.server = self._session.server
+
+    def _set_up(self, connection: psycopg.Connection[Any]) -> None:
+        for statement in _SETTINGS:
+            connection.execute(statement)
+        for name in _AS_TEXT:
+            connection.adapters.register_loader(name, TextLoader)
+        for array, element in self._arrays.items():
+            register_array(TypeInfo(f"element_{element}", element, array), connection)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._session.close()
+
+    def execute(self, query: LiteralString | sql.Composed, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """A query's rows. Raises Unavailable or ConfigError as `Session.patiently` does, after half a minute."""
+        return self._session.patiently(lambda: self._fetch(query, parameters), _PATIENCE_S)
+
+    def _fetch(self, query: LiteralString | sql.Composed, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._session.connection().execute(query, parameters).fetchall()
+
+    def table(self, name: str) -> Table:
+        """The table `schema.table` as the catalog has it now. Raises ConfigError where there is none."""
+        if name not in self._tables:
+            self._tables[name] = self._describe(name)
+        return self._tables[name]
+
+    def _describe(self, name: str) -> Table:
+        quoted = sql.Identifier(*name.split(".", 1)).as_string(None)
+        rows = self.execute(_COLUMNS, (quoted, quoted))
+        if not rows:
+            raise ConfigError(
+                [f"{SETTING}: PostgreSQL at {self.server} has no table {name} that this user sees: correct the name"]
+            )
+        unknown = {oid: element for _, _, oid, element, _ in rows if element and self._is_unknown(oid)}
+        if unknown:
+            self._arrays |= unknown
+            self._session.close()  # the next connection reads these arrays as lists too
+        types = {column: sql_type for column, sql_type, *_ in rows}
+        places = {column: place for column, *_, place in rows if place is not None}
+        writers = {column: write for column, kind in types.items() if (write := writer(kind, self._settings))}
+        readers = dict(self._settings.columns.get(name, NOTHING_KNOWN).readers)
+        if self._schemas:
+            readers |= _told_by_schemas(types, self._settings)
+        return Table(name, types, tuple(sorted(places, key=places.__getitem__)), writers, readers)
+
+    def _is_unknown(self, oid: int) -> bool:
+        return self._session.connection().adapters.types.get(oid) is None and oid not in self._arrays
+
+    def row(self, table: str, key: Row) -> dict[str, Any] | None:
+        """The row of this key as people write it; None where there is none.
+
+        `key` as a change has it, or as text. Raises Unavailable where the server is away for half a minute, ConfigError
+        where the table or the right to read it is gone.
+        """
+        raw = self.raw_row(table, key)
+        return None if raw is None else told(raw, self.table(table))
+
+    def raw_row(self, table: str, key: Row) -> dict[str, Any] | None:
+        """As `row`, as Debezium's JSON has it."""
+        of = self.table(table)
+        columns = tuple(of.types)
+        lost = [name for name in key if name not in of.types]
+        if lost or not key:
+            raise ConfigError(
+                [f"{SETTING}: {table} has no column {', '.join(lost)}: its rows can't be looked up by it"]
+            )
+        conditions = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in key]
+        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+            _selected(of, columns), of.sql(), sql.SQL(" AND ").join(conditions)
+        )
+        try:
+            rows = self.execute(query, [_argument(of, name, value) for name, value in key.items()])
+        except ROW_FAULTS:
+            return None  # no value of the column's type, so no row has it
+        return raw_of(of, columns, rows[0]) if rows else None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One state of the database to read tables in. Its own connection's transaction: read only, REPEATABLE READ."""
+        connection = self._session.once(self._session.connection)
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield Snapshot(connection)
+        except psycopg.Error as error:
+            raise self._session.named(error) from error
+        finally:
+            if not connection.closed:
+                connection.rollback()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An open transaction of `Reselect.snapshot`."""
+
+    connection: psycopg.Connection[Any]
+
+    def count(self, table: Table) -> int:
+        """About how many rows the table has, from the planner's statistics; 0 where it has none."""
+        query = "SELECT greatest(0, reltuples)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
+        found = self.connection.execute(query, (table.sql().as_string(None),)).fetchone()
+        return int(found[0]) if found else 0
+
+    def rows(self, table: Table, columns: Sequence[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
+        """The table's rows, as Debezium's JSON has them, `at_once` in memory at a time."""
+        query = sql.SQL("SELECT {} FROM {}").format(_selected(table, columns), table.sql())
+        with self.connection.cursor("freshet_rows") as cursor:
+            cursor.itersize = at_once
+            cursor.execute(query)
+            while batch := cursor.fetchmany(at_once):
+                yield [raw_of(table, columns, values) for values in batch]
+
+
+def raw_of(table: Table, columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """A row of the database, as Debezium's JSON has it."""
+    writers = table.writers
+    return {
+        name: writers[name](value) if value is not None and name in writers else value
+        for name, value in zip(columns, values, strict=True)
+    }
+
+
+def told(raw: Row, table: Table) -> dict[str, Any]:
+    """A row of Debezium's JSON as `core.formats.debezium` gives it."""
+    readers = table.readers
+    return {
+        name: readers[name](value) if value is not None and name in readers else _by_shape(value)
+        for name, value in raw.items()
+    }
+
+
+def _by_shape(value: Any) -> Any:
+    if isinstance(value, dict):
+        return variable_scale_decimal(value) or value
+    return [_by_shape(item) for item in value] if isinstance(value, list) else value
+
+
+def _told_by_schemas(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
+    """How columns are read whose type the event's schema tells: those that have a type of Connect's or Debezium's."""
+    encoded = settings.decimal_handling_mode == "precise"
+    logical = {
+        column: kind.rpartition(".")[2]
+        for column, kind in types.items()
+        if kind.startswith(_TEMPORAL) or (encoded and kind.startswith(_DECIMAL))
+    }
+    return columns_of_types(logical, encoded, settings.time_precision_mode, settings.binary_handling_mode).readers
+
+
+def _selected(table: Table, columns: Sequence[str]) -> sql.Composed:
+    # money is printed as the server's locale has it
+    return sql.SQL(", ").join(
+        sql.SQL("{}::numeric" if table.types[name] == "money" else "{}").format(sql.Identifier(name))
+        for name in columns
+    )
+
+
+def _argument(table: Table, name: str, value: Any) -> Any:
+    """A key column's value as text, whose type the server knows from the column; bytes for a bytea."""
+    read = table.readers.get(name)
+    if read is not None and not (isinstance(value, str) and _NUMBER.fullmatch(value) and table.is_decimal(name)):
+        with suppress(ValueError, TypeError, ArithmeticError):
+            value = read(int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value)
+    if table.types[name] == "bytea" and isinstance(value, str):
+        with suppress(ValueError):
+            return b64decode(value, validate=True)
+    return value if isinstance(value, str) else json.dumps(value)
