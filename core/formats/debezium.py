@@ -27,6 +27,7 @@ __all__ = ["UNAVAILABLE", "DebeziumFormat", "decode", "position"]
 _PLAIN = frozenset({str, float, bool, type(None)})
 _LARGEST_INTEGER = 2**63 - 1
 _DEEPEST = 32
+_LONGEST_NAME = 200  # of schema, table and column, with 63 bytes each
 _LASTS = ("last", "last_in_data_collection")
 _OLD_KEY, _NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
 _ALWAYS_THERE = "__debezium.context.connectorName"
@@ -61,9 +62,9 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     all their values (an insert is told by Debezium's context headers, which go with every data event since 3.0;
     without them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY
     FULL) have theirs too, and so do MySQL's.
-    Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for their
-    type, then sends as null: pgvector's and PostGIS's types, numerics of more than 32 or any number of digits, and arrays
-    of other than text, bytes, whole numbers, dates and UUIDs. Only where the type is known, and in the same events.
+    Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for
+    their type, then sends as null: pgvector's and PostGIS's types, numerics of more than 32 or of any number of digits,
+    arrays of other than text, bytes, whole numbers, dates and UUIDs; where the type is known, and in the same events.
     `before` is taken for a full image where it has the values of the row's key: without REPLICA IDENTITY FULL, an
     update's `before` is there only where a replica identity index changed, and has that index's columns alone.
 
@@ -201,8 +202,9 @@ def _read(
         try:
             row[name] = read(value)
         except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            column = f"{table}.{name}"[:_LONGEST_NAME]
             raise DecodeError(
-                f"{table}.{name} is {quote(value)}, which {error}: check the column's type and the connector's modes"
+                f"{column} is {quote(value)}, which {error}: check the column's type and the connector's modes"
             ) from None
 
 

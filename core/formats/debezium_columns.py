@@ -18,7 +18,7 @@ from core.formats import debezium_values as values
 from core.formats.debezium_values import MICRO, MILLI, NANO, Reader
 
 _json = msgspec.json.Decoder().decode
-# The connector has a placeholder for some types; where it has none, an unchanged value that PostgreSQL left out is null.
+# The connector has placeholders for some types; an unchanged value of another that PostgreSQL left out becomes null.
 _NULL_WHEN_LEFT_OUT = frozenset({"vector", "halfvec", "sparsevec", "geometry", "geography"})
 _ARRAYS_WITH_PLACEHOLDER = frozenset(
     {"text", "character varying", "varchar", "character", "char", "bpchar", "json", "jsonb", "bytea", "uuid"}
@@ -93,15 +93,18 @@ def columns_of_types(types: Mapping[str, str], encoded_decimals: bool, times: st
 
 
 def _of_type(sql_type: str, encoded_decimals: bool, times: str, binaries: str) -> tuple[Reader | None, bool]:
+    sql_type = sql_type.rpartition(".")[2].replace('"', "")  # an extension's type may come with its schema
     matched = _SQL_TYPE.fullmatch(sql_type)
-    if matched is None:
-        return None, False
+    if matched is None:  # as in geometry(Point,4326)
+        return None, sql_type.partition("(")[0].strip().lower() in _NULL_WHEN_LEFT_OUT
     name, first, second, zone, array = matched.groups()
     name = " ".join(name.lower().split())
     if name.endswith((" with time zone", " without time zone")):
         name, _, zone = name.partition(" ")
     if zone.lower().startswith("with "):
         name += "tz"
+    if name.startswith("interval "):  # as in interval day to second
+        name = "interval"
     digits = int(first) if first else None
     reader = _of_name(name, digits, int(second or 0), encoded_decimals, times, binaries)
     if array:

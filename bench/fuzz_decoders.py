@@ -1,0 +1,219 @@
+"""Feeds a decoder with mutated real events: each must become a change, a truncate, a counted skip or a decode error.
+
+    python -m bench.fuzz_decoders --events 1000000 --seed 1
+
+Prints how many of each came out, and the rate. Anything else that comes out, an exception above all, ends the run with
+the seed and the event's number, which make the event again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.progress import track
+
+from core.change import Change, Event, Skip, Truncate
+from core.errors import DecodeError
+from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
+
+FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
+RECORDINGS = ("events", "incremental_snapshot", "workload")
+_LONGEST = 600
+_A_RECORDING = 1_500
+
+SQL_TYPES = (
+    "numeric(10,2)", "numeric", "date", "timestamp", "timestamp(3)", "timestamptz", "time", "timetz", "interval",
+    "bytea", "vector", "text[]", "int[]", "numeric(8,3)[]", "money", "datetime(6)", "json", "geometry(Point,4326)",
+)  # fmt: skip
+LOGICAL_TYPES = (
+    "org.apache.kafka.connect.data.Decimal", "org.apache.kafka.connect.data.Date", "io.debezium.time.MicroTimestamp",
+    "io.debezium.time.ZonedTimestamp", "io.debezium.time.NanoTime", "io.debezium.time.MicroDuration",
+    "io.debezium.data.VariableScaleDecimal", "io.debezium.data.vector.DoubleVector", "io.debezium.time.IsoDate",
+)  # fmt: skip
+ODD: tuple[Any, ...] = (
+    None, True, False, 0, -1, 2**63 - 1, -(2**63), 2**64, 10**40, 1e300, -0.0, 0.1, "", "x", "NaN", "infinity", "\x00",
+    "Bg==", UNAVAILABLE, [], [None], [UNAVAILABLE], {}, {"scale": 2, "value": "Bg=="}, {"scale": 10**9, "value": ""},
+    "2024-02-29T21:59:59.100000Z", "-0043-03-15", 9223372036825200000, "9" * 999, [[[[[]]]]], "c", "u", "r", "d", "t",
+)  # fmt: skip
+MODES = {
+    "decimal_handling_mode": ("precise", "string", "double"),
+    "time_precision_mode": ("adaptive", "connect", "isostring", "microseconds", "nanoseconds"),
+    "binary_handling_mode": ("bytes", "base64", "base64-url-safe", "hex"),
+}  # fmt: skip
+
+
+def real_events() -> list[dict[str, Any]]:
+    """Lines of the recordings; texts and arrays shortened, so that mutations hit more than those."""
+    found = []
+    for recording in RECORDINGS:
+        with gzip.open(FIXTURES / f"{recording}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            found += [_shortened(json.loads(line)) for _, line in zip(range(_A_RECORDING), lines, strict=False)]
+    return found
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value[:30]]
+    return value[:60] if isinstance(value, str) else value
+
+
+def formats(chance: random.Random, events: list[dict[str, Any]], count: int = 20) -> list[DebeziumFormat]:
+    """Formats with types of all sorts, right and wrong, for the columns that there are."""
+    columns: dict[str, set[str]] = {}
+    for event in events:
+        value = event["value"] or {}
+        source = value.get("source")
+        if source:
+            rows = [value.get("after") or {}, value.get("before") or {}]
+            columns.setdefault(f"{source['schema']}.{source['table']}", set()).update(*rows)
+    return [DebeziumFormat(), *(_format(chance, columns) for _ in range(count))]
+
+
+def _format(chance: random.Random, columns: dict[str, set[str]]) -> DebeziumFormat:
+    modes: dict[str, Any] = {mode: chance.choice(names) for mode, names in MODES.items()}
+    types = {
+        table: {name: chance.choice(SQL_TYPES) for name in sorted(names) if chance.random() < 0.7}
+        for table, names in columns.items()
+    }
+    return DebeziumFormat(**modes, types=types)
+
+
+def mutated(line: dict[str, Any], chance: random.Random) -> Event:
+    """A real event with something wrong in it: in its JSON tree, in its bytes, in its wrapping, or in its headers."""
+    key, value = line["key"], line["value"]
+    for _ in range(chance.choice((0, 1, 1, 2, 4))):
+        value = _anywhere(value, chance)
+        if chance.random() < 0.2:
+            key = _anywhere(key, chance)
+    if chance.random() < 0.25:
+        key, value = _wrapped(key, chance), _wrapped(value, chance)
+    headers = {name: text.encode() for name, text in line["headers"] if chance.random() < 0.9}
+    if chance.random() < 0.05:
+        headers[chance.choice(("__debezium.oldkey", "__debezium.newkey"))] = b"\xff"
+    return Event(line["topic"], line["partition"], line["offset"], _bytes(key, chance), _bytes(value, chance), headers)
+
+
+def _bytes(value: Any, chance: random.Random) -> bytes | None:
+    if value is None:
+        return None
+    raw = bytearray(msgspec.json.encode(value) if chance.random() < 0.9 else json.dumps(value).encode())
+    if chance.random() < 0.15:
+        for _ in range(chance.choice((1, 1, 3, 20))):
+            place = chance.randrange(len(raw) + 1)
+            raw[place : place + chance.choice((0, 1, 1, 5))] = chance.choice(
+                (b"", b"{", b'"', b"\xff", b"9" * 30, b"[" * 3000)
+            )
+    return bytes(raw)
+
+
+def _anywhere(value: Any, chance: random.Random) -> Any:
+    """The tree with one branch replaced, removed, doubled or renamed; a branch is any one on a random way down."""
+    if isinstance(value, dict) and value and chance.random() < 0.93:
+        name = chance.choice(list(value))
+        change = chance.random()
+        if change < 0.08:
+            return {other: item for other, item in value.items() if other != name}
+        if change < 0.12:
+            return {chance.choice(("", "schema", "payload", "id")) if it == name else it: value[it] for it in value}
+        return {**value, name: _anywhere(value[name], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.6:
+        place = chance.randrange(len(value))
+        return [*value[:place], _anywhere(value[place], chance), *value[place + chance.choice((0, 1)) :]]
+    if isinstance(value, str) and chance.random() < 0.3:
+        place = chance.randrange(len(value) + 1)
+        return value[:place] + chance.choice(("é", "\x00", '"', "{", "0", "")) + value[place + 1 :]
+    return chance.choice(ODD)
+
+
+def _wrapped(value: Any, chance: random.Random) -> Any:
+    if value is None:
+        return None
+    schema: Any = _schema(value, chance)
+    if chance.random() < 0.2:
+        schema = _anywhere(schema, chance)
+    return {"schema": schema, "payload": value} if chance.random() < 0.9 else {"payload": value, "schema": schema}
+
+
+def _schema(value: Any, chance: random.Random, deeper: int = 3) -> dict[str, Any]:
+    if isinstance(value, dict) and deeper:
+        fields = [{**_schema(item, chance, deeper - 1), "field": name} for name, item in value.items()]
+        return {"type": "struct", "fields": fields}
+    if chance.random() < 0.4:
+        name = chance.choice(LOGICAL_TYPES)
+        return {
+            "type": "bytes",
+            "name": name,
+            "parameters": {"scale": chance.choice(("2", "0", "-3", "99999999", "x"))},
+        }
+    return (
+        {"type": "array", "items": {"type": "int32", "name": LOGICAL_TYPES[1]}}
+        if isinstance(value, list)
+        else {"type": "string"}
+    )
+
+
+def outcome(event: Event, settings: DebeziumFormat) -> str:
+    """What came of the event. Raises what the decoder should not, and ValueError for what can't be carried on."""
+    try:
+        decoded = decode(event, settings)
+    except DecodeError as error:
+        if len(str(error)) > _LONGEST:
+            raise ValueError(f"an error of {len(str(error))} characters") from error
+        return "decode error"
+    match decoded:
+        case Skip():
+            return f"skip: {decoded}"
+        case Change():
+            _carried(decoded)
+            return decoded.operation.value
+        case Truncate():
+            _carried(decoded)
+            return "truncate"
+
+
+def _carried(decoded: Change | Truncate) -> None:
+    encode: Callable[[Any], bytes] = msgspec.msgpack.encode
+    if msgspec.msgpack.decode(encode(decoded), type=type(decoded)).position != decoded.position:
+        raise ValueError(f"{decoded.position} doesn't travel")
+
+
+def fuzz(events: int, seed: int) -> Iterator[str]:
+    """The outcomes of `events` mutated real events."""
+    real = real_events()
+    settings = formats(random.Random(seed), real)
+    for number in range(events):
+        chance = random.Random(f"{seed}/{number}")
+        event = mutated(chance.choice(real), chance)
+        try:
+            yield outcome(event, settings[0] if chance.random() < 0.6 else chance.choice(settings))
+        except Exception as error:
+            error.add_note(f"seed {seed}, event {number}: {event.value!r:.2000}")
+            raise
+
+
+def main(
+    events: Annotated[int, typer.Option(help="how many")] = 10_000,
+    seed: Annotated[int, typer.Option(help="another seed makes other events")] = 0,
+) -> None:
+    """Feed the Debezium decoder with mutated real events."""
+    started = time.perf_counter()
+    counts = Counter(track(fuzz(events, seed), total=events, description="fuzzing"))
+    took = time.perf_counter() - started
+    for name, count in counts.most_common():
+        print(f"{count:>10,}  {name}")
+    print(f"{counts.total():>10,}  in {took:.0f} s, no crash (seed {seed})")
+
+
+if __name__ == "__main__":
+    typer.run(main)
