@@ -59,9 +59,9 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
 
     Unavailable is a column whose value is the connector's placeholder, in the form of any type, and only where a value
     can stay behind: in an update, or in the creation that is half of a key's change. Inserts and snapshot reads have
-    all their values (an insert is told by Debezium's context headers, which go with every data event since 3.0;
-    without them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY
-    FULL) have theirs too, and so do MySQL's.
+    all their values (an insert is told by Debezium's context headers, seen with every data event of 3.7; without
+    them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY FULL)
+    have theirs too, and so do MySQL's.
     Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for
     their type, then sends as null: pgvector's and PostGIS's types, numerics of more than 32 or of any number of digits,
     arrays of other than text, bytes, whole numbers, dates and UUIDs; where the type is known, and in the same events.
