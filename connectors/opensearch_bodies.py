@@ -50,6 +50,7 @@ LEDGER_MAPPING: dict[str, Any] = {
     "dynamic": "strict",
     "properties": {
         "document_id": {"type": "keyword"},
+        "tables": {"type": "keyword"},
         "position": {"type": "keyword"},
         "generation": {"type": "long", "index": False},
         "chunk_ids": _UNSEARCHED,
@@ -87,6 +88,7 @@ if (!params.kept.isEmpty()) {
 if (s.leftover != null) { had.addAll(s.leftover); }
 had.removeAll(new HashSet(params.chunk_ids));
 s.document_id = params.document_id;
+s.tables = params.tables;
 s.position = params.position;
 s.generation = s.generation == null ? params.now : (long) Math.max(s.generation + 1L, params.now);
 s.chunk_ids = params.chunk_ids;
@@ -141,7 +143,7 @@ def _short(text: str) -> str:
 
 
 def tables_of(document_id: str) -> list[str]:
-    """Every table that the document may be one of: a table's name, as an id, may have slashes."""
+    """Every table that the document may be one of: all that its id has before a slash."""
     ends = [at for at, letter in enumerate(document_id) if letter == "/"]
     return [document_id[:end] for end in ends]
 
@@ -153,6 +155,7 @@ def advance(ledger: str, plan: Plan, kept: Sequence[str], digest: str, checked: 
     """
     parameters = {
         "document_id": plan.document_id,
+        "tables": [mark_id(table) for table in tables_of(plan.document_id)],
         "position": plan.position,
         "chunk_ids": plan.chunk_ids,
         "kept": kept,
@@ -287,13 +290,9 @@ def worded(text: str, k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, A
 
 def alive_before(table: str, before: str, size: int) -> dict[str, Any]:
     """Entries of a table's documents that stand below a position and have chunks, or may have."""
-    conditions = [{"prefix": {"document_id": f"{table}/"}}, {"range": {"position": {"lt": before}}}]
+    conditions = [{"term": {"tables": mark_id(table)}}, {"range": {"position": {"lt": before}}}]
     settled = {"bool": {"filter": [{"exists": {"field": "deleted_at"}}, {"term": {"complete": True}}]}}
-    return {
-        "size": size,
-        "query": {"bool": {"filter": conditions, "must_not": settled}},
-        "_source": ["document_id"],
-    }
+    return {"size": size, "query": {"bool": {"filter": conditions, "must_not": settled}}, "_source": ["document_id"]}
 
 
 def deleted_before(ms: int, size: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -207,18 +208,26 @@ def _client(target: OpenSearch, setting: str) -> Client:
         auth = (target.user, target.password or "")
     secure: dict[str, Any] = {"verify_certs": target.verify_certs, "ssl_show_warn": False}
     if target.ca_certs is not None:
+        _check_certificates(target.ca_certs, setting)
         secure["ca_certs"] = target.ca_certs
+    return Client(
+        hosts=list(target.hosts),
+        http_auth=auth,
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        max_retries=0,
+        retry_on_status=(),
+        # told about TLS where there is none, it warns
+        **(secure if any(host.startswith("https:") for host in target.hosts) else {}),
+    )
+
+
+def _check_certificates(file: str, setting: str) -> None:
+    # the client would find out at every request, and take it for a network in trouble
     try:
-        return Client(
-            hosts=list(target.hosts),
-            http_auth=auth,
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-            max_retries=0,
-            retry_on_status=(),
-            **(secure if any(host.startswith("https:") for host in target.hosts) else {}),  # else it warns of them
-        )
+        ssl.create_default_context(cafile=file)
     except OSError as error:
-        raise ConfigError([f"{setting}.ca_certs is {target.ca_certs!r}: can't be read: {error.strerror}"]) from error
+        why = error.strerror or str(error)
+        raise ConfigError([f"{setting}.ca_certs is {file!r}, which can't be read as certificates: {why}"]) from error
 
 
 def _aws_credentials(setting: str) -> Any:

@@ -34,7 +34,7 @@ from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
 
-_CLEARED_AT_ONCE = 200
+_CLEARED_AT_ONCE = 500
 _FORGOTTEN_AT_ONCE = 1000
 _MOVED_AT_ONCE = 200
 
