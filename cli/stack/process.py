@@ -130,7 +130,9 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def _failure(service: Service, what: str) -> str:
-    lines = service.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    said = service.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    # without Java's stack traces, which push out what they belong to
+    lines = [line for line in said if not line.startswith("\tat ")][-_LAST_LINES:]
     return f"{service.title} {what}. The end of its log, {service.log}:\n" + "\n".join(f"  {line}" for line in lines)
 
 

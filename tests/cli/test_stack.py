@@ -5,13 +5,16 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg
 import pytest
@@ -19,8 +22,8 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from cli import stack
-from cli.stack import connect, layout, process
+from cli import jars, stack
+from cli.stack import connect, layout, opensearch, process
 from cli.stack_command import app
 from core.errors import FreshetError, Unavailable
 
@@ -50,7 +53,7 @@ def command(directory: Path, *arguments: str) -> tuple[int, str]:
 def shown(directory: Path) -> dict[str, Any]:
     code, text = command(directory, "status", "--json")
     found: dict[str, Any] = json.loads(text)
-    assert code == (0 if all(found[name]["running"] for name in ("postgres", "kafka", "connect")) else 1)
+    assert code == (0 if all(server["running"] for name, server in found.items() if name != "folder") else 1)
     return found
 
 
@@ -170,18 +173,81 @@ def test_a_removed_connector_leaves_no_slot(directory: Path) -> None:
         assert connection.execute("SELECT pubname FROM pg_publication").fetchall() == []
 
 
+def test_opensearch_is_there_once_it_was_asked_for(directory: Path) -> None:
+    assert "opensearch" not in shown(directory)
+    before = stack.status(directory)
+    # OpenSearch's usual port may be taken here
+    ports = layout.remembered_ports(layout.layout_of(directory))
+    assert ports is not None
+    layout.remember_ports(layout.layout_of(directory), replace(ports, opensearch=layout.free_ports().opensearch))
+    code, text = command(directory, "up", "--with", "opensearch")
+    assert code == 0, text
+    now = shown(directory)["opensearch"]
+    assert now["url"] in text
+    health = httpx.get(f"{now['url']}/_cluster/health").json()
+    assert (health["status"], health["number_of_data_nodes"]) == ("green", 1)
+    assert "opensearch-knn" in httpx.get(f"{now['url']}/_cat/plugins").text
+    user = psutil.Process(now["pid"]).username()
+    assert user == ("nobody" if os.geteuid() == 0 else psutil.Process().username())
+    assert stack.status(directory).kafka.server.pid == before.kafka.server.pid
+
+
+def test_a_killed_opensearch_comes_back_with_its_data_by_a_plain_up(directory: Path) -> None:
+    before = stack.status(directory).opensearch
+    assert before is not None and before.server.pid is not None
+    httpx.put(f"{before.url}/things").raise_for_status()
+    httpx.put(f"{before.url}/things/_doc/1", json={"text": "one"}).raise_for_status()
+    server = psutil.Process(before.server.pid)
+    server.kill()
+    server.wait(10)
+    assert not shown(directory)["opensearch"]["running"]
+    after = stack.up(directory).opensearch
+    assert after is not None and after.server.running and after.url == before.url
+    assert httpx.get(f"{after.url}/things/_doc/1").json()["_source"] == {"text": "one"}
+    assert httpx.put(f"{after.url}/mistyped/_doc/1", json={"text": "one"}).is_error
+
+
 def test_down_leaves_no_process_and_keeps_the_data(directory: Path) -> None:
-    assert len(processes_of(directory)) >= 3
+    assert len(processes_of(directory)) >= 4
     code, text = command(directory, "down")
-    assert (code, text) == (0, "Stopped: Kafka Connect, Kafka, PostgreSQL\n")
+    assert (code, text) == (0, "Stopped: Kafka Connect, Kafka, OpenSearch, PostgreSQL\n")
     assert processes_of(directory) == []
     assert command(directory, "down") == (0, "Nothing ran\n")
     assert (layout.layout_of(directory).of("postgres") / "data").exists()
+    assert (layout.layout_of(directory).of("opensearch") / "data").exists()
 
 
 def test_wipe_deletes_the_data(directory: Path) -> None:
     assert CliRunner().invoke(app, ["down", "--wipe", "--dir", str(directory)]).exit_code == 0
     assert not layout.layout_of(directory).folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as someone else")
+def test_opensearch_runs_from_a_folder_closed_to_its_user(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    of, port = layout.layout_of(tmp_path), layout.free_ports().opensearch
+    layout.prepare(of)
+    try:
+        opensearch.start(of, port, jars.fetch(stack.OPENSEARCH_LOCK), lambda line: None)
+        assert of.of("opensearch").is_symlink()
+    finally:
+        process.stop(opensearch.service(of))
+        elsewhere = of.of("opensearch").resolve()
+        opensearch.wipe(of)
+    assert not elsewhere.exists() and not of.of("opensearch").exists()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_an_opensearch_that_ends_quotes_its_log(tmp_path: Path) -> None:
+    of = layout.layout_of(tmp_path)
+    layout.prepare(of)
+    files = jars.fetch(stack.OPENSEARCH_LOCK)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(Unavailable, match=r"(?s)ended while.*Failed to bind"),
+    ):
+        opensearch.start(of, taken.getsockname()[1], files, lambda line: None)
+    opensearch.wipe(of)
 
 
 def test_the_shared_stack_runs_beside_it(stack: stack.Stack) -> None:
