@@ -38,7 +38,7 @@ def _chosen(pipeline: Pipeline, name: str | None) -> VectorStore:
 
 def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    kept = sorted({column for document in pipeline.documents.values() for column in document.metadata})
+    kept = sorted({names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata})
     if not equals or name not in kept:
         raise ConfigError(
             [f"--where is {text!r}, must be column=value with one of the metadata columns: {', '.join(kept)}"]

@@ -38,8 +38,9 @@ class DocumentSpec:
     """How one table's rows become documents.
 
     table     `schema.table`
-    text      a template: column names in braces, as in `"{title}\\n\\n{body}"`
-    metadata  columns kept beside each chunk
+    text      a template: column names in braces, as in `"{title}\\n\\n{body}"`; `{old|new}` is the first that is there,
+              `{extra|}` nothing where it isn't
+    metadata  columns kept beside each chunk; `old|new` and `extra|` as in the text
     key       columns that identify a row; empty: those of the event's key
     """
 
@@ -85,7 +86,7 @@ def columns(template: str) -> tuple[str, ...]:
 
     Raises ValueError where braces don't pair or hold anything but names.
     """
-    return tuple(name for _, names in _parts(template) if names is not None for name in names)
+    return tuple(name for _, names in _parts(template) if names is not None for name in names if name)
 
 
 @lru_cache(maxsize=256)
@@ -97,7 +98,7 @@ def _parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
             parts.append((literal, None))
             continue
         names = tuple(name.split("|"))
-        if not all(names) or format_spec or conversion or re.search(r"[.\[\]{}]", name):
+        if not all(names[:-1]) or names == ("",) or format_spec or conversion or re.search(r"[.\[\]{}]", name):
             raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
         parts.append((literal, names))
     return tuple(parts)
@@ -105,6 +106,8 @@ def _parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
 
 def render(template: str, row: Mapping[str, Any]) -> str:
     """The template with each column's value in its place; of `{old|new}`, that of the first column that the row has.
+
+    `{extra|}` is nothing where the row has no such column.
 
     A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
     become U+FFFD.
@@ -117,7 +120,8 @@ def render(template: str, row: Mapping[str, Any]) -> str:
 
 
 def _chosen(names: Sequence[str], row: Mapping[str, Any]) -> str:
-    return next((name for name in names if name in row), names[0])
+    """The first that the row has; "" where it has none and may lack it, else the first."""
+    return next((name for name in names if name in row or not name), names[0])
 
 
 def _as_text(value: Any) -> str:
@@ -210,15 +214,23 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Mapping[str, A
         position=change.position,
         chunk_ids=tuple(chunk.chunk_id for chunk in chunks),
         write=chunks,
-        metadata={name: row[name] for name in spec.metadata},
+        metadata=_metadata(spec, row),
         committed_ms=change.committed_ms,
     )
 
 
 def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    alternatives = (*(name for _, name in _parts(spec.text) if name is not None), *((name,) for name in spec.metadata))
-    return tuple(dict.fromkeys(_chosen(names, row) for names in alternatives))
+    in_text = (names for _, names in _parts(spec.text) if names is not None)
+    in_metadata = (tuple(names.split("|")) for names in spec.metadata)
+    chosen = (_chosen(names, row) for names in (*in_text, *in_metadata))
+    return tuple(name for name in dict.fromkeys(chosen) if name)
+
+
+def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
+    """By the first name of each column, where it has several."""
+    columns_of = (names.split("|") for names in spec.metadata)
+    return {names[0]: row.get(_chosen(names, row)) for names in columns_of}
 
 
 def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> tuple[dict[str, Any], frozenset[str]]:
@@ -238,7 +250,7 @@ def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> 
             there = ", ".join(change.row)
             raise DocumentError(
                 f"documents.{spec.table} uses column {name!r}, which the row lacks; it has: {there}. "
-                f"Where a column was renamed, name both: {{old|new}}"
+                f"Where it was renamed, name both, {{old|new}}; where it may be missing, write {{{name}|}}"
             )
     return standing, frozenset(missing)
 

@@ -31,7 +31,8 @@ CHANGES = Types.ROW_NAMED(["document", "change", "event"], [Types.STRING(), BYTE
 PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
 LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
 DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
-UNSETTLED_ROWS = Types.ROW_NAMED(["table", "unsettled"], [Types.STRING(), BYTES])
+# `time` is the event's, in ms by Kafka's clock: a side output has no timestamps.
+UNSETTLED_ROWS = Types.ROW_NAMED(["table", "unsettled", "time"], [Types.STRING(), BYTES, Types.LONG()])
 UNSETTLED = OutputTag("unsettled", UNSETTLED_ROWS)
 # A table's documents below a position go, once every partition has passed `due` (event time, ms); 0: at once.
 SWEEPS = Types.ROW_NAMED(["table", "position", "due"], [Types.STRING(), Types.STRING(), Types.LONG()])
@@ -147,7 +148,7 @@ class PlanDocument(KeyedProcessFunction):
             if isinstance(each, Plan):
                 yield Row(plan_to_bytes(each), event)
             else:
-                yield UNSETTLED, Row(change.table, encode_unsettled(replace(each, event=event)))
+                yield UNSETTLED, Row(change.table, encode_unsettled(replace(each, event=event)), ctx.timestamp())
 
     def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
         if change.operation is Operation.DELETE:

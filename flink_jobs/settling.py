@@ -84,7 +84,7 @@ class Settle(KeyedProcessFunction):
         new = decode_unsettled(value[1])
         told = settle(self._memory, new)
         if waits(self._memory, new):
-            due = ctx.timestamp() + SLACK_MS
+            due = value[2] + SLACK_MS
             waiting = self._due.get(due)
             self._due.put(due, new.change.position if waiting is None else f"{waiting} {new.change.position}")
             ctx.timer_service().register_event_time_timer(due)

@@ -24,6 +24,7 @@ from flink_jobs.operators import (
 )
 from flink_jobs.settling import Nothing, Settle, Sweep
 
+_NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 _EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
 
 
@@ -95,4 +96,5 @@ def _watermarked(*columns: str) -> Schema:
     builder = Schema.new_builder()
     for column in columns:
         builder.column(column, DataTypes.BYTES())
-    return builder.column_by_metadata("ts", "TIMESTAMP_LTZ(3)", "rowtime").watermark("ts", "SOURCE_WATERMARK()").build()
+    # Any time: rows that came by a side output, or of a timer, have none of their own.
+    return builder.column_by_expression("ts", _NOW).watermark("ts", "SOURCE_WATERMARK()").build()

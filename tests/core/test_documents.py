@@ -209,6 +209,13 @@ def test_a_renamed_column_has_two_names() -> None:
         step(None, change(1, {"x": 1}), spec, "m", LINES)
 
 
+def test_a_column_that_was_added_later_may_be_missing() -> None:
+    spec = DocumentSpec("public.articles", "{x}{extra|}", metadata=("extra|",))
+    for row, text in (({"x": 1}, "1"), ({"x": 1, "extra": "+"}, "1+")):
+        plan = one(None, change(1, row), spec=spec)
+        assert (plan.write[0].text, plan.metadata) == (text, {"extra": row.get("extra")})
+
+
 def test_missing_column_names_those_there() -> None:
     with pytest.raises(DocumentError, match=r"column 'body', which the row lacks; it has: title, lang"):
         step(None, change(1, {"title": "t", "lang": "en"}), SPEC, "m", LINES)
@@ -235,7 +242,7 @@ def test_no_key_is_refused() -> None:
         document_id(SPEC, replace(change(1, None), key={}))
 
 
-@pytest.mark.parametrize("template", ["{", "{}", "{a|}", "{|}", "{a.b}", "{a!r}", "{a:>3}", "{0[x]}", "}"])
+@pytest.mark.parametrize("template", ["{", "{}", "{|a}", "{|}", "{a.b}", "{a!r}", "{a:>3}", "{0[x]}", "}"])
 def test_templates_hold_plain_names_only(template: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         columns(template)
