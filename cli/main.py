@@ -62,6 +62,23 @@ def check(pipeline: PipelineFile) -> None:
 
 
 @commands.command()
+def verify(
+    pipeline: PipelineFile,
+    sample: Annotated[int, typer.Option(min=0, help="How many documents to embed again.")] = 200,
+    repair: Annotated[bool, typer.Option("--repair", help="Send events that mend what differs.")] = False,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the stream.")] = 60,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, metavar="FILE", help="Write what was found here too.")
+    ] = None,
+) -> None:
+    """Compare the source's tables with each store, row by row and chunk by chunk; code 0 only where all are equal."""
+    from cli import verify as verifying
+
+    options = verifying.Options(sample, repair, wait, json_file)
+    raise typer.Exit(verifying.verify(load(pipeline), options, console))
+
+
+@commands.command()
 def search(
     pipeline: PipelineFile,
     question: Annotated[str, typer.Argument(help="What to look for.")],

@@ -28,6 +28,8 @@ SETTING = "reselect.postgres"
 Row = Mapping[str, Any]
 
 _PATIENCE_S = 30.0
+_FIRST_BATCH = 100
+_BATCH_BYTES = 16 * 2**20
 # Text that doesn't depend on where the server is; what `core.formats.debezium_raw` expects.
 _SETTINGS = (
     "SET DateStyle TO 'ISO, YMD'",
@@ -54,7 +56,7 @@ _COLUMNS = """
     )
     SELECT plain.attname, format_type(plain.type, plain.modifier), t.oid,
         CASE t.typcategory WHEN 'A' THEN t.typelem ELSE 0 END,
-        array_position(i.indkey::int2[], plain.attnum)
+        array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], plain.attnum)
     FROM plain
     JOIN pg_type t ON t.oid = plain.type AND t.typtype <> 'd'
     LEFT JOIN pg_index i ON i.indrelid = to_regclass(%s) AND i.indisprimary
@@ -113,6 +115,10 @@ class Reselect:
     def close(self) -> None:
         """Give the connection back."""
         self._session.close()
+
+    def reach(self) -> None:
+        """Connect. Doesn't wait for a server that is away: raises Unavailable."""
+        self._session.once(self._session.connection)
 
     def execute(self, query: LiteralString | sql.Composed, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """A query's rows. Raises Unavailable or ConfigError as `Session.patiently` does, after half a minute."""
@@ -204,13 +210,15 @@ class Snapshot:
         return int(found[0]) if found else 0
 
     def rows(self, table: Table, columns: Sequence[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
-        """The table's rows, as Debezium's JSON has them, `at_once` in memory at a time."""
+        """The table's rows, as Debezium's JSON has them: in memory `at_once` at a time, fewer where they are long."""
         query = sql.SQL("SELECT {} FROM {}").format(_selected(table, columns), table.sql())
         with self.connection.cursor("freshet_rows") as cursor:
-            cursor.itersize = at_once
             cursor.execute(query)
-            while batch := cursor.fetchmany(at_once):
+            count = min(at_once, _FIRST_BATCH)
+            while batch := cursor.fetchmany(count):
                 yield [raw_of(table, columns, values) for values in batch]
+                row_bytes = sum(len(str(value)) for values in batch for value in values) // len(batch)
+                count = max(1, min(at_once, _BATCH_BYTES // max(1, row_bytes)))
 
 
 def raw_of(table: Table, columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -1,0 +1,205 @@
+"""`freshet verify`: is every store equal to the source?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+from rich.text import Text
+
+from cli.plain import plain, shortened
+from cli.run import stores
+from cli.verify_pass import Findings, Pass, Suspect, watched
+from cli.verify_repair import Mender
+from cli.verify_stream import Stream
+from connectors import kafka
+from connectors.kafka_feed import group_of, has_schemas, tail
+from connectors.kafka_topics import reading
+from connectors.postgres_rows import Reselect
+from core.config import Pipeline
+from core.errors import ConfigError
+from core.verification import Difference, Kind
+from udfs.embedding import embedder
+from udfs.tokenizing import model_chunker
+
+_SHOWN = 20
+_MISSING_SETTING = (
+    "reselect is missing: verify reads the source's tables; add reselect: {postgres: {dsn: postgresql://…}}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to verify: how many documents with their vectors, whether to mend, how long to wait for the stream."""
+
+    sample: int = 200
+    repair: bool = False
+    wait_s: float = 60.0
+    json_file: Path | None = None
+
+
+def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
+    """Compare, show, and mend if asked; the exit code: 0 only where no difference is left.
+
+    Raises ConfigError where the pipeline names no source to read or the source lacks a table, Unavailable where a
+    server is away.
+    """
+    if pipeline.reselect is None:
+        raise ConfigError([_MISSING_SETTING])
+    with _asked(pipeline, console) as (consumer, schemas):
+        findings, sent = _pass(pipeline, options, consumer, schemas, console)
+        show(findings, pipeline, console)
+        if sent:
+            console.print(f"\nsent {sent:,} events to mend {'it' if sent == 1 else 'them'}; verifying again")
+            again = Options(options.sample, False, options.wait_s)
+            findings, _ = _pass(pipeline, again, consumer, schemas, console)
+            show(findings, pipeline, console)
+    if options.json_file is not None:
+        options.json_file.write_text(json.dumps(as_json(findings), indent=2) + "\n", encoding="utf-8")
+    return 1 if findings.kinds else 0
+
+
+@contextmanager
+def _asked(pipeline: Pipeline, console: Console) -> Iterator[tuple[Consumer | None, bool]]:
+    """A consumer of the job's group, and whether events bring schemas; None where only Java clients can log in."""
+    source = pipeline.source.kafka
+    if kafka.client_options(source) is None:
+        console.print("[yellow]source.kafka: only Java clients can log in[/]; how far the job is can't be asked")
+        yield None, False
+        return
+    with reading(source, group_of(pipeline)) as consumer:
+        yield consumer, any(has_schemas(tail(consumer, source, topic)) for topic in kafka.check(source))
+
+
+def _pass(
+    pipeline: Pipeline, options: Options, consumer: Consumer | None, schemas: bool, console: Console
+) -> tuple[Findings, int]:
+    assert pipeline.reselect is not None
+    dsn, model = pipeline.reselect.postgres.dsn, pipeline.embedding.model
+    fresh, frozen = (Reselect(dsn, pipeline.debezium, schemas) for _ in range(2))
+    chunkers = {
+        name: model_chunker(model, document.chunk.tokens, document.chunk.overlap)
+        for name, document in pipeline.documents.items()
+    }
+    opened = stores(pipeline)
+    try:
+        fresh.reach()
+        with _progress(console) as bar:
+            stream = Stream(pipeline, fresh, consumer, options.wait_s, bar.say)
+            mender = Mender(pipeline, fresh, consumer, stream) if options.repair and consumer is not None else None
+            tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
+            run = Pass(tables, fresh, opened, embedder(model), stream, bar.step, mender or _leave)
+            findings = run.run(frozen, options.sample)
+    finally:
+        for store in opened.values():
+            store.close()
+        fresh.close()
+        frozen.close()
+    if stream.note:
+        console.print(f"[yellow]{plain(stream.note)}[/]")
+    for note in mender.notes if mender else ():
+        console.print(Text(f"not mended: {plain(note)}", "yellow"))
+    return findings, mender.sent if mender else 0
+
+
+def _leave(stand: Sequence[tuple[Suspect, Difference]]) -> None:
+    """Mend nothing."""
+
+
+class _Bar:
+    """The one line of progress: what is done now."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None)
+
+    def step(self, label: str, done: int, total: int) -> None:
+        self._progress.update(self._task, description=plain(label), completed=done, total=max(total, done) or None)
+
+    def say(self, what: str) -> None:
+        self.step(what, 0, 0)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[_Bar]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress)
+
+
+def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
+    """The counts by table and store, the first differences, and what could not be known."""
+    grid = Grid("table", "store", "rows", "ok", *Kind, box=None, header_style="bold")
+    for line in _lines(findings):
+        cells = [line["table"], line["store"], *(f"{line[name]:,}" for name in ("rows", "ok", *Kind))]
+        grid.add_row(*(Text(plain(cell), "red" if line["wrong"] else "") for cell in cells))
+    console.print(grid)
+    for store, difference in findings.listed[:_SHOWN]:
+        text = f"{difference.kind} in {store}: {plain(difference.document_id)}: {plain(difference.what)}"
+        console.print(Text(shortened(text, 500)), soft_wrap=True)
+    total = findings.kinds.total()
+    if total > _SHOWN:
+        console.print(f"… and {total - _SHOWN:,} more")
+    for table, count in findings.barren.items():
+        why = f"{count:,} rows of {table} make no document: {findings.reason}"
+        console.print(Text(plain(why), "yellow"), soft_wrap=True)
+    if findings.moving:
+        console.print(f"[yellow]{findings.moving:,} documents changed at each look[/]: verify again when it is quieter")
+    if findings.lag:
+        console.print(
+            Text(f"the stream lags: {plain(findings.lag)}. What differs may be on its way", "yellow"), soft_wrap=True
+        )
+    if not total:
+        names = sorted({store for _, store in findings.compared})
+        equal = f"{' and '.join(names)} {'equals' if len(names) == 1 else 'equal'} the source"
+        console.print(f"[green]no difference[/]: {equal}; {findings.sampled:,} documents with their vectors")
+
+
+def _lines(findings: Findings) -> list[dict[str, Any]]:
+    """A line a table and store; those of foreign tables last."""
+    named = dict.fromkeys([*findings.compared, *((table, store) for table, store, _ in sorted(findings.kinds))])
+    return [_line(findings, table, store) for table, store in named]
+
+
+def _line(findings: Findings, table: str, store: str) -> dict[str, Any]:
+    counts = {kind.value: findings.kinds[table, store, kind] for kind in Kind}
+    rows = findings.rows[table]
+    lost = counts[Kind.MISSING] + counts[Kind.STALE] + findings.barren[table]
+    return {
+        "table": table,
+        "store": store,
+        "rows": rows,
+        "ok": max(0, rows - lost),
+        **counts,
+        "wrong": any(counts.values()),
+    }
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """What was found, for programs; at most the first 1,000 differences."""
+    return {
+        "equal": not findings.kinds,
+        "tables": [{name: value for name, value in line.items() if name != "wrong"} for line in _lines(findings)],
+        "differences": [
+            {"store": store, "document": each.document_id, "kind": each.kind.value, "what": each.what}
+            for store, each in findings.listed
+        ],
+        "sampled": findings.sampled,
+        "moving": findings.moving,
+        "without_document": dict(findings.barren),
+        "lag": findings.lag,
+    }

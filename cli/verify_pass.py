@@ -1,0 +1,274 @@
+"""One pass of `freshet verify`: the source's rows against every store, and what differs looked at again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from cli.verify_stream import Stream
+from connectors.postgres_rows import Reselect, Table, told
+from core.config import Pipeline
+from core.documents import Chunker, DocumentSpec, used_columns
+from core.errors import DocumentError
+from core.plans import Plan
+from core.stores import Stored, VectorStore
+from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
+from udfs.embedding import Embedder, embed_each
+
+ROWS_AT_ONCE = 1000
+_AGAIN_AT_ONCE = 200
+_MOST_SUSPECTS = 20_000
+_LOOKS = 3
+_GONE = "the source has no row that makes it"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A table of the pipeline, and how its rows become documents. `key` is empty where `table` has no primary key."""
+
+    spec: DocumentSpec
+    table: Table
+    columns: tuple[str, ...]
+    chunker: Chunker
+    model: str
+
+    def plan(self, raw: Mapping[str, Any]) -> Plan:
+        """The document of a row as Debezium's JSON has it. Raises DocumentError where it makes none."""
+        return expected(told(raw, self.table), self.table.key, self.spec, self.model, self.chunker)
+
+
+def watched(pipeline: Pipeline, source: Reselect, chunkers: Mapping[str, Chunker]) -> list[Watched]:
+    """The pipeline's tables. Raises ConfigError where the source lacks one of them."""
+    found = []
+    for name, document in pipeline.documents.items():
+        table, spec = source.table(name), document.spec(name)
+        used = used_columns(spec, dict.fromkeys(table.types))
+        columns = tuple(dict.fromkeys(each for each in (*table.key, *spec.key, *used) if each in table.types))
+        found.append(Watched(spec, table, columns, chunkers[name], pipeline.embedding.model))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A document to look at again: in which store, by which key its row is found, and with which vectors."""
+
+    store: str
+    table: str
+    document_id: str
+    key: tuple[tuple[str, Any], ...]
+    vectors: bool = False
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a pass found.
+
+    rows      rows read, by table
+    kinds     differences by (table, store, kind)
+    listed    the first of them, with their store
+    moving    documents that changed at each look
+    barren    rows that make no document, by table; `reason`: why the first of them doesn't
+    compared  each table with each store
+    sampled   documents whose vectors were compared
+    lag       what the stream had not passed in time, "" where it had
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, str, Kind]] = field(default_factory=Counter)
+    listed: list[tuple[str, Difference]] = field(default_factory=list)
+    moving: int = 0
+    barren: Counter[str] = field(default_factory=Counter)
+    reason: str = ""
+    compared: list[tuple[str, str]] = field(default_factory=list)
+    sampled: int = 0
+    lag: str = ""
+
+    def add(self, store: str, difference: Difference, most: int = 1000) -> None:
+        """Count a difference, and list it while there are few."""
+        self.kinds[table_of(difference.document_id), store, difference.kind] += 1
+        if len(self.listed) < most:
+            self.listed.append((store, difference))
+
+
+@dataclass(slots=True)
+class Pass:
+    """The comparison at work.
+
+    source    for fresh reads; the snapshot has a connection of its own
+    progress  is told of each step: a label, what was done of it, of how much (0: unknown)
+    mend      is given the differences that stood a second look
+    """
+
+    tables: Mapping[str, Watched]
+    source: Reselect
+    stores: Mapping[str, VectorStore]
+    embedder: Embedder
+    stream: Stream
+    progress: Callable[[str, int, int], object]
+    mend: Callable[[Sequence[tuple[Suspect, Difference]]], object]
+    findings: Findings = field(default_factory=Findings)
+    _seen: Seen = field(default_factory=Seen)
+    _suspects: list[Suspect] = field(default_factory=list)
+
+    def run(self, snapshot: Reselect, sample: int, seed: int = 0) -> Findings:
+        """Compare everything; `sample` documents with their vectors."""
+        chosen = Sample[Suspect](sample, seed)
+        self.findings.compared = [(table, store) for table in self.tables for store in self.stores]
+        self.stream.passed()
+        with snapshot.snapshot() as state:
+            for watched in self.tables.values():
+                total = state.count(watched.table)
+                for batch in state.rows(watched.table, watched.columns, ROWS_AT_ONCE):
+                    self._rows(watched, batch, chosen)
+                    self.progress(watched.spec.table, self.findings.rows[watched.spec.table], total)
+        self._look_again()
+        self._vectors(chosen.items())
+        for name, store in self.stores.items():
+            self._strangers(name, store)
+        self._look_again()
+        self.findings.lag = self.stream.lag
+        return self.findings
+
+    def _rows(self, watched: Watched, batch: Sequence[Mapping[str, Any]], chosen: Sample[Suspect]) -> None:
+        table = watched.spec.table
+        self.findings.rows[table] += len(batch)
+        plans: dict[str, tuple[Plan, Mapping[str, Any]]] = {}
+        for raw in batch:
+            try:
+                plan = watched.plan(raw)
+            except DocumentError as error:
+                self.findings.barren[table] += 1
+                self.findings.reason = self.findings.reason or str(error)
+            else:
+                plans[plan.document_id] = (plan, raw)
+        self._seen.add(plans)
+        for name, store in self.stores.items():
+            there = store.read(list(plans))
+            for identity, (plan, raw) in plans.items():
+                if compare(plan, there.get(identity)) is not None:
+                    self._suspect(Suspect(name, table, identity, _key(watched, raw)))
+        for identity, (plan, raw) in plans.items():
+            if plan.chunk_ids:
+                chosen.offer(identity, Suspect("", table, identity, _key(watched, raw), vectors=True))
+
+    def _vectors(self, chosen: Sequence[Suspect]) -> None:
+        for at, suspect in enumerate(chosen):
+            self.progress("vectors", at, len(chosen))
+            plan = self._plan(suspect)
+            for name in self.stores if plan is not None else ():
+                of_store = replace(suspect, store=name)
+                stored = self._stored([of_store])[0]
+                # what differs in more than vectors was found with the rows
+                if plan is not None and compare(plan, stored) is None and self._difference(of_store, plan, stored):
+                    self._suspect(of_store)
+        self.findings.sampled = len(chosen)
+
+    def _strangers(self, name: str, store: VectorStore) -> None:
+        ids = store.document_ids()
+        looked = 0
+        while page := list(islice(ids, 10 * ROWS_AT_ONCE)):
+            looked += len(page)
+            self.progress(f"documents of {name}", looked, 0)
+            foreign = [identity for identity in page if table_of(identity) not in self.tables]
+            for identity in foreign:
+                there = Difference(identity, Kind.FOREIGN, f"the pipeline names no table {table_of(identity)}")
+                self.findings.add(name, there)
+            for identity in self._seen.unknown([each for each in page if table_of(each) in self.tables]):
+                table = table_of(identity)
+                self._suspect(Suspect(name, table, identity, self._key_in(identity)))
+
+    def _key_in(self, identity: str) -> tuple[tuple[str, Any], ...]:
+        """The key that an id tells; () where it is none of its table's."""
+        watched = self.tables[table_of(identity)]
+        columns = watched.spec.key or watched.table.key
+        values = key_of(identity)
+        return tuple(zip(columns, values, strict=True)) if len(columns) == len(values) else ()
+
+    def _suspect(self, suspect: Suspect) -> None:
+        self._suspects.append(suspect)
+        if len(self._suspects) >= _MOST_SUSPECTS:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Keep what differs still, once the stream has passed a row that was read before and is the same afterwards."""
+        suspects, self._suspects = self._suspects, []
+        for _ in range(_LOOKS):
+            if not suspects:
+                return
+            self.progress(f"looking again at {len(suspects):,} documents", 0, 0)
+            before = [_mark(plan) for batch in _batches(suspects) for plan in self._plans(batch)]
+            self.stream.passed()
+            suspects = self._judge(suspects, before)
+        self.findings.moving += len(suspects)
+
+    def _judge(self, suspects: Sequence[Suspect], before: Sequence[bytes]) -> list[Suspect]:
+        """Count and mend what stands; those whose row has changed since `before` are to be looked at again."""
+        moved: list[Suspect] = []
+        for at, batch in enumerate(_batches(suspects)):
+            stand: list[tuple[Suspect, Difference]] = []
+            marks = before[at * _AGAIN_AT_ONCE :]
+            # the store first: what it has then can't be newer than the row
+            stored = self._stored(batch)
+            for suspect, there, plan, mark in zip(batch, stored, self._plans(batch), marks, strict=False):
+                difference = self._difference(suspect, plan, there)
+                if difference is not None and _mark(plan) != mark:
+                    moved.append(suspect)
+                elif difference is not None:
+                    stand.append((suspect, difference))
+                    self.findings.add(suspect.store, difference)
+            if stand:
+                self.mend(stand)
+        return moved
+
+    def _plans(self, suspects: Sequence[Suspect]) -> list[Plan | None]:
+        """For each the document that its row makes now; None where the row is gone, or makes none."""
+        return [self._plan(suspect) for suspect in suspects]
+
+    def _plan(self, suspect: Suspect) -> Plan | None:
+        watched = self.tables[suspect.table]
+        raw = self.source.raw_row(suspect.table, dict(suspect.key)) if suspect.key else None
+        if raw is None:
+            return None
+        try:
+            plan = watched.plan(raw)
+        except DocumentError:
+            return None
+        return plan if plan.document_id == suspect.document_id else None
+
+    def _stored(self, suspects: Sequence[Suspect]) -> list[Stored | None]:
+        of_store: dict[str, list[str]] = {}
+        for suspect in suspects:
+            of_store.setdefault(suspect.store, []).append(suspect.document_id)
+        there = {name: self.stores[name].read(ids) for name, ids in of_store.items()}
+        return [there[suspect.store].get(suspect.document_id) for suspect in suspects]
+
+    def _difference(self, suspect: Suspect, plan: Plan | None, stored: Stored | None) -> Difference | None:
+        if plan is None:
+            return None if stored is None else Difference(suspect.document_id, Kind.GHOST, _GONE)
+        difference = compare(plan, stored)
+        if difference is not None or stored is None or not suspect.vectors:
+            return difference
+        vectors, errors = embed_each(self.embedder, [chunk.text for chunk in plan.write])
+        return None if errors else compare_vectors(plan, stored, vectors)
+
+
+def _key(watched: Watched, raw: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, raw[name]) for name in watched.table.key or watched.spec.key)
+
+
+def _mark(plan: Plan | None) -> bytes:
+    """Tells one state of a document from another."""
+    if plan is None:
+        return b""
+    return blake2b(msgspec.msgpack.encode((plan.chunk_ids, plan.metadata)), digest_size=16).digest()
+
+
+def _batches(suspects: Sequence[Suspect]) -> Iterator[Sequence[Suspect]]:
+    for at in range(0, len(suspects), _AGAIN_AT_ONCE):
+        yield suspects[at : at + _AGAIN_AT_ONCE]

@@ -1,0 +1,244 @@
+"""`freshet verify` on a real database and a real store: equal is equal, and each kind of damage is found and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+from rich.console import Console
+
+from cli.run import stores
+from cli.stack import Stack
+from cli.verify import Options, verify
+from cli.verify_pass import watched
+from connectors.postgres_rows import Reselect
+from core.change import Position
+from core.config import Pipeline, load
+from core.errors import ConfigError, Unavailable
+from core.plans import Plan
+from udfs.embedding import embedder
+from udfs.tokenizing import model_chunker
+
+TABLES = {
+    "public.articles": {
+        "text": "{title}\n\n{body}",
+        "metadata": ["lang", "price", "at"],
+        "chunk": {"tokens": 16, "overlap": 4},
+    },
+    'public.odd "name': {"text": "{k y}", "metadata": []},
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A source with rows, a store that equals it, and a pipeline that names both."""
+
+    dsn: str
+    pipeline: Pipeline
+
+    def sql(self, query: str) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(query.encode())
+
+    def verify(self, **options: Any) -> tuple[int, str]:
+        printed = StringIO()
+        code = verify(self.pipeline, Options(wait_s=0, **options), Console(file=printed, width=200))
+        return code, printed.getvalue()
+
+    def fill(self) -> None:
+        """Bring the store to what the source says, as the job would."""
+        source = Reselect(self.dsn, self.pipeline.debezium, schemas=False)
+        chunkers = {
+            name: model_chunker("hash", document.chunk.tokens, document.chunk.overlap)
+            for name, document in self.pipeline.documents.items()
+        }
+        (store,) = stores(self.pipeline).values()
+        store.prepare()
+        with source.snapshot() as state:
+            for each in watched(self.pipeline, source, chunkers):
+                for batch in state.rows(each.table, each.columns, 1000):
+                    plans = [self._positioned(each.plan(raw)) for raw in batch]
+                    vectors = [embedder("hash").embed([chunk.text for chunk in plan.write]) for plan in plans]
+                    store.apply(plans, vectors)
+        store.close()
+        source.close()
+
+    def _positioned(self, plan: Plan) -> Plan:
+        return Plan(plan.document_id, Position(f"{1:016x}.{1:016x}"), plan.chunk_ids, plan.write, plan.metadata)
+
+
+def database(stack: Stack) -> str:
+    name = f"v{uuid4().hex[:8]}"
+    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+
+
+def pipeline_of(folder: Path, stack: Stack, dsn: str, **changes: Any) -> Pipeline:
+    settings = {
+        "name": "v",
+        "source": {
+            "kafka": {"topic": f"{uuid4().hex}", "properties.bootstrap.servers": stack.kafka.bootstrap_servers},
+        },
+        "format": "debezium",
+        "documents": TABLES,
+        "embedding": {"model": "hash"},
+        "store": {"pgvector": {"dsn": dsn, "table": "chunks"}},
+        "dead_letters": {"kafka": {"topic": "letters"}},
+        "reselect": {"postgres": {"dsn": dsn}},
+        **changes,
+    }
+    file = folder / "pipeline.yaml"
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return load(file)
+
+
+@pytest.fixture
+def bench(stack: Stack, tmp_path: Path) -> Iterator[Bench]:
+    dsn = database(stack)
+    bench = Bench(dsn, pipeline_of(tmp_path, stack, dsn))
+    bench.sql(
+        "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, lang text, price numeric(10,2), "
+        "at timestamptz DEFAULT '2024-02-29 12:00:00.5+01')"
+    )
+    bench.sql("""CREATE TABLE "odd ""name" (a text, b int, "k y" text, PRIMARY KEY (b, a))""")
+    bench.sql(
+        "INSERT INTO articles SELECT n, 'title ' || n, repeat('some words about ' || n || '. ', 12), "
+        "CASE WHEN n % 3 = 0 THEN NULL ELSE 'en' END, n / 7.0 FROM generate_series(1, 300) AS n"
+    )
+    bench.sql("""INSERT INTO "odd ""name" VALUES ('a/b', 1, 'slash'), ('%', 2, NULL), ('ü', 3, 'umlaut')""")
+    bench.sql("INSERT INTO articles VALUES (301, NULL, ' ', 'en', 1)")
+    bench.fill()
+    yield bench
+
+
+def test_an_equal_store_has_no_difference(bench: Bench, tmp_path: Path) -> None:
+    code, printed = bench.verify(json_file=tmp_path / "found.json", sample=50)
+    assert code == 0, printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["equal"]
+    assert [(line["table"], line["rows"], line["ok"]) for line in found["tables"]] == [
+        ("public.articles", 301, 301),
+        ('public.odd "name', 3, 3),
+    ]
+    assert found["sampled"] == 50
+    assert "no difference: pgvector equals the source; 50 documents with their vectors" in printed
+
+
+DAMAGES = {
+    "text": (
+        "UPDATE chunks SET text = 'other' WHERE document_id = 'public.articles/7' AND ordinal = 1",
+        "stale in pgvector: public.articles/7: another text in chunk 1",
+    ),
+    "chunk": (
+        "DELETE FROM chunks WHERE document_id = 'public.articles/7' AND ordinal = 1",
+        "stale in pgvector: public.articles/7: lacks 1 of",
+    ),
+    "all chunks": (
+        "DELETE FROM chunks WHERE document_id = 'public.articles/7'",
+        "missing in pgvector: public.articles/7: none of its",
+    ),
+    "order": (
+        "UPDATE chunks SET ordinal = ordinal + 5 WHERE document_id = 'public.articles/7' AND ordinal = 1",
+        "stale in pgvector: public.articles/7: another place for chunk 1",
+    ),
+    "metadata": (
+        "UPDATE chunks SET metadata = '{\"lang\": \"de\"}' WHERE document_id = 'public.articles/7'",
+        "stale in pgvector: public.articles/7: other metadata: at, lang, price",
+    ),
+    "deleted row": ("DELETE FROM articles WHERE id = 7", "ghost in pgvector: public.articles/7: the source has no row"),
+    "deleted odd row": (
+        'DELETE FROM "odd ""name" WHERE a = \'a/b\'',
+        'ghost in pgvector: public.odd "name/1/a%2Fb: the source has no row',
+    ),
+    "changed row": (
+        "UPDATE articles SET body = 'new' WHERE id = 7",
+        "stale in pgvector: public.articles/7: lacks 1 of 1 chunk; has",
+    ),
+    "new row": (
+        "INSERT INTO articles VALUES (999, 'new', '', 'en', 0)",
+        "missing in pgvector: public.articles/999: none of its 1 chunk",
+    ),
+    "id of no key": (
+        "INSERT INTO chunks SELECT 'x', 'public.articles/no/key', 0, 't', '{}', embedding, model FROM chunks LIMIT 1;"
+        "INSERT INTO chunks_ledger VALUES ('public.articles/no/key', '1')",
+        "ghost in pgvector: public.articles/no/key: the source has no row",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found_and_named(bench: Bench, name: str) -> None:
+    query, told = DAMAGES[name]
+    bench.sql(query)
+    code, printed = bench.verify(sample=0)
+    assert code == 1
+    assert told in printed
+    assert printed.count(" in pgvector: ") == 1
+
+
+def test_foreign_documents_are_told_apart_from_ghosts(bench: Bench) -> None:
+    bench.sql(
+        "INSERT INTO chunks SELECT 'x', 'public.other/1' || chr(27), 0, 't', '{}', embedding, model FROM chunks LIMIT 1"
+    )
+    code, printed = bench.verify(sample=0)
+    assert code == 1
+    assert r"foreign in pgvector: public.other/1\x1b: the pipeline names no table public.other" in printed
+    assert "ghost in" not in printed
+    assert "\x1b" not in printed
+
+
+def test_a_replaced_vector_is_found_by_the_sample_and_only_by_it(bench: Bench) -> None:
+    bench.sql(
+        "UPDATE chunks SET embedding = other.embedding FROM chunks AS other WHERE chunks.ordinal = 0 "
+        "AND other.ordinal = 0 AND chunks.document_id ~ 'articles/7$' AND other.document_id ~ 'articles/8$'"
+    )
+    assert bench.verify(sample=0)[0] == 0
+    code, printed = bench.verify(sample=1000)
+    assert code == 1
+    assert "stale in pgvector: public.articles/7: another vector in chunk 0" in printed
+    assert printed.count(" in pgvector: ") == 1
+
+
+def test_only_the_first_twenty_are_listed_and_all_are_counted(bench: Bench, tmp_path: Path) -> None:
+    bench.sql("DELETE FROM chunks WHERE document_id ~ 'articles/1[0-9]$|articles/2[0-9]$|articles/3[0-9]$'")
+    code, printed = bench.verify(sample=0, json_file=tmp_path / "found.json")
+    assert code == 1
+    assert printed.count("missing in pgvector") == 20
+    assert "… and 10 more" in printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["tables"][0]["missing"] == 30
+    assert found["tables"][0]["ok"] == 271
+    assert len(found["differences"]) == 30
+    assert not found["equal"]
+
+
+def test_rows_that_make_no_document_are_told(bench: Bench, stack: Stack, tmp_path: Path) -> None:
+    documents = {"public.articles": {**TABLES["public.articles"], "key": ["lang"]}}
+    other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, documents=documents))
+    _, printed = other.verify(sample=0)
+    assert "100 rows of public.articles make no document: documents.public.articles.key names lang" in printed
+
+
+def test_what_is_missing_to_verify_is_named(bench: Bench, stack: Stack, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="reselect is missing"):
+        Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, reselect=None)).verify()
+    documents = {"public.nothing": {"text": "{a}"}}
+    with pytest.raises(ConfigError, match=r"no table public\.nothing"):
+        Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, documents=documents)).verify()
+    documents = {"public.articles": {"text": "{a}"}}
+    code, printed = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, documents=documents)).verify()
+    assert code == 1
+    assert "uses column 'a', which the row lacks" in printed
+    away = {"postgres": {"dsn": "postgresql://me:hunter2@127.0.0.1:1/x"}}
+    with pytest.raises(Unavailable, match=r"reselect\.postgres\.dsn") as raised:
+        Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, reselect=away)).verify()
+    assert "hunter2" not in str(raised.value)

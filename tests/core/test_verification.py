@@ -1,0 +1,131 @@
+"""What `core.verification` finds, and that it finds nothing where a store equals its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.chunking import chunker
+from core.documents import DocumentSpec
+from core.plans import Plan
+from core.stores import Stored
+from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
+
+SPEC = DocumentSpec("public.articles", "{title}\n\n{body}", ("lang", "tags"))
+WORDS = chunker("words", lambda text: [(at, at + 1) for at in range(len(text))], 8, 2)
+ROW = {"id": 1, "title": "t", "body": "one two three four five six", "lang": "en", "tags": ["a", None]}
+
+
+def plan_of(row: dict[str, object]) -> Plan:
+    return expected(row, ("id",), SPEC, "m", WORDS)
+
+
+def stored(plan: Plan) -> Stored:
+    vectors = np.eye(len(plan.write), 4, dtype=np.float32) if len(plan.write) <= 4 else np.ones((len(plan.write), 4))
+    return Stored(plan.document_id, plan.position, plan.write, dict(plan.metadata), vectors.astype(np.float32))
+
+
+PLAN = plan_of(ROW)
+HELD = stored(PLAN)
+
+
+def test_an_equal_document_has_no_difference() -> None:
+    assert len(PLAN.write) > 3
+    assert compare(PLAN, HELD) is None
+    assert compare(plan_of({**ROW, "title": "", "body": None}), None) is None
+    nul = plan_of({**ROW, "lang": "a\x00b"})
+    assert compare(nul, replace(HELD, metadata={**HELD.metadata, "lang": "a\ufffdb"})) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "told", "spoiled"),
+    [
+        (lambda held: replace(held, chunks=held.chunks[1:]), "lacks 1 of", False),
+        (
+            lambda held: replace(held, chunks=(*held.chunks, replace(held.chunks[0], chunk_id="x"))),
+            "has 1 chunk",
+            False,
+        ),
+        (lambda held: replace(held, chunks=(*held.chunks, held.chunks[0])), "a chunk twice", False),
+        (
+            lambda held: replace(held, chunks=(replace(held.chunks[0], text="other"), *held.chunks[1:])),
+            "another text in chunk 0",
+            True,
+        ),
+        (
+            lambda held: replace(held, chunks=(replace(held.chunks[0], ordinal=9), *held.chunks[1:])),
+            "another place for chunk 0",
+            False,
+        ),
+        (lambda held: replace(held, metadata={**held.metadata, "lang": "de"}), "other metadata: lang", False),
+        (lambda held: replace(held, metadata={"lang": "en"}), "other metadata: tags", False),
+        (lambda held: replace(held, metadata={**held.metadata, "x": None}), "other metadata: x", False),
+    ],
+)
+def test_each_damage_is_stale_and_named(damage: Callable[[Stored], Stored], told: str, spoiled: bool) -> None:
+    found = compare(PLAN, damage(HELD))
+    assert found is not None
+    assert (found.kind, found.spoiled) == (Kind.STALE, spoiled)
+    assert told in found.what
+
+
+def test_missing_and_left_over() -> None:
+    assert compare(PLAN, None) == Difference(PLAN.document_id, Kind.MISSING, f"none of its {len(PLAN.write)} chunks")
+    blank = compare(plan_of({**ROW, "title": " ", "body": ""}), HELD)
+    assert blank is not None
+    assert blank.kind is Kind.STALE
+
+
+def test_vectors_of_another_direction_are_found_and_longer_ones_are_not() -> None:
+    vectors = np.array([[1, 0], [0.6, 0.8]], np.float32)
+    held = replace(HELD, vectors=vectors * 2)
+    assert compare_vectors(PLAN, held, vectors) is None
+    for bad in ([[1, 0], [0.8, 0.6]], [[1, 0], [0, 0]], [[1, 0], [np.nan, 1]], [[1, 0], [-0.6, -0.8]]):
+        found = compare_vectors(PLAN, replace(held, vectors=np.array(bad, np.float32)), vectors)
+        assert found is not None
+        assert (found.what, found.spoiled) == ("another vector in chunk 1", True)
+    assert compare_vectors(PLAN, replace(held, vectors=vectors[:1]), vectors) is not None
+
+
+def test_ids_tell_table_and_key() -> None:
+    row = {**ROW, "id": "a/b%\n"}
+    identity = plan_of(row).document_id
+    assert table_of(identity) == "public.articles"
+    assert key_of(identity) == ["a/b%\n"]
+    odd = expected({**ROW, "k": "ü"}, ("id", "k"), replace(SPEC, table="public.a/b"), "m", WORDS).document_id
+    assert (table_of(odd), key_of(odd)) == ("public.a/b", ["1", "ü"])
+
+
+@given(st.sets(st.text()), st.sets(st.text()))
+def test_what_was_seen_is_known_and_nothing_else(seen: set[str], asked: set[str]) -> None:
+    ids = Seen()
+    ids.add(list(seen)[::2])
+    ids.add(list(seen)[1::2])
+    assert ids.unknown(sorted(asked)) == sorted(asked - seen)
+    assert ids.unknown(sorted(seen)) == []
+
+
+@given(st.lists(st.text(), unique=True), st.integers(0, 20), st.integers(-5, 5))
+def test_a_sample_is_the_same_in_any_order(ids: list[str], size: int, seed: int) -> None:
+    one, other = Sample[str](size, seed), Sample[str](size, seed)
+    for identity in ids:
+        one.offer(identity, identity)
+    for identity in reversed(ids):
+        other.offer(identity, identity)
+    assert one.items() == other.items()
+    assert len(set(one.items()) & set(ids)) == min(size, len(ids))
+
+
+def test_samples_differ_by_seed() -> None:
+    kept = []
+    for seed in (0, 1):
+        sample = Sample[int](10, seed)
+        for number in range(1000):
+            sample.offer(str(number), number)
+        kept.append(sample.items())
+    assert kept[0] != kept[1]
