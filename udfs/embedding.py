@@ -26,6 +26,7 @@ CACHED_VECTORS = 16_384
 
 _HASH_DIMENSION = 384
 _PLACES_A_WORD = 4
+_WORDS_KEPT = 100_000
 _SEEDS = np.arange(1, _PLACES_A_WORD + 1, dtype=np.uint64)[:, np.newaxis] << np.uint64(32)
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -104,6 +105,16 @@ def _size(file: Path) -> int | None:
     return None if size is None else int(size) * max(1, len(modes))
 
 
+class _Checksums(dict[str, int]):
+    """A word's checksum; those of the first words are kept, as looking one up costs a fifth of making it."""
+
+    def __missing__(self, word: str) -> int:
+        value = crc32(word.encode())
+        if len(self) < _WORDS_KEPT:
+            self[word] = value
+        return value
+
+
 class HashEmbedder:
     """Vectors from the words' checksums: texts that share words are near. For tests, and to measure all but the model.
 
@@ -113,10 +124,13 @@ class HashEmbedder:
     name = HASH
     dimension = _HASH_DIMENSION
 
+    def __init__(self) -> None:
+        self._checksums = _Checksums()
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """See `Embedder.embed`. A text without a word or sign has the first axis as its vector."""
         check_texts(texts)
-        words = [[crc32(word.encode()) for word in _WORD.findall(text.lower())] for text in texts]
+        words = [[self._checksums[word] for word in _WORD.findall(text.lower())] for text in texts]
         rows = np.repeat(np.arange(len(texts)), [len(hashes) for hashes in words])
         hashes = np.array([value for hashes in words for value in hashes], np.uint64)
         mixed = _mixed(hashes + _SEEDS)

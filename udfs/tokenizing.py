@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ DEFAULT = "all-MiniLM-L6-v2"
 
 _HUB_ORGANISATION = "sentence-transformers/"
 _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
-_WORD = re.compile(r"\w{1,16}|[^\w\s]")
+_WORD = re.compile(r"\s*(?:\w{1,16}|[^\w\s])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 65_536
 
@@ -67,7 +68,7 @@ def tokenizer(model: str) -> Tokenizer:
     Raises ConfigError where the model isn't found or has no tokenizer.json.
     """
     if model == HASH:
-        return Tokenizer("words", _words, None)
+        return Tokenizer("words2", _words, None)
     folder = model_path(model)
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -140,7 +141,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _words(text: str) -> list[tuple[int, int]]:
-    return [match.span() for match in _WORD.finditer(text)]
+    """Each word or sign with the white space before it, as byte-level tokenizers have it."""
+    ends = list(accumulate(map(len, _WORD.findall(text))))
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def _spans(inner: tokenizers.Tokenizer) -> Spans:
