@@ -25,7 +25,15 @@ from udfs.tokenizing import model_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
-EVENT_FIELDS = ("key", "value", "topic", "partition", "offset", "headers", "ts")
+EVENT_FIELDS = {
+    "key": "BYTES",
+    "value": "BYTES",
+    "topic": "STRING",
+    "partition": "INT",
+    "offset": "BIGINT",
+    "headers": "MAP<STRING, BYTES>",
+}
+"""The columns of a source row, with their SQL types."""
 # Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
 CHANGES = Types.ROW_NAMED(["document", "change", "event"], [Types.STRING(), BYTES, BYTES])
 PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
@@ -74,7 +82,7 @@ class Decode(ProcessFunction):
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; one row of CHANGES, a dead letter or nothing out."""
-        key, body, topic, partition, offset, headers, _ = value
+        key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
             change = debezium.decode(event, self._format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
+from pyflink.table import ChangelogMode, DataTypes, Schema, StatementSet, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
@@ -41,7 +41,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 
-    events = tables.to_data_stream(tables.sql_query(f"SELECT {_EVENT} FROM events"))  # noqa: S608  # our own names
+    events = _events(tables)
     changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
     plans = (
         changes.key_by(lambda row: row[0], Types.STRING())
@@ -66,6 +66,16 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
     return statements
+
+
+def _events(tables: StreamTableEnvironment) -> DataStream:
+    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
+    schema = Schema.new_builder()
+    for column, kind in EVENT_FIELDS.items():
+        schema.column(column, kind)
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    rows = tables.sql_query(f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
+    return tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
 
 
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
