@@ -34,8 +34,7 @@ from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
 
-_CLEARED_AT_ONCE = 500
-_FORGOTTEN_AT_ONCE = 1000
+_LISTED_AT_ONCE = 500
 _MOVED_AT_ONCE = 200
 
 
@@ -95,7 +94,8 @@ class Writer:
     def apply(self, batch: Sequence[Work]) -> dict[int, Outcome]:
         """Bring each document of the batch to its state, searchable; outcomes by the works' `at`."""
         claims, outcomes = self._advance(batch)
-        late = self._take_back([work for work in batch if outcomes.get(work.at, _APPLIED).status is not Status.STALE])
+        stale = {at for at, outcome in outcomes.items() if outcome.status is Status.STALE}
+        late = self._take_back([work for work in batch if work.at not in stale])
         outcomes |= late
         claimed = [(work, claims[work.at]) for work in batch if work.at in claims and work.at not in late]
         written = self._write(claimed)
@@ -258,7 +258,7 @@ class Writer:
         removed = 0
         while True:
             self.refresh(self._ledger)
-            hits = self._search_ledger(bodies.alive_before(table, before, _CLEARED_AT_ONCE))
+            hits = self._search_ledger(bodies.alive_before(table, before, _LISTED_AT_ONCE))
             if not hits:
                 return removed
             removed += self.remove([hit["_source"]["document_id"] for hit in hits], before)
@@ -267,9 +267,9 @@ class Writer:
         """Drop the entries of documents deleted before a time, in milliseconds since 1970."""
         while True:
             self.refresh(self._ledger)
-            hits = self._search_ledger(bodies.deleted_before(deleted_before_ms, _FORGOTTEN_AT_ONCE))
+            hits = self._search_ledger(bodies.deleted_before(deleted_before_ms, _LISTED_AT_ONCE))
             self._cluster.bulk([bodies.forget(self._ledger, hit) for hit in hits])
-            if len(hits) < _FORGOTTEN_AT_ONCE:
+            if len(hits) < _LISTED_AT_ONCE:
                 return
 
     def refresh(self, index: str) -> None:
@@ -283,9 +283,6 @@ class Writer:
 
     def _place(self, document_id: str, chunk_id: str) -> dict[str, Any]:
         return {"_index": self._index, "_id": chunk_id, "routing": document_id}
-
-
-_APPLIED = Outcome("", Status.APPLIED)
 
 
 def _now_ms() -> int:
