@@ -121,3 +121,22 @@ def bench(
     from cli import bench as benching
 
     benching.bench(only or list(Measurement), Size(changes, seconds, documents, rounds), json_file, console)
+
+
+@commands.command()
+def chaos(
+    seed: Annotated[int, typer.Option(help="Chooses what writers do and what fails when.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds to play.")] = 10,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="ROUND", help="The number of the first one.")] = 1,
+    stores: Annotated[str, typer.Option(help="The stores to keep equal, with commas.")] = "pgvector,opensearch",
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", file_okay=False, help="Keep all of it here; else a temporary folder, kept on failure."),
+    ] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a difference.")] = False,
+) -> None:
+    """Kill the servers and the job again and again under concurrent writers, and compare; code 0 if all stays equal."""
+    from cli import chaos as chaotic
+
+    options = chaotic.Options(seed, rounds, first, chaotic.stores(stores), directory, keep_going)
+    raise typer.Exit(chaotic.chaos(options, console))

@@ -1,0 +1,167 @@
+"""`freshet chaos`: the store equals the source, whatever dies. Real servers, real writers, and kill -9."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+from rich.console import Console
+from rich.text import Text
+
+from cli import stack
+from cli.chaos import world as worlds
+from cli.chaos.compare import details, settle
+from cli.chaos.job import Job
+from cli.chaos.rounds import PATIENCE_S, Round, play
+from cli.plain import plain
+from cli.stack.layout import free_ports
+from core.errors import FreshetError
+
+ACT = 8
+"""After so many rounds the database, topics and job are made anew: a job without state reads all topics again."""
+
+STORES = ("pgvector", "opensearch")
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to run.
+
+    first       the number of the first round
+    folder      where everything is kept; None: a temporary one, kept only where a round failed
+    keep_going  go on after a difference
+    """
+
+    seed: int
+    rounds: int
+    first: int = 1
+    stores: tuple[str, ...] = STORES
+    folder: Path | None = None
+    keep_going: bool = False
+
+
+def stores(names: str) -> tuple[str, ...]:
+    """The stores that are named, with commas between them.
+
+    Raises FreshetError where one is none that the local stack has.
+    """
+    chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not chosen or not set(chosen) <= set(STORES):
+        raise FreshetError(f"--stores is {names!r}, must be of {','.join(STORES)}")
+    return chosen
+
+
+def chaos(options: Options, console: Console) -> int:
+    """Play the rounds; the command's exit code, 0 only where each held.
+
+    Raises FreshetError where the stack, the connector or the job doesn't come up.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="freshet-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    held = False
+    try:
+        played = _play(options, folder.resolve(), console)
+        held = all(each.holds for each in played) and len(played) == options.rounds
+        _summary(options, played, console)
+    finally:
+        stack.down(folder, wipe=held)
+        if held and options.folder is None:
+            shutil.rmtree(folder)
+        else:
+            console.print(f"kept in {folder}")
+    return 0 if held else 1
+
+
+def _play(options: Options, folder: Path, console: Console) -> list[Round]:
+    extra = [stack.Extra.OPENSEARCH] if "opensearch" in options.stores else []
+    with console.status("starting the servers"):
+        servers = stack.up(folder, lambda _: None, ports=free_ports(), extra=extra)
+    played: list[Round] = []
+    numbers = range(options.first, options.first + options.rounds)
+    for at in range(0, len(numbers), ACT):
+        with _act(servers, folder, options, numbers[at]) as (world, job):
+            for number in numbers[at : at + ACT]:
+                with console.status(f"round {number}"):
+                    found = play(world, job, options.seed, number, options.stores)
+                played.append(found)
+                _show(options.seed, found, console)
+                if not found.holds:
+                    _explain(world, job, found, console)
+                    if not options.keep_going:
+                        return played
+    return played
+
+
+@contextmanager
+def _act(servers: stack.Stack, folder: Path, options: Options, number: int) -> Iterator[tuple[worlds.World, Job]]:
+    name = f"chaos_{uuid4().hex[:6]}_{number}"
+    made = worlds.make(servers, folder, name, options.stores, Random(f"{options.seed}/{number}/rows"))
+    job = Job(made, folder)
+    try:
+        job.start()
+        # the first round begins with a job that is at work
+        settle(made, PATIENCE_S)
+        yield made, job
+    except BaseException:
+        job.kill()
+        raise
+    job.kill()
+    worlds.end(made)
+
+
+def _show(seed: int, found: Round, console: Console) -> None:
+    verdict = Text("equal", "green") if found.holds else Text("DIFFERS", "bold red")
+    line = Text.assemble(
+        f"{found.number:4}  ",
+        verdict,
+        f"  {found.changes} changes, {found.found.documents} documents; {'; '.join(map(str, found.strikes))}; ",
+        f"drained after {found.found.seconds:.1f} s, {found.seconds:.0f} s in all (seed {seed})",
+    )
+    console.print(line, soft_wrap=True)
+    for note in found.notes:
+        console.print(Text(f"      {plain(note)}", "yellow"), soft_wrap=True)
+
+
+def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> None:
+    if found.found.waited_for:
+        console.print(Text(f"      waited in vain: {plain(found.found.waited_for)}", "red"), soft_wrap=True)
+    for letter in found.letters:
+        told = {**letter.told}
+        where = f"{told.get('source.topic')} {told.get('source.partition')}:{told.get('source.offset')}"
+        line = (
+            f"      dead letter of {told.get('document')} from {where}: {told.get('error.class')}: {told.get('reason')}"
+        )
+        console.print(Text(plain(line), "red"), soft_wrap=True)
+    for store, difference in found.found.differences:
+        line = f"      {difference.kind} in {store}: {difference.document_id}: {difference.what}"
+        console.print(Text(plain(line), "red"), soft_wrap=True)
+    for document in list(dict.fromkeys(each.document_id for _, each in found.found.differences))[:_SHOWN]:
+        known = details(world, document)
+        for name, ledger in known.ledgers.items():
+            console.print(Text(f"      {plain(document)}: ledger of {name}: {plain(ledger)}"), soft_wrap=True)
+        for event in known.events:
+            console.print(Text(f"        {plain(event)}"), soft_wrap=True)
+    console.print(Text(f"      the job: {plain(job.told(), lines=True)}"), soft_wrap=True)
+
+
+def _summary(options: Options, played: list[Round], console: Console) -> None:
+    faults = Counter(strike.fault for each in played for strike in each.strikes)
+    wrong = [each for each in played if not each.holds]
+    console.print(f"\nseed {options.seed}: {len(played)} rounds, {sum(each.changes for each in played):,} changes")
+    struck = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
+    console.print(f"faults: {struck}", soft_wrap=True)
+    differences = sum(len(each.found.differences) for each in wrong)
+    letters = sum(len(each.letters) for each in wrong)
+    colour = "red" if wrong else "green"
+    failed = f" in rounds {', '.join(str(each.number) for each in wrong)}" if wrong else ""
+    console.print(f"[{colour}]{differences} differences, {letters} dead letters{failed}[/]")

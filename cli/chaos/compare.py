@@ -1,0 +1,211 @@
+"""Whether the stores hold what the source says once the stream has passed, and what is known of what differs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+
+from cli.chaos.world import ARTICLES, NOTES, World, mark
+from cli.run import stores
+from cli.verify_pass import watched
+from connectors.kafka_feed import behind, goals
+from connectors.kafka_letters import Letter, letters
+from connectors.kafka_topics import ends, messages, reading
+from connectors.opensearch_bodies import entry_id, mark_id
+from connectors.postgres_rows import Reselect
+from core.errors import Unavailable
+from core.plans import Plan
+from core.stores import VectorStore
+from core.verification import Difference, Kind, compare, key_of, table_of
+from udfs.tokenizing import model_chunker
+
+_AT_ONCE = 200
+_MARK_AGAIN_S = 2.0
+_LOOK_EVERY_S = 0.3
+_GONE = "the source has no row that makes it"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How a round ended: after how many seconds all was equal, or what differed when time was up, by store."""
+
+    seconds: float
+    documents: int
+    differences: tuple[tuple[str, Difference], ...] = ()
+    waited_for: str = ""
+
+
+def settle(world: World, patience_s: float) -> Found:
+    """Wait until the stream has passed all that the source has committed by now, and the stores are equal to it.
+
+    Markers are written on and on: a table is swept after a snapshot when later events came in every partition.
+    Raises Unavailable where a server is away for long.
+    """
+    began = time.monotonic()
+    waited_for = _passed(world, began + patience_s)
+    while True:
+        rows, differences = _differences(world)
+        now = time.monotonic()
+        if not differences or now > began + patience_s:
+            return Found(now - began, rows, tuple(differences), waited_for)
+        mark(world, uuid4().hex)
+        time.sleep(_MARK_AGAIN_S)
+        waited_for = _passed(world, began + patience_s)
+
+
+def _passed(world: World, until: float) -> str:
+    """Mark, and wait for the markers in every store and for the job's commit; what was waited for in vain, or ""."""
+    text = uuid4().hex
+    mark(world, text)
+    while missing := _unmarked(world, text):
+        if time.monotonic() > until:
+            return missing
+        time.sleep(_LOOK_EVERY_S)
+    kafka = world.pipeline.source.kafka
+    with reading(kafka, world.group) as consumer:
+        goal = goals(consumer, kafka, [world.topic(ARTICLES), world.topic(NOTES)])
+        while (left := behind(consumer, kafka, goal).events) != 0:
+            if time.monotonic() > until:
+                return f"the job has not committed {left or 'some'} events"
+            time.sleep(_LOOK_EVERY_S)
+    return ""
+
+
+def _unmarked(world: World, text: str) -> str:
+    wanted = world.documents
+    opened = stores(world.pipeline)
+    try:
+        for name, store in opened.items():
+            there = store.read(wanted)
+            lacking = [each for each in wanted if each not in there or text not in there[each].chunks[0].text]
+            if lacking:
+                return f"{len(lacking)} of {len(wanted)} markers in {name}, {lacking[0]} for one"
+    except Unavailable as error:
+        return str(error)
+    finally:
+        for store in opened.values():
+            store.close()
+    return ""
+
+
+def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
+    plans = _expected(world)
+    found: list[tuple[str, Difference]] = []
+    opened = stores(world.pipeline)
+    try:
+        for name, store in opened.items():
+            found += [(name, difference) for difference in _of_store(store, plans)]
+    finally:
+        for store in opened.values():
+            store.close()
+    return len(plans), found
+
+
+def _expected(world: World) -> dict[str, Plan]:
+    """The document of each row."""
+    assert world.source.reselect is not None
+    dsn = world.source.reselect.postgres.dsn
+    fresh, frozen = (Reselect(dsn, world.source.debezium, schemas=False) for _ in range(2))
+    chunkers = {
+        name: model_chunker(world.source.embedding.model, document.chunk.tokens, document.chunk.overlap)
+        for name, document in world.source.documents.items()
+    }
+    with closing(fresh), closing(frozen), frozen.snapshot() as state:
+        plans = [
+            table.plan(raw)
+            for table in watched(world.source, fresh, chunkers)
+            for batch in state.rows(table.table, table.columns, _AT_ONCE)
+            for raw in batch
+        ]
+    return {plan.document_id: plan for plan in plans}
+
+
+def _of_store(store: VectorStore, plans: Mapping[str, Plan]) -> Iterator[Difference]:
+    ids = list(plans)
+    for at in range(0, len(ids), _AT_ONCE):
+        batch = ids[at : at + _AT_ONCE]
+        there = store.read(batch)
+        for identity in batch:
+            if (difference := compare(plans[identity], there.get(identity))) is not None:
+                yield difference
+    for identity in store.document_ids():
+        if identity not in plans:
+            yield Difference(identity, Kind.GHOST, _GONE)
+
+
+def dead_letters(world: World) -> list[Letter]:
+    """All of them."""
+    with letters(world.pipeline) as found:
+        return list(found.read())
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is known of a document: each store's ledger, and the events of its key, in the topic's order."""
+
+    ledgers: Mapping[str, str] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+
+
+def details(world: World, document: str) -> Details:
+    """Look a document up."""
+    ledgers = {"pgvector": _pgvector_ledger(world, document)}
+    if world.pipeline.store.opensearch is not None:
+        ledgers["opensearch"] = _opensearch_ledger(world, document)
+    return Details(ledgers, tuple(_events(world, document)))
+
+
+def _pgvector_ledger(world: World, document: str) -> str:
+    with psycopg.connect(world.dsn) as connection:
+        rows = connection.execute(
+            "SELECT document_id, position, deleted_at FROM chunks_ledger WHERE document_id IN (%s, %s)",
+            (document, table_of(document)),
+        ).fetchall()
+    return "; ".join(f"{identity} at {position}, deleted {deleted}" for identity, position, deleted in rows)
+
+
+def _opensearch_ledger(world: World, document: str) -> str:
+    assert world.pipeline.store.opensearch is not None
+    target = world.pipeline.store.opensearch
+    url = f"{target.hosts[0]}/{target.index}-ledger/_doc"
+    found = [httpx.get(f"{url}/{each}", timeout=30).text for each in (entry_id(document), mark_id(table_of(document)))]
+    return "; ".join(text[:600] for text in found)
+
+
+def _events(world: World, document: str) -> Iterator[str]:
+    table, key = table_of(document), key_of(document)
+    kafka, topic = world.pipeline.source.kafka, world.topic(table)
+    with reading(kafka) as consumer:
+        for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
+            told = json.loads(message.value) if message.value else {}
+            headers = {name: raw.decode() for name, raw in message.headers if raw and name.startswith("__debezium")}
+            moves = {name: raw for name, raw in headers.items() if name.endswith("key")}
+            if told.get("op") == "t" or _is_key(message.key, key) or any(_is_key(raw, key) for raw in moves.values()):
+                yield _event(message.partition, message.offset, message.time_ms, message.key, told, moves)
+
+
+def _is_key(raw: bytes | str | None, key: list[str]) -> bool:
+    return raw is not None and [str(value) for value in json.loads(raw).values()] == key
+
+
+def _event(
+    partition: int, offset: int, time_ms: int, key: bytes | None, told: dict[str, Any], moves: Mapping[str, str]
+) -> str:
+    source = told.get("source", {})
+    after = {name: _short(value) for name, value in (told.get("after") or {}).items()}
+    return (
+        f"{partition}:{offset} at {time_ms} key {(key or b'').decode()} op {told.get('op', 'tombstone')} "
+        f"sequence {source.get('sequence')} tx {source.get('txId')} snapshot {source.get('snapshot')} {moves} {after}"
+    )
+
+
+def _short(value: Any) -> Any:
+    return value if not isinstance(value, str) or len(value) < 40 else f"{value[:24]}… ({len(value)})"

@@ -1,0 +1,127 @@
+"""The pipeline's job as its user runs it, `freshet run` in a process group of its own: started, killed, watched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from threading import Lock
+
+import psutil
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from cli.chaos.world import World
+from core.errors import FreshetError
+
+_STOP_SECONDS = 40.0
+_TOLD_LINES = 12
+
+
+@dataclass(slots=True)
+class Job:
+    """The job, which may not run. Faults of one round use it from several threads."""
+
+    world: World
+    folder: Path
+    starts: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def log(self) -> Path:
+        """What the last start has said."""
+        return self.folder / f"{self.world.name}-run-{self.starts}.log"
+
+    def start(self, without_state: bool = False) -> None:
+        """Start it, unless it runs."""
+        with self._lock:
+            if self.runs():
+                return
+            if without_state:
+                self._forget_progress()
+            self.starts += 1
+            command = [sys.executable, "-m", "cli", "run", self.world.file.name]
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    [*command, *(["--without-state"] if without_state else [])],
+                    cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
+                    start_new_session=True,
+                )  # fmt: skip
+
+    def _forget_progress(self) -> None:
+        # else the group would say that all is read until the job's first checkpoint
+        servers = self.world.pipeline.source.kafka.bootstrap_servers
+        admin = AdminClient({"bootstrap.servers": servers})
+        with suppress(KafkaException):
+            for deleted in admin.delete_consumer_groups([self.world.group]).values():
+                deleted.result()
+
+    def runs(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """kill -9 of all that belongs to it: the command, its JVM, its Python workers."""
+        with self._lock:
+            if self.process is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def stop(self) -> None:
+        """Stop it with a savepoint; kill it where that takes longer than 40 s."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_STOP_SECONDS)
+        self.kill()
+
+    def kill_worker(self, choices: Random) -> bool:
+        """kill -9 of a Python worker; False where there is none now."""
+        return self._kill_one("pyflink.fn_execution", choices)
+
+    def kill_jvm(self, choices: Random) -> bool:
+        """kill -9 of the JVM alone; False where there is none now."""
+        return self._kill_one("PythonGatewayServer", choices)
+
+    def _kill_one(self, argument: str, choices: Random) -> bool:
+        if self.process is None or not self.runs():
+            return False
+        with suppress(psutil.Error):
+            below = psutil.Process(self.process.pid).children(recursive=True)
+            named = sorted(each.pid for each in below if any(argument in part for part in each.cmdline()))
+            if named:
+                os.kill(choices.choice(named), signal.SIGKILL)
+                return True
+        return False
+
+    def told(self) -> str:
+        """The end of what the last start has said."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-_TOLD_LINES:])
+
+    def ensure(self) -> str:
+        """Start it where it has ended; says how it ended, "" where it runs.
+
+        Raises FreshetError where it was never started.
+        """
+        if self.process is None:
+            raise FreshetError("the job was never started")
+        code = self.process.poll()
+        if code is None:
+            return ""
+        told = self.told()
+        self.kill()
+        self.start()
+        return f"the job had ended with code {code}: {told}"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
