@@ -58,7 +58,7 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
         findings, sent = _pass(pipeline, options, consumer, schemas, console)
         show(findings, pipeline, console)
         if sent:
-            console.print(f"\nsent {sent:,} events to mend {'it' if sent == 1 else 'them'}; verifying again")
+            console.print(f"\nsent what mends {sent:,} {'document' if sent == 1 else 'documents'}; verifying again")
             again = Options(options.sample, False, options.wait_s)
             findings, _ = _pass(pipeline, again, consumer, schemas, console)
             show(findings, pipeline, console)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cli.verify_stream import Stream
-from connectors.postgres_rows import Reselect, Table, told
+from connectors.postgres_rows import Reselect, Row, Table, told
 from core.config import Pipeline
 from core.documents import Chunker, DocumentSpec, used_columns
 from core.errors import DocumentError
@@ -38,9 +38,14 @@ class Watched:
     chunker: Chunker
     model: str
 
-    def plan(self, raw: Mapping[str, Any]) -> Plan:
+    def plan(self, raw: Row) -> Plan:
         """The document of a row as Debezium's JSON has it. Raises DocumentError where it makes none."""
         return expected(told(raw, self.table), self.table.key, self.spec, self.model, self.chunker)
+
+    def key(self, raw: Row) -> tuple[tuple[str, Any], ...]:
+        """The row's key, as the decoder gives it."""
+        row = told({name: raw[name] for name in self.table.key or self.spec.key}, self.table)
+        return tuple(row.items())
 
 
 def watched(pipeline: Pipeline, source: Reselect, chunkers: Mapping[str, Chunker]) -> list[Watched]:
@@ -56,7 +61,10 @@ def watched(pipeline: Pipeline, source: Reselect, chunkers: Mapping[str, Chunker
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A document to look at again: in which store, by which key its row is found, and with which vectors."""
+    """A document to look at again: in which store, by which key its row is found, and whether with its vectors.
+
+    `key` is as the decoder gives it, or as text where only the document's id tells it.
+    """
 
     store: str
     table: str
@@ -135,10 +143,10 @@ class Pass:
         self.findings.lag = self.stream.lag
         return self.findings
 
-    def _rows(self, watched: Watched, batch: Sequence[Mapping[str, Any]], chosen: Sample[Suspect]) -> None:
+    def _rows(self, watched: Watched, batch: Sequence[Row], chosen: Sample[Suspect]) -> None:
         table = watched.spec.table
         self.findings.rows[table] += len(batch)
-        plans: dict[str, tuple[Plan, Mapping[str, Any]]] = {}
+        plans: dict[str, tuple[Plan, Row]] = {}
         for raw in batch:
             try:
                 plan = watched.plan(raw)
@@ -152,10 +160,10 @@ class Pass:
             there = store.read(list(plans))
             for identity, (plan, raw) in plans.items():
                 if compare(plan, there.get(identity)) is not None:
-                    self._suspect(Suspect(name, table, identity, _key(watched, raw)))
+                    self._suspect(Suspect(name, table, identity, watched.key(raw)))
         for identity, (plan, raw) in plans.items():
             if plan.chunk_ids:
-                chosen.offer(identity, Suspect("", table, identity, _key(watched, raw), vectors=True))
+                chosen.offer(identity, Suspect("", table, identity, watched.key(raw), vectors=True))
 
     def _vectors(self, chosen: Sequence[Suspect]) -> None:
         for at, suspect in enumerate(chosen):
@@ -256,10 +264,6 @@ class Pass:
             return difference
         vectors, errors = embed_each(self.embedder, [chunk.text for chunk in plan.write])
         return None if errors else compare_vectors(plan, stored, vectors)
-
-
-def _key(watched: Watched, raw: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, raw[name]) for name in watched.table.key or watched.spec.key)
 
 
 def _mark(plan: Plan | None) -> bytes:

@@ -16,7 +16,7 @@ from core.config import Pipeline
 _LSN = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text"
 _SLOTS = """
     SELECT s.slot_name, s.active, s.confirmed_flush_lsn >= %s::pg_lsn, coalesce(r.write_lsn >= %s::pg_lsn, false),
-        %s::pg_lsn - greatest(s.confirmed_flush_lsn, r.write_lsn)
+        (%s::pg_lsn - greatest(s.confirmed_flush_lsn, r.write_lsn))::bigint
     FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
     WHERE s.slot_type = 'logical' AND s.database = current_database()"""
 _POLL_S = 0.25

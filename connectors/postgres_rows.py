@@ -39,7 +39,6 @@ _SETTINGS = (
 )
 _TEMPORAL = ("date", "time", "interval")
 _DECIMAL = ("numeric", "money")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _AS_TEXT = (
     "numeric", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "json", "jsonb", "uuid", "inet",
@@ -71,6 +70,7 @@ class Table:
     key      the columns of its primary key, in the key's order; empty where it has none
     writers  what makes a column's value as PostgreSQL prints it what Debezium's JSON has
     readers  what makes that what `decode` makes of it
+    catalog  what would make it what people write, by the catalog's types
     """
 
     name: str
@@ -78,6 +78,7 @@ class Table:
     key: tuple[str, ...]
     writers: Mapping[str, Writer]
     readers: Mapping[str, Reader]
+    catalog: Mapping[str, Reader]
 
     def sql(self) -> sql.Identifier:
         """Its quoted name."""
@@ -150,7 +151,8 @@ class Reselect:
         readers = dict(self._settings.columns.get(name, NOTHING_KNOWN).readers)
         if self._schemas:
             readers |= _told_by_schemas(types, self._settings)
-        return Table(name, types, tuple(sorted(places, key=places.__getitem__)), writers, readers)
+        catalog = _readers(types, self._settings)
+        return Table(name, types, tuple(sorted(places, key=places.__getitem__)), writers, readers, catalog)
 
     def _is_unknown(self, oid: int) -> bool:
         return self._session.connection().adapters.types.get(oid) is None and oid not in self._arrays
@@ -249,11 +251,17 @@ def _told_by_schemas(types: Mapping[str, str], settings: DebeziumFormat) -> Mapp
     """How columns are read whose type the event's schema tells: those that have a type of Connect's or Debezium's."""
     encoded = settings.decimal_handling_mode == "precise"
     logical = {
-        column: kind.rpartition(".")[2]
+        column: kind
         for column, kind in types.items()
         if kind.startswith(_TEMPORAL) or (encoded and kind.startswith(_DECIMAL))
     }
-    return columns_of_types(logical, encoded, settings.time_precision_mode, settings.binary_handling_mode).readers
+    return _readers(logical, settings)
+
+
+def _readers(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
+    plain = {column: kind.rpartition(".")[2] for column, kind in types.items()}
+    encoded = settings.decimal_handling_mode == "precise"
+    return columns_of_types(plain, encoded, settings.time_precision_mode, settings.binary_handling_mode).readers
 
 
 def _selected(table: Table, columns: Sequence[str]) -> sql.Composed:
@@ -266,11 +274,17 @@ def _selected(table: Table, columns: Sequence[str]) -> sql.Composed:
 
 def _argument(table: Table, name: str, value: Any) -> Any:
     """A key column's value as text, whose type the server knows from the column; bytes for a bytea."""
-    read = table.readers.get(name)
-    if read is not None and not (isinstance(value, str) and _NUMBER.fullmatch(value) and table.is_decimal(name)):
+    read = table.catalog.get(name)
+    # A decimal is told as its number or as base64, and either may look like the other.
+    if read is not None and not (table.is_decimal(name) and _is_told(table, name)):
         with suppress(ValueError, TypeError, ArithmeticError):
             value = read(int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value)
     if table.types[name] == "bytea" and isinstance(value, str):
         with suppress(ValueError):
             return b64decode(value, validate=True)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_told(table: Table, name: str) -> bool:
+    """Whether the decoder gives a decimal as its number: it knows the type, or {scale, value} tells."""
+    return name in table.readers or table.types[name] == "numeric"

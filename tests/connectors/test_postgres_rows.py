@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
-from confluent_kafka import KafkaException
 
 from cli.stack import Stack
 from connectors.postgres_rows import Reselect, told
-from core.change import Change, Event
+from core.change import Change
 from core.errors import ConfigError
 from core.formats.debezium import DebeziumFormat, decode
-from tests.topics import consume
+from tests.debezium import connector, converters, events
 
 COLUMNS = {
     "id": ("bigint", ["1", "2", "3", "4", "5"]),
@@ -94,80 +90,22 @@ def database(stack: Stack) -> str:
     return dsn
 
 
-def connector(stack: Stack, dsn: str, settings: dict[str, str]) -> str:
-    """A connector of its own, whose snapshot and one update of each row are in the topic; its topic."""
-    name = f"c{uuid4().hex[:8]}"
-    config = {
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "database.hostname": "127.0.0.1",
-        "database.port": re.findall(r":(\d+)/", dsn)[0],
-        "database.user": "freshet",
-        "database.dbname": dsn.rpartition("/")[2],
-        "topic.prefix": name,
-        "table.include.list": "public.things",
-        "plugin.name": "pgoutput",
-        "slot.name": name,
-        "publication.name": name,
-        "publication.autocreate.mode": "filtered",
-        "poll.interval.ms": "20",
-        "topic.creation.default.partitions": "1",
-        "topic.creation.default.replication.factor": "1",
-        **settings,
-    }
-    httpx.put(f"{stack.connect.url}/connectors/{name}/config", json=config, timeout=30).raise_for_status()
-    return name
-
-
-def events(stack: Stack, topic: str, count: int) -> list[Event]:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            found = consume(stack.kafka.bootstrap_servers, topic)
-        except (KafkaException, KeyError):
-            found = []
-        if len(found) >= count:
-            return [Event(topic, 0, at, each.key, each.value, dict(each.headers)) for at, each in enumerate(found)]
-        time.sleep(0.3)
-    raise TimeoutError(f"{topic} has {len(found)} of {count} events")
-
-
 @pytest.fixture(params=MODES, ids=lambda modes: "-".join(modes.values()) or "defaults")
 def modes(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     return request.param
 
 
-def remove(stack: Stack, dsn: str, name: str) -> None:
-    httpx.delete(f"{stack.connect.url}/connectors/{name}", timeout=30)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for _ in range(100):
-            if connection.execute(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
-                "WHERE slot_name = %s AND NOT active",
-                (name,),
-            ).fetchall():
-                break
-            time.sleep(0.1)
-
-
 @pytest.mark.parametrize("known", ["schemas", "types", "nothing"])
 def test_rows_are_what_events_tell(stack: Stack, database: str, modes: dict[str, str], known: str) -> None:
-    schemas = "true" if known == "schemas" else "false"
-    converters = {
-        f"{kind}.converter{rest}": value
-        for kind in ("key", "value")
-        for rest, value in (("", "org.apache.kafka.connect.json.JsonConverter"), (".schemas.enable", schemas))
-    }
-    name = connector(stack, database, {**modes, **converters})
-    try:
+    schemas = known == "schemas"
+    with connector(stack, database, {**modes, **converters(schemas)}) as name:
         snapshot = events(stack, f"{name}.public.things", 5)
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("UPDATE things SET small = 1")
         found = [*snapshot, *events(stack, f"{name}.public.things", 10)[5:]]
-    finally:
-        remove(stack, database, name)
     types = {"public.things": {column: kind for column, (kind, _) in COLUMNS.items()}} if known == "types" else {}
     settings = DebeziumFormat(**{mode.replace(".", "_"): value for mode, value in modes.items()}, types=types)
-    source = Reselect(database, settings, schemas=schemas == "true")
+    source = Reselect(database, settings, schemas=schemas)
     table = source.table("public.things")
     problems = []
     for event in found:
@@ -191,7 +129,7 @@ def same(one: Any, other: Any) -> bool:
 
 KEYS = {
     "bigint": [9007199254740993],
-    "numeric(8,2)": ["12.50", "BOI="],
+    "numeric(8,2)": ["12.50"],
     "numeric": ["1234"],
     "text": ["a'; DROP TABLE x --"],
     "date": ["2024-02-29", 19782, "19782"],

@@ -1,0 +1,142 @@
+"""Events that a repair sends: read by the decoder as the connector's own would be, and where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import yaml
+
+from cli.stack import Stack
+from cli.verify_pass import Suspect
+from cli.verify_repair import NAME, Mender
+from cli.verify_stream import Stream
+from connectors.kafka_feed import group_of, has_schemas, latest, tail
+from connectors.kafka_producer import produce
+from connectors.kafka_topics import reading
+from connectors.postgres_rows import Reselect
+from core.change import Change, Event, Operation
+from core.config import Pipeline, load
+from core.documents import document_id
+from core.formats.debezium import decode
+from core.letters import REPLAY
+from core.recordings import Record
+from core.verification import Difference, Kind
+from tests.debezium import connector, converters, events
+from tests.topics import consume
+
+TABLE = "public.things"
+
+
+@dataclass(frozen=True)
+class Works:
+    """A mender of a table whose events a real connector has told."""
+
+    pipeline: Pipeline
+    source: Reselect
+    mender: Mender
+    told: list[Event]
+
+    def mend(self, suspect: Suspect, kind: Kind) -> list[Event]:
+        """What it sends for one difference."""
+        self.mender([(suspect, Difference(suspect.document_id, kind, ""))])
+        arrived = consume(self.pipeline.source.kafka.bootstrap_servers, self.told[0].topic)
+        new = [each for each in arrived if dict(each.headers).get(REPLAY) is not None or each.value is None]
+        return [Event("t", each.partition or 0, 0, each.key, each.value, dict(each.headers)) for each in new]
+
+
+@pytest.fixture(params=[True, False], ids=["schemas", "bare"])
+def works(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Works]:
+    name = f"w{uuid4().hex[:8]}"
+    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE things (price numeric(8,2), d date, id bigint, body text, at timestamp, secret text, "
+            "PRIMARY KEY (id, price, d))"
+        )
+        connection.execute(
+            "INSERT INTO things SELECT 1.5, '2024-02-29', n, 'é ' || n, now(), 's' FROM generate_series(1, 9) AS n"
+        )
+    hidden = {"column.exclude.list": "public.things.secret"}
+    with connector(stack, dsn, {**converters(request.param), **hidden}, partitions=3) as prefix:
+        topic = f"{prefix}.{TABLE}"
+        events(stack, topic, 9)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("UPDATE things SET body = body || '!'")
+        found = events(stack, topic, 18)
+        file = tmp_path / "pipeline.yaml"
+        kafka = {"topic": topic, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}
+        file.write_text(
+            yaml.safe_dump(
+                {
+                    "name": name,
+                    "source": {"kafka": kafka},
+                    "format": "debezium",
+                    "documents": {TABLE: {"text": "{body}", "metadata": ["at"]}},
+                    "store": {"pgvector": {"dsn": dsn, "table": "chunks"}},
+                    "dead_letters": {"kafka": {"topic": f"{name}.letters"}},
+                    "reselect": {"postgres": {"dsn": dsn}},
+                }
+            )
+        )
+        pipeline = load(file)
+        with reading(pipeline.source.kafka, group_of(pipeline)) as consumer:
+            last = tail(consumer, pipeline.source.kafka, topic)
+            assert has_schemas(last) is request.param
+            source = Reselect(dsn, pipeline.debezium, schemas=request.param)
+            stream = Stream(pipeline, source, consumer, 0, lambda _: None)
+            assert latest(pipeline, last) == max(change_of(event, pipeline).position for event in found)
+            yield Works(pipeline, source, Mender(pipeline, source, consumer, stream), found)
+            source.close()
+
+
+def change_of(event: Event, pipeline: Pipeline) -> Change:
+    change = decode(event, pipeline.debezium)
+    assert isinstance(change, Change)
+    return change
+
+
+def test_a_row_is_told_as_the_connector_tells_it(works: Works) -> None:
+    original = works.told[-1]
+    change = change_of(original, works.pipeline)
+    spec = works.pipeline.documents[TABLE].spec(TABLE)
+    suspect = Suspect("pgvector", TABLE, document_id(spec, change), tuple(change.key.items()))
+    (sent,) = works.mend(suspect, Kind.STALE)
+    again = change_of(sent, works.pipeline)
+    assert (again.row, again.key, again.table) == (change.row, change.key, change.table)
+    assert "secret" not in again.row
+    assert again.operation is Operation.UPSERT
+    assert not again.unavailable | again.doubtful
+    assert not again.ends_snapshot
+    assert again.position == max(change_of(event, works.pipeline).position for event in works.told)
+    assert (sent.key, sent.partition) == (original.key, original.partition)
+    assert NAME.encode() in (sent.value or b"")
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["key of an id", "key of a row"])
+def test_a_removal_decodes_to_the_document_that_is_gone(works: Works, as_text: bool) -> None:
+    change = change_of(works.told[0], works.pipeline)
+    spec = works.pipeline.documents[TABLE].spec(TABLE)
+    identity = document_id(spec, change)
+    key = {name: str(value) if as_text else value for name, value in change.key.items()}
+    deletion, tombstone = works.mend(Suspect("pgvector", TABLE, identity, tuple(key.items())), Kind.GHOST)
+    gone = change_of(deletion, works.pipeline)
+    assert (gone.operation, document_id(spec, gone)) == (Operation.DELETE, identity)
+    assert gone.position == max(change_of(event, works.pipeline).position for event in works.told)
+    assert (tombstone.key, tombstone.value, tombstone.partition) == (deletion.key, None, deletion.partition)
+
+
+def test_a_topic_without_events_of_the_table_is_told(works: Works) -> None:
+    servers, topic = works.pipeline.source.kafka.bootstrap_servers, works.told[0].topic
+    produce(servers, (Record(topic, b"x", None, (), partition) for partition in (0, 1, 2) for _ in range(100)))
+    works.mender([(Suspect("pgvector", TABLE, "public.things/1", ()), Difference("public.things/1", Kind.STALE, ""))])
+    assert works.mender.sent == 0
+    assert list(works.mender.notes) == [
+        f"topic {topic} ends without an event of {TABLE}: nothing tells where a repair belongs"
+    ]
