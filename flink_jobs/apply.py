@@ -33,6 +33,7 @@ class Embedded:
     plan     None where another row of the batch has the document's latest
     new      the ids of chunks that have a vector here: those that a store lacks
     vectors  float32, little-endian, a row a chunk of `new`
+    reused   how many of those vectors the document had under its key of before
     error    class and message where a text can't be embedded
     """
 
@@ -40,6 +41,7 @@ class Embedded:
     plan: Plan | None = None
     new: tuple[str, ...] = ()
     vectors: bytes = b""
+    reused: int = 0
     error: tuple[str, str] | None = None
 
 
@@ -55,12 +57,13 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[
     new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
     given = {plan.document_id: stores.vectors(plan.moved_from) for plan in writing if plan.moved_from}
     asked = [(identity, chunk) for identity, chunks in new.items() for chunk in chunks]
-    wanted = [at for at, (identity, chunk) in enumerate(asked) if chunk.text not in given.get(identity, ())]
+    reused = [chunk.text in given.get(identity, ()) for identity, chunk in asked]
+    wanted = [at for at, known in enumerate(reused) if not known]
     made, errors = embed_each(model, [asked[at][1].text for at in wanted])
     vectors = np.zeros((len(asked), model.dimension), "<f4")
     vectors[wanted] = made
     for at, (identity, chunk) in enumerate(asked):
-        if identity in given and chunk.text in given[identity]:
+        if reused[at]:
             vectors[at] = given[identity][chunk.text]
     bad = {asked[wanted[at]][0]: error for at, error in errors.items()}
     ready: dict[int, Embedded] = {}
@@ -71,7 +74,7 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[
         ids = tuple(chunk.chunk_id for chunk in new[identity])
         refused = bad.get(identity)
         ready[rows[id(plan)]] = (
-            Embedded(identity, plan, ids, vectors[start:end].tobytes())
+            Embedded(identity, plan, ids, vectors[start:end].tobytes(), sum(reused[start:end]))
             if refused is None
             else Embedded(identity, plan, error=(type(refused).__name__, str(refused)))
         )
@@ -134,6 +137,7 @@ class _EmbedPlans(ScalarFunction):
         group = function_context.get_metric_group().add_group("freshet")
         self._embedded = group.counter("chunks_embedded")
         self._kept = group.counter("chunks_kept")
+        self._reused = group.counter("chunks_reused")
 
     def close(self) -> None:
         self._stores.close()
@@ -143,8 +147,9 @@ class _EmbedPlans(ScalarFunction):
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
         rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._stores)
-        new = sum(len(row.new) for row in rows)
-        self._embedded.inc(new)
+        new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
+        self._embedded.inc(new - reused)
+        self._reused.inc(reused)
         self._kept.inc(sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
         return pd.Series([_encode(row) for row in rows], dtype=object)
 

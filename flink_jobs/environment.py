@@ -43,6 +43,7 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "table.exec.source.idle-timeout": "5 s",
         "table.exec.uid.generation": "ALWAYS",
         "table.exec.uid.format": _source_state(pipeline) + "<id>_<transformation>",
         "execution.state-recovery.ignore-unclaimed-state": "true",
@@ -65,8 +66,12 @@ def _source_state(pipeline: Pipeline) -> str:
 
     So a bounded run after an unbounded one reads again from its start; the documents' state refuses what it knows.
     """
-    bounded = pipeline.source.kafka.options.get("scan.bounded.mode", "unbounded")
-    return "" if bounded == "unbounded" else "bounded_"
+    return "" if is_unbounded(pipeline) else "bounded_"
+
+
+def is_unbounded(pipeline: Pipeline) -> bool:
+    """Whether the job goes on until it is told to stop."""
+    return pipeline.source.kafka.options.get("scan.bounded.mode", "unbounded") == "unbounded"
 
 
 def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:

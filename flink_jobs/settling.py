@@ -68,7 +68,7 @@ class Settle(KeyedProcessFunction):
         if self._pipeline.reselect is not None:
             from connectors.postgres_rows import Reselect
 
-            self._source = Reselect(self._pipeline.reselect.postgres.dsn)
+            self._source = Reselect(self._pipeline.reselect.postgres.dsn, self._pipeline.debezium)
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._moved = group.counter("keys_changed")
         self._reselected = group.counter("reselected")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pyflink.common import Types
+from pyflink.common import TypeInformation, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import ChangelogMode, DataTypes, Schema, StatementSet, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
 from flink_jobs.apply import functions
+from flink_jobs.environment import is_unbounded
 from flink_jobs.operators import (
     CHANGES,
     DEAD_LETTERS,
@@ -18,6 +19,7 @@ from flink_jobs.operators import (
     SWEEPS,
     SWEPT,
     UNSETTLED,
+    UNSETTLED_ROWS,
     Decode,
     PlanDocument,
     RejectedToLetter,
@@ -51,8 +53,10 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
         # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
         .disable_chaining()
     )
+    unbounded = is_unbounded(pipeline)
+    unsettled = plans.get_side_output(UNSETTLED)
     settled = (
-        plans.get_side_output(UNSETTLED)
+        (unsettled.union(_ticks(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled)
         .key_by(lambda row: row[0], Types.STRING())
         .process(Settle(pipeline), PLANS)
         .name("settle")
@@ -60,7 +64,8 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     )
     applied = _apply(tables, plans.union(settled))
     rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
-    swept = _sweep(tables, changes.get_side_output(SWEPT), applied)
+    sweeps = changes.get_side_output(SWEPT)
+    swept = _sweep(tables, sweeps.union(_ticks(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
     letters = rejected.union(swept, *(stream.get_side_output(DEAD_LETTERS) for stream in (changes, plans, settled)))
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
@@ -99,6 +104,19 @@ def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStre
     cleared = "SELECT clear_table(`table`, `position`) AS cleared FROM sweeps"
     rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
     return tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
+
+
+def _ticks(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
+    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it."""
+    tables.execute_sql(
+        f"""CREATE TEMPORARY TABLE {name}_ticks (`n` BIGINT, `ts` AS {_NOW}, WATERMARK FOR `ts` AS `ts`)
+        WITH ('connector' = 'datagen', 'rows-per-second' = '1')"""
+    )
+    rows = tables.sql_query(f"SELECT `n`, `ts` FROM {name}_ticks")  # noqa: S608  # our own names
+    schema = Schema.new_builder().column("n", "BIGINT")
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
+    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks")
 
 
 def _watermarked(*columns: str) -> Schema:

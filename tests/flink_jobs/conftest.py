@@ -20,6 +20,7 @@ import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from cli.stack import Stack
+from connectors.kafka_producer import ensure_topics
 from tests.replay import WORKLOAD, StoredChunk
 
 FRESHET = [sys.executable, "-m", "cli"]
@@ -104,14 +105,36 @@ class Workshop:
             recording.write_bytes(gzip.compress(raw, 1))
         self.freshet("produce", "--bootstrap-servers", self.bootstrap_servers, "--recording", recording)
 
-    def send(self, key: bytes | None, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
+    def send(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        headers: dict[str, bytes] | None = None,
+        partition: int = -1,
+    ) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap_servers, "message.max.bytes": 32 << 20})
-        producer.produce(self.topic, value=value, key=key, headers=list((headers or {}).items()))
+        producer.produce(self.topic, value=value, key=key, headers=list((headers or {}).items()), partition=partition)
         assert producer.flush(20) == 0
+
+    def partitioned(self, partitions: int) -> None:
+        """Make the topic with so many partitions."""
+        ensure_topics(self.bootstrap_servers, {self.topic: partitions})
 
     def rows(self, query: str = "SELECT document_id, ordinal, text FROM documents") -> list[StoredChunk]:
         with psycopg.connect(self.dsn) as connection:
             return connection.execute(query.encode()).fetchall()
+
+    def prepared(self) -> bool:
+        """Whether the store's tables are there."""
+        return bool(self.rows("SELECT to_regclass('documents_ledger') IS NOT NULL")[0][0])
+
+    def has_letters(self) -> bool:
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": uuid4().hex})
+        try:
+            there = self.dead_letters in consumer.list_topics(timeout=10).topics
+        finally:
+            consumer.close()
+        return there and bool(self.letters())
 
     def letters(self) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
         """Key, value and headers of each dead letter so far."""

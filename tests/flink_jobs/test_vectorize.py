@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
 
 from core.formats.debezium import UNAVAILABLE
 from tests.flink_jobs.conftest import Workshop, eventually, kill
+from tests.flink_jobs.events import envelope, key, row
 from tests.replay import differences, true_documents
-
-
-def envelope(number: int, row: dict[str, object] | None, op: str = "c", lsn: int = 0) -> bytes:
-    position = lsn or number
-    source = {
-        "connector": "postgresql",
-        "schema": "public",
-        "table": "documents",
-        "lsn": position,
-        "sequence": json.dumps([str(position), str(position)]),
-        "ts_ms": 1,
-    }
-    return json.dumps({"op": op, "before": None, "after": row, "source": source}).encode()
-
-
-def key(number: int) -> bytes:
-    return json.dumps({"id": number}).encode()
-
-
-def row(number: int, body: str | None, title: str | None = "t") -> dict[str, object]:
-    return {"id": number, "title": title, "body": body, "updated_at": "2026-01-01T00:00:00Z"}
 
 
 @pytest.mark.parametrize("parallelism", [1, 2])
@@ -65,18 +44,14 @@ def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
 
 
 def _stored(workshop: Workshop) -> int:
-    return len(workshop.rows("SELECT document_id FROM documents_ledger")) if _prepared(workshop) else 0
-
-
-def _prepared(workshop: Workshop) -> bool:
-    return workshop.rows("SELECT to_regclass('documents_ledger') IS NOT NULL")[0][0]
+    return len(workshop.rows("SELECT document_id FROM documents_ledger")) if workshop.prepared() else 0
 
 
 def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
     pipeline = workshop.pipeline(bounded=False)
     workshop.send(key(1), envelope(1, row(1, "first")))
     with workshop.running(pipeline) as job:
-        eventually(lambda: _prepared(workshop) and len(workshop.rows()) == 1, "the first row")
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the first row")
         job.send_signal(signal.SIGTERM)
         assert job.wait(60) == 0
     assert "the next run resumes from savepoint-" in workshop.printed()

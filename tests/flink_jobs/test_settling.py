@@ -1,0 +1,122 @@
+"""What waits in the job: key changes across partitions, ends of snapshots, values that only the source has."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import psycopg
+import pytest
+
+from core.formats.debezium import UNAVAILABLE
+from tests.flink_jobs.conftest import Workshop, eventually
+from tests.flink_jobs.events import envelope, key, row
+
+
+def texts(workshop: Workshop) -> dict[str, str]:
+    return {document.removeprefix("public.documents/"): text for document, _, text in workshop.rows()}
+
+
+def headers(**new_or_old: int) -> dict[str, bytes]:
+    """`newkey=2` as the connector writes it on the old key's deletion, `oldkey=1` on the new key's row."""
+    return {f"__debezium.{name}": json.dumps({"id": number}).encode() for name, number in new_or_old.items()}
+
+
+@pytest.mark.parametrize("arrives_first", [False, True])
+def test_a_moved_row_takes_text_and_vectors_along(workshop: Workshop, arrives_first: bool) -> None:
+    workshop.partitioned(2)
+    workshop.send(key(1), envelope(1, row(1, "long text")), partition=0)
+    halves = [
+        (0, key(1), envelope(2, None, op="d"), headers(newkey=2)),
+        (1, key(2), envelope(2, row(2, UNAVAILABLE)), headers(oldkey=1)),
+    ]
+    pipeline = workshop.pipeline(bounded=False, parallelism=2)
+    with workshop.running(pipeline) as job:
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row under its old key")
+        for partition, of, value, told in reversed(halves) if arrives_first else halves:
+            workshop.send(of, value, told, partition)
+        # Known by the new key alone: the text that the old one had is still missing in what the new one tells.
+        workshop.send(key(2), envelope(3, row(2, UNAVAILABLE, title="moved"), op="u"), partition=1)
+        eventually(lambda: texts(workshop) == {"2": "moved\n\nlong text"}, "the row under its new key")
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 0
+    assert workshop.letters() == []
+
+
+def test_a_move_alone_embeds_nothing(workshop: Workshop) -> None:
+    pipeline = workshop.pipeline(bounded=False)
+    workshop.send(key(1), envelope(1, row(1, "long text")))
+    with workshop.running(pipeline):
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row")
+        workshop.send(key(1), envelope(2, None, op="d"), headers(newkey=2))
+        workshop.send(key(2), envelope(2, row(2, "long text")), headers(oldkey=1))
+        eventually(lambda: "1 chunks reused" in workshop.printed(), "the vector to be taken over")
+        assert "2 chunks embedded" not in workshop.printed()
+        eventually(lambda: texts(workshop) == {"2": "t\n\nlong text"}, "the old row to go")
+
+
+def test_ghosts_are_swept_when_the_snapshot_has_passed_every_partition(workshop: Workshop) -> None:
+    workshop.partitioned(3)
+    for number in range(1, 7):
+        workshop.send(key(number), envelope(number, row(number, "old")), partition=number % 3)
+    pipeline = workshop.pipeline(bounded=False, parallelism=2)
+    with workshop.running(pipeline) as job:
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 6, "all rows")
+        # The connector lost its place: 5 and 6 were deleted meanwhile, and 3 is read behind the snapshot's last row.
+        for number in (1, 2):
+            workshop.send(key(number), envelope(number, row(number, "new"), "r", 100, "true"), partition=number % 3)
+        workshop.send(key(4), envelope(4, row(4, "new"), "r", 100, "last"), partition=1)
+        workshop.send(key(3), envelope(3, row(3, "new"), "r", 100, "true"), partition=0)
+        eventually(lambda: list(texts(workshop).values()).count("t\n\nnew") == 4, "the snapshot's rows")
+        assert set(texts(workshop)) >= {"1", "2", "3", "4"}
+        eventually(lambda: set(texts(workshop)) == {"1", "2", "3", "4"}, "the ghosts to go")
+        # What was told of a ghost before the snapshot comes late, and a row of its key comes anew.
+        workshop.send(key(5), envelope(50, row(5, "late"), "u"), partition=2)
+        workshop.send(key(6), envelope(101, row(6, "anew")), partition=0)
+        eventually(lambda: set(texts(workshop)) == {"1", "2", "3", "4", "6"}, "the new row")
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 0
+    assert workshop.letters() == []
+    assert "5" not in texts(workshop)
+
+
+def test_sweeping_can_be_switched_off(workshop: Workshop) -> None:
+    documents = {"public.documents": {"text": "{title}\n\n{body}", "sweep": False}}
+    workshop.send(key(1), envelope(1, row(1, "old")))
+    workshop.send(key(2), envelope(2, row(2, "new"), "r", 100, "last"))
+    workshop.freshet("run", workshop.pipeline(documents=documents))
+    assert set(texts(workshop)) == {"1", "2"}
+
+
+def source_with(workshop: Workshop, body: str) -> dict[str, object]:
+    """A database that has row 1 of the table that the events tell of; the setting that names it."""
+    with psycopg.connect(workshop.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {workshop.prefix}_source".encode())
+    dsn = f"{workshop.dsn}_source"
+    with psycopg.connect(dsn) as connection:
+        connection.execute("CREATE TABLE public.documents (id bigint PRIMARY KEY, title text, body text)")
+        connection.execute("INSERT INTO public.documents VALUES (1, 't', %s)", [body])
+    return {"postgres": {"dsn": dsn}}
+
+
+def test_values_that_nobody_told_are_read_again_from_the_source(workshop: Workshop) -> None:
+    for number in (1, 2):
+        workshop.send(key(number), envelope(number, row(number, UNAVAILABLE), op="u"))
+    workshop.send(key(1), envelope(3, row(1, UNAVAILABLE, title="later"), op="u"))
+    workshop.freshet("run", workshop.pipeline(reselect=source_with(workshop, "from the source")))
+    assert texts(workshop) == {"1": "later\n\nfrom the source"}
+    assert not workshop.has_letters()
+
+
+def test_a_dead_letter_is_replayed_past_the_gate(workshop: Workshop) -> None:
+    workshop.send(key(1), envelope(1, row(1, UNAVAILABLE), op="u"))
+    workshop.freshet("run", workshop.pipeline())
+    ((_, _, told),) = workshop.letters()
+    assert told["freshet.attempts"] == b"1" and told["freshet.document"] == b"public.documents/1"
+    assert b"reselect.postgres.dsn" in told["freshet.reason"]
+    pipeline = workshop.pipeline(reselect=source_with(workshop, "now known"))
+    for _ in range(2):
+        workshop.freshet("dead-letters", "replay", pipeline, "--yes")
+        workshop.freshet("run", pipeline)
+        assert texts(workshop) == {"1": "t\n\nnow known"}
+    assert len(workshop.letters()) == 1
