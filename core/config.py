@@ -123,7 +123,7 @@ class Aws(_Model):
     """Where requests are signed for: Amazon OpenSearch Service. Credentials come from boto3's chain."""
 
     region: str = Field(min_length=1)
-    service: Literal["es", "aoss"] = "es"
+    service: Literal["es"] = "es"
 
 
 class OpenSearch(_Model):

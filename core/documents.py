@@ -140,7 +140,12 @@ def document_id(spec: DocumentSpec, change: Change) -> str:
     key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
     if not key:
         raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    return "/".join([_escape(spec.table), *(_escape(_as_text(value)) for value in key.values())])
+    return "/".join([table_id(spec.table), *(_escape(_as_text(value)) for value in key.values())])
+
+
+def table_id(table: str) -> str:
+    """What the ids of a table's documents begin with, before the first slash."""
+    return _escape(table)
 
 
 def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:

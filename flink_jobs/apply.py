@@ -20,6 +20,7 @@ from pyflink.table.udf import ScalarFunction, udf
 from connectors.opening import open_stores
 from core.change import Position
 from core.config import Pipeline
+from core.documents import table_id
 from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
@@ -213,7 +214,7 @@ class _ClearTables(ScalarFunction):
         # Where a store is away the job fails over and the sweep comes again: left out, it would leave ghosts.
         for table, position in zip(tables, positions, strict=True):
             for store in self._stores.values():
-                self._cleared.inc(store.clear(table, Position(position)))
+                self._cleared.inc(store.clear(table_id(table), Position(position)))
         return pd.Series([None] * len(tables), dtype=object)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from cli.main import commands as application
 from cli.stack import Stack
+from cli.stack.layout import layout_of, remembered_ports
 from core import config
 from core.errors import ConfigError
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
@@ -25,7 +26,7 @@ DOCS = ROOT / "docs"
 FIRST = DOCS / "run-a-pipeline.md"
 FOLLOWED = [
     DOCS / f"{name}.md"
-    for name in ("search", "dead-letters", "restart-and-recover", "pipeline-file", "local-stack", "produce")
+    for name in ("search", "dead-letters", "restart-and-recover", "pipeline-file", "local-stack", "produce", "opensearch")
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}
 
@@ -180,10 +181,13 @@ def terminal(stack: Stack) -> Iterator[Terminal]:
     """A folder in which the first page was followed to its end."""
     folder = stack.folder.parents[1]
     (folder / "tests").symlink_to(ROOT / "tests")
+    remembered = remembered_ports(layout_of(folder))
+    assert remembered is not None
     addresses = {
         "127.0.0.1:9092": stack.kafka.bootstrap_servers,
         "freshet@127.0.0.1:5432": stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
         "http://127.0.0.1:8083": stack.connect.url,
+        "127.0.0.1:9200": f"127.0.0.1:{remembered.opensearch}",
     }
     terminal = Terminal(folder, addresses)
     try:

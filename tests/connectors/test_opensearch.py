@@ -398,7 +398,7 @@ def test_certificates_are_verified(certificate: tuple[str, str], url: str, targe
         OpenSearchStore(target.model_copy(update={"hosts": (url,), "ca_certs": str(tmp_path / "no")}), 4, "m")
 
 
-@pytest.mark.parametrize("service", ["es", "aoss"])
+@pytest.mark.parametrize("service", ["es"])
 def test_requests_are_signed_for_aws(
     way: Proxy, target: OpenSearch, monkeypatch: pytest.MonkeyPatch, service: Any
 ) -> None:
