@@ -12,7 +12,7 @@ from core.errors import Unavailable
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors, VectorStore
 
-HOLD_S = 300.0
+HOLD_S = 120.0
 """How long the others wait for a store that is away; then its plans become dead letters, until it is back."""
 
 PAUSE_S = 30.0

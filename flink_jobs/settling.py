@@ -20,6 +20,12 @@ from core.plans import plan_to_bytes
 from flink_jobs.operators import DEAD_LETTERS, SLACK_MS, decode_event, letter
 from udfs.tokenizing import model_chunker
 
+PATIENCE_MS = 300_000
+"""How much longer, by the clock, a half waits for the other when every partition seems to have passed it: one whose
+broker is away looks idle too, and a half given up for good takes the values along that the other lacks."""
+
+_END = 2**63 - 1  # the watermark of a bounded run that has read everything
+
 
 class _KeptInState(MutableMapping[str, Kept]):
     """A table's memory of `core.moves`, in Flink's keyed state."""
@@ -60,6 +66,7 @@ class Settle(KeyedProcessFunction):
             runtime_context.get_map_state(MapStateDescriptor("moves", Types.STRING(), Types.PICKLED_BYTE_ARRAY()))
         )
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
+        self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
         self._chunkers = {
             table: model_chunker(self._model, document.chunk.tokens, document.chunk.overlap)
             for table, document in self._pipeline.documents.items()
@@ -85,18 +92,21 @@ class Settle(KeyedProcessFunction):
         told = settle(self._memory, new)
         if waits(self._memory, new):
             due = value[2] + SLACK_MS
-            waiting = self._due.get(due)
-            self._due.put(due, new.change.position if waiting is None else f"{waiting} {new.change.position}")
+            _note(self._due, due, new.change.position)
             ctx.timer_service().register_event_time_timer(due)
         yield from self._tell(told)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """The other half of a key change is in none of the partitions."""
-        waiting = self._due.get(timestamp)
-        if waiting is None:
-            return
-        self._due.remove(timestamp)
-        for position in waiting.split():
+        """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
+        timers = ctx.timer_service()
+        seeming = _taken(self._due, timestamp)
+        if seeming and timers.current_watermark() < _END:
+            last = timers.current_processing_time() + PATIENCE_MS
+            for position in seeming:
+                _note(self._last, last, position)
+            timers.register_processing_time_timer(last)
+            seeming = []
+        for position in (*seeming, *_taken(self._last, timestamp)):
             yield from self._tell(give_up(self._memory, Position(position)))
 
     def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
@@ -134,6 +144,19 @@ class Settle(KeyedProcessFunction):
         whole = replace(what, change=replace(what.change, row={**what.change.row, **found}, unavailable=frozenset()))
         learn(self._memory, whole, what.change.unavailable)
         return Settled(whole)
+
+
+def _note(timers: MapState, at: int, position: str) -> None:
+    waiting = timers.get(at)
+    timers.put(at, position if waiting is None else f"{waiting} {position}")
+
+
+def _taken(timers: MapState, at: int) -> list[str]:
+    waiting = timers.get(at)
+    if waiting is None:
+        return []
+    timers.remove(at)
+    return waiting.split()
 
 
 class Sweep(KeyedProcessFunction):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli import stack as local_stack
+from tests.connectors import servers
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
         yield local_stack.up(directory, ports=local_stack.free_ports())
     finally:
         local_stack.down(directory, wipe=True)
+
+
+@pytest.fixture(scope="session")
+def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    """OpenSearch alone, for the tests of stores and of jobs that write to it."""
+    with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
+        yield server

@@ -26,7 +26,16 @@ DOCS = ROOT / "docs"
 FIRST = DOCS / "run-a-pipeline.md"
 FOLLOWED = [
     DOCS / f"{name}.md"
-    for name in ("search", "dead-letters", "restart-and-recover", "pipeline-file", "local-stack", "produce", "opensearch")
+    for name in (
+        "search",
+        "dead-letters",
+        "restart-and-recover",
+        "pipeline-file",
+        "local-stack",
+        "produce",
+        "opensearch",
+        "verify",
+    )
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}
 

@@ -17,12 +17,6 @@ def pgvector_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         yield server
 
 
-@pytest.fixture(scope="session")
-def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
-        yield server
-
-
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
     server: Server = request.getfixturevalue(f"{request.param}_server")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import psycopg
 import pytest
@@ -40,6 +41,19 @@ def test_a_moved_row_takes_text_and_vectors_along(workshop: Workshop, arrives_fi
         eventually(lambda: texts(workshop) == {"2": "moved\n\nlong text"}, "the row under its new key")
         job.send_signal(signal.SIGTERM)
         assert job.wait(60) == 0
+    assert workshop.letters() == []
+
+
+def test_a_half_waits_for_the_other_when_its_partition_only_seems_idle(workshop: Workshop) -> None:
+    workshop.partitioned(2)
+    workshop.send(key(1), envelope(1, row(1, "long text")), partition=0)
+    with workshop.running(workshop.pipeline(bounded=False, parallelism=2)):
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row under its old key")
+        workshop.send(key(2), envelope(2, row(2, UNAVAILABLE)), headers(oldkey=1), partition=1)
+        # longer than it takes a silent partition to be called idle, and the clock to pass the event's slack
+        time.sleep(25)
+        workshop.send(key(1), envelope(2, None, op="d"), headers(newkey=2), partition=0)
+        eventually(lambda: texts(workshop) == {"2": "t\n\nlong text"}, "the row under its new key")
     assert workshop.letters() == []
 
 

@@ -1,0 +1,70 @@
+"""One job, two stores: both end as the source, and one that is away for a while loses nothing."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+from connectors.opensearch import OpenSearchStore
+from core.config import OpenSearch
+from core.stores import VectorStore
+from tests.connectors.servers import Server
+from tests.flink_jobs.conftest import Workshop, eventually
+from tests.flink_jobs.events import envelope, key, row
+from tests.flink_jobs.test_recordings import DOCUMENTS, recording, true_texts
+from tests.replay import StoredChunk, differences
+
+DIMENSION = 384
+
+
+def target(server: Server) -> OpenSearch:
+    return OpenSearch(hosts=(f"http://{server.address}",), index=f"test-{uuid4().hex[:12]}")
+
+
+def both(workshop: Workshop, opensearch: OpenSearch) -> dict[str, object]:
+    return {
+        "pgvector": {"dsn": workshop.dsn, "table": "documents"},
+        "opensearch": opensearch.model_dump(exclude_none=True, mode="json"),
+    }
+
+
+def chunks(store: VectorStore) -> list[StoredChunk]:
+    stored = store.read(sorted(store.document_ids()))
+    return [(each.document_id, chunk.ordinal, chunk.text) for each in stored.values() for chunk in each.chunks]
+
+
+def test_every_kind_of_event_ends_in_both_stores(workshop: Workshop, opensearch_server: Server) -> None:
+    events = recording(workshop, 3)
+    workshop.freshet("produce", "--bootstrap-servers", workshop.bootstrap_servers, "--recording", events)
+    opensearch = target(opensearch_server)
+    pipeline = workshop.pipeline(parallelism=2, documents=DOCUMENTS, store=both(workshop, opensearch))
+    workshop.freshet("run", pipeline)
+    store = OpenSearchStore(opensearch, DIMENSION, "hash")
+    assert differences(chunks(store), true_texts()) == []
+    assert differences(workshop.rows(), true_texts()) == []
+    assert not any("unavailable_value" in text for at, _, text in chunks(store) if at != "public.toast/2")
+    printed = workshop.freshet("search", pipeline, "truncate", "--store", "opensearch", "-k", "1")
+    assert "public.items/1" in printed
+    store.close()
+
+
+def test_a_store_that_is_away_for_a_while_loses_nothing(workshop: Workshop, opensearch_server: Server) -> None:
+    opensearch = target(opensearch_server)
+    pipeline = workshop.pipeline(bounded=False, store=both(workshop, opensearch))
+    store = OpenSearchStore(opensearch, DIMENSION, "hash")
+    workshop.send(key(1), envelope(1, row(1, "before")))
+    with workshop.running(pipeline):
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the first row")
+        opensearch_server.stop()
+        try:
+            for number in range(2, 30):
+                workshop.send(key(number), envelope(number, row(number, f"during {number}")))
+            workshop.send(key(1), envelope(40, None, op="d"))
+            time.sleep(10)
+        finally:
+            opensearch_server.start()
+        truth = {f"public.documents/{number}": f"t\n\nduring {number}" for number in range(2, 30)}
+        eventually(lambda: differences(workshop.rows(), truth) == [], "all in PostgreSQL")
+        eventually(lambda: differences(chunks(store), truth) == [], "all in OpenSearch")
+    assert not workshop.has_letters()
+    store.close()
