@@ -22,9 +22,13 @@ from core.documents import Unsettled
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept under a name: a half that waits, changes that wait behind it, or values."""
+    """What is kept under a name: a half that waits, changes that wait behind it, or values.
+
+    told  the half was told without the other, which is expected all the same
+    """
 
     half: Unsettled | None = None
+    told: bool = False
     behind: tuple[Unsettled, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -75,10 +79,19 @@ def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
     memory[_values(known.document_id)] = Kept(values={name: known.change.row[name] for name in missing})
 
 
+def tell_early(memory: Memory, position: Position) -> list[Answer]:
+    """The new row that waits at `position`, if it came whole: it lacks nothing but the vectors of the old one."""
+    kept = memory.get(_half(position))
+    if kept is None or kept.half is None or kept.told or not is_whole(kept.half):
+        return []
+    memory[_half(position)] = replace(kept, told=True)
+    return [Settled(kept.half)]
+
+
 def give_up(memory: Memory, position: Position) -> list[Answer]:
     """What follows where the half that waits at `position` waits no longer."""
     kept = memory.pop(_half(position), None)
-    if kept is None or kept.half is None:
+    if kept is None or kept.half is None or kept.told:
         return []
     return _arrived(memory, kept.half, {}, "")
 
@@ -86,6 +99,11 @@ def give_up(memory: Memory, position: Position) -> list[Answer]:
 def waits(memory: Memory, new: Unsettled) -> bool:
     """Whether `new` is a half that now waits for the other."""
     return new.change.moves and _half(new.change.position) in memory
+
+
+def is_whole(half: Unsettled) -> bool:
+    """Whether a half is the new key's row, with all its values."""
+    return half.change.operation is Operation.UPSERT and not half.change.unavailable
 
 
 def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
@@ -105,6 +123,8 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
             memory[_behind(new.document_id)] = Kept()
         return []
     arrival, departure = (new, other.half) if arrives else (other.half, new)
+    if other.told:
+        return [Settled(departure)]
     told = _arrived(memory, arrival, departure.change.row, departure.document_id)
     return [*told, Settled(departure)]
 

@@ -43,7 +43,7 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
-        "table.exec.source.idle-timeout": "5 s",
+        "table.exec.source.idle-timeout": "10 s",
         "table.exec.uid.generation": "ALWAYS",
         "table.exec.uid.format": _source_state(pipeline) + "<id>_<transformation>",
         "execution.state-recovery.ignore-unclaimed-state": "true",

@@ -45,7 +45,7 @@ UNSETTLED = OutputTag("unsettled", UNSETTLED_ROWS)
 # A table's documents below a position go, once every partition has passed `due` (event time, ms); 0: at once.
 SWEEPS = Types.ROW_NAMED(["table", "position", "due"], [Types.STRING(), Types.STRING(), Types.LONG()])
 SWEPT = OutputTag("sweeps", SWEEPS)
-SLACK_MS = 10_000
+SLACK_MS = 30_000
 """How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
 
 # Looked for in an encoded event: to decode each for a header that hardly any has would cost more.

@@ -15,9 +15,20 @@ from core.change import Position
 from core.config import Pipeline
 from core.documents import Unsettled, plan_of
 from core.errors import DocumentError
-from core.moves import Kept, Settled, Unknown, decode_kept, decode_unsettled, encode_kept, give_up, learn, settle, waits
+from core.moves import (
+    Kept,
+    Settled,
+    Unknown,
+    decode_kept,
+    decode_unsettled,
+    encode_kept,
+    give_up,
+    learn,
+    settle,
+    waits,
+)
 from core.plans import plan_to_bytes
-from flink_jobs.operators import DEAD_LETTERS, SLACK_MS, decode_event, letter
+from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import model_chunker
 
 PATIENCE_MS = 300_000
@@ -25,6 +36,12 @@ PATIENCE_MS = 300_000
 broker is away looks idle too, and a half given up for good takes the values along that the other lacks."""
 
 _END = 2**63 - 1  # the watermark of a bounded run that has read everything
+
+EARLY_MS = 10_000
+"""How long the new row of a key change waits for the old one's vectors, by Kafka's clock, before it is told alone."""
+
+PATIENCE_MS = 600_000
+"""How long a half waits that can't be told alone. A broker may be away for as long."""
 
 
 class _KeptInState(MutableMapping[str, Kept]):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.change import Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, DocumentState, Unsettled, document_id, plan_of, step
-from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle
+from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle, tell_early
 from core.plans import Plan
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
@@ -186,11 +186,25 @@ def test_a_half_alone_is_given_up(first: str) -> None:
         assert [each.change.unavailable for each in job.unknown] == [{"body", "note"}]
 
 
-def test_a_row_that_came_whole_needs_no_other_half() -> None:
-    _, arrival = moved()
+def test_a_row_that_came_whole_is_told_early_and_the_old_one_goes_when_it_is_heard_of() -> None:
+    departure, arrival = moved()
     whole = replace(arrival, row={"body": "b", "note": "n"}, unavailable=frozenset())
     job = Job()
+    job.take(Change(SPEC.table, {"id": 1}, Operation.UPSERT, Position("0"), {"body": "b", "note": "n"}))
     for unsettled in job.take(whole):
         job.settle(unsettled)
-    job.hear(give_up(job.memory, whole.position))
+    job.hear(tell_early(job.memory, whole.position))
+    assert tell_early(job.memory, whole.position) == []
+    assert job.texts() == {"public.t/1": "b|n", "public.t/2": "b|n"}
+    for unsettled in job.take(departure):
+        job.settle(unsettled)
     assert job.texts() == {"public.t/2": "b|n"}
+    assert job.memory == {}
+
+
+def test_a_half_that_lacks_values_is_not_told_early() -> None:
+    for half in moved():
+        job = Job()
+        for unsettled in job.take(half):
+            job.settle(unsettled)
+        assert tell_early(job.memory, half.position) == []
