@@ -25,23 +25,21 @@ from core.moves import (
     give_up,
     learn,
     settle,
+    tell_early,
     waits,
 )
 from core.plans import plan_to_bytes
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import model_chunker
 
-PATIENCE_MS = 300_000
-"""How much longer, by the clock, a half waits for the other when every partition seems to have passed it: one whose
-broker is away looks idle too, and a half given up for good takes the values along that the other lacks."""
-
-_END = 2**63 - 1  # the watermark of a bounded run that has read everything
-
 EARLY_MS = 10_000
 """How long the new row of a key change waits for the old one's vectors, by Kafka's clock, before it is told alone."""
 
 PATIENCE_MS = 600_000
-"""How long a half waits that can't be told alone. A broker may be away for as long."""
+"""How much longer, by the clock, a half waits for the other when every partition seems to have passed it: one whose
+broker is away looks idle too, and a half given up for good takes the values along that the other lacks."""
+
+_END = 2**63 - 1  # the watermark of a bounded run that has read everything
 
 
 class _KeptInState(MutableMapping[str, Kept]):
@@ -108,7 +106,7 @@ class Settle(KeyedProcessFunction):
         new = decode_unsettled(value[1])
         told = settle(self._memory, new)
         if waits(self._memory, new):
-            due = value[2] + SLACK_MS
+            due = value[2] + EARLY_MS
             _note(self._due, due, new.change.position)
             ctx.timer_service().register_event_time_timer(due)
         yield from self._tell(told)
@@ -117,6 +115,8 @@ class Settle(KeyedProcessFunction):
         """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
         timers = ctx.timer_service()
         seeming = _taken(self._due, timestamp)
+        for position in seeming:
+            yield from self._tell(tell_early(self._memory, Position(position)))
         if seeming and timers.current_watermark() < _END:
             last = timers.current_processing_time() + PATIENCE_MS
             for position in seeming:
@@ -169,7 +169,7 @@ def _note(timers: MapState, at: int, position: str) -> None:
 
 
 def _taken(timers: MapState, at: int) -> list[str]:
-    waiting = timers.get(at)
+    waiting: str | None = timers.get(at)
     if waiting is None:
         return []
     timers.remove(at)
