@@ -173,7 +173,7 @@ def _taken(timers: MapState, at: int) -> list[str]:
     if waiting is None:
         return []
     timers.remove(at)
-    return waiting.split()
+    return str(waiting).split()
 
 
 class Sweep(KeyedProcessFunction):
