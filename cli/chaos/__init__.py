@@ -99,6 +99,7 @@ def _play(options: Options, folder: Path, console: Console) -> list[Round]:
                     _explain(world, job, found, console)
                     if not options.keep_going:
                         return played
+        worlds.end(world)
     return played
 
 
@@ -112,11 +113,8 @@ def _act(servers: stack.Stack, folder: Path, options: Options, number: int) -> I
         # the first round begins with a job that is at work
         settle(made, PATIENCE_S)
         yield made, job
-    except BaseException:
+    finally:
         job.kill()
-        raise
-    job.kill()
-    worlds.end(made)
 
 
 def _show(seed: int, found: Round, console: Console) -> None:

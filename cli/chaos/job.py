@@ -117,11 +117,12 @@ class Job:
         code = self.process.poll()
         if code is None:
             return ""
-        told = self.told()
+        log = self.log.name
         self.kill()
         self.start()
-        return f"the job had ended with code {code}: {told}"
+        return f"the job had ended with code {code}, see {log}; started again"
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
+    # the code that this command runs, and no other that may be installed
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", "PYTHONPATH": str(Path(__file__).parents[2])}
