@@ -11,11 +11,8 @@ from confluent_kafka import Consumer
 
 from connectors.kafka_topics import Ends, Message, ends, messages, reading
 from core.config import Pipeline
-from core.letters import PREFIX
+from core.letters import PREFIX, REPLAY
 from core.recordings import Headers, Record
-
-REPLAY = PREFIX + "replay"
-"""The header of an event that is sent round again: how often it was tried before, in decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
