@@ -60,15 +60,15 @@ def settle(memory: Memory, new: Unsettled) -> list[Answer]:
 
     Takes the changes of one key in the order of their positions, those of different keys in any.
     """
+    waiting = memory.get(_behind(new.document_id))
+    if waiting is not None:
+        # Its key's values are still to come: whatever happens to the key happens after that.
+        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
+        return []
     if new.change.moves:
         return _half_came(memory, new)
     if new.change.operation is Operation.DELETE:
         memory.pop(_values(new.document_id), None)
-        memory.pop(_behind(new.document_id), None)
-        return []
-    waiting = memory.get(_behind(new.document_id))
-    if waiting is not None:
-        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
         return []
     known = memory.get(_values(new.document_id))
     return [_answer(_filled(new, known.values if known else {}))]
@@ -96,11 +96,6 @@ def give_up(memory: Memory, position: Position) -> list[Answer]:
     return _arrived(memory, kept.half, {}, "")
 
 
-def waits(memory: Memory, new: Unsettled) -> bool:
-    """Whether `new` is a half that now waits for the other."""
-    return new.change.moves and _half(new.change.position) in memory
-
-
 def is_whole(half: Unsettled) -> bool:
     """Whether a half is the new key's row, with all its values."""
     return half.change.operation is Operation.UPSERT and not half.change.unavailable
@@ -110,9 +105,6 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
     if arrives:
         memory.pop(_values(new.document_id), None)
-    elif (waiting := memory.get(_behind(new.document_id))) is not None:
-        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
-        return []
     else:
         known = memory.pop(_values(new.document_id), None)
         new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))

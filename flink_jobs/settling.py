@@ -14,7 +14,7 @@ from pyflink.datastream.state import MapState, MapStateDescriptor
 from core.change import Position
 from core.config import Pipeline
 from core.documents import Unsettled, plan_of
-from core.errors import DocumentError
+from core.errors import ConfigError, DocumentError
 from core.moves import (
     Kept,
     Settled,
@@ -26,7 +26,6 @@ from core.moves import (
     learn,
     settle,
     tell_early,
-    waits,
 )
 from core.plans import plan_to_bytes
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
@@ -43,10 +42,11 @@ _END = 2**63 - 1  # the watermark of a bounded run that has read everything
 
 
 class _KeptInState(MutableMapping[str, Kept]):
-    """A table's memory of `core.moves`, in Flink's keyed state."""
+    """A table's memory of `core.moves`, in Flink's keyed state. `began_to_wait`: the halves put since."""
 
     def __init__(self, state: MapState) -> None:
         self._state = state
+        self.began_to_wait: list[Unsettled] = []
 
     def __getitem__(self, name: str) -> Kept:
         raw = self._state.get(name)
@@ -56,6 +56,8 @@ class _KeptInState(MutableMapping[str, Kept]):
 
     def __setitem__(self, name: str, kept: Kept) -> None:
         self._state.put(name, encode_kept(kept))
+        if kept.half is not None and not kept.told:
+            self.began_to_wait.append(kept.half)
 
     def __delitem__(self, name: str) -> None:
         self._state.remove(name)
@@ -103,12 +105,11 @@ class Settle(KeyedProcessFunction):
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One row of UNSETTLED_ROWS in; of PLANS, dead letters or nothing out."""
-        new = decode_unsettled(value[1])
-        told = settle(self._memory, new)
-        if waits(self._memory, new):
-            due = value[2] + EARLY_MS
-            _note(self._due, due, new.change.position)
-            ctx.timer_service().register_event_time_timer(due)
+        self._memory.began_to_wait.clear()
+        told = settle(self._memory, decode_unsettled(value[1]))
+        for half in self._memory.began_to_wait:
+            _note(self._due, value[2] + EARLY_MS, half.change.position)
+            ctx.timer_service().register_event_time_timer(value[2] + EARLY_MS)
         yield from self._tell(told)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
@@ -151,7 +152,11 @@ class Settle(KeyedProcessFunction):
                 f"is known: set reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
                 f"REPLICA IDENTITY FULL on {table} and write the row again"
             )
-        row = self._source.row(table, what.change.key)
+        try:
+            row = self._source.row(table, what.change.key)
+        except ConfigError as error:
+            # The table may be gone, or another's: this change can't be mended, the next may be.
+            return f"{table}: {missing} did not travel with this change, and can't be read again: {error}"
         if row is None:
             return None
         if not what.change.unavailable <= row.keys():

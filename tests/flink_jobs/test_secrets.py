@@ -1,0 +1,89 @@
+"""What a pipeline file keeps secret is told nowhere; what an event names is never taken for code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from core.formats.debezium import UNAVAILABLE
+from tests.flink_jobs.conftest import Workshop
+from tests.flink_jobs.events import envelope, key, row
+
+SECRET = "hunter2-Geheimnis"
+
+
+def files_with(folder: Path, secret: str) -> list[str]:
+    told = [path for path in folder.rglob("*") if path.is_file() and path.name != "pipeline.yaml"]
+    return [str(path) for path in told if secret.encode() in path.read_bytes()]
+
+
+def secret_dsn(dsn: str, host: str | None = None) -> str:
+    """The same server, which asks for no password, with one; or one that isn't there."""
+    address = dsn.partition("@")[2]
+    return f"postgresql://freshet:{SECRET}@{address if host is None else host}"
+
+
+def test_no_secret_is_told(workshop: Workshop) -> None:
+    source = {
+        "topic-pattern": rf"{workshop.prefix}\.public\..*",
+        "properties.bootstrap.servers": workshop.bootstrap_servers,
+        "properties.sasl.jaas.config": f'x.PlainLoginModule required username="u" password="{SECRET}";',
+        "scan.startup.mode": "earliest-offset",
+        "scan.bounded.mode": "latest-offset",
+    }
+    for number, body in enumerate(("good", UNAVAILABLE, UNAVAILABLE)):
+        workshop.send(key(number), envelope(number + 1, row(number, body), op="u"))
+    workshop.send(key(9), b"nonsense")
+    dsn = secret_dsn(workshop.dsn)
+    pipeline = workshop.pipeline(
+        source={"kafka": source},
+        store={"pgvector": {"dsn": dsn, "table": "documents"}},
+        reselect={"postgres": {"dsn": dsn}},
+        documents={"public.documents": {"text": "{title}\n\n{body}"}},
+    )
+    printed = workshop.freshet("check", pipeline) + workshop.freshet("run", pipeline)
+    assert len(workshop.letters()) == 3
+    away = workshop.pipeline(
+        source={"kafka": source},
+        store={"pgvector": {"dsn": secret_dsn(dsn, "127.0.0.1:1/x"), "table": "documents"}},
+        reselect={"postgres": {"dsn": secret_dsn(dsn, "127.0.0.1:1/x")}},
+    )
+    printed += workshop.freshet("check", away, ok=False) + workshop.freshet("run", away, ok=False)
+    printed += workshop.freshet("verify", away, ok=False) + workshop.freshet("dead-letters", "list", away)
+    assert "127.0.0.1:1" in printed
+    assert SECRET not in printed
+    assert files_with(workshop.folder, SECRET) == []
+    for letter_key, value, headers in workshop.letters():
+        assert SECRET.encode() not in b"".join((letter_key or b"", value or b"", *headers.values()))
+
+
+HOSTILE = [
+    "'; DROP TABLE documents; --",
+    '"quoted" %s {title} $1 \\',
+    "../../etc/passwd%2F",
+    "a/b/c",
+    "\r\nheader: x",
+    "_search?q=*",
+    "‮🙂",
+]
+
+
+def test_what_events_name_is_only_ever_a_value(workshop: Workshop) -> None:
+    tables = ['public.do"cs; DROP', "public.do'cs--", "public.%2e%2e/x"]
+    documents = {table: {"text": "{title}|{body}", "metadata": ["title"]} for table in tables}
+    count = 0
+    for table in tables:
+        for hostile in HOSTILE:
+            count += 1
+            told = {"op": "c", "before": None, "after": {"id": hostile, "title": hostile, "body": hostile}}
+            source = {"connector": "postgresql", "schema": "public", "table": table.partition(".")[2]}
+            source |= {"lsn": count, "sequence": json.dumps([str(count)] * 2), "snapshot": "false"}
+            workshop.send(json.dumps({"id": hostile}).encode(), json.dumps(told | {"source": source}).encode())
+    truncated = {"connector": "postgresql", "schema": "public", "table": tables[0].partition(".")[2]}
+    truncated |= {"lsn": 1000, "sequence": '["1000","1000"]', "snapshot": "false"}
+    workshop.send(None, json.dumps({"op": "t", "before": None, "after": None, "source": truncated}).encode())
+    workshop.freshet("run", workshop.pipeline(documents=documents))
+    stored = {text for _, _, text in workshop.rows()}
+    assert stored == {f"{hostile}|{hostile}" for hostile in HOSTILE}
+    assert len({document for document, _, _ in workshop.rows()}) == 2 * len(HOSTILE)
+    assert not workshop.has_letters()
