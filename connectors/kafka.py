@@ -27,7 +27,8 @@ _JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
 def source_ddl(name: str, kafka: Kafka, group: str) -> str:
     """`CREATE TABLE` for a topic's events, bytes untouched.
 
-    A partition's watermark is the time of its last event, by Kafka's clock. A tombstone has a NULL `value`. Headers of equal name come as the last of them, which is all a Flink MAP can hold.
+    A partition's watermark is the time of its last event, by Kafka's clock. A tombstone has a NULL `value`. Headers of
+    equal name come as the last of them, which is all a Flink MAP can hold.
     """
     topic = {"topic": kafka.topic} if kafka.topic is not None else {"topic-pattern": kafka.topic_pattern or ""}
     options = {

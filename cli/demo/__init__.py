@@ -108,7 +108,7 @@ def _start(pipeline: Pipeline, console: Console) -> Job:
 
 def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[str, Evidence]]:
     console = play.console
-    with psycopg.connect(play.here.dsn) as source, closing(run.store(play.pipeline)) as store:
+    with psycopg.connect(play.here.dsn) as source, closing(run.stores(play.pipeline)["pgvector"]) as store:
         screen.section(console, "Snapshot: the rows that are there already")
         _snapshot(play, source)
         play.clock.lap("snapshot")

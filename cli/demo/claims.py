@@ -14,12 +14,11 @@ import psycopg
 from cli.demo import world as worlds
 from cli.demo.world import ARTICLES, DELETED, EDITED, MANUALS, World
 from connectors.kafka_producer import produce
-from connectors.pgvector import PgvectorStore
 from core.errors import FreshetError
 from core.formats.debezium import position
 from core.letters import PREFIX
 from core.recordings import Record
-from core.stores import Hit, Vectors
+from core.stores import Hit, Vectors, VectorStore
 from flink_jobs.running import Job, Progress
 from udfs.embedding import Embedder
 
@@ -49,7 +48,7 @@ class Stage:
     world: World
     job: Job
     source: psycopg.Connection[Any]
-    store: PgvectorStore
+    store: VectorStore
     model: Embedder
 
     def ask(self, question: Vectors, k: int = 5) -> list[Hit]:

@@ -20,7 +20,7 @@ WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 
 @dataclass
 class Table:
-    """A table whose changes are told as Debezium tells them: unchanged values don't travel."""
+    """A table whose changes are told as Debezium tells them: unchanged values don't travel, but for short ones."""
 
     rows: dict[int, dict[str, str]] = field(default_factory=dict)
     told: list[Change] = field(default_factory=list)
@@ -28,7 +28,8 @@ class Table:
     def put(self, key: int, **values: str) -> None:
         new = key not in self.rows
         self.rows[key] = {**self.rows.get(key, {"body": "b", "note": "n"}), **values}
-        unchanged = [] if new else [name for name in ("body", "note") if name not in values]
+        long = [name for name, value in self.rows[key].items() if not value.startswith("short")]
+        unchanged = [] if new else [name for name in long if name not in values]
         self._tell(key, Operation.UPSERT, len(self.told), self.rows[key], unchanged)
 
     def delete(self, key: int) -> None:
@@ -39,7 +40,8 @@ class Table:
         self.rows[new] = self.rows.pop(old)
         at = len(self.told)
         self._tell(old, Operation.DELETE, at, moves=True)
-        self._tell(new, Operation.UPSERT, at, self.rows[new], ["body", "note"], moves=True)
+        long = [name for name, value in self.rows[new].items() if not value.startswith("short")]
+        self._tell(new, Operation.UPSERT, at, self.rows[new], long, moves=True)
 
     def _tell(
         self,
@@ -84,7 +86,8 @@ class Job:
                 self.unknown.append(answer.what)
                 continue
             if answer.moved_from:
-                assert answer.moved_from in self.store, "the old document must still be there for its vectors"
+                # a short row that moves on and on is told at once, though its old document may not have been
+                assert answer.moved_from in self.store or answer.what.change.row["body"].startswith("short")
                 self.moved.append((answer.moved_from, answer.what.document_id))
             self.apply(plan_of(answer.what, SPEC, "m", WHOLE, answer.moved_from))
 
@@ -131,12 +134,13 @@ def tables(draw: st.DrawFn) -> Table:
     for number in range(draw(st.integers(1, 40))):
         key, other = draw(keys), draw(keys)
         action = draw(st.sampled_from(["put", "put", "body", "touch", "delete", "move", "move", "move"]))
+        size = draw(st.sampled_from(["short", "long"]))
         if action == "put" and key not in table.rows:
-            table.put(key, body=f"b{number}", note=f"n{number}")
+            table.put(key, body=f"{size} b{number}", note=f"{size} n{number}")
         elif key not in table.rows:
             continue
         elif action == "body":
-            table.put(key, body=f"b{number}")
+            table.put(key, body=f"{size} b{number}")
         elif action == "touch":
             table.put(key)
         elif action == "delete":
@@ -177,6 +181,28 @@ def test_what_comes_to_a_key_waits_behind_what_came_before() -> None:
                 job.settle(unsettled)
     assert not job.unknown
     assert job.texts() == true(table) == {"public.t/3": "one|n", "public.t/2": "four|n"}
+
+
+def test_what_waits_behind_a_row_waits_for_its_values_and_no_others() -> None:
+    """Key 2 hears of a short row that came and went, then of a long one; the short one's old key is heard of first."""
+    table = Table()
+    table.put(1, body="short", note="short")
+    table.put(4, body="long")
+    table.move(1, 2)
+    table.move(2, 3)
+    table.move(4, 2)
+    table.move(2, 5)
+    job = Job()
+    by_key: dict[int, list[Change]] = {}
+    for change in table.told:
+        by_key.setdefault(change.key["id"], []).append(change)
+    assert [job.take(by_key[key].pop(0)) for key in (1, 4)] == [[], []]
+    for key in (2, 1, 3, 5, 4):
+        for change in by_key[key]:
+            for unsettled in job.take(change):
+                job.settle(unsettled)
+    assert not job.unknown
+    assert job.texts() == true(table) == {"public.t/3": "short|short", "public.t/5": "long|n"}
 
 
 @given(tables(), st.integers(1, 3), st.randoms(use_true_random=False))
