@@ -127,7 +127,8 @@ def _arrived(memory: Memory, half: Unsettled, values: dict[str, Any] | Any, move
     whole = _filled(half, values)
     if half.change.unavailable and not whole.change.unavailable:
         learn(memory, whole, half.change.unavailable)
-    behind = memory.pop(_behind(half.document_id), None)
+    # what waits behind a key waits for the row that lacked values, and no other one that came to the key
+    behind = memory.pop(_behind(half.document_id), None) if half.change.unavailable else None
     told = [_answer(whole, moved_from)]
     for each in behind.behind if behind else ():
         told += settle(memory, each)
