@@ -19,7 +19,7 @@ from rich.text import Text
 
 from cli.plain import json_bytes, plain, shortened, shown_bytes
 from connectors.kafka_letters import Letter, letters
-from core.config import load
+from core.config_file import load
 from core.errors import ConfigError
 
 app = typer.Typer(

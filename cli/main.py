@@ -13,7 +13,7 @@ from rich.markup import escape
 from bench.figures import Measurement, Size
 from cli import dead_letters, stack_command, testing
 from cli.produce import produce
-from core.config import load
+from core.config_file import load
 from core.errors import FreshetError
 
 commands = typer.Typer(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,31 +14,29 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from connectors import pgvector_sql as statements
-from connectors.pg_session import ROW_FAULTS, Session, identifiers, reason, table_name
+from connectors.pg_session import ROW_FAULTS, Session, identifiers, table_name
+from connectors.pgvector_rows import (
+    Work,
+    as_json,
+    columns_of,
+    fitting,
+    outcome_of,
+    rejected,
+    rows_to_move,
+    rows_to_write,
+    stored_of,
+    transactions,
+)
 from core.batches import halving
 from core.change import Position
 from core.errors import ConfigError, StoreRejected
-from core.plans import Chunk, Outcome, Plan, Status
+from core.plans import Outcome, Plan, Status
 from core.stores import Hit, Stored, Vectors
 
 _SETTING = "store.pgvector"
 _MOST_DIMENSIONS = 2000  # what an HNSW index on `vector` takes (pgvector's README, "HNSW")
-_BYTES_A_TRANSACTION = 64 * 2**20
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A plan that is fit to be sent. `metadata` is JSON text."""
-
-    at: int
-    plan: Plan
-    vectors: Vectors
-    metadata: str
-
-    def size(self) -> int:
-        return self.vectors.nbytes + sum(len(chunk.text) + len(self.metadata) for chunk in self.plan.write)
 
 
 class PgvectorStore:
@@ -124,7 +120,7 @@ class PgvectorStore:
         return frozenset(row[2] for row, there in zip(wanted, found, strict=True) if there)
 
     def _held(self, wanted: Sequence[tuple[str, str, str]]) -> list[bool]:
-        columns = _columns(wanted)
+        columns = columns_of(wanted)
         rows = self._session.patiently(lambda: self._execute("held", columns).fetchall(), self._patience_s)
         there = {chunk_id for (chunk_id,) in rows}
         return [row[2] in there for row in wanted]
@@ -138,16 +134,16 @@ class PgvectorStore:
         or rights are gone.
         """
         outcomes: dict[int, Outcome] = {}
-        ready: list[_Work] = []
+        ready: list[Work] = []
         for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
             try:
-                ready.append(_Work(at, plan, _fitting(plan, rows, self._dimension), _json(plan.metadata)))
+                ready.append(Work(at, plan, fitting(plan, rows, self._dimension), as_json(plan.metadata)))
             except (StoreRejected, TypeError, ValueError, RecursionError) as error:
-                outcomes[at] = _rejected(plan, error)
+                outcomes[at] = rejected(plan, error)
         # Whoever writes takes the documents' locks in one order, so that no two writers wait for each other.
         ready.sort(key=lambda work: work.plan.document_id)
-        for batch in _transactions(ready):
-            answers = halving(batch, self._write, lambda work, error: _rejected(work.plan, error), ROW_FAULTS)
+        for batch in transactions(ready):
+            answers = halving(batch, self._write, lambda work, error: rejected(work.plan, error), ROW_FAULTS)
             outcomes.update((work.at, answer) for work, answer in zip(batch, answers, strict=True))
         self._forget()
         return [outcomes[at] for at in range(len(plans))]
@@ -176,7 +172,7 @@ class PgvectorStore:
         found: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             found.setdefault(row[0], []).append(row)
-        return {document_id: _stored(each) for document_id, each in found.items()}
+        return {document_id: stored_of(each) for document_id, each in found.items()}
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""
@@ -189,13 +185,13 @@ class PgvectorStore:
             )
             yield from (document_id for (document_id,) in page)
 
-    def _write(self, batch: Sequence[_Work]) -> list[Outcome]:
+    def _write(self, batch: Sequence[Work]) -> list[Outcome]:
         return self._session.patiently(lambda: self._transact(batch), self._patience_s)
 
-    def _transact(self, batch: Sequence[_Work]) -> list[Outcome]:
+    def _transact(self, batch: Sequence[Work]) -> list[Outcome]:
         connection = self._session.connection()
         standing = self._send(connection, batch)
-        outcomes = [_outcome(work.plan, *stands) for work, stands in zip(batch, standing, strict=True)]
+        outcomes = [outcome_of(work.plan, *stands) for work, stands in zip(batch, standing, strict=True)]
         if not any(outcome.status is Status.REJECTED for outcome in outcomes):
             connection.commit()
             return outcomes
@@ -204,23 +200,23 @@ class PgvectorStore:
         again = iter(self._transact(kept) if kept else [])
         return [outcome if outcome.status is Status.REJECTED else next(again) for outcome in outcomes]
 
-    def _send(self, connection: psycopg.Connection[Any], batch: Sequence[_Work]) -> list[tuple[bool, int]]:
+    def _send(self, connection: psycopg.Connection[Any], batch: Sequence[Work]) -> list[tuple[bool, int]]:
         """Whether each document now stands at its plan's position, and with how many chunks.
 
         All statements travel together, and the COMMIT with them where no plan relies on chunks from before.
         """
-        keys = _columns([(work.plan.document_id, work.plan.position) for work in batch])
+        keys = columns_of([(work.plan.document_id, work.plan.position) for work in batch])
         empty = [not work.plan.chunk_ids for work in batch]
-        moves, writes = _moves(batch), _writes(batch)
+        moves, writes = rows_to_move(batch), rows_to_write(batch)
         with connection.pipeline():
             connection.execute(statements.BEGIN)
             self._execute("shared", [])
             self._execute("advance", (*keys, empty))
             self._execute("remove", (*keys, [chunk for work in batch for chunk in work.plan.chunk_ids]))
             if moves:
-                self._execute("move", _columns(moves))
+                self._execute("move", columns_of(moves))
             if writes:
-                self._execute("upsert", (self._model, *_columns(writes)))
+                self._execute("upsert", (self._model, *columns_of(writes)))
             answer = self._execute("standing", keys)
             if all(len(work.plan.write) == len(work.plan.chunk_ids) for work in batch):
                 connection.execute(statements.COMMIT)
@@ -293,92 +289,3 @@ def _check_columns(seen: Mapping[str, str], expected: Mapping[str, str], table: 
         raise ConfigError(
             [f"{_SETTING}.table: {table} is not a table of Freshet's: {', '.join(wrong)}: name another table"]
         )
-
-
-def _fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
-    expected = (len(plan.write), dimension)
-    if vectors.shape != expected and (expected[0] or vectors.size):
-        raise StoreRejected(f"vectors of shape {vectors.shape} for {expected[0]} chunks of {dimension} dimensions")
-    if not np.isfinite(vectors).all():
-        raise StoreRejected("a vector holds NaN or infinity: look at what the model made of this text")
-    return vectors
-
-
-def _stored(rows: Sequence[tuple[Any, ...]]) -> Stored:
-    document_id, position, _, _, _, metadata, _ = rows[0]
-    return Stored(
-        document_id,
-        Position(position),
-        tuple(Chunk(chunk_id, ordinal, text) for _, _, chunk_id, ordinal, text, _, _ in rows),
-        metadata,
-        np.stack([row[-1].to_numpy() if isinstance(row[-1], Vector) else row[-1] for row in rows]).astype(np.float32),
-    )
-
-
-def _json(metadata: Mapping[str, Any]) -> str:
-    encoded = json.dumps(metadata, ensure_ascii=False)
-    return json.dumps(_without_nul(metadata), ensure_ascii=False) if "\\u0000" in encoded else encoded
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
-    if isinstance(value, Mapping):
-        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nul(inner) for inner in value]
-    return value
-
-
-def _transactions(ready: Sequence[_Work]) -> Iterator[list[_Work]]:
-    batch: list[_Work] = []
-    size = 0
-    for work in ready:
-        if batch and size + work.size() > _BYTES_A_TRANSACTION:
-            yield batch
-            batch, size = [], 0
-        batch.append(work)
-        size += work.size()
-    if batch:
-        yield batch
-
-
-def _moves(batch: Sequence[_Work]) -> list[tuple[Any, ...]]:
-    """The kept chunks: whether their ordinal or metadata moved, the database sees."""
-    return [
-        (chunk_id, work.plan.document_id, work.plan.position, ordinal, work.metadata)
-        for work in batch
-        for written in (frozenset(chunk.chunk_id for chunk in work.plan.write),)
-        for ordinal, chunk_id in enumerate(work.plan.chunk_ids)
-        if chunk_id not in written
-    ]
-
-
-def _writes(batch: Sequence[_Work]) -> list[tuple[Any, ...]]:
-    return [
-        (chunk.chunk_id, plan.document_id, plan.position, chunk.ordinal, chunk.text, work.metadata, Vector(vector))
-        for work in batch
-        for plan in (work.plan,)
-        for chunk, vector in zip(plan.write, work.vectors, strict=True)
-    ]
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
-    return tuple(map(list, zip(*rows, strict=True)))
-
-
-def _outcome(plan: Plan, current: bool, chunks: int) -> Outcome:
-    if not current:
-        return Outcome(plan.document_id, Status.STALE)
-    lacking = len(plan.chunk_ids) - chunks
-    if not lacking:
-        return Outcome(plan.document_id, Status.APPLIED)
-    kept = len(plan.chunk_ids) - len(plan.write)
-    return _rejected(
-        plan,
-        StoreRejected(f"the store lacks {lacking} of the {kept} chunks this change keeps: replay the document"),
-    )
-
-
-def _rejected(plan: Plan, error: Exception) -> Outcome:
-    return Outcome(plan.document_id, Status.REJECTED, type(error).__name__, reason(error))

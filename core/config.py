@@ -1,24 +1,16 @@
-"""The pipeline file, as typed models. `load` reads it once and reports every mistake together."""
+"""The pipeline file, as typed models; `core.config_file.load` reads it."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from core.documents import DocumentSpec, columns
-from core.errors import ConfigError
 from core.formats.debezium_format import UNAVAILABLE, Binaries, DebeziumFormat, Decimals, Intervals, Times
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
-_SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
@@ -269,94 +261,3 @@ class Pipeline(_Model):
     def flink_options(self) -> dict[str, str]:
         """Flink's own options, as text."""
         return {name: _option(value) for name, value in self.flink.items()}
-
-
-def load(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeline:
-    """Read a pipeline file, with `${NAME}` replaced from the environment.
-
-    Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
-    variables and of settings that may hold a secret are never quoted.
-    """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: can't be read: {error}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not YAML: {error}"]) from None
-    if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: holds {type(raw).__name__}, must be a mapping with name, source, format, …"])
-    missing: list[str] = []
-    filled = _fill(raw, environment, (), missing)
-    problems = [f"{path.name}: {line}" for line in missing]
-    try:
-        pipeline = Pipeline.model_validate(filled)
-    except ValidationError as error:
-        written = [_line(path.name, raw, dict(problem)) for problem in error.errors()]
-        raise ConfigError(problems + written) from None
-    if problems:
-        raise ConfigError(problems)
-    return pipeline
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win silently; here it is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, as SafeLoader makes it, if no key comes twice."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep)
-
-
-def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], missing: list[str]) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _fill(v, environment, (*place, str(k)), missing) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_fill(v, environment, (*place, str(i)), missing) for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def fill(match: re.Match[str]) -> str:
-        if match[1] not in environment:
-            missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it")
-        return environment.get(match[1], match[0])
-
-    return _VARIABLE.sub(fill, value)
-
-
-def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
-    place = [str(part) for part in problem["loc"]]
-    where = f"{file}: {'.'.join(place)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return f"{where} is missing; it is required"
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is no setting; check its spelling and its indentation"
-    if place[-1:] == ["[key]"]:
-        return f"{file}: {'.'.join(place[:-1])} must be written schema.table, as in public.articles"
-    if _SETTING_FIRST.match(message):
-        return f"{where}.{message}"
-    seen = _seen(raw, place)
-    if seen is None or isinstance(seen, dict | list):
-        return f"{where}: {message}"
-    return f"{where} is {_show(place, seen)}: {message[:1].lower()}{message[1:]}"
-
-
-def _seen(raw: Any, place: list[str]) -> Any:
-    for part in place:
-        if isinstance(raw, dict):
-            raw = raw.get(part)
-        elif isinstance(raw, list) and part.isdecimal() and int(part) < len(raw):
-            raw = raw[int(part)]
-    return raw
-
-
-def _show(place: list[str], seen: Any) -> str:
-    if any(_SECRET.search(part) for part in place):
-        return "(not shown)"
-    shown = repr(seen)
-    return shown if len(shown) <= 80 else shown[:80] + "…"

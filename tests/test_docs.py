@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from cli.main import commands as application
 from cli.stack import Stack
 from cli.stack.layout import layout_of, remembered_ports
-from core import config
+from core import config, config_file
 from core.errors import ConfigError
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
 from tests.terminal import Terminal
@@ -147,14 +147,14 @@ def test_every_pipeline_file_loads(text: str, tmp_path: Path) -> None:
     whole = yaml.safe_load(next(text for text in PIPELINES if text.startswith("name:")))
     path = tmp_path / "pipeline.yaml"
     path.write_text(yaml.safe_dump({**whole, **yaml.safe_load(text)}), encoding="utf-8")
-    config.load(path, {"PASSWORD": "x", "KAFKA_JAAS": "x"})
+    config_file.load(path, {"PASSWORD": "x", "KAFKA_JAAS": "x"})
 
 
 def test_the_broken_one_does_not(tmp_path: Path) -> None:
     (block,) = (block for block in blocks(DOCS / "pipeline-file.md") if block.title == "broken.yaml")
     (tmp_path / "broken.yaml").write_text(block.text, encoding="utf-8")
     with pytest.raises(ConfigError):
-        config.load(tmp_path / "broken.yaml")
+        config_file.load(tmp_path / "broken.yaml")
 
 
 def settings(model: type[BaseModel], place: str = "") -> Iterator[str]:

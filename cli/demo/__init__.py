@@ -19,7 +19,8 @@ from cli import run, stack
 from cli.demo import screen, world
 from cli.demo.claims import CLAIMS, Check, Evidence, Stage
 from cli.search import show
-from core.config import Pipeline, load
+from core.config import Pipeline
+from core.config_file import load
 from core.errors import FreshetError, Unavailable
 from flink_jobs.running import Job
 from udfs.embedding import Embedder, embedder

@@ -21,7 +21,8 @@ from cli.verify import Options, verify
 from cli.verify_pass import watched
 from connectors.postgres_rows import Reselect
 from core.change import Position
-from core.config import Pipeline, load
+from core.config import Pipeline
+from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from udfs.embedding import embedder

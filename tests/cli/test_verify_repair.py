@@ -20,7 +20,8 @@ from connectors.kafka_producer import produce
 from connectors.kafka_topics import reading
 from connectors.postgres_rows import Reselect
 from core.change import Change, Event, Operation
-from core.config import Pipeline, load
+from core.config import Pipeline
+from core.config_file import load
 from core.documents import document_id
 from core.formats.debezium import decode
 from core.letters import REPLAY

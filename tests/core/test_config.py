@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import load
+from core.config_file import load
 from core.errors import ConfigError
 
 GOOD = """
