@@ -18,7 +18,8 @@ from cli.chaos.writers import fill, perform
 from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
 from connectors.kafka_producer import ensure_topics
-from core.config import Pipeline, load
+from core.config import Pipeline
+from core.config_file import load
 
 ARTICLES, NOTES = "public.articles", "public.notes"
 PARTITIONS = 3
