@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import psycopg
 
@@ -15,6 +17,10 @@ from bench.shares import Shares, sampled
 from connectors.kafka_producer import ensure_topics, produce
 from core.config import Pipeline
 
+PARALLELISM = 2
+"""As many subtasks as a user of two cores would give the job."""
+
+_IN_A_ROW = 8
 _MARKS = 20
 _WARM_SHARE = 0.25
 
@@ -37,22 +43,22 @@ class Throughput:
 def of_recording(rig: Rig, changes: int) -> Throughput:
     """Of the recorded workload, replayed under other tables' names until there are so many changes."""
     topic = rig.topic("recorded")
-    pipeline = rig.pipeline("recorded", "hash", topic, recorded_tables(changes))
+    pipeline = rig.pipeline("recorded", "hash", topic, recorded_tables(changes), PARALLELISM)
     return _measure(rig, pipeline, topic, recorded(topic, pipeline, changes))
 
 
 def of_history(rig: Rig, changes: int) -> Throughput:
     """Of generated inserts (30 %), edits (60 %) and deletes (10 %) of real articles of some 2 chunks."""
     topic = rig.topic("generated")
-    pipeline = rig.pipeline("generated", "hash", topic, (TABLE,))
+    pipeline = rig.pipeline("generated", "hash", topic, (TABLE,), PARALLELISM)
     return _measure(rig, pipeline, topic, generated(topic, pipeline, changes))
 
 
 def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) -> Throughput:
-    """The backlog is in the topic, in one partition, when the job starts, and is read in order.
+    """The backlog is in the topic, in one partition, when the job starts, and is read in order by PARALLELISM subtasks.
 
-    So what the store shows of a change that comes later in the topic, and is the first of its document, it shows of all
-    before it. The clock runs from such a change a quarter into the backlog, when the JVM is warm, to the last such.
+    So what the store shows of some changes in a row, each the first of its document, it shows of all before them: they
+    went to every subtask. The clock runs from such a place a quarter into the backlog, when all is warm, to the last.
     """
     servers = rig.stack.kafka.bootstrap_servers
     ensure_topics(servers, {topic: 1})
@@ -62,8 +68,9 @@ def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) 
     times: list[float] = []
     with psycopg.connect(rig.dsn, autocommit=True) as connection, running(pipeline) as job:
         for number, mark in enumerate(marks):
-            first = [backlog[mark].document]
-            until(lambda: bool(positions(connection, pipeline, first)), job, f"change {mark}", every=0.03)  # noqa: B023
+            first = _firsts_until(backlog, mark)
+            there = partial(_all_there, connection, pipeline, first)
+            until(there, job, f"change {mark}", every=0.03)
             times.append(time.perf_counter())
             if number == warm:
                 sample = sampled(rig.stack, job)
@@ -73,6 +80,16 @@ def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) 
     segments = [round(count / (now - then)) for count, (then, now) in zip(counts, pairwise(times), strict=True)]
     changes = marks[-1] - marks[warm]
     return Throughput(changes / (times[-1] - times[warm]), changes, tuple(segments), shares)
+
+
+def _all_there(connection: psycopg.Connection[Any], pipeline: Pipeline, documents: list[str]) -> bool:
+    return len(positions(connection, pipeline, documents)) == len(documents)
+
+
+def _firsts_until(backlog: Sequence[Told], mark: int) -> list[str]:
+    """The documents of the last changes up to the mark that were the first of theirs."""
+    seen = list(dict.fromkeys(told.document for told in backlog[: mark + 1]))
+    return seen[-_IN_A_ROW:]
 
 
 def _marks(backlog: Sequence[Told]) -> list[int]:

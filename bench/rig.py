@@ -41,7 +41,15 @@ class Rig:
         """Its topic for a table's changes in the measurement `what`, named as Debezium names topics."""
         return f"{self.prefix}-{what}.{table}"
 
-    def pipeline(self, what: str, model: str, topic: str, tables: tuple[str, ...] = (TABLE,), **flink: str) -> Pipeline:
+    def pipeline(
+        self,
+        what: str,
+        model: str,
+        topic: str,
+        tables: tuple[str, ...] = (TABLE,),
+        parallelism: int = 1,
+        **flink: str,
+    ) -> Pipeline:
         """A pipeline from this topic to the store's table `what`. Tables have the columns title and body."""
         return Pipeline.model_validate(
             {
@@ -60,6 +68,7 @@ class Rig:
                 "embedding": {"model": model},
                 "store": {"pgvector": {"dsn": self.dsn, "table": what}},
                 "dead_letters": {"kafka": {"topic": f"{self.prefix}-{what}.dead-letters"}},
+                "parallelism": parallelism,
                 "flink": {"metrics.fetcher.update-interval": "1000", **flink},
             }
         )
