@@ -138,5 +138,5 @@ def chaos(
     """Kill the servers and the job again and again under concurrent writers, and compare; code 0 if all stays equal."""
     from cli import chaos as chaotic
 
-    options = chaotic.Options(seed, rounds, first, chaotic.stores(stores), directory, keep_going)
+    options = chaotic.Options(seed, rounds, first, chaotic.chaos_stores(stores), directory, keep_going)
     raise typer.Exit(chaotic.chaos(options, console))

@@ -49,7 +49,7 @@ class Options:
     keep_going: bool = False
 
 
-def stores(names: str) -> tuple[str, ...]:
+def chaos_stores(names: str) -> tuple[str, ...]:
     """The stores that are named, with commas between them.
 
     Raises FreshetError where one is none that the local stack has.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -176,7 +177,8 @@ def _opensearch_ledger(world: World, document: str) -> str:
     assert world.pipeline.store.opensearch is not None
     target = world.pipeline.store.opensearch
     url = f"{target.hosts[0]}/{target.index}-ledger/_doc"
-    found = [httpx.get(f"{url}/{each}", timeout=30).text for each in (entry_id(document), mark_id(table_of(document)))]
+    ids = (entry_id(document), mark_id(table_of(document)))
+    found = [httpx.get(f"{url}/{quote(each, safe='')}", timeout=30).text for each in ids]
     return "; ".join(text[:600] for text in found)
 
 

@@ -1,0 +1,99 @@
+"""Chaos: what a seed decides, that a difference is seen, and two rounds as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from cli import run
+from cli import stack as local_stack
+from cli.chaos import chaos_stores, world
+from cli.chaos.compare import details, settle
+from cli.chaos.faults import Fault, strikes
+from cli.chaos.writers import plans
+from cli.stack import Stack
+from core.change import Position
+from core.errors import FreshetError
+from core.plans import Chunk, Plan, chunk_id
+from core.verification import Kind
+
+
+def test_a_seed_decides_what_writers_do_and_what_fails() -> None:
+    for seed in range(20):
+        one, other = ([*plans(Random(seed), 4, 1.0), *strikes(Random(seed), 4.0, ("pgvector",))] for _ in range(2))
+        assert one == other
+    assert plans(Random(1), 1, 1.0) != plans(Random(2), 1, 1.0)
+
+
+def test_every_fault_comes_and_none_to_a_server_that_is_not_there() -> None:
+    for stores in (("pgvector",), ("pgvector", "opensearch")):
+        seen = {strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, stores)}
+        without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(stores) == 1 else set()
+        assert seen == set(Fault) - without
+
+
+def test_the_writers_do_all_that_a_stream_can_tell() -> None:
+    written = [
+        statement.sql.split()[0:2]
+        for seed in range(20)
+        for plan in plans(Random(seed), 4, 4.0)
+        for transaction in plan
+        for statement in transaction.statements
+    ]
+    for words in (["INSERT", "INTO"], ["UPDATE", "articles"], ["UPDATE", "notes"], ["DELETE", "FROM"]):
+        assert written.count(words) > 100
+    assert any(words[0] == "TRUNCATE" for words in written)
+    assert ["ROLLBACK", "TO"] in written
+
+
+def test_stores_are_named() -> None:
+    assert chaos_stores("opensearch, pgvector") == ("opensearch", "pgvector")
+    with pytest.raises(FreshetError, match="'pinecone', must be of"):
+        chaos_stores("pinecone")
+
+
+@pytest.fixture
+def here(stack: Stack, tmp_path: Path) -> Iterator[world.World]:
+    made = world.make(stack, tmp_path, f"chaos_{uuid4().hex[:6]}", ("pgvector",), Random(1))
+    yield made
+    world.end(made)
+
+
+def test_what_differs_is_seen_and_explained(here: world.World) -> None:
+    ghost, text = f"{world.ARTICLES}/100000", "nobody wrote this"
+    chunk = Chunk(chunk_id(ghost, "hash", "c", text, 0), 0, text)
+    (store,) = run.stores(here.pipeline).values()
+    store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
+    store.close()
+    found = settle(here, 1.0)  # no job runs, so nothing else comes
+    kinds = {difference.kind for _, difference in found.differences}
+    assert kinds == {Kind.MISSING, Kind.GHOST}
+    assert [each.document_id for _, each in found.differences if each.kind is Kind.GHOST] == [ghost]
+    assert "markers in pgvector" in found.waited_for
+    assert details(here, ghost).ledgers["pgvector"].startswith(f"{ghost} at 1")
+    missing = next(each.document_id for _, each in found.differences if each.document_id.startswith(world.NOTES))
+    assert " op r " in details(here, missing).events[0] or " op c " in details(here, missing).events[0]
+
+
+@pytest.mark.timeout(600)
+def test_two_rounds_end_equal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli", "chaos", "--seed", "1", "--rounds", "2", "--stores", "pgvector"]
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
+    try:
+        ran = subprocess.run(
+            [*command, "--dir", str(tmp_path)], env=environment, capture_output=True, text=True, timeout=580
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert ran.stdout.count("  equal  ") == 2
+        assert "0 differences, 0 dead letters" in ran.stdout
+        assert not local_stack.status(tmp_path).running
+    finally:
+        local_stack.down(tmp_path, wipe=True)
