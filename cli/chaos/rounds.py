@@ -40,8 +40,8 @@ class Round:
 
     @property
     def holds(self) -> bool:
-        """Whether every store equals the source, and nothing became a dead letter."""
-        return not self.found.differences and not self.letters
+        """Whether every store equals the source, all that was told is applied, and nothing became a dead letter."""
+        return not self.found.differences and not self.found.waited_for and not self.letters
 
 
 def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) -> Round:
