@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan
 
 import httpx
 import psutil
@@ -66,7 +67,7 @@ def _of(process: psutil.Process) -> float:
 
 
 def _vertices(job: Job) -> dict[str, tuple[float, float]]:
-    """Flink takes these every 5 s: a run shorter than that has zeros."""
+    """Flink takes these every 5 s: a run shorter than that has zeros. A source that can't tell says NaN: left out."""
     address = f"{job.rest}/jobs/{job.client.get_job_id()}"
     found = {}
     with httpx.Client(timeout=5) as http:
@@ -74,5 +75,7 @@ def _vertices(job: Job) -> dict[str, tuple[float, float]]:
             url = f"{address}/vertices/{vertex['id']}/subtasks/metrics"
             entries = http.get(url, params={"get": ",".join(_BUSY), "agg": "avg"}).json()
             values = {entry["id"]: float(entry["avg"]) / 1000 for entry in entries}
-            found[vertex["name"]] = (values.get(_BUSY[0], 0.0), values.get(_BUSY[1], 0.0))
+            busy, held = values.get(_BUSY[0], 0.0), values.get(_BUSY[1], 0.0)
+            if not isnan(busy):
+                found[vertex["name"]] = (busy, held)
     return found

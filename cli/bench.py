@@ -97,19 +97,15 @@ def _busy(found: Throughput) -> list[Line]:
     chains = [
         Line(f"  {_chain(name)}: busy, held up", f"{busy:.0%}, {held:.0%}")
         for name, (busy, held) in found.shares.vertex.items()
+        if _chain(name)
     ]
     return cores + chains
 
 
 def _chain(name: str) -> str:
-    """What an operator chain does, by an operator in it."""
-    does = {"Source": "read, decode", "plan": "plan", "PythonCalc": "embed, write", "Writer": "dead letters"}
-    return ", ".join(words for part, words in does.items() if re.search(rf"\b{part}\b", name)) or name
-
-
-def _spent(name: str, cpu: float, found: Throughput) -> Line:
-    cores, each = cpu / found.shares.seconds, cpu / found.shares.changes * 1e6
-    return Line(f"  {name}: cores, CPU a change", f"{cores:.2f}, {each:,.0f} µs")
+    """What an operator chain does, by an operator in it; "" for one that does next to nothing."""
+    does = {"decode": "read, decode", "plan": "plan", "rejected": "embed, write"}
+    return next((words for part, words in does.items() if re.search(rf"\b{part}\b", name)), "")
 
 
 def _topic_to_row(own: Rig, size: Size) -> Measured:

@@ -39,10 +39,14 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
     last = None
-    while not job.ended():
-        if stopped.wait(_WATCH_SECONDS):
-            return _stop(job, pipeline, console)
-        last = _tell(job.progress(), last, console)
+    try:
+        while not job.ended():
+            if stopped.wait(_WATCH_SECONDS):
+                return _stop(job, pipeline, console)
+            last = _tell(job.progress(), last, console)
+    except Unavailable as error:
+        logs = home(pipeline) / "log"
+        raise Unavailable(f"{error}; see {logs}. The next run resumes from the last checkpoint") from None
     job.result()
     console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
     return 0
@@ -106,9 +110,8 @@ def _stop(job: Job, pipeline: Pipeline, console: Console) -> int:
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
         console.print(f"[red]{progress.state.lower()}[/]: {progress.failure}")
-    if progress.counts and (last is None or progress.counts != last.counts):
-        console.print(
-            f"{progress.state.lower()}: "
-            + ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n)
-        )
+    if last is None or progress.counts != last.counts:
+        counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
+        if counts:
+            console.print(f"{progress.state.lower()}: {', '.join(counts)}")
     return progress

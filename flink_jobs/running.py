@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import CompletableFuture
 from pyflink.common.job_client import JobClient
 from pyflink.java_gateway import get_gateway
@@ -44,12 +46,14 @@ class Job:
     outcome: CompletableFuture
 
     def ended(self) -> bool:
-        """Whether the job has reached a final state."""
-        return bool(self.outcome.done())
+        """Whether the job has reached a final state. Raises Unavailable where the JVM that runs it is gone."""
+        with _jvm():
+            return bool(self.outcome.done())
 
     def progress(self) -> Progress:
         """What the job says of itself now; empty counts where its REST API doesn't answer (it is gone once ended)."""
-        job = f"{self.rest}/jobs/{self.client.get_job_id()}"
+        with _jvm():
+            job = f"{self.rest}/jobs/{self.client.get_job_id()}"
         try:
             with httpx.Client(timeout=5) as http:
                 overview = http.get(job).json()
@@ -77,8 +81,21 @@ class Job:
         self.outcome.result()
 
 
+@contextmanager
+def _jvm() -> Iterator[None]:
+    try:
+        yield
+    except Py4JJavaError:
+        raise
+    except Py4JError:
+        raise Unavailable("the JVM that ran the job is gone (killed, or out of memory)") from None
+
+
 def submit(statements: StatementSet, rest: str) -> Job:
     """Submit the job. `rest` is where its REST API will answer, as in http://127.0.0.1:8081."""
+    # Once the JVM is gone py4j logs a traceback for every call and every object let go: Job says it in a line.
+    logging.getLogger("py4j.java_gateway").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
     client = statements.execute().get_job_client()
     if client is None:
         raise RuntimeError("Flink returned no client for the job")

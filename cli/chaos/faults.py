@@ -120,7 +120,11 @@ class Striker:
         if fault is Fault.WORKER:
             self._missed(strike, self.job.kill_worker(self.choices))
         elif fault is Fault.JVM:
-            self._missed(strike, self.job.kill_jvm(self.choices))
+            killed = self.job.kill_jvm(self.choices)
+            self._missed(strike, killed)
+            if killed:
+                time.sleep(strike.lasts_s)
+                self.job.start()
         elif fault in (Fault.JOB, Fault.JOB_WITHOUT_STATE):
             self.job.kill()
             time.sleep(strike.lasts_s)

@@ -88,8 +88,13 @@ class Job:
         return self._kill_one("pyflink.fn_execution", choices)
 
     def kill_jvm(self, choices: Random) -> bool:
-        """kill -9 of the JVM alone; False where there is none now."""
-        return self._kill_one("PythonGatewayServer", choices)
+        """kill -9 of the JVM alone, and wait until the command has ended by itself; False where there is none now."""
+        process = self.process
+        if process is None or not self._kill_one("PythonGatewayServer", choices):
+            return False
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        return True
 
     def _kill_one(self, argument: str, choices: Random) -> bool:
         if self.process is None or not self.runs():

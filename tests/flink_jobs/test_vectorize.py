@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import psutil
 import pytest
 
 from core.formats.debezium import UNAVAILABLE
@@ -41,6 +42,19 @@ def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
     workshop.replay()
     assert "documents finished" in workshop.freshet("run", workshop.pipeline())
     assert differences(workshop.rows(), true_documents()) == []
+
+
+def test_the_jvm_dies_and_the_command_says_so_in_a_line(workshop: Workshop) -> None:
+    pipeline = workshop.pipeline(bounded=False)
+    workshop.send(key(1), envelope(1, row(1, "first")))
+    with workshop.running(pipeline) as job:
+        eventually(lambda: _stored(workshop) == 1, "the first row")
+        jvm = next(child for child in psutil.Process(job.pid).children(recursive=True) if child.name() == "java")
+        jvm.kill()
+        assert job.wait(30) == 2
+    said = workshop.printed().splitlines()
+    assert "the JVM that ran the job is gone" in said[-1]
+    assert "Traceback" not in workshop.printed()
 
 
 def _stored(workshop: Workshop) -> int:

@@ -16,6 +16,7 @@ from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
 from tests.flink_jobs.conftest import Workshop, eventually
 
+# The ghost has the snapshot's position: were it older, the sweep after the snapshot might take it first.
 DAMAGE = """
     UPDATE chunks SET text = 'other' WHERE document_id = 'public.documents/1';
     DELETE FROM chunks WHERE document_id = 'public.documents/2';
@@ -24,7 +25,8 @@ DAMAGE = """
     UPDATE chunks AS d SET embedding = o.embedding FROM chunks AS o
         WHERE d.document_id = 'public.documents/5' AND o.document_id = 'public.documents/6';
     DELETE FROM chunks_ledger WHERE document_id = 'public.documents/900';
-    INSERT INTO chunks_ledger VALUES ('public.documents/900', '0');
+    INSERT INTO chunks_ledger (document_id, position)
+        SELECT 'public.documents/900', position FROM chunks_ledger WHERE document_id = 'public.documents/6';
     INSERT INTO chunks SELECT 'left', 'public.documents/900', 0, 'left over', metadata, embedding, model
         FROM chunks WHERE document_id = 'public.documents/6';
 """
