@@ -18,7 +18,8 @@ from rich.console import Console
 
 from cli.run import home, prepare, start
 from cli.stack import Stack
-from core.config import Pgvector, Pipeline
+from core.config import Pipeline
+from core.config_store import Pgvector
 from core.errors import FreshetError
 from flink_jobs.running import Job
 

@@ -34,7 +34,7 @@ def check(pipeline: Pipeline, console: Console) -> int:
 
 
 def _topics(pipeline: Pipeline) -> str:
-    source = pipeline.source.kafka
+    source = pipeline.kafka
     there = kafka.check(source)
     wanted = source.topic or source.topic_pattern
     return f"{source.bootstrap_servers} has " + (", ".join(there) if there else f"no topic {wanted} yet")

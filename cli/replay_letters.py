@@ -32,7 +32,7 @@ def resend(
     Raises Unavailable where Kafka is away, ConfigError where it refuses an event: those sent before it stay noted.
     """
     done = Replayed(home(pipeline) / "replayed.jsonl", pipeline.dead_letters.kafka.topic)
-    topics = frozenset(kafka.check(pipeline.source.kafka))
+    topics = frozenset(kafka.check(pipeline.kafka))
     with letters(pipeline) as there:
         choice = Choice(wanted, topics, frozenset() if again else done.read(), _newer(there))
         counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
@@ -133,7 +133,7 @@ class Replayed:
 
 
 def _send(pipeline: Pipeline, chosen: Iterator[Letter], done: Replayed) -> int:
-    source = pipeline.source.kafka
+    source = pipeline.kafka
     sent = 0
     for batch in _batches(chosen):
         produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source))

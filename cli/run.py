@@ -54,9 +54,9 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
     """Reach every server that the pipeline names, and make the stores' tables and indexes."""
-    topics = kafka.check(pipeline.source.kafka)
+    topics = kafka.check(pipeline.kafka)
     if not topics:
-        wanted = pipeline.source.kafka.topic or pipeline.source.kafka.topic_pattern
+        wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
     for store in stores(pipeline).values():
         store.prepare()

@@ -70,7 +70,7 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
 @contextmanager
 def _asked(pipeline: Pipeline, console: Console) -> Iterator[tuple[Consumer | None, bool]]:
     """A consumer of the job's group, and whether events bring schemas; None where only Java clients can log in."""
-    source = pipeline.source.kafka
+    source = pipeline.kafka
     if kafka.client_options(source) is None:
         console.print("[yellow]source.kafka: only Java clients can log in[/]; how far the job is can't be asked")
         yield None, False

@@ -96,7 +96,7 @@ class Mender:
 
     def _pattern(self, table: str) -> Pattern:
         # before any row is read: a change that comes in between is later than this position
-        source = self.pipeline.source.kafka
+        source = self.pipeline.kafka
         topic = topic_of(table, kafka.check(source))
         found = tail(self.consumer, source, topic)
         position = latest(self.pipeline, found)
@@ -106,7 +106,7 @@ class Mender:
         return max(of_table, key=lambda pattern: len(pattern.columns))
 
     def _send(self, records: Any) -> None:
-        source = self.pipeline.source.kafka
+        source = self.pipeline.kafka
         produce(source.bootstrap_servers, records, login=kafka.login(source))
 
     def _row(self, pattern: Pattern, suspect: Suspect) -> list[Record]:

@@ -78,7 +78,7 @@ class Stream:
     def _until_committed(self, deadline: float) -> str:
         if self.consumer is None:
             return ""
-        consumer, source = self.consumer, self.pipeline.source.kafka
+        consumer, source = self.consumer, self.pipeline.kafka
         topics = kafka.check(source)
         if not topics:
             return f"there is no topic {source.topic or source.topic_pattern}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from core.config import Kafka
+from core.config_source import Kafka
 from core.errors import ConfigError, Unavailable
 
 SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers", "ts")

@@ -10,7 +10,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from connectors.kafka import unavailable
 from connectors.kafka_topics import Message, ends, messages
 from core.change import BEGINNING, Event, Position, Skip
-from core.config import Kafka, Pipeline
+from core.config import Pipeline
+from core.config_source import Kafka
 from core.errors import ConfigError, DecodeError
 from core.formats.debezium import decode
 
@@ -21,7 +22,7 @@ _MARKS = 2  # what a transaction may leave behind the last message
 
 def group_of(pipeline: Pipeline) -> str:
     """The consumer group in which the job commits how far it is, at each checkpoint."""
-    return pipeline.source.kafka.options.get("properties.group.id", f"freshet-{pipeline.name}")
+    return pipeline.kafka.options.get("properties.group.id", f"freshet-{pipeline.name}")
 
 
 def topic_of(table: str, topics: Sequence[str]) -> str:

@@ -86,7 +86,7 @@ class Letters:
 
     def read(self) -> Iterator[Letter]:
         """All of them, partition by partition, each in order. Raises Unavailable as `kafka_topics.messages` does."""
-        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.source.kafka
+        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
         return map(letter_of, messages(self.consumer, kafka, topic, self.upto))
 
     def at(self, partition: int, offset: int) -> Letter | None:
@@ -94,7 +94,7 @@ class Letters:
         first, end = self.upto.get(partition, (0, 0))
         if not first <= offset < end:
             return None
-        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.source.kafka
+        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
         only = {partition: (offset, offset + 1)}
         return next(map(letter_of, messages(self.consumer, kafka, topic, only)), None)
 
@@ -105,6 +105,6 @@ def letters(pipeline: Pipeline) -> Iterator[Letters]:
 
     Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where only Java clients can log in.
     """
-    kafka = pipeline.source.kafka
+    kafka = pipeline.letters
     with reading(kafka) as consumer:
         yield Letters(consumer, pipeline, ends(consumer, kafka, pipeline.dead_letters.kafka.topic))

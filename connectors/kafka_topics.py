@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka import login, unavailable
-from core.config import Kafka
+from core.config_source import Kafka
 from core.recordings import Headers
 
 _ANSWER_S = 10.0

@@ -18,7 +18,7 @@ from connectors.opensearch_client import Cluster
 from connectors.opensearch_plans import FAULTS, Work, batches, check_id, rejected, work
 from connectors.opensearch_writing import Writer
 from core.change import Position
-from core.config import OpenSearch
+from core.config_store import OpenSearch
 from core.errors import ConfigError
 from core.plans import Chunk, Outcome, Plan
 from core.stores import Hit, Stored, Vectors

@@ -18,7 +18,7 @@ from opensearchpy.exceptions import ConnectionError as ConnectionFailed
 from opensearchpy.exceptions import OpenSearchException, SSLError, TransportError
 
 from core.batches import halving
-from core.config import OpenSearch
+from core.config_store import OpenSearch
 from core.errors import ConfigError, Unavailable
 
 _BUSY = (429, 502, 503, 504)

@@ -71,7 +71,7 @@ def _source_state(pipeline: Pipeline) -> str:
 
 def is_unbounded(pipeline: Pipeline) -> bool:
     """Whether the job goes on until it is told to stop."""
-    return pipeline.source.kafka.options.get("scan.bounded.mode", "unbounded") == "unbounded"
+    return pipeline.kafka.options.get("scan.bounded.mode", "unbounded") == "unbounded"
 
 
 def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:

@@ -37,9 +37,8 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
-    source, sink = pipeline.source.kafka, pipeline.dead_letters.kafka
-    tables.execute_sql(kafka.source_ddl("events", source, f"freshet-{pipeline.name}"))
-    tables.execute_sql(kafka.letters_ddl("dead_letters", source, sink.topic))
+    tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
+    tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 

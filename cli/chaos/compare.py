@@ -70,7 +70,7 @@ def _passed(world: World, until: float) -> str:
         if time.monotonic() > until:
             return missing
         time.sleep(_LOOK_EVERY_S)
-    kafka = world.pipeline.source.kafka
+    kafka = world.pipeline.kafka
     with reading(kafka, world.group) as consumer:
         goal = goals(consumer, kafka, [world.topic(ARTICLES), world.topic(NOTES)])
         while (left := behind(consumer, kafka, goal).events) != 0:
@@ -184,7 +184,7 @@ def _opensearch_ledger(world: World, document: str) -> str:
 
 def _events(world: World, document: str) -> Iterator[str]:
     table, key = table_of(document), key_of(document)
-    kafka, topic = world.pipeline.source.kafka, world.topic(table)
+    kafka, topic = world.pipeline.kafka, world.topic(table)
     with reading(kafka) as consumer:
         for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
             told = json.loads(message.value) if message.value else {}

@@ -56,7 +56,7 @@ class Job:
 
     def _forget_progress(self) -> None:
         # else the group would say that all is read until the job's first checkpoint
-        servers = self.world.pipeline.source.kafka.bootstrap_servers
+        servers = self.world.pipeline.kafka.bootstrap_servers
         admin = AdminClient({"bootstrap.servers": servers})
         with suppress(KafkaException):
             for deleted in admin.delete_consumer_groups([self.world.group]).values():

@@ -45,7 +45,7 @@ class Works:
     def mend(self, suspect: Suspect, kind: Kind) -> list[Event]:
         """What it sends for one difference."""
         self.mender([(suspect, Difference(suspect.document_id, kind, ""))])
-        arrived = consume(self.pipeline.source.kafka.bootstrap_servers, self.told[0].topic)
+        arrived = consume(self.pipeline.kafka.bootstrap_servers, self.told[0].topic)
         new = [each for each in arrived if dict(each.headers).get(REPLAY) is not None or each.value is None]
         return [Event("t", each.partition or 0, 0, each.key, each.value, dict(each.headers)) for each in new]
 
@@ -87,8 +87,8 @@ def works(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
             )
         )
         pipeline = load(file)
-        with reading(pipeline.source.kafka, group_of(pipeline)) as consumer:
-            last = tail(consumer, pipeline.source.kafka, topic)
+        with reading(pipeline.kafka, group_of(pipeline)) as consumer:
+            last = tail(consumer, pipeline.kafka, topic)
             assert has_schemas(last) is request.param
             source = Reselect(dsn, pipeline.debezium, schemas=request.param)
             stream = Stream(pipeline, source, consumer, 0, lambda _: None)
@@ -134,7 +134,7 @@ def test_a_removal_decodes_to_the_document_that_is_gone(works: Works, as_text: b
 
 
 def test_a_topic_without_events_of_the_table_is_told(works: Works) -> None:
-    servers, topic = works.pipeline.source.kafka.bootstrap_servers, works.told[0].topic
+    servers, topic = works.pipeline.kafka.bootstrap_servers, works.told[0].topic
     produce(servers, (Record(topic, b"x", None, (), partition) for partition in (0, 1, 2) for _ in range(100)))
     works.mender([(Suspect("pgvector", TABLE, "public.things/1", ()), Difference("public.things/1", Kind.STALE, ""))])
     assert works.mender.sent == 0

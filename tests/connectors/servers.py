@@ -16,7 +16,7 @@ from cli import jars
 from cli.stack import OPENSEARCH_LOCK, layout, opensearch, postgres, process
 from connectors.opensearch import OpenSearchStore
 from connectors.pgvector import PgvectorStore
-from core.config import OpenSearch
+from core.config_store import OpenSearch
 from core.stores import VectorStore
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from connectors.opensearch import OpenSearchStore
 from core.change import Position
-from core.config import Aws, OpenSearch
+from core.config_store import Aws, OpenSearch
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan, Status
 from tests.connectors.proxy import Proxy, bulk_operations, proxy

@@ -60,7 +60,7 @@ def problems(folder: Path, text: str, environment: dict[str, str] | None = None)
 def test_a_good_file(tmp_path: Path) -> None:
     pipeline = load(write(tmp_path, GOOD), {"PASSWORD": "hunter2"})
     assert pipeline.store.pgvector.dsn == "postgresql://me:hunter2@127.0.0.1/db"
-    assert pipeline.source.kafka.options == {
+    assert pipeline.kafka.options == {
         "scan.startup.mode": "earliest-offset",
         "properties.enable.auto.commit": "false",
     }
@@ -71,6 +71,37 @@ def test_a_good_file(tmp_path: Path) -> None:
 def test_a_mistake_is_placed_quoted_and_explained(tmp_path: Path, right: str, wrong: str, says: str) -> None:
     assert right in GOOD
     found = problems(tmp_path, GOOD.replace(right, wrong, 1))
+    assert any(line.startswith("pipeline.yaml: ") and says in line for line in found), found
+
+
+KINESIS = GOOD.replace(
+    GOOD[GOOD.index("  kafka:") : GOOD.index("format:")],
+    "  kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}\n",
+).replace("topic: articles.dead-letters", "topic: letters, properties.bootstrap.servers: 'k:9092'")
+
+
+def test_a_source_without_kafka_names_the_cluster_of_its_dead_letters(tmp_path: Path) -> None:
+    pipeline = load(write(tmp_path, KINESIS), {"PASSWORD": "hunter2"})
+    assert pipeline.source.kinesis is not None
+    assert pipeline.source.kinesis.region == "eu-west-1"
+    assert pipeline.letters.bootstrap_servers == "k:9092"
+    with pytest.raises(ConfigError, match="needs source.kafka"):
+        _ = pipeline.kafka
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        (", properties.bootstrap.servers: 'k:9092'", "", "dead_letters.kafka.properties.bootstrap.servers is missing"),
+        ("TRIM_HORIZON", "AT_TIMESTAMP", "source.init.timestamp is missing"),
+        ("  kinesis:", "  kafka: {topic: a, properties.bootstrap.servers: b}\n  kinesis:", "names kafka and kinesis"),
+        ("topic: letters", "topic: letters, retries: 3", "retries is no setting"),
+        ("stream: orders", "stream: a b", "stream is 'a b'"),
+    ],
+)
+def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    assert right in KINESIS
+    found = problems(tmp_path, KINESIS.replace(right, wrong, 1))
     assert any(line.startswith("pipeline.yaml: ") and says in line for line in found), found
 
 

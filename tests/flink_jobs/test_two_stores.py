@@ -12,7 +12,7 @@ from cli import stack as local_stack
 from cli.stack import Stack, kafka, postgres, process
 from cli.stack.layout import layout_of
 from connectors.opensearch import OpenSearchStore
-from core.config import OpenSearch
+from core.config_store import OpenSearch
 from core.stores import VectorStore
 from tests.connectors.servers import Server
 from tests.flink_jobs.conftest import Workshop, eventually

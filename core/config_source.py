@@ -1,0 +1,132 @@
+"""Where a pipeline's events come from and its dead letters go, as the pipeline file says it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+_OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+class Model(BaseModel):
+    """What a pipeline file's parts have in common: they can't be changed, and know all their settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Kafka(Model):
+    """A Kafka source. Options that aren't fields here are the Flink Kafka connector's own, passed to it as they are."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    topic: str | None = None
+    topic_pattern: str | None = Field(None, alias="topic-pattern", validate_default=True)
+    bootstrap_servers: str = Field(alias="properties.bootstrap.servers", min_length=1)
+
+    @field_validator("topic_pattern")
+    @classmethod
+    def _one_of_two(cls, topic_pattern: str | None, info: ValidationInfo) -> str | None:
+        if (info.data.get("topic") is None) == (topic_pattern is None):
+            raise ValueError("either topic or topic-pattern must be set, and only one of them")
+        return topic_pattern
+
+    @model_validator(mode="after")
+    def _not_ours(self) -> Kafka:
+        taken = [name for name in self.model_extra or {} if name in _OURS]
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is set by Freshet; leave it out")
+        return self
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The connector's own options, as text."""
+        return {name: option(value) for name, value in (self.model_extra or {}).items()}
+
+
+def option(value: Any) -> str:
+    """A value of YAML as Flink's options are written."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class AwsClient(Model):
+    """Whom AWS clients ask. Credentials, and a region that isn't given, come from the usual chain."""
+
+    region: str | None = Field(None, alias="aws.region", min_length=1)
+    endpoint: str | None = Field(None, alias="aws.endpoint", pattern=r"^https?://[^\s/@]+/?$")
+
+
+InitialPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
+
+
+class Kinesis(AwsClient):
+    """A Kinesis stream. Options are named as Flink's Kinesis connector names them."""
+
+    stream: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    position: InitialPosition = Field("LATEST", alias="source.init.position")
+    timestamp: AwareDatetime | None = Field(None, alias="source.init.timestamp")
+
+    @model_validator(mode="after")
+    def _timestamp_with_its_position(self) -> Kinesis:
+        if self.timestamp is None and self.position == "AT_TIMESTAMP":
+            raise ValueError("source.init.timestamp is missing; source.init.position: AT_TIMESTAMP needs it")
+        if self.timestamp is not None and self.position != "AT_TIMESTAMP":
+            raise ValueError("source.init.timestamp is of use with source.init.position: AT_TIMESTAMP alone")
+        return self
+
+
+class DynamodbStreams(AwsClient):
+    """The DynamoDB Streams of a table."""
+
+    table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+    position: Literal["LATEST", "TRIM_HORIZON"] = Field("TRIM_HORIZON", alias="source.init.position")
+
+
+class Source(Model):
+    """Where change events come from: one of these."""
+
+    kafka: Kafka | None = None
+    kinesis: Kinesis | None = None
+    dynamodb: DynamodbStreams | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        named = [name for name in ("kafka", "kinesis", "dynamodb") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"names {' and '.join(named) or 'nothing'}; it must have one of kafka, kinesis, dynamodb")
+        return self
+
+
+class DeadLetterTopic(Model):
+    """The topic that rejected events go to: on the source's cluster, or on the one that its own options name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    topic: Name
+    bootstrap_servers: str | None = Field(None, alias="properties.bootstrap.servers", min_length=1)
+
+    @model_validator(mode="after")
+    def _client_options_alone(self) -> DeadLetterTopic:
+        other = [name for name in self.model_extra or {} if not name.startswith("properties.")]
+        if other:
+            raise ValueError(f"{other[0]} is no setting; beside topic there are only Kafka's own, properties.…")
+        if self.model_extra and self.bootstrap_servers is None:
+            raise ValueError("properties.bootstrap.servers is missing; a cluster's other options go with it")
+        return self
+
+    @property
+    def cluster(self) -> Kafka | None:
+        """The cluster, where it isn't the source's."""
+        if self.bootstrap_servers is None:
+            return None
+        return Kafka.model_validate(
+            {**(self.model_extra or {}), "topic": self.topic, "properties.bootstrap.servers": self.bootstrap_servers}
+        )
+
+
+class DeadLetters(Model):
+    """Where rejected events go."""
+
+    kafka: DeadLetterTopic
