@@ -85,7 +85,7 @@ def test_a_source_without_kafka_names_the_cluster_of_its_dead_letters(tmp_path: 
     assert pipeline.source.kinesis is not None
     assert pipeline.source.kinesis.region == "eu-west-1"
     assert pipeline.letters.bootstrap_servers == "k:9092"
-    with pytest.raises(ConfigError, match="needs source.kafka"):
+    with pytest.raises(ConfigError, match=r"needs source\.kafka"):
         _ = pipeline.kafka
 
 
