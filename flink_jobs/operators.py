@@ -15,9 +15,9 @@ from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
 from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
+from core.decoding import decoder
 from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, EmbeddingError
-from core.formats import debezium
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Outcome, Plan, plan_to_bytes
@@ -68,12 +68,13 @@ class Decode(ProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
-        self._format = pipeline.debezium
-        self._documents = dict(pipeline.documents)
+        self._pipeline = pipeline
+        self._sweeps = {table: document.sweep for table, document in pipeline.documents.items()}
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Make the counters."""
+        """Make the decoder and the counters."""
+        self._decode = decoder(self._pipeline)
         self._group = runtime_context.get_metrics_group().add_group("freshet")
         self._skipped: dict[str, Any] = {}
         self._changes = self._group.counter("changes")
@@ -81,29 +82,31 @@ class Decode(ProcessFunction):
         self._refused = self._group.counter("decode_dead_letters")
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
-        """One event in; one row of CHANGES, a dead letter or nothing out."""
+        """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            change = debezium.decode(event, self._format)
-            if isinstance(change, Skip):
-                return self._skip(change)
-            document_spec = self._documents.get(change.table)
-            if document_spec is None:
-                return self._skip(Skip.OTHER_TABLE)
-            if isinstance(change, Truncate):
-                self._truncates.inc()
-                yield SWEPT, Row(change.table, change.position, 0)
-                return
-            document = document_id(self._specs[change.table], change)
+            told = [(each, self._document_id(each)) for each in self._decode(event)]
         except ChangeError as error:
             self._refused.inc()
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
-        self._changes.inc()
-        if change.ends_snapshot and document_spec.sweep:
-            yield SWEPT, Row(change.table, change.position, ctx.timestamp() + SLACK_MS)
-        yield Row(document, _encode(change), _encode(event))
+        for each, document in told:
+            if isinstance(each, Skip) or each.table not in self._specs:
+                self._skip(each if isinstance(each, Skip) else Skip.OTHER_TABLE)
+            elif isinstance(each, Truncate):
+                self._truncates.inc()
+                yield SWEPT, Row(each.table, each.position, 0)
+            else:
+                self._changes.inc()
+                if each.ends_snapshot and self._sweeps[each.table]:
+                    yield SWEPT, Row(each.table, each.position, ctx.timestamp() + SLACK_MS)
+                yield Row(document, _encode(each), _encode(event))
+
+    def _document_id(self, told: Change | Truncate | Skip) -> str:
+        if isinstance(told, Change) and told.table in self._specs:
+            return document_id(self._specs[told.table], told)
+        return ""
 
     def _skip(self, reason: Skip) -> None:
         if reason not in self._skipped:
