@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from cli.verify_stream import Stream
-from connectors.postgres_rows import Reselect, Row, Table, told
 from core.config import Pipeline
-from core.documents import Chunker, DocumentSpec, used_columns
+from core.documents import Chunker, DocumentSpec
 from core.errors import DocumentError
 from core.plans import Plan
+from core.source import Row, Source
 from core.stores import Stored, VectorStore
 from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
 from udfs.embedding import Embedder, embed_each
@@ -30,32 +30,33 @@ _GONE = "the source has no row that makes it"
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A table of the pipeline, and how its rows become documents. `key` is empty where `table` has no primary key."""
+    """A table of the pipeline, and how its rows become documents. `key` is empty where it has no primary key."""
 
     spec: DocumentSpec
-    table: Table
+    source: Source
+    key: tuple[str, ...]
     columns: tuple[str, ...]
     chunker: Chunker
     model: str
 
     def plan(self, raw: Row) -> Plan:
         """The document of a row as Debezium's JSON has it. Raises DocumentError where it makes none."""
-        return expected(told(raw, self.table), self.table.key, self.spec, self.model, self.chunker)
+        told = self.source.told(self.spec.table, raw)
+        return expected(told, self.key, self.spec, self.model, self.chunker)
 
-    def key(self, raw: Row) -> tuple[tuple[str, Any], ...]:
+    def key_of(self, raw: Row) -> tuple[tuple[str, Any], ...]:
         """The row's key, as the decoder gives it."""
-        row = told({name: raw[name] for name in self.table.key or self.spec.key}, self.table)
+        row = self.source.told(self.spec.table, {name: raw[name] for name in self.key or self.spec.key})
         return tuple(row.items())
 
 
-def watched(pipeline: Pipeline, source: Reselect, chunkers: Mapping[str, Chunker]) -> list[Watched]:
+def watched(pipeline: Pipeline, source: Source, chunkers: Mapping[str, Chunker]) -> list[Watched]:
     """The pipeline's tables. Raises ConfigError where the source lacks one of them."""
     found = []
     for name, document in pipeline.documents.items():
-        table, spec = source.table(name), document.spec(name)
-        used = used_columns(spec, dict.fromkeys(table.types))
-        columns = tuple(dict.fromkeys(each for each in (*table.key, *spec.key, *used) if each in table.types))
-        found.append(Watched(spec, table, columns, chunkers[name], pipeline.embedding.model))
+        spec = document.spec(name)
+        key, columns = source.key(name), source.columns(spec)
+        found.append(Watched(spec, source, key, columns, chunkers[name], pipeline.embedding.model))
     return found
 
 
@@ -114,7 +115,7 @@ class Pass:
     """
 
     tables: Mapping[str, Watched]
-    source: Reselect
+    source: Source
     stores: Mapping[str, VectorStore]
     embedder: Embedder
     stream: Stream
@@ -124,15 +125,15 @@ class Pass:
     _seen: Seen = field(default_factory=Seen)
     _suspects: list[Suspect] = field(default_factory=list)
 
-    def run(self, snapshot: Reselect, sample: int, seed: int = 0) -> Findings:
+    def run(self, snapshot: Source, sample: int, seed: int = 0) -> Findings:
         """Compare everything; `sample` documents with their vectors."""
         chosen = Sample[Suspect](sample, seed)
         self.findings.compared = [(table, store) for table in self.tables for store in self.stores]
         self.stream.passed()
         with snapshot.snapshot() as state:
             for watched in self.tables.values():
-                total = state.count(watched.table)
-                for batch in state.rows(watched.table, watched.columns, ROWS_AT_ONCE):
+                total = state.count(watched.spec.table)
+                for batch in state.rows(watched.spec.table, watched.columns, ROWS_AT_ONCE):
                     self._rows(watched, batch, chosen)
                     self.progress(watched.spec.table, self.findings.rows[watched.spec.table], total)
         self._look_again()
@@ -160,10 +161,10 @@ class Pass:
             there = store.read(list(plans))
             for identity, (plan, raw) in plans.items():
                 if compare(plan, there.get(identity)) is not None:
-                    self._suspect(Suspect(name, table, identity, watched.key(raw)))
+                    self._suspect(Suspect(name, table, identity, watched.key_of(raw)))
         for identity, (plan, raw) in plans.items():
             if plan.chunk_ids:
-                chosen.offer(identity, Suspect("", table, identity, watched.key(raw), vectors=True))
+                chosen.offer(identity, Suspect("", table, identity, watched.key_of(raw), vectors=True))
 
     def _vectors(self, chosen: Sequence[Suspect]) -> None:
         for at, suspect in enumerate(chosen):
@@ -194,7 +195,7 @@ class Pass:
     def _key_in(self, identity: str) -> tuple[tuple[str, Any], ...]:
         """The key that an id tells; () where it is none of its table's."""
         watched = self.tables[table_of(identity)]
-        columns = watched.spec.key or watched.table.key
+        columns = watched.spec.key or watched.key
         values = key_of(identity)
         return tuple(zip(columns, values, strict=True)) if len(columns) == len(values) else ()
 

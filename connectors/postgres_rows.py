@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -17,15 +17,15 @@ from psycopg.types.array import register_array
 from psycopg.types.string import TextLoader
 
 from connectors.pg_session import ROW_FAULTS, Session
+from core.documents import DocumentSpec, used_columns
 from core.errors import ConfigError
 from core.formats.debezium_columns import NOTHING_KNOWN, columns_of_types
 from core.formats.debezium_format import DebeziumFormat
 from core.formats.debezium_raw import Writer, writer
 from core.formats.debezium_values import Reader, variable_scale_decimal
+from core.source import Row
 
 SETTING = "reselect.postgres"
-
-Row = Mapping[str, Any]
 
 _PATIENCE_S = 30.0
 _FIRST_BATCH = 100
@@ -164,7 +164,25 @@ class Reselect:
         where the table or the right to read it is gone.
         """
         raw = self.raw_row(table, key)
-        return None if raw is None else told(raw, self.table(table))
+        return None if raw is None else self.told(table, raw)
+
+    def told(self, table: str, raw: Row) -> dict[str, Any]:
+        """A row of Debezium's JSON as `core.formats.debezium` gives it."""
+        readers = self.table(table).readers
+        return {
+            name: readers[name](value) if value is not None and name in readers else _by_shape(value)
+            for name, value in raw.items()
+        }
+
+    def key(self, table: str) -> tuple[str, ...]:
+        """The columns of the table's primary key, in the key's order; empty where it has none."""
+        return self.table(table).key
+
+    def columns(self, spec: DocumentSpec) -> tuple[str, ...]:
+        """The columns to read for a table's documents: those of its key, and those that are used and there."""
+        table = self.table(spec.table)
+        used = used_columns(spec, dict.fromkeys(table.types))
+        return tuple(dict.fromkeys(each for each in (*table.key, *spec.key, *used) if each in table.types))
 
     def raw_row(self, table: str, key: Row) -> dict[str, Any] | None:
         """As `row`, as Debezium's JSON has it."""
@@ -191,7 +209,7 @@ class Reselect:
         connection = self._session.once(self._session.connection)
         try:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield Snapshot(connection)
+            yield Snapshot(connection, self.table)
         except psycopg.Error as error:
             raise self._session.named(error) from error
         finally:
@@ -204,21 +222,23 @@ class Snapshot:
     """An open transaction of `Reselect.snapshot`."""
 
     connection: psycopg.Connection[Any]
+    table: Callable[[str], Table]
 
-    def count(self, table: Table) -> int:
+    def count(self, table: str) -> int:
         """About how many rows the table has, from the planner's statistics; 0 where it has none."""
         query = "SELECT greatest(0, reltuples)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
-        found = self.connection.execute(query, (table.sql().as_string(None),)).fetchone()
+        found = self.connection.execute(query, (self.table(table).sql().as_string(None),)).fetchone()
         return int(found[0]) if found else 0
 
-    def rows(self, table: Table, columns: Sequence[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
+    def rows(self, table: str, columns: Sequence[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
         """The table's rows, as Debezium's JSON has them: in memory `at_once` at a time, fewer where they are long."""
-        query = sql.SQL("SELECT {} FROM {}").format(_selected(table, columns), table.sql())
+        of = self.table(table)
+        query = sql.SQL("SELECT {} FROM {}").format(_selected(of, columns), of.sql())
         with self.connection.cursor("freshet_rows") as cursor:
             cursor.execute(query)
             count = min(at_once, _FIRST_BATCH)
             while batch := cursor.fetchmany(count):
-                yield [raw_of(table, columns, values) for values in batch]
+                yield [raw_of(of, columns, values) for values in batch]
                 row_bytes = sum(len(str(value)) for values in batch for value in values) // len(batch)
                 count = max(1, min(at_once, _BATCH_BYTES // max(1, row_bytes)))
 
@@ -229,15 +249,6 @@ def raw_of(table: Table, columns: Sequence[str], values: Sequence[Any]) -> dict[
     return {
         name: writers[name](value) if value is not None and name in writers else value
         for name, value in zip(columns, values, strict=True)
-    }
-
-
-def told(raw: Row, table: Table) -> dict[str, Any]:
-    """A row of Debezium's JSON as `core.formats.debezium` gives it."""
-    readers = table.readers
-    return {
-        name: readers[name](value) if value is not None and name in readers else _by_shape(value)
-        for name, value in raw.items()
     }
 
 

@@ -123,7 +123,7 @@ def _expected(world: World) -> dict[str, Plan]:
         plans = [
             table.plan(raw)
             for table in watched(world.source, fresh, chunkers)
-            for batch in state.rows(table.table, table.columns, _AT_ONCE)
+            for batch in state.rows(table.spec.table, table.columns, _AT_ONCE)
             for raw in batch
         ]
     return {plan.document_id: plan for plan in plans}

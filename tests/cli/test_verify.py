@@ -65,7 +65,7 @@ class Bench:
         store.prepare()
         with source.snapshot() as state:
             for each in watched(self.pipeline, source, chunkers):
-                for batch in state.rows(each.table, each.columns, 1000):
+                for batch in state.rows(each.spec.table, each.columns, 1000):
                     plans = [self._positioned(each.plan(raw)) for raw in batch]
                     vectors = [embedder("hash").embed([chunk.text for chunk in plan.write]) for plan in plans]
                     store.apply(plans, vectors)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from cli.stack import Stack
-from connectors.postgres_rows import Reselect, told
+from connectors.postgres_rows import Reselect
 from core.change import Change
 from core.errors import ConfigError
 from core.formats.debezium import DebeziumFormat, decode
@@ -106,14 +106,13 @@ def test_rows_are_what_events_tell(stack: Stack, database: str, modes: dict[str,
     types = {"public.things": {column: kind for column, (kind, _) in COLUMNS.items()}} if known == "types" else {}
     settings = DebeziumFormat(**{mode.replace(".", "_"): value for mode, value in modes.items()}, types=types)
     source = Reselect(database, settings, schemas=schemas)
-    table = source.table("public.things")
     problems = []
     for event in found:
         change = decode(event, settings)
         assert isinstance(change, Change)
         raw = source.raw_row("public.things", change.key)
         assert raw is not None
-        row = told(raw, table)
+        row = source.told("public.things", raw)
         problems += [
             (event.offset, column, kind, change.row[column], row[column])
             for column, (kind, _) in COLUMNS.items()
@@ -178,10 +177,9 @@ def test_a_snapshot_is_one_state_read_in_batches(database: str) -> None:
         connection.execute("DROP TABLE IF EXISTS many")
         connection.execute("CREATE TABLE many AS SELECT generate_series(1, 2500) AS id")
     source = Reselect(database)
-    table = source.table("public.many")
-    assert table.key == ()
+    assert source.key("public.many") == ()
     with source.snapshot() as snapshot:
-        read = iter(snapshot.rows(table, ["id"], 1000))
+        read = iter(snapshot.rows("public.many", ["id"], 1000))
         first = next(read)
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("DELETE FROM many")
