@@ -1,0 +1,225 @@
+"""The gate before loading and the unfolding behind it: whatever comes late or twice, what is there last stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.change import BEGINNING, Operation, Position
+from core.objects import (
+    GateState,
+    Loaded,
+    ObjectChange,
+    ObjectError,
+    ObjectSpec,
+    ObjectState,
+    Row,
+    ToLoad,
+    gate,
+    gate_state_from_bytes,
+    loaded_from_bytes,
+    object_state_from_bytes,
+    position,
+    row_id,
+    rows_to_bytes,
+    state_to_bytes,
+    to_bytes,
+    to_load_from_bytes,
+    unfold,
+)
+
+SPEC = ObjectSpec("s3.docs")
+
+
+def at(sequence: int) -> Position:
+    return Position(f"{sequence:064x}")
+
+
+def note(sequence: int, **more: Any) -> ObjectChange:
+    return ObjectChange("docs", "a.txt", at(sequence), **more)
+
+
+def found(read_ms: int, rows: dict[str, str], **columns: Any) -> Loaded:
+    made = [Row(name, {"text": text}) for name, text in rows.items()]
+    return Loaded("docs", "a.txt", read_ms, {"key": "a.txt", **columns}, rows_to_bytes(made))
+
+
+def gone(read_ms: int) -> Loaded:
+    return Loaded("docs", "a.txt", read_ms, gone=True)
+
+
+def test_late_and_repeated_notifications_load_nothing() -> None:
+    state, first = gate(None, note(5, committed_ms=7))
+    assert first == ToLoad("docs", "a.txt", 7)
+    assert gate(state, note(5)) == (state, None)
+    assert gate(state, note(4)) == (state, None)
+    assert gate(state, note(6))[1] is not None
+
+
+def test_a_notification_without_a_position_is_always_acted_on_and_moves_nothing() -> None:
+    state, _ = gate(None, note(5, version_id="v5"))
+    after, to_load = gate(state, ObjectChange("docs", "a.txt", version_id="v1"))
+    assert to_load is not None
+    assert after == state
+
+
+def test_a_version_that_a_backfill_had_loaded_is_not_loaded_again() -> None:
+    state, _ = gate(None, ObjectChange("docs", "a.txt", version_id="v1"))
+    after, to_load = gate(state, note(5, version_id="v1"))
+    assert to_load is None
+    assert after.position == at(5)
+    assert gate(state, note(5, version_id="v2"))[1] is not None
+    assert gate(state, note(5, version_id="v1", gone=True))[1] is not None
+    assert gate(state, note(5, version_id="v1"), replayed=True)[1] is not None
+
+
+@pytest.mark.parametrize("version_id", [None, "null"])
+def test_without_versions_the_same_name_may_be_other_content(version_id: str | None) -> None:
+    state, _ = gate(None, ObjectChange("docs", "a.txt", version_id=version_id))
+    assert gate(state, note(5, version_id=version_id))[1] is not None
+
+
+def test_a_replayed_notification_is_acted_on_again_but_not_a_late_one() -> None:
+    state, _ = gate(None, note(5))
+    assert gate(state, note(5), replayed=True)[1] == ToLoad("docs", "a.txt", replayed=True)
+    assert gate(state, note(4), replayed=True)[1] is None
+
+
+def test_rows_that_are_new_or_other_are_told_and_those_that_left() -> None:
+    state, changes = unfold(None, found(10, {"1": "one", "2": "two", "3": "three"}), SPEC)
+    assert [change.key for change in changes] == [{"key": "a.txt", "row": row} for row in "123"]
+    assert changes[0].row == {"key": "a.txt", "text": "one"}
+    after, changes = unfold(state, found(20, {"1": "one", "3": "THREE", "4": "four"}), SPEC)
+    told = [(change.operation, change.key["row"]) for change in changes]
+    assert told == [(Operation.UPSERT, "3"), (Operation.UPSERT, "4"), (Operation.DELETE, "2")]
+    assert {change.position for change in changes} == {position(after)}
+    assert position(after) > position(state)
+
+
+def test_an_object_of_one_document_is_keyed_by_its_key_alone() -> None:
+    state, (change,) = unfold(None, found(10, {"": "text"}), SPEC)
+    assert (change.table, change.key) == ("s3.docs", {"key": "a.txt"})
+    _, (change,) = unfold(state, gone(20), SPEC)
+    assert (change.operation, change.key, change.row) == (Operation.DELETE, {"key": "a.txt"}, {})
+
+
+def test_columns_that_no_document_uses_change_nothing() -> None:
+    spec = ObjectSpec("s3.docs", frozenset({"text"}))
+    state, changes = unfold(None, found(10, {"": "text"}, etag="one"), spec)
+    assert len(changes) == 1
+    assert unfold(state, found(20, {"": "text"}, etag="two"), spec)[1] == []
+    assert len(unfold(state, found(20, {"": "text"}, etag="two"), SPEC)[1]) == 1
+
+
+def test_another_model_has_every_row_told_again() -> None:
+    state, _ = unfold(None, found(10, {"1": "one", "2": "two"}), ObjectSpec("s3.docs", made_by="a"))
+    assert len(unfold(state, found(20, {"1": "one", "2": "two"}), ObjectSpec("s3.docs", made_by="b"))[1]) == 2
+
+
+def test_a_replay_tells_everything_again_with_a_later_position() -> None:
+    state, (first,) = unfold(None, found(10, {"": "text"}), SPEC)
+    _, (again,) = unfold(state, replace(found(10, {"": "text"}), replayed=True), SPEC)
+    assert again.position > first.position
+    assert replace(again, position=first.position) == first
+    state, _ = unfold(state, gone(20), SPEC)
+    _, (again,) = unfold(state, replace(gone(30), replayed=True), SPEC)
+    assert again.operation is Operation.DELETE
+
+
+def test_an_error_leaves_what_was_told() -> None:
+    state, _ = unfold(None, found(10, {"": "text"}), SPEC)
+    with pytest.raises(ObjectError, match="encrypted"):
+        unfold(state, Loaded("docs", "a.txt", 20, error="a.txt is encrypted"), SPEC)
+
+
+@dataclass
+class Delivery:
+    """A notification of event `event`, loaded when events up to `seen` had happened."""
+
+    event: int
+    seen: int
+    clock: int
+
+
+CONTENTS = st.lists(
+    st.none() | st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), min_size=1), min_size=1, max_size=6
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[dict[str, str] | None], list[Delivery]]:
+    """Contents in order, and notifications of each at least once, in any order, with loads at any time after them."""
+    contents = draw(CONTENTS)
+    last = len(contents) - 1
+    numbers = draw(st.permutations([*range(len(contents)), *draw(st.lists(st.integers(0, last), max_size=4))]))
+    deliveries = []
+    seen = 0
+    for number in numbers:
+        seen = draw(st.integers(max(seen, number), last))
+        deliveries.append(Delivery(number, seen, draw(st.integers(0, 3))))
+    return contents, deliveries
+
+
+@given(histories(), st.booleans(), st.sampled_from(["plain", "versions", "no order"]))
+def test_whatever_the_order_the_final_object_stands(
+    history: tuple[list[dict[str, str] | None], list[Delivery]], in_batches: bool, kind: str
+) -> None:
+    contents, deliveries = history
+    gate_state, state = None, None
+    documents: dict[str, tuple[Position, str]] = {}
+    for delivery in deliveries:
+        content = contents[delivery.event]
+        change = note(
+            delivery.event + 1,
+            gone=content is None,
+            version_id=f"v{delivery.event}" if kind == "versions" else None,
+        )
+        if kind == "no order":
+            change = replace(change, position=BEGINNING)
+        gate_state, to_load = gate(gate_state, change)
+        if to_load is None:
+            continue
+        now = contents[delivery.seen]
+        # the store's clocks may disagree by a little, and a batch reads an object once for all that asked
+        clock = 1_000 if in_batches else 1_000 + delivery.seen - delivery.clock
+        state, changes = unfold(state, gone(clock) if now is None else found(clock, now), SPEC)
+        for told in changes:
+            row = told.key["row"]
+            assert told.position > documents.get(row, (BEGINNING, ""))[0]
+            documents[row] = (told.position, told.row.get("text", ""))
+    final = contents[-1] or {}
+    assert {row: text for row, (_, text) in documents.items() if text} == final
+
+
+def test_a_job_that_lost_its_state_is_believed_by_what_knows_the_old_positions() -> None:
+    state, _ = unfold(None, found(10, {"": "one"}), SPEC)
+    for _ in range(3):
+        state, changes = unfold(state, replace(found(10, {"": "one"}), replayed=True), SPEC)
+    _, (fresh,) = unfold(None, found(11, {"": "one"}), SPEC)
+    assert fresh.position > changes[0].position
+    assert len(fresh.position) == len(changes[0].position) == 20
+
+
+def test_long_row_ids_are_short_and_stay_apart() -> None:
+    assert row_id("page 3") == "page 3"
+    ids = {row_id("x" * 100 + str(number)) for number in range(100)}
+    assert len(ids) == 100
+    assert max(map(len, ids)) <= 64
+
+
+def test_messages_and_states_come_back_from_bytes() -> None:
+    to_load = ToLoad("docs", "é", 5, b"\x00\xff", replayed=True)
+    assert to_load_from_bytes(to_bytes(to_load)) == to_load
+    loaded = replace(found(7, {"1": "one"}, etag="e"), event=b"\x01")
+    again = loaded_from_bytes(to_bytes(loaded))
+    assert again == loaded
+    assert loaded_from_bytes(to_bytes(gone(3))).gone
+    state, _ = unfold(None, loaded, SPEC)
+    assert object_state_from_bytes(state_to_bytes(state)) == state
+    assert gate_state_from_bytes(state_to_bytes(GateState(at(3), "v"))) == GateState(at(3), "v")
+    with pytest.raises(ValueError, match="version 09"):
+        object_state_from_bytes(b"\x09" + state_to_bytes(ObjectState())[1:])
