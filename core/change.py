@@ -48,6 +48,7 @@ class Change:
     key          column to value, in the order in which the feed gives the key's columns
     row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row
     unavailable  columns of `row` whose value did not travel: the previous value stands
+    partial      what `row` lacks may be null or may have a value that did not travel: no previous value stands for it
     doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:
                  where a previous value is known it stands, else the null may be true
     moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
@@ -64,6 +65,7 @@ class Change:
     row: Mapping[str, Any] = field(default_factory=dict)
     unavailable: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
+    partial: bool = False
     moves: bool = False
     ends_snapshot: bool = False
     committed_ms: int | None = None

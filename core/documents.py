@@ -251,6 +251,8 @@ def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> 
                 missing.add(name)
         elif name in change.row:
             standing[name] = change.row[name]
+        elif change.partial:
+            missing.add(name)
         else:
             there = ", ".join(change.row)
             raise DocumentError(

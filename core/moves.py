@@ -140,6 +140,8 @@ def _answer(what: Unsettled, moved_from: str = "") -> Answer:
 
 
 def _filled(what: Unsettled, values: dict[str, Any]) -> Unsettled:
+    if what.change.partial:  # a value known from before may be null by now
+        return what
     found = {name: values[name] for name in what.change.unavailable if name in values}
     change = replace(what.change, row={**what.change.row, **found}, unavailable=what.change.unavailable - found.keys())
     return replace(what, change=change)

@@ -189,6 +189,15 @@ def test_an_unknown_unavailable_column_is_unsettled_with_what_is_known() -> None
     assert one(state, change(2, {"title": "t", "body": "b", "lang": "en"})).write[-1].text == "b"
 
 
+def test_what_a_partial_row_lacks_is_unsettled_whatever_stood_before() -> None:
+    state, _ = step(None, change(1, {"title": "t", "body": "b", "lang": "en"}), SPEC, "m", LINES)
+    partial = replace(change(2, {"title": "t", "lang": None}), partial=True)
+    after, [told] = step(state, partial, SPEC, "m", LINES)
+    assert isinstance(told, Unsettled) and after is not None
+    assert (told.change.unavailable, told.change.row) == ({"body"}, {"title": "t", "lang": None})
+    assert "body" not in after.row
+
+
 LONG = "7" * 200
 
 
