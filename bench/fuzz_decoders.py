@@ -1,6 +1,9 @@
 """Feeds a decoder with mutated real events: each must become a change, a truncate, a counted skip or a decode error.
 
     python -m bench.fuzz_decoders --events 1000000 --seed 1
+    python -m bench.fuzz_decoders --format dms
+
+Debezium's events are those of the recordings, the other formats' those of their fixtures.
 
 Prints how many of each came out, and the rate. Anything else that comes out, an exception above all, ends the run with
 the seed and the event's number, which make the event again.
@@ -15,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import typer
@@ -23,9 +26,14 @@ from rich.progress import track
 
 from core.change import Change, Event, Skip, Truncate
 from core.errors import DecodeError
+from core.formats import dms, dynamodb, rows
+from core.formats.arrival import KINESIS_SEQUENCE
 from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
+from core.formats.dms import DmsFormat
+from core.formats.rows import PositionType, RowsFormat
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
+Feed = Literal["debezium", "dynamodb", "dms", "rows"]
 RECORDINGS = ("events", "incremental_snapshot", "workload")
 _LONGEST = 600
 _A_RECORDING = 1_500
@@ -43,6 +51,8 @@ ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 2**63 - 1, -(2**63), 2**64, 10**40, 1e300, -0.0, 0.1, "", "x", "NaN", "infinity", "\x00",
     "Bg==", UNAVAILABLE, [], [None], [UNAVAILABLE], {}, {"scale": 2, "value": "Bg=="}, {"scale": 10**9, "value": ""},
     "2024-02-29T21:59:59.100000Z", "-0043-03-15", 9223372036825200000, "9" * 999, [[[[[]]]]], "c", "u", "r", "d", "t",
+    {"N": "1e999"}, {"N": "-0"}, {"M": {"a": {"L": [{"S": "x"}]}}}, {"NS": ["1", "01"]}, {"SS": []}, {"B": "AA=="},
+    "REMOVE", "INSERT", "load", "update", "delete", "control", "truncate-table",
 )  # fmt: skip
 MODES = {
     "decimal_handling_mode": ("precise", "string", "double"),
@@ -89,14 +99,14 @@ def _format(chance: random.Random, columns: dict[str, set[str]]) -> DebeziumForm
     return DebeziumFormat(**modes, types=types)
 
 
-def mutated(line: dict[str, Any], chance: random.Random) -> Event:
+def mutated(line: dict[str, Any], chance: random.Random, wraps: bool = True) -> Event:
     """A real event with something wrong in it: in its JSON tree, in its bytes, in its wrapping, or in its headers."""
     key, value = line["key"], line["value"]
     for _ in range(chance.choice((0, 1, 1, 2, 4))):
         value = _anywhere(value, chance)
         if chance.random() < 0.2:
             key = _anywhere(key, chance)
-    if chance.random() < 0.25:
+    if wraps and chance.random() < 0.25:
         key, value = _wrapped(key, chance), _wrapped(value, chance)
     headers = {name: text.encode() for name, text in line["headers"] if chance.random() < 0.9}
     if chance.random() < 0.05:
@@ -165,12 +175,21 @@ def _schema(value: Any, chance: random.Random, deeper: int = 3) -> dict[str, Any
 
 def outcome(event: Event, settings: DebeziumFormat) -> str:
     """What came of the event. Raises what the decoder should not, and ValueError for what can't be carried on."""
+    return told(event, lambda each: (decode(each, settings),))
+
+
+def told(event: Event, decoder: Callable[[Event], tuple[Change | Truncate | Skip, ...]]) -> str:
+    """As `outcome`, of any decoder."""
     try:
-        decoded = decode(event, settings)
+        decoded = decoder(event)
     except DecodeError as error:
         if len(str(error)) > _LONGEST:
             raise ValueError(f"an error of {len(str(error))} characters") from error
         return "decode error"
+    return " + ".join(map(_named, decoded))
+
+
+def _named(decoded: Change | Truncate | Skip) -> str:
     match decoded:
         case Skip():
             return f"skip: {decoded}"
@@ -186,17 +205,53 @@ def _carried(decoded: Change | Truncate) -> None:
     encode: Callable[[Any], bytes] = msgspec.msgpack.encode
     if msgspec.msgpack.decode(encode(decoded), type=type(decoded)).position != decoded.position:
         raise ValueError(f"{decoded.position} doesn't travel")
+    if not all("!" <= each <= "~" for each in decoded.position):
+        raise ValueError(f"{decoded.position!r} is not printable ASCII")
 
 
-def fuzz(events: int, seed: int) -> Iterator[str]:
+def feed_events(feed: Feed) -> list[dict[str, Any]]:
+    """Lines as of a recording, of the fixtures of a feed; rows are the images of DMS's."""
+    folder = FIXTURES.parent / ("dms" if feed == "rows" else feed)
+    records = [each for file in sorted(folder.glob("*.json")) for each in json.loads(file.read_text())["records"]]
+    if feed == "rows":
+        records = [{**each["data"], "v": number, "op": "u"} for number, each in enumerate(records) if "data" in each]
+    headers = [[KINESIS_SEQUENCE, "49590338271490256608559692538361571095921575989136588898"]]
+    key = {"id": 42} if feed == "rows" else None
+    return [
+        {"topic": "t", "partition": 0, "offset": number, "key": key, "value": each, "headers": headers}
+        for number, each in enumerate(records)
+    ]
+
+
+def feed_decoder(feed: Feed, chance: random.Random) -> Callable[[Event], tuple[Change | Truncate | Skip, ...]]:
+    """A decoder of a feed that isn't Debezium's, with settings that a fixture may or may not meet."""
+    if feed == "dynamodb":
+        return lambda event: dynamodb.decode(event, "things")
+    if feed == "dms":
+        keys = chance.choice(({}, {"public.articles": ("id",)}, {"public.articles": ("id", "title")}))
+        return lambda event: dms.decode(event, DmsFormat(before_prefix=chance.choice(("", "t")), keys=keys))
+    settings = RowsFormat(
+        table="articles",
+        position_field=chance.choice(("", "v")),
+        position_type=chance.choice(get_args(PositionType)),
+        operation_field=chance.choice(("", "op")),
+        keys={"articles": ("id",)},
+    )
+    return lambda event: rows.decode(event, settings)
+
+
+def fuzz(events: int, seed: int, feed: Feed = "debezium") -> Iterator[str]:
     """The outcomes of `events` mutated real events."""
-    real = real_events()
-    settings = formats(random.Random(seed), real)
+    real = real_events() if feed == "debezium" else feed_events(feed)
+    settings = formats(random.Random(seed), real) if feed == "debezium" else []
     for number in range(events):
         chance = random.Random(f"{seed}/{number}")
-        event = mutated(chance.choice(real), chance)
+        event = mutated(chance.choice(real), chance, wraps=feed == "debezium")
         try:
-            yield outcome(event, settings[0] if chance.random() < 0.6 else chance.choice(settings))
+            if feed == "debezium":
+                yield outcome(event, settings[0] if chance.random() < 0.6 else chance.choice(settings))
+            else:
+                yield told(event, feed_decoder(feed, chance))
         except Exception as error:
             error.add_note(f"seed {seed}, event {number}: {event.value!r:.2000}")
             raise
@@ -205,10 +260,11 @@ def fuzz(events: int, seed: int) -> Iterator[str]:
 def main(
     events: Annotated[int, typer.Option(help="how many")] = 10_000,
     seed: Annotated[int, typer.Option(help="another seed makes other events")] = 0,
+    format: Annotated[Feed, typer.Option(help="whose decoder")] = "debezium",  # noqa: A002 (the option's name)
 ) -> None:
-    """Feed the Debezium decoder with mutated real events."""
+    """Feed a decoder with mutated real events."""
     started = time.perf_counter()
-    counts = Counter(track(fuzz(events, seed), total=events, description="fuzzing"))
+    counts = Counter(track(fuzz(events, seed, format), total=events, description="fuzzing"))
     took = time.perf_counter() - started
     for name, count in counts.most_common():
         print(f"{count:>10,}  {name}")
