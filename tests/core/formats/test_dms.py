@@ -186,3 +186,27 @@ def test_positions_compare_as_time_and_arrival(one: int, other: int, at: int, la
     found = [decode(event(message(at=micros), offset), KEYED)[0] for micros, offset in pairs]
     first, second = (each.position for each in found if isinstance(each, Change))
     assert (first < second, first == second, len(first)) == (pairs[0] < pairs[1], pairs[0] == pairs[1], len(second))
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=6),
+    st.integers(0, 5),
+    st.lists(st.integers(0, 5), max_size=3),
+)
+def test_a_load_its_changes_and_tasks_that_resume_end_right(
+    texts: list[int | None], read: int, resumed: list[int]
+) -> None:
+    """The row is read at any moment of its history, which is sent after it, and again from wherever a task resumes."""
+    there = texts[min(read, len(texts) - 1)]
+    sent = [] if there is None else [message("load", {"id": 1, "text": there})]
+    for begin in (0, *resumed):
+        for text in texts[begin:]:
+            name = "delete" if text is None else "update"
+            sent.append(message(name, {"id": 1, "text": text}, at=len(sent) + 1))
+    state, store = None, ""
+    for told in sent:
+        state, plans = step(state, decoded(told), DocumentSpec("public.articles", "{text}"), "m", WHOLE)
+        for plan in plans:
+            assert isinstance(plan, Plan)
+            store = "".join(chunk.text for chunk in plan.write)
+    assert store == ("" if texts[-1] is None else str(texts[-1]))

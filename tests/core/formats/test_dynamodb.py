@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip
+from core.documents import Chunker, DocumentSpec, step
 from core.errors import DecodeError
 from core.formats.dynamodb import decode
 from core.formats.dynamodb_values import item
+from core.plans import Plan
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "dynamodb"
 
@@ -231,3 +233,28 @@ def test_positions_of_kinesis_compare_as_time_and_arrival(one: tuple[int, int], 
 
     assert (at(*one) < at(*other), at(*one) == at(*other)) == (one < other, one == other)
     assert len(at(*one)) == len(at(*other))
+
+
+SPEC = DocumentSpec("readings", "{text}")
+WHOLE = Chunker("whole", lambda text: [(0, len(text))])
+
+
+@given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=6), st.data())
+def test_records_of_kinesis_that_come_swapped_and_twice_end_right(texts: list[int | None], data: st.DataObject) -> None:
+    twice = data.draw(st.permutations([*enumerate(texts)] * 2))
+    state, store = None, "nothing yet"
+    for sequence, (time, text) in enumerate(twice):
+        key = {"id": {"S": "a"}}
+        change = {
+            "ApproximateCreationDateTime": time,
+            "ApproximateCreationDateTimePrecision": "MICROSECOND",
+            "Keys": key,
+        }
+        if text is not None:
+            change["NewImage"] = {**key, "text": {"N": str(text)}}
+        record = {"eventName": "REMOVE" if text is None else "MODIFY", "tableName": "readings", "dynamodb": change}
+        state, plans = step(state, decoded(record, sequence=sequence), SPEC, "m", WHOLE)
+        for plan in plans:
+            assert isinstance(plan, Plan)
+            store = "".join(chunk.text for chunk in plan.write)
+    assert store == ("" if texts[-1] is None else str(texts[-1]))
