@@ -91,6 +91,10 @@ class ShardStream(Protocol):
         """What its events' `topic` is: the stream's or the table's name."""
 
     @property
+    def feed(self) -> str:
+        """`kinesis` or `dynamodb`: what the names of its events' headers begin with."""
+
+    @property
     def pace_ms(self) -> int:
         """The least time between two reads of one shard."""
 

@@ -32,6 +32,7 @@ class FakeStream:
     """`strict` refuses to begin at a trimmed record, as DynamoDB Streams does; Kinesis begins at what is there."""
 
     name: str = "orders"
+    feed: str = "kinesis"
     pace_ms: int = 0
     strict: bool = False
     now_ms: int = 10**12

@@ -1,0 +1,79 @@
+"""A client of an AWS service, or of what speaks like one: region, endpoint, and boto3's usual chain of credentials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from core.errors import ConfigError, FreshetError, Unavailable
+from core.shards import ExpiredIterator, NoSuchShard, Throttled, Trimmed
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+_CONNECTIONS = 16
+
+_SHARD_ERRORS: dict[str, type[FreshetError]] = {
+    "ProvisionedThroughputExceededException": Throttled,
+    "LimitExceededException": Throttled,
+    "ThrottlingException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "KMSThrottlingException": Throttled,
+    "ExpiredIteratorException": ExpiredIterator,
+    "TrimmedDataAccessException": Trimmed,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Where a service is. None leaves it to boto3's own settings (AWS_REGION, AWS_ENDPOINT_URL, the profile's)."""
+
+    region: str | None = None
+    endpoint: str | None = None
+
+
+def client(service: str, aws: Aws, where: str) -> Any:
+    """A client for several threads, which repeats nothing by itself: its callers know better when to ask again.
+
+    `where` names the setting in an error. Raises ConfigError where no region is known.
+    """
+    settings = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        max_pool_connections=_CONNECTIONS,
+        retries={"total_max_attempts": 1},
+    )
+    try:
+        # a session of its own: boto3's shared one is not for several threads
+        session = boto3.session.Session()
+        return session.client(service, region_name=aws.region, endpoint_url=aws.endpoint, config=settings)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError([f"{where}: {error}; set region, or AWS_REGION"]) from None
+
+
+def shard_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
+    """What a failed call about a stream means: one of `core.shards`' errors, Unavailable or ConfigError.
+
+    `what` is what was asked, as in "kinesis stream orders". A resource that isn't there is for the caller to tell.
+    """
+    if not isinstance(error, ClientError):
+        return _without_answer(error, what)
+    code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    if code in _SHARD_ERRORS:
+        return _SHARD_ERRORS[code](f"{what}: {code}")
+    if code == "ResourceNotFoundException":
+        return NoSuchShard(f"{what}: {message}")
+    if status >= 500 or code in ("InternalServerError", "InternalFailureException", "ServiceUnavailable"):
+        return Unavailable(f"{what}: {code} ({status})")
+    return ConfigError([f"{what}: {code}: {message}"])
+
+
+def _without_answer(error: BotoCoreError, what: str) -> FreshetError:
+    name = type(error).__name__
+    if name in ("NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ParamValidationError"):
+        return ConfigError([f"{what}: {error}"])
+    return Unavailable(f"{what} doesn't answer: {error}")
