@@ -71,6 +71,8 @@ def _json(now: stack.Stack) -> dict[str, object]:
     }
     if now.opensearch is not None:
         found["opensearch"] = {"url": now.opensearch.url, **asdict(now.opensearch.server)}
+    if now.aws is not None:
+        found["aws"] = {"endpoint": now.aws.endpoint, **asdict(now.aws.server)}
     return found
 
 
@@ -85,6 +87,8 @@ def _show(now: stack.Stack, console: Console) -> None:
     ]
     if now.opensearch is not None:
         rows.append(("OpenSearch", now.opensearch.server, now.opensearch.url))
+    if now.aws is not None:
+        rows.append(("AWS (moto)", now.aws.server, now.aws.endpoint))
     for title, server, address in rows:
         table.add_row(title, *_process(server), address)
     # wider than the terminal if it must be: an address that is cut or folded can't be copied

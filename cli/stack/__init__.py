@@ -1,5 +1,5 @@
 """The local stack: real PostgreSQL with pgvector, Kafka, and Debezium in Kafka Connect, on 127.0.0.1, without Docker.
-OpenSearch can be had besides.
+OpenSearch and a server that plays AWS can be had besides.
 
 `up` starts what doesn't run and gives the addresses; the servers outlive the command. `down` stops them.
 """
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from cli import jars
-from cli.stack import connect, kafka, opensearch, postgres, process
+from cli.stack import aws, connect, kafka, opensearch, postgres, process
 from cli.stack.layout import (
     Layout,
     Ports,
@@ -34,6 +34,7 @@ _TITLES = {
     "controller": "Kafka's controller",
     "connect": "Kafka Connect",
     "opensearch": "OpenSearch",
+    "aws": "AWS",
 }
 
 
@@ -79,10 +80,19 @@ class OpenSearch:
     server: Server
 
 
+@dataclass(frozen=True)
+class Aws:
+    """S3, SQS, Kinesis and DynamoDB as moto plays them, all at `endpoint`."""
+
+    endpoint: str
+    server: Server
+
+
 class Extra(StrEnum):
     """A server that a stack has only where it was asked for."""
 
     OPENSEARCH = "opensearch"
+    AWS = "aws"
 
 
 @dataclass(frozen=True)
@@ -94,11 +104,12 @@ class Stack:
     kafka: Kafka
     connect: Connect
     opensearch: OpenSearch | None
+    aws: Aws | None
 
     @property
     def running(self) -> bool:
         """Whether all of it runs."""
-        has = (self.postgres, self.kafka, self.connect, self.opensearch)
+        has = (self.postgres, self.kafka, self.connect, self.opensearch, self.aws)
         return all(each.server.running for each in has if each is not None)
 
 
@@ -118,16 +129,18 @@ def up(
     of = layout_of(directory)
     prepare(of)
     with locked(of):
-        searches = Extra.OPENSEARCH in extra or opensearch.is_there(of)
-        files, search_files = jars.fetch(LOCK), jars.fetch(OPENSEARCH_LOCK) if searches else []
-        chosen = _choose_ports(of, remembered_ports(of) or ports or Ports(), searches, report)
-        with ThreadPoolExecutor(3) as threads:
+        has = {*extra, *_extras(of)}
+        files, search_files = jars.fetch(LOCK), jars.fetch(OPENSEARCH_LOCK) if Extra.OPENSEARCH in has else []
+        chosen = _choose_ports(of, remembered_ports(of) or ports or Ports(), has, report)
+        with ThreadPoolExecutor(4) as threads:
             starting = [
                 threads.submit(postgres.start, of, chosen.postgres, report),
                 threads.submit(kafka.start, of, chosen, files, report),
             ]
-            if searches:
+            if Extra.OPENSEARCH in has:
                 starting.append(threads.submit(opensearch.start, of, chosen.opensearch, search_files, report))
+            if Extra.AWS in has:
+                starting.append(threads.submit(aws.start, of, chosen.aws, report))
         for each in starting:
             each.result()
         connect.start(of, chosen, files, report)
@@ -143,7 +156,7 @@ def down(directory: Path, wipe: bool = False) -> list[str]:
         return []
     prepare(of)
     with locked(of):
-        order = ("connect", "kafka", "opensearch", "postgres")
+        order = ("connect", "kafka", "opensearch", "aws", "postgres")
         stopped = [_TITLES[name] for name in order if process.stop(_service(of, name))]
         if wipe:
             postgres.wipe(of)
@@ -162,12 +175,22 @@ def status(directory: Path) -> Stack:
         Kafka(kafka.bootstrap_servers(ports.kafka), _server(of, "kafka", partial(kafka.is_ready, ports.kafka))),
         Connect(connect.url(ports.connect), _server(of, "connect", partial(connect.is_ready, ports.connect))),
         _opensearch(of, ports) if opensearch.is_there(of) else None,
+        _aws(of, ports) if aws.is_there(of) else None,
     )
+
+
+def _extras(of: Layout) -> set[Extra]:
+    there = {Extra.OPENSEARCH: opensearch.is_there, Extra.AWS: aws.is_there}
+    return {extra for extra, is_there in there.items() if is_there(of)}
 
 
 def _opensearch(of: Layout, ports: Ports) -> OpenSearch:
     ready = partial(opensearch.is_ready, ports.opensearch)
     return OpenSearch(opensearch.url(ports.opensearch), _server(of, "opensearch", ready))
+
+
+def _aws(of: Layout, ports: Ports) -> Aws:
+    return Aws(aws.endpoint(ports.aws), _server(of, "aws", partial(aws.is_ready, ports.aws)))
 
 
 def _service(of: Layout, name: str) -> process.Service:
@@ -176,6 +199,7 @@ def _service(of: Layout, name: str) -> process.Service:
         "kafka": kafka.service,
         "connect": connect.service,
         "opensearch": opensearch.service,
+        "aws": aws.service,
     }
     return services[name](of)
 
@@ -187,12 +211,12 @@ def _server(of: Layout, name: str, is_ready: Callable[[], bool]) -> Server:
     return Server(running=is_ready(), pid=found.pid, memory=process.memory(found), log=of.log(name))
 
 
-def _choose_ports(of: Layout, wanted: Ports, searches: bool, report: process.Report) -> Ports:
+def _choose_ports(of: Layout, wanted: Ports, has: Collection[Extra], report: process.Report) -> Ports:
     owners = {"controller": "kafka"}
     chosen, spare = wanted, free_ports()
     for field in fields(Ports):
         name, port = field.name, getattr(wanted, field.name)
-        if name == "opensearch" and not searches:
+        if name in set(Extra) - set(has):
             continue
         if process.find(_service(of, owners.get(name, name))) is None and not is_free(port):
             chosen = replace(chosen, **{name: getattr(spare, name)})

@@ -3,13 +3,17 @@
 import fcntl
 import json
 import os
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 
 from core.errors import FreshetError
+
+_SERVERS_PORTS = range(15_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Ports:
     controller: int = 9093
     connect: int = 8083
     opensearch: int = 9200
+    aws: int = 5000
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,9 @@ def is_free(port: int) -> bool:
 
 
 def free_ports() -> Ports:
-    """As many ports as a stack has, on which nobody listens."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in fields(Ports)]
-    numbers = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return Ports(*numbers)
+    """As many ports as a stack has, on which nobody listens.
+
+    From below those that systems hand out to connections, which might take one while its server is started again.
+    """
+    numbers = random.sample(_SERVERS_PORTS, len(_SERVERS_PORTS))
+    return Ports(*islice(filter(is_free, numbers), len(fields(Ports))))

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from cli import jars, stack
 from cli.stack import connect, layout, opensearch, process
 from cli.stack_command import app
+from connectors.aws import Aws, client
 from core.errors import FreshetError, Unavailable
 
 ARRIVAL_SECONDS = 60
@@ -207,10 +208,25 @@ def test_a_killed_opensearch_comes_back_with_its_data_by_a_plain_up(directory: P
     assert httpx.put(f"{after.url}/mistyped/_doc/1", json={"text": "one"}).is_error
 
 
+def test_aws_is_there_once_it_was_asked_for(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    ports = layout.remembered_ports(layout.layout_of(directory))
+    assert ports is not None
+    layout.remember_ports(layout.layout_of(directory), replace(ports, aws=layout.free_ports().aws))
+    code, text = command(directory, "up", "--with", "aws")
+    assert code == 0, text
+    now = shown(directory)["aws"]
+    assert now["endpoint"] in text and now["running"]
+    s3 = client("s3", Aws("eu-central-1", now["endpoint"]), "test")
+    s3.create_bucket(Bucket="things", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["things"]
+
+
 def test_down_leaves_no_process_and_keeps_the_data(directory: Path) -> None:
     assert len(processes_of(directory)) >= 4
     code, text = command(directory, "down")
-    assert (code, text) == (0, "Stopped: Kafka Connect, Kafka, OpenSearch, PostgreSQL\n")
+    assert (code, text) == (0, "Stopped: Kafka Connect, Kafka, OpenSearch, AWS, PostgreSQL\n")
     assert processes_of(directory) == []
     assert command(directory, "down") == (0, "Nothing ran\n")
     assert (layout.layout_of(directory).of("postgres") / "data").exists()
