@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from core.config_format import FORMATS, Debezium, Format
 from core.config_source import DeadLetters, Kafka, Model, Name, Source, option
 from core.config_store import Store
 from core.documents import DocumentSpec, columns
 from core.errors import ConfigError
-from core.formats.debezium_format import UNAVAILABLE, Binaries, DebeziumFormat, Decimals, Intervals, Times
+from core.formats.debezium_format import DebeziumFormat
+from core.objects import ObjectSpec
 
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
-
-Table = Annotated[str, Field(pattern=r"^[^.]+\.[^.]+$")]
 
 
 class Chunk(Model):
@@ -72,29 +72,13 @@ class Reselect(Model):
     postgres: SourceDatabase
 
 
-class Debezium(Model):
-    """What the connector was told about values, under its own options' names and with its own defaults."""
-
-    unavailable_value_placeholder: str = Field(UNAVAILABLE, alias="unavailable.value.placeholder", min_length=1)
-    decimal_handling_mode: Decimals = Field("precise", alias="decimal.handling.mode")
-    time_precision_mode: Times = Field("adaptive", alias="time.precision.mode")
-    binary_handling_mode: Binaries = Field("bytes", alias="binary.handling.mode")
-    interval_handling_mode: Intervals = Field("numeric", alias="interval.handling.mode")
-
-
-class Format(Model):
-    """How events are written, where its name alone doesn't tell."""
-
-    debezium: Debezium = Debezium()
-
-
 class Pipeline(Model):
     """A pipeline file."""
 
     name: Name
     source: Source
     format: Format
-    documents: dict[Table, Document] = Field(min_length=1)
+    documents: dict[str, Document] = Field(min_length=1)
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
@@ -106,11 +90,20 @@ class Pipeline(Model):
     @field_validator("format", mode="before")
     @classmethod
     def _by_name(cls, format_: Any) -> Any:
-        if isinstance(format_, str):
-            if format_ != "debezium":
-                raise ValueError("input should be 'debezium', or a mapping with debezium's options")
-            return Format()
-        return format_
+        if not isinstance(format_, str):
+            return format_
+        if format_ not in FORMATS:
+            raise ValueError(f"must be one of {', '.join(FORMATS)}, or a mapping of one of them to its options")
+        return {format_: {}}
+
+    @model_validator(mode="after")
+    def _tables_fit_the_format(self) -> Pipeline:
+        for table, document in self.documents.items():
+            if wrong := self.format.misnamed(table):
+                raise ValueError(wrong)
+            if self.format.dms is not None and not document.key:
+                raise ValueError(f"documents.{table}.key is missing: DMS's messages don't name the primary key")
+        return self
 
     @model_validator(mode="after")
     def _letters_have_a_cluster(self) -> Pipeline:
@@ -148,9 +141,21 @@ class Pipeline(Model):
 
     @property
     def debezium(self) -> DebeziumFormat:
-        """How events and their values are written, for `core.formats.debezium`."""
+        """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
         types = {table: document.types for table, document in self.documents.items() if document.types}
-        return DebeziumFormat(**self.format.debezium.model_dump(), types=types)
+        return DebeziumFormat(**(self.format.debezium or Debezium()).model_dump(), types=types)
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """Table to the columns of its key, where the file names them."""
+        return {table: document.key for table, document in self.documents.items() if document.key}
+
+    def object_spec(self, table: str) -> ObjectSpec:
+        """How a bucket's objects become changes, for `core.objects`."""
+        document = self.documents[table]
+        used = {part for name in (*document.metadata, *document.key) for part in name.split("|")}
+        made_by = f"{self.embedding.model}|{document.chunk!r}|{document.text}"
+        return ObjectSpec(table, frozenset(used.union(columns(document.text))), made_by)
 
     @property
     def flink_options(self) -> dict[str, str]:

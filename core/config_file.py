@@ -84,8 +84,8 @@ def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
         return f"{where} is missing; it is required"
     if problem["type"] == "extra_forbidden":
         return f"{where} is no setting; check its spelling and its indentation"
-    if place[-1:] == ["[key]"]:
-        return f"{file}: {'.'.join(place[:-1])} must be written schema.table, as in public.articles"
+    if not place:
+        return f"{file}: {message}"
     if _SETTING_FIRST.match(message):
         return f"{where}.{message}"
     seen = _seen(raw, place)

@@ -31,7 +31,7 @@ parallelism: 1
 
 MISTAKES = [
     ("name: articles", "name: 'a b'", "name is 'a b'"),
-    ("format: debezium", "format: xml", "format is 'xml': input should be 'debezium'"),
+    ("format: debezium", "format: xml", "format is 'xml': must be one of debezium, dynamodb"),
     ("overlap: 32", "overlap: 300", "documents.public.articles.chunk.overlap is 300, must be less than tokens (256)"),
     ("tokens: 256", "tokens: many", "documents.public.articles.chunk.tokens is 'many'"),
     ("public.articles:", "articles:", "documents.articles must be written schema.table"),
@@ -103,6 +103,32 @@ def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: 
     assert right in KINESIS
     found = problems(tmp_path, KINESIS.replace(right, wrong, 1))
     assert any(line.startswith("pipeline.yaml: ") and says in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("format_", "table", "says"),
+    [
+        ("dms", "articles", "pipeline.yaml: documents.articles must be written schema.table"),
+        ("dms", "public.articles", "pipeline.yaml: documents.public.articles.key is missing"),
+        ("s3", "handbook", "pipeline.yaml: documents.handbook must be written s3.BUCKET"),
+        ("rows", "articles", "format.rows is 'rows': neither table nor table_field is set"),
+        ("{rows: {}}", "articles", "format.rows: neither table nor table_field is set"),
+        ("{s3: {}, dms: {}}", "a.b", "format: names dms and s3; it must have one of debezium, dynamodb, dms, rows, s3"),
+    ],
+)
+def test_a_format_and_its_tables(tmp_path: Path, format_: str, table: str, says: str) -> None:
+    text = GOOD.replace("format: debezium", f"format: {format_}").replace("public.articles:", f"{table}:")
+    found = problems(tmp_path, text)
+    assert any(says in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("format_", "table"),
+    [("dynamodb", "Articles"), ("{rows: {table: articles}}", "articles"), ("s3", "s3.my.bucket"), ("debezium", "a.b")],
+)
+def test_a_format_takes_its_tables(tmp_path: Path, format_: str, table: str) -> None:
+    text = GOOD.replace("format: debezium", f"format: {format_}").replace("public.articles:", f"{table}:")
+    assert list(load(write(tmp_path, text), {"PASSWORD": ""}).documents) == [table]
 
 
 def test_all_mistakes_come_together(tmp_path: Path) -> None:
