@@ -1,4 +1,4 @@
-"""A stream of shards that does what moto's can't: split, merge, trim, throttle, let iterators and shards go."""
+"""A stream of shards that does what moto's can't (split, merge, trim, throttle, forget), and a job without Flink."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.shards import Batch, ExpiredIterator, NoSuchShard, Record, Shard, Start, Throttled, Trimmed
+from connectors.shard_reader import Emitted, SlotReader
+from core.shard_reading import Readings, readings_from_bytes, readings_to_bytes
+from core.shard_slots import Assignment, assign, assignments_from_bytes, assignments_to_bytes, of_slot, slots_in
+from core.shards import Batch, Begin, ExpiredIterator, Lost, NoSuchShard, Record, Shard, Start, Throttled, Trimmed
 
 KEYS = 1 << 8
 DAY_MS = 86_400_000
@@ -147,3 +150,81 @@ class AtOnce(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+@dataclass
+class Job:
+    """What the Flink job does, one callback at a time: a lister, a reader for each slot, checkpoints and crashes."""
+
+    stream: FakeStream
+    slots: list[str]
+    begin: Begin = "TRIM_HORIZON"
+    limit: int = 3
+    seen: list[tuple[str, Emitted]] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    watermark_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.checkpoint_: tuple[bytes, dict[str, bytes]] = (assignments_to_bytes({}), {})
+        self.crash()
+
+    def list(self) -> None:
+        try:
+            listed = self.stream.shards()
+        except Throttled:
+            return
+        before = self.assignments.get("orders", Assignment())
+        found = assign(before, listed, self.slots, self.begin, self.stream.now_ms)
+        self.assignments = {"orders": found.assignment}
+        self.unseen += found.unseen
+        for slot in {*self.slots, *slots_in(self.assignments.values())}:
+            self.reader(slot).hear({"orders": of_slot(found.assignment, slot)})
+
+    def reader(self, slot: str) -> SlotReader:
+        if slot not in self.readers:
+            self.readers[slot] = self._new({})
+        return self.readers[slot]
+
+    def _new(self, readings: Readings) -> SlotReader:
+        return SlotReader({"orders": self.stream}, readings, AtOnce(), self.limit, lambda: 0.5)
+
+    def poll(self, slot: str, budget: int = 2) -> list[Record]:
+        self.stream.now_ms += 20
+        step = self.reader(slot).step(self.stream.now_ms, budget)
+        self.seen += [(slot, emitted) for emitted in step.emitted]
+        self.lost += step.lost
+        self.watermark_ms = step.watermark_ms
+        return [emitted.record for emitted in step.emitted]
+
+    def checkpoint(self) -> None:
+        readings = {slot: readings_to_bytes(reader.readings) for slot, reader in self.readers.items()}
+        self.checkpoint_ = (assignments_to_bytes(self.assignments), readings)
+
+    def crash(self) -> None:
+        assignments, readings = self.checkpoint_
+        self.assignments = assignments_from_bytes(assignments)
+        self.readers = {slot: self._new(readings_from_bytes(raw)) for slot, raw in readings.items()}
+
+    def drain(self) -> None:
+        """Until everything that is there has been read."""
+        self.stream.throttled = 0
+        for _ in range(12):
+            self.stream.now_ms += 20_000
+            self.list()
+            for slot in list(self.readers):
+                while self.poll(slot, 1000) or self._due(slot):
+                    pass
+
+    def _due(self, slot: str) -> bool:
+        cursors = self.readers[slot]._cursors.values()
+        return any(cursor.ready is not None for cursor in cursors)
+
+    def values(self) -> list[str]:
+        return [emitted.record.value.decode() for _, emitted in self.seen]
+
+
+def job(stream: FakeStream, begin: Begin = "TRIM_HORIZON", slots: int = 1, limit: int = 3) -> Job:
+    started = Job(stream, ["a", "b", "c"][:slots], begin, limit)
+    started.list()
+    return started

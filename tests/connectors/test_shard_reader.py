@@ -2,98 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from connectors.shard_reader import Emitted, SlotReader
 from core.errors import Unavailable
-from core.shard_reading import Readings, readings_from_bytes, readings_to_bytes
-from core.shard_slots import Assignment, assign, assignments_from_bytes, assignments_to_bytes, of_slot, slots_in
-from core.shards import Begin, Lost, Record, Throttled
-from tests.shards import DAY_MS, AtOnce, FakeStream
-
-
-@dataclass
-class Job:
-    """What the Flink job does, one callback at a time: a lister, a reader for each slot, checkpoints and crashes."""
-
-    stream: FakeStream
-    slots: list[str]
-    begin: Begin = "TRIM_HORIZON"
-    limit: int = 3
-    seen: list[tuple[str, Emitted]] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-    watermark_ms: int = 0
-
-    def __post_init__(self) -> None:
-        self.checkpoint_: tuple[bytes, dict[str, bytes]] = (assignments_to_bytes({}), {})
-        self.crash()
-
-    def list(self) -> None:
-        try:
-            listed = self.stream.shards()
-        except Throttled:
-            return
-        before = self.assignments.get("orders", Assignment())
-        found = assign(before, listed, self.slots, self.begin, self.stream.now_ms)
-        self.assignments = {"orders": found.assignment}
-        self.unseen += found.unseen
-        for slot in {*self.slots, *slots_in(self.assignments.values())}:
-            self.reader(slot).hear({"orders": of_slot(found.assignment, slot)})
-
-    def reader(self, slot: str) -> SlotReader:
-        if slot not in self.readers:
-            self.readers[slot] = self._new({})
-        return self.readers[slot]
-
-    def _new(self, readings: Readings) -> SlotReader:
-        return SlotReader({"orders": self.stream}, readings, AtOnce(), self.limit, lambda: 0.5)
-
-    def poll(self, slot: str, budget: int = 2) -> list[Record]:
-        self.stream.now_ms += 20
-        step = self.reader(slot).step(self.stream.now_ms, budget)
-        self.seen += [(slot, emitted) for emitted in step.emitted]
-        self.lost += step.lost
-        self.watermark_ms = step.watermark_ms
-        return [emitted.record for emitted in step.emitted]
-
-    def checkpoint(self) -> None:
-        readings = {slot: readings_to_bytes(reader.readings) for slot, reader in self.readers.items()}
-        self.checkpoint_ = (assignments_to_bytes(self.assignments), readings)
-
-    def crash(self) -> None:
-        assignments, readings = self.checkpoint_
-        self.assignments = assignments_from_bytes(assignments)
-        self.readers = {slot: self._new(readings_from_bytes(raw)) for slot, raw in readings.items()}
-
-    def drain(self) -> None:
-        """Until everything that is there has been read."""
-        self.stream.throttled = 0
-        for _ in range(12):
-            self.stream.now_ms += 20_000
-            self.list()
-            for slot in list(self.readers):
-                while self.poll(slot, 1000) or self._due(slot):
-                    pass
-
-    def _due(self, slot: str) -> bool:
-        cursors = self.readers[slot]._cursors.values()
-        return any(cursor.ready is not None for cursor in cursors)
-
-    def values(self) -> list[str]:
-        return [emitted.record.value.decode() for _, emitted in self.seen]
-
-
-def job(stream: FakeStream, begin: Begin = "TRIM_HORIZON", slots: int = 1, limit: int = 3) -> Job:
-    started = Job(stream, ["a", "b", "c"][:slots], begin, limit)
-    started.list()
-    return started
+from core.shards import Lost, Record
+from tests.shards import DAY_MS, FakeStream, job
 
 
 def test_a_record_is_read_once_in_the_order_of_its_shard() -> None:
@@ -121,6 +36,46 @@ def test_children_wait_for_their_parents() -> None:
     reading = job(stream, slots=2)
     reading.drain()
     assert list(dict.fromkeys(reading.values())) == [str(number) for number in range(9)]
+
+
+def test_a_slot_that_reads_a_merged_shard_reads_first_what_the_other_slot_has_not() -> None:
+    stream = FakeStream()
+    (right,) = [shard for shard in stream.open() if shard.low]
+    put = [stream.put(key, key) for key in "stuvwxyz"]
+    reading = job(stream, slots=2)
+    stream.split(right)
+    put += [stream.put(key, key.upper()) for key in "stuvwxyz"]
+    stream.merge(*stream.open()[:2])
+    put += [stream.put(key, f"{key}{key}") for key in "stuvwxyz"]
+    for _ in range(50):
+        reading.list()
+        reading.poll("a", 100)
+    values = reading.values()
+    merged = {record.value.decode() for record in stream.all["shardId-000000000004"].records}
+    assert merged & {f"{key}{key}" for key in "stuvwxyz"} <= set(values)
+    for value in merged:
+        assert values.index(value[0]) < values.index(value[0].upper()) < values.index(value)
+
+
+def test_a_shard_made_while_the_job_was_away_and_begun_too_late_is_told() -> None:
+    stream = FakeStream()
+    reading = job(stream)
+    reading.drain()
+    reading.checkpoint()
+    stream.now_ms += 1000
+    for shard in stream.open():
+        stream.split(shard)
+    stream.put("x", "0")
+    stream.now_ms += DAY_MS - 500
+    reading.crash()
+    reading.list()
+    stream.now_ms += 1000
+    stream.put("x", "1")
+    stream.trim()
+    reading.drain()
+    assert "0" not in reading.values()
+    (shard,) = [shard for shard in stream.open() if shard.records]
+    assert [lost.after for lost in reading.lost if lost.shard == shard.id] == [""]
 
 
 def test_latest_means_when_the_job_was_first_started_also_after_a_crash() -> None:
@@ -308,78 +263,3 @@ def test_an_aggregate_is_handed_on_whole() -> None:
     while not reading.poll("a", 1):
         pass
     assert reading.values() == ["10.0", "10.1", "10.2"]
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data(), slots=st.integers(1, 3), strict=st.booleans(), trims=st.booleans())
-def test_any_history(data: st.DataObject, slots: int, strict: bool, trims: bool) -> None:
-    """Whatever is put, split, merged, polled, throttled, expired, let go, checkpointed and crashed, in whatever order:
-
-    1. every record is handed on, or a report names where it was lost;
-    2. of each key, the records are handed on for the first time in the order in which they were put;
-    3. without crashes a slot hands a record on once, and with one slot it comes once;
-    4. where nothing was let go, nothing is reported.
-    """
-    stream = FakeStream(strict=strict)
-    reading = Job(stream, ["a", "b", "c"][:slots])
-    reading.list()
-    reading.checkpoint()
-    put: dict[str, list[Record]] = defaultdict(list)
-    actions = [*["put", "poll"] * 4, "split", "merge", "list", "throttle", "expire", "checkpoint", "crash"]
-    history = data.draw(st.lists(st.sampled_from(actions + ["wait", "wait"] * trims), max_size=60))
-    for action in history:
-        open_shards = sorted(stream.open(), key=lambda shard: shard.low)
-        if action == "put":
-            key = data.draw(st.sampled_from("stuvwxyz"))
-            put[key].append(stream.put(key, f"{key}{len(put[key])}"))
-            stream.now_ms += 1
-        elif action == "split" and len(stream.all) < 16:
-            stream.split(data.draw(st.sampled_from([shard for shard in open_shards if shard.low < shard.high])))
-        elif action == "merge" and len(open_shards) > 1:
-            left = data.draw(st.integers(0, len(open_shards) - 2))
-            stream.merge(open_shards[left], open_shards[left + 1])
-        elif action == "poll":
-            reading.poll(data.draw(st.sampled_from(reading.slots)), data.draw(st.integers(1, 4)))
-        elif action == "throttle":
-            stream.throttled += data.draw(st.integers(1, 3))
-        elif action == "wait":
-            stream.now_ms += data.draw(st.sampled_from([DAY_MS // 3, DAY_MS + 1]))
-            stream.trim()
-        elif action in ("list", "expire", "checkpoint", "crash"):
-            {"list": reading.list, "expire": stream.expire, "checkpoint": reading.checkpoint, "crash": reading.crash}[
-                action
-            ]()
-    reading.drain()
-    _check_order(reading, put)
-    missing = _missing(reading, stream)
-    assert [record for shard, record in missing if not _reported(reading, stream, shard, record)] == []
-    if "wait" not in history:
-        assert missing == [] and reading.lost == [] and reading.unseen == []
-    if "crash" not in history:
-        times = Counter((slot, emitted.record.number) for slot, emitted in reading.seen)
-        assert set(times.values()) <= {1}
-
-
-def _check_order(reading: Job, put: dict[str, list[Record]]) -> None:
-    for key, records in put.items():
-        seen = [each.record.number for _, each in reading.seen if each.record.key.decode() == key]
-        first = list(dict.fromkeys(seen))
-        assert first == [record.number for record in records if record.number in first]
-
-
-def _missing(reading: Job, stream: FakeStream) -> list[tuple[str, Record]]:
-    seen = {emitted.record.number for _, emitted in reading.seen}
-    records = [(shard.id, record) for shard in stream.all.values() for record in shard.records]
-    return [(shard, record) for shard, record in records if record.number not in seen]
-
-
-def _reported(reading: Job, stream: FakeStream, shard: str, record: Record) -> bool:
-    def before_unseen(name: str) -> bool:
-        children = [each.id for each in stream.all.values() if name in each.parents]
-        return name in reading.unseen or any(before_unseen(child) for child in children)
-
-    number = int(record.number)
-    covered = [
-        int(lost.after or 0) < number < int(lost.oldest or 10**99) for lost in reading.lost if lost.shard == shard
-    ]
-    return any(covered) or before_unseen(shard)
