@@ -125,6 +125,16 @@ class Gone:
     read_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectListed:
+    """An object as a listing shows it: bytes, the ETag without quotes, milliseconds since 1970."""
+
+    key: str
+    size: int
+    etag: str | None = None
+    last_modified_ms: int | None = None
+
+
 Fetcher = Callable[[str, str, Callable[[int], None]], Fetched | Gone]
 """`fetch(bucket, key, admit)`: calls `admit` with the size in bytes before it reads the content.
 
