@@ -1,0 +1,311 @@
+"""Kinesis and DynamoDB Streams as a source of events, which PyFlink has no wrapper for: two keyed functions on ticks.
+
+One lists the streams and says which slot reads what; the other is one reader a slot. What is read is in checkpointed
+state, so a restart goes on after the last checkpoint. A source that ticks keeps the job alive: it never ends by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any, Literal
+from zlib import crc32
+
+from pyflink.common import Row, Types
+from pyflink.datastream import DataStream, OutputTag, RuntimeContext
+from pyflink.datastream.functions import KeyedProcessFunction
+from pyflink.datastream.state import ValueState, ValueStateDescriptor
+from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
+
+from connectors.aws import Aws
+from connectors.dynamodb_streams import TableStream
+from connectors.kinesis import KinesisStream
+from connectors.shard_reader import Emitted, SlotReader
+from core.errors import Unavailable
+from core.formats.arrival import KINESIS_SUBSEQUENCE
+from core.shard_reading import readings_from_bytes, readings_to_bytes
+from core.shard_slots import (
+    Assignment,
+    assign,
+    assignments_from_bytes,
+    assignments_to_bytes,
+    of_slot,
+    slot_keys,
+    slots_in,
+    told_from_bytes,
+    told_to_bytes,
+)
+from core.shards import Begin, Lost, Shard, ShardStream, Throttled
+from flink_jobs.operators import BYTES, EVENT_FIELDS, HEADERS
+
+_TOLD = Types.ROW_NAMED(["slot", "told"], [Types.STRING(), BYTES])
+# `arrived` is the event's time, `whole` the time below which nothing is still to come, both in ms since 1970
+_READ = Types.ROW_NAMED(
+    [*EVENT_FIELDS, "arrived", "whole"],
+    [BYTES, BYTES, Types.STRING(), Types.INT(), Types.LONG(), HEADERS, Types.LONG(), Types.LONG()],
+)
+LOST_ROWS = Types.ROW_NAMED(["stream", "shard", "after", "oldest", "reason"], [Types.STRING() for _ in range(5)])
+_LOST = OutputTag("lost", LOST_ROWS)
+_LISTING_MS = 10_000
+_AT_ONCE = 2000
+_READERS = 8
+_PATIENCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One stream to read: Kinesis's by name or ARN, DynamoDB's by its table's name or its own ARN."""
+
+    kind: Literal["kinesis", "dynamodb"]
+    name: str
+    aws: Aws
+    begin: Begin = "LATEST"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEvents:
+    """`events` have EVENT_FIELDS, arrival times and watermarks; `lost` are LOST_ROWS, one for each loss noticed."""
+
+    events: DataStream
+    lost: DataStream
+
+
+def shard_source(
+    tables: StreamTableEnvironment, sources: Sequence[Source], parallelism: int, max_parallelism: int
+) -> ShardEvents:
+    """The events of all these streams, unbounded: the job goes on until it is told to stop.
+
+    A shard's watermark is the arrival time of its last record, or the clock where it is read to its end; that of a
+    subtask is the least of its shards'. Both operators have the job's parallelism.
+    """
+    told = (
+        _ticks(tables)
+        .key_by(lambda row: "streams", Types.STRING())
+        .process(ListShards(sources, slot_keys(parallelism, max_parallelism)), _TOLD)
+        .name("list shards")
+        .uid("list-shards")
+    )
+    read = (
+        told.key_by(lambda row: row[0], Types.STRING())
+        .process(ReadShards(sources), _READ)
+        .name("read shards")
+        .uid("read-shards")
+    )
+    lost = told.get_side_output(_LOST).union(read.get_side_output(_LOST))
+    return ShardEvents(_timed(tables, read), lost)
+
+
+def _ticks(tables: StreamTableEnvironment) -> DataStream:
+    tables.execute_sql(
+        "CREATE TEMPORARY TABLE shard_ticks (`n` BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"
+    )
+    return tables.to_data_stream(tables.from_path("shard_ticks"))
+
+
+def _timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
+    # by way of a table: a timestamp assigner of Python's would take every row to Python and back once more
+    given = Schema.new_builder()
+    for column, kind in EVENT_FIELDS.items():
+        given.column(column, kind)
+    given.column("arrived", "BIGINT").column("whole", "BIGINT")
+    given.column_by_expression("ts", "TO_TIMESTAMP_LTZ(`arrived`, 3)")
+    given.column_by_expression("floor", "TO_TIMESTAMP_LTZ(`whole`, 3)")
+    tables.create_temporary_view("shard_records", read, given.watermark("ts", "`floor`").build())
+    names = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
+    rows = tables.sql_query(f"SELECT {names}, `ts` FROM shard_records")  # noqa: S608  # our own names
+    taken = Schema.new_builder()
+    for column, kind in EVENT_FIELDS.items():
+        taken.column(column, kind)
+    taken.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    return tables.to_changelog_stream(rows, taken.build(), ChangelogMode.insert_only())
+
+
+def opened(sources: Sequence[Source]) -> dict[str, ShardStream]:
+    """Clients by the names that state knows the streams by."""
+    return {_name(source): _open(source) for source in sources}
+
+
+def _open(source: Source) -> ShardStream:
+    if source.kind == "kinesis":
+        return KinesisStream(source.name, source.aws)
+    return TableStream(source.name, source.aws)
+
+
+def _name(source: Source) -> str:
+    return f"{source.kind}:{source.name}"
+
+
+class ListShards(KeyedProcessFunction):
+    """Ticks in; what each slot reads out, after every listing. One key holds it all, so slots never disagree."""
+
+    def __init__(self, sources: Sequence[Source], slots: Sequence[str]) -> None:
+        self._sources = tuple(sources)
+        self._slots = list(slots)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state and the clients."""
+        self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("shards", Types.PICKLED_BYTE_ARRAY()))
+        self._streams = opened(self._sources)
+        self._thread = ThreadPoolExecutor(1, "list-shards")
+        self._asked: Future[dict[str, list[Shard]]] | None = None
+        self._due_ms = 0
+        self._failures = 0
+        self._losses = runtime_context.get_metrics_group().add_group("freshet").counter("losses")
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One tick in; rows of _TOLD and LOST_ROWS out where a listing has come."""
+        now_ms = time_ns() // 1_000_000
+        listed = self._listed(now_ms)
+        if self._asked is None and now_ms >= self._due_ms:
+            self._asked = self._thread.submit(_list, self._streams)
+            self._due_ms = now_ms + _LISTING_MS
+        if listed is None:
+            return
+        raw = self._state.value()
+        before = {} if raw is None else assignments_from_bytes(raw)
+        after: dict[str, Assignment] = {}
+        for place, source in enumerate(self._sources):
+            name = _name(source)
+            # each stream begins with another slot: many of one shard are dealt out too
+            slots = [*self._slots[place % len(self._slots) :], *self._slots[: place % len(self._slots)]]
+            found = assign(before.get(name, Assignment()), listed[name], slots, source.begin, now_ms)
+            after[name] = found.assignment
+            for shard in found.unseen:
+                self._losses.inc()
+                yield _LOST, _lost(Lost(self._streams[name].name, shard, "", ""))
+        self._state.update(assignments_to_bytes(after))
+        for slot in sorted({*self._slots, *slots_in(after.values())}):
+            yield Row(slot, told_to_bytes({name: of_slot(assignment, slot) for name, assignment in after.items()}))
+
+    def _listed(self, now_ms: int) -> dict[str, list[Shard]] | None:
+        if self._asked is None or not self._asked.done():
+            return None
+        asked, self._asked = self._asked, None
+        try:
+            listed = asked.result()
+        except Throttled:
+            return None
+        except Unavailable:
+            self._failures += 1
+            if self._failures > _PATIENCE:
+                raise
+            return None
+        self._failures = 0
+        return listed
+
+
+def _list(streams: Mapping[str, ShardStream]) -> dict[str, list[Shard]]:
+    return {name: stream.shards() for name, stream in streams.items()}
+
+
+class ReadShards(KeyedProcessFunction):
+    """Rows of _TOLD in, events out: each key is a slot, read whenever its timer fires, a little each time.
+
+    Timers rather than ticks, as a tick that waits behind others would hold a checkpoint up: of a timer there is one.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = tuple(sources)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state, the clients and the threads."""
+        self._state: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("readings", Types.PICKLED_BYTE_ARRAY())
+        )
+        self._streams = opened(self._sources)
+        self._threads = ThreadPoolExecutor(_READERS, "read-shards")
+        self._readers: dict[str, SlotReader] = {}
+        self._timers: dict[str, int] = {}
+        self._row = _rows(self._streams)
+        group = runtime_context.get_metrics_group().add_group("freshet")
+        self._records = group.counter("records")
+        self._losses = group.counter("losses")
+        group.gauge("behind_ms", self._behind_ms)
+
+    def close(self) -> None:
+        """Let the threads go; what they still bring is read again."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One row of _TOLD in; nothing out."""
+        slot, told = value
+        reader = self._reader(slot)
+        reader.hear(told_from_bytes(told))
+        self._state.update(readings_to_bytes(reader.readings))
+        if slot not in self._timers:
+            self._wake(slot, ctx.timer_service().current_processing_time(), ctx)
+        yield from ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Rows of _READ and LOST_ROWS out."""
+        slot = ctx.get_current_key()
+        # one that was restored comes beside the first of this run
+        if self._timers.get(slot, timestamp) != timestamp:
+            return
+        reader = self._reader(slot)
+        now_ms = time_ns() // 1_000_000
+        step = reader.step(now_ms, _AT_ONCE)
+        if step.changed:
+            self._state.update(readings_to_bytes(reader.readings))
+        self._wake(slot, now_ms + step.wait_ms, ctx)
+        for loss in step.lost:
+            self._losses.inc()
+            yield _LOST, _lost(loss)
+        self._records.inc(len(step.emitted))
+        for emitted in step.emitted:
+            yield self._row(emitted, step.watermark_ms)
+
+    def _reader(self, slot: str) -> SlotReader:
+        if slot not in self._readers:
+            raw = self._state.value()
+            readings = {} if raw is None else readings_from_bytes(raw)
+            self._readers[slot] = SlotReader(self._streams, readings, self._threads)
+        return self._readers[slot]
+
+    def _wake(self, slot: str, at_ms: int, ctx: KeyedProcessFunction.Context) -> None:
+        # never the same again: a timer at a time that has one is none of its own
+        self._timers[slot] = max(at_ms, self._timers.get(slot, 0) + 1)
+        ctx.timer_service().register_processing_time_timer(self._timers[slot])
+
+    def _behind_ms(self) -> int:
+        return max((reader.behind_ms for reader in self._readers.values()), default=0)
+
+
+def _rows(streams: Mapping[str, ShardStream]) -> Any:
+    """Makes a row of _READ; headers tell sequence number and shard, as `core.formats.arrival` names them."""
+    topics = {name: stream.name for name, stream in streams.items()}
+    feeds = {name: stream.feed for name, stream in streams.items()}
+    partitions: dict[str, int] = {}
+
+    def row(emitted: Emitted, watermark_ms: int) -> Row:
+        record, shard = emitted.record, emitted.shard
+        feed = feeds[emitted.stream]
+        if shard not in partitions:
+            partitions[shard] = partition(shard)
+        headers = {f"{feed}.sequence-number": record.number.encode(), f"{feed}.shard": shard.encode()}
+        if record.sub is not None:
+            headers[KINESIS_SUBSEQUENCE] = b"%d" % record.sub
+        return Row(
+            record.key, record.value, topics[emitted.stream], partitions[shard], record.arrived_ms, headers,
+            record.arrived_ms, watermark_ms,
+        )  # fmt: skip
+
+    return row
+
+
+def partition(shard: str) -> int:
+    """A number for a shard: that of its id in Kinesis, else one that hardly any other shard has."""
+    number = shard.rpartition("-")[2]
+    if shard.count("-") == 1 and number.isdecimal() and int(number) < 1 << 31:
+        return int(number)
+    return crc32(shard.encode()) & 0x7FFFFFFF
+
+
+def _lost(loss: Lost) -> Row:
+    return Row(loss.stream, loss.shard, loss.after, loss.oldest, loss.reason)
