@@ -11,6 +11,7 @@ from confluent_kafka import Consumer
 
 from connectors.kafka_topics import Ends, Message, ends, messages, reading
 from core.config import Pipeline
+from core.formats.arrival import KAFKA_OFFSET
 from core.letters import PREFIX, REPLAY
 from core.recordings import Headers, Record
 
@@ -50,14 +51,15 @@ class Letter:
         return digest.digest()
 
     def again(self) -> Record:
-        """The event as it came, for the partition it came from, with REPLAY among its headers.
+        """The event as it came, for the partition it came from, with REPLAY and its first offset among its headers.
 
         Raises ValueError where the letter doesn't say where it came from.
         """
         if self.source is None:
             raise ValueError(f"dead letter {self.place} names no source")
-        topic, partition, _ = self.source
-        marked = (*self.headers, (REPLAY, str(self.attempts).encode()))
+        topic, partition, offset = self.source
+        at = () if any(name == KAFKA_OFFSET for name, _ in self.headers) else ((KAFKA_OFFSET, str(offset).encode()),)
+        marked = (*self.headers, *at, (REPLAY, str(self.attempts).encode()))
         return Record(topic, self.key, self.value, marked, partition)
 
 

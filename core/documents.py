@@ -153,7 +153,7 @@ def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
     if value is None or name in change.unavailable:
         raise DocumentError(
             f"documents.{spec.table}.key names {name}, which this {change.operation} doesn't carry: "
-            "use columns of the primary key, or set REPLICA IDENTITY FULL on the table"
+            "use columns of the primary key, or have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
         )
     return value
 

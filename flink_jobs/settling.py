@@ -146,6 +146,12 @@ class Settle(KeyedProcessFunction):
         """The change with the values that the source has now; None where its row is gone; else why it can't be used."""
         missing = ", ".join(sorted(what.change.unavailable))
         table = what.change.table
+        if self._source is None and what.change.partial:
+            return (
+                f"{table}: {missing} did not travel with this change: null, empty or left out, it doesn't say: set the "
+                f"endpoint's IncludeNullAndEmpty, or reselect.postgres.dsn in the pipeline file and replay this dead "
+                f"letter, or write {{{min(what.change.unavailable)}|}} where nothing may stand for it"
+            )
         if self._source is None:
             return (
                 f"{table}: {missing} did not travel with this change (an unchanged TOAST column) and no earlier value "
