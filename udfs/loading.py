@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectError, ToLoad, rows_to_bytes
-from udfs.parsing import Limits, Options, kind_of, parse, runs_apart
+from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectError, ToLoad
+from udfs.parsing import Limits, Options, encoded, kind_of, runs_apart
 from udfs.parsing_rows import OBJECTS_OWN
 from udfs.sandbox import Sandboxes
 
@@ -99,7 +99,7 @@ class Loader:
         content, content_type = fetched.content, fetched.content_type
         if runs_apart(content, kind_of(content, key, content_type)):
             return self._sandboxes.parse(content, key, content_type, options)
-        return rows_to_bytes(list(parse(content, key, content_type, options, self._limits)))
+        return encoded(content, key, content_type, options, self._limits)
 
 
 def _columns(bucket: str, key: str, fetched: Fetched) -> dict[str, Any]:

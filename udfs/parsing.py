@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from core.objects import ObjectError, Row
+from core.errors import FreshetError
+from core.objects import ObjectError, Row, rows_to_bytes
 from udfs.parsing_rows import avro, csv_rows, jsonl, parquet
 from udfs.parsing_text import html, is_binary, markdown, plain
 
@@ -126,6 +127,17 @@ def parse(
     charset = _charset(content_type)
     made = _PARSERS[kind](content, key, charset, options, limits)
     return _within(made, key, limits)
+
+
+def encoded(content: bytes, key: str, content_type: str | None, options: Options, limits: Limits) -> bytes:
+    """As `parse`, encoded as `core.objects.Loaded` has it; whatever else a parser raises is an ObjectError too."""
+    try:
+        return rows_to_bytes(list(parse(content, key, content_type, options, limits)))
+    except (FreshetError, MemoryError):
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:200]
+        raise ObjectError(f"{key} can't be parsed: {type(error).__name__}: {why}") from error
 
 
 def _charset(content_type: str | None) -> str | None:

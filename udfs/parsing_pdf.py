@@ -33,7 +33,7 @@ def pages(content: bytes, key: str, most_pages: int) -> Iterator[Row]:
     title = _read(key, lambda: _title(reader))
     empty = True
     for number in range(count):
-        text = storable(_read(key, lambda number=number: reader.pages[number].extract_text()))  # type: ignore[misc]
+        text = storable(_read(key, lambda number=number: _text(reader.pages[number])))  # type: ignore[misc]
         if text.strip():
             empty = False
             yield document(key, title, text, page=number + 1)
@@ -41,6 +41,14 @@ def pages(content: bytes, key: str, most_pages: int) -> Iterator[Row]:
         raise ObjectError(
             f"{key} has no text on any of its {count:,} pages: scanned pages need their text recognised first"
         )
+
+
+def _text(page: Any) -> str:
+    contents = page.get_contents()
+    if contents is not None:
+        contents.get_data()  # extract_text() takes what can't be decoded within pypdf's limits for an empty page
+    text: str = page.extract_text()
+    return text
 
 
 def _title(reader: Any) -> str | None:

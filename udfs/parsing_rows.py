@@ -40,7 +40,7 @@ def rows_of(records: Iterable[Record], key: str, key_columns: Columns, columns: 
     """A row each, with its number in the column `row`; `columns` as they are called then, with underscores.
 
     Row ids are the key columns' values; without key columns, a hash of the record, and a count from its second time on.
-    Raises ObjectError where a key column is missing or null, or two rows have the same key.
+    Raises ObjectError where a key column is missing, null or empty, or two rows have the same key.
     """
     seen: Counter[str] = Counter()
     for number, record in enumerate(records, start=1):
@@ -61,7 +61,7 @@ def rows_of(records: Iterable[Record], key: str, key_columns: Columns, columns: 
 
 
 def _key(values: Record, key: str, key_columns: Columns, number: int) -> str:
-    missing = [name for name in key_columns if values.get(name) is None]
+    missing = [name for name in key_columns if values.get(name) in (None, "")]
     if missing:
         raise ObjectError(f"{key} has no {', '.join(missing)} in row {number}, which is to tell its rows apart")
     if len(key_columns) == 1 and not isinstance(values[key_columns[0]], (dict, list)):
@@ -196,6 +196,8 @@ def _parquet(content: bytes, key: str, columns: Columns | None) -> Iterator[Reco
         there = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(_ROWS_A_BATCH, columns=there, use_threads=False):
             yield from batch.to_pylist()
+    except MemoryError:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise _broken("Parquet", key, error) from error
 

@@ -25,7 +25,7 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 
-_DROPPED = ("script", "style", "noscript", "template", "nav", "svg", "head", "iframe", "object", "form")
+_DROPPED = ("script", "style", "noscript", "template", "nav", "svg", "head", "iframe", "object", "select", "button")
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _BLOCKS = (
     "address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption",
@@ -118,7 +118,7 @@ def markdown(content: bytes, key: str, charset: str | None) -> Row:
 
 
 def html(content: bytes, key: str, charset: str | None) -> Row:
-    """What a page says: headings, paragraphs, lists and tables; without scripts, styles, navigation and forms.
+    """What a page says: headings, paragraphs, lists and tables; without scripts, styles, navigation and buttons.
 
     Raises ObjectError where it nests deeper than libxml2 takes (2048 elements).
     """

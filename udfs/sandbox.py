@@ -15,8 +15,8 @@ from typing import IO
 import msgspec
 
 from core.errors import ConfigError
-from core.objects import ObjectError, rows_to_bytes
-from udfs.parsing import Limits, Options, parse
+from core.objects import ObjectError
+from udfs.parsing import Limits, Options, encoded
 
 _LENGTH = struct.Struct(">Q")
 _RUN = "from udfs.sandbox import serve; serve()"
@@ -114,22 +114,29 @@ def _needs_memory(key: str, limits: Limits) -> str:
 
 
 def _started(memory: int) -> subprocess.Popen[bytes]:
+    """A process that is ready. Raises ConfigError where it doesn't start, with what it said."""
     # modules may have come from places that only this process knows, such as Flink's archives
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "2"}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "FRESHET_SANDBOX": str(memory)}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", _RUN],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env=environment,
     )
+    assert process.stdout is not None and process.stderr is not None
+    if _read(process.stdout) is None:
+        why = process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
+        _stopped(process)
+        raise ConfigError([f"parsers of documents can't be started with {sys.executable}: {' '.join(why)}"])
+    return process
 
 
 def _stopped(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -138,15 +145,18 @@ def _stopped(process: subprocess.Popen[bytes]) -> None:
 def serve() -> None:
     """What a process of the sandbox runs: parses files that come by standard input, until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not come between the answers
     _limit(int(os.environ["FRESHET_SANDBOX"]))
+    _write(answers, b"")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # whatever a library prints must not come between the answers, nor fill a pipe
+        os.dup2(nowhere, output)
     while (raw := _read(sys.stdin.buffer)) is not None:
         _write(answers, _encode(_parsed(_job(raw))))
 
 
 def _parsed(job: _Job) -> _Answer:
     try:
-        return _Answer(rows_to_bytes(list(parse(job.content, job.key, job.content_type, job.options, job.limits))))
+        return _Answer(encoded(job.content, job.key, job.content_type, job.options, job.limits))
     except ObjectError as error:
         return _Answer(error=str(error))
     except ConfigError as error:

@@ -16,12 +16,13 @@ from msgspec import msgpack
 from connectors.local_files import Folder
 from core.errors import ConfigError, Unavailable
 from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectError, ObjectSpec, Row, ToLoad, unfold
-from tests.udfs.test_parsing import parquet, pdf, pdf_bomb
+from tests.udfs.test_parsing import parquet, pdf
 from udfs import sandbox
 from udfs.loading import Loader
 from udfs.parsing import Limits, Options
 from udfs.sandbox import Sandboxes
 
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "s3"
 SMALL = Limits(memory=300 * 2**20, seconds=5)
 
 
@@ -163,30 +164,34 @@ def test_a_fetch_that_asks_twice_holds_its_bytes_once(opened: Opened) -> None:
 
 @pytest.fixture(scope="module")
 def bombs() -> dict[str, bytes | Exception]:
-    repeated = parquet({"text": ["x" * 1_000] * 20_000}, compression="zstd")
-    return {"bomb.pdf": pdf_bomb(1), "bomb.parquet": repeated, "good.pdf": pdf("good")}
+    files = [FIXTURES / name for name in ("bomb.pdf", "cell.parquet", "cell.avro")]
+    return {file.name: file.read_bytes() for file in files}
 
 
 def test_bombs_are_refused_and_the_next_file_is_read(opened: Opened, bombs: dict[str, bytes | Exception]) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    objects = {**bombs, "rows.parquet": parquet({"text": ["x" * 1_000] * 20_000}), "good.pdf": pdf("good")}
     limits = Limits(text=2**20, memory=300 * 2**20, seconds=20)
-    loader = opened(Bucket(bombs).fetch, limits=limits, processes=1)
-    found = loader.load(looks("bomb.pdf", "bomb.parquet", "good.pdf", "bomb.pdf", "good.pdf"))
-    assert "bomb.pdf " in found[0].error
-    assert found[1].error.startswith("bomb.parquet has more than 1,048,576 characters of text")
-    assert rows(found[2])[0].columns["text"] == "good"
+    loader = opened(Bucket(objects).fetch, limits=limits, processes=1)
+    found = loader.load(looks(*objects, "bomb.pdf"))
+    assert found[0].error.startswith("bomb.pdf is no PDF that can be read: LimitReachedError")
+    assert found[1].error.startswith("cell.parquet needs more than 300 MiB of memory")
+    assert found[2].error.startswith("cell.avro needs more than 300 MiB of memory")
+    assert found[3].error.startswith("rows.parquet has more than 1,048,576 characters of text")
+    assert rows(found[4])[0].columns["text"] == "good"
+    assert found[5].error == found[0].error
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1024 * 1024
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Has the parsers apart do something else than parse."""
-    begin = "import udfs.sandbox as s; from core.objects import Row; "
-    monkeypatch.setattr(sandbox, "_RUN", f"{begin}s.parse = lambda content, key, *_: {code}; s.serve()")
+    begin = "import udfs.sandbox as s; from core.objects import Row, rows_to_bytes; "
+    monkeypatch.setattr(sandbox, "_RUN", f"{begin}s.encoded = lambda content, key, *_: {code}; s.serve()")
 
 
 def test_a_parser_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(monkeypatch, "__import__('time').sleep(60) if key == 'slow' else [Row('', {'text': 'quick'})]")
+    _run(monkeypatch, "__import__('time').sleep(60) if key == 'slow' else rows_to_bytes([Row('', {'text': 'quick'})])")
     boxes = Sandboxes(1, Limits(seconds=3))
     with pytest.raises(ObjectError, match="slow takes more than 3 s to parse"):
         boxes.parse(b"", "slow", None, Options())
@@ -194,7 +199,7 @@ def test_a_parser_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) 
     boxes.close()
 
 
-@pytest.mark.parametrize("code", ["b'x' * 2**40", "[b'x' * 2**29]", "__import__('os').abort()"])
+@pytest.mark.parametrize("code", ["b'x' * 2**40", "[b'x' * 2**27 for _ in range(4)]", "__import__('os').abort()"])
 def test_a_parser_that_takes_too_much_memory_or_crashes_is_an_error(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     _run(monkeypatch, code)
     boxes = Sandboxes(1, SMALL)
@@ -204,10 +209,19 @@ def test_a_parser_that_takes_too_much_memory_or_crashes_is_an_error(monkeypatch:
 
 
 def test_what_a_parser_prints_does_not_come_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(monkeypatch, "(print('hello', flush=True), [Row('', {'text': 'quiet'})])[1]")
+    _run(monkeypatch, "(print('hello', flush=True), rows_to_bytes([Row('', {'text': 'quiet'})]))[1]")
     boxes = Sandboxes(1, SMALL)
     for _ in range(2):
         assert b"quiet" in boxes.parse(b"", "a", None, Options())
+    boxes.close()
+
+
+def test_parsers_that_can_not_start_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_RUN", "import no_such_module")
+    boxes = Sandboxes(1, SMALL)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"can't be started with .*no_such_module"):
+            boxes.parse(b"", "a", None, Options())
     boxes.close()
 
 
