@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
 
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.shards import ExpiredIterator, NoSuchShard, Throttled, Trimmed
@@ -46,12 +49,20 @@ def client(service: str, aws: Aws, where: str) -> Any:
         max_pool_connections=_CONNECTIONS,
         retries={"total_max_attempts": 1},
     )
+    # a session of its own: boto3's shared one is not for several threads
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
     try:
-        # a session of its own: boto3's shared one is not for several threads
-        session = boto3.session.Session()
-        return session.client(service, region_name=aws.region, endpoint_url=aws.endpoint, config=settings)
+        return boto3.session.Session(botocore_session=session).client(
+            service, region_name=aws.region, endpoint_url=aws.endpoint, config=settings
+        )
     except (BotoCoreError, ValueError) as error:
         raise ConfigError([f"{where}: {error}; set region, or AWS_REGION"]) from None
+
+
+def _time(given: Any) -> datetime:
+    # botocore's own takes half of the time that a batch of records takes
+    return datetime.fromtimestamp(given, UTC) if isinstance(given, int | float) else parse_timestamp(given)
 
 
 def shard_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
