@@ -157,7 +157,11 @@ def _within(rows: Iterator[Row], key: str, limits: Limits) -> Iterator[Row]:
 
 
 def _characters(columns: Mapping[str, object]) -> int:
-    return sum(len(value) if isinstance(value, str) else 8 for value in columns.values()) + 16
+    return sum(
+        len(value) if isinstance(value, str) else len(str(value))
+        for value in columns.values()
+        if isinstance(value, (str, list, dict))
+    )
 
 
 def _pdf(content: bytes, key: str, charset: str | None, options: Options, limits: Limits) -> Iterator[Row]:
