@@ -23,7 +23,7 @@ def pages(content: bytes, key: str, most_pages: int) -> Iterator[Row]:
     try:
         import pypdf
     except ImportError:
-        raise ConfigError(["PDFs need pypdf, which isn't installed: install freshet[documents]"]) from None
+        raise ConfigError(["PDFs need pypdf, which isn't installed: install freshet[objects]"]) from None
     reader = _read(key, lambda: pypdf.PdfReader(io.BytesIO(content)))
     if _read(key, lambda: reader.is_encrypted and not reader.decrypt("")):
         raise ObjectError(f"{key} is an encrypted PDF: give it without a password")

@@ -190,7 +190,7 @@ def _parquet(content: bytes, key: str, columns: Columns | None) -> Iterator[Reco
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise ConfigError(["Parquet needs pyarrow, which isn't installed: install freshet[documents]"]) from None
+        raise ConfigError(["Parquet needs pyarrow, which isn't installed: install freshet[objects]"]) from None
     try:
         file = ParquetFile(pyarrow.BufferReader(content), pre_buffer=False)
         there = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
@@ -211,7 +211,7 @@ def _avro(content: bytes, key: str) -> Iterator[Record]:
     try:
         import fastavro
     except ImportError:
-        raise ConfigError(["Avro needs fastavro, which isn't installed: install freshet[documents]"]) from None
+        raise ConfigError(["Avro needs fastavro, which isn't installed: install freshet[objects]"]) from None
     reader = _guarded("Avro", key, lambda: iter(fastavro.reader(io.BytesIO(content))))
     end = object()
     while (record := _guarded("Avro", key, lambda: next(reader, end))) is not end:

@@ -125,7 +125,7 @@ def html(content: bytes, key: str, charset: str | None) -> Row:
     try:
         from lxml import etree
     except ImportError:
-        raise ConfigError(["HTML needs lxml, which isn't installed: install freshet[documents]"]) from None
+        raise ConfigError(["HTML needs lxml, which isn't installed: install freshet[objects]"]) from None
     raw, encoding = _html_bytes(content, charset)
     parser = etree.HTMLParser(encoding=encoding, huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(raw, parser)
