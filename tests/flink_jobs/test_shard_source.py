@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from flink_jobs.shard_source import partition
 from tests.aws import moto_server
 
 ROOT = Path(__file__).parents[2]
+OFFICIAL = os.environ.get("FRESHET_KINESIS_JAR", "")
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,23 @@ def test_a_tables_stream_comes_as_json(aws: Aws, tmp_path: Path) -> None:
 def test_a_shards_number_is_its_own_in_kinesis_and_small_enough_elsewhere() -> None:
     assert partition("shardId-000000000012") == 12
     assert 0 <= partition("shardId-00000001541626099285-f35f62ef") < 2**31
+
+
+@pytest.mark.skipif(not OFFICIAL, reason="the official connector's JAR isn't here: set FRESHET_KINESIS_JAR")
+def test_the_official_connector_takes_its_table() -> None:
+    code = """
+import sys
+from pathlib import Path
+from pyflink.table import StreamTableEnvironment
+from connectors.aws import Aws
+from connectors.kinesis import check_flink_jar, flink_source_ddl
+from flink_jobs.environment import local_environment
+jar = Path(sys.argv[1]).resolve().as_uri()
+check_flink_jar([jar])
+tables = StreamTableEnvironment.create(local_environment({"pipeline.jars": jar}))
+tables.execute_sql(flink_source_ddl("e", "arn:aws:kinesis:eu-central-1:123456789012:stream/orders", Aws()))
+print(tables.from_path("e").explain())
+"""
+    command = [sys.executable, "-c", code, OFFICIAL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "TableSourceScan" in done.stdout, done.stderr[-3000:]
