@@ -10,13 +10,24 @@ import base64
 import json
 import multiprocessing
 import os
+import socket
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import psutil
+from pyflink.table import StreamTableEnvironment
+
+from connectors.aws import Aws
+from connectors.shard_streams import Source
+from flink_jobs.environment import MAX_PARALLELISM, local_environment
+from flink_jobs.running import Job, submit
+from flink_jobs.shard_source import shard_source
 
 _PAGE = 5000
 _WARM_SECONDS = 5.0
@@ -84,15 +95,16 @@ def serve(shards: int, tell: Connection) -> None:
     server.serve_forever()
 
 
-def records_per_second(port: int, seconds: float, parallelism: int) -> float:
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Records by the clock, and by what the job took of the processors; what the server took is not counted."""
+
+    per_second: float
+    per_cpu_second: float
+
+
+def rate(port: int, seconds: float, parallelism: int) -> Rate:
     """Of a job that has run for some seconds, over so many more."""
-    from pyflink.table import StreamTableEnvironment
-
-    from connectors.aws import Aws
-    from flink_jobs.environment import MAX_PARALLELISM, local_environment
-    from flink_jobs.running import submit
-    from flink_jobs.shard_source import Source, shard_source
-
     with tempfile.TemporaryDirectory() as folder:
         rest = _free_port()
         options = {
@@ -122,16 +134,33 @@ def records_per_second(port: int, seconds: float, parallelism: int) -> float:
             while not job.progress().counts.get("records"):
                 time.sleep(0.2)
             time.sleep(_WARM_SECONDS)
-            before, began = job.progress().counts["records"], time.monotonic()
+            before = _mark(job)
             time.sleep(seconds)
-            return (job.progress().counts["records"] - before) / (time.monotonic() - began)
+            after = _mark(job)
+            records = after.records - before.records
+            return Rate(records / (after.clock - before.clock), records / (after.cpu - before.cpu))
         finally:
             job.client.cancel().result()
 
 
-def _free_port() -> int:
-    import socket
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    records: int
+    clock: float
+    cpu: float
 
+
+def _mark(job: Job) -> _Mark:
+    """When the count moves: on a busy machine it stands still for seconds before it is told anew."""
+    first = job.progress().counts["records"]
+    while (now := job.progress().counts.get("records", first)) == first:
+        time.sleep(0.1)
+    jvms = [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
+    times = [jvm.cpu_times() for jvm in jvms]
+    return _Mark(now, time.monotonic(), sum(each.user + each.system for each in times))
+
+
+def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -145,8 +174,11 @@ def main(shards: int = 4, seconds: float = 20) -> None:
     try:
         port = here.recv()
         for parallelism in (1, 2):
-            rate = records_per_second(port, seconds, parallelism)
-            print(f"parallelism {parallelism}, {shards} shards: {rate:,.0f} records/s")
+            found = rate(port, seconds, parallelism)
+            print(
+                f"parallelism {parallelism}, {shards} shards: {found.per_second:,.0f} records/s, "
+                f"{found.per_cpu_second:,.0f} for each second of a processor"
+            )
     finally:
         server.terminate()
 

@@ -7,18 +7,20 @@ from functools import partial
 
 from rich.console import Console
 
-from cli.run import stores
+from cli.run import reach, stores
 from connectors import kafka
 from core.config import Pipeline
 from core.errors import FreshetError
 from udfs.embedding import embedder
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 
 def check(pipeline: Pipeline, console: Console) -> int:
     """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed."""
     steps: dict[str, Callable[[], str]] = {
-        "source.kafka": lambda: _topics(pipeline),
+        f"source.{pipeline.source.name}": lambda: (
+            _topics(pipeline) if pipeline.source.kafka is not None else reach(pipeline)
+        ),
         "embedding": lambda: _model(pipeline),
     }
     for name in pipeline.store.names:
@@ -43,7 +45,7 @@ def _topics(pipeline: Pipeline) -> str:
 def _model(pipeline: Pipeline) -> str:
     model = pipeline.embedding.model
     for document in pipeline.documents.values():
-        model_chunker(model, document.chunk.tokens, document.chunk.overlap)
+        document_chunker(model, document.chunk)
     return embedder(model).describe()
 
 

@@ -54,13 +54,23 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
     """Reach every server that the pipeline names, and make the stores' tables and indexes."""
-    topics = kafka.check(pipeline.kafka)
-    if not topics:
+    if pipeline.source.kafka is None:
+        reach(pipeline)
+    elif not kafka.check(pipeline.kafka):
         wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
     for store in stores(pipeline).values():
         store.prepare()
         store.close()
+
+
+def reach(pipeline: Pipeline) -> str:
+    """What is seen of the stream of shards that a pipeline reads, and of its dead letters' cluster."""
+    from connectors.shard_streams import opened, source_of
+
+    kafka.check(pipeline.letters)
+    ((name, stream),) = opened([source_of(pipeline)]).items()
+    return f"{name} has {len(stream.shards())} shards"
 
 
 def stores(pipeline: Pipeline) -> dict[str, VectorStore]:

@@ -28,7 +28,7 @@ from core.config import Pipeline
 from core.errors import ConfigError
 from core.verification import Difference, Kind
 from udfs.embedding import embedder
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 _SHOWN = 20
 _MISSING_SETTING = (
@@ -85,10 +85,7 @@ def _pass(
     assert pipeline.reselect is not None
     dsn, model = pipeline.reselect.postgres.dsn, pipeline.embedding.model
     fresh, frozen = (Reselect(dsn, pipeline.debezium, schemas) for _ in range(2))
-    chunkers = {
-        name: model_chunker(model, document.chunk.tokens, document.chunk.overlap)
-        for name, document in pipeline.documents.items()
-    }
+    chunkers = {name: document_chunker(model, document.chunk) for name, document in pipeline.documents.items()}
     opened = stores(pipeline)
     try:
         fresh.reach()

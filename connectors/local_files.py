@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from core.errors import ConfigError
+from core.errors import ConfigError, ObjectError
 from core.formats.s3 import notification
-from core.objects import Fetched, Gone, ObjectError, ObjectListed
+from core.objects import Fetched, Gone, ObjectListed
 
 SCHEME = "file:"
 

@@ -16,8 +16,8 @@ import botocore.exceptions as failures
 import tenacity
 
 from connectors.aws import Aws, client
-from core.errors import ConfigError, Unavailable
-from core.objects import Fetched, Gone, ObjectError, ObjectListed
+from core.errors import ConfigError, ObjectError, Unavailable
+from core.objects import Fetched, Gone, ObjectListed
 
 _AWAY = (
     failures.ConnectionError, failures.HTTPClientError, failures.IncompleteReadError,

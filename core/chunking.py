@@ -21,8 +21,8 @@ Spans = Callable[[str], Sequence[tuple[int, int]]]
 """A text's tokens as (start, end) offsets in characters, in order of their start."""
 
 _ALGORITHM = "cdc1"
-_LEAST_FILL = 0.4
-_SHORTEST_REST = 0.1
+LEAST_FILL = 0.4
+SHORTEST_REST = 0.1
 _WIDEST_TOKEN = 64
 _CHARACTERS_A_TOKEN = 4
 _CONTEXT = 24
@@ -30,7 +30,7 @@ _CONTEXT = 24
 _PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
 _SENTENCES = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？]|\n\s*")
 _WORDS = re.compile(r"\s+")
-_LEVELS = (_PARAGRAPHS, _SENTENCES, _WORDS)
+LEVELS = (_PARAGRAPHS, _SENTENCES, _WORDS)
 
 
 def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
@@ -57,16 +57,16 @@ def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
 
 def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
     """Where the chunks of a text begin and end, in characters. See `chunker`."""
-    starts = _starts(spans, len(text))
+    starts = starts_of(spans, len(text))
     if len(starts) <= tokens:
         return [(0, len(text))]
     cuts = list(_cuts(text, starts, tokens - overlap))
     earliest = [max(previous + 1, cut - overlap) for previous, cut in pairwise([0, *cuts])]
-    begins = [0, *(_overlap_start(text, starts, first, cut) for first, cut in zip(earliest, cuts, strict=True))]
+    begins = [0, *(overlap_start(text, starts, first, cut) for first, cut in zip(earliest, cuts, strict=True))]
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
-def _starts(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
+def starts_of(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
     """Where each token starts; whatever lies between two starts goes with the first."""
     starts = [start for start, _ in spans]
     starts[:1] = [0]
@@ -82,7 +82,7 @@ def _starts(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
 
 def _cuts(text: str, starts: Sequence[int], budget: int) -> Iterator[int]:
     """The tokens before which the text is cut, at most `budget` apart."""
-    least, rest = max(1, int(budget * _LEAST_FILL)), int(budget * _SHORTEST_REST)
+    least, rest = max(1, int(budget * LEAST_FILL)), int(budget * SHORTEST_REST)
     cut = 0
     while cut + budget < len(starts):
         last = max(cut + 1, min(cut + budget, len(starts) - rest))
@@ -93,33 +93,34 @@ def _cuts(text: str, starts: Sequence[int], budget: int) -> Iterator[int]:
 
 def _best_cut(text: str, starts: Sequence[int], first: int, last: int) -> int:
     """The cut from `first` to `last`: of the best kind there is, the one with the least hash of what follows it."""
-    for pattern in _LEVELS:
-        places = _places(pattern, text, starts, first, last)
+    for pattern in LEVELS:
+        places = places_of(pattern, text, starts, first, last)
         if places:
             break
     else:
-        places = _between_characters(starts, first, last)
-    return min(places, key=lambda place: (_hash(text, starts[place]), -place))
+        places = between_characters(starts, first, last)
+    return min(places, key=lambda place: (hash_at(text, starts[place]), -place))
 
 
-def _between_characters(starts: Sequence[int], first: int, last: int) -> list[int]:
+def between_characters(starts: Sequence[int], first: int, last: int) -> list[int]:
     """The tokens from `first` to `last` that start a character: an emoji can be several tokens."""
     places = [place for place in range(first, last + 1) if starts[place] > starts[place - 1]]
     return places or [bisect_right(starts, starts[last])]
 
 
-def _hash(text: str, start: int) -> int:
+def hash_at(text: str, start: int) -> int:
+    """Of the text at a place, by which cuts are chosen."""
     return crc32(text[start : start + _CONTEXT].encode("utf-8", "surrogatepass"))
 
 
-def _places(pattern: re.Pattern[str], text: str, starts: Sequence[int], first: int, last: int) -> list[int]:
+def places_of(pattern: re.Pattern[str], text: str, starts: Sequence[int], first: int, last: int) -> list[int]:
     """The tokens from `first` to `last` that follow a match of `pattern`."""
     found = pattern.finditer(text, starts[first - 1], starts[last])
-    places = {_token_at(text, starts, match.end()) for match in found}
+    places = {token_at(text, starts, match.end()) for match in found}
     return [place for place in places if first <= place <= last]
 
 
-def _token_at(text: str, starts: Sequence[int], offset: int) -> int:
+def token_at(text: str, starts: Sequence[int], offset: int) -> int:
     """The first token at or after `offset`, or the one that starts with the whitespace before it."""
     before = bisect_right(starts, offset) - 1
     if starts[before] == offset or text[starts[before] : offset].isspace():
@@ -127,10 +128,10 @@ def _token_at(text: str, starts: Sequence[int], offset: int) -> int:
     return before + 1
 
 
-def _overlap_start(text: str, starts: Sequence[int], first: int, cut: int) -> int:
+def overlap_start(text: str, starts: Sequence[int], first: int, cut: int) -> int:
     """The offset, from that of token `first` on, at which the chunk behind `cut` starts."""
     for pattern in (_SENTENCES, _WORDS):
-        places = _places(pattern, text, starts, first, cut - 1)
+        places = places_of(pattern, text, starts, first, cut - 1)
         if places:
             return starts[min(places)]
-    return starts[_between_characters(starts, first, cut)[0]]
+    return starts[between_characters(starts, first, cut)[0]]

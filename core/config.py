@@ -20,10 +20,14 @@ _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallel
 
 
 class Chunk(Model):
-    """How long a chunk is, and how much of the one before it repeats, both in the model's tokens."""
+    """How long a chunk is, and how much of the one before it repeats, both in the model's tokens.
+
+    headings  whether chunks are cut before headings, and never behind one: `core.structure`
+    """
 
     tokens: int = Field(256, ge=8, le=100_000)
     overlap: int = Field(32, ge=0)
+    headings: bool = False
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Chunk:

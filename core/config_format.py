@@ -66,7 +66,8 @@ class Rows(Model):
 class S3(AwsClient):
     """Notifications of S3, and how their objects are read."""
 
-    max_bytes: int = Field(50_000_000, ge=1, le=2**31)
+    key: tuple[Field_, ...] = ()
+    max_bytes: int = Field(64 * 2**20, ge=1, le=2**31)
     max_rows: int = Field(100_000, ge=1, le=10_000_000)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+_SOURCES = ("kafka", "kinesis", "dynamodb")
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -93,10 +94,15 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _one(self) -> Source:
-        named = [name for name in ("kafka", "kinesis", "dynamodb") if getattr(self, name) is not None]
+        named = [name for name in _SOURCES if getattr(self, name) is not None]
         if len(named) != 1:
-            raise ValueError(f"names {' and '.join(named) or 'nothing'}; it must have one of kafka, kinesis, dynamodb")
+            raise ValueError(f"names {' and '.join(named) or 'nothing'}; it must have one of {', '.join(_SOURCES)}")
         return self
+
+    @property
+    def name(self) -> str:
+        """Which of them it is."""
+        return next(name for name in _SOURCES if getattr(self, name) is not None)
 
 
 class DeadLetterTopic(Model):

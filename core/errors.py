@@ -5,6 +5,7 @@
     ├── ChangeError         one change can't be used, and will not become usable by trying again
     │   ├── DecodeError     its bytes are not what the feed's format promises
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
+    │   ├── ObjectError     its object can't be read or parsed as it is
     │   └── EmbeddingError  its text can't be embedded
     ├── StoreRejected       a store refuses one document for good
     └── Unavailable         a server doesn't answer now; the same call may succeed later
@@ -37,6 +38,10 @@ class DecodeError(ChangeError):
 
 class DocumentError(ChangeError):
     """A row can't become a document."""
+
+
+class ObjectError(ChangeError):
+    """An object can't be read or parsed, and won't be as long as it is as it is."""
 
 
 class EmbeddingError(ChangeError):

@@ -21,17 +21,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
-from core.errors import ChangeError
+from core.errors import ObjectError
 
 _STATE_VERSION = b"\x01"
 _LONGEST_ROW_ID = 64
 _DIGEST_BYTES = 8
 _LATEST_MS = 2**48 - 1
 _MOST_LOOKS = 2**32 - 1
-
-
-class ObjectError(ChangeError):
-    """An object can't be read or parsed, and won't be as long as it is as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +191,8 @@ def unfold(state: ObjectState | None, loaded: Loaded, spec: ObjectSpec) -> tuple
 
     The looks at an object must come in the order in which they were made. Keys are {"key": the object's key}, with
     "row" where the object has several documents.
+    Of an object that is gone and has no state one document is deleted, as the state may be lost; what several rows it
+    had then, can't be known.
     Raises ObjectError for a look that found an error; state and rows then stand as they were.
     """
     if loaded.error:
@@ -216,8 +214,8 @@ def unfold(state: ObjectState | None, loaded: Loaded, spec: ObjectSpec) -> tuple
     ]
     there = set(after.row_ids)
     left = [row_id for row_id in before.row_ids if row_id not in there]
-    if loaded.gone and loaded.replayed and not left:
-        left = [""]
+    if loaded.gone and not left and (loaded.replayed or state is None):
+        left = [""]  # what a job that lost its state has told of it, nobody knows: its one document, most likely
     changes += [_change(loaded, spec, row_id, Operation.DELETE, at, {}) for row_id in left]
     return after, changes
 

@@ -15,16 +15,16 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from core.chunking import (
-    _LEAST_FILL,
-    _LEVELS,
-    _SHORTEST_REST,
+    LEAST_FILL,
+    LEVELS,
+    SHORTEST_REST,
     Spans,
-    _between_characters,
-    _hash,
-    _overlap_start,
-    _places,
-    _starts,
-    _token_at,
+    between_characters,
+    hash_at,
+    overlap_start,
+    places_of,
+    starts_of,
+    token_at,
 )
 from core.documents import Chunker
 from core.errors import ConfigError
@@ -55,7 +55,7 @@ def structured(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunk
 
 def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
     """Where the chunks of a text begin and end, in characters. See `structured`."""
-    starts = _starts(spans, len(text))
+    starts = starts_of(spans, len(text))
     if len(starts) <= tokens:
         return [(0, len(text))]
     headings = _headings(text, starts)
@@ -65,7 +65,7 @@ def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: in
         if cut in headings.before:
             begins.append(starts[cut])
         else:
-            begins.append(_overlap_start(text, starts, max(previous + 1, cut - overlap), cut))
+            begins.append(overlap_start(text, starts, max(previous + 1, cut - overlap), cut))
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
@@ -84,9 +84,9 @@ class _Headings:
 def _headings(text: str, starts: Sequence[int]) -> _Headings:
     found = _Headings()
     for match in _HEADING.finditer(text):
-        first = _token_at(text, starts, match.start())
+        first = token_at(text, starts, match.start())
         line_end = text.find("\n", match.end())
-        behind = _token_at(text, starts, _content(text, len(text) if line_end < 0 else line_end))
+        behind = token_at(text, starts, _content(text, len(text) if line_end < 0 else line_end))
         level = len(match[1]) if match[1] else 1 if match[2].startswith("=") else 2
         if first not in found.within:  # a heading right behind a heading belongs to it
             found.before[first] = level
@@ -102,7 +102,7 @@ def _content(text: str, offset: int) -> int:
 
 def _cuts(text: str, starts: Sequence[int], budget: int, headings: _Headings) -> Iterator[int]:
     """The tokens before which the text is cut, at most `budget` apart."""
-    least, rest = max(1, int(budget * _LEAST_FILL)), int(budget * _SHORTEST_REST)
+    least, rest = max(1, int(budget * LEAST_FILL)), int(budget * SHORTEST_REST)
     cut = 0
     while cut + budget < len(starts):
         last = max(cut + 1, min(cut + budget, len(starts) - rest))
@@ -116,13 +116,13 @@ def _best_cut(text: str, starts: Sequence[int], first: int, last: int, headings:
     highest = min(level for level, _ in levels)
     if highest < _LOWEST:
         return _chosen(text, starts, [place for level, place in levels if level == highest])
-    for pattern in _LEVELS:
-        places = [place for place in _places(pattern, text, starts, first, last) if place not in headings.within]
+    for pattern in LEVELS:
+        places = [place for place in places_of(pattern, text, starts, first, last) if place not in headings.within]
         if places:
             return _chosen(text, starts, places)
-    anywhere = _between_characters(starts, first, last)
+    anywhere = between_characters(starts, first, last)
     return _chosen(text, starts, [place for place in anywhere if place not in headings.within] or anywhere)
 
 
 def _chosen(text: str, starts: Sequence[int], places: Sequence[int]) -> int:
-    return min(places, key=lambda place: (_hash(text, starts[place]) if place < len(starts) else 0, -place))
+    return min(places, key=lambda place: (hash_at(text, starts[place]) if place < len(starts) else 0, -place))

@@ -71,7 +71,8 @@ def _source_state(pipeline: Pipeline) -> str:
 
 def is_unbounded(pipeline: Pipeline) -> bool:
     """Whether the job goes on until it is told to stop."""
-    return pipeline.kafka.options.get("scan.bounded.mode", "unbounded") == "unbounded"
+    source = pipeline.source.kafka
+    return source is None or source.options.get("scan.bounded.mode", "unbounded") == "unbounded"
 
 
 def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:

@@ -21,7 +21,7 @@ from core.errors import ChangeError, EmbeddingError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Outcome, Plan, plan_to_bytes
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
@@ -130,8 +130,7 @@ class PlanDocument(KeyedProcessFunction):
             ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
         )
         self._chunkers = {
-            table: model_chunker(self._model, document.chunk.tokens, document.chunk.overlap)
-            for table, document in self._documents.items()
+            table: document_chunker(self._model, document.chunk) for table, document in self._documents.items()
         }
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._stale = group.counter("stale")

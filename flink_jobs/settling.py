@@ -29,7 +29,7 @@ from core.moves import (
 )
 from core.plans import plan_to_bytes
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 EARLY_MS = 10_000
 """How long the new row of a key change waits for the old one's vectors, by Kafka's clock, before it is told alone."""
@@ -85,8 +85,7 @@ class Settle(KeyedProcessFunction):
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
         self._chunkers = {
-            table: model_chunker(self._model, document.chunk.tokens, document.chunk.overlap)
-            for table, document in self._pipeline.documents.items()
+            table: document_chunker(self._model, document.chunk) for table, document in self._pipeline.documents.items()
         }
         self._source = None
         if self._pipeline.reselect is not None:

@@ -13,7 +13,6 @@ from flink_jobs.environment import is_unbounded
 from flink_jobs.operators import (
     CHANGES,
     DEAD_LETTERS,
-    EVENT_FIELDS,
     LETTERS,
     PLANS,
     SWEEPS,
@@ -25,9 +24,9 @@ from flink_jobs.operators import (
     RejectedToLetter,
 )
 from flink_jobs.settling import Nothing, Settle, Sweep
+from flink_jobs.sources import feed
 
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
-_EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
 
 
 def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> StatementSet:
@@ -37,13 +36,12 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
-    tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
     tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 
-    events = _events(tables)
-    changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
+    source = feed(tables, pipeline)
+    changes, told = _changes(tables, pipeline, source.events)
     plans = (
         changes.key_by(lambda row: row[0], Types.STRING())
         .process(PlanDocument(pipeline), PLANS)
@@ -65,21 +63,24 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
     sweeps = changes.get_side_output(SWEPT)
     swept = _sweep(tables, sweeps.union(_ticks(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
-    letters = rejected.union(swept, *(stream.get_side_output(DEAD_LETTERS) for stream in (changes, plans, settled)))
+    refused = (stream.get_side_output(DEAD_LETTERS) for stream in (*told, plans, settled))
+    letters = rejected.union(swept, *source.letters, *refused)
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
     return statements
 
 
-def _events(tables: StreamTableEnvironment) -> DataStream:
-    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
-    schema = Schema.new_builder()
-    for column, kind in EVENT_FIELDS.items():
-        schema.column(column, kind)
-    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
-    rows = tables.sql_query(f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
-    return tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
+def _changes(
+    tables: StreamTableEnvironment, pipeline: Pipeline, events: DataStream
+) -> tuple[DataStream, tuple[DataStream, ...]]:
+    """The changes that events tell, and the operators on the way that may refuse one."""
+    if pipeline.format.s3 is not None:
+        from flink_jobs.objects import unfolded  # needs the extras `aws` and `objects`
+
+        return unfolded(tables, pipeline, events)
+    changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
+    return changes, (changes,)
 
 
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:

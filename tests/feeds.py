@@ -30,7 +30,7 @@ def debezium(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
 def rows(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
     """The row itself, and a null for a deleted one; the broker's order is theirs."""
     for step in steps:
-        yield Record(topic, _json({"id": step.id}), None if step.article is None else _json(_row(step.article)))
+        yield Record(topic, _json({"id": step.id}), None if step.article is None else _json(row(step.article)))
 
 
 def dms(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
@@ -49,7 +49,7 @@ def dms(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
             "table-name": table,
             "transaction-id": number,
         }
-        data = {"id": step.id} if step.article is None else _row(step.article)
+        data = {"id": step.id} if step.article is None else row(step.article)
         yield Record(topic, f"{TABLE}.{step.id}".encode(), _json({"data": data, "metadata": metadata}))
 
 
@@ -62,18 +62,29 @@ def dynamodb(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
         change: dict[str, Any] = {
             "ApproximateCreationDateTime": int(_BEGAN.timestamp()) * 1_000_000 + number,
             "ApproximateCreationDateTimePrecision": "MICROSECOND",
-            "Keys": {"id": _serialize(step.id)},
+            "Keys": typed({"id": step.id}),
         }
         if step.article is not None:
-            change["NewImage"] = {name: _serialize(value) for name, value in _row(step.article).items()}
+            change["NewImage"] = typed(row(step.article))
         event = {"eventName": name, "tableName": TABLE, "recordFormat": "application/json", "dynamodb": change}
         yield Record(
             topic, str(step.id).encode(), _json({**event, "eventSource": "aws:dynamodb", "userIdentity": None})
         )
 
 
-def _row(article: Article) -> dict[str, Any]:
+def row(article: Article) -> dict[str, Any]:
+    """The columns of the table."""
     return {"id": article.id, "title": article.title, "body": article.body, "updated_at": article.updated_at}
+
+
+def typed(item: dict[str, Any]) -> dict[str, Any]:
+    """An item as DynamoDB has it."""
+    return {name: _serialize(value) for name, value in item.items()}
+
+
+def markdown(article: Article) -> bytes:
+    """A file of the article."""
+    return f"# {article.title}\n\n{article.body}\n".encode()
 
 
 def _iso(number: int) -> str:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectError, ToLoad
+from core.errors import ObjectError
+from core.objects import Fetched, Fetcher, Gone, Loaded, ToLoad
 from udfs.parsing import Limits, Options, encoded, kind_of, runs_apart
 from udfs.parsing_rows import OBJECTS_OWN
 from udfs.sandbox import Sandboxes

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from core.errors import FreshetError
-from core.objects import ObjectError, Row, rows_to_bytes
+from core.errors import FreshetError, ObjectError
+from core.objects import Row, rows_to_bytes
 from udfs.parsing_rows import avro, csv_rows, jsonl, parquet
 from udfs.parsing_text import html, is_binary, markdown, plain
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from core.errors import ConfigError
-from core.objects import ObjectError, Row
+from core.errors import ConfigError, ObjectError
+from core.objects import Row
 from udfs.parsing_text import document, storable
 
 # It warns of every fault in a file that it reads nevertheless; where it can't, it raises.

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from core.errors import ConfigError
-from core.objects import ObjectError, Row, row_id
+from core.errors import ConfigError, ObjectError
+from core.objects import Row, row_id
 from udfs.parsing_text import storable, text_of
 
 _LONGEST_HEADER = 2**20

@@ -7,8 +7,8 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from core.errors import ConfigError
-from core.objects import ObjectError, Row
+from core.errors import ConfigError, ObjectError
+from core.objects import Row
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

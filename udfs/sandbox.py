@@ -14,8 +14,7 @@ from typing import IO
 
 import msgspec
 
-from core.errors import ConfigError
-from core.objects import ObjectError
+from core.errors import ConfigError, ObjectError
 from udfs.parsing import Limits, Options, encoded
 
 _LENGTH = struct.Struct(">Q")

@@ -15,8 +15,10 @@ from typing import Any
 import tokenizers
 
 from core.chunking import Spans, chunker
+from core.config import Chunk
 from core.documents import Chunker
 from core.errors import ConfigError
+from core.structure import structured
 
 HASH = "hash"
 DEFAULT = "all-MiniLM-L6-v2"
@@ -52,13 +54,19 @@ def short_name(model: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def model_chunker(model: str, tokens: int, overlap: int) -> Chunker:
-    """The chunker for texts that `model` embeds.
+def model_chunker(model: str, tokens: int, overlap: int, headings: bool = False) -> Chunker:
+    """The chunker for texts that `model` embeds; with `headings`, one that keeps them with their text.
 
     Raises ConfigError where the model isn't found, or the overlap doesn't fit the tokens.
     """
     words = tokenizer(model)
-    return chunker(words.name, words.spans, words.budget(tokens), overlap)
+    cut = structured if headings else chunker
+    return cut(words.name, words.spans, words.budget(tokens), overlap)
+
+
+def document_chunker(model: str, chunk: Chunk) -> Chunker:
+    """The chunker of a pipeline's documents. Raises ConfigError as `model_chunker` does."""
+    return model_chunker(model, chunk.tokens, chunk.overlap, chunk.headings)
 
 
 @lru_cache(maxsize=8)

@@ -26,7 +26,7 @@ from core.errors import Unavailable
 from core.plans import Plan
 from core.stores import VectorStore
 from core.verification import Difference, Kind, compare, key_of, table_of
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 _AT_ONCE = 200
 _MARK_AGAIN_S = 2.0
@@ -116,7 +116,7 @@ def _expected(world: World) -> dict[str, Plan]:
     dsn = world.source.reselect.postgres.dsn
     fresh, frozen = (Reselect(dsn, world.source.debezium, schemas=False) for _ in range(2))
     chunkers = {
-        name: model_chunker(world.source.embedding.model, document.chunk.tokens, document.chunk.overlap)
+        name: document_chunker(world.source.embedding.model, document.chunk)
         for name, document in world.source.documents.items()
     }
     with closing(fresh), closing(frozen), frozen.snapshot() as state:

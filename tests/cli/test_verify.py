@@ -26,7 +26,7 @@ from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from udfs.embedding import embedder
-from udfs.tokenizing import model_chunker
+from udfs.tokenizing import document_chunker
 
 TABLES = {
     "public.articles": {
@@ -58,8 +58,7 @@ class Bench:
         """Bring the store to what the source says, as the job would."""
         source = Reselect(self.dsn, self.pipeline.debezium, schemas=False)
         chunkers = {
-            name: model_chunker("hash", document.chunk.tokens, document.chunk.overlap)
-            for name, document in self.pipeline.documents.items()
+            name: document_chunker("hash", document.chunk) for name, document in self.pipeline.documents.items()
         }
         (store,) = stores(self.pipeline).values()
         store.prepare()

@@ -22,9 +22,9 @@ from connectors.local_files import Folder
 from connectors.s3 import S3
 from connectors.s3_listing import listing
 from core.change import Event
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError, ObjectError, Unavailable
 from core.formats.s3 import decode
-from core.objects import Fetched, Gone, ObjectChange, ObjectError
+from core.objects import Fetched, Gone, ObjectChange
 from tests.aws import moto_server
 
 REGION = "eu-central-1"

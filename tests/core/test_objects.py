@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import BEGINNING, Operation, Position
+from core.errors import ObjectError
 from core.objects import (
     GateState,
     Loaded,
     ObjectChange,
-    ObjectError,
     ObjectSpec,
     ObjectState,
     Row,
@@ -188,11 +188,16 @@ def test_whatever_the_order_the_final_object_stands(
         clock = 1_000 if in_batches else 1_000 + delivery.seen - delivery.clock
         state, changes = unfold(state, gone(clock) if now is None else found(clock, now), SPEC)
         for told in changes:
-            row = told.key["row"]
+            row = told.key.get("row", "")
             assert told.position > documents.get(row, (BEGINNING, ""))[0]
             documents[row] = (told.position, told.row.get("text", ""))
     final = contents[-1] or {}
     assert {row: text for row, (_, text) in documents.items() if text} == final
+
+
+def test_a_job_that_lost_its_state_deletes_what_is_gone() -> None:
+    _, (told,) = unfold(None, gone(10), SPEC)
+    assert (told.operation, told.key) == (Operation.DELETE, {"key": found(10, {"": "one"}).key})
 
 
 def test_a_job_that_lost_its_state_is_believed_by_what_knows_the_old_positions() -> None:

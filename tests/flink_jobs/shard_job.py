@@ -22,9 +22,10 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
 from connectors.aws import Aws
+from connectors.shard_streams import Source
 from core.shard_slots import slot_keys
 from flink_jobs.environment import MAX_PARALLELISM, local_environment
-from flink_jobs.shard_source import Source, shard_source
+from flink_jobs.shard_source import shard_source
 
 PARALLELISM = 2
 

@@ -14,8 +14,8 @@ import pytest
 from msgspec import msgpack
 
 from connectors.local_files import Folder
-from core.errors import ConfigError, Unavailable
-from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectError, ObjectSpec, Row, ToLoad, unfold
+from core.errors import ConfigError, ObjectError, Unavailable
+from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectSpec, Row, ToLoad, unfold
 from tests.udfs.test_parsing import parquet, pdf
 from udfs import sandbox
 from udfs.loading import Loader

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
-from core.objects import ObjectError, Row, rows_to_bytes
+from core.errors import ObjectError
+from core.objects import Row, rows_to_bytes
 from udfs.parsing import Limits, Options, kind_of, parse
 
 

@@ -1,0 +1,68 @@
+"""Where a job's events come from: a Kafka topic as a table, or streams of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyflink.common import Row
+from pyflink.datastream import DataStream
+from pyflink.datastream.functions import FlatMapFunction
+from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
+
+from connectors import kafka
+from core.change import Event
+from core.config import Pipeline
+from flink_jobs.environment import MAX_PARALLELISM
+from flink_jobs.operators import EVENT_FIELDS, LETTERS, letter
+
+_EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """`events` have EVENT_FIELDS, times and watermarks; `letters` are LETTERS that the source itself has to tell."""
+
+    events: DataStream
+    letters: tuple[DataStream, ...] = ()
+
+
+def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
+    """The events of a pipeline's source."""
+    if pipeline.source.kafka is not None:
+        return Feed(_of_kafka(tables, pipeline))
+    from connectors.shard_streams import source_of  # both need the extra `aws`
+    from flink_jobs.shard_source import shard_source
+
+    read = shard_source(tables, [source_of(pipeline)], pipeline.parallelism, MAX_PARALLELISM)
+    lost = read.lost.flat_map(_LostToLetter(pipeline.name), LETTERS).name("lost").uid("lost")
+    return Feed(read.events, (lost,))
+
+
+def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline) -> DataStream:
+    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
+    tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
+    schema = Schema.new_builder()
+    for column, kind in EVENT_FIELDS.items():
+        schema.column(column, kind)
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    rows = tables.sql_query(f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
+    return tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
+
+
+class _LostToLetter(FlatMapFunction):
+    """Records that were trimmed before they were read, as a dead letter without bytes: nobody has them."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """`value` is one of LOST_ROWS."""
+        stream, shard, after, oldest, why = value
+        reason = (
+            f"{stream}, {shard}: records {f'after {after}' if after else 'from the first on'}"
+            f"{f' and before {oldest}' if oldest else ''} are gone unread ({why or 'the shard is no longer listed'}): "
+            "run freshet verify --repair, or read the source anew, and read streams within their retention"
+        )
+        event = Event(stream, 0, 0, shard.encode(), None)
+        yield letter(self._pipeline, "read", "RecordsLost", reason, event)
