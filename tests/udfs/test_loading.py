@@ -174,7 +174,9 @@ def test_bombs_are_refused_and_the_next_file_is_read(opened: Opened, bombs: dict
     limits = Limits(text=2**20, memory=300 * 2**20, seconds=20)
     loader = opened(Bucket(objects).fetch, limits=limits, processes=1)
     found = loader.load(looks(*objects, "bomb.pdf"))
-    assert found[0].error.startswith("bomb.pdf is no PDF that can be read: LimitReachedError")
+    # pypdf's own limit or the process's, whichever comes first: that depends on what it has parsed before
+    limit = "bomb.pdf is no PDF that can be read: LimitReachedError", "bomb.pdf needs more than 300 MiB of memory"
+    assert found[0].error.startswith(limit)
     assert found[1].error.startswith("cell.parquet needs more than 300 MiB of memory")
     assert found[2].error.startswith("cell.avro needs more than 300 MiB of memory")
     assert found[3].error.startswith("rows.parquet has more than 1,048,576 characters of text")
