@@ -1,0 +1,136 @@
+"""Items of tables on moto's server: typed as events have them, found by keys as told and as text, with least rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from connectors.aws import Aws, client
+from connectors.dynamodb_rows import Tables
+from core.change import Change, Event
+from core.documents import DocumentSpec
+from core.errors import ConfigError
+from core.formats.dynamodb import decode
+from tests.aws import moto_server
+
+COLUMNS = ("at", "id", "body")
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def dynamodb(aws: Aws) -> Any:
+    return client("dynamodb", aws, "test")
+
+
+def table(dynamodb: Any, partition: str = "S", sort: str = "N") -> str:
+    """A table whose partition key `id` comes after its sort key `at` by name."""
+    name = f"t{uuid4().hex[:8]}"
+    dynamodb.create_table(
+        TableName=name,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}],
+        AttributeDefinitions=[
+            {"AttributeName": "id", "AttributeType": partition},
+            {"AttributeName": "at", "AttributeType": sort},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return name
+
+
+def test_an_item_is_told_as_its_event_tells_it(aws: Aws, dynamodb: Any) -> None:
+    name = table(dynamodb)
+    typed: dict[str, Any] = {
+        "id": {"S": "x"},
+        "at": {"N": "1.5"},
+        "raw": {"B": b"\x00\xff"},
+        "raws": {"BS": [b"b", b"a"]},
+        "deep": {"L": [{"M": {"n": {"N": "12345678901234567890"}, "none": {"NULL": True}}}]},
+        "tags": {"SS": ["b", "a"]},
+        "flag": {"BOOL": False},
+    }
+    dynamodb.put_item(TableName=name, Item=typed)
+    tables = Tables(aws)
+    raw = tables.raw_row(name, {"id": "x", "at": 1.5})
+    assert raw is not None
+    value = (
+        b'{"eventName":"INSERT","tableName":"%s","dynamodb":{"SequenceNumber":"1","Keys":{"id":{"S":"x"},"at":'
+        b'{"N":"1.5"}},"NewImage":{"id":{"S":"x"},"at":{"N":"1.5"},"raw":{"B":"AP8="},"raws":{"BS":["Yg==","YQ=="]},'
+        b'"deep":{"L":[{"M":{"n":{"N":"12345678901234567890"},"none":{"NULL":true}}}]},"tags":{"SS":["b","a"]},'
+        b'"flag":{"BOOL":false}}}}' % name.encode()
+    )
+    (change,) = decode(Event("topic", 0, 0, None, value, {}))
+    assert isinstance(change, Change)
+    assert tables.told(name, raw) == change.row
+    assert tables.key(name) == tuple(change.key) == ("at", "id")
+    (page,) = tables.pages(name, ("at", "id", "raw"), 10)
+    assert page == [{"id": {"S": "x"}, "at": {"N": "1.5"}, "raw": {"B": "AP8="}}]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "typed", "told"),
+    [
+        (("S", "N"), ({"S": "5"}, {"N": "7"}), ("5", 7)),
+        (("S", "N"), ({"S": "5"}, {"N": "-0.25"}), ("5", -0.25)),
+        (("N", "S"), ({"N": "12345678901234567890"}, {"S": "a/b %"}), ("12345678901234567890", "a/b %")),
+        (("B", "S"), ({"B": b"\x00\xff"}, {"S": "x"}), ("AP8=", "x")),
+    ],
+)
+def test_an_item_is_found_by_its_key_as_told_and_as_text(
+    aws: Aws, dynamodb: Any, kinds: tuple[str, str], typed: tuple[Any, Any], told: tuple[Any, Any]
+) -> None:
+    name = table(dynamodb, *kinds)
+    dynamodb.put_item(TableName=name, Item={"id": typed[0], "at": typed[1], "body": {"S": "text"}})
+    tables = Tables(aws)
+    for key in ({"id": told[0], "at": told[1]}, {"at": str(told[1]), "id": str(told[0]), "more": "1"}):
+        raw = tables.raw_row(name, key)
+        assert raw is not None
+        assert tables.told(name, raw) == {"id": told[0], "at": told[1], "body": "text"}
+    assert tables.raw_row(name, {"id": told[0], "at": "8"}) is None
+
+
+def test_a_key_that_no_item_may_have_finds_none(aws: Aws, dynamodb: Any) -> None:
+    name, binary = table(dynamodb), table(dynamodb, "B")
+    tables = Tables(aws)
+    assert tables.raw_row(name, {"id": "x", "at": "seven"}) is None
+    assert tables.raw_row(name, {"id": "x", "at": "NaN"}) is None
+    assert tables.raw_row(name, {"id": "", "at": "7"}) is None
+    assert tables.raw_row(binary, {"id": "no base64", "at": "7"}) is None
+
+
+def test_every_page_is_read_in_bounded_pieces(aws: Aws, dynamodb: Any) -> None:
+    name = table(dynamodb)
+    for number in range(23):
+        dynamodb.put_item(
+            TableName=name,
+            Item={"id": {"S": "x"}, "at": {"N": str(number)}, **({"body": {"S": "b"}} if number else {})},
+        )
+    with Tables(aws).snapshot() as state:
+        assert state.count(name) == 23
+        pages = list(state.rows(name, COLUMNS, 10))
+    assert [len(page) for page in pages] == [10, 10, 3]
+    assert {each["at"]["N"] for page in pages for each in page} == {str(number) for number in range(23)}
+    assert sum("body" in each for page in pages for each in page) == 22
+
+
+def test_columns_are_all_that_a_document_may_use(aws: Aws, dynamodb: Any) -> None:
+    name = table(dynamodb)
+    spec = DocumentSpec(name, "{new|old}\n{extra|}", ("lang|language", "size"), ("id", "at"))
+    assert Tables(aws).columns(spec) == ("at", "id", "new", "old", "extra", "lang", "language", "size")
+    with pytest.raises(ConfigError, match="key lacks at of the table's key"):
+        Tables(aws).columns(DocumentSpec(name, "{body}", (), ("id", "body")))
+
+
+def test_what_cannot_be_read_is_named(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"reselect\.dynamodb: DynamoDB at http.* has no table nothing"):
+        Tables(aws).key("nothing")
+    monkeypatch.delenv("AWS_REGION")
+    with pytest.raises(ConfigError, match=r"reselect\.dynamodb: .*set region"):
+        Tables(Aws())
