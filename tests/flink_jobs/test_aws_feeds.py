@@ -22,6 +22,7 @@ from tests import feeds
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.replay import differences
+from tests.udfs.test_parsing import pdf
 
 CHANGES = 200
 QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}
@@ -161,3 +162,43 @@ def test_objects_of_a_bucket_with_notifications_in_any_order(workshop: Workshop,
         if article
     }
     restarted(workshop, file, lambda: write(changes[:90]), lambda: write(changes[90:]), end)
+
+
+def test_objects_that_cannot_be_read_are_dead_letters_and_the_others_go_on(workshop: Workshop, aws: Aws) -> None:
+    bucket = f"{workshop.prefix}-mixed"
+    s3 = client("s3", aws)
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    objects = {
+        "../up and+down/%2F 🜁.txt": b"a key of its own",
+        "broken.parquet": b"PAR1 and no more",
+        "encrypted.pdf": pdf("secret", password="secret"),
+        "long.txt": b"x" * 2_000,
+        "rows.csv": b"id,title,text\n1,one,first\n2,two,second\n",
+    }
+    for key, body in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    keys = [*objects, "gone before it was read.txt"]
+    ensure_topics(workshop.bootstrap_servers, {workshop.topic: 1})
+    told = [Record(workshop.topic, None, notification(bucket, key)) for key in keys]
+    produce(workshop.bootstrap_servers, [*told, Record(workshop.topic, None, b'{"Records": 1}')])
+
+    at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
+    file = workshop.pipeline(
+        format={"s3": {**at, "max_bytes": 1_999, "key": ["id"]}},
+        documents={f"s3.{bucket}": {"text": "{text}", "metadata": ["key", "row|"]}},
+    )
+    workshop.freshet("run", file)
+
+    assert {document.partition("/")[2]: text.strip() for document, _, text in workshop.rows()} == {
+        "..%2Fup and+down%2F%252F 🜁.txt": "a key of its own",
+        "rows.csv/1": "first",
+        "rows.csv/2": "second",
+    }
+    letters = {headers["freshet.reason"].decode(): (value, headers) for _, value, headers in workshop.letters()}
+    stages = sorted(headers["freshet.stage"] for _, headers in letters.values())
+    assert stages == [b"decode", b"load", b"load", b"load"]
+    for key, why in (("broken.parquet", "Parquet"), ("encrypted.pdf", "encrypted"), ("long.txt", "more than 1,999")):
+        ((reason, (value, headers)),) = [each for each in letters.items() if key in each[0]]
+        assert why in reason
+        assert value == notification(bucket, key)
+        assert headers["freshet.document"].decode() == f"{bucket}/{key}"
