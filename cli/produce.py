@@ -1,31 +1,44 @@
-"""`freshet produce`: change events into Kafka topics, from a recording or made up."""
+"""`freshet produce`: changes into Kafka, Kinesis, DynamoDB or S3, from a recording or made up."""
 
 from __future__ import annotations
 
-import gzip
 import re
-import time
-from collections.abc import Iterator
-from io import BufferedReader
-from itertools import islice
+from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.texts import texts
-from connectors import kafka_producer
-from connectors.kafka_producer import Sent, ensure_topics
+from cli.generate import Amount, to_topic
+from cli.replay_recording import replay
+from connectors.kafka_producer import Sent
+from core import feeds
 from core.errors import ConfigError
-from core.recordings import Record, read_recording
-from core.workload import Article, Step, history, source_of, told, truth_csv
-
-PARTITIONS = 3
-"""Of a topic made for generated events."""
+from core.feeds import Feed
+from core.workload import Article, truth_csv
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+_GENERATED = frozenset({"--events", "--duration", "--rate", "--seed", "--truth"})
+_AWS = frozenset({"--aws-endpoint", "--aws-region"})
+_GOES_WITH = {
+    "--recording": frozenset({"--bootstrap-servers"}),
+    "--topic": _GENERATED | {"--bootstrap-servers", "--format"},
+    "--stream": _GENERATED | _AWS | {"--format"},
+    "--table": _GENERATED | _AWS,
+    "--bucket": _GENERATED | _AWS | {"--prefix", "--topic", "--bootstrap-servers"},
+}
+"""Where to write, and the other options that have a meaning there."""
+
+
+class FeedFormat(Enum):
+    """How generated events are written."""
+
+    DEBEZIUM = "debezium"
+    ROWS = "rows"
+    DMS = "dms"
+    DYNAMODB = "dynamodb"
 
 
 def seconds_of(duration: str) -> float:
@@ -37,12 +50,22 @@ def seconds_of(duration: str) -> float:
 
 
 def produce(
-    bootstrap_servers: Annotated[str, typer.Option(help="Kafka servers to write to, HOST:PORT[,HOST:PORT].")],
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(help="Kafka servers to write to, HOST:PORT[,HOST:PORT].")
+    ] = None,
     recording: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A recording to replay: .jsonl or .jsonl.gz.")
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(help="Generate events for this topic, named prefix.schema.table.")
+        str | None,
+        typer.Option(help="Generate events for this topic, named prefix.schema.table; or tell it of --bucket's."),
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="Generate records of this Kinesis stream.")] = None,
+    table: Annotated[str | None, typer.Option(help="Write items of this DynamoDB table.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Write Markdown files to this S3 bucket.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="The folder in the bucket.")] = None,
+    written: Annotated[
+        FeedFormat | None, typer.Option("--format", help="How events are written.", show_default="debezium")
     ] = None,
     events: Annotated[int | None, typer.Option(min=1, help="How many changes to generate.")] = None,
     duration: Annotated[
@@ -53,103 +76,86 @@ def produce(
     truth: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Where to write the generated table's final rows, as CSV.")
     ] = None,
+    aws_endpoint: Annotated[str | None, typer.Option(help="The address of what plays AWS.")] = None,
+    aws_region: Annotated[str | None, typer.Option(help="The AWS region; else AWS_REGION or the profile's.")] = None,
 ) -> None:
-    """Write change events to Kafka: a recording as it was, or generated inserts, edits and deletes of real texts."""
-    if (recording is None) == (topic is None):
-        raise typer.BadParameter("give either --recording FILE or --topic NAME")
+    """Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts."""
+    given = {
+        "--recording": recording, "--topic": topic, "--stream": stream, "--table": table, "--bucket": bucket,
+        "--bootstrap-servers": bootstrap_servers, "--prefix": prefix, "--format": written, "--events": events,
+        "--duration": duration, "--rate": rate or None, "--seed": seed or None, "--truth": truth,
+        "--aws-endpoint": aws_endpoint, "--aws-region": aws_region,
+    }  # fmt: skip
+    target = _target({option: value for option, value in given.items() if value is not None})
     if recording is not None:
-        generating = {"--events": events, "--duration": duration, "--truth": truth, "--rate": rate or None}
-        unused = [option for option, value in generating.items() if value is not None]
-        if unused:
-            raise typer.BadParameter(f"{', '.join(unused)} only go with --topic: a recording says itself what it holds")
-        sent = replay(bootstrap_servers, recording)
-    else:
-        if events is None and duration is None:
-            raise typer.BadParameter("say how much to generate: --events N, --duration TIME, or both")
-        rows: dict[int, Article] = {}
+        assert bootstrap_servers is not None
+        typer.echo(_summary(replay(bootstrap_servers, recording)))
+        return
+    rows: dict[int, Article] = {}
+    amount = Amount(events, duration, rate, seed)
+    if target == "--topic":
+        assert bootstrap_servers is not None
         assert topic is not None
-        sent = generate(bootstrap_servers, topic, rows, seed, rate, events, duration)
-        if truth is not None:
-            truth.write_text(truth_csv(rows), encoding="utf-8", newline="")
-            typer.echo(f"{len(rows):,} rows are the truth, in {truth}")
-    typer.echo(_summary(sent))
+        told = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows))
+    else:
+        told = _to_aws(target, given, amount, rows)
+    if truth is not None:
+        truth.write_text(truth_csv(rows), encoding="utf-8", newline="")
+        typer.echo(f"{len(rows):,} rows are the truth, in {truth}")
+    typer.echo(told)
 
 
-def replay(bootstrap_servers: str, recording: Path) -> Sent:
-    """Write a recording's messages to their topics, made where they are missing.
-
-    Nothing is sent unless every line is good.
-    Raises DecodeError for a malformed line, Unavailable and ConfigError as `connectors.kafka_producer` does.
-    """
-    highest: dict[str, int] = {}
-    total = 0
-    for record in _recorded(recording):
-        highest[record.topic] = max(highest.get(record.topic, 0), record.partition or 0)
-        total += 1
-    if not total:
-        raise ConfigError([f"--recording {recording} holds no events"])
-    # a topic's highest partition may have had no event: one connector gives all its topics as many
-    partitions = max(highest.values()) + 1
-    ensure_topics(bootstrap_servers, dict.fromkeys(highest, partitions))
-    return _send(bootstrap_servers, _recorded(recording), total)
-
-
-def _recorded(recording: Path) -> Iterator[Record]:
-    with _open(recording) as lines:
-        try:
-            yield from read_recording(lines, str(recording))
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise ConfigError(
-                [f"--recording {recording} is no whole gzip file ({error}): record or copy it again"]
-            ) from error
+def _target(given: Mapping[str, Any]) -> str:
+    """The option that says where to write. Raises typer.BadParameter where others don't go with it or are missing."""
+    named = [option for option in _GOES_WITH if option in given]
+    if "--bucket" in named and "--topic" in named:
+        named.remove("--topic")
+    if len(named) != 1:
+        raise typer.BadParameter(
+            "give either --recording FILE or --topic NAME, --stream NAME, --table NAME or --bucket NAME"
+        )
+    target = named[0]
+    unused = [option for option in given if option != target and option not in _GOES_WITH[target]]
+    if unused:
+        why = ": a recording says itself what it holds" if target == "--recording" else ""
+        raise typer.BadParameter(
+            f"{', '.join(unused)} {'does' if len(unused) == 1 else 'do'} not go with {target}{why}"
+        )
+    if target != "--recording" and "--events" not in given and "--duration" not in given:
+        raise typer.BadParameter("say how much to generate: --events N, --duration TIME, or both")
+    to_kafka = target in ("--recording", "--topic") or "--topic" in given
+    if to_kafka and "--bootstrap-servers" not in given:
+        raise typer.BadParameter("--bootstrap-servers is missing: the Kafka servers to write to")
+    if not to_kafka and "--bootstrap-servers" in given:
+        raise typer.BadParameter("--topic is missing: the topic that notifications go to")
+    return target
 
 
-def _open(recording: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(recording, "rb") if recording.suffix == ".gz" else recording.open("rb")
+def _feed(written: FeedFormat | None, topic: bool) -> Feed:
+    match written:
+        case FeedFormat.ROWS:
+            return feeds.rows if topic else feeds.rows_with_operation
+        case FeedFormat.DMS:
+            return feeds.dms
+        case FeedFormat.DYNAMODB:
+            return feeds.dynamodb
+    return feeds.debezium
 
 
-def generate(
-    bootstrap_servers: str,
-    topic: str,
-    rows: dict[int, Article],
-    seed: int = 0,
-    rate: float = 0,
-    events: int | None = None,
-    duration: float | None = None,
-) -> Sent:
-    """Write generated changes until there are `events` of them or `duration` seconds have passed.
-
-    `rate` is in changes a second, 0 as fast as possible. `rows` ends as the table's truth. A delete is two messages.
-    Raises Unavailable and ConfigError as `connectors.kafka_producer` does, ConfigError for a topic that is not
-    prefix.schema.table.
-    """
-    source_of(topic, seed)
-    ensure_topics(bootstrap_servers, {topic: PARTITIONS})
-    articles = [(text.title, text.paragraphs) for text in texts()]
-    steps = islice(_paced(history(articles, topic, seed, time.time_ns), rate, duration), events)
-    return _send(bootstrap_servers, told(steps, rows), events)
-
-
-def _paced(steps: Iterator[Step], rate: float, duration: float | None) -> Iterator[Step]:
-    # each step is due at a fixed time from the start, so that a late one doesn't slow the rate
-    start = time.monotonic()
-    number = 0
-    while True:
-        due = number / rate if rate else 0.0
-        elapsed = time.monotonic() - start
-        if duration is not None and max(due, elapsed) >= duration:
-            return
-        if due > elapsed:
-            time.sleep(due - elapsed)
-        yield next(steps)
-        number += 1
-
-
-def _send(bootstrap_servers: str, records: Iterator[Record], total: int | None) -> Sent:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("events", total=total)
-        return kafka_producer.produce(bootstrap_servers, records, lambda record: progress.advance(task))
+def _to_aws(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[int, Article]) -> str:
+    try:
+        from cli import generate_aws
+        from connectors.aws import Aws
+    except ImportError:
+        raise ConfigError([f"{target} needs boto3, which isn't installed: install freshet[aws]"]) from None
+    aws, name = Aws(given["--aws-region"], given["--aws-endpoint"]), given[target]
+    if target == "--stream":
+        return generate_aws.to_stream(aws, name, _feed(given["--format"], topic=False), amount, rows)
+    if target == "--table":
+        return generate_aws.to_table(aws, name, amount, rows)
+    topic = given["--topic"]
+    notify = None if topic is None else generate_aws.Notify(given["--bootstrap-servers"], topic)
+    return generate_aws.to_bucket(aws, name, given["--prefix"] or "", amount, rows, notify)
 
 
 def _summary(sent: Sent) -> str:

@@ -52,11 +52,20 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change: the row `id` stands as `article` after it (None: deleted), and the messages that tell of it."""
+    """One change: the row `id` stands as `article` after it (None: deleted).
+
+    records      Debezium's messages that tell of it; other feeds': `core.feeds`
+    is_new       an insert
+    transaction  the database's number of it; rises
+    time_ns      when it was, since 1970; rises by a microsecond at least
+    """
 
     id: int
     article: Article | None
     records: tuple[Record, ...]
+    is_new: bool
+    transaction: int
+    time_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,7 @@ def history(
     rows: dict[int, Article] = {}
     living: list[int] = []
     log = _Log()
-    inserted = 0
+    inserted = now = 0
     while True:
         draw = chance.random()
         if not living or draw < INSERT_SHARE:
@@ -133,10 +142,11 @@ def history(
             before, after = rows.pop(_taken(living, chance)), None
         key = inserted if before is None else before.id
         place = log.append(key, chance)
-        now = clock()
+        now = max(clock(), now + 1_000)  # the finest that feeds tell times in is a microsecond
         if after is not None:
-            after = rows[key] = replace(after, updated_at=_iso(now))
-        yield Step(key, after, _records(source, key, before, after, place, log.transaction, now))
+            after = rows[key] = replace(after, updated_at=iso(now))
+        records = _records(source, key, before, after, place, log.transaction, now)
+        yield Step(key, after, records, before is None, log.transaction, now)
 
 
 def _taken(living: list[int], chance: random.Random) -> int:
@@ -152,7 +162,8 @@ def _edited(article: Article, pool: Sequence[str], chance: random.Random) -> Art
     return replace(article, paragraphs=(*article.paragraphs[:index], other, *article.paragraphs[index + 1 :]))
 
 
-def _iso(nanoseconds: int) -> str:
+def iso(nanoseconds: int) -> str:
+    """A time since 1970 in ISO 8601 and UTC, to the microsecond."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
 
@@ -230,11 +241,11 @@ def truth_csv(rows: Mapping[int, Article]) -> str:
     return text.getvalue()
 
 
-def told(steps: Iterable[Step], rows: dict[int, Article]) -> Iterator[Record]:
-    """The messages of the steps; `rows` is brought to where they leave the table as they go by."""
+def followed(steps: Iterable[Step], rows: dict[int, Article]) -> Iterator[Step]:
+    """The steps; `rows` is brought to where they leave the table as they go by."""
     for step in steps:
         if step.article is None:
             rows.pop(step.id, None)
         else:
             rows[step.id] = step.article
-        yield from step.records
+        yield step

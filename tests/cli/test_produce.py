@@ -154,13 +154,24 @@ def test_the_rate_is_kept_for_the_duration(stack: Stack, prefix: str) -> None:
         (["--topic", "a.b.c", "--recording", WORKLOAD], "either --recording FILE or --topic NAME"),
         (["--topic", "a.b.c"], "say how much to generate"),
         (["--topic", "a.b.c", "--duration", "5 parsecs"], "write 500ms, 30s, 5m or 1h"),
-        (["--recording", WORKLOAD, "--rate", 5, "--events", 3], "--events, --rate only go with --topic"),
+        (["--recording", WORKLOAD, "--rate", 5, "--events", 3], "--events, --rate do not go with --recording"),
+        (["--topic", "a.b.c", "--table", "t"], "either --recording FILE or --topic NAME"),
+        (["--table", "t", "--events", 1], "--bootstrap-servers does not go with --table"),
+        (["--stream", "s", "--prefix", "p", "--events", 1], "--bootstrap-servers, --prefix do not go with --stream"),
+        (["--bucket", "b", "--events", 1], "--topic is missing"),
     ],
 )
 def test_options_that_do_not_fit_are_told(arguments: list[object], told: str) -> None:
     result = CliRunner().invoke(app, ["--bootstrap-servers", "127.0.0.1:1", *(str(argument) for argument in arguments)])
     assert result.exit_code == 2
     assert told in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("target", [["--topic", "a.b.c"], ["--bucket", "b", "--topic", "t"]])
+def test_who_writes_to_kafka_says_where(target: list[str]) -> None:
+    result = CliRunner().invoke(app, [*target, "--events", "1"])
+    assert result.exit_code == 2
+    assert "--bootstrap-servers is missing" in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("1.5m", 90), ("1h", 3600)])

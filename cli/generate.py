@@ -1,0 +1,97 @@
+"""Generated changes, at the pace that is asked for, into what a change can be written to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.texts import texts
+from connectors.kafka_producer import Sent, ensure_topics, produce
+from core.feeds import Feed
+from core.recordings import Record
+from core.workload import Article, Step, followed, history, source_of
+
+PARTITIONS = 3
+"""Of a topic made for generated events."""
+
+TABLE = "made.public.articles"
+"""What changes are of that aren't in a topic of such a name: the table `public.articles`."""
+
+_AT_ONCE = 200
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much to generate: until there are `events` changes or `duration` seconds have passed.
+
+    rate  changes a second; 0: as fast as possible
+    seed  the same makes the same changes
+    """
+
+    events: int | None = None
+    duration: float | None = None
+    rate: float = 0
+    seed: int = 0
+
+
+@contextmanager
+def generated(amount: Amount, rows: dict[int, Article], topic: str = TABLE) -> Iterator[Iterator[list[Step]]]:
+    """Changes of an empty table, each time as many as are due, with a progress bar; `rows` ends as its truth."""
+    articles = [(text.title, text.paragraphs) for text in texts()]
+    steps = followed(history(articles, topic, amount.seed, time.time_ns), rows)
+    with progress_bar() as progress:
+        task = progress.add_task("changes", total=amount.events)
+
+        def counted() -> Iterator[list[Step]]:
+            for batch in _due(steps, amount):
+                yield batch
+                progress.advance(task, len(batch))
+
+        yield counted()
+
+
+def progress_bar() -> Progress:
+    """A bar on the error output, which leaves no trace."""
+    return Progress(*_COLUMNS, console=Console(stderr=True), transient=True)
+
+
+def _due(steps: Iterator[Step], amount: Amount) -> Iterator[list[Step]]:
+    # each step is due at a fixed time from the start, so that a late one doesn't slow the rate
+    start = time.monotonic()
+    number = 0
+    while amount.events is None or number < amount.events:
+        due = number / amount.rate if amount.rate else 0.0
+        elapsed = time.monotonic() - start
+        if amount.duration is not None and max(due, elapsed) >= amount.duration:
+            return
+        if due > elapsed:
+            time.sleep(due - elapsed)
+        ready = int(max(due, elapsed) * amount.rate) + 1 - number if amount.rate else _AT_ONCE
+        left = _AT_ONCE if amount.events is None else amount.events - number
+        batch = list(islice(steps, max(1, min(ready, left, _AT_ONCE))))
+        yield batch
+        number += len(batch)
+
+
+def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, rows: dict[int, Article]) -> Sent:
+    """Write changes to a topic, made where it is missing. Of Debezium's, a delete is two messages.
+
+    Raises Unavailable and ConfigError as `connectors.kafka_producer` does, ConfigError for a topic that is not
+    prefix.schema.table.
+    """
+    source_of(topic, amount.seed)
+    ensure_topics(bootstrap_servers, {topic: PARTITIONS})
+    with generated(amount, rows, topic) as batches:
+        return produce(bootstrap_servers, _records(feed, topic, batches))
+
+
+def _records(feed: Feed, topic: str, batches: Iterator[list[Step]]) -> Iterator[Record]:
+    for batch in batches:
+        yield from feed(topic, batch)
