@@ -88,7 +88,11 @@ class TableStream:
 
 
 def _missing(error: Exception, what: str) -> Exception:
-    return ConfigError([f"{what} isn't there: {error}"]) if isinstance(error, NoSuchShard) else error
+    return (
+        ConfigError([f"{what} isn't there: make it, or correct its name or region"])
+        if isinstance(error, NoSuchShard)
+        else error
+    )
 
 
 def _shard(listed: Mapping[str, Any]) -> Shard:
