@@ -19,7 +19,7 @@ from cli.plain import plain, shortened
 from cli.run import stores
 from cli.verify_pass import Findings, Pass, Suspect, watched
 from cli.verify_repair import Mender
-from cli.verify_stream import Stream
+from cli.verify_source import check, is_repairable, opened, progress_of
 from connectors import kafka
 from connectors.kafka_feed import group_of, has_schemas, tail
 from connectors.kafka_topics import reading
@@ -31,8 +31,9 @@ from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker
 
 _SHOWN = 20
-_MISSING_SETTING = (
-    "reselect is missing: verify reads the source's tables; add reselect: {postgres: {dsn: postgresql://…}}"
+_NO_REPAIR = (
+    "--repair sends events as Debezium writes them: it needs source.kafka, format: debezium and reselect.postgres. "
+    "Mend a row by writing it again in the source, or replay its dead letter"
 )
 
 
@@ -49,11 +50,12 @@ class Options:
 def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
     """Compare, show, and mend if asked; the exit code: 0 only where no difference is left.
 
-    Raises ConfigError where the pipeline names no source to read or the source lacks a table, Unavailable where a
-    server is away.
+    Raises ConfigError where the pipeline names no source that can be read, the source lacks a table, or what it has
+    can't be mended, Unavailable where a server is away.
     """
-    if pipeline.reselect is None:
-        raise ConfigError([_MISSING_SETTING])
+    check(pipeline)
+    if options.repair and not is_repairable(pipeline):
+        raise ConfigError([_NO_REPAIR])
     with _asked(pipeline, console) as (consumer, schemas):
         findings, sent = _pass(pipeline, options, consumer, schemas, console)
         show(findings, pipeline, console)
@@ -69,34 +71,45 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
 
 @contextmanager
 def _asked(pipeline: Pipeline, console: Console) -> Iterator[tuple[Consumer | None, bool]]:
-    """A consumer of the job's group, and whether events bring schemas; None where only Java clients can log in."""
-    source = pipeline.kafka
+    """A consumer of the job's group, and whether events tell their values' types, as Debezium's with a schema do.
+
+    None where the source isn't Kafka, or only Java clients can log in. Other formats' values are as people write them.
+    """
+    of_debezium = pipeline.format.debezium is not None
+    source = pipeline.source.kafka
+    if source is None:
+        yield None, not of_debezium
+        return
     if kafka.client_options(source) is None:
         console.print("[yellow]source.kafka: only Java clients can log in[/]; how far the job is can't be asked")
-        yield None, False
+        yield None, not of_debezium
         return
     with reading(source, group_of(pipeline)) as consumer:
-        yield consumer, any(has_schemas(tail(consumer, source, topic)) for topic in kafka.check(source))
+        yield (
+            consumer,
+            not of_debezium or any(has_schemas(tail(consumer, source, topic)) for topic in kafka.check(source)),
+        )
 
 
 def _pass(
     pipeline: Pipeline, options: Options, consumer: Consumer | None, schemas: bool, console: Console
 ) -> tuple[Findings, int]:
-    assert pipeline.reselect is not None
-    dsn, model = pipeline.reselect.postgres.dsn, pipeline.embedding.model
-    fresh, frozen = (Reselect(dsn, pipeline.debezium, schemas) for _ in range(2))
+    model = pipeline.embedding.model
+    fresh, frozen = (opened(pipeline, schemas) for _ in range(2))
     chunkers = {name: document_chunker(model, document.chunk) for name, document in pipeline.documents.items()}
-    opened = stores(pipeline)
+    of_pipeline = stores(pipeline)
     try:
         fresh.reach()
         with _progress(console) as bar:
-            stream = Stream(pipeline, fresh, consumer, options.wait_s, bar.say)
-            mender = Mender(pipeline, fresh, consumer, stream) if options.repair and consumer is not None else None
+            stream = progress_of(pipeline, fresh, consumer, options.wait_s, bar.say)
+            mender = None
+            if options.repair and consumer is not None and isinstance(fresh, Reselect):
+                mender = Mender(pipeline, fresh, consumer, stream)
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
-            run = Pass(tables, fresh, opened, embedder(model), stream, bar.step, mender or _leave)
+            run = Pass(tables, fresh, of_pipeline, embedder(model), stream, bar.step, mender or _leave)
             findings = run.run(frozen, options.sample)
     finally:
-        for store in opened.values():
+        for store in of_pipeline.values():
             store.close()
         fresh.close()
         frozen.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cli.verify_stream import Stream
+from cli.verify_stream import Progress
 from core.config import Pipeline
 from core.documents import Chunker, DocumentSpec
 from core.errors import DocumentError
@@ -40,7 +40,7 @@ class Watched:
     model: str
 
     def plan(self, raw: Row) -> Plan:
-        """The document of a row as Debezium's JSON has it. Raises DocumentError where it makes none."""
+        """The document of a row in the source's own encoding. Raises DocumentError where it makes none."""
         told = self.source.told(self.spec.table, raw)
         return expected(told, self.key, self.spec, self.model, self.chunker)
 
@@ -118,7 +118,7 @@ class Pass:
     source: Source
     stores: Mapping[str, VectorStore]
     embedder: Embedder
-    stream: Stream
+    stream: Progress
     progress: Callable[[str, int, int], object]
     mend: Callable[[Sequence[tuple[Suspect, Difference]]], object]
     findings: Findings = field(default_factory=Findings)

@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Consumer
 
 from cli.verify_pass import Suspect
-from cli.verify_stream import Stream
+from cli.verify_stream import Progress
 from connectors import kafka
 from connectors.kafka_feed import latest, tail, topic_of
 from connectors.kafka_producer import produce
@@ -67,7 +67,7 @@ class Mender:
     pipeline: Pipeline
     source: Reselect
     consumer: Consumer
-    stream: Stream
+    stream: Progress
     sent: int = 0
     notes: dict[str, None] = field(default_factory=dict)
 

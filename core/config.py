@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from core.config_format import FORMATS, Debezium, Format
-from core.config_source import DeadLetters, Kafka, Model, Name, Source, option
+from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, option
 from core.config_store import Store
 from core.documents import DocumentSpec, columns
 from core.errors import ConfigError
@@ -71,9 +71,19 @@ class SourceDatabase(Model):
 
 
 class Reselect(Model):
-    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with."""
+    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with.
 
-    postgres: SourceDatabase
+    dynamodb  the account's tables in a region; changes of theirs are whole, so only `freshet verify` reads them
+    """
+
+    postgres: SourceDatabase | None = None
+    dynamodb: AwsClient | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Reselect:
+        if (self.postgres is None) == (self.dynamodb is None):
+            raise ValueError("either postgres or dynamodb must be set, and only one of them")
+        return self
 
 
 class Pipeline(Model):

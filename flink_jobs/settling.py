@@ -88,10 +88,11 @@ class Settle(KeyedProcessFunction):
             table: document_chunker(self._model, document.chunk) for table, document in self._pipeline.documents.items()
         }
         self._source = None
-        if self._pipeline.reselect is not None:
+        reselect = self._pipeline.reselect
+        if reselect is not None and reselect.postgres is not None:
             from connectors.postgres_rows import Reselect
 
-            self._source = Reselect(self._pipeline.reselect.postgres.dsn, self._pipeline.debezium)
+            self._source = Reselect(reselect.postgres.dsn, self._pipeline.debezium)
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._moved = group.counter("keys_changed")
         self._reselected = group.counter("reselected")

@@ -112,7 +112,7 @@ def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
 
 def _expected(world: World) -> dict[str, Plan]:
     """The document of each row."""
-    assert world.source.reselect is not None
+    assert world.source.reselect is not None and world.source.reselect.postgres is not None
     dsn = world.source.reselect.postgres.dsn
     fresh, frozen = (Reselect(dsn, world.source.debezium, schemas=False) for _ in range(2))
     chunkers = {

@@ -28,7 +28,7 @@ from core.plans import Plan
 from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker
 
-TABLES = {
+TABLES: dict[str, dict[str, Any]] = {
     "public.articles": {
         "text": "{title}\n\n{body}",
         "metadata": ["lang", "price", "at"],
@@ -219,6 +219,36 @@ def test_only_the_first_twenty_are_listed_and_all_are_counted(bench: Bench, tmp_
     assert found["tables"][0]["ok"] == 271
     assert len(found["differences"]) == 30
     assert not found["equal"]
+
+
+@pytest.mark.parametrize(
+    ("source", "format_"),
+    [("kafka", {"rows": {"table": "public.articles"}}), ("kafka", "dms"), ("kinesis", "dms"), ("kinesis", "debezium")],
+    ids=str,
+)
+def test_rows_of_other_feeds_are_compared_when_they_had_time_to_come(
+    bench: Bench, stack: Stack, tmp_path: Path, source: str, format_: Any
+) -> None:
+    kafka = {"topic": "none", "properties.bootstrap.servers": stack.kafka.bootstrap_servers}
+    changes = {
+        "source": {source: kafka if source == "kafka" else {"stream": "none"}},
+        "format": format_,
+        "documents": {"public.articles": {**TABLES["public.articles"], "metadata": ["lang"], "key": ["id"]}},
+        "store": {"pgvector": {"dsn": bench.dsn, "table": "others"}},
+        "dead_letters": {"kafka": {**kafka, "topic": "letters"}},
+    }
+    other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, **changes))
+    other.fill()
+    code, printed = other.verify(sample=0)
+    assert code == 0
+    assert "the way from the source can't be asked how far it is" in printed
+    bench.sql("DELETE FROM others WHERE document_id = 'public.articles/7'")
+    code, printed = other.verify(sample=0)
+    assert code == 1
+    assert "missing in pgvector: public.articles/7: none of its" in printed
+    assert ("the stream lags" in printed) is (source == "kafka")
+    with pytest.raises(ConfigError, match="--repair"):
+        other.verify(repair=True)
 
 
 def test_rows_that_make_no_document_are_told(bench: Bench, stack: Stack, tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What `freshet verify` reads a pipeline's rows from, and whom it asks how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from confluent_kafka import Consumer
+
+from cli.verify_stream import Progress, Stream, Waiting
+from connectors.postgres_rows import Reselect
+from core.config import Pipeline
+from core.errors import ConfigError
+from core.source import Source
+
+_EXAMPLES = {
+    True: "reselect: {dynamodb: {aws.region: eu-central-1}}",
+    False: "reselect: {postgres: {dsn: postgresql://…}}",
+}
+
+
+class Opened(Source, Protocol):
+    """A source that holds connections."""
+
+    def reach(self) -> None:
+        """Raises Unavailable where the server is away now."""
+        ...
+
+    def close(self) -> None:
+        """Give the connections back."""
+        ...
+
+
+def check(pipeline: Pipeline) -> None:
+    """Raises ConfigError where the pipeline file names no source that its rows can be read from."""
+    if pipeline.format.s3 is not None:
+        raise ConfigError(["format: s3: verify can't compare buckets yet; it reads tables"])
+    of_dynamodb = pipeline.format.dynamodb is not None
+    example = _EXAMPLES[of_dynamodb]
+    if pipeline.reselect is None:
+        raise ConfigError([f"reselect is missing: verify reads the source's tables; add {example}"])
+    if (pipeline.reselect.dynamodb is not None) != of_dynamodb:
+        name = pipeline.format.name
+        raise ConfigError([f"reselect: rows of format: {name} can't be read there; verify needs {example}"])
+
+
+def is_repairable(pipeline: Pipeline) -> bool:
+    """Whether events that mend can be sent."""
+    return pipeline.source.kafka is not None and pipeline.format.debezium is not None
+
+
+def opened(pipeline: Pipeline, schemas: bool) -> Opened:
+    """The source of a pipeline that was checked. Raises ConfigError where its settings can't be used.
+
+    schemas  as `Reselect` takes it
+    """
+    reselect = pipeline.reselect
+    assert reselect is not None
+    if reselect.postgres is not None:
+        return Reselect(reselect.postgres.dsn, pipeline.debezium, schemas)
+    from connectors.aws import Aws  # both need the extra `aws`
+    from connectors.dynamodb_rows import Tables
+
+    assert reselect.dynamodb is not None
+    return Tables(Aws(reselect.dynamodb.region, reselect.dynamodb.endpoint))
+
+
+def progress_of(
+    pipeline: Pipeline, source: Opened, consumer: Consumer | None, wait_s: float, report: Callable[[str], object]
+) -> Progress:
+    """Whom to ask: Debezium's slot and the job's group; else time passes, and only the group is asked if there is one.
+
+    A slot doesn't tell what DMS has written of what it received, nor anything of a producer of plain rows, and streams
+    of shards keep no place of a reader's.
+    """
+    if isinstance(source, Reselect) and is_repairable(pipeline):
+        return Stream(pipeline, source, consumer, wait_s, report)
+    return Waiting(pipeline, consumer, wait_s, report)
