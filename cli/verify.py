@@ -33,7 +33,7 @@ from udfs.tokenizing import document_chunker
 _SHOWN = 20
 _NO_REPAIR = (
     "--repair sends events as Debezium writes them: it needs source.kafka, format: debezium and reselect.postgres. "
-    "Mend a row by writing it again in the source, or replay its dead letter"
+    "A change of the row in the source mends its document too"
 )
 
 

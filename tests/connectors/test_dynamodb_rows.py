@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +21,7 @@ from core.formats.dynamodb import decode
 from tests.aws import moto_server
 
 COLUMNS = ("at", "id", "body")
+ID = {"AttributeName": "id", "AttributeType": "S"}
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +139,43 @@ def test_what_cannot_be_read_is_named(aws: Aws, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(ConfigError, match=r"reselect\.dynamodb: .*set region"):
         Tables(Aws())
+
+
+@contextmanager
+def answering(*errors: str) -> Iterator[Aws]:
+    """A server that refuses as many requests by these codes, then describes any table."""
+    rest = list(errors)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            code = rest.pop(0) if rest else ""
+            table = {"KeySchema": [{"AttributeName": "id"}], "AttributeDefinitions": [ID], "ItemCount": 7}
+            body = json.dumps({"__type": f"x#{code}", "message": "told"} if code else {"Table": table}).encode()
+            self.send_response(400 if code else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield Aws("eu-central-1", f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.usefixtures("aws")  # for credentials
+def test_throttling_is_borne() -> None:
+    with answering("ThrottlingException", "ProvisionedThroughputExceededException") as throttled:
+        assert Tables(throttled).table("any").items == 7
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_missing_right_is_told_at_once() -> None:
+    with answering("AccessDeniedException") as server, pytest.raises(ConfigError) as raised:
+        Tables(server).key("any")
+    assert "reselect.dynamodb: DynamoDB table any at http" in str(raised.value)
+    assert "AccessDeniedException: told" in str(raised.value)
