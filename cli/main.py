@@ -79,6 +79,20 @@ def verify(
 
 
 @commands.command()
+def backfill(
+    pipeline: PipelineFile,
+    place: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="The objects to tell the pipeline of.")],
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, not where an unfinished one has stopped.")
+    ] = False,
+) -> None:
+    """List the objects that a bucket has, and send a notification for each to the topic that the pipeline reads."""
+    from cli import backfill as backfilling
+
+    raise typer.Exit(backfilling.backfill(load(pipeline), place, restart, console))
+
+
+@commands.command()
 def search(
     pipeline: PipelineFile,
     question: Annotated[str, typer.Argument(help="What to look for.")],

@@ -1,0 +1,183 @@
+"""`freshet backfill`: each object of a bucket is told at least once, whatever stops it on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.stack import Stack
+from connectors.aws import Aws
+from connectors.kafka_producer import ensure_topics
+from connectors.s3 import S3
+from core.change import BEGINNING, Event
+from core.formats.s3 import decode
+from core.objects import ObjectChange
+from tests.aws import moto_server
+from tests.topics import consume
+
+KEYS = [f"docs/{number % 7}/seite {number}+ü.md" for number in range(2_000)]
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with moto_server(tmp_path_factory.mktemp("aws")) as server:
+        yield server
+
+
+def bucket_of(aws: Aws, keys: list[str]) -> str:
+    store, name = S3("test", aws), f"docs-{uuid.uuid4().hex[:8]}"
+    store.client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: store.client.put_object(Bucket=name, Key=key, Body=b"# Hi"), keys))
+    return name
+
+
+@pytest.fixture(scope="module")
+def large(aws: Aws) -> str:
+    return bucket_of(aws, KEYS)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A folder with a pipeline file for one bucket, and a topic of its own."""
+
+    folder: Path
+    servers: str
+    topic: str
+    bucket: str
+    aws: Aws
+
+    def write(self, **changes: Any) -> None:
+        pipeline = {
+            "name": "pages",
+            "source": {"kafka": {"topic": self.topic, "properties.bootstrap.servers": self.servers}},
+            "format": {"s3": {"aws.region": self.aws.region, "aws.endpoint": self.aws.endpoint}},
+            "documents": {f"s3.{self.bucket}": {"text": "{text}"}},
+            "embedding": {"model": "hash"},
+            "store": {"pgvector": {"dsn": "postgresql://nobody@127.0.0.1:1/none", "table": "pages"}},
+            "dead_letters": {"kafka": {"topic": "letters"}},
+            **changes,
+        }
+        (self.folder / "pipeline.yaml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
+
+    def start(self, place: str, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", "backfill", "pipeline.yaml", place, *options],
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+        )  # fmt: skip
+
+    def run(self, place: str, *options: str, code: int = 0) -> str:
+        job = self.start(place, *options)
+        printed, _ = job.communicate(timeout=120)
+        assert job.returncode == code, printed
+        return " ".join(printed.split())
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / ".freshet" / "pipelines" / "pages" / "backfill.json"
+
+    def told(self) -> list[ObjectChange]:
+        found = []
+        for record in consume(self.servers, self.topic):
+            (change,) = decode(Event(record.topic, 0, 0, record.key, record.value, {}))
+            assert isinstance(change, ObjectChange)
+            found.append(change)
+        return found
+
+
+@pytest.fixture
+def desk(stack: Stack, aws: Aws, large: str, tmp_path: Path) -> Desk:
+    made = Desk(tmp_path, stack.kafka.bootstrap_servers, f"pages-{uuid.uuid4().hex[:8]}", large, aws)
+    ensure_topics(made.servers, {made.topic: 2})
+    made.write()
+    return made
+
+
+def test_every_object_is_told_as_a_look_at_it(desk: Desk) -> None:
+    printed = desk.run(f"s3://{desk.bucket}")
+    assert re.search(rf"2,000 objects of s3://{desk.bucket}/ told in topic {desk.topic}, [\d,]+ objects/s", printed)
+    told = desk.told()
+    assert sorted(change.key for change in told) == sorted(KEYS)
+    assert {(change.bucket, change.gone, change.position, change.size) for change in told} == {
+        (desk.bucket, False, BEGINNING, 4)
+    }
+    assert all(change.etag for change in told)
+    # done: the next one begins anew
+    assert json.loads(desk.notes.read_bytes()) == {}
+    assert "286 objects" in desk.run(f"s3://{desk.bucket}/docs/0/")
+    assert len(desk.told()) == 2_286
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_stopped_goes_on_where_it_was(desk: Desk, end: signal.Signals) -> None:
+    job = desk.start(f"s3://{desk.bucket}/docs")
+    while not desk.notes.exists():
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.002)
+    job.send_signal(end)
+    printed, _ = job.communicate(timeout=60)
+    assert job.returncode == (130 if end is signal.SIGINT else -signal.SIGKILL), printed
+    assert end is signal.SIGKILL or "stopped at 1,000 objects" in printed
+    stand = json.loads(desk.notes.read_bytes())[f"s3://{desk.bucket}/docs"]
+    assert stand == {"after": sorted(KEYS, key=str.encode)[999], "objects": 1_000}
+    assert "going on after" in (printed := desk.run(f"s3://{desk.bucket}/docs"))
+    assert "2,000 objects" in printed
+    told = [change.key for change in desk.told()]
+    assert set(told) == set(KEYS)
+    assert len(told) <= 3_000
+
+
+def test_an_unfinished_one_can_begin_anew_and_concerns_its_own_place_alone(desk: Desk) -> None:
+    place, other = f"s3://{desk.bucket}/docs/1/", f"s3://{desk.bucket}/docs/2/"
+    desk.notes.parent.mkdir(parents=True)
+    kept = {place: {"after": "docs/1/zzz", "objects": 5}, other: {"after": "docs/2/s", "objects": 1}}
+    desk.notes.write_text(json.dumps(kept))
+    assert "going on after 'docs/1/zzz', with 5 objects told before" in desk.run(place)
+    assert desk.told() == []
+    desk.notes.write_text(json.dumps(kept))
+    assert "286 objects" in desk.run(place, "--restart")
+    assert {change.key.split("/")[1] for change in desk.told()} == {"1"}
+    assert json.loads(desk.notes.read_bytes()) == {other: kept[other]}
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "told"),
+    [
+        ("file:docs", {}, "'file:docs' is no place to list: write s3://BUCKET"),
+        ("s3://other-bucket/x", {}, "documents.s3.other-bucket is missing"),
+        ("s3://pages-of-nobody", {"documents": {"s3.pages-of-nobody": {"text": "{text}"}}}, "can't be listed"),
+        ("s3://docs", {"format": "debezium", "documents": {"public.a": {"text": "{a}"}}}, "format is debezium"),
+    ],
+)
+def test_what_cannot_be_backfilled_is_told(desk: Desk, place: str, changes: dict[str, Any], told: str) -> None:
+    desk.write(**changes)
+    assert told in desk.run(place, code=2)
+
+
+def test_a_topic_that_is_not_there_or_not_one_is_told(desk: Desk) -> None:
+    servers = {"properties.bootstrap.servers": desk.servers}
+    desk.write(source={"kafka": {"topic": f"no-{desk.topic}", **servers}})
+    assert f"source.kafka.topic is 'no-{desk.topic}', which isn't there" in desk.run(f"s3://{desk.bucket}", code=2)
+    desk.write(source={"kafka": {"topic-pattern": "pages-.*", **servers}})
+    assert "a backfill needs topic, and one alone" in desk.run(f"s3://{desk.bucket}", code=2)
+
+
+def test_notes_that_are_none_are_told(desk: Desk) -> None:
+    desk.notes.parent.mkdir(parents=True)
+    desk.notes.write_text("[]")
+    assert "is not what a backfill wrote" in desk.run(f"s3://{desk.bucket}", code=2)
