@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,7 +55,10 @@ def client(service: str, aws: Aws, where: str) -> Any:
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
     try:
         return boto3.session.Session(botocore_session=session).client(
-            service, region_name=aws.region, endpoint_url=aws.endpoint, config=settings
+            service,
+            region_name=aws.region or os.environ.get("AWS_REGION"),  # which boto3, alone of AWS's SDKs, leaves out
+            endpoint_url=aws.endpoint,
+            config=settings,
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigError([f"{where}: {error}; set region, or AWS_REGION"]) from None
