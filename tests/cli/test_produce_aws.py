@@ -32,6 +32,7 @@ from core.formats.dms import DmsFormat
 from core.formats.rows import RowsFormat
 from core.objects import Fetched, ObjectChange
 from tests.aws import moto_server
+from tests.pages import ROOT, blocks
 from tests.topics import consume
 
 app = typer.Typer()
@@ -179,6 +180,20 @@ def test_a_bucket_without_notifications_and_a_target_that_is_there_already(aws: 
     for target in ("--stream", "--table"):
         for _ in range(2):
             run(aws, target, name, "--events", 5)
+
+
+def test_the_commands_of_the_page_do_what_it_says(stack: Stack, aws: Aws, tmp_path: Path) -> None:
+    """They are in `ELSEWHERE` of tests/test_docs.py, whose stack has no AWS."""
+    page = ROOT / "docs" / "produce.md"
+    lines = [line for block in blocks(page) if block.language == "bash" for line in block.text.splitlines()]
+    typed = [line for line in lines if line.startswith("freshet produce ")]
+    assert len(typed) == len(lines) - 1 == 5
+    here = {"http://127.0.0.1:5000": aws.endpoint, "127.0.0.1:9092": stack.kafka.bootstrap_servers}
+    for line in typed:
+        words = [here.get(word, word) for word in line.split()[2:]]
+        words = [str(tmp_path / word) if word == "truth.csv" else word for word in words]
+        result = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
 
 
 @contextmanager
