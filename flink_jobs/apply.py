@@ -24,6 +24,7 @@ from core.documents import table_id
 from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
+from flink_jobs.workers import let_end_without_the_jvm
 from udfs.embedding import Embedder, embed_each, embedder
 
 
@@ -133,6 +134,7 @@ class _EmbedPlans(ScalarFunction):
         self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
+        let_end_without_the_jvm()
         self._embedder = embedder(self._pipeline.embedding.model)
         self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
         group = function_context.get_metric_group().add_group("freshet")

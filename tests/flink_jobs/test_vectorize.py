@@ -44,14 +44,15 @@ def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
     assert differences(workshop.rows(), true_documents()) == []
 
 
-def test_the_jvm_dies_and_the_command_says_so_in_a_line(workshop: Workshop) -> None:
+def test_the_jvm_dies_and_the_command_says_so_in_a_line_and_leaves_nothing(workshop: Workshop) -> None:
     pipeline = workshop.pipeline(bounded=False)
     workshop.send(key(1), envelope(1, row(1, "first")))
     with workshop.running(pipeline) as job:
         eventually(lambda: _stored(workshop) == 1, "the first row")
-        jvm = next(child for child in psutil.Process(job.pid).children(recursive=True) if child.name() == "java")
-        jvm.kill()
+        below = psutil.Process(job.pid).children(recursive=True)
+        next(child for child in below if child.name() == "java").kill()
         assert job.wait(30) == 2
+        assert psutil.wait_procs(below, timeout=30)[1] == []
     said = workshop.printed().splitlines()
     assert "the JVM that ran the job is gone" in said[-1]
     assert "Traceback" not in workshop.printed()
