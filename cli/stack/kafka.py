@@ -70,7 +70,8 @@ def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
     settings = folder / "format.properties"
     java.write_properties(settings, _properties(new, ports))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = java.command(folder, jars, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings))
+    # in one word: one id in 64 begins with a dash
+    command = java.command(folder, jars, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(settings))
     result = process.run(command)
     if result.returncode != 0:
         raise FreshetError(f"Kafka could not format {new}:\n{(result.stderr or result.stdout).strip()}")
