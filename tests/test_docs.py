@@ -54,7 +54,7 @@ ELSEWHERE = WITH_AWS | {
     'freshet search .freshet/demo/pipeline.yaml "How do I catch an exception?"': "as above",
     "freshet stack down": "run by tests/cli/test_stack.py: other tests use the stack that this one has",
     "freshet bench --json figures.json": "run by tests/cli/test_bench.py with less of everything: it takes minutes",
-    "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py, with its own bucket",
+    "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py on another bucket",
     "source .venv/bin/activate": "sets the PATH, as the tests do",
     "git clone <this repository> && cd freshet": "names no address",
     "pre-commit install": "writes hooks into the checkout; tests/test_house.py checks their configuration",

@@ -71,7 +71,8 @@ def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
     java.write_properties(settings, _properties(new, ports))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # in one word: one id in 64 begins with a dash
-    command = java.command(folder, jars, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(settings))
+    arguments = ("format", f"--cluster-id={cluster}", "-c", str(settings))
+    command = java.command(folder, jars, "kafka.tools.StorageTool", *arguments)
     result = process.run(command)
     if result.returncode != 0:
         raise FreshetError(f"Kafka could not format {new}:\n{(result.stderr or result.stdout).strip()}")
