@@ -51,6 +51,11 @@ def large(aws: Aws) -> str:
     return bucket_of(aws, KEYS)
 
 
+def _hears_ctrl_c() -> None:
+    # tests that run in the background ignore it, and so would what they start
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Desk:
     """A folder with a pipeline file for one bucket, and a topic of its own."""
@@ -78,7 +83,7 @@ class Desk:
         return subprocess.Popen(
             [sys.executable, "-m", "cli", "backfill", "pipeline.yaml", place, *options],
             cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}, preexec_fn=_hears_ctrl_c,
         )  # fmt: skip
 
     def run(self, place: str, *options: str, code: int = 0) -> str:

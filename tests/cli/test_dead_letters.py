@@ -159,6 +159,10 @@ def test_all_of_a_letter_is_shown_and_none_of_it_acts_on_the_terminal(desk: Desk
         desk.run("show", "first", ok=False)
 
 
+def again(offset: bytes) -> tuple[tuple[str, bytes], ...]:
+    return ("kafka.offset", offset), ("freshet.replay", b"1")
+
+
 def test_a_replay_sends_the_event_as_it_came_and_only_once(desk: Desk) -> None:
     values = [b"\x00\xff", None, HOSTILE.encode()]
     desk.write(*(desk.letter(number, value, number) for number, value in enumerate(values)))
@@ -167,7 +171,7 @@ def test_a_replay_sends_the_event_as_it_came_and_only_once(desk: Desk) -> None:
     assert "sent 1;" in desk.run("replay", "--yes", "--reason", "op is 1")
     assert "left out: 1 replayed before" in desk.run("replay", answer="y\n")
     expected = [
-        Record(desk.source, b'{"id": %d}' % number, value, (*OWN, ("freshet.replay", b"1")), number)
+        Record(desk.source, b'{"id": %d}' % number, value, (*OWN, *again(b"%d" % number)), number)
         for number, value in enumerate(values)
     ]
     assert sorted(desk.arrived(), key=lambda record: record.partition or 0) == expected
