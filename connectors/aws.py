@@ -92,3 +92,11 @@ def _without_answer(error: BotoCoreError, what: str) -> FreshetError:
     if name in ("NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ParamValidationError"):
         return ConfigError([f"{what}: {error}"])
     return Unavailable(f"{what} doesn't answer: {error}")
+
+
+def stream_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
+    """As `shard_error`, of a call about the whole stream: a ConfigError where it isn't there."""
+    found = shard_error(error, what)
+    if isinstance(found, NoSuchShard):
+        return ConfigError([f"{what} isn't there: make it, or correct its name or region"])
+    return found

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.aws import Aws, client, shard_error
+from connectors.aws import Aws, client, shard_error, stream_error
 from core.errors import ConfigError
-from core.shards import Batch, NoSuchShard, Record, Shard, Start
+from core.shards import Batch, Record, Shard, Start
 
 _MOST_RECORDS = 1000
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,7 @@ class TableStream:
             try:
                 table = self._tables.describe_table(TableName=self.name)["Table"]
             except (ClientError, BotoCoreError) as error:
-                raise _missing(shard_error(error, self._what), self._what) from error
+                raise stream_error(error, self._what) from error
             if not table.get("StreamSpecification", {}).get("StreamEnabled"):
                 raise ConfigError(
                     [f"{self._what} has no stream: enable one with StreamViewType NEW_AND_OLD_IMAGES (or NEW_IMAGE)"]
@@ -60,7 +60,7 @@ class TableStream:
             try:
                 answer = self._client.describe_stream(StreamArn=self.arn, **asked)["StreamDescription"]
             except (ClientError, BotoCoreError) as error:
-                raise _missing(shard_error(error, self._what), self._what) from error
+                raise stream_error(error, self._what) from error
             listed.extend(_shard(each) for each in answer["Shards"])
             if not answer.get("LastEvaluatedShardId"):
                 return listed
@@ -85,14 +85,6 @@ class TableStream:
             raise shard_error(error, self._what) from error
         records = [record(each, self.arn) for each in answer["Records"]]
         return Batch(records, records[-1].number if records else "", answer.get("NextShardIterator") or None)
-
-
-def _missing(error: Exception, what: str) -> Exception:
-    return (
-        ConfigError([f"{what} isn't there: make it, or correct its name or region"])
-        if isinstance(error, NoSuchShard)
-        else error
-    )
 
 
 def _shard(listed: Mapping[str, Any]) -> Shard:

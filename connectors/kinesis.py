@@ -16,9 +16,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from google.protobuf.message import DecodeError
 
-from connectors.aws import Aws, client, shard_error
+from connectors.aws import Aws, client, shard_error, stream_error
 from core.errors import ConfigError
-from core.shards import Batch, NoSuchShard, Record, Shard, Start, Trimmed
+from core.shards import Batch, Record, Shard, Start, Trimmed
 
 JAR = "flink-sql-connector-aws-kinesis-streams"
 _COORDINATES = f"org.apache.flink:{JAR}:6.0.0-2.0"
@@ -63,7 +63,7 @@ class KinesisStream:
             try:
                 answer = self._client.list_shards(**asked)
             except (ClientError, BotoCoreError) as error:
-                raise _missing(shard_error(error, self._what), self._what) from error
+                raise stream_error(error, self._what) from error
             listed.extend(_shard(each) for each in answer["Shards"])
             if not answer.get("NextToken"):
                 return listed
@@ -97,14 +97,6 @@ class KinesisStream:
         return Batch(
             list(unfolded(records)), last, answer.get("NextShardIterator") or None, answer.get("MillisBehindLatest")
         )
-
-
-def _missing(error: Exception, what: str) -> Exception:
-    return (
-        ConfigError([f"{what} isn't there: make it, or correct its name or region"])
-        if isinstance(error, NoSuchShard)
-        else error
-    )
 
 
 def _shard(listed: Mapping[str, Any]) -> Shard:

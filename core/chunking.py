@@ -20,6 +20,9 @@ from core.errors import ConfigError
 Spans = Callable[[str], Sequence[tuple[int, int]]]
 """A text's tokens as (start, end) offsets in characters, in order of their start."""
 
+Ranges = Callable[[str, Sequence[tuple[int, int]], int, int], list[tuple[int, int]]]
+"""Where the chunks of a text begin and end, of the text, its tokens, the most tokens a chunk has and the overlap."""
+
 _ALGORITHM = "cdc1"
 LEAST_FILL = 0.4
 SHORTEST_REST = 0.1
@@ -44,15 +47,16 @@ def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
 
     Raises ConfigError unless 0 <= overlap < tokens.
     """
+    return cutting(_ALGORITHM, ranges, tokenizer, spans, tokens, overlap)
+
+
+def cutting(algorithm: str, cut: Ranges, tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
+    """A chunker by its rule. Raises ConfigError unless 0 <= overlap < tokens."""
     if not 0 <= overlap < tokens:
         raise ConfigError(
             [f"chunk: tokens is {tokens} and overlap {overlap}; overlap must be 0 or more and less than tokens"]
         )
-
-    def cut(text: str) -> list[tuple[int, int]]:
-        return ranges(text, spans(text), tokens, overlap)
-
-    return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", cut)
+    return Chunker(f"{algorithm}:{tokenizer}:{tokens}:{overlap}", lambda text: cut(text, spans(text), tokens, overlap))
 
 
 def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:

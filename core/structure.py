@@ -20,6 +20,7 @@ from core.chunking import (
     SHORTEST_REST,
     Spans,
     between_characters,
+    cutting,
     hash_at,
     overlap_start,
     places_of,
@@ -27,7 +28,6 @@ from core.chunking import (
     token_at,
 )
 from core.documents import Chunker
-from core.errors import ConfigError
 
 _ALGORITHM = "structure1"
 _HEADING = re.compile(r"^(?:(#{1,6})[ \t]+\S|[^\s#][^\n]*\n(=+|-{3,})[ \t]*$)", re.MULTILINE)
@@ -42,15 +42,7 @@ def structured(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunk
     A chunk that starts at a heading has no overlap with the one before: what it would repeat is another section's.
     Raises ConfigError unless 0 <= overlap < tokens.
     """
-    if not 0 <= overlap < tokens:
-        raise ConfigError(
-            [f"chunk: tokens is {tokens} and overlap {overlap}; overlap must be 0 or more and less than tokens"]
-        )
-
-    def cut(text: str) -> list[tuple[int, int]]:
-        return ranges(text, spans(text), tokens, overlap)
-
-    return Chunker(f"{_ALGORITHM}:{tokenizer}:{tokens}:{overlap}", cut)
+    return cutting(_ALGORITHM, ranges, tokenizer, spans, tokens, overlap)
 
 
 def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
