@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from core.config_format import FORMATS, Debezium, Format
 from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, option
@@ -86,13 +86,24 @@ class Reselect(Model):
         return self
 
 
+def _fitting(table: str, info: ValidationInfo) -> str:
+    format_ = info.data.get("format")
+    if format_ is not None and (wrong := format_.misnamed(table)):
+        raise ValueError(wrong)
+    return table
+
+
+Table = Annotated[str, AfterValidator(_fitting)]
+"""A table's name, as the format of the same pipeline has them."""
+
+
 class Pipeline(Model):
     """A pipeline file."""
 
     name: Name
     source: Source
     format: Format
-    documents: dict[str, Document] = Field(min_length=1)
+    documents: dict[Table, Document] = Field(min_length=1)
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
@@ -111,10 +122,8 @@ class Pipeline(Model):
         return {format_: {}}
 
     @model_validator(mode="after")
-    def _tables_fit_the_format(self) -> Pipeline:
+    def _keys_fit_the_format(self) -> Pipeline:
         for table, document in self.documents.items():
-            if wrong := self.format.misnamed(table):
-                raise ValueError(wrong)
             if self.format.dms is not None and not document.key:
                 raise ValueError(f"documents.{table}.key is missing: DMS's messages don't name the primary key")
         return self

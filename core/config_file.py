@@ -86,6 +86,8 @@ def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
         return f"{where} is no setting; check its spelling and its indentation"
     if not place:
         return f"{file}: {message}"
+    if place[-1:] == ["[key]"]:
+        return f"{file}: {'.'.join(place[:-1])} {message}"
     if _SETTING_FIRST.match(message):
         return f"{where}.{message}"
     seen = _seen(raw, place)

@@ -95,7 +95,7 @@ class Format(Model):
     def misnamed(self, table: str) -> str:
         """What's wrong with a table's name in this format; "" where nothing is."""
         right, example = _TABLES[self.name]
-        return "" if right(table) else f"documents.{table} must be written {example}"
+        return "" if right(table) else f"must be written {example}"
 
 
 FORMATS: Mapping[str, type[Model]] = {"debezium": Debezium, "dynamodb": Dynamodb, "dms": Dms, "rows": Rows, "s3": S3}

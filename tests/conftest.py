@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli import stack as local_stack
 from tests.connectors import servers
+
+# How long an example takes tells of the machine and of what else it does.
+settings.register_profile("freshet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("freshet")
 
 
 @pytest.fixture(scope="session")
