@@ -98,14 +98,14 @@ class Format(Model):
         return "" if right(table) else f"must be written {example}"
 
 
-FORMATS: Mapping[str, type[Model]] = {"debezium": Debezium, "dynamodb": Dynamodb, "dms": Dms, "rows": Rows, "s3": S3}
-"""The formats by their names in a pipeline file."""
-
 _schema_table = (_SCHEMA_TABLE.fullmatch, "schema.table, as in public.articles")
 _TABLES: Mapping[str, tuple[Callable[[str], object], str]] = {
     "debezium": _schema_table,
-    "dms": _schema_table,
     "dynamodb": (_NAME.fullmatch, "as the table is called"),
+    "dms": _schema_table,
     "rows": (_NAME.fullmatch, "as the table is called"),
     "s3": (_BUCKET.fullmatch, "s3.BUCKET, as in s3.handbook"),
 }
+
+FORMATS = tuple(_TABLES)
+"""The formats' names in a pipeline file."""
