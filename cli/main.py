@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from bench.figures import Measurement, Size
 from cli import dead_letters, stack_command, testing
+from cli.demo_feed import DemoFeed
 from cli.produce import produce
 from core.config_file import load
 from core.errors import FreshetError
@@ -110,14 +111,15 @@ def search(
 
 @commands.command()
 def demo(
+    feed: Annotated[DemoFeed, typer.Argument(help="What the pipeline reads.")] = DemoFeed.DEBEZIUM,
     leave: Annotated[
         bool, typer.Option("--exit", help="End with a summary instead of a prompt; code 0 only if each claim held.")
     ] = False,
 ) -> None:
-    """Show the main job on real servers and texts: snapshot, edits, deletes, changes out of order, poison."""
+    """Show the main job on real servers and texts: what is there first, edits, deletes, late changes, poison."""
     from cli import demo as demonstrating
 
-    raise typer.Exit(demonstrating.demo(console, leave))
+    raise typer.Exit(demonstrating.demo(console, feed, leave))
 
 
 @commands.command()
@@ -142,7 +144,13 @@ def chaos(
     seed: Annotated[int, typer.Option(help="Chooses what writers do and what fails when.")] = 1,
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to play.")] = 10,
     first: Annotated[int, typer.Option("--from", min=1, metavar="ROUND", help="The number of the first one.")] = 1,
-    stores: Annotated[str, typer.Option(help="The stores to keep equal, with commas.")] = "pgvector,opensearch",
+    feed: Annotated[
+        str, typer.Option(help="What tells of the changes: debezium, dynamodb, dms, s3, kinesis or rows.")
+    ] = "debezium",
+    stores: Annotated[
+        str | None,
+        typer.Option(help="The stores to keep equal, with commas; else both for debezium, pgvector for other feeds."),
+    ] = None,
     directory: Annotated[
         Path | None,
         typer.Option("--dir", file_okay=False, help="Keep all of it here; else a temporary folder, kept on failure."),
@@ -152,5 +160,6 @@ def chaos(
     """Kill the servers and the job again and again under concurrent writers, and compare; code 0 if all stays equal."""
     from cli import chaos as chaotic
 
-    options = chaotic.Options(seed, rounds, first, chaotic.chaos_stores(stores), directory, keep_going)
+    names = chaotic.chaos_stores(stores, chaotic.chaos_feed(feed))
+    options = chaotic.Options(seed, rounds, feed, first, names, directory, keep_going)
     raise typer.Exit(chaotic.chaos(options, console))

@@ -47,9 +47,13 @@ WITH_AWS = {
 }
 ELSEWHERE = WITH_AWS | {
     "./freshet demo": "run by tests/cli/test_demo.py: it has a stack of its own and takes a minute",
+    "./freshet demo s3": "as above",
+    "./freshet demo dynamodb": "as above",
     "./freshet test": "this is it",
     "./freshet test tests/core -k position": "this is it",
     "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
+    "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_REGION=eu-central-1": "as the demo tells it",
+    "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",
     "freshet run .freshet/demo/pipeline.yaml": "the demo's pipeline; docs/run-a-pipeline.md has the same with its own",
     'freshet search .freshet/demo/pipeline.yaml "How do I catch an exception?"': "as above",
     "freshet stack down": "run by tests/cli/test_stack.py: other tests use the stack that this one has",

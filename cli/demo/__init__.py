@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import time
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
+from psycopg import sql
 from rich.console import Console
 from rich.markup import escape
 
 from cli import run, stack
-from cli.demo import screen, world
-from cli.demo.claims import CLAIMS, Check, Evidence, Stage
+from cli.demo import debezium, screen, world
+from cli.demo.stage import Check, Claims, Evidence, Stage, Texts
+from cli.demo_feed import DemoFeed
 from cli.search import show
+from cli.stack import Extra, Stack
 from core.config import Pipeline
 from core.config_file import load
 from core.errors import FreshetError, Unavailable
@@ -29,6 +35,35 @@ _FOLDER = Path(".freshet") / "demo"
 _SNAPSHOT_SECONDS = 240.0
 _LOOK_EVERY_S = 0.1
 _WARM_UP = "The first question takes longer than the next."
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The demo of one feed.
+
+    servers  that it needs, in words; `extra` those that not every stack has
+    there    what the texts are before the job starts
+    make     makes them anew, and their pipeline file, in a folder
+    """
+
+    servers: str
+    extra: Collection[Extra]
+    there: str
+    make: Callable[[Stack, Path], Texts]
+    claims: Claims[Any]
+
+
+def show_of(feed: DemoFeed) -> Show:
+    """The demo of a feed."""
+    if feed is DemoFeed.DEBEZIUM:
+        servers = "PostgreSQL, Kafka and Debezium, on this machine"
+        return Show(servers, (), "the rows that are there already", debezium.make, debezium.CLAIMS)
+    servers = "PostgreSQL, Kafka and what plays AWS, on this machine"
+    from cli.demo import dynamodb, s3  # both need the extra `aws`
+
+    if feed is DemoFeed.S3:
+        return Show(servers, (Extra.AWS,), "the objects that are there already", s3.make, s3.CLAIMS)
+    return Show(servers, (Extra.AWS,), "the items that are there already", dynamodb.make, dynamodb.CLAIMS)
 
 
 @dataclass(slots=True)
@@ -48,7 +83,7 @@ class _Clock:
         return [*self.laps, ("all told", time.time() - psutil.Process().create_time())]
 
 
-def demo(console: Console, leave: bool) -> int:
+def demo(console: Console, feed: DemoFeed, leave: bool) -> int:
     """Run the demo in the current folder; the command's exit code, 0 only where every claim held.
 
     `leave` ends it after the claims, with a summary; else it goes on with a prompt to search until Ctrl-C.
@@ -56,7 +91,7 @@ def demo(console: Console, leave: bool) -> int:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with world.alone(_FOLDER):
-        return _play(console, leave)
+        return _play(console, show_of(feed), leave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,34 +99,38 @@ class _Play:
     """A demo whose job runs."""
 
     console: Console
+    show: Show
     clock: _Clock
-    here: world.World
+    texts: Texts
     pipeline: Pipeline
     job: Job
 
 
-def _play(console: Console, leave: bool) -> int:
+def _play(console: Console, show: Show, leave: bool) -> int:
     clock = _Clock()
-    screen.section(console, "PostgreSQL, Kafka and Debezium, on this machine")
+    screen.section(console, show.servers)
     with ThreadPoolExecutor(2) as threads:
         # Loading torch takes seconds; the servers' starts leave time for it.
         loading = threads.submit(embedder, world.MODEL)
         with console.status("starting the servers"):
-            servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"))
-            console.print(f"  run at {escape(servers.postgres.dsn)} and {servers.kafka.bootstrap_servers}")
+            servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"), extra=show.extra)
+            at = [servers.postgres.dsn, servers.kafka.bootstrap_servers]
+            at += [servers.aws.endpoint] if show.extra and servers.aws is not None else []
+            console.print(f"  run at {escape(', '.join(at[:-1]))} and {at[-1]}")
             clock.lap("servers")
-            here = world.make(servers, _FOLDER)
-        capturing = threads.submit(world.capture, here)
-        screen.section(console, "The pipeline")
-        screen.pipeline_file(console, here.file)
-        pipeline = load(here.file)
-        play = _Play(console, clock, here, pipeline, _start(pipeline, console))
-        try:
-            capturing.result()
-            clock.lap("tables, connector, job")
-            claims = _perform(play, loading, leave)
-        finally:
-            _stop(play)
+            texts = show.make(servers, _FOLDER)
+        with closing(texts):
+            coming = threads.submit(texts.begin)
+            screen.section(console, "The pipeline")
+            screen.pipeline_file(console, texts.world.file)
+            pipeline = load(texts.world.file)
+            play = _Play(console, show, clock, texts, pipeline, _start(pipeline, console))
+            try:
+                coming.result()
+                clock.lap("texts and job")
+                claims = _perform(play, loading, leave)
+            finally:
+                _stop(play)
     held = all(found.holds for _, found in claims)
     if leave:
         screen.section(console, "Every claim held" if held else "Not every claim held")
@@ -104,21 +143,30 @@ def _start(pipeline: Pipeline, console: Console) -> Job:
     shutil.rmtree(run.home(pipeline), ignore_errors=True)
     with console.status("starting Flink"):
         run.prepare(pipeline, console)
-        return run.start(pipeline, console, without_state=True)
+        # Java's objects that another thread lets go of would open a second connection, and so a second thread of the
+        # JVM's, in which Flink's planner knows nothing of the first.
+        gc.disable()
+        try:
+            return run.start(pipeline, console, without_state=True)
+        finally:
+            gc.enable()
 
 
 def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[str, Evidence]]:
-    console = play.console
-    with psycopg.connect(play.here.dsn) as source, closing(run.stores(play.pipeline)["pgvector"]) as store:
-        screen.section(console, "Snapshot: the rows that are there already")
-        _snapshot(play, source)
+    console, dsn = play.console, play.texts.world.dsn
+    with (
+        psycopg.connect(dsn, autocommit=True) as chunks_at,
+        closing(run.stores(play.pipeline)["pgvector"]) as store,
+    ):
+        screen.section(console, f"Snapshot: {play.show.there}")
+        _snapshot(play, chunks_at)
         play.clock.lap("snapshot")
-        stage = Stage(play.here, play.job, source, store, loading.result())
+        stage = Stage(play.texts, play.job, chunks_at, store, loading.result())
         console.print(f"  {stage.model.describe()}")
         stage.ask(stage.model.embed([_WARM_UP]))
         claims = [
             (title, _claim(console, f"{number}. {title}", check, stage))
-            for number, (title, check) in enumerate(CLAIMS, start=1)
+            for number, (title, check) in enumerate(play.show.claims, start=1)
         ]
         play.clock.lap("claims")
         if not leave:
@@ -126,17 +174,17 @@ def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[
     return claims
 
 
-def _snapshot(play: _Play, source: psycopg.Connection[tuple[int, int]]) -> None:
-    """Wait until every row is in the store; the speed is measured from the first chunk seen to the last."""
+def _snapshot(play: _Play, chunks_at: psycopg.Connection[Any]) -> None:
+    """Wait until every text is in the store; the speed is measured from the first chunk seen to the last."""
     total = len(world.articles()) + 1
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
     first: tuple[float, int] | None = None
     documents = chunks = 0
     with screen.embedding(play.console) as progress:
-        task = progress.add_task("waiting for the first row", total=total, speed="")
+        task = progress.add_task("waiting for the first one", total=total, speed="")
         while documents < total:
             _still(play.job, deadline, documents, total)
-            documents, chunks = _count(source)
+            documents, chunks = _count(chunks_at, play.texts.world.table)
             if chunks:
                 first = first or (time.perf_counter(), chunks)
                 progress.update(task, description="embedding", completed=documents, speed=_speed(first, chunks))
@@ -150,10 +198,9 @@ def _still(job: Job, deadline: float, documents: int, total: int) -> None:
         raise Unavailable(f"the job wrote {documents} of {total} documents, then no more ({why}); see {_FOLDER.parent}")
 
 
-def _count(source: psycopg.Connection[tuple[int, int]]) -> tuple[int, int]:
-    row = source.execute("SELECT count(DISTINCT document_id), count(*) FROM demo.chunks").fetchone()
-    source.commit()
-    return row or (0, 0)
+def _count(chunks_at: psycopg.Connection[Any], table: sql.Identifier) -> tuple[int, int]:
+    query = sql.SQL("SELECT count(DISTINCT document_id), count(*) FROM {}").format(table)
+    return chunks_at.execute(query).fetchone() or (0, 0)
 
 
 def _speed(first: tuple[float, int] | None, chunks: int) -> str:
@@ -162,7 +209,7 @@ def _speed(first: tuple[float, int] | None, chunks: int) -> str:
     return f", {(chunks - first[1]) / (time.perf_counter() - first[0]):.0f} embeddings a second"
 
 
-def _claim(console: Console, title: str, check: Check, stage: Stage) -> Evidence:
+def _claim(console: Console, title: str, check: Check[Any], stage: Stage[Any]) -> Evidence:
     screen.section(console, title)
     try:
         with console.status("checking"):
@@ -173,12 +220,12 @@ def _claim(console: Console, title: str, check: Check, stage: Stage) -> Evidence
     return found
 
 
-def _prompt(play: _Play, stage: Stage) -> None:
+def _prompt(play: _Play, stage: Stage[Any]) -> None:
     console = play.console
     screen.section(console, "Ask it yourself")
     console.print(
-        f"The job goes on: change rows of {world.ARTICLES} at {escape(play.here.dsn)} meanwhile. "
-        "Ctrl-C, or an empty line, ends it."
+        f"The job goes on: {escape(play.texts.invitation)} meanwhile. Ctrl-C, or an empty line, ends it.",
+        soft_wrap=True,
     )
     try:
         while question := console.input("[bold cyan]search ›[/] ").strip():
@@ -201,9 +248,10 @@ def _stop(play: _Play) -> None:
 
 
 def _tell_more(play: _Play) -> None:
-    file = escape(str(play.here.file))
+    file = escape(str(play.texts.world.file))
     play.console.print()
     for what, command in (
+        *((("first", play.texts.before_commands),) if play.texts.before_commands else ()),
         ("resume the job", f"freshet run {file}"),
         ("search", f'freshet search {file} "…"'),
         ("stop the servers", "freshet stack down"),

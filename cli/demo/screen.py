@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
-from cli.demo.claims import Evidence
+from cli.demo.stage import Evidence
 
 
 def section(console: Console, title: str) -> None:

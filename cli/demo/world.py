@@ -1,9 +1,9 @@
-"""What the demo plays with: two tables of real texts, their topics, and a pipeline file, all made anew each time."""
+"""What every demo plays with: real texts to change, the names of its things, and how its pipeline file ends."""
 
 from __future__ import annotations
 
 import fcntl
-import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +14,13 @@ from uuid import uuid4
 import psycopg
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
+from psycopg import sql
 
 from cli.stack import Stack
-from cli.stack.connect import register_postgres, remove_postgres
 from cli.texts import Text, texts
-from connectors.kafka_producer import ensure_topics
 from core.errors import FreshetError, Unavailable
 
 MODEL = "all-MiniLM-L6-v2"
-NAME = "demo"
-ARTICLES, MANUALS, CHUNKS = "demo.articles", "demo.manuals", "demo.chunks"
 EDITED = (
     ('The "assert" statement', "What happens when an assertion fails?",
      "When an assertion fails, the values of all local variables are written to the audit log first."),
@@ -48,23 +45,72 @@ _READ_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where the demo's things are. `prefix` starts the names of this run's topics."""
+    """Where a demo's things are.
 
+    name     of the pipeline, and of its schema in the store
+    prefix   what the names of this run's topics begin with
+    written  what a change ends with, in a word: commit, write
+    """
+
+    name: str
     dsn: str
     bootstrap_servers: str
-    connect_url: str
     prefix: str
     file: Path
-
-    @property
-    def topic(self) -> str:
-        """The topic of the articles' changes."""
-        return f"{self.prefix}.{ARTICLES}"
+    written: str
 
     @property
     def dead_letters(self) -> str:
         """The topic of what could not be used."""
         return f"{self.prefix}.dead-letters"
+
+    @property
+    def schema(self) -> str:
+        """Of the store's tables."""
+        return self.name.replace("-", "_")
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The store's table of chunks."""
+        return sql.Identifier(self.schema, "chunks")
+
+
+def world(name: str, stack: Stack, file: Path, written: str) -> World:
+    """The world of a new demo. Topics that an earlier one of this name left are removed, and its store is emptied.
+
+    The topics' prefix is another one each time: Debezium would go on where the last one's topics ended.
+    """
+    delete_topics(stack.kafka.bootstrap_servers, re.compile(rf"{re.escape(name)}-[0-9a-f]{{6}}(\..*)?"))
+    prefix = f"{name}-{uuid4().hex[:6]}"
+    made = World(name, stack.postgres.dsn, stack.kafka.bootstrap_servers, prefix, file, written)
+    with psycopg.connect(made.dsn) as connection:
+        schema = sql.Identifier(made.schema)
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+    return made
+
+
+def delete_topics(bootstrap_servers: str, named: re.Pattern[str]) -> None:
+    """Delete the topics whose whole name matches."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    earlier = [topic for topic in admin.list_topics(timeout=10).topics if named.fullmatch(topic)]
+    if earlier:
+        for deleted in admin.delete_topics(earlier).values():
+            deleted.result()
+
+
+def pipeline_end(world: World, *letters: str) -> str:
+    """What demos' pipeline files have in common; `letters` are settings beside the dead letters' topic."""
+    return f"""\
+embedding: {{model: {MODEL}}}
+store:
+  pgvector: {{dsn: "{world.dsn}", table: {world.schema}.chunks}}
+dead_letters:
+  kafka: {{{", ".join([f"topic: {world.dead_letters}", *letters])}}}
+flink:
+  python.fn-execution.arrow.batch.size: 16  # small batches, so that the demo shows its progress
+  metrics.fetcher.update-interval: 500      # counters that are up to date when they are asked for
+"""
 
 
 def articles() -> list[Text]:
@@ -103,76 +149,6 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def make(stack: Stack, folder: Path) -> World:
-    """Make a new demo's tables, topics and pipeline file; what an earlier demo left is removed."""
-    prefix = f"{NAME}-{uuid4().hex[:6]}"  # not the last one: Debezium would go on where that one's topics ended
-    world = World(
-        stack.postgres.dsn, stack.kafka.bootstrap_servers, stack.connect.url, prefix, folder / "pipeline.yaml"
-    )
-    remove_postgres(world.connect_url, NAME, world.dsn)
-    _delete_topics(world)
-    _fill(world.dsn)
-    ensure_topics(world.bootstrap_servers, dict.fromkeys((world.topic, f"{prefix}.{MANUALS}", world.dead_letters), 1))
-    world.file.write_text(pipeline(world), encoding="utf-8")
-    return world
-
-
-def capture(world: World) -> None:
-    """Let Debezium read the tables: a snapshot first, then every change."""
-    register_postgres(world.connect_url, NAME, world.dsn, world.prefix, (ARTICLES, MANUALS))
-
-
-def pipeline(world: World) -> str:
-    """The demo's pipeline file."""
-    return f"""\
-name: {NAME}
-source:
-  kafka:
-    topic: {world.topic};{world.prefix}.{MANUALS}
-    properties.bootstrap.servers: {world.bootstrap_servers}
-    scan.startup.mode: earliest-offset
-format: debezium
-documents:
-  {ARTICLES}:
-    text: "{{title}}\\n\\n{{body}}"
-    metadata: [title]
-    chunk: {{tokens: 256, overlap: 32}}
-  {MANUALS}:
-    text: "{{title}}\\n\\n{{body}}"
-    metadata: [title]
-    chunk: {{tokens: 256, overlap: 32}}
-embedding: {{model: {MODEL}}}
-store:
-  pgvector: {{dsn: "{world.dsn}", table: {CHUNKS}}}
-dead_letters:
-  kafka: {{topic: {world.dead_letters}}}
-flink:
-  python.fn-execution.arrow.batch.size: 16  # small batches, so that the demo shows its progress
-  metrics.fetcher.update-interval: 500      # counters that are up to date when they are asked for
-"""
-
-
-def _fill(dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS demo CASCADE")
-        connection.execute("CREATE SCHEMA demo")
-        for table, rows in ((b"articles", articles()), (b"manuals", [manual()])):
-            connection.execute(
-                b"CREATE TABLE demo." + table + b" (id int PRIMARY KEY, title text NOT NULL, body text NOT NULL)"
-            )
-            with connection.cursor().copy(b"COPY demo." + table + b" FROM STDIN") as copy:
-                for text in rows:
-                    copy.write_row((text.id, text.title, text.body))
-
-
-def _delete_topics(world: World) -> None:
-    admin = AdminClient({"bootstrap.servers": world.bootstrap_servers})
-    earlier = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(f"{NAME}-")]
-    if earlier:
-        for deleted in admin.delete_topics(earlier).values():
-            deleted.result()
-
-
 def events(world: World, topic: str) -> list[Message]:
     """All that a topic of one partition holds now, in order.
 
@@ -193,8 +169,3 @@ def events(world: World, topic: str) -> list[Message]:
         return found
     finally:
         consumer.close()
-
-
-def history(world: World, article: int) -> list[Message]:
-    """The events of one article, oldest first."""
-    return [message for message in events(world, world.topic) if json.loads(message.key()) == {"id": article}]

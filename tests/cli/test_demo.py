@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,34 +18,44 @@ from rich.console import Console
 
 from cli import demo
 from cli import stack as local_stack
-from cli.demo import claims, world
+from cli.demo import debezium, world
+from cli.demo.stage import Evidence, NotSeen, Stage
+from cli.demo_feed import DemoFeed
 from cli.stack.connect import remove_postgres
 from cli.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder without servers; what the first demo starts the next ones use."""
+    folder = tmp_path_factory.mktemp("machine")
+    yield folder
+    local_stack.down(folder, wipe=True)
+
+
 @pytest.mark.timeout(900)
-def test_every_claim_holds_on_a_machine_without_servers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("feed", DemoFeed)
+def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
-    try:
-        ran = subprocess.run(
-            [*COMMAND, "--exit"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=840
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        summary = ran.stdout.partition("Every claim held")[2]
-        for title, _ in claims.CLAIMS:
-            assert f"✓  {title}" in summary
-        assert "301 documents" in ran.stdout
-        assert "stopped with savepoint-" in ran.stdout
-        assert local_stack.status(tmp_path).running, "the servers go on after the demo"
-    finally:
-        local_stack.down(tmp_path, wipe=True)
+    # the first one is what who names none gets
+    named = [] if feed is DemoFeed.DEBEZIUM else [feed.value]
+    ran = subprocess.run(
+        [*COMMAND, *named, "--exit"], cwd=machine, env=environment, capture_output=True, text=True, timeout=840
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    summary = ran.stdout.partition("Every claim held")[2]
+    for title, _ in demo.show_of(feed).claims:
+        assert f"✓  {title}" in summary
+    assert "301 documents" in ran.stdout
+    assert "stopped with savepoint-" in ran.stdout
+    assert local_stack.status(machine).running, "the servers go on after the demo"
 
 
 def test_a_claim_that_is_not_seen_is_told_and_does_not_hold() -> None:
-    def unseen(stage: claims.Stage) -> claims.Evidence:
-        raise claims.NotSeen("an answer: not seen within 30 s")
+    def unseen(stage: Stage[Any]) -> Evidence:
+        raise NotSeen("an answer: not seen within 30 s")
 
     console = Console(record=True, width=200)
     found = demo._claim(console, "1. A claim", unseen, None)  # type: ignore[arg-type]  # the claim looks at no stage
@@ -66,23 +78,24 @@ def test_a_second_demo_begins_anew(stack: local_stack.Stack, tmp_path: Path) -> 
     with psycopg.connect(stack.postgres.dsn) as connection:
         connection.execute("DELETE FROM demo.articles WHERE id = 1")
     second = _snapshot(stack, tmp_path)
-    topics = AdminClient({"bootstrap.servers": second.bootstrap_servers}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": second.world.bootstrap_servers}).list_topics(timeout=10).topics
     assert second.topic in topics
     assert first.topic not in topics
     with psycopg.connect(stack.postgres.dsn) as connection:
         slots = connection.execute("SELECT 1 FROM pg_replication_slots WHERE slot_name LIKE '%demo'").fetchall()
     assert len(slots) == 1
-    remove_postgres(stack.connect.url, world.NAME, stack.postgres.dsn)
+    remove_postgres(stack.connect.url, debezium.NAME, stack.postgres.dsn)
 
 
-def _snapshot(stack: local_stack.Stack, folder: Path) -> world.World:
-    """The world of a new demo, when its topic has every article."""
-    made = world.make(stack, folder)
-    world.capture(made)
+def _snapshot(stack: local_stack.Stack, folder: Path) -> debezium.Tables:
+    """The tables of a new demo, when their topic has every article."""
+    made = debezium.make(stack, folder)
+    made.begin()
     deadline = time.monotonic() + 60
-    while len(found := world.events(made, made.topic)) < len(world.articles()):
+    while len(found := world.events(made.world, made.topic)) < len(world.articles()):
         assert time.monotonic() < deadline, f"{len(found)} events of the snapshot after 60 s"
         time.sleep(0.2)
     keys = {json.loads(message.key() or b"")["id"] for message in found}
     assert keys == {article.id for article in world.articles()}
+    made.close()
     return made
