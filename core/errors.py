@@ -6,6 +6,7 @@
     │   ├── DecodeError     its bytes are not what the feed's format promises
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
     │   ├── ObjectError     its object can't be read or parsed as it is
+    │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
     │   └── EmbeddingError  its text can't be embedded
     ├── StoreRejected       a store refuses one document for good
     └── Unavailable         a server doesn't answer now; the same call may succeed later
@@ -42,6 +43,10 @@ class DocumentError(ChangeError):
 
 class ObjectError(ChangeError):
     """An object can't be read or parsed, and won't be as long as it is as it is."""
+
+
+class ProfileError(ChangeError):
+    """A row can't become part of a profile."""
 
 
 class EmbeddingError(ChangeError):
