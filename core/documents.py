@@ -74,11 +74,13 @@ class Unsettled:
     change.row          the columns known, of a deletion those that stood before it
     change.unavailable  the columns that the document needs and nobody has told
     event               the message it came in, encoded, for a dead letter
+    late                the new row of a key change, whose key has changed since: the old row goes all the same
     """
 
     document_id: str
     change: Change
     event: bytes = b""
+    late: bool = False
 
 
 def columns(template: str) -> tuple[str, ...]:
@@ -177,7 +179,9 @@ def step(
     Raises DocumentError where the row can't become a document; the state then stands as it was.
     """
     before = state or DocumentState()
-    if change.position < before.position or (change.position == before.position and not replayed):
+    if change.position < before.position:
+        return state, _late(change, spec)
+    if change.position == before.position and not replayed:
         return state, []
     identity = document_id(spec, change)
     if change.operation is Operation.DELETE:
@@ -192,6 +196,12 @@ def step(
     ranges = before.ranges if cut else _ranges(text, chunker)
     plan = _plan(identity, change, spec, row, _chunks(identity, text, ranges, model, chunker.name))
     return DocumentState(change.position, made_by, row, ranges), [plan]
+
+
+def _late(change: Change, spec: DocumentSpec) -> list[Plan | Unsettled]:
+    if not change.moves or change.operation is Operation.DELETE:
+        return []
+    return [Unsettled(document_id(spec, change), replace(change, row={}, unavailable=frozenset()), late=True)]
 
 
 def _removed(before: DocumentState, change: Change, spec: DocumentSpec, identity: str) -> list[Plan | Unsettled]:

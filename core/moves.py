@@ -82,7 +82,7 @@ def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
 def tell_early(memory: Memory, position: Position) -> list[Answer]:
     """The new row that waits at `position`, if it came whole: it lacks nothing but the vectors of the old one."""
     kept = memory.get(_half(position))
-    if kept is None or kept.half is None or kept.told or not is_whole(kept.half):
+    if kept is None or kept.half is None or kept.told or kept.half.late or not is_whole(kept.half):
         return []
     memory[_half(position)] = replace(kept, told=True)
     return [Settled(kept.half)]
@@ -91,7 +91,7 @@ def tell_early(memory: Memory, position: Position) -> list[Answer]:
 def give_up(memory: Memory, position: Position) -> list[Answer]:
     """What follows where the half that waits at `position` waits no longer."""
     kept = memory.pop(_half(position), None)
-    if kept is None or kept.half is None or kept.told:
+    if kept is None or kept.half is None or kept.told or kept.half.late:
         return []
     return _arrived(memory, kept.half, {}, "")
 
@@ -103,9 +103,9 @@ def is_whole(half: Unsettled) -> bool:
 
 def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
-    if arrives:
+    if arrives and not new.late:
         memory.pop(_values(new.document_id), None)
-    else:
+    elif not arrives:
         known = memory.pop(_values(new.document_id), None)
         new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
     other = memory.pop(_half(new.change.position), None)
@@ -115,7 +115,7 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
             memory[_behind(new.document_id)] = Kept()
         return []
     arrival, departure = (new, other.half) if arrives else (other.half, new)
-    if other.told:
+    if other.told or arrival.late:
         return [Settled(departure)]
     told = _arrived(memory, arrival, departure.change.row, departure.document_id)
     return [*told, Settled(departure)]

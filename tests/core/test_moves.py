@@ -15,6 +15,7 @@ from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up
 from core.plans import Plan
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
+WHOLE_ROW = {"body": "short", "note": "short"}
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 
 
@@ -209,7 +210,9 @@ def test_what_waits_behind_a_row_waits_for_its_values_and_no_others() -> None:
 def test_redelivery_changes_nothing(table: Table, partitions: int, chance: random.Random) -> None:
     job = run(table, partitions, chance)
     for change in table.told:
-        assert not job.take(change)
+        for unsettled in job.take(change):
+            assert unsettled.late
+            job.settle(unsettled)
     assert job.texts() == true(table)
 
 
@@ -258,3 +261,47 @@ def test_a_half_that_lacks_values_is_not_told_early() -> None:
         for unsettled in job.take(half):
             job.settle(unsettled)
         assert tell_early(job.memory, half.position) == []
+
+
+def test_an_old_row_goes_though_the_new_one_has_moved_on_before_it_is_heard_of() -> None:
+    table = Table()
+    table.put(1, body="short", note="short")
+    table.move(1, 2)
+    table.move(2, 3)
+    job = Job()
+    # what is told of key 1 comes first, then what row 2 did, and last how it came to be
+    _, one_goes, two_comes, two_goes, three_comes = table.told
+    for change in (table.told[0], two_goes, three_comes, one_goes, two_comes):
+        for unsettled in job.take(change):
+            job.settle(unsettled)
+    assert job.texts() == true(table) == {"public.t/3": "short|short"}
+    assert job.memory == {}
+
+
+@settings(max_examples=1000)
+@given(tables(), st.integers(2, 5), st.randoms(use_true_random=False))
+def test_both_halves_may_come_in_the_new_keys_partition(table: Table, partitions: int, chance: random.Random) -> None:
+    """As DMS tells a key change: in one message, which other partitions' messages about the old key overtake."""
+    whole = [replace(each, unavailable=frozenset(), row=each.row and WHOLE_ROW) for each in table.told]
+    told: list[list[Change]] = []
+    for change in whole:
+        if told and told[-1][0].moves and told[-1][0].position == change.position:
+            told[-1].append(change)
+        else:
+            told.append([change])
+    queues: dict[int, list[list[Change]]] = {}
+    for message in told:
+        queues.setdefault(partition(message[-1], partitions), []).append(message)
+    job = Job()
+    while queues:
+        name = chance.choice(list(queues))
+        for change in queues[name].pop(0):
+            for unsettled in job.take(change):
+                job.settle(unsettled)
+        if not queues[name]:
+            del queues[name]
+    # a new row whose old one went on in another way is told without it
+    for kept in list(job.memory.values()):
+        if kept.half is not None:
+            job.hear(tell_early(job.memory, kept.half.change.position))
+    assert job.texts().keys() == true(table).keys()
