@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,12 +17,15 @@ from rich.console import Console
 from rich.text import Text
 
 from cli import stack
+from cli.chaos import aws as aws_server
 from cli.chaos import world as worlds
 from cli.chaos.compare import details, settle
+from cli.chaos.feeds import FEEDS
 from cli.chaos.job import Job
 from cli.chaos.rounds import PATIENCE_S, Round, play
 from cli.plain import plain
 from cli.stack.layout import free_ports
+from connectors.aws import Aws
 from core.errors import FreshetError
 
 ACT = 8
@@ -30,34 +33,46 @@ ACT = 8
 
 STORES = ("pgvector", "opensearch")
 _SHOWN = 3
+_EVENTS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to run.
 
+    feed        one of FEEDS
     first       the number of the first round
+    stores      those to keep equal
     folder      where everything is kept; None: a temporary one, kept only where a round failed
     keep_going  go on after a difference
     """
 
     seed: int
     rounds: int
+    feed: str = "debezium"
     first: int = 1
     stores: tuple[str, ...] = STORES
     folder: Path | None = None
     keep_going: bool = False
 
 
-def chaos_stores(names: str) -> tuple[str, ...]:
-    """The stores that are named, with commas between them.
+def chaos_stores(names: str | None, feed: str) -> tuple[str, ...]:
+    """The stores that are named, with commas between them; None: those that the feed is usually run with.
 
     Raises FreshetError where one is none that the local stack has.
     """
+    names = FEEDS[feed].stores if names is None else names
     chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not chosen or not set(chosen) <= set(STORES):
         raise FreshetError(f"--stores is {names!r}, must be of {','.join(STORES)}")
     return chosen
+
+
+def chaos_feed(name: str) -> str:
+    """The feed that is named. Raises FreshetError where there is none of this name."""
+    if name not in FEEDS:
+        raise FreshetError(f"--feed is {name!r}, must be one of {', '.join(FEEDS)}")
+    return name
 
 
 def chaos(options: Options, console: Console) -> int:
@@ -86,10 +101,15 @@ def _play(options: Options, folder: Path, console: Console) -> list[Round]:
     extra = [stack.Extra.OPENSEARCH] if "opensearch" in options.stores else []
     with console.status("starting the servers"):
         servers = stack.up(folder, lambda _: None, ports=free_ports(), extra=extra)
+    with aws_server.served(folder) if FEEDS[options.feed].needs_aws else nullcontext() as aws:
+        return _acts(servers, aws, folder, options, console)
+
+
+def _acts(servers: stack.Stack, aws: Aws | None, folder: Path, options: Options, console: Console) -> list[Round]:
     played: list[Round] = []
     numbers = range(options.first, options.first + options.rounds)
     for at in range(0, len(numbers), ACT):
-        with _act(servers, folder, options, numbers[at]) as (world, job):
+        with _act(servers, aws, folder, options, numbers[at]) as (world, job):
             for number in numbers[at : at + ACT]:
                 with console.status(f"round {number}"):
                     found = play(world, job, options.seed, number, options.stores)
@@ -104,9 +124,12 @@ def _play(options: Options, folder: Path, console: Console) -> list[Round]:
 
 
 @contextmanager
-def _act(servers: stack.Stack, folder: Path, options: Options, number: int) -> Iterator[tuple[worlds.World, Job]]:
+def _act(
+    servers: stack.Stack, aws: Aws | None, folder: Path, options: Options, number: int
+) -> Iterator[tuple[worlds.World, Job]]:
     name = f"chaos_{uuid4().hex[:6]}_{number}"
-    made = worlds.make(servers, folder, name, options.stores, Random(f"{options.seed}/{number}/rows"))
+    choices = Random(f"{options.seed}/{number}/rows")
+    made = worlds.make(servers, folder, name, options.stores, choices, FEEDS[options.feed].begin, aws)
     job = Job(made, folder)
     try:
         job.start()
@@ -143,11 +166,12 @@ def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> N
     for store, difference in found.found.differences:
         line = f"      {difference.kind} in {store}: {difference.document_id}: {difference.what}"
         console.print(Text(plain(line), "red"), soft_wrap=True)
-    for document in list(dict.fromkeys(each.document_id for _, each in found.found.differences))[:_SHOWN]:
+    documents = dict.fromkeys(each.document_id for _, each in found.found.differences)
+    for document in sorted(documents, key=world.feed.markers.__contains__)[:_SHOWN]:
         known = details(world, document)
         for name, ledger in known.ledgers.items():
             console.print(Text(f"      {plain(document)}: ledger of {name}: {plain(ledger)}"), soft_wrap=True)
-        for event in known.events:
+        for event in known.events[-_EVENTS_SHOWN:]:
             console.print(Text(f"        {plain(event)}"), soft_wrap=True)
     console.print(Text(f"      the job: {plain(job.told(), lines=True)}"), soft_wrap=True)
 
@@ -155,7 +179,9 @@ def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> N
 def _summary(options: Options, played: list[Round], console: Console) -> None:
     faults = Counter(strike.fault for each in played for strike in each.strikes)
     wrong = [each for each in played if not each.holds]
-    console.print(f"\nseed {options.seed}: {len(played)} rounds, {sum(each.changes for each in played):,} changes")
+    console.print(
+        f"\n{options.feed}, seed {options.seed}: {len(played)} rounds, {sum(each.changes for each in played):,} changes"
+    )
     struck = ", ".join(f"{count} {fault}" for fault, count in faults.most_common())
     console.print(f"faults: {struck}", soft_wrap=True)
     differences = sum(len(each.found.differences) for each in wrong)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import psycopg
 
-from cli.chaos.world import ARTICLES, NOTES, World, mark
+from cli.chaos.world import World
 from cli.run import stores
-from cli.verify_pass import watched
-from connectors.kafka_feed import behind, goals
 from connectors.kafka_letters import Letter, letters
-from connectors.kafka_topics import ends, messages, reading
 from connectors.opensearch_bodies import entry_id, mark_id
-from connectors.postgres_rows import Reselect
 from core.errors import Unavailable
 from core.plans import Plan
 from core.stores import VectorStore
-from core.verification import Difference, Kind, compare, key_of, table_of
-from udfs.tokenizing import document_chunker
+from core.verification import Difference, Kind, compare, table_of
 
 _AT_ONCE = 200
 _MARK_AGAIN_S = 2.0
 _LOOK_EVERY_S = 0.3
+_LAST_LOOK_S = 10.0
 _GONE = "the source has no row that makes it"
 
 
@@ -57,35 +50,28 @@ def settle(world: World, patience_s: float) -> Found:
         now = time.monotonic()
         if not differences or now > began + patience_s:
             return Found(now - began, rows, tuple(differences), waited_for)
-        mark(world, uuid4().hex)
+        world.feed.mark(uuid4().hex)
         time.sleep(_MARK_AGAIN_S)
-        waited_for = _passed(world, began + patience_s)
+        waited_for = _passed(world, max(began + patience_s, time.monotonic() + _LAST_LOOK_S))
 
 
 def _passed(world: World, until: float) -> str:
     """Mark, and wait for the markers in every store and for the job's commit; what was waited for in vain, or ""."""
     text = uuid4().hex
-    mark(world, text)
+    world.feed.mark(text)
     while missing := _unmarked(world, text):
         if time.monotonic() > until:
             return missing
         time.sleep(_LOOK_EVERY_S)
-    kafka = world.pipeline.kafka
-    with reading(kafka, world.group) as consumer:
-        goal = goals(consumer, kafka, [world.topic(ARTICLES), world.topic(NOTES)])
-        while (left := behind(consumer, kafka, goal).events) != 0:
-            if time.monotonic() > until:
-                return f"the job has not committed {left or 'some'} events"
-            time.sleep(_LOOK_EVERY_S)
-    return ""
+    return world.feed.behind(world.pipeline, until)
 
 
 def _unmarked(world: World, text: str) -> str:
-    wanted = world.documents
+    wanted = world.feed.markers
     opened = stores(world.pipeline)
     try:
         for name, store in opened.items():
-            there = store.read(wanted)
+            there = store.read(list(wanted))
             lacking = [each for each in wanted if each not in there or text not in there[each].chunks[0].text]
             if lacking:
                 return f"{len(lacking)} of {len(wanted)} markers in {name}, {lacking[0]} for one"
@@ -98,7 +84,7 @@ def _unmarked(world: World, text: str) -> str:
 
 
 def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
-    plans = _expected(world)
+    plans = world.feed.plans(world.pipeline)
     found: list[tuple[str, Difference]] = []
     opened = stores(world.pipeline)
     try:
@@ -108,25 +94,6 @@ def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
         for store in opened.values():
             store.close()
     return len(plans), found
-
-
-def _expected(world: World) -> dict[str, Plan]:
-    """The document of each row."""
-    assert world.source.reselect is not None and world.source.reselect.postgres is not None
-    dsn = world.source.reselect.postgres.dsn
-    fresh, frozen = (Reselect(dsn, world.source.debezium, schemas=False) for _ in range(2))
-    chunkers = {
-        name: document_chunker(world.source.embedding.model, document.chunk)
-        for name, document in world.source.documents.items()
-    }
-    with closing(fresh), closing(frozen), frozen.snapshot() as state:
-        plans = [
-            table.plan(raw)
-            for table in watched(world.source, fresh, chunkers)
-            for batch in state.rows(table.spec.table, table.columns, _AT_ONCE)
-            for raw in batch
-        ]
-    return {plan.document_id: plan for plan in plans}
 
 
 def _of_store(store: VectorStore, plans: Mapping[str, Plan]) -> Iterator[Difference]:
@@ -150,7 +117,7 @@ def dead_letters(world: World) -> list[Letter]:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is known of a document: each store's ledger, and the events of its key, in the topic's order."""
+    """What is known of a document: each store's ledger, and what was told of it, in order."""
 
     ledgers: Mapping[str, str] = field(default_factory=dict)
     events: tuple[str, ...] = ()
@@ -161,11 +128,11 @@ def details(world: World, document: str) -> Details:
     ledgers = {"pgvector": _pgvector_ledger(world, document)}
     if world.pipeline.store.opensearch is not None:
         ledgers["opensearch"] = _opensearch_ledger(world, document)
-    return Details(ledgers, tuple(_events(world, document)))
+    return Details(ledgers, tuple(world.feed.events(document)))
 
 
 def _pgvector_ledger(world: World, document: str) -> str:
-    with psycopg.connect(world.dsn) as connection:
+    with psycopg.connect(world.place.dsn) as connection:
         rows = connection.execute(
             "SELECT document_id, position, deleted_at FROM chunks_ledger WHERE document_id IN (%s, %s)",
             (document, table_of(document)),
@@ -180,34 +147,3 @@ def _opensearch_ledger(world: World, document: str) -> str:
     ids = (entry_id(document), mark_id(table_of(document)))
     found = [httpx.get(f"{url}/{quote(each, safe='')}", timeout=30).text for each in ids]
     return "; ".join(text[:600] for text in found)
-
-
-def _events(world: World, document: str) -> Iterator[str]:
-    table, key = table_of(document), key_of(document)
-    kafka, topic = world.pipeline.kafka, world.topic(table)
-    with reading(kafka) as consumer:
-        for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
-            told = json.loads(message.value) if message.value else {}
-            headers = {name: raw.decode() for name, raw in message.headers if raw and name.startswith("__debezium")}
-            moves = {name: raw for name, raw in headers.items() if name.endswith("key")}
-            if told.get("op") == "t" or _is_key(message.key, key) or any(_is_key(raw, key) for raw in moves.values()):
-                yield _event(message.partition, message.offset, message.time_ms, message.key, told, moves)
-
-
-def _is_key(raw: bytes | str | None, key: list[str]) -> bool:
-    return raw is not None and [str(value) for value in json.loads(raw).values()] == key
-
-
-def _event(
-    partition: int, offset: int, time_ms: int, key: bytes | None, told: dict[str, Any], moves: Mapping[str, str]
-) -> str:
-    source = told.get("source", {})
-    after = {name: _short(value) for name, value in (told.get("after") or {}).items()}
-    return (
-        f"{partition}:{offset} at {time_ms} key {(key or b'').decode()} op {told.get('op', 'tombstone')} "
-        f"sequence {source.get('sequence')} tx {source.get('txId')} snapshot {source.get('snapshot')} {moves} {after}"
-    )
-
-
-def _short(value: Any) -> Any:
-    return value if not isinstance(value, str) or len(value) < 40 else f"{value[:24]}… ({len(value)})"

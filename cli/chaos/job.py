@@ -55,11 +55,13 @@ class Job:
                 )  # fmt: skip
 
     def _forget_progress(self) -> None:
+        if self.world.pipeline.source.kafka is None:
+            return
         # else the group would say that all is read until the job's first checkpoint
         servers = self.world.pipeline.kafka.bootstrap_servers
         admin = AdminClient({"bootstrap.servers": servers})
         with suppress(KafkaException):
-            for deleted in admin.delete_consumer_groups([self.world.group]).values():
+            for deleted in admin.delete_consumer_groups([self.world.place.group]).values():
                 deleted.result()
 
     def runs(self) -> bool:

@@ -9,13 +9,15 @@ from functools import partial
 from random import Random
 
 from cli.chaos.compare import Found, dead_letters, settle
-from cli.chaos.faults import Strike, Striker, mend, resume, strikes
+from cli.chaos.faults import Striker, mend
+from cli.chaos.feed import WRITING_S, Work
 from cli.chaos.job import Job
+from cli.chaos.strikes import Strike, strikes
 from cli.chaos.world import World
-from cli.chaos.writers import Writer, in_threads, plans
+from cli.chaos.writers import in_threads
 from connectors.kafka_letters import Letter
+from core.errors import FreshetError
 
-WRITING_S = 4.0
 PATIENCE_S = 120.0
 
 _LONGEST_S = 30.0
@@ -51,27 +53,32 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) 
     """
     began = time.monotonic()
     choices = Random(f"{seed}/{number}")
-    planned = plans(choices, choices.choice((3, 4)), WRITING_S)
-    struck = strikes(choices, WRITING_S, stores)
+    work = world.feed.work(choices)
+    struck = strikes(choices, WRITING_S, stores, world.feed.faults)
     notes: list[str] = []
     before = len(dead_letters(world))
     striker = Striker(world, job, Random(choices.getrandbits(64)), notes)
-    writers = [Writer(world.dsn, plan, began + _LONGEST_S) for plan in planned]
+    done: list[int] = []
     threads = in_threads(
-        [*(writer.run for writer in writers), *(partial(_at, began, striker, each) for each in struck)]
+        [partial(_write, work, began + _LONGEST_S, done), *(partial(_at, began, striker, each) for each in struck)]
     )
     for thread in threads:
         thread.join()
+    if not done:
+        raise FreshetError(f"the writers of round {number} failed, see above")
     mend(world)
-    resume(world)
+    world.feed.mend()
     if ended := job.ensure():
         notes.append(ended)
     found = settle(world, PATIENCE_S)
     if not job.runs():
         notes.append("the job ended while it was waited for")
     letters = dead_letters(world)[before:]
-    changes = sum(writer.changes for writer in writers)
-    return Round(number, time.monotonic() - began, changes, tuple(struck), found, tuple(letters), tuple(notes))
+    return Round(number, time.monotonic() - began, done[0], tuple(struck), found, tuple(letters), tuple(notes))
+
+
+def _write(work: Work, until: float, done: list[int]) -> None:
+    done.append(work(until))
 
 
 def _at(began: float, striker: Striker, strike: Strike) -> None:

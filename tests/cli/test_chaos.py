@@ -15,9 +15,13 @@ import pytest
 
 from cli import run
 from cli import stack as local_stack
-from cli.chaos import chaos_stores, world
+from cli.chaos import chaos_feed, chaos_stores, world
 from cli.chaos.compare import details, settle
-from cli.chaos.faults import Fault, strikes
+from cli.chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
+from cli.chaos.items import Items
+from cli.chaos.objects import Objects
+from cli.chaos.rows import DMS, KINESIS, ROWS
+from cli.chaos.strikes import Fault, strikes
 from cli.chaos.writers import plans
 from cli.stack import Stack
 from core.change import Position
@@ -28,16 +32,21 @@ from core.verification import Kind
 
 def test_a_seed_decides_what_writers_do_and_what_fails() -> None:
     for seed in range(20):
-        one, other = ([*plans(Random(seed), 4, 1.0), *strikes(Random(seed), 4.0, ("pgvector",))] for _ in range(2))
+        one, other = (
+            [*plans(Random(seed), 4, 1.0), *strikes(Random(seed), 4.0, ("pgvector",), FAULTS)] for _ in range(2)
+        )
         assert one == other
     assert plans(Random(1), 1, 1.0) != plans(Random(2), 1, 1.0)
 
 
 def test_every_fault_comes_and_none_to_a_server_that_is_not_there() -> None:
     for stores in (("pgvector",), ("pgvector", "opensearch")):
-        seen = {strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, stores)}
-        without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(stores) == 1 else set()
-        assert seen == set(Fault) - without
+        for faults in (FAULTS, DMS.faults, KINESIS.faults, ROWS.faults, Items.faults, Objects.faults):
+            seen = {strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, stores, faults)}
+            without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(stores) == 1 else set()
+            assert seen == set(faults) - without
+    of_all = {*FAULTS, *DMS.faults, *KINESIS.faults, *ROWS.faults, *Items.faults, *Objects.faults}
+    assert of_all == set(Fault)
 
 
 def test_the_writers_do_all_that_a_stream_can_tell() -> None:
@@ -55,20 +64,28 @@ def test_the_writers_do_all_that_a_stream_can_tell() -> None:
 
 
 def test_stores_are_named() -> None:
-    assert chaos_stores("opensearch, pgvector") == ("opensearch", "pgvector")
+    assert chaos_stores("opensearch, pgvector", "dms") == ("opensearch", "pgvector")
+    assert chaos_stores(None, "debezium") == ("pgvector", "opensearch")
+    assert chaos_stores(None, "dms") == ("pgvector",)
     with pytest.raises(FreshetError, match="'pinecone', must be of"):
-        chaos_stores("pinecone")
+        chaos_stores("pinecone", "debezium")
+
+
+def test_feeds_are_named() -> None:
+    assert chaos_feed("dms") == "dms"
+    with pytest.raises(FreshetError, match="'carrier pigeon', must be one of debezium, dynamodb, dms, s3"):
+        chaos_feed("carrier pigeon")
 
 
 @pytest.fixture
 def here(stack: Stack, tmp_path: Path) -> Iterator[world.World]:
-    made = world.make(stack, tmp_path, f"chaos_{uuid4().hex[:6]}", ("pgvector",), Random(1))
+    made = world.make(stack, tmp_path, f"chaos_{uuid4().hex[:6]}", ("pgvector",), Random(1), Debezium, None)
     yield made
     world.end(made)
 
 
 def test_what_differs_is_seen_and_explained(here: world.World) -> None:
-    ghost, text = f"{world.ARTICLES}/100000", "nobody wrote this"
+    ghost, text = f"{ARTICLES}/100000", "nobody wrote this"
     chunk = Chunk(chunk_id(ghost, "hash", "c", text, 0), 0, text)
     (store,) = run.stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
@@ -79,7 +96,7 @@ def test_what_differs_is_seen_and_explained(here: world.World) -> None:
     assert [each.document_id for _, each in found.differences if each.kind is Kind.GHOST] == [ghost]
     assert "markers in pgvector" in found.waited_for
     assert details(here, ghost).ledgers["pgvector"].startswith(f"{ghost} at 1")
-    missing = next(each.document_id for _, each in found.differences if each.document_id.startswith(world.NOTES))
+    missing = next(each.document_id for _, each in found.differences if each.document_id.startswith(NOTES))
     assert " op r " in details(here, missing).events[0] or " op c " in details(here, missing).events[0]
 
 

@@ -1,0 +1,63 @@
+"""Messages into a topic's partitions at random, as a feed without order has them, and read again to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from connectors.kafka_topics import ends, messages, reading
+from core.config_source import Kafka
+from core.errors import Unavailable
+
+PARTITIONS = 3
+
+_PATIENCE_S = 120
+
+
+class Sender:
+    """Writes to one topic. A server that is away for less than two minutes is waited for."""
+
+    def __init__(self, servers: str, topic: str, seed: int) -> None:
+        """Connects in the background."""
+        self._topic = topic
+        self._choices = Random(seed)
+        self._failed: KafkaError | None = None
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "delivery.timeout.ms": _PATIENCE_S * 1000,
+                "on_delivery": self._note,
+                "log_level": 0,
+            }
+        )
+
+    def _note(self, error: KafkaError | None, _: Message) -> None:
+        self._failed = self._failed or error
+
+    def send(self, told: Sequence[tuple[str, bytes]]) -> None:
+        """Write keys and values, each to any partition; returns once the server has them. Raises Unavailable."""
+        for key, value in told:
+            self.put(key, value, self._choices.randrange(PARTITIONS))
+        self.flush()
+
+    def put(self, key: str, value: bytes, partition: int) -> None:
+        """Queue one for a partition."""
+        self._producer.produce(self._topic, value=value, key=key.encode(), partition=partition)
+
+    def flush(self) -> None:
+        """Wait until the server has all. Raises Unavailable."""
+        left = self._producer.flush(_PATIENCE_S + 10)
+        if left or self._failed is not None:
+            raise Unavailable(f"topic {self._topic}: {self._failed or f'{left} messages are left'}")
+
+
+def told_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:
+    """Every message of a topic: where it is and its value."""
+    kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
+    with reading(kafka) as consumer:
+        for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
+            yield f"{message.partition}:{message.offset} at {message.time_ms}", (message.value or b"").decode()

@@ -1,0 +1,82 @@
+"""What is done to the servers, the feed and the job in a round, chosen by seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+
+class Fault(StrEnum):
+    """Kinds of faults. Killing is kill -9; freezing is SIGSTOP, and SIGCONT some seconds later."""
+
+    WORKER = "worker killed"
+    JVM = "JVM killed"
+    JOB = "job killed"
+    JOB_WITHOUT_STATE = "job killed, state lost"
+    RESTART = "job restarted"
+    CONNECT = "Connect killed"
+    KAFKA = "Kafka killed"
+    POSTGRES = "Postgres killed"
+    OPENSEARCH = "OpenSearch killed"
+    POSTGRES_FROZEN = "Postgres frozen"
+    KAFKA_FROZEN = "Kafka frozen"
+    OPENSEARCH_FROZEN = "OpenSearch frozen"
+    CONNECTOR = "connector restarted"
+    SNAPSHOT = "offsets lost, snapshot"
+    AWS_FROZEN = "AWS frozen"
+    AWS_BUSY = "AWS refuses"
+    RESHARD = "resharded"
+    RESUMED = "DMS resumed"
+
+
+JOB = {
+    Fault.WORKER: 16,
+    Fault.JVM: 6,
+    Fault.JOB: 8,
+    Fault.JOB_WITHOUT_STATE: 8,
+    Fault.RESTART: 6,
+}
+"""How often what befalls the job comes, as a weight."""
+
+STORES = {
+    Fault.POSTGRES: 8,
+    Fault.OPENSEARCH: 8,
+    Fault.POSTGRES_FROZEN: 6,
+    Fault.OPENSEARCH_FROZEN: 6,
+}
+KAFKA = {Fault.KAFKA: 9, Fault.KAFKA_FROZEN: 6}
+AWS = {Fault.AWS_FROZEN: 10, Fault.AWS_BUSY: 12}
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A fault of a round: when it begins, in seconds from the round's start, and how long until it is mended."""
+
+    fault: Fault
+    at_s: float
+    lasts_s: float
+
+    def __str__(self) -> str:
+        return f"{self.fault} {self.at_s:.1f}+{self.lasts_s:.1f} s"
+
+
+def strikes(choices: Random, seconds: float, stores: Sequence[str], faults: Mapping[Fault, int]) -> list[Strike]:
+    """One or two different faults within `seconds`, in their order; `faults` are weights."""
+    weights = {
+        fault: weight
+        for fault, weight in faults.items()
+        if not fault.startswith("OpenSearch") or "opensearch" in stores
+    }
+    chosen = list(dict.fromkeys(choices.choices(list(weights), list(weights.values()), k=choices.choice((1, 2, 2)))))
+    found = [Strike(fault, choices.uniform(0.2, seconds), _lasts(fault, choices)) for fault in chosen]
+    return sorted(found, key=lambda strike: strike.at_s)
+
+
+def _lasts(fault: Fault, choices: Random) -> float:
+    if fault.endswith("frozen"):
+        return choices.uniform(5, 10)
+    if fault is Fault.AWS_BUSY:
+        return choices.uniform(2, 6)
+    return choices.uniform(1, 3) if fault is Fault.SNAPSHOT else choices.uniform(0.1, 3)
