@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 class Items:
     """A `cli.chaos.feed.Feed`. The stream's shards split and roll over."""
 
-    faults: Mapping[Fault, int] = {**JOB, **STORES, **AWS, Fault.RESHARD: 30}
+    faults: Mapping[Fault, int] = {**JOB, **STORES, **AWS, Fault.RESHARD: 60}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the table and fill it."""

@@ -217,7 +217,7 @@ def _plain(happened: Happened, sent_us: int) -> dict[str, Any]:
     return {**row, "op": "delete"} if happened.after is None else {**happened.after, **row, "op": "upsert"}
 
 
-_SHARDED = {**JOB, **STORES, **AWS, Fault.RESHARD: 30}
+_SHARDED = {**JOB, **STORES, **AWS, Fault.RESHARD: 60}
 DMS = Kind(
     table="public.articles",
     format={"dms": {"IncludeNullAndEmpty": True}},

@@ -16,8 +16,9 @@ from typing import Any
 
 HASHES = 1 << 128
 PARTS = 16
-"""No shard covers less than this part of all hashes, so that so many keys are enough to be in each."""
+"""Shards are cut at these parts of all hashes alone, so that so many keys are enough to have one in each shard."""
 
+_PART = HASHES // PARTS
 _MOST_OPEN = 6
 
 Told = dict[str, Any]
@@ -63,9 +64,9 @@ class Stream:
         """Begin with so many shards; `shard_name` gives the id of the nth."""
         self._name = shard_name
         self.shards: dict[str, Shard] = {}
-        step = HASHES // shards
-        for number in range(shards):
-            self._add(number * step, HASHES - 1 if number == shards - 1 else (number + 1) * step - 1)
+        bounds = [number * PARTS // shards * _PART for number in range(shards + 1)]
+        for low, end in itertools.pairwise(bounds):
+            self._add(low, end - 1)
 
     def _add(self, low: int, high: int, *parents: Shard) -> None:
         for parent in parents:
@@ -87,7 +88,7 @@ class Stream:
     def reshard(self, choices: Random, merges: bool) -> str:
         """Split a shard, let one roll over, or merge two where the service does that; what was done."""
         there = self.open()
-        wide = [shard for shard in there if shard.width > HASHES // PARTS]
+        wide = [shard for shard in there if shard.width > _PART]
         pairs = list(itertools.pairwise(there)) if merges else []
         only = merges and not pairs
         if wide and len(there) < _MOST_OPEN and (only or choices.random() < 0.5):
@@ -97,7 +98,7 @@ class Stream:
         return self._roll(choices.choice(there))
 
     def _split(self, shard: Shard) -> str:
-        middle = shard.low + shard.width // 2
+        middle = shard.low + shard.width // _PART // 2 * _PART
         self._add(shard.low, middle - 1, shard)
         self._add(middle, shard.high, shard)
         return f"{shard.id} split"
