@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from core.config_format import FORMATS, Debezium, Format
+from core.config_profiles import Profiles, Record, milliseconds
 from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, option
 from core.config_store import Store
 from core.documents import DocumentSpec, columns
@@ -15,7 +16,6 @@ from core.errors import ConfigError
 from core.formats.debezium_format import DebeziumFormat
 from core.objects import ObjectSpec
 
-_UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
 
@@ -59,9 +59,13 @@ class Document(Model):
 
 
 class Embedding(Model):
-    """The model: a sentence-transformers name, a path, or `hash` (a deterministic embedder for tests)."""
+    """The model: a sentence-transformers name, a path, or `hash` (a deterministic embedder for tests).
+
+    text  of a profile, with its values' names in braces; documents have texts of their own
+    """
 
     model: str = Field("all-MiniLM-L6-v2", min_length=1)
+    text: str | None = Field(None, min_length=1)
 
 
 class SourceDatabase(Model):
@@ -103,7 +107,8 @@ class Pipeline(Model):
     name: Name
     source: Source
     format: Format
-    documents: dict[Table, Document] = Field(min_length=1)
+    documents: dict[Table, Document] = Field(default_factory=dict)
+    profiles: Profiles | None = None
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
@@ -120,6 +125,24 @@ class Pipeline(Model):
         if format_ not in FORMATS:
             raise ValueError(f"must be one of {', '.join(FORMATS)}, or a mapping of one of them to its options")
         return {format_: {}}
+
+    @model_validator(mode="after")
+    def _documents_or_profiles(self) -> Pipeline:
+        if bool(self.documents) == (self.profiles is not None):
+            named = "both documents and profiles are" if self.documents else "neither documents nor profiles is"
+            raise ValueError(f"{named} set; a pipeline file has one of them")
+        if self.profiles is None:
+            if self.embedding.text is not None:
+                raise ValueError("embedding.text is the text of profiles; documents have theirs in documents.….text")
+            return self
+        for table, record in self.profiles.records.items():
+            if wrong := self.format.misnamed(table):
+                raise ValueError(f"profiles.records.{table} {wrong}")
+            if self.format.dms is not None and not record.key:
+                raise ValueError(f"profiles.records.{table}.key is missing: DMS's messages don't name the primary key")
+        if wrong := self.profiles.misfit(self.embedding.text):
+            raise ValueError(f"embedding.text {wrong}")
+        return self
 
     @model_validator(mode="after")
     def _keys_fit_the_format(self) -> Pipeline:
@@ -159,19 +182,23 @@ class Pipeline(Model):
     @property
     def delete_retention_ms(self) -> int:
         """How long deleted documents are remembered, so that late changes stay refused."""
-        number, unit = re.split(r"(?<=\d) ?(?=[a-z])", self.delete_retention)
-        return int(number) * _UNIT_MS[unit]
+        return milliseconds(self.delete_retention)
 
     @property
     def debezium(self) -> DebeziumFormat:
         """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
-        types = {table: document.types for table, document in self.documents.items() if document.types}
+        types = {table: each.types for table, each in self._tables.items() if each.types}
         return DebeziumFormat(**(self.format.debezium or Debezium()).model_dump(), types=types)
 
     @property
     def keys(self) -> dict[str, tuple[str, ...]]:
         """Table to the columns of its key, where the file names them."""
-        return {table: document.key for table, document in self.documents.items() if document.key}
+        return {table: each.key for table, each in self._tables.items() if each.key}
+
+    @property
+    def _tables(self) -> Mapping[str, Document | Record]:
+        """What the file says of each table, as documents or as profiles' records."""
+        return self.documents if self.profiles is None else self.profiles.records
 
     def object_spec(self, table: str) -> ObjectSpec:
         """How a bucket's objects become changes, for `core.objects`."""

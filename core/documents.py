@@ -20,7 +20,8 @@ from core.plans import Chunk, Plan, chunk_id
 
 _STATE_VERSION = b"\x02"
 _FIRST_STATE_VERSION = b"\x01"
-_SHORTEST_OUT_OF_LINE = 128  # PostgreSQL's documentation, "TOAST": toast_tuple_target is at least 128 bytes
+SHORTEST_OUT_OF_LINE = 128
+"""Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
 _IN_IDS = re.compile(r"[%/\x00-\x1f\x7f]")
 _NUL = "\x00"
 
@@ -274,7 +275,7 @@ def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> 
 
 def _may_stand(earlier: Mapping[str, Any], name: str) -> bool:
     """Whether a null may stand for an unchanged value: PostgreSQL moves only long ones out of line."""
-    return name not in earlier or len(_as_text(earlier[name])) >= _SHORTEST_OUT_OF_LINE
+    return name not in earlier or len(_as_text(earlier[name])) >= SHORTEST_OUT_OF_LINE
 
 
 def _ranges(text: str, chunker: Chunker) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,129 @@
+"""A record's change to the profiles that are other by it: identity and merging together, over one store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core import identity, profiles
+from core.errors import ConfigError
+from core.identity import RecordChange
+from core.identity_audit import Audit
+from core.identity_outcome import Linked, Moved, Retired, Transfer
+from core.identity_query import person, records_of
+from core.identity_rules import Rules
+from core.identity_state import Graph, Store, Table
+from core.profiles import Profile, Short, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What follows from one change, or from time that passed: what a store is to make of its profiles, in one go.
+
+    profiles  as they are now, those that changed
+    born      the ids of those that weren't there before
+    retired   ids that are no more: their profiles go, and the ids become aliases
+    moved     groups of records that are of another profile now
+    more      there is more to do at this time: call `advance` again
+    """
+
+    profiles: tuple[Profile, ...] = ()
+    born: tuple[str, ...] = ()
+    retired: tuple[Retired, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    audit: tuple[Audit, ...] = ()
+    more: bool = False
+
+
+class Persons:
+    """Every profile, over a store. Each step writes to it as a whole or, where it raises, not at all.
+
+    Raises ConfigError where the state was made by other rules.
+    """
+
+    def __init__(self, store: Store, linking: Rules, merging: profiles.Rules) -> None:
+        self.graph = Graph(store, linking)
+        self._merging = merging
+        self._summaries: Table[bytes, Summary] = Table(store, "s", Summary, bytes.hex)
+        made_by: Table[str, str] = Table(store, "n", str, str)
+        if made_by.get("") not in (None, profiles.made_by(merging)):
+            raise ConfigError(["profiles: the state was made by other rules of merging; start without it"])
+        made_by[""] = profiles.made_by(merging)
+        made_by.save()
+
+    def step(self, change: RecordChange, replayed: bool = False) -> Told:
+        """Follow a record's change: `core.identity.step`."""
+        try:
+            told = self._follow(identity.step(self.graph, change, replayed))
+        except BaseException:
+            self._drop()
+            raise
+        self._save()
+        return told
+
+    def advance(self, now_ms: int, most: int = 1000) -> Told:
+        """Let time pass: `core.identity.advance`."""
+        try:
+            told = self._follow(identity.advance(self.graph, now_ms, most))
+        except BaseException:
+            self._drop()
+            raise
+        self._save()
+        return told
+
+    def profile(self, profile_id: str) -> Profile | None:
+        """A profile as it is now; None where there is none of this id."""
+        whole = person(self.graph, profile_id)
+        if whole is None:
+            return None
+        found = (self._summaries.get(bytes.fromhex(gid)) or {} for gid in whole.groups)
+        counts: Counter[str] = Counter()
+        for group in whole.groups.values():
+            counts[group.table] += group.records.count
+        values = profiles.merge(found, self._merging)
+        return Profile(profile_id, whole.identifiers, values, dict(sorted(counts.items())))
+
+    def _follow(self, linked: Linked) -> Told:
+        self._transfer(linked.transfers)
+        changed = tuple(each for name in linked.profiles if (each := self.profile(name)) is not None)
+        return Told(changed, linked.born, linked.retired, linked.moved, linked.audit, linked.more)
+
+    def _transfer(self, transfers: Iterable[Transfer]) -> None:
+        whole: set[bytes] = set()
+        for each in transfers:
+            if each.left == each.joined and each.old == each.new:
+                continue
+            for gid, facts, goes in ((each.left, each.old, True), (each.joined, each.new, False)):
+                if gid and gid not in whole and not self._changed(gid, facts, goes):
+                    whole.add(gid)
+
+    def _changed(self, gid: bytes, raw: bytes, goes: bool) -> bool:
+        """Whether a record's facts could be taken out, or put in; else the summary is made anew, of all its records."""
+        if self.graph.groups.get(gid) is None:
+            self._summaries[gid] = None
+            return True
+        if not raw:
+            return True
+        facts = profiles.facts_from_bytes(raw)
+        before = self._summaries.get(gid) or {}
+        try:
+            change = profiles.remove if goes else profiles.add
+            self._summaries[gid] = change(before, facts, self._merging) or None
+        except Short:
+            anew: Summary = {}
+            for record in records_of(self.graph, gid.hex()):
+                anew = (
+                    profiles.add(anew, profiles.facts_from_bytes(record.facts), self._merging) if record.facts else anew
+                )
+            self._summaries[gid] = anew or None
+            return False
+        return True
+
+    def _save(self) -> None:
+        self.graph.save()
+        self._summaries.save()
+
+    def _drop(self) -> None:
+        self.graph.drop()
+        self._summaries.drop()
