@@ -1,12 +1,14 @@
-"""`freshet backfill`: a notification for each object that a bucket has, into the topic that the pipeline reads."""
+"""`freshet backfill`: a notification for each object that a bucket has, to where the pipeline reads them."""
 
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -19,20 +21,21 @@ from connectors import kafka
 from connectors.kafka_producer import produce
 from core.config import Pipeline
 from core.config_format import bucket_table
-from core.config_source import Kafka
+from core.config_source import Sqs
 from core.errors import ConfigError, FreshetError
 from core.formats.s3 import notification
 from core.objects import ObjectListed
 from core.recordings import Record
 
 _AT_ONCE = 1_000
+_COUNTING_THREADS = 2
 _PLACE = re.compile(r"s3://([^/]+)(?:/(.*))?", re.DOTALL)
 _INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How far a backfill is: the last key whose notification Kafka has, and how many it has."""
+    """How far a backfill is: the last key whose notification was taken, and how many were."""
 
     after: str = ""
     objects: int = 0
@@ -69,26 +72,39 @@ class Notes:
             raise ConfigError([f"{self.path} is not what a backfill wrote ({error}): delete it"]) from None
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What notifications are sent to. `name` says which, as in "topic pages"; `send` returns once it has them."""
+
+    name: str
+    send: Callable[[Sequence[ObjectListed]], None]
+
+
 def backfill(pipeline: Pipeline, place: str, restart: bool, console: Console) -> int:
     """Tell the pipeline of all objects at a place `s3://BUCKET/PREFIX`; the exit code, 130 after Ctrl-C.
 
     Begins after the last object that an unfinished backfill of the same place told of, unless `restart`.
-    Raises ConfigError where the pipeline reads no such notifications, Unavailable where S3 or Kafka is away.
+    Raises ConfigError where the pipeline reads no such notifications, Unavailable where S3, Kafka or SQS is away.
     """
     bucket, prefix = _bucket_and_prefix(place)
-    source = _source(pipeline, bucket)
+    target = _target(pipeline, bucket)
     notes = Notes(Path(".freshet") / "pipelines" / pipeline.name / "backfill.json", f"s3://{bucket}/{prefix}")
     stand = Stand() if restart else notes.read()
     if stand.objects:
         console.print(f"going on after {stand.after!r}, with {stand.objects:,} objects told before", markup=False)
     started, before = time.monotonic(), stand.objects
     try:
-        with _bar(console) as bar, closing(_objects(pipeline, bucket, prefix, stand.after)) as found:
+        with (
+            _bar(console) as bar,
+            _counted(_objects(pipeline, bucket, prefix, stand.after, _COUNTING_THREADS)) as count,
+            closing(_objects(pipeline, bucket, prefix, stand.after)) as found,
+        ):
             task = bar.add_task("objects", total=None, completed=before)
-            for now in _told(source, bucket, found, stand):
+            for now in _told(target, found, stand):
                 stand = now
                 notes.write(stand)
-                bar.update(task, completed=stand.objects)
+                total = count()
+                bar.update(task, completed=stand.objects, total=None if total is None else before + total)
     except KeyboardInterrupt:
         console.print(f"stopped at {stand.objects:,} objects; the same command goes on from there")
         return _INTERRUPTED
@@ -97,7 +113,7 @@ def backfill(pipeline: Pipeline, place: str, restart: bool, console: Console) ->
         raise
     notes.write(None)
     speed = (stand.objects - before) / (time.monotonic() - started)
-    console.print(f"{stand.objects:,} objects of {notes.place} told in topic {source.topic}, {speed:,.0f} objects/s")
+    console.print(f"{stand.objects:,} objects of {notes.place} told in {target.name}, {speed:,.0f} objects/s")
     return 0
 
 
@@ -108,22 +124,44 @@ def _bucket_and_prefix(place: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
-def _source(pipeline: Pipeline, bucket: str) -> Kafka:
+def _target(pipeline: Pipeline, bucket: str) -> Target:
     if pipeline.format.s3 is None:
         raise ConfigError(
             [f"format is {pipeline.format.name}: a backfill is for format: s3, whose events name objects"]
         )
     if bucket_table(bucket) not in pipeline.documents:
         raise ConfigError([f"documents.{bucket_table(bucket)} is missing: the job leaves out what isn't named there"])
-    topic = pipeline.kafka.topic
+    if (sqs := pipeline.source.sqs) is not None:
+        return _queue(sqs, bucket)
+    source = pipeline.kafka
+    topic = source.topic
     if topic is None or ";" in topic:
         raise ConfigError(["source.kafka: a backfill needs topic, and one alone, to write to"])
-    if not kafka.check(pipeline.kafka):
+    if not kafka.check(source):
         raise ConfigError([f"source.kafka.topic is {topic!r}, which isn't there: make it, or correct the name"])
-    return pipeline.kafka
+    login = kafka.login(source)
+
+    def send(found: Sequence[ObjectListed]) -> None:
+        records = (Record(topic, each.key.encode(), _notification(bucket, each)) for each in found)
+        produce(source.bootstrap_servers, records, login=login)
+
+    return Target(f"topic {topic}", send)
 
 
-def _objects(pipeline: Pipeline, bucket: str, prefix: str, after: str) -> Generator[ObjectListed, None, None]:
+def _queue(sqs: Sqs, bucket: str) -> Target:
+    try:
+        from connectors.aws import Aws
+        from connectors.sqs import Queue
+    except ImportError:
+        raise ConfigError(["source.sqs needs boto3, which isn't installed: install freshet[aws]"]) from None
+    queue = Queue(sqs.queue_url, Aws(sqs.region, sqs.endpoint))
+    queue.waiting()
+    return Target(f"queue {queue.name}", lambda found: queue.send([_notification(bucket, each) for each in found]))
+
+
+def _objects(
+    pipeline: Pipeline, bucket: str, prefix: str, after: str, threads: int = 8
+) -> Generator[ObjectListed, None, None]:
     try:
         from connectors.aws import Aws
         from connectors.s3 import S3
@@ -131,22 +169,42 @@ def _objects(pipeline: Pipeline, bucket: str, prefix: str, after: str) -> Genera
     except ImportError:
         raise ConfigError(["format.s3 needs boto3, which isn't installed: install freshet[objects]"]) from None
     assert pipeline.format.s3 is not None
-    yield from listing(
-        S3("format.s3", Aws(pipeline.format.s3.region, pipeline.format.s3.endpoint)), bucket, prefix, after
-    )
+    store = S3("format.s3", Aws(pipeline.format.s3.region, pipeline.format.s3.endpoint))
+    yield from listing(store, bucket, prefix, after, threads)
 
 
-def _told(source: Kafka, bucket: str, found: Iterable[ObjectListed], stand: Stand) -> Iterator[Stand]:
-    """The stand after each thousand of objects, whose notifications Kafka then has."""
-    login, left = kafka.login(source), iter(found)
+@contextmanager
+def _counted(found: Generator[ObjectListed, None, None]) -> Iterator[Callable[[], int | None]]:
+    """How many objects there are, once a thread has listed them all; None till then, or where it can't."""
+    ended, total = threading.Event(), list[int]()
+
+    def count() -> None:
+        # what is wrong with the listing the other one tells
+        with suppress(FreshetError), closing(found):
+            counted = sum(1 for _ in iter(lambda: None if ended.is_set() else next(found, None), None))
+            if not ended.is_set():
+                total.append(counted)
+
+    thread = threading.Thread(target=count, name="count", daemon=True)
+    thread.start()
+    try:
+        yield lambda: total[0] if total else None
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _told(target: Target, found: Iterable[ObjectListed], stand: Stand) -> Iterator[Stand]:
+    """The stand after each thousand of objects, whose notifications the target then has."""
+    left = iter(found)
     while some := list(islice(left, _AT_ONCE)):
-        produce(source.bootstrap_servers, [_record(source.topic or "", bucket, each) for each in some], login=login)
+        target.send(some)
         stand = Stand(some[-1].key, stand.objects + len(some))
         yield stand
 
 
-def _record(topic: str, bucket: str, found: ObjectListed) -> Record:
-    return Record(topic, found.key.encode(), notification(bucket, found.key, found.size, found.etag))
+def _notification(bucket: str, found: ObjectListed) -> bytes:
+    return notification(bucket, found.key, found.size, found.etag)
 
 
 class _Rate(ProgressColumn):
@@ -157,7 +215,17 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f} objects/s")
 
 
+class _Left(ProgressColumn):
+    """How long it takes yet, which nobody knows before all objects are counted: S3 doesn't tell their number."""
+
+    def render(self, task: Task) -> Text:
+        """The text."""
+        if task.total is None:
+            return Text("counting …")
+        left = task.time_remaining
+        return Text("" if left is None else f"{timedelta(seconds=int(left))} left of {task.total:,.0f}")
+
+
 def _bar(console: Console) -> Progress:
-    # how many there are, and so how long it takes, S3 tells nobody
     count = TextColumn("{task.completed:,} {task.description}")
-    return Progress(BarColumn(), count, _Rate(), TimeElapsedColumn(), console=console, transient=True)
+    return Progress(BarColumn(), count, _Rate(), TimeElapsedColumn(), _Left(), console=console, transient=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.jars import fetch
-from connectors import kafka
+from connectors import kafka, local_files
 from connectors.opening import open_stores
 from core.config import Pipeline
 from core.errors import Unavailable
@@ -65,10 +65,18 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
 
 
 def reach(pipeline: Pipeline) -> str:
-    """What is seen of the stream of shards that a pipeline reads, and of its dead letters' cluster."""
+    """What is seen of what a pipeline reads that isn't Kafka, and of its dead letters' cluster."""
+    kafka.check(pipeline.letters)
+    if (folder := local_files.opened(pipeline)) is not None:
+        return f"{folder.path} has {sum(1 for _ in folder.listing()):,} files"
+    if (sqs := pipeline.source.sqs) is not None:
+        from connectors.aws import Aws
+        from connectors.sqs import Queue
+
+        queue = Queue(sqs.queue_url, Aws(sqs.region, sqs.endpoint))
+        return f"{queue.name} has about {queue.waiting():,} messages waiting"
     from connectors.shard_streams import opened, source_of
 
-    kafka.check(pipeline.letters)
     ((name, stream),) = opened([source_of(pipeline)]).items()
     return f"{name} has {len(stream.shards())} shards"
 

@@ -33,8 +33,8 @@ class Opened(Source, Protocol):
 
 def check(pipeline: Pipeline) -> None:
     """Raises ConfigError where the pipeline file names no source that its rows can be read from."""
-    if pipeline.format.s3 is not None:
-        raise ConfigError(["format: s3: verify can't compare buckets yet; it reads tables"])
+    if pipeline.format.objects is not None:
+        raise ConfigError([f"format: {pipeline.format.name}: verify can't compare buckets yet; it reads tables"])
     of_dynamodb = pipeline.format.dynamodb is not None
     example = _EXAMPLES[of_dynamodb]
     if pipeline.reselect is None:

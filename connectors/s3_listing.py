@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from connectors.s3 import S3, listed
@@ -19,7 +19,7 @@ Part = str | ObjectListed
 
 def listing(
     store: S3, bucket: str, prefix: str = "", start_after: str = "", threads: int = 8
-) -> Iterator[ObjectListed]:
+) -> Generator[ObjectListed, None, None]:
     """The bucket's objects under a prefix, in order of their keys; those after the key `start_after` alone.
 
     Folders (up to the first slash behind the prefix at which there are several) are listed at once, as many as there

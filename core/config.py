@@ -152,6 +152,15 @@ class Pipeline(Model):
         return self
 
     @model_validator(mode="after")
+    def _source_fits_the_format(self) -> Pipeline:
+        if misfit := self.format.misfit(self.source):
+            raise ValueError(misfit)
+        if self.format.files is not None and len(self.documents) != 1:
+            named = " and ".join(self.documents) or "nothing"
+            raise ValueError(f"documents names {named}; with format: files it must have one name, the folder's")
+        return self
+
+    @model_validator(mode="after")
     def _letters_have_a_cluster(self) -> Pipeline:
         if self.source.kafka is None and self.dead_letters.kafka.cluster is None:
             raise ValueError(

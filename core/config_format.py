@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from core.config_source import AwsClient, Model
+from core.config_source import AwsClient, Model, Source
 from core.formats.debezium_format import UNAVAILABLE, Binaries, Decimals, Intervals, Times
 from core.formats.rows import PositionType
 
@@ -63,12 +63,16 @@ class Rows(Model):
         return self
 
 
-class S3(AwsClient):
-    """Notifications of S3, and how their objects are read."""
+class Files(Model):
+    """How files are read that the job finds in a folder by itself."""
 
     key: tuple[Field_, ...] = ()
     max_bytes: int = Field(64 * 2**20, ge=1, le=2**31)
     max_rows: int = Field(100_000, ge=1, le=10_000_000)
+
+
+class S3(AwsClient, Files):
+    """Notifications of S3, and how their objects are read."""
 
 
 class Format(Model):
@@ -79,6 +83,7 @@ class Format(Model):
     dms: Dms | None = None
     rows: Rows | None = None
     s3: S3 | None = None
+    files: Files | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Format:
@@ -91,6 +96,23 @@ class Format(Model):
     def name(self) -> str:
         """Which of them it is."""
         return next(name for name in FORMATS if getattr(self, name) is not None)
+
+    @property
+    def objects(self) -> Files | None:
+        """How objects are read, where events name objects."""
+        return self.s3 or self.files
+
+    def table_of(self, bucket: str) -> str:
+        """What the documents of a bucket's objects are called in a pipeline file; a folder is a bucket of that name."""
+        return bucket_table(bucket) if self.s3 is not None else bucket
+
+    def misfit(self, source: Source) -> str:
+        """Why events of this format can't come from a source; "" where they can."""
+        if (self.files is None) != (source.file is None):
+            return "source.file and format: files go together, and neither with another one"
+        if source.sqs is not None and self.s3 is None:
+            return f"source.sqs is for format: s3 alone, not {self.name}: a queue keeps no order"
+        return ""
 
     def misnamed(self, table: str) -> str:
         """What's wrong with a table's name in this format; "" where nothing is."""
@@ -105,6 +127,7 @@ _TABLES: Mapping[str, tuple[Callable[[str], object], str]] = {
     "dms": _schema_table,
     "rows": (_NAME.fullmatch, "as the table is called"),
     "s3": (_BUCKET.fullmatch, "s3.BUCKET, as in s3.handbook"),
+    "files": (_NAME.fullmatch, "as you call the folder"),
 }
 
 FORMATS = tuple(_TABLES)

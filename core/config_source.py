@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-_SOURCES = ("kafka", "kinesis", "dynamodb")
+_SOURCES = ("kafka", "kinesis", "dynamodb", "sqs", "file")
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -85,12 +85,26 @@ class DynamodbStreams(AwsClient):
     position: Literal["LATEST", "TRIM_HORIZON"] = Field("TRIM_HORIZON", alias="source.init.position")
 
 
+class Sqs(AwsClient):
+    """A queue that a bucket's notifications go to."""
+
+    queue_url: str = Field(pattern=r"^https?://[^\s/@]+/\S+$")
+
+
+class Folder(Model):
+    """A folder on this machine, watched. `path` is relative to where the job is started."""
+
+    path: str = Field(min_length=1)
+
+
 class Source(Model):
     """Where change events come from: one of these."""
 
     kafka: Kafka | None = None
     kinesis: Kinesis | None = None
     dynamodb: DynamodbStreams | None = None
+    sqs: Sqs | None = None
+    file: Folder | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Source:

@@ -1,4 +1,4 @@
-"""Objects on their way to changes: notified, gated, looked at in batches, unfolded. For `format: s3`.
+"""Objects on their way to changes: notified, gated, looked at in batches, unfolded. For `format: s3`, and `files`.
 
 Both keyed steps are keyed by the object and have the same parallelism, with one shuffle between them that keeps the
 order of an object's looks: see `core.objects`.
@@ -19,15 +19,14 @@ from pyflink.datastream.state import ValueState, ValueStateDescriptor
 from pyflink.table import DataTypes, FunctionContext, StreamTableEnvironment
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.aws import Aws
-from connectors.s3 import S3
+from connectors import local_files
 from core.change import Event, Skip
 from core.config import Pipeline
-from core.config_format import bucket_table
 from core.documents import document_id
 from core.errors import ChangeError
 from core.formats import s3
 from core.objects import (
+    Fetcher,
     ObjectChange,
     gate,
     gate_state_from_bytes,
@@ -54,6 +53,7 @@ class DecodeObjects(ProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._table_of = pipeline.format.table_of
         self._tables = frozenset(pipeline.documents)
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -72,7 +72,7 @@ class DecodeObjects(ProcessFunction):
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         for each in told:
-            if isinstance(each, Skip) or bucket_table(each.bucket) not in self._tables:
+            if isinstance(each, Skip) or self._table_of(each.bucket) not in self._tables:
                 reason = each if isinstance(each, Skip) else Skip.OTHER_TABLE
                 self._count(f"skipped_{reason.replace('-', '_')}")
             else:
@@ -112,6 +112,7 @@ class Unfold(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._table_of = pipeline.format.table_of
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
         self._objects = {table: pipeline.object_spec(table) for table in pipeline.documents}
 
@@ -126,7 +127,7 @@ class Unfold(KeyedProcessFunction):
         """One loaded object in; rows of CHANGES or a dead letter out."""
         _, encoded = value
         loaded = loaded_from_bytes(encoded)
-        table = bucket_table(loaded.bucket)
+        table = self._table_of(loaded.bucket)
         raw = self._state.value()
         before = None if raw is None else object_state_from_bytes(raw)
         try:
@@ -149,9 +150,11 @@ class _Load(ScalarFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        # here, for where the function runs the current folder is another one
+        self._folder = local_files.opened(pipeline)
 
     def open(self, function_context: FunctionContext) -> None:
-        self._loader = loader(self._pipeline)
+        self._loader = loader(self._pipeline, self._folder)
         self._loaded = function_context.get_metric_group().add_group("freshet").counter("objects_loaded")
 
     def close(self) -> None:
@@ -166,15 +169,24 @@ class _Load(ScalarFunction):
         return pd.Series([to_bytes(each) for each in found], dtype=object)
 
 
-def loader(pipeline: Pipeline) -> Loader:
-    """What loads the objects of a pipeline's buckets. Connects to nothing yet."""
-    written = pipeline.format.s3
+def loader(pipeline: Pipeline, folder: local_files.Folder | None = None) -> Loader:
+    """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet."""
+    written = pipeline.format.objects
     assert written is not None
     limits = Limits(size=written.max_bytes, rows=written.max_rows)
     options = Options(key=written.key)
-    store = S3("format.s3", Aws(written.region, written.endpoint))
-    fetchers = {table.removeprefix("s3."): store.fetch for table in pipeline.documents}
+    fetchers = _of_s3(pipeline) if folder is None else {folder.bucket: folder.fetch}
     return Loader(fetchers, lambda bucket, key: options, limits)
+
+
+def _of_s3(pipeline: Pipeline) -> dict[str, Fetcher]:
+    from connectors.aws import Aws  # both need the extra `objects`
+    from connectors.s3 import S3
+
+    written = pipeline.format.s3
+    assert written is not None
+    store = S3("format.s3", Aws(written.region, written.endpoint))
+    return {table.removeprefix("s3."): store.fetch for table in pipeline.documents}
 
 
 def unfolded(

@@ -17,7 +17,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import DataStream, OutputTag, RuntimeContext
 from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
-from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
+from pyflink.table import StreamTableEnvironment
 
 from connectors.shard_reader import Emitted, SlotReader
 from connectors.shard_streams import Source, opened, stream_name
@@ -36,14 +36,10 @@ from core.shard_slots import (
     told_to_bytes,
 )
 from core.shards import Lost, Shard, ShardStream, Throttled
-from flink_jobs.operators import BYTES, EVENT_FIELDS, HEADERS
+from flink_jobs.operators import BYTES
+from flink_jobs.ticking import READ, ticks, timed
 
 _TOLD = Types.ROW_NAMED(["slot", "told"], [Types.STRING(), BYTES])
-# `arrived` is the event's time, `whole` the time below which nothing is still to come, both in ms since 1970
-_READ = Types.ROW_NAMED(
-    [*EVENT_FIELDS, "arrived", "whole"],
-    [BYTES, BYTES, Types.STRING(), Types.INT(), Types.LONG(), HEADERS, Types.LONG(), Types.LONG()],
-)
 LOST_ROWS = Types.ROW_NAMED(["stream", "shard", "after", "oldest", "reason"], [Types.STRING() for _ in range(5)])
 _LOST = OutputTag("lost", LOST_ROWS)
 _LISTING_MS = 10_000
@@ -69,7 +65,7 @@ def shard_source(
     subtask is the least of its shards'. Both operators have the job's parallelism.
     """
     told = (
-        _ticks(tables)
+        ticks(tables)
         .key_by(lambda row: "streams", Types.STRING())
         .process(ListShards(sources, slot_keys(parallelism, max_parallelism)), _TOLD)
         .name("list shards")
@@ -77,37 +73,12 @@ def shard_source(
     )
     read = (
         told.key_by(lambda row: row[0], Types.STRING())
-        .process(ReadShards(sources), _READ)
+        .process(ReadShards(sources), READ)
         .name("read shards")
         .uid("read-shards")
     )
     lost = told.get_side_output(_LOST).union(read.get_side_output(_LOST))
-    return ShardEvents(_timed(tables, read), lost)
-
-
-def _ticks(tables: StreamTableEnvironment) -> DataStream:
-    tables.execute_sql(
-        "CREATE TEMPORARY TABLE shard_ticks (`n` BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"
-    )
-    return tables.to_data_stream(tables.from_path("shard_ticks"))
-
-
-def _timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
-    # by way of a table: a timestamp assigner of Python's would take every row to Python and back once more
-    given = Schema.new_builder()
-    for column, kind in EVENT_FIELDS.items():
-        given.column(column, kind)
-    given.column("arrived", "BIGINT").column("whole", "BIGINT")
-    given.column_by_expression("ts", "TO_TIMESTAMP_LTZ(`arrived`, 3)")
-    given.column_by_expression("floor", "TO_TIMESTAMP_LTZ(`whole`, 3)")
-    tables.create_temporary_view("shard_records", read, given.watermark("ts", "`floor`").build())
-    names = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
-    rows = tables.sql_query(f"SELECT {names}, `ts` FROM shard_records")  # noqa: S608  # our own names
-    taken = Schema.new_builder()
-    for column, kind in EVENT_FIELDS.items():
-        taken.column(column, kind)
-    taken.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
-    return tables.to_changelog_stream(rows, taken.build(), ChangelogMode.insert_only())
+    return ShardEvents(timed(tables, read), lost)
 
 
 class ListShards(KeyedProcessFunction):
@@ -218,7 +189,7 @@ class ReadShards(KeyedProcessFunction):
         yield from ()
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Rows of _READ and LOST_ROWS out."""
+        """Rows of READ and LOST_ROWS out."""
         slot = ctx.get_current_key()
         # one that was restored comes beside the first of this run
         if self._timers.get(slot, timestamp) != timestamp:
@@ -253,7 +224,7 @@ class ReadShards(KeyedProcessFunction):
 
 
 def _rows(streams: Mapping[str, ShardStream]) -> Any:
-    """Makes a row of _READ; headers tell sequence number and shard, as `core.formats.arrival` names them."""
+    """Makes a row of READ; headers tell sequence number and shard, as `core.formats.arrival` names them."""
     topics = {name: stream.name for name, stream in streams.items()}
     feeds = {name: stream.feed for name, stream in streams.items()}
     partitions: dict[str, int] = {}

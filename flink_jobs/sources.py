@@ -1,4 +1,4 @@
-"""Where a job's events come from: a Kafka topic as a table, or streams of shards."""
+"""Where a job's events come from: a Kafka topic as a table, streams of shards, a queue, or a watched folder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pyflink.datastream import DataStream
 from pyflink.datastream.functions import FlatMapFunction
 from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
-from connectors import kafka
+from connectors import kafka, local_files
 from core.change import Event
 from core.config import Pipeline
 from flink_jobs.environment import MAX_PARALLELISM
+from flink_jobs.folder_source import folder_source
 from flink_jobs.operators import EVENT_FIELDS, LETTERS, letter
 
 _EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
@@ -31,6 +32,12 @@ def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
     """The events of a pipeline's source."""
     if pipeline.source.kafka is not None:
         return Feed(_of_kafka(tables, pipeline))
+    if pipeline.source.sqs is not None:
+        from flink_jobs.queue_source import queue_source  # needs the extra `aws`
+
+        return Feed(queue_source(tables, pipeline, pipeline.source.sqs))
+    if (folder := local_files.opened(pipeline)) is not None:
+        return Feed(folder_source(tables, folder))
     from connectors.shard_streams import source_of  # both need the extra `aws`
     from flink_jobs.shard_source import shard_source
 

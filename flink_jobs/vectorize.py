@@ -75,7 +75,7 @@ def _changes(
     tables: StreamTableEnvironment, pipeline: Pipeline, events: DataStream
 ) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes that events tell, and the operators on the way that may refuse one."""
-    if pipeline.format.s3 is not None:
+    if pipeline.format.objects is not None:
         from flink_jobs.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(tables, pipeline, events)

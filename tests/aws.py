@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
+
 from cli.stack import aws as stack_aws
 from cli.stack import layout, process
 from connectors.aws import Aws
@@ -30,3 +32,14 @@ def moto_server(directory: Path) -> Iterator[Aws]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def notified_queue(aws: Aws, bucket: str) -> str:
+    """A new bucket, and the URL of a new queue that it sends its notifications to."""
+    s3, sqs = (boto3.client(each, region_name=aws.region, endpoint_url=aws.endpoint) for each in ("s3", "sqs"))
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    url = str(sqs.create_queue(QueueName=f"{bucket}-changes")["QueueUrl"])
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [events]})
+    return url

@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from rich.progress import Progress
 
+from cli import backfill
 from cli.stack import Stack
 from connectors.aws import Aws
 from connectors.kafka_producer import ensure_topics
 from connectors.s3 import S3
+from connectors.s3_listing import listing
+from connectors.sqs import Queue
 from core.change import BEGINNING, Event
 from core.formats.s3 import decode
 from core.objects import ObjectChange
@@ -199,3 +204,44 @@ def test_notes_that_are_none_are_told(desk: Desk) -> None:
     desk.notes.parent.mkdir(parents=True)
     desk.notes.write_text("[]")
     assert "is not what a backfill wrote" in desk.run(f"s3://{desk.bucket}", code=2)
+
+
+def test_a_pipeline_that_reads_a_queue_gets_them_there(desk: Desk) -> None:
+    sqs = boto3.client("sqs", region_name=desk.aws.region, endpoint_url=desk.aws.endpoint)
+    url = sqs.create_queue(QueueName=desk.topic)["QueueUrl"]
+    at = {"aws.region": desk.aws.region, "aws.endpoint": desk.aws.endpoint}
+    letters = {"topic": "letters", "properties.bootstrap.servers": desk.servers}
+    desk.write(source={"sqs": {"queue_url": url, **at}}, dead_letters={"kafka": letters})
+    printed = desk.run(f"s3://{desk.bucket}/docs/0/")
+    assert f"286 objects of s3://{desk.bucket}/docs/0/ told in queue {desk.topic}" in printed
+    queue, found = Queue(url, desk.aws), list[str]()
+    while messages := queue.receive(1, 600):
+        for message in messages:
+            (change,) = decode(Event(queue.name, 0, 0, None, message.body))
+            assert isinstance(change, ObjectChange)
+            found.append(change.key)
+    assert sorted(found) == sorted(key for key in KEYS if key.startswith("docs/0/"))
+
+
+def test_how_long_it_takes_is_told_when_all_are_counted(desk: Desk) -> None:
+    found = listing(S3("test", desk.aws), desk.bucket)
+    with backfill._counted(found) as count:
+        deadline = time.monotonic() + 60
+        while count() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert count() == 2_000
+    with backfill._counted(listing(S3("test", desk.aws), "no-such-bucket")) as count:
+        time.sleep(0.5)
+        assert count() is None
+    clock = iter(range(100))
+    bar = Progress(backfill._Left(), get_time=lambda: float(next(clock)))
+    task = bar.add_task("objects", total=None, completed=0)
+    column = backfill._Left()
+    for completed in (100, 200, 300):
+        bar.update(task, completed=completed)
+    assert column.render(bar.tasks[0]).plain == "counting …"
+    bar.update(task, total=2_000)
+    for completed in (400, 500):
+        bar.update(task, completed=completed)
+    assert re.fullmatch(r"0:00:\d\d left of 2,000", column.render(bar.tasks[0]).plain), column.render(bar.tasks[0])

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +16,6 @@ import pytest
 
 from connectors import s3
 from connectors.aws import Aws, client
-from connectors.local_files import Folder
 from connectors.s3 import S3
 from connectors.s3_listing import listing
 from core.change import Event
@@ -278,71 +275,5 @@ def test_a_listing_is_in_order_whole_and_can_go_on_anywhere(
         ]
     stopped = listing(store, bucket)
     assert next(stopped).key == keys[0]
-    stopped.close()  # type: ignore[attr-defined]
+    stopped.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("list")]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "secret.txt").write_text("secret")
-    return Folder(str(tmp_path / "docs"), "source.files")
-
-
-def test_a_folder_is_a_bucket(folder: Folder, tmp_path: Path) -> None:
-    for key in ("b.txt", "b/c.txt", "b!/d.txt", "a+b %2F😀.md"):
-        (tmp_path / "docs" / key).parent.mkdir(exist_ok=True)
-        (tmp_path / "docs" / key).write_text(key)
-    found = list(folder.listing())
-    assert [each.key for each in found] == sorted(["b.txt", "b/c.txt", "b!/d.txt", "a+b %2F😀.md"])
-    assert [each.key for each in folder.listing("b", start_after="b!/d.txt")] == ["b.txt", "b/c.txt"]
-    read = folder.fetch(folder.bucket, "b/c.txt", any_size)
-    assert isinstance(read, Fetched)
-    assert (read.content, read.etag) == (b"b/c.txt", found[-1].etag)
-    assert isinstance(folder.fetch(folder.bucket, "b", any_size), Gone)
-    assert isinstance(folder.fetch(folder.bucket, "b.txt/c", any_size), Gone)
-
-
-@pytest.mark.parametrize(
-    "key", ["../secret.txt", "/etc/passwd", "a/../../secret.txt", "link", "linked/secret.txt", "a\x00"]
-)
-def test_nothing_outside_the_folder_is_read(folder: Folder, tmp_path: Path, key: str) -> None:
-    (tmp_path / "docs" / "link").symlink_to(tmp_path / "secret.txt")
-    (tmp_path / "docs" / "linked").symlink_to(tmp_path)
-    with pytest.raises(ObjectError, match=r"no path within the folder|leads out of the folder"):
-        folder.fetch(folder.bucket, key, any_size)
-    assert list(folder.listing()) == []
-
-
-def test_what_is_no_file_does_not_stop_anyone(folder: Folder, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "docs" / "pipe")
-    with pytest.raises(ObjectError, match="no regular file"):
-        folder.fetch(folder.bucket, "pipe", any_size)
-    (tmp_path / "docs" / os.fsdecode(b"\xff.txt")).write_text("x")
-    (tmp_path / "docs" / "loop").symlink_to("loop")
-    assert list(folder.listing()) == []
-
-
-def test_watching_a_folder_tells_what_came_changed_and_went(folder: Folder, tmp_path: Path) -> None:
-    docs = tmp_path / "docs"
-    for name in ("a", "b", "c"):
-        (docs / name).write_text(name)
-    before, told = folder.changes({})
-    assert [_told(each) for each in told] == [("a", False), ("b", False), ("c", False)]
-    assert folder.changes(before) == (before, [])
-    (docs / "a").write_text("longer")
-    (docs / "b").unlink()
-    after, told = folder.changes(before)
-    assert [_told(each) for each in told] == [("a", False), ("b", True)]
-    assert sorted(after) == ["a", "c"]
-
-
-def _told(notification: bytes) -> tuple[str, bool]:
-    (change,) = decode(Event("t", 0, 0, None, notification))
-    assert isinstance(change, ObjectChange)
-    return change.key, change.gone
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"source\.files: .* is no folder"):
-        Folder(str(tmp_path / "no"), "source.files")

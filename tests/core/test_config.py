@@ -105,6 +105,45 @@ def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: 
     assert any(line.startswith("pipeline.yaml: ") and says in line for line in found), found
 
 
+SQS = KINESIS.replace(
+    "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}",
+    "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/pages', aws.region: eu-west-1}",
+)
+FOLDER = KINESIS.replace(
+    "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}", "file: {path: notes}"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "format_", "table", "says"),
+    [
+        (SQS, "s3", "s3.pages", ""),
+        (SQS, "debezium", "public.articles", "source.sqs is for format: s3 alone, not debezium"),
+        (SQS, "files", "pages", "source.file and format: files go together"),
+        (SQS.replace("'https://sqs", "'sqs"), "s3", "s3.pages", "source.sqs.queue_url is"),
+        (FOLDER, "files", "notes", ""),
+        (FOLDER, "{files: {key: [id], max_bytes: 1000}}", "notes", ""),
+        (FOLDER, "s3", "s3.notes", "source.file and format: files go together"),
+        (FOLDER, "{files: {aws.region: x}}", "notes", "aws.region is no setting"),
+        (FOLDER.replace("notes}", "notes, every: 1}"), "files", "notes", "every is no setting"),
+        (
+            FOLDER.replace("documents:", "documents:\n  more: {text: '{text}'}"),
+            "files",
+            "notes",
+            "names more and notes",
+        ),
+    ],
+)
+def test_sources_of_objects(tmp_path: Path, text: str, format_: str, table: str, says: str) -> None:
+    text = text.replace("format: debezium", f"format: {format_}").replace("public.articles:", f"{table}:")
+    if says:
+        found = problems(tmp_path, text)
+        assert any(says in line for line in found), found
+    else:
+        pipeline = load(write(tmp_path, text), {"PASSWORD": ""})
+        assert pipeline.format.table_of(table.removeprefix("s3.")) == table
+
+
 @pytest.mark.parametrize(
     ("format_", "table", "says"),
     [
@@ -113,7 +152,11 @@ def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: 
         ("s3", "handbook", "pipeline.yaml: documents.handbook must be written s3.BUCKET"),
         ("rows", "articles", "format.rows is 'rows': neither table nor table_field is set"),
         ("{rows: {}}", "articles", "format.rows: neither table nor table_field is set"),
-        ("{s3: {}, dms: {}}", "a.b", "format: names dms and s3; it must have one of debezium, dynamodb, dms, rows, s3"),
+        (
+            "{s3: {}, dms: {}}",
+            "a.b",
+            "format: names dms and s3; it must have one of debezium, dynamodb, dms, rows, s3, files",
+        ),
     ],
 )
 def test_a_format_and_its_tables(tmp_path: Path, format_: str, table: str, says: str) -> None:

@@ -243,7 +243,7 @@ def test_parsers_apart_are_shared_by_many_threads_and_end() -> None:
 
 def test_files_of_a_folder(opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n\nText")
-    folder = Folder(str(tmp_path), "source.files")
+    folder = Folder(str(tmp_path), "notes")
     loader = Loader({folder.bucket: folder.fetch})
     read, outside = loader.load([ToLoad(folder.bucket, "a.md"), ToLoad(folder.bucket, "../a.md")])
     assert rows(read)[0].columns["title"] == "Title"

@@ -1,0 +1,52 @@
+"""When a job's newest checkpoint was complete, as its REST API says: PyFlink's functions aren't told."""
+
+from __future__ import annotations
+
+import logging
+
+import httpx
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StreamTableEnvironment
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of the running job of a name. Can be sent to where the job runs.
+
+    rest  the address of the REST API, as in http://127.0.0.1:8081
+    """
+
+    def __init__(self, rest: str, job: str) -> None:
+        """Asks nothing yet."""
+        self._rest = rest
+        self._job = job
+
+    def completed_ms(self) -> int:
+        """When the newest complete one was triggered, in ms since 1970; 0 where there is none, or nobody answers."""
+        try:
+            with httpx.Client(base_url=self._rest, timeout=5) as http:
+                jobs = http.get("/jobs/overview").raise_for_status().json()["jobs"]
+                running = [job["jid"] for job in jobs if job["name"] == self._job and job["state"] == "RUNNING"]
+                # of two that have one name, nobody knows which is ours
+                if len(running) != 1:
+                    return 0
+                told = http.get(f"/jobs/{running[0]}/checkpoints").raise_for_status().json()
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            _log.warning("the job's REST API at %s doesn't tell of checkpoints: %s", self._rest, error)
+            return 0
+        newest = (told.get("latest") or {}).get("completed")
+        return int(newest["trigger_timestamp"]) if newest else 0
+
+
+def checkpoints(tables: StreamTableEnvironment, job: str) -> Checkpoints:
+    """Those of the job that is being built, by its name."""
+    config = tables.get_config()
+    return Checkpoints(f"http://{config.get('rest.address', 'localhost')}:{config.get('rest.port', '8081')}", job)
+
+
+def interval_s(tables: StreamTableEnvironment) -> float:
+    """How often the job checkpoints."""
+    told = tables.get_config().get("execution.checkpointing.interval", "5 s")
+    milliseconds = get_gateway().jvm.org.apache.flink.util.TimeUtils.parseDuration(told).toMillis()
+    return float(milliseconds) / 1000

@@ -1,0 +1,117 @@
+"""A folder of this machine as a source of events: a notification for each file that came, changed or went.
+
+What was told of each file is in the job's state, so what happens between two runs is told too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic, time_ns
+from typing import Any
+
+from pyflink.common import Row, Types
+from pyflink.datastream import DataStream, RuntimeContext
+from pyflink.datastream.functions import KeyedProcessFunction
+from pyflink.datastream.state import MapState, MapStateDescriptor
+from pyflink.table import StreamTableEnvironment
+
+from connectors.local_files import Folder
+from core.objects import ObjectListed
+from flink_jobs.ticking import READ, ticks, timed
+
+_LOOK_S = 0.5
+_LISTING_SHARE = 20
+"""A folder is listed for a twentieth of the time at most."""
+_IDLE_MS = 100
+_AT_ONCE = 500
+
+
+def folder_source(tables: StreamTableEnvironment, folder: Folder) -> DataStream:
+    """Notifications as rows of EVENT_FIELDS, unbounded: of all files that are there first, then of what happens."""
+    read = (
+        ticks(tables)
+        .key_by(lambda row: "folder", Types.STRING())
+        .process(WatchFolder(folder), READ)
+        .name("watch folder")
+        .uid("watch-folder")
+    )
+    return timed(tables, read)
+
+
+class WatchFolder(KeyedProcessFunction):
+    """Ticks in, notifications out, a few at a time, so that no checkpoint waits for all of a large folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state and the thread that lists."""
+        self._state: MapState = runtime_context.get_map_state(
+            MapStateDescriptor("told", Types.STRING(), Types.STRING())
+        )
+        self._told: dict[str, str] | None = None
+        self._thread = ThreadPoolExecutor(1, "list-folder")
+        self._asked: Future[tuple[list[tuple[str, ObjectListed | None]], float]] | None = None
+        self._waiting: deque[tuple[str, ObjectListed | None]] = deque()
+        self._due_s = 0.0
+        self._timer = 0
+        self._files = runtime_context.get_metrics_group().add_group("freshet").counter("files")
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """A tick in; nothing out."""
+        if not self._timer:
+            self._wake(ctx, 0)
+        yield from ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Rows of READ out."""
+        # one that was restored comes beside the first of this run
+        if timestamp != self._timer:
+            return
+        if self._told is None:
+            self._told = dict(self._state.items())
+        if not self._waiting:
+            self._look(self._told)
+        self._wake(ctx, 0 if self._waiting else _IDLE_MS)
+        for _ in range(min(_AT_ONCE, len(self._waiting))):
+            key, found = self._waiting.popleft()
+            self._note(self._told, key, found)
+            self._files.inc()
+            now_ms = time_ns() // 1_000_000
+            offset = now_ms if found is None else found.last_modified_ms or now_ms
+            value = self._folder.notification(key, found)
+            yield Row(key.encode(), value, self._folder.bucket, 0, offset, {}, now_ms, now_ms)
+
+    def _look(self, told: dict[str, str]) -> None:
+        if self._asked is not None and self._asked.done():
+            asked, self._asked = self._asked, None
+            changes, took_s = asked.result()
+            self._waiting.extend(changes)
+            self._due_s = monotonic() + max(_LOOK_S, took_s * _LISTING_SHARE)
+        elif self._asked is None and monotonic() >= self._due_s:
+            # nothing is noted while it lists
+            self._asked = self._thread.submit(_changes, self._folder, told)
+
+    def _note(self, told: dict[str, str], key: str, found: ObjectListed | None) -> None:
+        if found is None:
+            told.pop(key, None)
+            self._state.remove(key)
+        else:
+            told[key] = etag = found.etag or ""
+            self._state.put(key, etag)
+
+    def _wake(self, ctx: KeyedProcessFunction.Context, after_ms: int) -> None:
+        self._timer = max(time_ns() // 1_000_000 + after_ms, self._timer + 1)
+        ctx.timer_service().register_processing_time_timer(self._timer)
+
+
+def _changes(folder: Folder, told: dict[str, str]) -> tuple[list[tuple[str, ObjectListed | None]], float]:
+    """What changed, and how long it took to see, in seconds."""
+    begun = monotonic()
+    return folder.changes(told), monotonic() - begun

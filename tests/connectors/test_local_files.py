@@ -1,0 +1,139 @@
+"""A folder in the place of a bucket: read as it is now, watched, and nothing outside of it seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from connectors.local_files import Folder
+from core.change import Event
+from core.errors import ConfigError, ObjectError, Unavailable
+from core.formats.s3 import decode
+from core.objects import Fetched, Gone, ObjectChange
+
+
+def any_size(size: int) -> None:
+    pass
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    return tmp_path / "docs"
+
+
+@pytest.fixture
+def folder(docs: Path) -> Folder:
+    return Folder(str(docs), "notes")
+
+
+def changes(folder: Folder, told: dict[str, str]) -> list[tuple[str, bool]]:
+    """Keys of what changed, and whether it went, by its notifications; `told` is brought to date."""
+    found = []
+    for key, listed in folder.changes(told):
+        (change,) = decode(Event("t", 0, 0, None, folder.notification(key, listed)))
+        assert isinstance(change, ObjectChange)
+        assert (change.bucket, change.key) == ("notes", key)
+        found.append((change.key, change.gone))
+        if listed is None:
+            del told[key]
+        else:
+            assert change.etag == listed.etag
+            told[key] = listed.etag or ""
+    return found
+
+
+def test_a_folder_is_a_bucket(folder: Folder, docs: Path) -> None:
+    for key in ("b.txt", "b/c.txt", "b!/d.txt", "a+b %2F😀.md"):
+        (docs / key).parent.mkdir(exist_ok=True)
+        (docs / key).write_text(key)
+    found = list(folder.listing())
+    assert [each.key for each in found] == sorted(["b.txt", "b/c.txt", "b!/d.txt", "a+b %2F😀.md"])
+    read = folder.fetch(folder.bucket, "b/c.txt", any_size)
+    assert isinstance(read, Fetched)
+    assert (read.content, read.etag) == (b"b/c.txt", found[-1].etag)
+    assert isinstance(folder.fetch(folder.bucket, "b", any_size), Gone)
+    assert isinstance(folder.fetch(folder.bucket, "b.txt/c", any_size), Gone)
+
+
+@pytest.mark.parametrize(
+    "key", ["../secret.txt", "/etc/passwd", "a/../../secret.txt", "link", "linked/secret.txt", "a\x00"]
+)
+def test_nothing_outside_the_folder_is_read(folder: Folder, docs: Path, key: str) -> None:
+    (docs / "link").symlink_to(docs.parent / "secret.txt")
+    (docs / "linked").symlink_to(docs.parent)
+    with pytest.raises(ObjectError, match=r"no path within the folder|leads out of the folder"):
+        folder.fetch(folder.bucket, key, any_size)
+    assert list(folder.listing()) == []
+
+
+def test_what_is_no_file_or_hidden_does_not_stop_anyone(folder: Folder, docs: Path) -> None:
+    os.mkfifo(docs / "pipe")
+    with pytest.raises(ObjectError, match="no regular file"):
+        folder.fetch(folder.bucket, "pipe", any_size)
+    (docs / os.fsdecode(b"\xff.txt")).write_text("x")
+    (docs / "loop").symlink_to("loop")
+    (docs / "lost").symlink_to("nothing")
+    (docs / ".git").mkdir()
+    (docs / ".git" / "config").write_text("x")
+    (docs / ".note.md.swp").write_text("x")
+    assert list(folder.listing()) == []
+
+
+def test_watching_a_folder_tells_what_came_changed_and_went(folder: Folder, docs: Path) -> None:
+    for name in ("a", "b", "c"):
+        (docs / name).write_text(name)
+    told: dict[str, str] = {}
+    assert changes(folder, told) == [("a", False), ("b", False), ("c", False)]
+    assert changes(folder, told) == []
+    (docs / "a").write_text("longer")
+    (docs / "b").unlink()
+    os.utime(docs / "c", ns=(1, 1))
+    assert changes(folder, told) == [("a", False), ("c", False), ("b", True)]
+    (docs / "a").rename(docs / "z")
+    assert changes(folder, told) == [("z", False), ("a", True)]
+    assert changes(folder, told) == []
+
+
+def test_a_folder_that_is_away_has_lost_nothing(folder: Folder, docs: Path) -> None:
+    (docs / "a").write_text("a")
+    told: dict[str, str] = {}
+    changes(folder, told)
+    docs.rename(docs.parent / "elsewhere")
+    with pytest.raises(Unavailable, match="mount it, or make it again"):
+        folder.changes(told)
+    with pytest.raises(Unavailable, match="mount it, or make it again"):
+        folder.fetch(folder.bucket, "a", any_size)
+    (docs.parent / "elsewhere").rename(docs)
+    assert changes(folder, told) == []
+
+
+def test_what_cannot_be_looked_into_is_not_gone(folder: Folder, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (docs / "closed").mkdir()
+    (docs / "closed" / "a").write_text("a")
+    (docs / "b").write_text("b")
+    told: dict[str, str] = {}
+    changes(folder, told)
+    scandir = os.scandir
+
+    def refuses(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    # root may look into everything
+    monkeypatch.setattr(os, "scandir", refuses)
+    (docs / "b").unlink()
+    assert changes(folder, told) == [("b", True)]
+    monkeypatch.undo()
+    (docs / "closed" / "a").unlink()
+    (docs / "closed").rmdir()
+    assert changes(folder, told) == [("closed/a", True)]
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"source\.file: .* is no folder"):
+        Folder(str(tmp_path / "no"), "notes")

@@ -1,0 +1,92 @@
+"""A folder watched by the job: what is there, what comes, changes and goes, also while no job runs."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from tests.flink_jobs.conftest import Workshop, eventually, kill
+from tests.replay import differences
+
+QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}
+
+
+def away(workshop: Workshop, docs: Path) -> list[str]:
+    """What keeps the store from being the folder."""
+    truth = {
+        f"notes/{path.relative_to(docs).as_posix().replace('%', '%25').replace('/', '%2F')}": path.read_text()
+        for path in docs.rglob("*.md")
+    }
+    try:
+        return differences(workshop.rows(), truth)
+    except psycopg.errors.UndefinedTable:
+        return ["nothing is there yet"]
+
+
+def equal(workshop: Workshop, docs: Path) -> None:
+    try:
+        eventually(lambda: not away(workshop, docs), "the store to equal the folder")
+    except AssertionError:
+        raise AssertionError(away(workshop, docs)[:5], workshop.printed()[-2000:]) from None
+
+
+def test_a_folder_and_what_happens_in_it(workshop: Workshop) -> None:
+    docs = workshop.folder / "my notes"
+    (docs / "sub").mkdir(parents=True)
+    for number in range(1_200):
+        (docs / f"{number % 5}+ü {number}.md").write_text(f"# Note {number}\n\nIt says {number}.\n")
+    (docs / ".hidden.md.swp").write_text("of an editor")
+    file = workshop.pipeline(
+        source={"file": {"path": "my notes"}},
+        format="files",
+        documents={"notes": {"text": "{text}", "metadata": ["key", "title"]}},
+        dead_letters={
+            "kafka": {"topic": workshop.dead_letters, "properties.bootstrap.servers": workshop.bootstrap_servers}
+        },
+        flink=QUICK,
+        parallelism=2,
+    )
+    assert "my notes has 1,200 files" in workshop.freshet("check", file)
+    with workshop.running(file) as job:
+        equal(workshop, docs)
+        _change(docs, 0)
+        equal(workshop, docs)
+        _checkpointed(workshop)
+        kill(job)
+    # what happens while nobody looks
+    _change(docs, 100)
+    with workshop.running(file) as job:
+        equal(workshop, docs)
+        assert "resuming from" in workshop.printed()
+        (docs / "broken.pdf").write_bytes(b"%PDF-1.7 and no more")
+        eventually(workshop.has_letters, "a dead letter")
+        (docs / "broken.pdf").unlink()
+        _change(docs, 200)
+        equal(workshop, docs)
+        _ended(job)
+    assert [headers["freshet.document"] for _, _, headers in workshop.letters()] == [b"notes/broken.pdf"]
+
+
+def _change(docs: Path, first: int) -> None:
+    """Some come, some change, some go, one moves."""
+    files = sorted(docs.glob("*.md"))
+    for number, path in enumerate(files[first : first + 60]):
+        if number % 3 == 0:
+            path.unlink()
+        elif number % 3 == 1:
+            path.write_text(f"# Edited\n\n{path.name} was edited after {first}.\n")
+        else:
+            (docs / "sub" / path.name).write_text("# A copy\n\nof another note\n")
+    files[first + 70].rename(docs / "sub" / f"moved {first}.md")
+
+
+def _checkpointed(workshop: Workshop) -> None:
+    checkpoints = workshop.folder / ".freshet" / "pipelines" / "documents" / "checkpoints"
+    before = set(checkpoints.glob("*/chk-*"))
+    eventually(lambda: len(set(checkpoints.glob("*/chk-*/_metadata")) - before) > 0, "a checkpoint")
+
+
+def _ended(job: subprocess.Popen[str]) -> None:
+    assert job.poll() is None, "the job goes on after a dead letter"
