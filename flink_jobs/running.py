@@ -51,11 +51,18 @@ class Job:
             return bool(self.outcome.done())
 
     def progress(self) -> Progress:
-        """What the job says of itself now; empty counts where its REST API doesn't answer (it is gone once ended)."""
+        """What the job says of itself now; empty counts where its REST API doesn't answer (it is gone once ended).
+
+        Raises Unavailable where the local cluster's only TaskManager is gone: nobody starts another, and the job would
+        wait for one for ever. Beam does that to it now and then, as a Python worker dies ("Reference count must not be
+        negative" in DefaultJobBundleFactory).
+        """
         with _jvm():
             job = f"{self.rest}/jobs/{self.client.get_job_id()}"
         try:
             with httpx.Client(timeout=5) as http:
+                if http.get(f"{self.rest}/overview").json().get("taskmanagers") == 0:
+                    raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
                 counts = _counts(http, job, overview)
                 return Progress(overview.get("state", "UNKNOWN"), counts, _failure(http, job))

@@ -1,0 +1,56 @@
+"""Watching a job: what its REST API tells, as Flink 2.2 answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+
+import pytest
+
+from core.errors import Unavailable
+from flink_jobs.running import Job
+
+
+class Client:
+    """As much of a JobClient as is asked."""
+
+    def get_job_id(self) -> str:
+        return "0a"
+
+
+@contextmanager
+def rest(answers: dict[str, Any]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
+    answers: dict[str, Any] = {
+        "/overview": {"taskmanagers": 1, "slots-total": 2, "slots-available": 0, "jobs-running": 1},
+        "/jobs/0a": {"state": "RUNNING", "vertices": []},
+        "/jobs/0a/exceptions": {"exceptionHistory": {"entries": []}},
+    }
+    with rest(answers) as address:
+        job = Job(cast("Any", Client()), address, cast("Any", None))
+        assert job.progress().state == "RUNNING"
+        # its tasks wait for slots, and Flink calls that running too
+        answers["/overview"] = {"taskmanagers": 0, "slots-total": 0, "slots-available": 0, "jobs-running": 1}
+        with pytest.raises(Unavailable, match="TaskManager has failed"):
+            job.progress()
