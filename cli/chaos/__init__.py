@@ -134,7 +134,7 @@ def _act(
     try:
         job.start()
         # the first round begins with a job that is at work
-        settle(made, PATIENCE_S)
+        settle(made, PATIENCE_S, job.ensure)
         yield made, job
     finally:
         job.kill()

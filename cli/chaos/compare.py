@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 from uuid import uuid4
@@ -37,14 +37,15 @@ class Found:
     waited_for: str = ""
 
 
-def settle(world: World, patience_s: float) -> Found:
+def settle(world: World, patience_s: float, supervise: Callable[[], object] = lambda: None) -> Found:
     """Wait until the stream has passed all that the source has committed by now, and the stores are equal to it.
 
     Markers are written on and on: a table is swept after a snapshot when later events came in every partition.
+    `supervise` is called meanwhile: it starts the job again where it has ended.
     Raises Unavailable where a server is away for long.
     """
     began = time.monotonic()
-    waited_for = _passed(world, began + patience_s)
+    waited_for = _passed(world, began + patience_s, supervise)
     while True:
         rows, differences = _differences(world)
         now = time.monotonic()
@@ -52,16 +53,17 @@ def settle(world: World, patience_s: float) -> Found:
             return Found(now - began, rows, tuple(differences), waited_for)
         world.feed.mark(uuid4().hex)
         time.sleep(_MARK_AGAIN_S)
-        waited_for = _passed(world, max(began + patience_s, time.monotonic() + _LAST_LOOK_S))
+        waited_for = _passed(world, max(began + patience_s, time.monotonic() + _LAST_LOOK_S), supervise)
 
 
-def _passed(world: World, until: float) -> str:
+def _passed(world: World, until: float, supervise: Callable[[], object]) -> str:
     """Mark, and wait for the markers in every store and for the job's commit; what was waited for in vain, or ""."""
     text = uuid4().hex
     world.feed.mark(text)
     while missing := _unmarked(world, text):
         if time.monotonic() > until:
             return missing
+        supervise()
         time.sleep(_LOOK_EVERY_S)
     return world.feed.behind(world.pipeline, until)
 

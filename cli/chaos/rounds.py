@@ -68,11 +68,13 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) 
         raise FreshetError(f"the writers of round {number} failed, see above")
     mend(world)
     world.feed.mend()
-    if ended := job.ensure():
-        notes.append(ended)
-    found = settle(world, PATIENCE_S)
-    if not job.runs():
-        notes.append("the job ended while it was waited for")
+
+    def supervise() -> None:
+        if ended := job.ensure():
+            notes.append(ended)
+
+    supervise()
+    found = settle(world, PATIENCE_S, supervise)
     letters = dead_letters(world)[before:]
     return Round(number, time.monotonic() - began, done[0], tuple(struck), found, tuple(letters), tuple(notes))
 
