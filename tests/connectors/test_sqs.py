@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -94,6 +95,39 @@ def test_what_a_bucket_notifies_is_read_and_named_as_it_is(aws: Aws) -> None:
     ]  # fmt: skip
     assert {change.bucket for change in changes} == {bucket}
     assert all(abs(message.sent_ms - now_ms()) < 60_000 for message in found)
+
+
+def by_sns(aws: Aws, bucket: str, arn: str) -> None:
+    sns = client("sns", aws)
+    topic = sns.create_topic(Name=bucket)["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    told = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]}
+    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)
+
+
+def by_eventbridge(aws: Aws, bucket: str, arn: str) -> None:
+    events = client("events", aws)
+    events.put_rule(Name=bucket, EventPattern=json.dumps({"source": ["aws.s3"]}), State="ENABLED")
+    events.put_targets(Rule=bucket, Targets=[{"Id": "queue", "Arn": arn}])
+    told: dict[str, Any] = {"EventBridgeConfiguration": {}}
+    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)
+
+
+@pytest.mark.parametrize("way", [by_sns, by_eventbridge])
+def test_what_comes_by_other_ways_is_read_too(aws: Aws, way: Callable[[Aws, str, str], None]) -> None:
+    bucket, sqs, s3 = f"b{uuid.uuid4().hex[:8]}", client("sqs", aws), client("s3", aws)
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": aws.region})
+    url = sqs.create_queue(QueueName=bucket)["QueueUrl"]
+    way(aws, bucket, sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
+    s3.put_object(Bucket=bucket, Key="docs/a b+ü.md", Body=b"x")
+    s3.delete_object(Bucket=bucket, Key="docs/a b+ü.md")
+    queue = Queue(url, aws)
+    found = [message for _ in range(3) for message in queue.receive(1, 30)]
+    told = [change for message in found for change in decode(Event(queue.name, 0, 0, None, message.body))]
+    changes = [change for change in told if isinstance(change, ObjectChange)]
+    assert sorted((change.bucket, change.key, change.gone) for change in changes) == [
+        (bucket, "docs/a b+ü.md", False), (bucket, "docs/a b+ü.md", True),
+    ]  # fmt: skip
 
 
 def test_messages_are_deleted_when_a_later_checkpoint_has_them_and_not_before(
