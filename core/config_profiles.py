@@ -24,6 +24,7 @@ _NORMALIZERS: Mapping[str, Normalizer] = {
     "fold": identifiers.fold,
     "email": identifiers.email,
 }
+_NEVER_SHARED = 1_000_000_000
 _EVENTS = "a column, count, {sum: column}, {latest: column, by: column} or {last: 5, of: column, by: column}"
 
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5} ?(s|min|h|d)$")]
@@ -87,13 +88,13 @@ class IdentifierType(Model):
     type: Named
     normalize: Annotated[str, BeforeValidator(_normalizer)] = "text"
     limit: int = Field(ge=1, le=100_000)
-    shared: int = Field(SHARED, ge=1, le=1_000_000)
+    shared: int | None = Field(None, ge=1, le=_NEVER_SHARED)
     expires: Duration | None = None
 
-    @property
-    def rule(self) -> IdentifierRule:
-        """The same, for `core.identity`."""
-        return IdentifierRule(self.type, self.limit, self.shared, milliseconds(self.expires) if self.expires else 0)
+    def rule(self, strongest: bool) -> IdentifierRule:
+        """The same, for `core.identity`. The strongest type's are nobody's shared phones, unless the file says so."""
+        shared = self.shared or (_NEVER_SHARED if strongest else SHARED)
+        return IdentifierRule(self.type, self.limit, shared, milliseconds(self.expires) if self.expires else 0)
 
     @property
     def normalizer(self) -> Normalizer:
@@ -204,7 +205,12 @@ class Profiles(Model):
     def linking(self, remember_ms: int) -> Rules:
         """How records are linked, for `core.identity`; deleted ones are remembered for `remember_ms`."""
         trust = {table: record.trust for table, record in self.records.items()}
-        return Rules([each.rule for each in self.identifiers], trust, self.without_identifier == "keep", remember_ms)
+        return Rules(
+            [each.rule(each is self.identifiers[0]) for each in self.identifiers],
+            trust,
+            self.without_identifier == "keep",
+            remember_ms,
+        )
 
     @property
     def reading(self) -> Reading:

@@ -117,9 +117,8 @@ def _links(graph: Graph, log: Relinked, cause: Cause) -> Iterator[Audit]:
         if group is not None and node is not None:
             limit = graph.rules.by_type[type_].limit
             other = _called(graph, node.cluster)
-            reason = (
-                f"a record of {group.table} and this {node.identifier.type} together break the limit {limit} of {type_}"
-            )
+            what = f"a record of {group.table} and this {node.identifier.type}"
+            reason = f"together {what} would break {type_}'s limit, {limit}"
             yield Audit(Kind.CUT, *_of(graph, group.cluster, other), (node.identifier,), reason, cause)
     for gid, iid in sorted(log.healed):
         group, node = graph.groups.get(gid), graph.nodes.get(iid)

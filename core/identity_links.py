@@ -40,7 +40,8 @@ def add_group(graph: Graph, gid: bytes, group: Group, log: Relinked) -> None:
             handles |= _retire_shared(graph, iid, log)
         relink(graph, handles, {gid}, set(), log)
     elif not _join(graph, gid, active, handles, log):
-        relink(graph, handles, {gid}, {iid for iid, node in active.items() if not node.cluster}, log)
+        # what it touches is around it at first, and joins the region only if it comes out otherwise
+        relink(graph, set(), {gid}, {iid for iid, node in active.items() if not node.cluster}, log)
 
 
 def remove_group(graph: Graph, gid: bytes, log: Relinked) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from core.identifiers import Identifier
 
 HOUR_MS = 3_600_000
-SHARED = 1000
-"""On how many different sets of identifiers one may stand, where the rules don't say."""
+SHARED = 2000
+"""Of how many different sets of identifiers one may be part, where the rules don't say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from core.errors import ConfigError
 from core.identity import RecordChange
 from core.identity_audit import Audit
 from core.identity_outcome import Linked, Moved, Retired, Transfer
-from core.identity_query import person, records_of
+from core.identity_query import Person, person, records_of
 from core.identity_rules import Rules
 from core.identity_state import Graph, Store, Table
 from core.profiles import Profile, Short, Summary
@@ -83,6 +83,10 @@ class Persons:
             counts[group.table] += group.records.count
         values = profiles.merge(found, self._merging)
         return Profile(profile_id, whole.identifiers, values, dict(sorted(counts.items())))
+
+    def person(self, profile_id: str) -> Person | None:
+        """What makes a profile: `core.identity_query.person`."""
+        return person(self.graph, profile_id)
 
     def _follow(self, linked: Linked) -> Told:
         self._transfer(linked.transfers)

@@ -84,7 +84,8 @@ def test_a_good_file(tmp_path: Path) -> None:
     profiles = pipeline.profiles
     assert profiles is not None and pipeline.documents == {}
     linking = profiles.linking(pipeline.delete_retention_ms)
-    assert linking.identifiers[3] == IdentifierRule("device", 20, 1000, 90 * DAY_MS)
+    assert linking.identifiers[3] == IdentifierRule("device", 20, 2000, 90 * DAY_MS)
+    assert linking.identifiers[0] == IdentifierRule("customer_id", 1, 10**9)
     assert linking.identifiers[4] == IdentifierRule("name_birth", 3, 50)
     assert (linking.trust["public.customers"], linking.keep_alone, linking.remember_ms) == (3, True, 7 * DAY_MS)
     assert profiles.merging == {

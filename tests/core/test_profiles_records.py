@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core import identifiers as of
+from core.change import Change, Operation, Position
+from core.errors import ProfileError
+from core.identifiers import Identifier
+from core.profiles import facts_from_bytes
+from core.profiles_records import Event, Reading, RecordSpec, RowState, row_from_bytes, row_to_bytes, step
+
+ARRIVAL = 1_790_000_000_000
+DAY_MS = 86_400_000
+READING = Reading({"id": of.text, "email": of.email, "who": of.fold}, of.blocker(["", "n/a"]), DAY_MS)
+SPEC = RecordSpec(
+    "shop.orders",
+    {"id": ("customer",), "email": ("email", "other"), "who": ("{name}|{born}",)},
+    {"city": "city", "full": "{name}, {city}"},
+    {"last": Event("latest", "created", "created"), "spent": Event("sum", "amount"), "orders": Event("count")},
+    trusted=frozenset(["city"]),
+    trust=3,
+    time="created",
+)
+ROW = {
+    "customer": 7,
+    "email": "K@x.no",
+    "other": "n/a",
+    "name": "Kari",
+    "born": "1990-01-01",
+    "city": "Oslo",
+    "created": "2026-01-02T03:04:05Z",
+    "amount": "12.50",
+    "unused": 1,
+}
+CREATED = 1_767_323_045_000
+
+
+def change(number: int = 1, **row: object) -> Change:
+    return Change(
+        "shop.orders", {"no": 4}, Operation.UPSERT, Position(str(number)), {**ROW, **row}, committed_ms=ARRIVAL
+    )
+
+
+def test_a_row_says_who_and_what() -> None:
+    state, said = step(None, change(), SPEC, READING, ARRIVAL)
+    assert said is not None and state is not None
+    assert (said.record, said.table, said.time_ms) == ("shop.orders/4", "shop.orders", CREATED)
+    assert said.identifiers == (
+        Identifier("id", "7"),
+        Identifier("email", "k@x.no"),
+        Identifier("who", "kari|1990-01-01"),
+    )
+    facts = facts_from_bytes(said.facts)
+    assert {name: fact.value for name, fact in facts.items()} == {
+        "city": "Oslo",
+        "full": "Kari, Oslo",
+        "last": ROW["created"],
+        "spent": "12.5",
+        "orders": True,
+    }
+    at = (CREATED, "1", "shop.orders/4")
+    assert (facts["city"].place, facts["full"].place, facts["last"].place) == ((3, *at), (0, *at), (CREATED, *at))
+    assert "unused" not in state.row
+    assert row_from_bytes(row_to_bytes(state)) == state
+
+
+def test_null_and_blank_say_nothing() -> None:
+    nothing = {"customer": None, "email": "n/a", "name": " ", "city": "", "created": None, "amount": None}
+    said = step(None, change(**nothing), SPEC, READING, ARRIVAL)[1]
+    assert said is not None
+    assert (said.identifiers, said.time_ms, list(facts_from_bytes(said.facts))) == ((), ARRIVAL, ["orders"])
+
+
+def test_late_and_repeated_changes_are_none() -> None:
+    state, _ = step(None, change(2), SPEC, READING, ARRIVAL)
+    assert step(state, change(1), SPEC, READING, ARRIVAL) == (state, None)
+    assert step(state, change(2), SPEC, READING, ARRIVAL) == (state, None)
+    assert step(state, change(2), SPEC, READING, ARRIVAL, replayed=True)[1] is not None
+
+
+def test_a_deletion_is_remembered() -> None:
+    state, _ = step(None, change(1), SPEC, READING, ARRIVAL)
+    gone = Change("shop.orders", {"no": 4}, Operation.DELETE, Position("2"), committed_ms=ARRIVAL + 10 * 365 * DAY_MS)
+    state, said = step(state, gone, SPEC, READING, ARRIVAL)
+    assert said is not None
+    assert (state, said.deleted, said.record, said.time_ms) == (RowState(Position("2")), True, "shop.orders/4", ARRIVAL)
+
+
+def test_values_that_did_not_travel_stand() -> None:
+    state, _ = step(None, change(1), SPEC, READING, ARRIVAL)
+    toast = replace(
+        change(2, city="marker", amount=None), unavailable=frozenset(["city"]), doubtful=frozenset(["amount"])
+    )
+    said = step(state, toast, SPEC, READING, ARRIVAL)[1]
+    assert said is not None
+    facts = facts_from_bytes(said.facts)
+    assert facts["city"].value == "Oslo"
+    assert "spent" not in facts
+    with pytest.raises(ProfileError, match=r"shop\.orders uses city, whose value didn't travel"):
+        step(None, toast, SPEC, READING, ARRIVAL)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"customer": "x" * 1_000_000}, "identifier id has 1000000 characters; it may have 512"),
+        ({"amount": "much"}, "spent is a sum, and 'much' is no number"),
+        (
+            {"created": "2036-01-02"},
+            r"record shop.orders/4 has an event time \d+ h ahead of its arrival; a clock is wrong",
+        ),
+        ({"created": "yesterday"}, "created is 'yesterday'; it must be an ISO 8601 timestamp"),
+        ({"created": 10**18}, "in no year from 1 to 9999"),
+        ({"city": "a\ud800"}, "half a surrogate pair"),
+    ],
+)
+def test_bad_rows_say_what_is_wrong(row: dict[str, object], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        step(None, change(**row), SPEC, READING, ARRIVAL)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there() -> None:
+    row = {name: value for name, value in ROW.items() if name != "city"}
+    with pytest.raises(ProfileError, match="uses column 'city', which the row lacks; it has: customer, email"):
+        step(None, replace(change(), row=row), SPEC, READING, ARRIVAL)
+
+
+def test_without_identifier() -> None:
+    alone = change(customer=None, email=None, name=None)
+    with pytest.raises(ProfileError, match=r"record shop\.orders/4 has no identifier \(id, email, who\)"):
+        step(None, alone, SPEC, replace(READING, keep_alone=False), ARRIVAL)
+
+
+def test_keys() -> None:
+    with pytest.raises(ProfileError, match=r"shop\.orders has no primary key"):
+        step(None, replace(change(), key={}), SPEC, READING, ARRIVAL)
+    said = step(None, change(), replace(SPEC, key=("customer", "city")), READING, ARRIVAL)[1]
+    assert said is not None and said.record == "shop.orders/7/Oslo"
+    with pytest.raises(ProfileError, match=r"profiles\.records\.shop\.orders\.key names city, which this upsert lacks"):
+        step(None, change(city=None), replace(SPEC, key=("customer", "city")), READING, ARRIVAL)
