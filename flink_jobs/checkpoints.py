@@ -8,11 +8,12 @@ import httpx
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
+_ENDED = ("FINISHED", "CANCELED", "FAILED")
 _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of the running job of a name. Can be sent to where the job runs.
+    """The checkpoints of the one job of a cluster, or of several the one of a name. Can be sent to where it runs.
 
     rest  the address of the REST API, as in http://127.0.0.1:8081
     """
@@ -27,11 +28,12 @@ class Checkpoints:
         try:
             with httpx.Client(base_url=self._rest, timeout=5) as http:
                 jobs = http.get("/jobs/overview").raise_for_status().json()["jobs"]
-                running = [job["jid"] for job in jobs if job["name"] == self._job and job["state"] == "RUNNING"]
+                there = [job for job in jobs if job["state"] not in _ENDED]
+                ours = there if len(there) == 1 else [job for job in there if job["name"] == self._job]
                 # of two that have one name, nobody knows which is ours
-                if len(running) != 1:
+                if len(ours) != 1:
                     return 0
-                told = http.get(f"/jobs/{running[0]}/checkpoints").raise_for_status().json()
+                told = http.get(f"/jobs/{ours[0]['jid']}/checkpoints").raise_for_status().json()
         except (httpx.HTTPError, ValueError, KeyError) as error:
             _log.warning("the job's REST API at %s doesn't tell of checkpoints: %s", self._rest, error)
             return 0
