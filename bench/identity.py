@@ -95,6 +95,17 @@ def timed(persons: Persons, changes: Iterable[RecordChange]) -> list[float]:
     return seconds
 
 
+def batched(persons: Persons, changes: Iterable[RecordChange], size: int = 100) -> list[float]:
+    """The seconds of each change, in batches."""
+    told = list(changes)
+    seconds = []
+    for at in range(0, len(told), size):
+        started = perf_counter()
+        persons.steps(told[at : at + size])
+        seconds += [(perf_counter() - started) / size] * size
+    return seconds
+
+
 def show(name: str, seconds: list[float]) -> None:
     ordered = sorted(seconds)
     p99 = ordered[int(len(ordered) * 0.99)] * 1000
@@ -141,6 +152,11 @@ def main() -> None:
     show("a customer with 1,000 devices", timed(persons, devices))
     more = (change(f"visits/b{at}", {"customer_id": 1, "device": f"many{at}"}, {"language": "en"}) for at in range(100))
     show("  another visit of it", timed(persons, more))
+    again = (
+        change(f"visits/d{at}", {"customer_id": 1, "device": f"many{at}"}, {"language": "en"}) for at in range(500)
+    )
+    show("  the same, 100 a batch", batched(persons, again))
+    show("  ordinary changes, 100 a batch", batched(persons, ordinary(people, source)))
     gone = (change(f"visits/a{at}", {}, {}, True) for at in range(0, 200, 2))
     show("  a device of it goes", timed(persons, gone))
     over = [change(f"visits/c{at}", {"customer_id": 2, "device": f"over{at}"}, {"language": "no"}) for at in range(990)]

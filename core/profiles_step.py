@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from core import identity, profiles
 from core.errors import ConfigError
 from core.identity import RecordChange
 from core.identity_audit import Audit
-from core.identity_outcome import Linked, Moved, Retired, Transfer
+from core.identity_outcome import Linked, Moved, Retired, Transfer, together
 from core.identity_query import Person, person, records_of
 from core.identity_rules import Rules
 from core.identity_state import Graph, Store, Table
@@ -54,18 +54,19 @@ class Persons:
 
     def step(self, change: RecordChange, replayed: bool = False) -> Told:
         """Follow a record's change: `core.identity.step`."""
-        try:
-            told = self._follow(identity.step(self.graph, change, replayed))
-        except BaseException:
-            self._drop()
-            raise
-        self._save()
-        return told
+        return self._whole(lambda: identity.step(self.graph, change, replayed))
+
+    def steps(self, changes: Iterable[RecordChange]) -> Told:
+        """Follow several changes as one: what stood in between isn't told, and each profile is merged once."""
+        return self._whole(lambda: together(self.graph, [identity.step(self.graph, change) for change in changes]))
 
     def advance(self, now_ms: int, most: int = 1000) -> Told:
         """Let time pass: `core.identity.advance`."""
+        return self._whole(lambda: identity.advance(self.graph, now_ms, most))
+
+    def _whole(self, link: Callable[[], Linked]) -> Told:
         try:
-            told = self._follow(identity.advance(self.graph, now_ms, most))
+            told = self._follow(link())
         except BaseException:
             self._drop()
             raise

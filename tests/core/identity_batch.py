@@ -26,6 +26,10 @@ def number_first(value: str) -> tuple[int, int, str]:
     return (0, int(value), value) if value.isdecimal() else (1, 0, value)
 
 
+def group_id(table: str, identifiers: Iterable[Identifier]) -> bytes:
+    return digest("group", table, *(part for each in identifiers for part in each))
+
+
 def link(records: Iterable[RecordChange], rules: Rules, hour: int) -> People:
     types = [rule.type for rule in rules.identifiers]
     rule_of = {rule.type: rule for rule in rules.identifiers}
@@ -71,14 +75,9 @@ def link(records: Iterable[RecordChange], rules: Rules, hour: int) -> People:
     people: People = {}
     for nodes in {id(found): found for found in cluster.values()}.values():
         identifiers = frozenset(node for node in nodes if isinstance(node, Identifier))
-        groups = [node for node in nodes if not isinstance(node, Identifier)]
+        groups = [group for group in members if group in nodes]
         if not groups:
             continue
-        table, signature = groups[0]  # type: ignore[misc]
-        name = (
-            identifier_id(min(identifiers, key=place))
-            if identifiers
-            else digest("group", table, *(part for each in signature for part in each))
-        )
-        people[name.hex()] = (frozenset(record for group in groups for record in members[group]), identifiers)  # type: ignore[index]
+        name = identifier_id(min(identifiers, key=place)) if identifiers else group_id(*groups[0])
+        people[name.hex()] = (frozenset(record for group in groups for record in members[group]), identifiers)
     return people | alone

@@ -58,9 +58,9 @@ def histories(draw: st.DrawFn, most: int = 14) -> list[RecordChange]:
     return changes
 
 
-def shuffled(draw: st.DrawFn, changes: Sequence[RecordChange]) -> list[RecordChange]:
+def shuffled(data: st.DataObject, changes: Sequence[RecordChange]) -> list[RecordChange]:
     """Another interleaving of the same records' changes, as from other partitions."""
-    order = draw(st.permutations(range(len(changes))))
+    order = data.draw(st.permutations(range(len(changes))))
     waiting = {record: iter([c for c in changes if c.record == record]) for record in {c.record for c in changes}}
     return [next(waiting[changes[at].record]) for at in order]
 

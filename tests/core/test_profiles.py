@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ProfileError
@@ -83,6 +83,7 @@ def anew(said: Sequence[Facts]) -> Summary:
     return summary
 
 
+@settings(max_examples=50)
 @given(lives())
 def test_what_comes_and_goes_leaves_what_is_there(life: list[tuple[str, Facts | None]]) -> None:
     there: dict[str, Facts] = {}
@@ -103,6 +104,7 @@ def test_what_comes_and_goes_leaves_what_is_there(life: list[tuple[str, Facts | 
         assert merge([summary], RULES) == expected(list(there.values()))
 
 
+@settings(max_examples=50)
 @given(lives(), st.data())
 def test_groups_merge_to_what_their_records_say(life: list[tuple[str, Facts | None]], data: st.DataObject) -> None:
     there = {key: said for key, said in life if said is not None}
@@ -116,7 +118,7 @@ def test_groups_merge_to_what_their_records_say(life: list[tuple[str, Facts | No
 def test_a_summary_stays_small_and_says_when_it_is_short(times: list[int], most: int) -> None:
     rules = {"last": Rule("last", most)}
     said = {time: {"last": Fact((0, time, "", "r"), time)} for time in times}
-    summary = {}
+    summary: Summary = {}
     for each in said.values():
         summary = add(summary, each, rules)
         assert len(summary["last"].best) <= most + 8

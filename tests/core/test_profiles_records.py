@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ ROW = {
 CREATED = 1_767_323_045_000
 
 
-def change(number: int = 1, **row: object) -> Change:
+def change(number: int = 1, **row: Any) -> Change:
     return Change(
         "shop.orders", {"no": 4}, Operation.UPSERT, Position(str(number)), {**ROW, **row}, committed_ms=ARRIVAL
     )
@@ -67,7 +68,14 @@ def test_a_row_says_who_and_what() -> None:
 
 
 def test_null_and_blank_say_nothing() -> None:
-    nothing = {"customer": None, "email": "n/a", "name": " ", "city": "", "created": None, "amount": None}
+    nothing: dict[str, Any] = {
+        "customer": None,
+        "email": "n/a",
+        "name": " ",
+        "city": "",
+        "created": None,
+        "amount": None,
+    }
     said = step(None, change(**nothing), SPEC, READING, ARRIVAL)[1]
     assert said is not None
     assert (said.identifiers, said.time_ms, list(facts_from_bytes(said.facts))) == ((), ARRIVAL, ["orders"])
@@ -116,7 +124,7 @@ def test_values_that_did_not_travel_stand() -> None:
         ({"city": "a\ud800"}, "half a surrogate pair"),
     ],
 )
-def test_bad_rows_say_what_is_wrong(row: dict[str, object], says: str) -> None:
+def test_bad_rows_say_what_is_wrong(row: dict[str, Any], says: str) -> None:
     with pytest.raises(ProfileError, match=says):
         step(None, change(**row), SPEC, READING, ARRIVAL)
 

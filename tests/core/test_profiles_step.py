@@ -76,9 +76,22 @@ def test_every_interleaving_ends_in_the_same_profiles(
     changes: list[RecordChange], some: Rules, hour: int, data: st.DataObject
 ) -> None:
     told = [with_facts(change) for change in changes]
-    other = shuffled(data.draw, told)
+    other = shuffled(data, told)
     last = {change.record: change for change in told}
     assert follow(told, some, hour) == follow(other, some, hour) == follow(list(last.values()), some, hour)
+
+
+@settings(max_examples=EXAMPLES)
+@given(histories(), rules, st.integers(0, 12), st.integers(1, 6))
+def test_batches_end_as_single_changes_do(changes: list[RecordChange], some: Rules, hour: int, size: int) -> None:
+    told = [with_facts(change) for change in changes]
+    persons, kept = Persons(Memory(), some, MERGING), Kept()
+    persons.advance(hour * HOUR_MS)
+    for at in range(0, len(told), size):
+        before = kept.keys() | ()
+        heard = kept.hear(persons.steps(told[at : at + size]))
+        assert {*heard.born} == kept.keys() - before
+    assert kept == follow(told, some, hour)
 
 
 @settings(max_examples=50)
