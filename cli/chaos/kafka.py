@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -14,6 +15,9 @@ from core.errors import Unavailable
 PARTITIONS = 3
 
 _PATIENCE_S = 120
+_QUIET = logging.getLogger(__name__)
+# a server that is killed is no news
+_QUIET.setLevel(logging.CRITICAL)
 
 
 class Sender:
@@ -31,7 +35,7 @@ class Sender:
                 "linger.ms": 0,
                 "delivery.timeout.ms": _PATIENCE_S * 1000,
                 "on_delivery": self._note,
-                "log_level": 0,
+                "logger": _QUIET,
             }
         )
 

@@ -39,6 +39,7 @@ from udfs.tokenizing import document_chunker
 
 _WRITERS = 3
 _FIRST_SEQUENCER = 0x55AED6DCD90281E5
+_PUT_S = 0.03
 _TABLES = 6  # of the keys, files of several rows
 
 
@@ -97,7 +98,7 @@ class Objects:
         """Some writers at once, and what tells of it."""
         every = first(Random(0))
         keys = [[act.key for act in every[writer::_WRITERS]] for writer in range(_WRITERS)]
-        plans = [acts(Random(choices.getrandbits(64)), WRITING_S, False, mine) for mine in keys]
+        plans = [acts(Random(choices.getrandbits(64)), WRITING_S, False, mine, _PUT_S) for mine in keys]
 
         def run(until: float) -> int:
             changes: list[int] = []

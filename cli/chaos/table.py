@@ -46,14 +46,19 @@ class Happened:
     time_us: int
 
 
-def acts(choices: Random, seconds: float, moves: bool, keys: Sequence[int] = range(1, ROWS + 1)) -> list[Act]:
-    """What a writer does in about `seconds`. Without `moves` it neither changes keys nor empties the table."""
+def acts(
+    choices: Random, seconds: float, moves: bool, keys: Sequence[int] = range(1, ROWS + 1), each_s: float = 0.004
+) -> list[Act]:
+    """What a writer does in about `seconds`, where an act takes some `each_s`.
+
+    Without `moves` it neither changes keys nor empties the table.
+    """
     found: list[Act] = []
     planned = 0.0
     while planned < seconds:
         for act in _step(choices, moves, keys):
             found.append(act)
-            planned += act.wait_s + 0.004
+            planned += act.wait_s + each_s
     return found
 
 
