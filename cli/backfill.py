@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from connectors import kafka
@@ -95,16 +95,17 @@ def backfill(pipeline: Pipeline, place: str, restart: bool, console: Console) ->
     started, before = time.monotonic(), stand.objects
     try:
         with (
-            _bar(console) as bar,
-            _counted(_objects(pipeline, bucket, prefix, stand.after, _COUNTING_THREADS)) as count,
+            _bar(console, before) as (bar, task),
+            _counting(
+                _objects(pipeline, bucket, prefix, stand.after, _COUNTING_THREADS),
+                lambda count: bar.update(task, total=before + count),
+            ),
             closing(_objects(pipeline, bucket, prefix, stand.after)) as found,
         ):
-            task = bar.add_task("objects", total=None, completed=before)
             for now in _told(target, found, stand):
                 stand = now
                 notes.write(stand)
-                total = count()
-                bar.update(task, completed=stand.objects, total=None if total is None else before + total)
+                bar.update(task, completed=stand.objects)
     except KeyboardInterrupt:
         console.print(f"stopped at {stand.objects:,} objects; the same command goes on from there")
         return _INTERRUPTED
@@ -174,21 +175,21 @@ def _objects(
 
 
 @contextmanager
-def _counted(found: Generator[ObjectListed, None, None]) -> Iterator[Callable[[], int | None]]:
-    """How many objects there are, once a thread has listed them all; None till then, or where it can't."""
-    ended, total = threading.Event(), list[int]()
+def _counting(found: Generator[ObjectListed, None, None], tell: Callable[[int], None]) -> Iterator[None]:
+    """Meanwhile a thread lists all objects, and tells how many there are once it knows; never, where it can't."""
+    ended = threading.Event()
 
     def count() -> None:
         # what is wrong with the listing the other one tells
         with suppress(FreshetError), closing(found):
             counted = sum(1 for _ in iter(lambda: None if ended.is_set() else next(found, None), None))
             if not ended.is_set():
-                total.append(counted)
+                tell(counted)
 
     thread = threading.Thread(target=count, name="count", daemon=True)
     thread.start()
     try:
-        yield lambda: total[0] if total else None
+        yield
     finally:
         ended.set()
         thread.join()
@@ -226,6 +227,9 @@ class _Left(ProgressColumn):
         return Text("" if left is None else f"{timedelta(seconds=int(left))} left of {task.total:,.0f}")
 
 
-def _bar(console: Console) -> Progress:
+@contextmanager
+def _bar(console: Console, before: int) -> Iterator[tuple[Progress, TaskID]]:
     count = TextColumn("{task.completed:,} {task.description}")
-    return Progress(BarColumn(), count, _Rate(), TimeElapsedColumn(), _Left(), console=console, transient=True)
+    columns = (BarColumn(), count, _Rate(), TimeElapsedColumn(), _Left())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield bar, bar.add_task("objects", total=None, completed=before)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
@@ -25,6 +26,7 @@ AT_ONCE = 10
 _NOT_THERE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist", "InvalidAddress")
 _LATER = ("RequestThrottled", "OverLimit", "ThrottlingException")
 _SENT = "SentTimestamp"
+_SENDERS = 8
 _log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -101,9 +103,10 @@ class Queue:
             )
 
     def send(self, bodies: Sequence[bytes]) -> None:
-        """Send messages; returns once the queue has all of them. Some may be there twice after a lost answer."""
-        for some in _tens(bodies):
-            self._send(some)
+        """Send messages, in any order; returns once the queue has all. Some are there twice after a lost answer."""
+        with ThreadPoolExecutor(_SENDERS, thread_name_prefix="send") as threads:
+            for sent in [threads.submit(self._send, some) for some in _tens(bodies)]:
+                sent.result()
 
     def _send(self, bodies: Sequence[bytes]) -> None:
         left = {str(number): body.decode() for number, body in enumerate(bodies)}

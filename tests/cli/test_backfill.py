@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -214,30 +215,27 @@ def test_a_pipeline_that_reads_a_queue_gets_them_there(desk: Desk) -> None:
     desk.write(source={"sqs": {"queue_url": url, **at}}, dead_letters={"kafka": letters})
     printed = desk.run(f"s3://{desk.bucket}/docs/0/")
     assert f"286 objects of s3://{desk.bucket}/docs/0/ told in queue {desk.topic}" in printed
-    queue, found = Queue(url, desk.aws), list[str]()
-    while messages := queue.receive(1, 600):
+    told, found = Queue(url, desk.aws), list[str]()
+    while messages := told.receive(1, 600):
         for message in messages:
-            (change,) = decode(Event(queue.name, 0, 0, None, message.body))
+            (change,) = decode(Event(told.name, 0, 0, None, message.body))
             assert isinstance(change, ObjectChange)
             found.append(change.key)
     assert sorted(found) == sorted(key for key in KEYS if key.startswith("docs/0/"))
 
 
 def test_how_long_it_takes_is_told_when_all_are_counted(desk: Desk) -> None:
-    found = listing(S3("test", desk.aws), desk.bucket)
-    with backfill._counted(found) as count:
-        deadline = time.monotonic() + 60
-        while count() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        assert count() == 2_000
-    with backfill._counted(listing(S3("test", desk.aws), "no-such-bucket")) as count:
+    counts: queue.Queue[int] = queue.Queue()
+    with backfill._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
+        assert counts.get(timeout=60) == 2_000
+    with backfill._counting(listing(S3("test", desk.aws), "no-such-bucket"), counts.put):
         time.sleep(0.5)
-        assert count() is None
+    with backfill._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
+        pass
+    assert counts.empty(), "what could not be counted, or not to its end, is not told"
     clock = iter(range(100))
-    bar = Progress(backfill._Left(), get_time=lambda: float(next(clock)))
-    task = bar.add_task("objects", total=None, completed=0)
-    column = backfill._Left()
+    bar, column = Progress(get_time=lambda: float(next(clock))), backfill._Left()
+    task = bar.add_task("objects", total=None)
     for completed in (100, 200, 300):
         bar.update(task, completed=completed)
     assert column.render(bar.tasks[0]).plain == "counting …"
