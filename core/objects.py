@@ -160,12 +160,14 @@ class ObjectState:
     row_ids         of the rows that it has; empty for an object that is gone, whose state may be forgotten once the
                     clocks of the store's machines are surely past `read_ms`: an hour is plenty
     digests         8 bytes a row: of the columns that matter
+    run             the number of the run that told it; another run may have told more after this state was saved
     """
 
     read_ms: int = 0
     looks: int = 0
     row_ids: tuple[str, ...] = ()
     digests: bytes = b""
+    run: int = 0
 
 
 def gate(state: GateState | None, change: ObjectChange, replayed: bool = False) -> tuple[GateState, ToLoad | None]:
@@ -186,12 +188,16 @@ def gate(state: GateState | None, change: ObjectChange, replayed: bool = False) 
     return after, None if known and not replayed else to_load
 
 
-def unfold(state: ObjectState | None, loaded: Loaded, spec: ObjectSpec) -> tuple[ObjectState, list[Change]]:
+def unfold(
+    state: ObjectState | None, loaded: Loaded, spec: ObjectSpec, run: int = 0
+) -> tuple[ObjectState, list[Change]]:
     """The state behind a look, and the changes of the object's rows: those that are new or other, and those that left.
 
     The looks at an object must come in the order in which they were made. Keys are {"key": the object's key}, with
     "row" where the object has several documents.
-    Of an object that is gone and has no state one document is deleted, as the state may be lost; what several rows it
+    A state of another `run` was restored: what that run told after it had been saved, it doesn't know, and a look made
+    anew may find something else than then. So the first look of a run tells everything again.
+    Of an object that is gone and whose state is another run's or lost one document is deleted; what several rows it
     had then, can't be known.
     Raises ObjectError for a look that found an error; state and rows then stand as they were.
     """
@@ -201,8 +207,10 @@ def unfold(state: ObjectState | None, loaded: Loaded, spec: ObjectSpec) -> tuple
     rows = [] if loaded.gone else _decode_rows(loaded.rows)
     digests = [_digest(loaded, row, spec) for row in rows]
     told = dict(zip(before.row_ids, _split(before.digests), strict=True))
+    again = loaded.replayed or state is None or state.run != run
     after = replace(
         _later(before, loaded.read_ms),
+        run=run,
         row_ids=tuple(row.row_id for row in rows),
         digests=b"".join(digests),
     )
@@ -210,12 +218,12 @@ def unfold(state: ObjectState | None, loaded: Loaded, spec: ObjectSpec) -> tuple
     changes = [
         _change(loaded, spec, row.row_id, Operation.UPSERT, at, {**loaded.columns, **row.columns})
         for row, digest in zip(rows, digests, strict=True)
-        if loaded.replayed or told.get(row.row_id) != digest
+        if again or told.get(row.row_id) != digest
     ]
     there = set(after.row_ids)
     left = [row_id for row_id in before.row_ids if row_id not in there]
-    if loaded.gone and not left and (loaded.replayed or state is None):
-        left = [""]  # what a job that lost its state has told of it, nobody knows: its one document, most likely
+    if loaded.gone and not left and again:
+        left = [""]  # what was told of it and isn't in the state, nobody knows: its one document, most likely
     changes += [_change(loaded, spec, row_id, Operation.DELETE, at, {}) for row_id in left]
     return after, changes
 

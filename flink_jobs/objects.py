@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from time import time_ns
 from typing import Any
 
 import msgspec
@@ -119,6 +120,7 @@ class Unfold(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state."""
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("object", Types.PICKLED_BYTE_ARRAY()))
+        self._run = time_ns()
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._changes = group.counter("changes")
         self._refused = group.counter("load_dead_letters")
@@ -131,7 +133,7 @@ class Unfold(KeyedProcessFunction):
         raw = self._state.value()
         before = None if raw is None else object_state_from_bytes(raw)
         try:
-            state, changes = unfold(before, loaded, self._objects[table])
+            state, changes = unfold(before, loaded, self._objects[table], self._run)
             told = [(document_id(self._specs[table], change), change) for change in changes]
         except ChangeError as error:
             self._refused.inc()

@@ -209,6 +209,17 @@ def test_a_job_that_lost_its_state_is_believed_by_what_knows_the_old_positions()
     assert len(fresh.position) == len(changes[0].position) == 20
 
 
+def test_a_restored_state_does_not_know_what_was_told_after_it_was_saved() -> None:
+    absent, _ = unfold(None, gone(10), SPEC, run=1)
+    saved, _ = unfold(absent, found(20, {"": "one"}), SPEC, run=1)
+    # run 1 is killed; run 2 looks anew, and the object is as it was when the state was saved
+    for state, look in ((absent, gone(30)), (saved, found(30, {"": "one"}))):
+        assert unfold(state, look, SPEC, run=1)[1] == []
+        after, (change,) = unfold(state, look, SPEC, run=2)
+        assert change.operation is (Operation.DELETE if look.gone else Operation.UPSERT)
+        assert unfold(after, replace(look, read_ms=40), SPEC, run=2)[1] == []
+
+
 def test_long_row_ids_are_short_and_stay_apart() -> None:
     assert row_id("page 3") == "page 3"
     ids = {row_id("x" * 100 + str(number)) for number in range(100)}
