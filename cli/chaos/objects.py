@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
-from urllib.parse import quote_plus, unquote
+from urllib.parse import quote_plus
 
 from confluent_kafka.admin import AdminClient
 
@@ -192,7 +192,7 @@ class Objects:
         """As the topic has them."""
         key = key_of(document)[0]
         for where, told in told_in(self._servers, self._place.name):
-            if key in unquote(told.replace("+", " ")) or key in told or quote_plus(key, safe="/") in told:
+            if quote_plus(key, safe="/") in told or json.dumps(key) in told:
                 yield f"{where} {told}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
