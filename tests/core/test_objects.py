@@ -220,6 +220,29 @@ def test_a_restored_state_does_not_know_what_was_told_after_it_was_saved() -> No
         assert unfold(after, replace(look, read_ms=40), SPEC, run=2)[1] == []
 
 
+@given(st.lists(st.sampled_from(["one", "two", "gone", "look", "look", "saved", "killed"]), max_size=30))
+def test_whenever_a_run_is_killed_what_the_last_look_finds_stands(history: list[str]) -> None:
+    text: str | None = None
+    state: ObjectState | None = None
+    saved: ObjectState | None = None
+    run = 0
+    stored: tuple[Position, str | None] = (Position(""), None)
+    for clock, event in enumerate([*history, "look"], start=1):
+        if event == "saved":
+            saved = state
+        elif event == "killed":
+            run, state = run + 1, saved
+        elif event == "look":
+            look = gone(clock) if text is None else found(clock, {"": text})
+            state, changes = unfold(state, look, SPEC, run)
+            for change in changes:
+                if change.position >= stored[0]:
+                    stored = (change.position, change.row.get("text"))
+        else:
+            text = None if event == "gone" else event
+    assert stored[1] == text
+
+
 def test_long_row_ids_are_short_and_stay_apart() -> None:
     assert row_id("page 3") == "page 3"
     ids = {row_id("x" * 100 + str(number)) for number in range(100)}
