@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from cli.demo import world as worlds
@@ -75,6 +76,35 @@ def delete(stage: Stage[Any]) -> Evidence:
         ),
         f"{stage.world.written} → gone: {took:.0f} ms; chunks of {document} left in the store: {left}",
         holds=before[0].document_id == document and left == 0,
+    )
+
+
+def survive(stage: Stage[Any], poison: tuple[str, str], letters: int, bytes_sent: Sequence[bytes] = ()) -> Evidence:
+    """What became of poison that was sent: so many dead letters, and an edit that goes through behind it.
+
+    poison      a word and what was done
+    bytes_sent  what the letters must hold, in order; nothing: whatever they do
+    """
+    title, sentence = EDITED[1][0], "This sentence was written after what is poison."
+    found = stage.letters(letters)
+    document = stage.texts.document(title)
+    done = stage.texts.prepend(title, f"{sentence} ")
+    until(lambda: chunks_with(stage.chunks(document), sentence), "the edit after the poison")
+    took = milliseconds_since(done.sent)
+    progress = stage.progress()
+    intact = [value for _, value in found] == list(bytes_sent)
+    return Evidence(
+        (
+            poison,
+            *(("letter", brief(reason)) for reason, _ in found),
+            ("job", f"{progress.state.lower()}; failures: {progress.failure or 'none'}"),
+        ),
+        f"{len(found)} dead letter{'s' if len(found) > 1 else ''}{' with their original bytes' if intact else ''}; "
+        f"the next edit was in the store in {took:.0f} ms",
+        holds=len(found) == letters
+        and (intact or not bytes_sent)
+        and all(reason for reason, _ in found)
+        and progress.failure is None,
     )
 
 

@@ -11,8 +11,8 @@ import psycopg
 from confluent_kafka import Message
 
 from cli.demo import world as worlds
-from cli.demo.claims import chunks_with, delete, edit, edit_one_paragraph, reached
-from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, milliseconds_since, sent_now, until
+from cli.demo.claims import chunks_with, delete, edit, edit_one_paragraph, reached, survive
+from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now, until
 from cli.demo.world import EDITED, World
 from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
@@ -169,28 +169,13 @@ def refuse_old_changes(stage: Stage[Tables]) -> Evidence:
 
 def survive_poison(stage: Stage[Tables]) -> Evidence:
     """Bytes that aren't JSON, and an envelope without `after`: dead letters as they came, and the job goes on."""
-    title, tables = EDITED[1][0], stage.texts
-    newest = tables.history(tables.article(title))[-1]
+    tables = stage.texts
+    newest = tables.history(tables.article(EDITED[1][0]))[-1]
     envelope = json.loads(newest.value())
     poison = [b"\x00\xff no JSON", json.dumps({**envelope, "op": "u", "after": None}).encode()]
     produce(stage.world.bootstrap_servers, [Record(tables.topic, newest.key(), value) for value in poison])
-    letters = stage.letters(len(poison))
-    sentence = "This sentence was written after two poisoned events."
-    done = tables.prepend(title, f"{sentence} ")
-    until(lambda: chunks_with(stage.chunks(tables.document(title)), sentence), "the edit after the poison")
-    took = milliseconds_since(done.sent)
-    progress = stage.progress()
-    intact = [value for _, value in letters] == poison
-    return Evidence(
-        (
-            ("kafka", f"{poison[0]!r}, and an envelope with op 'u' and without 'after'"),
-            *(("letter", brief(reason)) for reason, _ in letters),
-            ("job", f"{progress.state.lower()}; failures: {progress.failure or 'none'}"),
-        ),
-        f"{len(letters)} dead letters{' with their original bytes' if intact else ''}; "
-        f"the next edit was in the store in {took:.0f} ms",
-        holds=intact and all(reason for reason, _ in letters) and progress.failure is None,
-    )
+    told = f"{poison[0]!r}, and an envelope with op 'u' and without 'after'"
+    return survive(stage, ("kafka", told), len(poison), poison)
 
 
 CLAIMS: Claims[Tables] = (

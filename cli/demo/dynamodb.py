@@ -8,9 +8,9 @@ from typing import Any
 
 from cli.demo import world as worlds
 from cli.demo.aws import CREDENTIALS, MANUAL, REGION, account, equal, keep_up, unchanged
-from cli.demo.claims import chunks_with, delete, edit, edit_one_paragraph
-from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, milliseconds_since, sent_now, until
-from cli.demo.world import EDITED, World
+from cli.demo.claims import delete, edit, edit_one_paragraph, survive
+from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now
+from cli.demo.world import World
 from cli.stack import Stack
 from cli.texts import Text
 from connectors.aws import Aws, client
@@ -162,23 +162,8 @@ def rewrite(stage: Stage[Items]) -> Evidence:
 
 def survive_poison(stage: Stage[Items]) -> Evidence:
     """An item without the attribute that its text is made of: a dead letter, and the job goes on."""
-    items, title = stage.texts, EDITED[1][0]
-    items.put([(_BROKEN, {"id": _BROKEN, "title": "An item without a body"})])
-    letters = stage.letters(1)
-    sentence = "This sentence was written after a poisoned item."
-    done = items.prepend(title, f"{sentence} ")
-    until(lambda: chunks_with(stage.chunks(items.document(title)), sentence), "the edit after the poison")
-    took = milliseconds_since(done.sent)
-    progress = stage.progress()
-    return Evidence(
-        (
-            ("put", f"item {_BROKEN} of {TABLE}, without body"),
-            *(("letter", brief(reason)) for reason, _ in letters),
-            ("job", f"{progress.state.lower()}; failures: {progress.failure or 'none'}"),
-        ),
-        f"{len(letters)} dead letter; the next edit was in the store in {took:.0f} ms",
-        holds=len(letters) == 1 and all(reason for reason, _ in letters) and progress.failure is None,
-    )
+    stage.texts.put([(_BROKEN, {"id": _BROKEN, "title": "An item without a body"})])
+    return survive(stage, ("put", f"item {_BROKEN} of {TABLE}, without body"), 1)
 
 
 CLAIMS: Claims[Items] = (

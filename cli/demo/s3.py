@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cli.demo import world as worlds
 from cli.demo.aws import CREDENTIALS, MANUAL, REGION, account, equal, keep_up, unchanged
-from cli.demo.claims import chunks_with, delete, edit, edit_one_paragraph
-from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, milliseconds_since, sent_now, until
-from cli.demo.world import EDITED, World
+from cli.demo.claims import delete, edit, edit_one_paragraph, survive
+from cli.demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now
+from cli.demo.world import World
 from cli.stack import Stack
 from cli.texts import Text
 from connectors.aws import Aws
@@ -189,24 +189,9 @@ def rewrite(stage: Stage[Bucket]) -> Evidence:
 
 def survive_poison(stage: Stage[Bucket]) -> Evidence:
     """A PDF that is none, and a message that is no notification: dead letters, and the job goes on."""
-    bucket, title = stage.texts, EDITED[1][0]
-    bucket.put([("broken.pdf", b"%PDF-1.7 and no more")])
-    bucket.tell([("nonsense", b"\x00\xff no JSON")])
-    letters = stage.letters(2)
-    sentence = "This sentence was written after two poisoned messages."
-    done = bucket.prepend(title, f"{sentence} ")
-    until(lambda: chunks_with(stage.chunks(bucket.document(title)), sentence), "the edit after the poison")
-    took = milliseconds_since(done.sent)
-    progress = stage.progress()
-    return Evidence(
-        (
-            ("put", f"s3://{BUCKET}/broken.pdf, and a message that isn't JSON"),
-            *(("letter", brief(reason)) for reason, _ in letters),
-            ("job", f"{progress.state.lower()}; failures: {progress.failure or 'none'}"),
-        ),
-        f"{len(letters)} dead letters; the next edit was in the store in {took:.0f} ms",
-        holds=len(letters) == 2 and all(reason for reason, _ in letters) and progress.failure is None,
-    )
+    stage.texts.put([("broken.pdf", b"%PDF-1.7 and no more")])
+    stage.texts.tell([("nonsense", b"\x00\xff no JSON")])
+    return survive(stage, ("put", f"s3://{BUCKET}/broken.pdf, and a message that isn't JSON"), 2)
 
 
 CLAIMS: Claims[Bucket] = (
