@@ -122,14 +122,16 @@ def rate(port: int, seconds: float, parallelism: int) -> Rate:
             "rest.port": str(rest),
             "rest.bind-port": str(rest),
         }
-        tables = StreamTableEnvironment.create(local_environment(options))
+        environment = local_environment(options)
+        tables = StreamTableEnvironment.create(environment)
         source = Source("kinesis", "s", Aws("eu-central-1", f"http://127.0.0.1:{port}"), "TRIM_HORIZON")
         read = shard_source(tables, [source], parallelism, MAX_PARALLELISM)
         tables.create_temporary_view("read", tables.from_data_stream(read.events))
         tables.execute_sql("CREATE TEMPORARY TABLE nothing (`value` BYTES) WITH ('connector' = 'blackhole')")
         statements = tables.create_statement_set()
         statements.add_insert_sql("INSERT INTO nothing SELECT `value` FROM `read`")
-        job = submit(statements, f"http://127.0.0.1:{rest}")
+        statements.attach_as_datastream()
+        job = submit(environment, "shards", f"http://127.0.0.1:{rest}")
         try:
             while not job.progress().counts.get("records"):
                 time.sleep(0.2)

@@ -103,7 +103,9 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     port = _free_port()
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
     options["rest.port"] = options["rest.bind-port"] = str(port)
-    return submit(build(pipeline, local_environment(options)), f"http://127.0.0.1:{port}")
+    environment = local_environment(options)
+    build(pipeline, environment)
+    return submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
 
 
 def _free_port() -> int:

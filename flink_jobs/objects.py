@@ -38,11 +38,14 @@ from core.objects import (
     to_load_from_bytes,
     unfold,
 )
+from flink_jobs.keying import by_key, keyed
 from flink_jobs.operators import BYTES, CHANGES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 from udfs.loading import Loader
 from udfs.parsing import Limits, Options
 
-NOTIFIED = Types.ROW_NAMED(["object", "change", "event"], [Types.STRING(), BYTES, BYTES])
+NOTICE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
+NOTIFIED = keyed(NOTICE)
+"""By object."""
 TO_LOAD = Types.ROW_NAMED(["object", "to_load"], [Types.STRING(), BYTES])
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,7 +81,7 @@ class DecodeObjects(ProcessFunction):
                 self._count(f"skipped_{reason.replace('-', '_')}")
             else:
                 self._count("notifications")
-                yield Row(f"{each.bucket}/{each.key}", _encode(each), _encode(event))
+                yield Row(f"{each.bucket}/{each.key}", Row(_encode(each), _encode(event)))
 
     def _count(self, name: str) -> None:
         if name not in self._counters:
@@ -95,8 +98,8 @@ class Gate(KeyedProcessFunction):
         self._stale = runtime_context.get_metrics_group().add_group("freshet").counter("stale_notifications")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of NOTIFIED in; one of TO_LOAD or nothing out."""
-        identity, encoded, event = value
+        """One NOTICE in; one of TO_LOAD or nothing out."""
+        encoded, event = value
         raw = self._state.value()
         before = None if raw is None else gate_state_from_bytes(raw)
         after, to_load = gate(before, _decode_change(encoded), REPLAY_MARK in event)
@@ -105,7 +108,7 @@ class Gate(KeyedProcessFunction):
         if to_load is None:
             self._stale.inc()
         else:
-            yield Row(identity, to_bytes(replace(to_load, event=event)))
+            yield Row(ctx.get_current_key(), to_bytes(replace(to_load, event=event)))
 
 
 class Unfold(KeyedProcessFunction):
@@ -144,7 +147,7 @@ class Unfold(KeyedProcessFunction):
         self._state.update(state_to_bytes(state))
         self._changes.inc(len(told))
         for document, change in told:
-            yield Row(document, _encode(change), loaded.event)
+            yield Row(document, Row(_encode(change), loaded.event))
 
 
 class _Load(ScalarFunction):
@@ -197,7 +200,7 @@ def unfolded(
     """The changes of the objects' rows, and the operators on the way that may refuse something."""
     notified = events.process(DecodeObjects(pipeline), NOTIFIED).name("decode").uid("decode")
     wanted = (
-        notified.key_by(lambda row: row[0], Types.STRING())
+        by_key(notified, NOTICE)
         .process(Gate(), TO_LOAD)
         .name("gate")
         .uid("gate")

@@ -21,6 +21,7 @@ from core.errors import ChangeError, EmbeddingError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Outcome, Plan, plan_to_bytes
+from flink_jobs.keying import keyed
 from udfs.tokenizing import document_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -35,15 +36,21 @@ EVENT_FIELDS = {
 }
 """The columns of a source row, with their SQL types."""
 # Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
-CHANGES = Types.ROW_NAMED(["document", "change", "event"], [Types.STRING(), BYTES, BYTES])
+CHANGE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
+CHANGES = keyed(CHANGE)
+"""By document."""
 PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
 LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
 DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
 # `time` is the event's, in ms by Kafka's clock: a side output has no timestamps.
-UNSETTLED_ROWS = Types.ROW_NAMED(["table", "unsettled", "time"], [Types.STRING(), BYTES, Types.LONG()])
+UNSETTLED_ROW = Types.ROW_NAMED(["unsettled", "time"], [BYTES, Types.LONG()])
+UNSETTLED_ROWS = keyed(UNSETTLED_ROW)
+"""By table."""
 UNSETTLED = OutputTag("unsettled", UNSETTLED_ROWS)
 # A table's documents below a position go, once every partition has passed `due` (event time, ms); 0: at once.
-SWEEPS = Types.ROW_NAMED(["table", "position", "due"], [Types.STRING(), Types.STRING(), Types.LONG()])
+SWEEP = Types.ROW_NAMED(["position", "due"], [Types.STRING(), Types.LONG()])
+SWEEPS = keyed(SWEEP)
+"""By table."""
 SWEPT = OutputTag("sweeps", SWEEPS)
 SLACK_MS = 30_000
 """How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
@@ -96,12 +103,12 @@ class Decode(ProcessFunction):
                 self._skip(each if isinstance(each, Skip) else Skip.OTHER_TABLE)
             elif isinstance(each, Truncate):
                 self._truncates.inc()
-                yield SWEPT, Row(each.table, each.position, 0)
+                yield SWEPT, Row(each.table, Row(each.position, 0))
             else:
                 self._changes.inc()
                 if each.ends_snapshot and self._sweeps[each.table]:
-                    yield SWEPT, Row(each.table, each.position, ctx.timestamp() + SLACK_MS)
-                yield Row(document, _encode(each), _encode(event))
+                    yield SWEPT, Row(each.table, Row(each.position, ctx.timestamp() + SLACK_MS))
+                yield Row(document, Row(_encode(each), _encode(event)))
 
     def _document_id(self, told: Change | Truncate | Skip) -> str:
         if isinstance(told, Change) and told.table in self._specs:
@@ -137,8 +144,8 @@ class PlanDocument(KeyedProcessFunction):
         self._refused = group.counter("plan_dead_letters")
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of CHANGES in; of PLANS, UNSETTLED, dead letters or nothing out."""
-        document, encoded, event = value
+        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out."""
+        encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
@@ -147,7 +154,7 @@ class PlanDocument(KeyedProcessFunction):
             state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
         except ChangeError as error:
             self._refused.inc()
-            told_of = decode_event(event)
+            told_of, document = decode_event(event), ctx.get_current_key()
             yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), told_of, document)
             return
         if not told:
@@ -158,7 +165,8 @@ class PlanDocument(KeyedProcessFunction):
             if isinstance(each, Plan):
                 yield Row(plan_to_bytes(each), event)
             else:
-                yield UNSETTLED, Row(change.table, encode_unsettled(replace(each, event=event)), ctx.timestamp())
+                unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
+                yield UNSETTLED, Row(change.table, unsettled)
 
     def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
         if change.operation is Operation.DELETE:

@@ -15,8 +15,8 @@ import httpx
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyflink.common import CompletableFuture
 from pyflink.common.job_client import JobClient
+from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
-from pyflink.table import StatementSet
 
 from core.errors import Unavailable
 
@@ -98,14 +98,12 @@ def _jvm() -> Iterator[None]:
         raise Unavailable("the JVM that ran the job is gone (killed, or out of memory)") from None
 
 
-def submit(statements: StatementSet, rest: str) -> Job:
-    """Submit the job. `rest` is where its REST API will answer, as in http://127.0.0.1:8081."""
+def submit(environment: StreamExecutionEnvironment, name: str, rest: str) -> Job:
+    """Submit the job that was built on the environment. `rest` is where its REST API will answer, as in http://127.0.0.1:8081."""
     # Once the JVM is gone py4j logs a traceback for every call and every object let go: Job says it in a line.
     logging.getLogger("py4j.java_gateway").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
-    client = statements.execute().get_job_client()
-    if client is None:
-        raise RuntimeError("Flink returned no client for the job")
+    client = environment.execute_async(name)
     return Job(client, rest, client.get_job_execution_result())
 
 

@@ -104,12 +104,13 @@ class Settle(KeyedProcessFunction):
             self._source.close()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of UNSETTLED_ROWS in; of PLANS, dead letters or nothing out."""
+        """One UNSETTLED_ROW in; of PLANS, dead letters or nothing out."""
+        unsettled, time = value
         self._memory.began_to_wait.clear()
-        told = settle(self._memory, decode_unsettled(value[1]))
+        told = settle(self._memory, decode_unsettled(unsettled))
         for half in self._memory.began_to_wait:
-            _note(self._due, value[2] + EARLY_MS, half.change.position)
-            ctx.timer_service().register_event_time_timer(value[2] + EARLY_MS)
+            _note(self._due, time + EARLY_MS, half.change.position)
+            ctx.timer_service().register_event_time_timer(time + EARLY_MS)
         yield from self._tell(told)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
@@ -198,10 +199,10 @@ class Sweep(KeyedProcessFunction):
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("sweeps", Types.LONG(), Types.STRING()))
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of SWEEPS in; the same out, now or when it is due."""
-        _, position, due = value
+        """One SWEEP in; table and position out, now or when it is due."""
+        position, due = value
         if due == 0:
-            yield value
+            yield Row(ctx.get_current_key(), position)
             return
         waiting = self._due.get(due)
         self._due.put(due, max(position, waiting or ""))
@@ -212,7 +213,7 @@ class Sweep(KeyedProcessFunction):
         position = self._due.get(timestamp)
         if position is not None:
             self._due.remove(timestamp)
-            yield Row(ctx.get_current_key(), position, timestamp)
+            yield Row(ctx.get_current_key(), position)
 
 
 class Nothing(FlatMapFunction):

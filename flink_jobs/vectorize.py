@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from pyflink.common import TypeInformation, Types
-from pyflink.datastream import DataStream, StreamExecutionEnvironment
-from pyflink.table import ChangelogMode, DataTypes, Schema, StatementSet, StreamTableEnvironment
+from pyflink.common import Configuration, TypeInformation, Types
+from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
 from flink_jobs.apply import functions
 from flink_jobs.environment import is_unbounded
+from flink_jobs.keying import by_key
 from flink_jobs.operators import (
+    CHANGE,
     CHANGES,
     DEAD_LETTERS,
     LETTERS,
     PLANS,
+    SWEEP,
     SWEEPS,
     SWEPT,
     UNSETTLED,
+    UNSETTLED_ROW,
     UNSETTLED_ROWS,
     Decode,
     PlanDocument,
@@ -26,11 +30,14 @@ from flink_jobs.operators import (
 from flink_jobs.settling import Nothing, Settle, Sweep
 from flink_jobs.sources import feed
 
+_DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
+_ASIDE_MS = 50
+"""How long a row may lie in a buffer on a way that few take: dead letters, changed keys, sweeps, watermarks."""
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> StatementSet:
-    """The whole job; `execute()` on what comes back submits it.
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
+    """Put the whole job on the environment.
 
     Every operator has the pipeline's parallelism and one shuffle, by document, stands before the plan: so a
     document's plans reach the store in the order in which they were made.
@@ -43,32 +50,47 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> Statem
     source = feed(tables, pipeline)
     changes, told = _changes(tables, pipeline, source.events)
     plans = (
-        changes.key_by(lambda row: row[0], Types.STRING())
+        by_key(changes, CHANGE)
         .process(PlanDocument(pipeline), PLANS)
         .name("plan")
         .uid("plan")
         # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
-        .disable_chaining()
+        .start_new_chain()
     )
     unbounded = is_unbounded(pipeline)
-    unsettled = plans.get_side_output(UNSETTLED)
+    unsettled = _aside(plans, UNSETTLED)
+    waiting = unsettled.union(_ticks(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled
     settled = (
-        (unsettled.union(_ticks(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled)
-        .key_by(lambda row: row[0], Types.STRING())
+        by_key(waiting, UNSETTLED_ROW)
         .process(Settle(pipeline), PLANS)
         .name("settle")
         .uid("settle")
+        .set_buffer_timeout(_ASIDE_MS)
     )
     applied = _apply(tables, plans.union(settled))
     rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
-    sweeps = changes.get_side_output(SWEPT)
+    rejected.set_buffer_timeout(_ASIDE_MS)
+    sweeps = _aside(changes, SWEPT)
     swept = _sweep(tables, sweeps.union(_ticks(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
-    refused = (stream.get_side_output(DEAD_LETTERS) for stream in (*told, plans, settled))
+    refused = (_aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
-    return statements
+    statements.attach_as_datastream()
+    _leave_bundles_to_workers(tables, environment)
+
+
+def _leave_bundles_to_workers(tables: StreamTableEnvironment, environment: StreamExecutionEnvironment) -> None:
+    """Python inside the JVM has no bundles, but each operator wakes for them as often as the option says.
+
+    The workers' operators have copied theirs when their statements were attached; the others share the environment's.
+    """
+    option = "python.fn-execution.bundle.time"
+    if tables.get_config().get(option, ""):
+        rarely = Configuration()
+        rarely.set_string(option, "1000")
+        environment.configure(rarely)
 
 
 def _changes(
@@ -93,17 +115,19 @@ def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
 
 def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStream) -> DataStream:
     """Clear tables of what was truncated, or not seen in a snapshot; no row ever comes out."""
+    passed = applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark").set_buffer_timeout(_ASIDE_MS)
     due = (
-        sweeps.union(applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark"))
-        .key_by(lambda row: row[0], Types.STRING())
-        .process(Sweep(), SWEEPS)
+        by_key(sweeps.union(passed), SWEEP)
+        .process(Sweep(), _DUE)
         .name("sweep")
         .uid("sweep")
+        .set_buffer_timeout(_ASIDE_MS)
     )
     tables.create_temporary_view("sweeps", tables.from_data_stream(due))
     cleared = "SELECT clear_table(`table`, `position`) AS cleared FROM sweeps"
     rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
-    return tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
+    none = tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
+    return none.set_buffer_timeout(_ASIDE_MS)
 
 
 def _ticks(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
@@ -116,7 +140,12 @@ def _ticks(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> 
     schema = Schema.new_builder().column("n", "BIGINT")
     schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
     ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
-    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks")
+    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(_ASIDE_MS)
+
+
+def _aside(stream: DataStream, tag: OutputTag) -> DataStream:
+    """A side output. Each task has a thread for each of its outputs that wakes as often as the timeout says."""
+    return stream.get_side_output(tag).set_buffer_timeout(_ASIDE_MS)
 
 
 def _watermarked(*columns: str) -> Schema:

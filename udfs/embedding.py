@@ -6,12 +6,13 @@ This module loads no model and no torch until an embedder that needs them is ask
 from __future__ import annotations
 
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
+from string import punctuation
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -28,7 +29,7 @@ _HASH_DIMENSION = 384
 _PLACES_A_WORD = 4
 _WORDS_KEPT = 100_000
 _SEEDS = np.arange(1, _PLACES_A_WORD + 1, dtype=np.uint64)[:, np.newaxis] << np.uint64(32)
-_WORD = re.compile(r"\w+|[^\w\s]")
+_SIGNS_TO_SPACES = bytes.maketrans(punctuation.encode(), b" " * len(punctuation))
 
 
 class Embedder(Protocol):
@@ -105,11 +106,11 @@ def _size(file: Path) -> int | None:
     return None if size is None else int(size) * max(1, len(modes))
 
 
-class _Checksums(dict[str, int]):
+class _Checksums(dict[bytes, int]):
     """A word's checksum; those of the first words are kept, as looking one up costs a fifth of making it."""
 
-    def __missing__(self, word: str) -> int:
-        value = crc32(word.encode())
+    def __missing__(self, word: bytes) -> int:
+        value = crc32(word)
         if len(self) < _WORDS_KEPT:
             self[word] = value
         return value
@@ -128,11 +129,11 @@ class HashEmbedder:
         self._checksums = _Checksums()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """See `Embedder.embed`. A text without a word or sign has the first axis as its vector."""
+        """See `Embedder.embed`. A text without a word has the first axis as its vector."""
         check_texts(texts)
-        words = [[self._checksums[word] for word in _WORD.findall(text.lower())] for text in texts]
-        rows = np.repeat(np.arange(len(texts)), [len(hashes) for hashes in words])
-        hashes = np.array([value for hashes in words for value in hashes], np.uint64)
+        words = [text.lower().encode().translate(_SIGNS_TO_SPACES).split() for text in texts]
+        rows = np.repeat(np.arange(len(texts)), [len(each) for each in words])
+        hashes = np.array([*map(self._checksums.__getitem__, chain.from_iterable(words))], np.uint64)
         mixed = _mixed(hashes + _SEEDS)
         cells = rows * self.dimension + (mixed % np.uint64(self.dimension)).astype(np.int64)
         signs = (mixed >> np.uint64(63)).astype(np.float64) * 2 - 1
