@@ -6,6 +6,7 @@ It keeps everything in memory: what it has is gone when it stops. It takes any c
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 
 import httpx
 
@@ -17,7 +18,7 @@ _READY_SECONDS = 60.0
 
 def service(layout: Layout) -> process.Service:
     """How the server is recognised and stopped."""
-    # an option of Python's that it ignores, for there is none of moto's that could name the stack
+    # an option of Python's that it ignores, for there is none of the server's that could name the stack
     mark = f"-Xfreshet={layout.of('aws')}"
     return process.Service("AWS", mark, layout.log("aws"), layout.pid("aws"), ((signal.SIGTERM, 10.0),))
 
@@ -47,5 +48,5 @@ def start(layout: Layout, port: int, report: process.Report) -> None:
     """
     layout.of("aws").mkdir(exist_ok=True)
     of = service(layout)
-    command = [sys.executable, of.mark, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, of.mark, "-P", str(Path(__file__).with_name("aws_server.py")), "127.0.0.1", str(port)]
     process.ensure(of, partial(process.spawn, of, command), partial(is_ready, port), _READY_SECONDS, report)

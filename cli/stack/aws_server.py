@@ -1,0 +1,40 @@
+"""moto's services in one process: `python -P aws_server.py HOST PORT`.
+
+moto's own command serves them with werkzeug's server for development, which ends each connection after one answer, and
+looks for its modules on the disk at each request: a small object took 5 ms of both sides' processors, and takes 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import cache
+from typing import Any
+
+import waitress
+from moto import backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+_THREADS = 32  # some hold a request until there is something to tell
+
+
+def main() -> None:
+    """Serves until the process is ended."""
+    host, port = sys.argv[1:]
+    os.environ["MOTO_PORT"] = port  # for the addresses in its answers
+    named = cache(lambda modules=backends.list_of_moto_modules: tuple(modules()))
+    backends.list_of_moto_modules = named
+    # It warns where requests have to wait for a thread.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["RAW_URI"] = environ["REQUEST_URI"]  # moto knows the path of an object, %2F and all, by this name alone
+        return moto(environ, start_response)
+
+    waitress.serve(application, host=host, port=int(port), threads=_THREADS)
+
+
+if __name__ == "__main__":
+    main()
