@@ -35,6 +35,7 @@ from core.objects import ToLoad, unfold
 from core.plans import Plan
 from core.verification import key_of
 from flink_jobs.objects import loader
+from udfs.loading import Loader
 from udfs.tokenizing import document_chunker
 
 _WRITERS = 3
@@ -70,6 +71,7 @@ class Objects:
         self._table = f"s3.{self._bucket}"
         self._servers = place.stack.kafka.bootstrap_servers
         self._store = S3("chaos", place.aws)
+        self._loader: Loader | None = None
         self._versions: dict[str, list[str]] = {}
         self._sequencer = _FIRST_SEQUENCER
         self._lock = threading.Lock()
@@ -180,11 +182,9 @@ class Objects:
         chunker, spec = document_chunker(model, document.chunk), document.spec(self._table)
         of_objects = pipeline.object_spec(self._table)
         looks = [ToLoad(self._bucket, each.key) for page in self._store.objects(self._bucket) for each in page]
-        loads = loader(pipeline)
-        try:
-            changes = [change for found in loads.load(looks) for change in unfold(None, found, of_objects)[1]]
-        finally:
-            loads.close()
+        # kept, as it starts processes of its own
+        self._loader = self._loader or loader(pipeline)
+        changes = [change for found in self._loader.load(looks) for change in unfold(None, found, of_objects)[1]]
         told = [each for change in changes for each in step(None, change, spec, model, chunker)[1]]
         return {each.document_id: each for each in told if isinstance(each, Plan)}
 
@@ -204,6 +204,8 @@ class Objects:
 
     def end(self) -> None:
         """Remove the topic; the bucket goes with its server."""
+        if self._loader is not None:
+            self._loader.close()
         admin = AdminClient({"bootstrap.servers": self._servers})
         for deleted in admin.delete_topics([self._place.name]).values():
             deleted.result()
