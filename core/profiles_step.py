@@ -11,10 +11,28 @@ from core.errors import ConfigError
 from core.identity import RecordChange
 from core.identity_audit import Audit
 from core.identity_outcome import Linked, Moved, Retired, Transfer, together
-from core.identity_query import Person, person, records_of
-from core.identity_rules import Rules
+from core.identity_query import Person, person, profile_of, records_of, resolve
+from core.identity_rules import Rules, digest
 from core.identity_state import Graph, Store, Table
 from core.profiles import Profile, Short, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A source's record, and the group that it is in now; None: in none, it was deleted."""
+
+    record: str
+    table: str
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What a store may have heard of since some time: ids of profiles and of groups, and records by table."""
+
+    profiles: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    records: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,7 @@ class Told:
     born      the ids of those that weren't there before
     retired   ids that are no more: their profiles go, and the ids become aliases
     moved     groups of records that are of another profile now
+    placed    records that are in another group now
     more      there is more to do at this time: call `advance` again
     """
 
@@ -34,6 +53,7 @@ class Told:
     moved: tuple[Moved, ...] = ()
     audit: tuple[Audit, ...] = ()
     more: bool = False
+    placed: tuple[Placed, ...] = ()
 
 
 class Persons:
@@ -89,10 +109,38 @@ class Persons:
         """What makes a profile: `core.identity_query.person`."""
         return person(self.graph, profile_id)
 
+    def standing(self, touched: Touched) -> Told:
+        """What there is of these now, for a store that may hold something else: what it heard of a run that failed."""
+        profiles = [self.profile(name) for name in touched.profiles]
+        lacking = [name for name, found in zip(touched.profiles, profiles, strict=True) if found is None]
+        return Told(
+            tuple(each for each in profiles if each is not None),
+            retired=tuple(Retired(name, resolve(self.graph, name)) for name in lacking),
+            moved=tuple(Moved(gid, None, self._profile_of(gid)) for gid in touched.groups),
+            placed=tuple(Placed(record, table, self._group_of(record)) for record, table in touched.records),
+        )
+
+    def _profile_of(self, group: str) -> str | None:
+        gid = bytes.fromhex(group)
+        name = profile_of(self.graph, gid) if self.graph.groups.get(gid) is not None else None
+        return None if name is None else name.hex()
+
+    def _group_of(self, record: str) -> str | None:
+        found = self.graph.records.get(digest("record", record))
+        return found.group.hex() if found is not None and found.group else None
+
     def _follow(self, linked: Linked) -> Told:
         self._transfer(linked.transfers)
         changed = tuple(each for name in linked.profiles if (each := self.profile(name)) is not None)
-        return Told(changed, linked.born, linked.retired, linked.moved, linked.audit, linked.more)
+        placed = {each.record: self._placed(each) for each in linked.transfers if each.left != each.joined}
+        return Told(
+            changed, linked.born, linked.retired, linked.moved, linked.audit, linked.more, tuple(placed.values())
+        )
+
+    def _placed(self, transfer: Transfer) -> Placed:
+        group = self.graph.groups.get(transfer.joined) if transfer.joined else None
+        record = self.graph.records[transfer.record].name
+        return Placed(record, group.table if group else "", transfer.joined.hex() if group else None)
 
     def _transfer(self, transfers: Iterable[Transfer]) -> None:
         whole: set[bytes] = set()

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.change import Position
+from core.identifiers import Identifier
 from core.plans import Chunk, Outcome, Plan
+from core.profiles import Profile
+from core.profiles_delivery import Delivery, Opening
 
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (n, dimension)."""
@@ -81,6 +84,35 @@ class VectorStore(Protocol):
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
         """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
+class ProfileStore(Protocol):
+    """Profiles, one a person, with the ids that they had before. One writer tells it all, in its order."""
+
+    def prepare(self) -> None:
+        """Make what is missing on the server. Can be repeated. Raises Unavailable as `VectorStore.prepare` does."""
+
+    def begin(self, version: int) -> Opening:
+        """Begin the epoch of a writer whose state stands at `version`; what earlier ones still send is stale from now.
+
+        Raises Unavailable where the server doesn't answer.
+        """
+
+    def apply(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Follow deliveries, in the order of their versions; one outcome a delivery, its document id the record's.
+
+        Whoever reads sees what stood before them or what stands after, and nothing between. One of another epoch, or of
+        a version told already, is stale. Raises Unavailable where the server doesn't answer even after retries.
+        """
+
+    def get(self, profile_id: str) -> Profile | None:
+        """The profile of this id, or the one that it leads to as an alias."""
+
+    def find(self, identifier: Identifier) -> Profile | None:
+        """The profile that an identifier is of."""
 
     def close(self) -> None:
         """Give connections back."""

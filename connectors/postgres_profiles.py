@@ -1,0 +1,203 @@
+"""PostgreSQL as a profile store: profiles, their identifiers, records, aliases and history, one transaction a batch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+
+from connectors import postgres_profiles_sql as statements
+from connectors.pg_session import ROW_FAULTS, Session, identifiers, reason
+from connectors.pgvector_rows import as_json, columns_of
+from core.batches import halving
+from core.errors import ConfigError
+from core.identifiers import Identifier
+from core.plans import Outcome, Status
+from core.profiles import Profile
+from core.profiles_delivery import Delivery, Folded, Noted, Opening, folded, runs
+from core.profiles_step import Touched
+
+_SETTING = "store.postgres"
+_FORGET_EVERY_S = 3600.0
+_LONGEST_NAME = 45  # of the 63 that PostgreSQL takes, before `_identifiers_index`
+
+
+class PostgresProfiles:
+    """A `core.stores.ProfileStore` in the tables `<name>_profiles`, `<name>_identifiers` and so on of one database.
+
+    One store holds one connection, made when first needed and made again when lost; it is not for several threads.
+    """
+
+    def __init__(self, dsn: str, name: str, patience_s: float = 30.0, remember_s: float = 7 * 86_400.0) -> None:
+        """`patience_s`: how long to wait for a server that is away; `remember_s`: how long what is gone is remembered.
+
+        Raises ConfigError where the connection string can't be read, or the name is too long. Connects to nothing.
+        """
+        self._session = Session(dsn, _SETTING, _set_up)
+        self._patience_s = patience_s
+        self._remember_s = remember_s
+        self._forget_at = 0.0
+        if len(name.encode()) > _LONGEST_NAME:
+            raise ConfigError([f"name is {name!r}: tables are named after it, so it may have {_LONGEST_NAME} bytes"])
+        tables = (*statements.TABLES, "records")
+        indexes = [f"{table}_index" for table in statements.TABLES]
+        self._names = identifiers(**{each: (f"{name}_{each}",) for each in (*tables, *indexes)})
+        self._sql = {
+            each: statement.format(**self._names).as_bytes(None) for each, statement in statements.STATEMENTS.items()
+        }
+
+    def prepare(self) -> None:
+        """Make what is missing of the tables. Can be repeated, also by many at once.
+
+        Doesn't wait for a server that is away. Raises Unavailable where it doesn't answer, ConfigError where the user
+        may not make what is missing.
+        """
+        self._session.once(self._prepare)
+
+    def _prepare(self) -> None:
+        connection = self._session.connection()
+        with connection.transaction():
+            connection.execute(statements.ONE_AT_A_TIME)
+            for statement in statements.CREATE:
+                connection.execute(statement.format(**self._names))
+
+    def begin(self, version: int) -> Opening:
+        """Begin an epoch; see `core.stores.ProfileStore.begin`."""
+        return self._session.patiently(lambda: self._begin(version), self._patience_s)
+
+    def _begin(self, version: int) -> Opening:
+        with self._session.connection().transaction():
+            (epoch,) = self._execute("begin", [version]).fetchall()[0]
+            if not version:  # all there is will be told to be forgotten
+                return Opening(epoch)
+            profiles = tuple(each for (each,) in self._execute("later_profiles", [version, version]).fetchall())
+            groups = tuple(each for (each,) in self._execute("later_groups", [version]).fetchall())
+            return Opening(
+                epoch, Touched(profiles, groups, tuple(self._execute("later_records", [version]).fetchall()))
+            )
+
+    def apply(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Follow deliveries, in one transaction unless one can't be stored; see `core.stores.ProfileStore.apply`.
+
+        Raises Unavailable where the server is away for longer than the store's patience, ConfigError where its tables
+        or rights are gone.
+        """
+        outcomes = halving(deliveries, self._attempt, _rejected, ROW_FAULTS)
+        self._forget()
+        return outcomes
+
+    def _attempt(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        return self._session.patiently(lambda: self._transact(deliveries), self._patience_s)
+
+    def _transact(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        connection = self._session.connection()
+        with connection.transaction():
+            found = self._execute("writer", []).fetchall()
+            epoch, version = found[0] if found else (0, 0)
+            fresh = [each for each in deliveries if each.epoch == epoch and each.version > version]
+            with connection.pipeline():
+                for run in runs(fresh):
+                    self._undo(run[0])
+                    self._write(folded(run))
+                if fresh:
+                    self._execute("written", [fresh[-1].version])
+        applied = {id(each) for each in fresh}
+        return [Outcome(each.record, Status.APPLIED if id(each) in applied else Status.STALE) for each in deliveries]
+
+    def _undo(self, first: Delivery) -> None:
+        if first.undone is None:
+            return
+        self._execute("forget_audit", [first.undone])
+        if not first.undone:
+            for name in statements.EMPTYING:
+                self._execute(name, [])
+
+    def _write(self, told: Folded) -> None:
+        touched = [*told.profiles, *told.retired]
+        if touched:
+            self._execute("retire", [list(told.retired)])
+            self._execute("unlead", [list(told.profiles)])
+            held = _identifiers(told)
+            self._execute("unidentify", [touched, *(held[:3])])
+            self._execute("identify", held)
+        if told.retired:
+            self._execute("lead", columns_of([(name, into, version) for name, (version, into) in told.retired.items()]))
+        if told.profiles:
+            self._execute("upsert", columns_of([_row(*each) for each in told.profiles.values()]))
+        if told.groups:
+            self._execute("group", columns_of([(name, into, version) for name, (version, into) in told.groups.items()]))
+        if told.records:
+            rows = [(name, table, group, version) for name, (version, table, group) in told.records.items()]
+            self._execute("place", columns_of(rows))
+        for each in told.audit:
+            self._execute("note", _note(each))
+
+    def _forget(self) -> None:
+        if time.monotonic() < self._forget_at:
+            return
+        for nth in range(3):
+            self._session.patiently(
+                lambda nth=nth: self._execute(f"forget_{nth}", [self._remember_s]),  # type: ignore[misc]
+                self._patience_s,
+            )
+        self._forget_at = time.monotonic() + _FORGET_EVERY_S
+
+    def get(self, profile_id: str) -> Profile | None:
+        """The profile of this id or alias. Doesn't wait for a server that is away."""
+        found = self._session.once(lambda: self._execute("profile", [profile_id]).fetchall())
+        if not found:
+            return None
+        name, values, records, held = found[0]
+        return Profile(name, tuple(Identifier(*each) for each in held), values, records)
+
+    def find(self, identifier: Identifier) -> Profile | None:
+        """The profile that an identifier is of. Doesn't wait for a server that is away."""
+        found = self._session.once(lambda: self._execute("holder", [identifier.type, identifier.value]).fetchall())
+        return self.get(found[0][0]) if found else None
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._session.close()
+
+    def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
+        return self._session.connection().execute(self._sql[name], parameters, prepare=True)
+
+
+def _set_up(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(statements.SETTINGS)
+
+
+def _identifiers(told: Folded) -> tuple[list[Any], ...]:
+    """Columns: type, value, profile and how many stronger ones the profile has."""
+    rows = {
+        (each.type, _plain(each.value)): (name, nth)
+        for name, (_, profile, _) in told.profiles.items()
+        for nth, each in enumerate(profile.identifiers)
+    }
+    return columns_of([(*key, *held) for key, held in rows.items()]) if rows else ([], [], [], [])
+
+
+def _row(version: int, profile: Profile, text: str) -> tuple[Any, ...]:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return profile.profile_id, as_json(profile.values), json.dumps(dict(profile.records)), digest, version
+
+
+def _note(noted: Noted) -> list[Any]:
+    version, nth, told = noted
+    held = json.dumps([[each.type, _plain(each.value)] for each in told.identifiers])
+    cause = told.cause
+    said = [told.reason, cause.record, cause.why.value, cause.position, float(cause.time_ms)]
+    return [version, nth, told.kind.value, told.profile_id, list(told.others), held, *map(_plain, said)]
+
+
+def _plain(value: Any) -> Any:
+    """Text that a database can hold: NUL becomes U+FFFD."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def _rejected(delivery: Delivery, error: Exception) -> Outcome:
+    return Outcome(delivery.record, Status.REJECTED, type(error).__name__, reason(error))

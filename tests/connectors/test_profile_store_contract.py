@@ -1,0 +1,206 @@
+"""What every profile store does, on its real server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from connectors.postgres_profiles import PostgresProfiles
+from core.change import Position
+from core.errors import ConfigError, Unavailable
+from core.identifiers import Identifier
+from core.identity import RecordChange
+from core.identity_query import resolve
+from core.identity_rules import HOUR_MS, Rules
+from core.identity_state import Memory
+from core.plans import Outcome, Status
+from core.profiles import Profile
+from core.profiles_step import Persons, Told
+from tests.connectors.servers import Server
+from tests.core.test_identity import histories, rules, shuffled
+from tests.core.test_profiles_step import LINKING, MERGING, with_facts
+from tests.profile_writer import Writer
+
+KARI = Identifier("customer", "1")
+
+
+@pytest.fixture
+def profiles(dsn: str) -> Iterator[PostgresProfiles]:
+    store = PostgresProfiles(dsn, "customers", patience_s=5)
+    store.prepare()
+    yield store
+    store.close()
+
+
+def writer(store: PostgresProfiles, linking: Rules = LINKING, memory: Memory | None = None, version: int = 0) -> Writer:
+    held = Memory() if memory is None else memory
+    return Writer(store, Persons(held, linking, MERGING), held, version)
+
+
+def change(record: str, position: int, *held: str, deleted: bool = False) -> RecordChange:
+    identifiers = tuple(Identifier(*each.split("=")) for each in held)
+    table = record.partition("/")[0]
+    return with_facts(
+        RecordChange(record, table, Position(f"{position:06}"), position * HOUR_MS, identifiers, b"", deleted)
+    )
+
+
+def read(connection: psycopg.Connection[Any], query: LiteralString, table: str) -> list[tuple[Any, ...]]:
+    return connection.execute(sql.SQL(query).format(sql.Identifier(table))).fetchall()
+
+
+def differences(store: PostgresProfiles, dsn: str, held: Writer, name: str = "customers") -> list[object]:
+    """What of profiles, identifiers and records the store has otherwise than the writer."""
+    true = held.profiles()
+    with psycopg.connect(dsn) as connection:
+        names = {each for (each,) in read(connection, "SELECT profile_id FROM {}", f"{name}_profiles")}
+        rows = read(connection, "SELECT type, value, profile_id FROM {}", f"{name}_identifiers")
+        of = read(connection, "SELECT record, profile_id FROM {}", f"{name}_records")
+    wanted = {(*each, name) for name, profile in true.items() for each in profile.identifiers}
+    wrong = [each for name, each in true.items() if store.get(name) != each]
+    return [*(names ^ set(true)), *(set(rows) ^ wanted), *(set(of) ^ set(held.records().items())), *wrong]
+
+
+def test_a_person_is_read_by_id_identifier_and_alias(profiles: PostgresProfiles) -> None:
+    held = writer(profiles)
+    held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 2, "device=d")])
+    device = profiles.find(Identifier("device", "d"))
+    assert device is not None and device.records == {"web": 1}
+    held.follow([change("web/2", 3, "device=d", "email=k@x.no")])
+    person = profiles.find(KARI)
+    assert person is not None
+    assert person == Profile(
+        person.profile_id,
+        (KARI, Identifier("email", "k@x.no"), Identifier("device", "d")),
+        {"name": "web/2 at 000003", "tags": person.values["tags"], "spent": "9", "recent": ["000003", "000002"]},
+        {"crm": 1, "web": 2},
+    )
+    assert profiles.get(device.profile_id) == person == profiles.find(Identifier("device", "d"))
+    held.follow([change("web/2", 4, "device=d")])
+    assert profiles.get(device.profile_id) == profiles.find(Identifier("device", "d")) != profiles.find(KARI)
+    assert profiles.get("unknown") is None and profiles.find(Identifier("email", "nobody@x.no")) is None
+
+
+def test_what_happened_is_kept_with_its_reason(profiles: PostgresProfiles, dsn: str) -> None:
+    held = writer(profiles)
+    held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 2, "email=k@x.no", "device=d")])
+    held.follow([change("crm/2", 3, "customer=2", "email=k@x.no")])
+    with psycopg.connect(dsn) as connection:
+        query = (
+            "SELECT kind, identifiers, record, why, position, event_time::text FROM customers_audit ORDER BY version"
+        )
+        found = connection.execute(query).fetchall()
+    assert [(each[0], each[1], each[2], each[3], each[4]) for each in found] == [
+        ("cut", [["email", "k@x.no"]], "crm/2", "changed", "000003")
+    ]
+    assert found[0][5].startswith("1970-01-01 03:00:00")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories(), rules, st.integers(0, 12), st.integers(1, 5), st.data())
+def test_the_store_equals_the_writer_through_kills(
+    dsn: str, changes: list[RecordChange], some: Rules, hour: int, size: int, data: st.DataObject
+) -> None:
+    """Killed with work in the store that no checkpoint knows, it reads on in another order, and ends equal."""
+    name = f"p{uuid4().hex[:8]}"
+    store = PostgresProfiles(dsn, name, patience_s=5)
+    store.prepare()
+    told = [with_facts(each) for each in changes]
+    kept = data.draw(st.integers(0, len(told)))
+    first = writer(store, some)
+    for at in range(0, kept, size):
+        first.follow(told[at : min(at + size, kept)])
+    memory, version = first.checkpoint()
+    before = writer(store, some, Memory(memory), version) if data.draw(st.booleans()) else first
+    before.follow(told[kept:])
+    before.advance(hour * HOUR_MS)
+    assert differences(store, dsn, before, name) == []
+    again = writer(store, some, memory, version)
+    assert differences(store, dsn, again, name) == []
+    again.follow(shuffled(data, told[kept:]))
+    again.advance(hour * HOUR_MS)
+    assert differences(store, dsn, again, name) == []
+    for each in before.profiles():
+        found, leads_to = store.get(each), resolve(again.persons.graph, each)
+        assert (found and found.profile_id) == leads_to
+    store.close()
+
+
+def test_a_writer_without_its_state_begins_anew(profiles: PostgresProfiles, dsn: str) -> None:
+    writer(profiles).follow([change("crm/1", 1, "customer=1"), change("web/1", 2, "device=d")])
+    anew = writer(profiles)
+    assert profiles.find(KARI) is None
+    anew.follow([change("crm/1", 1, "customer=1")])
+    assert differences(profiles, dsn, anew) == []
+
+
+def test_what_an_earlier_writer_still_sends_is_stale(profiles: PostgresProfiles, dsn: str) -> None:
+    old = writer(profiles)
+    late = [old.delivery("crm/1", old.persons.step(change("crm/1", 1, "customer=1")))]
+    new = writer(profiles)
+    assert profiles.apply(late) == [Outcome("crm/1", Status.STALE)]
+    new.follow([change("crm/2", 1, "customer=2")])
+    assert differences(profiles, dsn, new) == []
+    again = [new.delivery("crm/1", new.persons.step(change("crm/1", 1, "customer=1")))]
+    assert [each.status for each in profiles.apply(again + again)] == [Status.APPLIED, Status.APPLIED]
+    assert [each.status for each in profiles.apply(again)] == [Status.STALE]
+    assert differences(profiles, dsn, new) == []
+
+
+def test_no_reader_sees_a_half_merged_pair(profiles: PostgresProfiles, dsn: str) -> None:
+    held, done, seen = writer(profiles), threading.Event(), set()
+    held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 1, "device=d")])
+
+    def look() -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            while not done.is_set():
+                query = "SELECT (SELECT sum(n::int) FROM customers_profiles, jsonb_each_text(records) AS r (t, n)),"
+                query += " (SELECT count(*) FROM customers_profiles), (SELECT count(*) FROM customers_records)"
+                seen.add(connection.execute(query.encode()).fetchall()[0])
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(2, 60):
+        merged = ("device=d", "email=k@x.no") if number % 2 else ("device=d",)
+        held.follow([change("web/2", number, *merged)])
+    done.set()
+    reader.join()
+    assert seen <= {(2, 2, 2), (3, 1, 3), (3, 2, 3)} and len(seen) >= 2
+
+
+def test_one_delivery_that_no_row_can_hold_is_rejected_alone(profiles: PostgresProfiles) -> None:
+    held = writer(profiles)
+    good = held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))
+    bad = held.delivery("crm/2", Told((Profile("bad\ud800"),)))
+    other = held.delivery("web/1", held.persons.step(change("web/1", 1, "device=\x00")))
+    outcomes = profiles.apply([good, bad, other])
+    assert [each.status for each in outcomes] == [Status.APPLIED, Status.REJECTED, Status.APPLIED]
+    assert outcomes[1].document_id == "crm/2" and outcomes[1].reason
+    assert profiles.find(KARI) is not None and profiles.find(Identifier("device", "\ufffd")) is not None
+
+
+def test_preparing_again_keeps_what_is_there(profiles: PostgresProfiles, dsn: str) -> None:
+    held = writer(profiles)
+    held.follow([change("crm/1", 1, "customer=1")])
+    PostgresProfiles(dsn, "customers").prepare()
+    assert differences(profiles, dsn, held) == []
+
+
+def test_a_server_that_is_away_is_named_and_waited_for(pgvector_server: Server) -> None:
+    store = PostgresProfiles("postgresql://me:hunter2@127.0.0.1:1/db", "customers", patience_s=0.2)
+    for call in (store.prepare, lambda: store.begin(0), lambda: store.get("x")):
+        with pytest.raises(
+            Unavailable, match=r"store\.postgres\.dsn: PostgreSQL at 127.0.0.1:1 doesn't"
+        ) as error:
+            call()
+        assert "hunter2" not in str(error.value)
+    with pytest.raises(ConfigError, match="name is"):
+        PostgresProfiles("postgresql://me@127.0.0.1:1/db", "x" * 46)

@@ -1,0 +1,65 @@
+"""The one writer of profiles without Flink: what a profile store is told, and what it must hold then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.identity import RecordChange
+from core.identity_query import records_of
+from core.identity_state import Memory
+from core.plans import Status
+from core.profiles import Profile
+from core.profiles_delivery import Delivery, texts_of
+from core.profiles_step import Persons, Told
+from core.stores import ProfileStore
+
+TEXT = "{name}: {spent}"
+
+
+class Writer:
+    """Persons over a memory, told to a store; `checkpoint` is what a job that is killed goes back to."""
+
+    def __init__(self, store: ProfileStore, persons: Persons, memory: Memory, version: int = 0) -> None:
+        self.store, self.persons, self.memory, self.version = store, persons, memory, version
+        opening = store.begin(version)
+        self.epoch = opening.epoch
+        self.deliver([self.delivery("", self.persons.standing(opening.touched), undone=version)])
+
+    def delivery(self, record: str, told: Told, undone: int | None = None) -> Delivery:
+        self.version += 1
+        return Delivery(self.epoch, self.version, record, told, texts_of(told, TEXT), undone)
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        assert {each.status for each in self.store.apply(deliveries)} <= {Status.APPLIED}
+
+    def follow(self, changes: Iterable[RecordChange]) -> None:
+        """One batch."""
+        self.deliver([self.delivery(each.record, self.persons.step(each)) for each in changes])
+
+    def advance(self, now_ms: int) -> None:
+        """Let time pass."""
+        told = Told(more=True)
+        while told.more:
+            told = self.persons.advance(now_ms, most=2)
+            self.deliver([self.delivery("", told)])
+
+    def checkpoint(self) -> tuple[Memory, int]:
+        """The state as it is now."""
+        return Memory(self.memory), self.version
+
+    def profiles(self) -> dict[str, Profile]:
+        """Every profile there is."""
+        names = {self.persons.graph.clusters[int(key[1:])].canonical.hex() for key in self.memory if key[0] == "c"}
+        found = {name: self.persons.profile(name) for name in names}
+        return {name: profile for name, profile in found.items() if profile is not None}
+
+    def records(self) -> dict[str, str]:
+        """Each record's profile."""
+        return {
+            record.name: name
+            for name in self.profiles()
+            for whole in (self.persons.person(name),)
+            if whole is not None
+            for group in whole.groups
+            for record in records_of(self.persons.graph, group)
+        }
