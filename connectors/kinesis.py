@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from google.protobuf.message import DecodeError
 
 from connectors.aws import Aws, client, shard_error, stream_error
+from core.config_source import Kinesis
 from core.errors import ConfigError
 from core.shards import Batch, Record, Shard, Start, Trimmed
 
@@ -143,24 +144,23 @@ def _messages() -> Any:
     return deaggregator.messages_pb2
 
 
-def flink_source_ddl(name: str, stream_arn: str, aws: Aws, begin: str = "LATEST") -> str:
+def flink_source_ddl(name: str, kinesis: Kinesis, consumer: str) -> str:
     """`CREATE TABLE` of the official connector, for its enhanced fan-out: one column of bytes, as it has no metadata.
 
-    begin  its `source.init.position`: LATEST, TRIM_HORIZON; time needs an option more
+    A record's time is that of its reading. `consumer` is the name it registers, unless the options say another.
     """
     options = {
-        "connector": "kinesis",
-        "stream.arn": stream_arn,
-        "aws.region": aws.region or stream_arn.split(":")[3],
-        **({"aws.endpoint": aws.endpoint} if aws.endpoint else {}),
-        "source.init.position": begin,
+        "aws.region": (kinesis.arn or "").split(":")[3],
         "source.reader.type": "EFO",
-        "source.efo.consumer.name": f"freshet-{name}",
+        "source.efo.consumer.name": consumer,
+        **kinesis.options,
+        "connector": "kinesis",
         "format": "raw",
     }
     listed = ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
     quoted = name.replace("`", "``")
-    return f"CREATE TEMPORARY TABLE `{quoted}` (`value` BYTES) WITH ({listed})"
+    time = "`ts` AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)), WATERMARK FOR `ts` AS `ts`"
+    return f"CREATE TEMPORARY TABLE `{quoted}` (`value` BYTES, {time}) WITH ({listed})"
 
 
 def check_flink_jar(jars: Sequence[str]) -> None:
@@ -168,8 +168,8 @@ def check_flink_jar(jars: Sequence[str]) -> None:
     if not any(PurePath(jar).name.startswith(JAR) for jar in jars):
         raise ConfigError(
             [
-                f"source.kinesis.connector is flink, and none of the job's JARs is {JAR}: add {_COORDINATES} to "
-                f"pipeline.jars, or leave connector out to read with Freshet's own reader"
+                f"source.kinesis.connector is flink, and flink.pipeline.jars doesn't name {JAR}: get {_COORDINATES}, "
+                "and name its file there, or leave connector out to read with Freshet's own reader"
             ]
         )
 

@@ -30,7 +30,7 @@ def source_of(pipeline: Pipeline) -> Source:
         begin: Begin = "LATEST" if kinesis.position == "LATEST" else "TRIM_HORIZON"
         if kinesis.timestamp is not None:
             begin = int(kinesis.timestamp.timestamp() * 1000)
-        return Source("kinesis", kinesis.stream, Aws(kinesis.region, kinesis.endpoint), begin)
+        return Source("kinesis", kinesis.name, Aws(kinesis.region, kinesis.endpoint), begin)
     if (table := pipeline.source.dynamodb) is not None:
         return Source("dynamodb", table.table, Aws(table.region, table.endpoint), table.position)
     raise ConfigError(["source: names no stream of shards: kinesis or dynamodb"])

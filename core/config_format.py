@@ -112,6 +112,12 @@ class Format(Model):
             return "source.file and format: files go together, and neither with another one"
         if source.sqs is not None and self.s3 is None:
             return f"source.sqs is for format: s3 alone, not {self.name}: a queue keeps no order"
+        ordered = self.debezium is not None or self.s3 is not None or (self.rows and self.rows.position_field)
+        if source.kinesis is not None and source.kinesis.connector is not None and not ordered:
+            return (
+                f"source.kinesis.connector is flink, which doesn't tell how records arrived, and {self.name} is "
+                "ordered by that: leave connector out"
+            )
         return ""
 
     def misnamed(self, table: str) -> str:

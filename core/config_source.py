@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -63,9 +64,16 @@ InitialPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
 
 
 class Kinesis(AwsClient):
-    """A Kinesis stream. Options are named as Flink's Kinesis connector names them."""
+    """A Kinesis stream. Options are named as Flink's Kinesis connector names them.
 
-    stream: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    connector  `flink` reads with that connector; then options that aren't fields here are passed to it as they are
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+
+    connector: Literal["flink"] | None = None
+    stream: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+    arn: str | None = Field(None, alias="stream.arn", pattern=r"^arn:[a-z-]+:kinesis:[a-z0-9-]+:\d{12}:stream/[\w.-]+$")
     position: InitialPosition = Field("LATEST", alias="source.init.position")
     timestamp: AwareDatetime | None = Field(None, alias="source.init.timestamp")
 
@@ -76,6 +84,41 @@ class Kinesis(AwsClient):
         if self.timestamp is not None and self.position != "AT_TIMESTAMP":
             raise ValueError("source.init.timestamp is of use with source.init.position: AT_TIMESTAMP alone")
         return self
+
+    @model_validator(mode="after")
+    def _as_its_reader_needs_it(self) -> Kinesis:
+        others = ", ".join(self.model_extra or {})
+        if self.connector is None and others:
+            raise ValueError(f"{others} is no setting of Freshet's own reader; connector: flink takes that connector's")
+        if self.connector is None and (self.stream is None or self.arn is not None):
+            raise ValueError("must have stream, the stream's name; stream.arn is what connector: flink needs")
+        if self.connector == "flink" and (self.arn is None or self.stream is not None):
+            raise ValueError("must have stream.arn with connector: flink, and no stream")
+        if "format" in (self.model_extra or {}):
+            raise ValueError("format is set by Freshet; leave it out")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.stream or (self.arn or "").rpartition("/")[2]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The options of Flink's connector, as text."""
+        given = {
+            "stream.arn": self.arn,
+            "aws.region": self.region,
+            "aws.endpoint": self.endpoint,
+            "source.init.position": self.position,
+            "source.init.timestamp": None if self.timestamp is None else _iso(self.timestamp),
+            **(self.model_extra or {}),
+        }
+        return {name: option(value) for name, value in given.items() if value is not None}
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 class DynamodbStreams(AwsClient):

@@ -24,7 +24,6 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     """
     options = {
         "pipeline.name": pipeline.name,
-        "pipeline.jars": ";".join(jar.resolve().as_uri() for jar in jars),
         "parallelism.default": str(pipeline.parallelism),
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "python.execution-mode": "thread",
@@ -56,6 +55,9 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "classloader.check-leaked-classloader": "false",
         **pipeline.flink_options,
     }
+    # those of the pipeline file beside ours
+    theirs = pipeline.flink_options.get("pipeline.jars")
+    options["pipeline.jars"] = ";".join([*(jar.resolve().as_uri() for jar in jars), *([theirs] if theirs else [])])
     if resume_from is not None:
         options["execution.state-recovery.path"] = resume_from
     return options

@@ -13,6 +13,7 @@ from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironme
 from connectors import kafka, local_files
 from core.change import Event
 from core.config import Pipeline
+from core.config_source import Kinesis
 from flink_jobs.environment import MAX_PARALLELISM
 from flink_jobs.folder_source import folder_source
 from flink_jobs.operators import EVENT_FIELDS, LETTERS, letter
@@ -38,6 +39,8 @@ def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
         return Feed(queue_source(tables, pipeline, pipeline.source.sqs))
     if (folder := local_files.opened(pipeline)) is not None:
         return Feed(folder_source(tables, folder))
+    if (kinesis := pipeline.source.kinesis) is not None and kinesis.connector is not None:
+        return Feed(_of_flinks_kinesis(tables, pipeline, kinesis))
     from connectors.shard_streams import source_of  # both need the extra `aws`
     from flink_jobs.shard_source import shard_source
 
@@ -49,12 +52,33 @@ def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
 def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline) -> DataStream:
     """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
     tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
+    return _timed(tables, f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
+
+
+def _of_flinks_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, kinesis: Kinesis) -> DataStream:
+    """The records' bytes, and nothing of where they lay: the official connector has no metadata columns."""
+    from connectors.kinesis import check_flink_jar, flink_source_ddl  # needs the extra `aws`
+
+    check_flink_jar(pipeline.flink_options.get("pipeline.jars", "").split(";"))
+    tables.execute_sql(flink_source_ddl("events", kinesis, f"freshet-{pipeline.name}"))
+    values = {
+        "value": "`value`",
+        "topic": f"'{kinesis.name}'",
+        "partition": "0",
+        "offset": "CAST(0 AS BIGINT)",
+    }
+    columns = ", ".join(
+        f"{values.get(name, f'CAST(NULL AS {kind})')} AS `{name}`" for name, kind in EVENT_FIELDS.items()
+    )
+    return _timed(tables, f"SELECT {columns}, `ts` FROM events")  # noqa: S608  # names that the pipeline file's types bound
+
+
+def _timed(tables: StreamTableEnvironment, query: str) -> DataStream:
     schema = Schema.new_builder()
     for column, kind in EVENT_FIELDS.items():
         schema.column(column, kind)
     schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
-    rows = tables.sql_query(f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
-    return tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
+    return tables.to_changelog_stream(tables.sql_query(query), schema.build(), ChangelogMode.insert_only())
 
 
 class _LostToLetter(FlatMapFunction):

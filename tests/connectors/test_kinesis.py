@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from connectors.aws import Aws, client, shard_error
 from connectors.kinesis import KinesisStream, check_flink_jar, flink_source_ddl, unfolded
+from core.config_source import Kinesis
 from core.errors import ConfigError, Unavailable
 from core.shards import ExpiredIterator, NoSuchShard, Shard, Start, Throttled, Trimmed
 from tests.aws import moto_server
@@ -166,10 +167,14 @@ def test_taking_apart_leaves_the_import_path_alone() -> None:
 
 
 def test_the_official_connectors_table() -> None:
-    ddl = flink_source_ddl("events", ARN, Aws(endpoint="http://127.0.0.1:5000"), "TRIM_HORIZON")
-    assert ddl.startswith("CREATE TEMPORARY TABLE `events` (`value` BYTES) WITH (")
+    settings = {"connector": "flink", "stream.arn": ARN, "source.init.position": "TRIM_HORIZON", "aws.http.x": True}
+    ddl = flink_source_ddl("events", Kinesis.model_validate(settings), "freshet-orders")
+    assert ddl.startswith("CREATE TEMPORARY TABLE `events` (`value` BYTES, `ts` AS ")
     for option in (f"'stream.arn' = '{ARN}'", "'aws.region' = 'eu-central-1'", "'format' = 'raw'"):
         assert option in ddl
+    for option in ("'connector' = 'kinesis'", "'source.init.position' = 'TRIM_HORIZON'", "'aws.http.x' = 'true'"):
+        assert option in ddl
+    assert "'source.efo.consumer.name' = 'freshet-orders'" in ddl
     assert "METADATA" not in ddl and "PARTITIONED" not in ddl
 
 

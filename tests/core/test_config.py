@@ -97,6 +97,8 @@ def test_a_source_without_kafka_names_the_cluster_of_its_dead_letters(tmp_path: 
         ("  kinesis:", "  kafka: {topic: a, properties.bootstrap.servers: b}\n  kinesis:", "names kafka and kinesis"),
         ("topic: letters", "topic: letters, retries: 3", "retries is no setting"),
         ("stream: orders", "stream: a b", "stream is 'a b'"),
+        ("stream: orders", "stream: orders, retries: 3", "retries is no setting of Freshet's own reader"),
+        ("stream: orders", "aws.x: 1, connector: flink", "must have stream.arn with connector: flink"),
     ],
 )
 def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: str, says: str) -> None:
@@ -108,6 +110,9 @@ def test_a_mistake_in_a_source_without_kafka(tmp_path: Path, right: str, wrong: 
 SQS = KINESIS.replace(
     "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}",
     "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/pages', aws.region: eu-west-1}",
+)
+FLINKS = KINESIS.replace(
+    "stream: orders,", "connector: flink, stream.arn: 'arn:aws:kinesis:eu-west-1:123456789012:stream/orders', aws.x: 1,"
 )
 FOLDER = KINESIS.replace(
     "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}", "file: {path: notes}"
@@ -121,6 +126,9 @@ FOLDER = KINESIS.replace(
         (SQS, "debezium", "public.articles", "source.sqs is for format: s3 alone, not debezium"),
         (SQS, "files", "pages", "source.file and format: files go together"),
         (SQS.replace("'https://sqs", "'sqs"), "s3", "s3.pages", "source.sqs.queue_url is"),
+        (FLINKS, "debezium", "public.articles", ""),
+        (FLINKS, "{rows: {table: articles, position_field: version}}", "articles", ""),
+        (FLINKS, "{rows: {table: articles}}", "articles", "source.kinesis.connector is flink, which doesn't tell how"),
         (FOLDER, "files", "notes", ""),
         (FOLDER, "{files: {key: [id], max_bytes: 1000}}", "notes", ""),
         (FOLDER, "s3", "s3.notes", "source.file and format: files go together"),

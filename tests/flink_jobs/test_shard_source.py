@@ -123,13 +123,15 @@ def test_the_official_connector_takes_its_table() -> None:
 import sys
 from pathlib import Path
 from pyflink.table import StreamTableEnvironment
-from connectors.aws import Aws
 from connectors.kinesis import check_flink_jar, flink_source_ddl
+from core.config_source import Kinesis
 from flink_jobs.environment import local_environment
 jar = Path(sys.argv[1]).resolve().as_uri()
 check_flink_jar([jar])
 tables = StreamTableEnvironment.create(local_environment({"pipeline.jars": jar}))
-tables.execute_sql(flink_source_ddl("e", "arn:aws:kinesis:eu-central-1:123456789012:stream/orders", Aws()))
+arn = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
+kinesis = Kinesis.model_validate({"connector": "flink", "stream.arn": arn})
+tables.execute_sql(flink_source_ddl("e", kinesis, "freshet-orders"))
 print(tables.from_path("e").explain())
 """
     command = [sys.executable, "-c", code, OFFICIAL]
