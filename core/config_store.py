@@ -55,21 +55,28 @@ class OpenSearch(Model):
         return self
 
 
-class Store(Model):
-    """Where vectors go: to each store that is named."""
+class Postgres(Model):
+    """PostgreSQL for profiles: its tables are named after the pipeline."""
 
+    dsn: str = Field(min_length=1)
+
+
+class Store(Model):
+    """Where vectors go: to each store that is named. And where profiles do: `postgres`."""
+
+    postgres: Postgres | None = None
     pgvector: Pgvector | None = None
     opensearch: OpenSearch | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:
-        if self.pgvector is None and self.opensearch is None:
+        if self.pgvector is None and self.opensearch is None and self.postgres is None:
             raise ValueError("names no store; it must have pgvector, opensearch or both")
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The stores that are named."""
+        """The stores of vectors that are named."""
         return tuple(name for name in ("pgvector", "opensearch") if getattr(self, name) is not None)
 
     def place(self, name: str) -> str:

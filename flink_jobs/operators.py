@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,10 +18,11 @@ from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
 from core.decoding import decoder
 from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
-from core.errors import ChangeError, EmbeddingError
+from core.errors import ChangeError, EmbeddingError, ProfileError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Outcome, Plan, plan_to_bytes
+from core.profiles_records import record_id
 from flink_jobs.keying import keyed
 from udfs.tokenizing import document_chunker
 
@@ -38,7 +40,7 @@ EVENT_FIELDS = {
 # Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
 CHANGE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
 CHANGES = keyed(CHANGE)
-"""By document."""
+"""By document, or by record."""
 PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
 LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
 DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
@@ -71,13 +73,13 @@ def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, doc
 
 
 class Decode(ProcessFunction):
-    """Event to change, keyed by document. Tables that the pipeline doesn't name are ignored, and counted."""
+    """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
         self._pipeline = pipeline
-        self._sweeps = {table: document.sweep for table, document in pipeline.documents.items()}
-        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+        self._sweeps = frozenset(table for table, document in pipeline.documents.items() if document.sweep)
+        self._keys = _keys(pipeline)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
@@ -93,32 +95,45 @@ class Decode(ProcessFunction):
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            told = [(each, self._document_id(each)) for each in self._decode(event)]
+            told = [(each, self._key(each)) for each in self._decode(event)]
         except ChangeError as error:
             self._refused.inc()
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
-        for each, document in told:
-            if isinstance(each, Skip) or each.table not in self._specs:
+        for each, name in told:
+            if isinstance(each, Skip) or each.table not in self._keys:
                 self._skip(each if isinstance(each, Skip) else Skip.OTHER_TABLE)
             elif isinstance(each, Truncate):
                 self._truncates.inc()
                 yield SWEPT, Row(each.table, Row(each.position, 0))
             else:
                 self._changes.inc()
-                if each.ends_snapshot and self._sweeps[each.table]:
+                if each.ends_snapshot and each.table in self._sweeps:
                     yield SWEPT, Row(each.table, Row(each.position, ctx.timestamp() + SLACK_MS))
-                yield Row(document, Row(_encode(each), _encode(event)))
+                yield Row(name, Row(_encode(each), _encode(event)))
 
-    def _document_id(self, told: Change | Truncate | Skip) -> str:
-        if isinstance(told, Change) and told.table in self._specs:
-            return document_id(self._specs[told.table], told)
+    def _key(self, told: Change | Truncate | Skip) -> str:
+        if isinstance(told, Skip) or told.table not in self._keys:
+            return ""
+        if isinstance(told, Change):
+            return self._keys[told.table](told)
+        if self._pipeline.profiles is not None:
+            raise ProfileError(
+                f"{told.table} was truncated, which profiles don't follow: DELETE its rows, or start anew"
+            )
         return ""
 
     def _skip(self, reason: Skip) -> None:
         if reason not in self._skipped:
             self._skipped[reason] = self._group.counter(f"skipped_{reason.replace('-', '_')}")
         self._skipped[reason].inc()
+
+
+def _keys(pipeline: Pipeline) -> dict[str, Callable[[Change], str]]:
+    """What a table's changes are keyed by."""
+    if pipeline.profiles is not None:
+        return {table: partial(record_id, pipeline.profiles.spec(table)) for table in pipeline.profiles.records}
+    return {table: partial(document_id, document.spec(table)) for table, document in pipeline.documents.items()}
 
 
 class PlanDocument(KeyedProcessFunction):

@@ -41,12 +41,14 @@ profiles:
   survivorship: {name: most_trusted, city: latest, language: most_frequent}
 embedding: {model: all-MiniLM-L6-v2, text: "{name}, {city}. {orders} orders, last {last_order}."}
 store:
+  postgres: {dsn: "postgresql://me@127.0.0.1/db"}
   pgvector: {dsn: "postgresql://me@127.0.0.1/db", table: customers}
 dead_letters:
   kafka: {topic: customers.dead-letters}
 """
 
 MISTAKES = [
+    ('  postgres: {dsn: "postgresql://me@127.0.0.1/db"}\n', "", "store.postgres is missing: profiles are kept there"),
     ("type: email,", "type: e mail,", "profiles.identifiers.1.type is 'e mail'"),
     ("type: email,", "type: phone,", "profiles.identifiers: type 'phone' stands twice"),
     ("limit: 1}", "limit: 0}", "profiles.identifiers.0.limit is 0: input should be greater than or equal to 1"),
