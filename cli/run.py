@@ -12,7 +12,7 @@ from rich.console import Console
 
 from cli.jars import fetch
 from connectors import kafka, local_files
-from connectors.opening import open_stores
+from connectors.opening import open_profiles, open_stores
 from core.config import Pipeline
 from core.errors import Unavailable
 from core.stores import VectorStore
@@ -62,6 +62,10 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     for store in stores(pipeline).values():
         store.prepare()
         store.close()
+    if pipeline.profiles is not None:
+        kept = open_profiles(pipeline)
+        kept.prepare()
+        kept.close()
 
 
 def reach(pipeline: Pipeline) -> str:
@@ -93,8 +97,9 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
+    from flink_jobs import profiles as of_profiles
+    from flink_jobs import vectorize
     from flink_jobs.environment import local_environment, local_options
-    from flink_jobs.vectorize import build
 
     state = None if without_state else newest_state(directory)
     if state is not None:
@@ -104,7 +109,7 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
     options["rest.port"] = options["rest.bind-port"] = str(port)
     environment = local_environment(options)
-    build(pipeline, environment)
+    (vectorize if pipeline.profiles is None else of_profiles).build(pipeline, environment)
     return submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
 
 

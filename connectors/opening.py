@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from core.config import Pipeline
-from core.stores import VectorStore
+from core.errors import ConfigError
+from core.stores import ProfileStore, VectorStore
 
 
 def open_stores(pipeline: Pipeline, dimension: int) -> dict[str, VectorStore]:
@@ -25,3 +26,13 @@ def open_stores(pipeline: Pipeline, dimension: int) -> dict[str, VectorStore]:
             pipeline.store.opensearch, dimension, model, remember_deletes_s=remember_s
         )
     return opened
+
+
+def open_profiles(pipeline: Pipeline) -> ProfileStore:
+    """The profile store of the pipeline; nothing is connected yet. Raises ConfigError where it has none."""
+    from connectors.postgres_profiles import PostgresProfiles
+
+    if pipeline.store.postgres is None:
+        raise ConfigError(["store.postgres is missing: only a pipeline of profiles has them"])
+    remember_s = pipeline.delete_retention_ms / 1000
+    return PostgresProfiles(pipeline.store.postgres.dsn, pipeline.name, remember_s=remember_s)

@@ -110,9 +110,14 @@ def texts_of(told: Told, template: str) -> tuple[str, ...]:
     return tuple(render(template, profile.values) for profile in told.profiles)
 
 
+def epoch_position(epoch: int) -> Position:
+    """Before every position of this epoch, and after those of all earlier ones."""
+    return Position(f"{epoch:016d}.")
+
+
 def plans_of(delivery: Delivery, model: str, chunker: Chunker) -> list[Plan]:
     """What vector stores are to hold of a delivery's profiles; of one that is no more, nothing."""
-    position = Position(f"{delivery.epoch:016d}.{delivery.version:016d}")
+    position = Position(epoch_position(delivery.epoch) + f"{delivery.version:016d}")
     plans = [Plan(f"{TABLE}/{gone.profile_id}", position) for gone in delivery.told.retired]
     for profile, text in zip(delivery.told.profiles, delivery.texts, strict=True):
         name = f"{TABLE}/{profile.profile_id}"

@@ -1,0 +1,95 @@
+"""The last step of the profile pipeline but its vectors: a pandas UDF that writes deliveries to the profile store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pandas as pd
+from pyflink.table import DataTypes, FunctionContext
+from pyflink.table.udf import ScalarFunction, udf
+
+from connectors.opening import open_profiles, open_stores
+from core.config import Chunk, Pipeline
+from core.documents import Chunker
+from core.plans import Outcome, Status, fold, plan_to_bytes
+from core.profiles_delivery import TABLE, Delivery, delivery_from_bytes, epoch_position, plans_of
+from core.stores import ProfileStore, VectorStore
+from flink_jobs.linking import Written
+from flink_jobs.workers import let_end_without_the_jvm
+from udfs.embedding import dimension
+from udfs.tokenizing import document_chunker
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def write_profiles(
+    deliveries: Sequence[Delivery], store: ProfileStore, vectors: Sequence[VectorStore], model: str, chunker: Chunker
+) -> tuple[list[Outcome], list[Written]]:
+    """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is told.
+
+    Plans follow what is committed, so a vector store never knows of a change that a later epoch couldn't undo.
+    """
+    outcomes = store.apply(deliveries)
+    applied = [each for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED]
+    if not vectors:
+        plans = {}
+    else:
+        for first in (each for each in applied if each.undone == 0):
+            for each in vectors:
+                each.clear(TABLE, epoch_position(first.epoch))
+        made = {each.version: plans_of(each, model, chunker) for each in applied}
+        last = {id(plan) for plan in fold([plan for each in made.values() for plan in each]).values()}
+        plans = {
+            version: tuple(plan_to_bytes(plan) for plan in each if id(plan) in last) for version, each in made.items()
+        }
+    written = [
+        Written(plans.get(each.version, ()), (outcome,) if outcome.status is Status.REJECTED else ())
+        for each, outcome in zip(deliveries, outcomes, strict=True)
+    ]
+    return outcomes, written
+
+
+class _WriteProfiles(ScalarFunction):
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def open(self, function_context: FunctionContext) -> None:
+        let_end_without_the_jvm()
+        model = self._pipeline.embedding.model
+        self._store = open_profiles(self._pipeline)
+        named = bool(self._pipeline.store.names)
+        self._vectors = list(open_stores(self._pipeline, dimension(model)).values()) if named else []
+        self._chunker = document_chunker(model, Chunk())
+        self._group = function_context.get_metric_group().add_group("freshet")
+        self._counters: dict[str, Any] = {}
+
+    def close(self) -> None:
+        self._store.close()
+        for each in self._vectors:
+            each.close()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
+        told = [delivery_from_bytes(raw) for raw in deliveries]
+        outcomes, written = write_profiles(
+            told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker
+        )
+        for status, count in Counter(outcome.status for outcome in outcomes).items():
+            name = f"deliveries_{status.value}"
+            if name not in self._counters:
+                self._counters[name] = self._group.counter(name)
+            self._counters[name].inc(count)
+        nothing = Written()
+        return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
+
+
+def profile_functions(pipeline: Pipeline) -> dict[str, Any]:
+    """The UDF by its SQL name. `write_profiles(delivery)` is what is to be done still, encoded, or NULL."""
+    return {
+        "write_profiles": udf(_WriteProfiles(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
+    }

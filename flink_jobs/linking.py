@@ -1,0 +1,243 @@
+"""The operators of the profile pipeline: rows to records, and the one writer that links them to persons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import RuntimeContext
+from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
+from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
+
+from connectors.opening import open_profiles
+from core.change import Change, Event, Operation
+from core.config import Pipeline
+from core.errors import ChangeError
+from core.identity import RecordChange
+from core.identity_rules import HOUR_MS
+from core.plans import Outcome
+from core.profiles_delivery import Delivery, delivery_to_bytes, texts_of
+from core.profiles_records import row_from_bytes, row_to_bytes, step
+from core.profiles_step import Persons, Told
+from flink_jobs.keying import keyed
+from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
+
+RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
+RECORDS = keyed(RECORD)
+"""All by one key: there is one writer."""
+DELIVERIES = Types.ROW_NAMED(["delivery", "event"], [BYTES, BYTES])
+
+_CACHED = 100_000
+_SOON_MS = 1
+_encode = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
+_decode_record = msgspec.msgpack.Decoder(RecordChange).decode
+_no_event = _encode(Event("", 0, 0, None, None))
+
+
+class ParseRecord(KeyedProcessFunction):
+    """Change to what its record says, by record: `core.profiles_records.step` over Flink's keyed state."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state, and make what reads rows."""
+        assert self._pipeline.profiles is not None
+        self._specs = {table: self._pipeline.profiles.spec(table) for table in self._pipeline.profiles.records}
+        self._reading = self._pipeline.profiles.reading
+        self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
+        group = runtime_context.get_metrics_group().add_group("freshet")
+        self._stale = group.counter("stale")
+        self._refused = group.counter("parse_dead_letters")
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One CHANGE in; of RECORDS, a dead letter or nothing out."""
+        encoded, event = value
+        change = _decode_change(encoded)
+        raw = self._state.value()
+        before = None if raw is None else row_from_bytes(raw)
+        replayed = REPLAY_MARK in event
+        try:
+            after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), replayed)
+        except ChangeError as error:
+            self._refused.inc()
+            told_of, record = decode_event(event), ctx.get_current_key()
+            yield (
+                DEAD_LETTERS,
+                letter(self._pipeline.name, "parse", type(error).__name__, str(error), told_of, record),
+            )
+            return
+        if after is not None and after is not before:
+            self._state.update(row_to_bytes(after))
+            if change.operation is Operation.DELETE:
+                timers = ctx.timer_service()
+                timers.register_processing_time_timer(
+                    timers.current_processing_time() + self._pipeline.delete_retention_ms
+                )
+        if told is None:
+            self._stale.inc()
+        else:
+            yield Row("", Row(_encode(told), event))
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
+        raw = self._state.value()
+        if raw is not None and not row_from_bytes(raw).row:
+            self._state.clear()
+        yield from ()
+
+
+class _Kept:
+    """The graph's store in Flink's state. What was read or written lately is at hand: the state is across a border."""
+
+    def __init__(self, state: MapState) -> None:
+        self._state = state
+        self._near: dict[str, bytes | None] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """The value, None where there is none."""
+        if key in self._near:
+            return self._near[key]
+        value: bytes | None = self._state.get(key)
+        self._hold(key, value)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        """Set the value."""
+        self._state.put(key, value)
+        self._hold(key, value)
+
+    def delete(self, key: str) -> None:
+        """Remove the value."""
+        self._state.remove(key)
+        self._hold(key, None)
+
+    def _hold(self, key: str, value: bytes | None) -> None:
+        self._near[key] = value
+        if len(self._near) > _CACHED:
+            del self._near[next(iter(self._near))]
+
+
+class LinkPersons(KeyedProcessFunction):
+    """Records to deliveries for the profile store: `core.profiles_step.Persons` over Flink's keyed state, in one task.
+
+    Linking is of the whole graph, so there is one key. As it starts it begins an epoch in the store, and tells it what
+    stands of all that the store has heard of since the checkpoint.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state. It is read, and the store reached, with the first row or timer: before, there is no key."""
+        assert self._pipeline.profiles is not None and self._pipeline.embedding.text is not None
+        self._profiles = self._pipeline.profiles
+        self._text = self._pipeline.embedding.text
+        self._map: MapState = runtime_context.get_map_state(
+            MapStateDescriptor("persons", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
+        )
+        self._last: ValueState = runtime_context.get_state(ValueStateDescriptor("version", Types.LONG()))
+        self._persons: Persons | None = None
+        self._epoch = self._version = 0
+        self._group = runtime_context.get_metrics_group().add_group("freshet")
+        self._counters: dict[str, Any] = {}
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One RECORD in; of DELIVERIES, a dead letter or nothing out."""
+        encoded, event = value
+        yield from self._begin(ctx)
+        assert self._persons is not None
+        change = _decode_record(encoded)
+        try:
+            told = self._persons.step(change, REPLAY_MARK in event)
+        except ChangeError as error:
+            self._count("link_dead_letters")
+            name = type(error).__name__
+            refusal = letter(self._pipeline.name, "link", name, str(error), decode_event(event), change.record)
+            yield DEAD_LETTERS, refusal
+            return
+        yield from self._tell(change.record, told, event)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Once an hour: identifiers expire, and deleted records are forgotten."""
+        yield from self._begin(ctx)
+        assert self._persons is not None
+        told = self._persons.advance(ctx.timer_service().current_processing_time())
+        self._wake(ctx, told.more)
+        yield from self._tell("", told, _no_event)
+
+    def _begin(self, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        if self._persons is not None:
+            return
+        linking = self._profiles.linking(self._pipeline.delete_retention_ms)
+        persons = Persons(_Kept(self._map), linking, self._profiles.merging)
+        self._version = self._last.value() or 0
+        store = open_profiles(self._pipeline)
+        try:
+            opening = store.begin(self._version)
+        finally:
+            store.close()
+        self._persons, self._epoch = persons, opening.epoch
+        self._wake(ctx, more=True)
+        told = persons.standing(opening.touched)
+        yield self._delivery("", told, _no_event, undone=self._version)
+
+    def _wake(self, ctx: KeyedProcessFunction.Context, more: bool) -> None:
+        timers = ctx.timer_service()
+        now = timers.current_processing_time()
+        # On the hour, so that those of this run and those it was restored with are the same.
+        at = now + _SOON_MS if more else (now // HOUR_MS + 1) * HOUR_MS
+        timers.register_processing_time_timer(at)
+
+    def _tell(self, record: str, told: Told, event: bytes) -> Iterator[Any]:
+        if told == Told(more=told.more):
+            if record:
+                self._count("stale")
+            return
+        for each in told.audit:
+            self._count(each.kind.value)
+        self._count("profiles_made", len(told.born))
+        self._count("profiles_retired", len(told.retired))
+        yield self._delivery(record, told, event)
+
+    def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
+        self._version += 1
+        self._last.update(self._version)
+        texts = texts_of(told, self._text)
+        return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, told, texts, undone)), event)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        if name not in self._counters:
+            self._counters[name] = self._group.counter(name)
+        self._counters[name].inc(by)
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a delivery: plans for the vector stores, encoded, and outcomes that are rejected."""
+
+    plans: tuple[bytes, ...] = ()
+    rejected: tuple[Outcome, ...] = ()
+
+
+_decode_written = msgspec.msgpack.Decoder(Written).decode
+
+
+class PlansOfWritten(ProcessFunction):
+    """A delivery that was written to the plans of its profiles' vectors; one that was rejected to a dead letter."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._name = pipeline.name
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        """Written and the event, both encoded, in; of PLANS and dead letters out."""
+        written, event = value
+        told = _decode_written(written)
+        for outcome in told.rejected:
+            told_of = decode_event(event)
+            refusal = letter(self._name, "write", outcome.error, outcome.reason, told_of, outcome.document_id)
+            yield DEAD_LETTERS, refusal
+        for plan in told.plans:
+            yield Row(plan, event)

@@ -1,0 +1,76 @@
+"""The profile pipeline as a Flink job: source, decode, parse, link, write; then its profiles' vectors."""
+
+from __future__ import annotations
+
+from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
+
+from connectors import kafka
+from core.config import Pipeline
+from flink_jobs.apply import functions
+from flink_jobs.apply_profiles import profile_functions
+from flink_jobs.keying import by_key
+from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten
+from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, Decode, RejectedToLetter
+from flink_jobs.sources import feed
+
+_ASIDE_MS = 50
+"""How long a dead letter may lie in a buffer."""
+
+
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
+    """Put the whole job on the environment.
+
+    Rows are read, decoded and parsed with the pipeline's parallelism, by record. Linking and all behind it is one task
+    each, in one order: a delivery may concern several profiles, and a store must see each as a whole.
+    """
+    tables = StreamTableEnvironment.create(environment)
+    tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
+    named = bool(pipeline.store.names)
+    for name, function in {**profile_functions(pipeline), **(functions(pipeline) if named else {})}.items():
+        tables.create_temporary_function(name, function)
+
+    source = feed(tables, pipeline)
+    changes = source.events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
+    records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
+    linked = (
+        by_key(records, RECORD)
+        .process(LinkPersons(pipeline), DELIVERIES)
+        .name("link")
+        .uid("link")
+        .set_parallelism(1)
+        # In a task of its own it goes on while a batch is written, and the next batch is fuller.
+        .start_new_chain()
+    )
+    plans = _write(tables, pipeline, linked)
+    letters = _aside(changes, DEAD_LETTERS).union(
+        *(_aside(stream, DEAD_LETTERS) for stream in (records, linked, plans)), *source.letters
+    )
+    if named:
+        rejected = _embed(tables, plans).flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
+        letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(_ASIDE_MS))
+    tables.create_temporary_view("letters", tables.from_data_stream(letters))
+    statements = tables.create_statement_set()
+    statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
+    statements.attach_as_datastream()
+
+
+def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStream) -> DataStream:
+    """Write each delivery; what comes out are the plans of its profiles' vectors."""
+    tables.create_temporary_view("deliveries", tables.from_data_stream(linked))
+    answered = "SELECT write_profiles(`delivery`) AS written, `event` FROM deliveries"
+    rows = tables.sql_query(f"SELECT written, `event` FROM ({answered}) WHERE written IS NOT NULL")  # noqa: S608
+    written = tables.to_data_stream(rows)
+    return written.process(PlansOfWritten(pipeline), PLANS).name("vectors").uid("vectors").set_parallelism(1)
+
+
+def _embed(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
+    """Embed and write each plan; what comes out are the rejected ones."""
+    tables.create_temporary_view("plans", tables.from_data_stream(plans))
+    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejected, `event` FROM plans"
+    rows = tables.sql_query(f"SELECT rejected, `event` FROM ({answered}) WHERE rejected IS NOT NULL")  # noqa: S608
+    return tables.to_data_stream(rows)
+
+
+def _aside(stream: DataStream, tag: OutputTag) -> DataStream:
+    return stream.get_side_output(tag).set_buffer_timeout(_ASIDE_MS)

@@ -1,0 +1,84 @@
+"""The whole job of profiles on real servers, run as a user runs it: `freshet run people.yaml`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import psycopg
+
+from connectors.postgres_profiles import PostgresProfiles
+from core.identifiers import Identifier
+from tests.flink_jobs.conftest import Workshop, eventually, kill
+from tests.flink_jobs.people import Told, customer, differences, history, order, pipeline, send, visit
+
+
+def test_persons_merge_by_an_order_and_split_as_an_email_is_corrected(workshop: Workshop) -> None:
+    file = pipeline(workshop, bounded=False)
+    store = PostgresProfiles(workshop.dsn, "people")
+    told = [
+        Told("customers", 1, customer(1, "kari@x.no"), 1),
+        Told("visits", 1, visit(1, "d1", "k.nordmann@work.no"), 2),
+        Told("visits", 2, visit(2, "d1"), 3),
+    ]
+    kari, device = Identifier("customer_id", "1"), Identifier("device", "d1")
+
+    def tell(*more: Told) -> None:
+        told.extend(more)
+        send(workshop, list(more))
+        eventually(lambda: prepared(workshop) and differences(workshop, file, told) == [], "the store to follow")
+
+    send(workshop, told)
+    with workshop.running(file):
+        tell(Told("orders", 1, order(1, 1, None, "99.90"), 4))
+        one, other = store.find(kari), store.find(device)
+        assert one is not None and other is not None and one.profile_id != other.profile_id
+        assert (one.values["total_spent"], one.records) == ("99.9", {"public.customers": 1, "public.orders": 1})
+
+        tell(Told("orders", 2, order(2, 1, "k.nordmann@work.no", "0.10", day=3), 5))
+        merged = store.find(device)
+        assert merged == store.find(kari) == store.get(other.profile_id)
+        assert merged is not None and merged.values["total_spent"] == "100"
+        assert merged.records == {"public.customers": 1, "public.orders": 2, "public.visits": 2}
+
+        tell(Told("orders", 2, order(2, 1, "kari@x.no", "0.10", day=3), 6))
+        assert store.find(device) == store.get(other.profile_id) == other
+        with psycopg.connect(workshop.dsn) as connection:
+            kinds = connection.execute("SELECT kind, record FROM people_audit ORDER BY version").fetchall()
+        assert kinds[-2:] == [("merged", "public.orders/2"), ("split", "public.orders/2")]
+    store.close()
+
+
+def test_the_store_equals_all_records_linked_at_once(workshop: Workshop) -> None:
+    told = history(seed=1, changes=1500, people=60)
+    send(workshop, told)
+    file = pipeline(workshop, parallelism=2)
+    assert "people finished" in workshop.freshet("run", file)
+    assert differences(workshop, file, told) == []
+    assert workshop.letters() == []
+
+
+def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
+    told = history(seed=2, changes=4000, people=300)
+    file = pipeline(workshop, bounded=False, flink={"execution.checkpointing.interval": "500 ms"})
+    send(workshop, told[:2000])
+    for enough, more in ((300, told[2000:3000]), (1800, told[3000:])):
+        with workshop.running(file) as job:
+            eventually(partial(reached, workshop, enough), f"{enough} deliveries")
+            send(workshop, more)
+            kill(job)
+    file = pipeline(workshop)
+    assert "people finished" in workshop.freshet("run", file)
+    assert differences(workshop, file, told) == []
+    assert "people finished" in workshop.freshet("run", "--without-state", file)
+    assert differences(workshop, file, told) == []
+
+
+def prepared(workshop: Workshop) -> bool:
+    return bool(workshop.rows("SELECT to_regclass('people_writer') IS NOT NULL")[0][0])
+
+
+def reached(workshop: Workshop, version: int) -> bool:
+    if not prepared(workshop):
+        return False
+    found = workshop.rows("SELECT version FROM people_writer")
+    return bool(found) and int(found[0][0]) >= version
