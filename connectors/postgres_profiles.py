@@ -16,10 +16,11 @@ from connectors.pgvector_rows import as_json, columns_of
 from core.batches import halving
 from core.errors import ConfigError
 from core.identifiers import Identifier
+from core.identity_audit import Audit, Cause, Kind, Why
 from core.plans import Outcome, Status
 from core.profiles import Profile
 from core.profiles_delivery import Delivery, Folded, Noted, Opening, folded, runs
-from core.profiles_step import Touched
+from core.profiles_step import Placed, Touched
 
 _SETTING = "store.postgres"
 _FORGET_EVERY_S = 3600.0
@@ -44,7 +45,7 @@ class PostgresProfiles:
         if len(name.encode()) > _LONGEST_NAME:
             raise ConfigError([f"name is {name!r}: tables are named after it, so it may have {_LONGEST_NAME} bytes"])
         tables = (*statements.TABLES, "records")
-        indexes = [f"{table}_index" for table in statements.TABLES]
+        indexes = [f"{table}_index" for table in (*statements.TABLES, "others")]
         self._names = identifiers(**{each: (f"{name}_{each}",) for each in (*tables, *indexes)})
         self._sql = {
             each: statement.format(**self._names).as_bytes(None) for each, statement in statements.STATEMENTS.items()
@@ -131,7 +132,7 @@ class PostgresProfiles:
         if told.groups:
             self._execute("group", columns_of([(name, into, version) for name, (version, into) in told.groups.items()]))
         if told.records:
-            rows = [(name, table, group, version) for name, (version, table, group) in told.records.items()]
+            rows = [(*_member(placed), version) for version, placed in told.records.values()]
             self._execute("place", columns_of(rows))
         for each in told.audit:
             self._execute("note", _note(each))
@@ -152,12 +153,25 @@ class PostgresProfiles:
         if not found:
             return None
         name, values, records, held = found[0]
-        return Profile(name, tuple(Identifier(*each) for each in held), values, records)
+        return Profile(name, _of_pairs(held), values, records)
 
     def find(self, identifier: Identifier) -> Profile | None:
         """The profile that an identifier is of. Doesn't wait for a server that is away."""
         found = self._session.once(lambda: self._execute("holder", [identifier.type, identifier.value]).fetchall())
         return self.get(found[0][0]) if found else None
+
+    def members(self, profile_id: str, most: int) -> list[Placed]:
+        """At most so many of the records that make a profile. Doesn't wait for a server that is away."""
+        rows = self._session.once(lambda: self._execute("members", [profile_id, most]).fetchall())
+        return [Placed(record, table, group, _of_pairs(held)) for record, table, group, held in rows]
+
+    def history(self, profile_id: str, most: int) -> list[Audit]:
+        """At most so many audit records that name a profile, newest first. Doesn't wait for a server that is away."""
+        rows = self._session.once(lambda: self._execute("history", [profile_id, profile_id, most]).fetchall())
+        return [
+            Audit(Kind(kind), name, tuple(others), _of_pairs(held), reason, Cause(record, position, time_ms, Why(why)))
+            for kind, name, others, held, reason, record, position, time_ms, why in rows
+        ]
 
     def close(self) -> None:
         """Give the connection back."""
@@ -188,10 +202,22 @@ def _row(version: int, profile: Profile, text: str) -> tuple[Any, ...]:
 
 def _note(noted: Noted) -> list[Any]:
     version, nth, told = noted
-    held = json.dumps([[each.type, _plain(each.value)] for each in told.identifiers])
+    held = _as_pairs(told.identifiers)
     cause = told.cause
     said = [told.reason, cause.record, cause.why.value, cause.position, float(cause.time_ms)]
     return [version, nth, told.kind.value, told.profile_id, list(told.others), held, *map(_plain, said)]
+
+
+def _member(placed: Placed) -> tuple[str, str, str | None, str]:
+    return placed.record, placed.table, placed.group, _as_pairs(placed.identifiers)
+
+
+def _as_pairs(held: Sequence[Identifier]) -> str:
+    return json.dumps([[each.type, _plain(each.value)] for each in held])
+
+
+def _of_pairs(pairs: Sequence[Sequence[str]]) -> tuple[Identifier, ...]:
+    return tuple(Identifier(*each) for each in pairs)
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS {identifiers} (
     SQL("""
 CREATE TABLE IF NOT EXISTS {members} (
     record text COLLATE "C" PRIMARY KEY, source_table text NOT NULL, group_id text COLLATE "C",
-    version bigint NOT NULL, changed_at timestamptz NOT NULL DEFAULT now()
+    identifiers jsonb NOT NULL, version bigint NOT NULL, changed_at timestamptz NOT NULL DEFAULT now()
 )
 """),
     SQL("CREATE INDEX IF NOT EXISTS {members_index} ON {members} (group_id)"),
@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS {audit} (
 )
 """),
     SQL("CREATE INDEX IF NOT EXISTS {audit_index} ON {audit} (profile_id)"),
+    SQL("CREATE INDEX IF NOT EXISTS {others_index} ON {audit} USING gin (others)"),
     SQL("""
 CREATE TABLE IF NOT EXISTS {writer} (
     one boolean PRIMARY KEY DEFAULT true CHECK (one), epoch bigint NOT NULL, version bigint NOT NULL
@@ -113,9 +114,12 @@ INSERT INTO {groups} (group_id, profile_id, version) SELECT * FROM unnest(%b::te
 ON CONFLICT (group_id) DO UPDATE SET profile_id = EXCLUDED.profile_id, version = EXCLUDED.version, changed_at = now()
 """)
 _PLACE = SQL("""
-INSERT INTO {members} (record, source_table, group_id, version)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::bigint[])
-ON CONFLICT (record) DO UPDATE SET group_id = EXCLUDED.group_id, version = EXCLUDED.version, changed_at = now()
+INSERT INTO {members} (record, source_table, group_id, identifiers, version)
+SELECT record, source_table, group_id, identifiers::jsonb, version
+FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[])
+     AS new (record, source_table, group_id, identifiers, version)
+ON CONFLICT (record) DO UPDATE SET group_id = EXCLUDED.group_id, identifiers = EXCLUDED.identifiers,
+    version = EXCLUDED.version, changed_at = now()
 """)
 _NOTE = SQL("""
 INSERT INTO {audit} (version, nth, kind, profile_id, others, identifiers, reason, record, why, position, event_time)
@@ -138,6 +142,15 @@ SELECT profile_id, attributes, records,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(type, value) ORDER BY ordinal), '[]')
         FROM {identifiers} AS held WHERE held.profile_id = lead.profile_id)
 FROM lead JOIN {profiles} USING (profile_id) ORDER BY step LIMIT 1
+""")
+_MEMBERS = SQL("""
+SELECT record, source_table, group_id, identifiers FROM {groups} JOIN {members} USING (group_id)
+WHERE profile_id = %b ORDER BY source_table, length(record), record LIMIT %b
+""")
+_HISTORY = SQL("""
+SELECT kind, profile_id, others, identifiers, reason, record, position,
+       (extract(epoch FROM event_time) * 1000)::bigint, why
+FROM {audit} WHERE profile_id = %b OR others @> ARRAY[%b::text] ORDER BY version DESC, nth DESC LIMIT %b
 """)
 _HOLDER = SQL("SELECT profile_id FROM {identifiers} WHERE type = %b AND value = %b")
 
@@ -171,6 +184,8 @@ STATEMENTS = {
     "note": _NOTE,
     **{f"forget_{nth}": each for nth, each in enumerate(_FORGET)},
     "profile": _PROFILE,
+    "members": _MEMBERS,
+    "history": _HISTORY,
     "holder": _HOLDER,
 }
 """By name, what is run over and over."""

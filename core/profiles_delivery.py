@@ -13,7 +13,7 @@ from core.documents import Chunker, render
 from core.identity_audit import Audit
 from core.plans import Chunk, Plan, chunk_id
 from core.profiles import Profile
-from core.profiles_step import Told, Touched
+from core.profiles_step import Placed, Told, Touched
 
 TABLE = "profiles"
 """A profile's document in a vector store is called `profiles/ID`."""
@@ -62,13 +62,13 @@ class Folded:
     profiles  by id: version, profile and text
     retired   by id: version, and the profile that the id leads to
     groups    by id: version, and the profile that its records are of
-    records   by id: version, table and group
+    records   by id: version, and where it is
     """
 
     profiles: dict[str, tuple[int, Profile, str]]
     retired: dict[str, tuple[int, str | None]]
     groups: dict[str, tuple[int, str | None]]
-    records: dict[str, tuple[int, str, str | None]]
+    records: dict[str, tuple[int, Placed]]
     audit: tuple[Noted, ...]
 
 
@@ -77,7 +77,7 @@ def folded(deliveries: Iterable[Delivery]) -> Folded:
     profiles: dict[str, tuple[int, Profile, str]] = {}
     retired: dict[str, tuple[int, str | None]] = {}
     groups: dict[str, tuple[int, str | None]] = {}
-    records: dict[str, tuple[int, str, str | None]] = {}
+    records: dict[str, tuple[int, Placed]] = {}
     audit: list[Noted] = []
     for each in deliveries:
         version, told = each.version, each.told
@@ -88,7 +88,7 @@ def folded(deliveries: Iterable[Delivery]) -> Folded:
             profiles[profile.profile_id] = (version, profile, text)
             retired.pop(profile.profile_id, None)
         groups.update((moved.group, (version, moved.after)) for moved in told.moved)
-        records.update((placed.record, (version, placed.table, placed.group)) for placed in told.placed)
+        records.update((placed.record, (version, placed)) for placed in told.placed)
         audit += (Noted(version, nth, one) for nth, one in enumerate(told.audit))
     return Folded(profiles, retired, groups, records, tuple(audit))
 

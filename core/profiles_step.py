@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core import identity, profiles
 from core.errors import ConfigError
+from core.identifiers import Identifier
 from core.identity import RecordChange
 from core.identity_audit import Audit
 from core.identity_outcome import Linked, Moved, Retired, Transfer, together
@@ -19,11 +20,15 @@ from core.profiles import Profile, Short, Summary
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A source's record, and the group that it is in now; None: in none, it was deleted."""
+    """A source's record, and the group that it is in now; None: in none, it was deleted.
+
+    identifiers  those that it has now, strongest first, whether they link it or not
+    """
 
     record: str
     table: str
     group: str | None
+    identifiers: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class Persons:
             tuple(each for each in profiles if each is not None),
             retired=tuple(Retired(name, resolve(self.graph, name)) for name in lacking),
             moved=tuple(Moved(gid, None, self._profile_of(gid)) for gid in touched.groups),
-            placed=tuple(Placed(record, table, self._group_of(record)) for record, table in touched.records),
+            placed=tuple(self._place(record, table) for record, table in touched.records),
         )
 
     def _profile_of(self, group: str) -> str | None:
@@ -125,9 +130,11 @@ class Persons:
         name = profile_of(self.graph, gid) if self.graph.groups.get(gid) is not None else None
         return None if name is None else name.hex()
 
-    def _group_of(self, record: str) -> str | None:
+    def _place(self, record: str, table: str) -> Placed:
         found = self.graph.records.get(digest("record", record))
-        return found.group.hex() if found is not None and found.group else None
+        if found is None or not found.group:
+            return Placed(record, table, None)
+        return Placed(record, table, found.group.hex(), self.graph.groups[found.group].identifiers)
 
     def _follow(self, linked: Linked) -> Told:
         self._transfer(linked.transfers)
@@ -138,9 +145,11 @@ class Persons:
         )
 
     def _placed(self, transfer: Transfer) -> Placed:
-        group = self.graph.groups.get(transfer.joined) if transfer.joined else None
         record = self.graph.records[transfer.record].name
-        return Placed(record, group.table if group else "", transfer.joined.hex() if group else None)
+        group = self.graph.groups.get(transfer.joined) if transfer.joined else None
+        if group is None:
+            return Placed(record, "", None)
+        return Placed(record, group.table, transfer.joined.hex(), group.identifiers)
 
     def _transfer(self, transfers: Iterable[Transfer]) -> None:
         whole: set[bytes] = set()

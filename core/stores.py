@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from core.change import Position
 from core.identifiers import Identifier
+from core.identity_audit import Audit
 from core.plans import Chunk, Outcome, Plan
 from core.profiles import Profile
 from core.profiles_delivery import Delivery, Opening
+from core.profiles_step import Placed
 
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (n, dimension)."""
@@ -110,6 +112,12 @@ class ProfileStore(Protocol):
 
     def get(self, profile_id: str) -> Profile | None:
         """The profile of this id, or the one that it leads to as an alias."""
+
+    def members(self, profile_id: str, most: int) -> list[Placed]:
+        """At most so many of the records that make a profile, by table and key. Not by alias."""
+
+    def history(self, profile_id: str, most: int) -> list[Audit]:
+        """At most so many of the audit records that name a profile, newest first. Not by alias."""
 
     def find(self, identifier: Identifier) -> Profile | None:
         """The profile that an identifier is of."""
