@@ -19,15 +19,18 @@ TEXT = "{name}: {spent}"
 class Writer:
     """Persons over a memory, told to a store; `checkpoint` is what a job that is killed goes back to."""
 
-    def __init__(self, store: ProfileStore, persons: Persons, memory: Memory, version: int = 0) -> None:
+    def __init__(
+        self, store: ProfileStore, persons: Persons, memory: Memory, version: int = 0, text: str = TEXT
+    ) -> None:
         self.store, self.persons, self.memory, self.version = store, persons, memory, version
+        self.text = text
         opening = store.begin(version)
         self.epoch = opening.epoch
         self.deliver([self.delivery("", self.persons.standing(opening.touched), undone=version)])
 
     def delivery(self, record: str, told: Told, undone: int | None = None) -> Delivery:
         self.version += 1
-        return Delivery(self.epoch, self.version, record, told, texts_of(told, TEXT), undone)
+        return Delivery(self.epoch, self.version, record, told, texts_of(told, self.text), undone)
 
     def deliver(self, deliveries: list[Delivery]) -> None:
         assert {each.status for each in self.store.apply(deliveries)} <= {Status.APPLIED}

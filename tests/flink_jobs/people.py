@@ -133,7 +133,7 @@ def send(workshop: Workshop, told: list[Told], partitions: int = 2) -> None:
 def truth(told: list[Told], rules: Pipeline) -> tuple[dict[str, Profile], dict[str, str]]:
     """The profiles that all records together come to, and each record's profile; ids by the plainest way of linking."""
     assert rules.profiles is not None
-    last = latest([_record(each, rules) for each in told])
+    last = latest([change_of(each, rules) for each in told])
     linking = rules.profiles.linking(rules.delete_retention_ms)
     people = link(last, linking, 0)
     persons = Persons(Memory(), linking, rules.profiles.merging)
@@ -147,7 +147,8 @@ def truth(told: list[Told], rules: Pipeline) -> tuple[dict[str, Profile], dict[s
     return profiles, {record: name for name, (records, _) in people.items() for record in records}
 
 
-def _record(told: Told, rules: Pipeline) -> RecordChange:
+def change_of(told: Told, rules: Pipeline) -> RecordChange:
+    """What an event's record says."""
     assert rules.profiles is not None
     key, value = told.raw
     (change,) = decoder(rules)(Event("t", 0, 0, key, value))
