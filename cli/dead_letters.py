@@ -55,7 +55,9 @@ _Reason = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Only those whose reason has this text, or whose error class it is.")
 ]
 _Document = Annotated[str | None, typer.Option(metavar="ID", help="Only those of this document.")]
-_Stage = Annotated[str | None, typer.Option(help="Only those of this stage: decode, plan, embed or write.")]
+_Stage = Annotated[
+    str | None, typer.Option(help="Only those of this stage: decode, plan, parse, link, embed or write.")
+]
 _Since = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only those from then on: ISO time, 2h, 1d.")
 ]

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.texts import texts
 from connectors.kafka_producer import Sent, ensure_topics, produce
+from core.customers import TABLES, Truth, customers
 from core.feeds import Feed
 from core.recordings import Record
 from core.workload import Article, Step, followed, history, source_of
@@ -24,6 +26,7 @@ TABLE = "made.public.articles"
 """What changes are of that aren't in a topic of such a name: the table `public.articles`."""
 
 _AT_ONCE = 200
+Made = TypeVar("Made")
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
@@ -62,7 +65,7 @@ def progress_bar() -> Progress:
     return Progress(*_COLUMNS, console=Console(stderr=True), transient=True)
 
 
-def _due(steps: Iterator[Step], amount: Amount) -> Iterator[list[Step]]:
+def _due(steps: Iterator[Made], amount: Amount) -> Iterator[list[Made]]:
     # each step is due at a fixed time from the start, so that a late one doesn't slow the rate
     start = time.monotonic()
     number = 0
@@ -90,6 +93,25 @@ def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, row
     ensure_topics(bootstrap_servers, {topic: PARTITIONS})
     with generated(amount, rows, topic) as batches:
         return produce(bootstrap_servers, _records(feed, topic, batches))
+
+
+def customers_to_topics(bootstrap_servers: str, prefix: str, amount: Amount, truth: Truth) -> Sent:
+    """Write what systems hear of made-up people to topics `prefix.public.TABLE`; `truth` ends as whose each row is.
+
+    A key change is two messages, and a delete is followed by its tombstone. Raises as `to_topic` does.
+    """
+    ensure_topics(bootstrap_servers, {f"{prefix}.public.{table}": PARTITIONS for table in TABLES})
+    steps = customers(prefix, amount.seed, time.time_ns, truth)
+    with progress_bar() as progress:
+        task = progress.add_task("changes", total=amount.events)
+
+        def records() -> Iterator[Record]:
+            for batch in _due(steps, amount):
+                for step in batch:
+                    yield from step
+                progress.advance(task, len(batch))
+
+        return produce(bootstrap_servers, records())
 
 
 def _records(feed: Feed, topic: str, batches: Iterator[list[Step]]) -> Iterator[Record]:

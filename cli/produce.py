@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.generate import Amount, to_topic
+from cli.generate import Amount, customers_to_topics, to_topic
 from cli.replay_recording import replay
 from connectors.kafka_producer import Sent
 from core import feeds
+from core.customers import Truth
+from core.customers import truth_csv as people_csv
 from core.errors import ConfigError
 from core.feeds import Feed
 from core.workload import Article, truth_csv
@@ -25,11 +27,18 @@ _AWS = frozenset({"--aws-endpoint", "--aws-region"})
 _GOES_WITH = {
     "--recording": frozenset({"--bootstrap-servers"}),
     "--topic": _GENERATED | {"--bootstrap-servers", "--format"},
+    "--scenario": _GENERATED | {"--bootstrap-servers", "--prefix"},
     "--stream": _GENERATED | _AWS | {"--format"},
     "--table": _GENERATED | _AWS,
     "--bucket": _GENERATED | _AWS | {"--prefix", "--topic", "--bootstrap-servers"},
 }
 """Where to write, and the other options that have a meaning there."""
+
+
+class Scenario(Enum):
+    """What several tables tell together."""
+
+    CUSTOMERS = "customers"
 
 
 class FeedFormat(Enum):
@@ -63,7 +72,12 @@ def produce(
     stream: Annotated[str | None, typer.Option(help="Generate records of this Kinesis stream.")] = None,
     table: Annotated[str | None, typer.Option(help="Write items of this DynamoDB table.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Write Markdown files to this S3 bucket.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="The folder in the bucket.")] = None,
+    scenario: Annotated[
+        Scenario | None, typer.Option(help="Generate what five systems hear of people, into topics of --prefix.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="The folder in the bucket; what a scenario's topics begin with.")
+    ] = None,
     written: Annotated[
         FeedFormat | None, typer.Option("--format", help="How events are written.", show_default="debezium")
     ] = None,
@@ -82,8 +96,8 @@ def produce(
     """Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts."""
     given = {
         "--recording": recording, "--topic": topic, "--stream": stream, "--table": table, "--bucket": bucket,
-        "--bootstrap-servers": bootstrap_servers, "--prefix": prefix, "--format": written, "--events": events,
-        "--duration": duration, "--rate": rate or None, "--seed": seed or None, "--truth": truth,
+        "--scenario": scenario, "--bootstrap-servers": bootstrap_servers, "--prefix": prefix, "--format": written,
+        "--events": events, "--duration": duration, "--rate": rate or None, "--seed": seed or None, "--truth": truth,
         "--aws-endpoint": aws_endpoint, "--aws-region": aws_region,
     }  # fmt: skip
     target = _target({option: value for option, value in given.items() if value is not None})
@@ -91,18 +105,29 @@ def produce(
         assert bootstrap_servers is not None
         typer.echo(_summary(replay(bootstrap_servers, recording)))
         return
-    rows: dict[int, Article] = {}
     amount = Amount(events, duration, rate, seed)
+    if target == "--scenario":
+        assert bootstrap_servers is not None
+        people: Truth = {}
+        told = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people))
+        _write_truth(truth, people_csv(people), len(people))
+        typer.echo(told)
+        return
+    rows: dict[int, Article] = {}
     if target == "--topic":
         assert bootstrap_servers is not None
         assert topic is not None
         told = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows))
     else:
         told = _to_aws(target, given, amount, rows)
-    if truth is not None:
-        truth.write_text(truth_csv(rows), encoding="utf-8", newline="")
-        typer.echo(f"{len(rows):,} rows are the truth, in {truth}")
+    _write_truth(truth, truth_csv(rows), len(rows))
     typer.echo(told)
+
+
+def _write_truth(truth: Path | None, text: str, rows: int) -> None:
+    if truth is not None:
+        truth.write_text(text, encoding="utf-8", newline="")
+        typer.echo(f"{rows:,} rows are the truth, in {truth}")
 
 
 def _target(given: Mapping[str, Any]) -> str:
@@ -112,7 +137,7 @@ def _target(given: Mapping[str, Any]) -> str:
         named.remove("--topic")
     if len(named) != 1:
         raise typer.BadParameter(
-            "give either --recording FILE or --topic NAME, --stream NAME, --table NAME or --bucket NAME"
+            "give either --recording FILE or --topic, --scenario, --stream, --table or --bucket, and a NAME"
         )
     target = named[0]
     unused = [option for option in given if option != target and option not in _GOES_WITH[target]]
@@ -123,7 +148,9 @@ def _target(given: Mapping[str, Any]) -> str:
         )
     if target != "--recording" and "--events" not in given and "--duration" not in given:
         raise typer.BadParameter("say how much to generate: --events N, --duration TIME, or both")
-    to_kafka = target in ("--recording", "--topic") or "--topic" in given
+    if target == "--scenario" and "--prefix" not in given:
+        raise typer.BadParameter("--prefix is missing: topics are named PREFIX.public.TABLE")
+    to_kafka = target in ("--recording", "--topic", "--scenario") or "--topic" in given
     if to_kafka and "--bootstrap-servers" not in given:
         raise typer.BadParameter("--bootstrap-servers is missing: the Kafka servers to write to")
     if not to_kafka and "--bootstrap-servers" in given:

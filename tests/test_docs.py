@@ -35,6 +35,7 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "verify",
+        "profiles",
     )
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}

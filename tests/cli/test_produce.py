@@ -185,3 +185,26 @@ def test_texts_are_real_and_distinct() -> None:
     assert len({(text.title, text.body) for text in texts()}) == len(texts())
     assert all(paragraph.strip() for text in texts() for paragraph in text.paragraphs)
     assert any(text.title == 'The "assert" statement' and "AssertionError" in text.body for text in texts())
+
+
+def test_people_are_told_to_five_topics_and_whose_each_row_is(stack: Stack, tmp_path: Path, prefix: str) -> None:
+    truth = tmp_path / "people.csv"
+    result = run(stack, "--scenario", "customers", "--prefix", prefix, "--events", 400, "--seed", 3, "--truth", truth)
+    assert result.exit_code == 0, result.output
+    assert "events into 5 topics" in result.stdout
+    with truth.open(encoding="utf-8", newline="") as lines:
+        rows = {(row["table"], row["key"]) for row in csv.DictReader(lines)}
+    there: set[tuple[str, str]] = set()
+    for table in ("customers", "accounts", "orders", "conversations", "web_visits"):
+        for message in consume(stack.kafka.bootstrap_servers, f"{prefix}.public.{table}"):
+            if message.key is not None and message.value is not None:
+                told = json.loads(message.value)
+                place = (f"public.{table}", str(json.loads(message.key)["id"]))
+                (there.discard if told["op"] == "d" else there.add)(place)
+    assert there == rows
+
+
+def test_a_scenario_needs_a_prefix(stack: Stack) -> None:
+    result = run(stack, "--scenario", "customers", "--events", 1)
+    assert result.exit_code == 2
+    assert "--prefix is missing" in result.output
