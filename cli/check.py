@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cli.run import reach, stores
 from connectors import kafka
+from connectors.opening import open_profiles
 from core.config import Pipeline
 from core.errors import FreshetError
 from udfs.embedding import embedder
@@ -25,6 +26,8 @@ def check(pipeline: Pipeline, console: Console) -> int:
     }
     for name in pipeline.store.names:
         steps[f"store.{name}"] = partial(_store, pipeline, name)
+    if pipeline.profiles is not None:
+        steps["store.postgres"] = lambda: _profiles(pipeline)
     failed = False
     for name, attempt in steps.items():
         try:
@@ -56,3 +59,12 @@ def _store(pipeline: Pipeline, name: str) -> str:
     finally:
         target.close()
     return f"{pipeline.store.place(name)} is ready"
+
+
+def _profiles(pipeline: Pipeline) -> str:
+    target = open_profiles(pipeline)
+    try:
+        target.prepare()
+    finally:
+        target.close()
+    return f"tables {pipeline.name}_… are ready"
