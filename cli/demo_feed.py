@@ -9,3 +9,4 @@ class DemoFeed(StrEnum):
     DEBEZIUM = "debezium"
     S3 = "s3"
     DYNAMODB = "dynamodb"
+    PROFILES = "profiles"

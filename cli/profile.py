@@ -68,10 +68,7 @@ def explain(
 ) -> None:
     """Why a profile is one: its records with what links them, the rules behind its values, and its history."""
     with _asked(load(pipeline), who) as (rules, store, profile):
-        members = store.members(profile.profile_id, records)
-        history = store.history(profile.profile_id, events) if events else []
-        elsewhere = {each: store.find(each) for each in sorted(_unlinked(profile, members))}
-        Console().print(_tree(rules, profile, members, elsewhere, history), soft_wrap=True)
+        Console().print(explained(rules, store, profile, records, events), soft_wrap=True)
 
 
 @app.command()
@@ -107,12 +104,26 @@ def _asked(pipeline: Pipeline, who: str) -> Iterator[tuple[Profiles, ProfileStor
     if pipeline.profiles is None:
         raise ConfigError(["profiles is missing: this pipeline file makes documents"])
     with closing(open_profiles(pipeline)) as store:
-        found = store.get(who)
-        for each in _candidates(pipeline.profiles, who) if found is None else ():
-            found = found or store.find(each)
+        found = known(pipeline.profiles, store, who)
         if found is None:
             raise FreshetError(f"nobody is known by {who!r}: neither an id of a profile nor a linking identifier")
         yield pipeline.profiles, store, found
+
+
+def known(rules: Profiles, store: ProfileStore, who: str) -> Profile | None:
+    """The profile of this id, alias or identifier, `[TYPE=]VALUE`."""
+    found = store.get(who)
+    for each in _candidates(rules, who) if found is None else ():
+        found = found or store.find(each)
+    return found
+
+
+def explained(rules: Profiles, store: ProfileStore, profile: Profile, records: int = 50, events: int = 20) -> Tree:
+    """Why a profile is one, with at most so many of its records and of the events in its history."""
+    members = store.members(profile.profile_id, records)
+    history = store.history(profile.profile_id, events) if events else []
+    elsewhere = {each: store.find(each) for each in sorted(_unlinked(profile, members))}
+    return _tree(rules, profile, members, elsewhere, history)
 
 
 def _candidates(rules: Profiles, who: str) -> list[Identifier]:

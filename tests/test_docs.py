@@ -50,6 +50,7 @@ ELSEWHERE = WITH_AWS | {
     "./freshet demo": "run by tests/cli/test_demo.py: it has a stack of its own and takes a minute",
     "./freshet demo s3": "as above",
     "./freshet demo dynamodb": "as above",
+    "./freshet demo profiles": "as above",
     "./freshet test": "this is it",
     "./freshet test tests/core -k position": "this is it",
     "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",

@@ -91,6 +91,10 @@ def demo(console: Console, feed: DemoFeed, leave: bool) -> int:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with world.alone(_FOLDER):
+        if feed is DemoFeed.PROFILES:
+            from cli.demo import profiles  # needs the extra `profiles`
+
+            return profiles.play(console, _FOLDER, leave)
         return _play(console, show_of(feed), leave)
 
 
