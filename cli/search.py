@@ -31,6 +31,8 @@ def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], stor
 
 def _chosen(pipeline: Pipeline, name: str | None) -> VectorStore:
     there = stores(pipeline)
+    if not there:
+        raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
     if name is not None and name not in there:
         raise ConfigError([f"--store is {name!r}, must be a store of the pipeline: {', '.join(there)}"])
     return there[name or next(iter(there))]

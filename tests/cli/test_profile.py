@@ -10,7 +10,9 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import commands
+from cli.search import search
 from cli.stack import Stack
+from cli.verify_source import check
 from connectors.opening import open_profiles, open_stores
 from core.config import Chunk, Pipeline
 from core.config_file import load
@@ -130,3 +132,16 @@ def test_nobody_is_said_so(people: Path, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(documents), encoding="utf-8")
     with pytest.raises(ConfigError, match="profiles is missing"):
         run("get", path, "1")
+
+
+def test_other_commands_say_what_they_cannot(people: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="verify can't compare profiles yet"):
+        check(load(people))
+    alone = yaml.safe_load(people.read_text(encoding="utf-8"))
+    del alone["store"]["pgvector"]
+    path = tmp_path / "alone.yaml"
+    path.write_text(yaml.safe_dump(alone), encoding="utf-8")
+    with pytest.raises(ConfigError, match="names no store of vectors"):
+        search(load(path), "Who is Kari?", 1, [])
+    with pytest.raises(ConfigError, match="names no store of vectors"):
+        run("neighbours", path, "1")
