@@ -26,7 +26,7 @@ from core.profiles_step import Persons
 from tests.core.identity_batch import latest, link
 from tests.flink_jobs.conftest import Workshop
 
-PROFILES = {
+PROFILES: dict[str, Any] = {
     "identifiers": [
         {"type": "customer_id", "limit": 1},
         {"type": "email", "normalize": "email", "limit": 3},
@@ -123,7 +123,7 @@ def pipeline(workshop: Workshop, **changes: Any) -> Path:
 def send(workshop: Workshop, told: list[Told], partitions: int = 2) -> None:
     """Into a topic a table, in their order within each partition."""
     ensure_topics(workshop.bootstrap_servers, {f"{workshop.prefix}.public.{each.table}": partitions for each in told})
-    producer = Producer({"bootstrap.servers": workshop.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": workshop.bootstrap_servers, "message.max.bytes": 32 << 20})
     for each in told:
         key, value = each.raw
         producer.produce(f"{workshop.prefix}.public.{each.table}", value=value, key=key)
@@ -155,7 +155,7 @@ def change_of(told: Told, rules: Pipeline) -> RecordChange:
     assert isinstance(change, Change)
     spec = rules.profiles.spec(change.table)
     assert record_id(spec, change)
-    _, said = step(None, change, spec, rules.profiles.reading, 2**40)
+    _, said = step(None, change, spec, rules.profiles.reading, 2**41)
     assert said is not None
     return said
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import psycopg
 
+from connectors.kafka_producer import produce
 from connectors.postgres_profiles import PostgresProfiles
 from core.change import Position
 from core.identifiers import Identifier
@@ -13,10 +15,12 @@ from core.identity import RecordChange
 from core.identity_rules import IdentifierRule, Rules
 from core.identity_state import Memory
 from core.profiles_step import Persons
+from core.recordings import Record
 from tests.flink_jobs.conftest import Workshop, eventually, kill
-from tests.flink_jobs.people import Told, customer, differences, history, order, pipeline, send, visit
+from tests.flink_jobs.people import PROFILES, Told, customer, differences, history, order, pipeline, send, visit
 from tests.profile_writer import Writer
 
+DATED = {**PROFILES["records"]["public.orders"], "time": "created_at"}
 RULES = Rules([IdentifierRule("device", 1)], {"elsewhere": 0})
 
 
@@ -86,6 +90,32 @@ def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
     file = pipeline(workshop)
     assert "people finished" in workshop.freshet("run", file)
     assert differences(workshop, file, told) == []
+
+
+def test_bad_input_becomes_dead_letters_and_stops_nothing(workshop: Workshop) -> None:
+    good = [Told("customers", 1, customer(1, "kari@x.no"), 1), Told("visits", 1, visit(1, "d1", "kari@x.no"), 2)]
+    bad = {
+        "an identifier of a megabyte": Told("visits", 2, visit(2, "d" * 2**20), 3),
+        "no number in a sum": Told("orders", 1, order(1, 1, None, "a lot"), 4),
+        "a clock ten years ahead": Told("orders", 2, {**order(2, 1, None), "created_at": "2046-01-01T00:00:00Z"}, 5),
+    }
+    last = Told("orders", 3, order(3, 1, None, "5"), 6)
+    truncated = json.loads(last.raw[1]) | {"op": "t", "after": None}
+    send(workshop, [*good, *bad.values(), last])
+    topic = f"{workshop.prefix}.public.orders"
+    produce(workshop.bootstrap_servers, [Record(topic, None, json.dumps(truncated).encode())])
+    file = pipeline(workshop, profiles={**PROFILES, "records": {**PROFILES["records"], "public.orders": DATED}})
+    workshop.freshet("run", file)
+
+    letters = {value: headers for _, value, headers in workshop.letters()}
+    assert len(letters) == len(bad) + 1
+    reasons = {name: letters[told.raw[1]]["freshet.reason"].decode() for name, told in bad.items()}
+    assert "it may have 512" in reasons["an identifier of a megabyte"]
+    assert "'a lot' is no number" in reasons["no number in a sum"]
+    assert "ahead of its arrival; a clock is wrong" in reasons["a clock ten years ahead"]
+    assert {letters[told.raw[1]]["freshet.stage"] for told in bad.values()} == {b"parse"}
+    assert b"profiles don't follow" in letters[json.dumps(truncated).encode()]["freshet.reason"]
+    assert differences(workshop, file, [*good, last]) == []
 
 
 def prepared(workshop: Workshop) -> bool:
