@@ -150,12 +150,12 @@ def test_the_rate_is_kept_for_the_duration(stack: Stack, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "either --recording FILE or --topic NAME"),
-        (["--topic", "a.b.c", "--recording", WORKLOAD], "either --recording FILE or --topic NAME"),
+        ([], "give either --recording FILE or --topic, --scenario,"),
+        (["--topic", "a.b.c", "--recording", WORKLOAD], "give either --recording FILE or --topic, --scenario,"),
         (["--topic", "a.b.c"], "say how much to generate"),
         (["--topic", "a.b.c", "--duration", "5 parsecs"], "write 500ms, 30s, 5m or 1h"),
         (["--recording", WORKLOAD, "--rate", 5, "--events", 3], "--events, --rate do not go with --recording"),
-        (["--topic", "a.b.c", "--table", "t"], "either --recording FILE or --topic NAME"),
+        (["--topic", "a.b.c", "--table", "t"], "give either --recording FILE or --topic, --scenario,"),
         (["--table", "t", "--events", 1], "--bootstrap-servers does not go with --table"),
         (["--stream", "s", "--prefix", "p", "--events", 1], "--bootstrap-servers, --prefix do not go with --stream"),
         (["--bucket", "b", "--events", 1], "--topic is missing"),

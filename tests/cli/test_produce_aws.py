@@ -187,11 +187,11 @@ def test_the_commands_of_the_page_do_what_it_says(stack: Stack, aws: Aws, tmp_pa
     page = ROOT / "docs" / "produce.md"
     lines = [line for block in blocks(page) if block.language == "bash" for line in block.text.splitlines()]
     typed = [line for line in lines if line.startswith("freshet produce ")]
-    assert len(typed) == len(lines) - 1 == 5
+    assert len(typed) == len(lines) - 1 == 6
     here = {"http://127.0.0.1:5000": aws.endpoint, "127.0.0.1:9092": stack.kafka.bootstrap_servers}
     for line in typed:
         words = [here.get(word, word) for word in line.split()[2:]]
-        words = [str(tmp_path / word) if word == "truth.csv" else word for word in words]
+        words = [str(tmp_path / word) if word.endswith(".csv") else word for word in words]
         result = CliRunner().invoke(app, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
