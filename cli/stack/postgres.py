@@ -14,6 +14,7 @@ import shutil
 import signal
 from functools import partial
 from pathlib import Path
+from typing import LiteralString
 
 import psutil
 import psycopg
@@ -25,17 +26,20 @@ from core.errors import FreshetError
 
 _UNPRIVILEGED = "nobody"
 _FOR_ROOT = Path("/var/lib/freshet")
-_USER = _DATABASE = "freshet"
+USER = DATABASE = "freshet"
 _REAPED_SECONDS = 3
 _READY_SECONDS = 60.0
-_SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+SETTINGS = {
     "wal_level": "logical",
     "max_replication_slots": "32",
     "max_wal_senders": "32",
     "log_min_messages": "warning",
 }
+"""The server's settings but for addresses."""
+
+INITDB = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+EXTENSION: LiteralString = "CREATE EXTENSION IF NOT EXISTS vector"
+_ADDRESSES = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 
 
 def service(layout: Layout) -> process.Service:
@@ -46,13 +50,13 @@ def service(layout: Layout) -> process.Service:
 
 def dsn(port: int) -> str:
     """The connection string of the stack's database. Connections from 127.0.0.1 need no password."""
-    return f"postgresql://{_USER}@127.0.0.1:{port}/{_DATABASE}"
+    return f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
 
 
-def is_ready(port: int, database: str = _DATABASE) -> bool:
+def is_ready(port: int, database: str = DATABASE) -> bool:
     """Whether the server answers a query."""
     try:
-        with psycopg.connect(host="127.0.0.1", port=port, user=_USER, dbname=database, connect_timeout=2) as connection:
+        with psycopg.connect(host="127.0.0.1", port=port, user=USER, dbname=database, connect_timeout=2) as connection:
             return connection.execute("SELECT 1").fetchone() is not None
     except psycopg.OperationalError:
         return False
@@ -83,10 +87,13 @@ def _spawn(layout: Layout, port: int) -> psutil.Process:
     data = _data(layout)
     _initialise(binaries, data, user)
     _drop_foreign_lock(data)
-    command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
-    for name, value in _SETTINGS.items():
-        command += ["-c", f"{name}={value}"]
-    return process.spawn(service(layout), command, user)
+    return process.spawn(service(layout), command(binaries, layout, port), user)
+
+
+def command(binaries: Path, layout: Layout, port: int) -> list[str]:
+    """What starts the server on its data."""
+    settings = [part for name, value in (_ADDRESSES | SETTINGS).items() for part in ("-c", f"{name}={value}")]
+    return [str(binaries / "postgres"), "-D", str(_data(layout)), "-p", str(port), *settings]
 
 
 def _data(layout: Layout) -> Path:
@@ -181,8 +188,7 @@ def _initialise(binaries: Path, data: Path, user: process.User | None) -> None:
     # under another name until it is complete: an interrupted initdb leaves no half database behind
     new = data.with_name("data.new")
     shutil.rmtree(new, ignore_errors=True)
-    locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    command = [str(binaries / "initdb"), "-D", str(new), "-U", _USER, "--auth=trust", "--no-instructions", *locale]
+    command = [str(binaries / "initdb"), "-D", str(new), "-U", USER, "--auth=trust", "--no-instructions", *INITDB]
     result = process.run(command, user)
     if result.returncode != 0:
         raise FreshetError(f"initdb could not make a database in {new}:\n{result.stderr.strip()}")
@@ -212,10 +218,10 @@ def _stays_dead(owner: psutil.Process) -> bool:
 
 
 def _create_database(port: int) -> None:
-    connection = psycopg.connect(host="127.0.0.1", port=port, user=_USER, dbname="postgres", autocommit=True)
+    connection = psycopg.connect(host="127.0.0.1", port=port, user=USER, dbname="postgres", autocommit=True)
     with connection:
-        exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_DATABASE,)).fetchone()
+        exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
         if not exists:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_DATABASE)))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
     with psycopg.connect(dsn(port), autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(EXTENSION)

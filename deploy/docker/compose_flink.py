@@ -1,0 +1,86 @@
+"""Flink's part of `docker-compose.yaml`: JobManager, TaskManager with or without a GPU, and the job's submission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from deploy.docker.compose_service import Config, Service, config, config_file, local
+
+SLOTS = 2
+_FILE = "/etc/freshet/flink/config.yaml"
+_PIPELINE = "/etc/freshet/pipeline.yaml"
+_ASK = "import json, urllib.request as r; told = json.load(r.urlopen('{}', timeout=5)); assert {}"
+_GPU: dict[str, Any] = {
+    "deploy": {"resources": {"reservations": {"devices": [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]}}}
+}
+
+
+def flink_configuration() -> dict[str, str]:
+    """The cluster's `config.yaml`."""
+    return {
+        "jobmanager.rpc.address": "jobmanager",
+        "jobmanager.bind-host": "0.0.0.0",
+        "taskmanager.bind-host": "0.0.0.0",
+        "rest.address": "jobmanager",
+        "rest.bind-address": "0.0.0.0",
+        "rest.port": "8081",
+        "taskmanager.numberOfTaskSlots": str(SLOTS),
+    }
+
+
+def flink_services() -> dict[str, Service]:
+    """JobManager, TaskManagers and the job."""
+    return {
+        "jobmanager": _jobmanager(),
+        "taskmanager": _taskmanager("cpu", {}),
+        "taskmanager-gpu": _taskmanager("gpu", _GPU),
+        "job": _job(),
+    }
+
+
+def _configuration() -> Config:
+    return config("flink", _FILE, yaml.safe_dump(flink_configuration(), sort_keys=False, width=10_000))
+
+
+def _asking(path: str, condition: str, host: str = "jobmanager") -> list[str]:
+    return ["CMD", "python", "-c", _ASK.format(f"http://{host}:8081{path}", condition)]
+
+
+def _jobmanager() -> Service:
+    return Service(
+        target="flink",
+        command=["/opt/freshet/flink/bin/jobmanager.sh", "start-foreground"],
+        configs=[_configuration()],
+        volumes=["freshet:/var/lib/freshet"],
+        ports=[local(8081)],
+        healthcheck=_asking("/overview", "'taskmanagers' in told", "127.0.0.1"),
+    )
+
+
+def _taskmanager(profile: str, extra: dict[str, Any]) -> Service:
+    return Service(
+        target="flink",
+        profiles=[profile],
+        command=["/opt/freshet/flink/bin/taskmanager.sh", "start-foreground"],
+        configs=[_configuration()],
+        secrets=["postgres_password"],
+        volumes=["freshet:/var/lib/freshet"],
+        depends_on=["jobmanager"],
+        healthcheck=_asking("/overview", "told['taskmanagers'] > 0"),
+        extra=extra,
+    )
+
+
+def _job() -> Service:
+    return Service(
+        target="flink",
+        command=["freshet", "run", "--target", "jobmanager:8081", _PIPELINE],
+        configs=[config_file("pipeline", _PIPELINE, "./deploy/docker/pipeline.yaml")],
+        secrets=["postgres_password"],
+        volumes=["freshet:/var/lib/freshet"],
+        depends_on=["postgres", "kafka", "opensearch", "jobmanager"],
+        # a savepoint is taken when it stops
+        extra={"stop_grace_period": "2m"},
+    )

@@ -1,0 +1,84 @@
+"""What changes in the demo of docker-compose.yaml: a table that Debezium captures, and edits of it for ever.
+
+`python -m deploy.docker.loader` with, in the environment, DATABASE (a connection string), POSTGRES_PASSWORD where the
+database wants one, CONNECT_URL, and CONNECT_PASSWORD where Connect is to read that password from a place of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from typing import Annotated, LiteralString
+
+import psycopg
+import typer
+from psycopg.conninfo import make_conninfo
+
+from cli.stack.connect import register_postgres
+from cli.texts import Text, texts
+
+TABLE = "public.articles"
+_CREATE: LiteralString = """
+    CREATE TABLE IF NOT EXISTS articles (
+        id bigint PRIMARY KEY, title text NOT NULL, body text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now()
+    )"""
+_PUT: LiteralString = """
+    INSERT INTO articles (id, title, body) VALUES (%s, %s, %s)
+    ON CONFLICT (id) DO UPDATE SET body = EXCLUDED.body, updated_at = now()"""
+_DELETE: LiteralString = "DELETE FROM articles WHERE id = %s"
+_DELETED = 0.1
+
+
+def main(
+    articles: Annotated[int, typer.Option(min=1, max=300, help="Rows of the table.")] = 200,
+    rate: Annotated[float, typer.Option(min=0.01, help="Commits a second.")] = 2.0,
+    changes: Annotated[int | None, typer.Option(min=0, help="How many; else for ever.")] = None,
+    prefix: Annotated[str, typer.Option(help="What the topic's name begins with.")] = "shop",
+) -> None:
+    """Make the table and its connector where they aren't there, and change a row at each tick."""
+    database = _database("POSTGRES_PASSWORD")
+    chosen = texts()[:articles]
+    with psycopg.connect(database, autocommit=True) as connection:
+        fill(connection, chosen)
+        register_postgres(
+            os.environ["CONNECT_URL"], prefix, _database("CONNECT_PASSWORD", "POSTGRES_PASSWORD"), prefix, [TABLE]
+        )
+        for article, body in islice(edits(chosen), changes):
+            if body is None:
+                connection.execute(_DELETE, (article.id,))
+            else:
+                connection.execute(_PUT, (article.id, article.title, body))
+            time.sleep(1 / rate)
+
+
+def _database(*passwords: str) -> str:
+    password = next((os.environ[name] for name in passwords if name in os.environ), None)
+    return make_conninfo(os.environ["DATABASE"], password=password)
+
+
+def fill(connection: psycopg.Connection, articles: tuple[Text, ...]) -> None:
+    """Make the table, with its rows where it has none."""
+    connection.execute(_CREATE)
+    if connection.execute("SELECT 1 FROM articles LIMIT 1").fetchone() is None:
+        with connection.cursor() as cursor:
+            cursor.executemany(_PUT, [(text.id, text.title, text.body) for text in articles])
+
+
+def edits(articles: tuple[Text, ...]) -> Iterator[tuple[Text, str | None]]:
+    """Articles in turn, each with its new body, a paragraph of which is another article's; None deletes it."""
+    chance = random.Random(0)
+    pool = [paragraph for text in articles for paragraph in text.paragraphs]
+    for article in cycle(articles):
+        if chance.random() < _DELETED:
+            yield article, None
+        else:
+            paragraphs = list(article.paragraphs)
+            paragraphs[chance.randrange(len(paragraphs))] = chance.choice(pool)
+            yield article, "\n\n".join(paragraphs)
+
+
+if __name__ == "__main__":
+    typer.run(main)

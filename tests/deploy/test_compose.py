@@ -1,0 +1,195 @@
+"""docker-compose.yaml: it is what its source renders, is well-formed, and runs what the local stack runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from psycopg.conninfo import make_conninfo
+
+from cli import stack as local_stack
+from cli.stack import connect, java, kafka, opensearch, postgres
+from cli.stack.layout import Ports, layout_of
+from core.config_file import load
+from deploy.docker import compose, loader
+from tests.pages import ROOT
+from tests.topics import consume
+
+FILE = ROOT / "docker-compose.yaml"
+TOLD: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = TOLD["services"]
+OURS = ("freshet-flink:", "freshet-tools:", "freshet-connect:")
+
+
+def text_of(name: str) -> str:
+    """A config's text, as a container sees it."""
+    return str(TOLD["configs"][name]["content"]).replace("$$", "$")
+
+
+def properties(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def test_the_file_is_what_its_source_renders() -> None:
+    assert FILE.read_text(encoding="utf-8") == compose.render(), "python -m deploy.docker.compose > docker-compose.yaml"
+
+
+def test_the_file_keeps_the_schema_of_compose() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_schema_bites(tmp_path: Path) -> None:
+    broken = tmp_path / "docker-compose.yaml"
+    broken.write_text(FILE.read_text(encoding="utf-8").replace("restart:", "restarts:", 1), encoding="utf-8")
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(broken)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+
+
+def test_the_dockerfile_has_nothing_that_hadolint_minds() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    command = [str(hadolint), "--failure-threshold", "info", str(ROOT / "deploy/docker/Dockerfile")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_pinned_checked_and_closed(name: str) -> None:
+    service = SERVICES[name]
+    tag = service["image"].rpartition(":")[2]
+    assert re.search(r"\d+\.\d+", tag), f"{service['image']} has no version"
+    assert ("build" in service) == service["image"].startswith(OURS)
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    assert "healthcheck" in service or name in ("loader", "job"), "only what nobody waits for may go without"
+    assert not [variable for variable in service.get("environment", {}) if variable.endswith("PASSWORD")] or (
+        service["environment"]["CONNECT_PASSWORD"] == "$${dir:/run/secrets:postgres_password}"
+    )
+
+
+def test_what_services_name_is_there() -> None:
+    for name, service in SERVICES.items():
+        assert set(service.get("depends_on", ())) <= set(SERVICES), name
+        assert all("healthcheck" in SERVICES[other] for other in service.get("depends_on", ())), name
+        assert {each["source"] for each in service.get("configs", ())} <= set(TOLD["configs"]), name
+        assert set(service.get("secrets", ())) <= set(TOLD["secrets"]), name
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert source in TOLD["volumes"] or source.startswith("./deploy/"), volume
+    files = [config["file"] for config in TOLD["configs"].values() if "file" in config]
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert [secret for secret in TOLD["secrets"].values() if (ROOT / secret["file"]).exists()] == []
+
+
+def test_each_target_is_a_stage_of_the_dockerfile() -> None:
+    text = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    built = [service["build"] for service in SERVICES.values() if "build" in service]
+    assert {build["target"] for build in built} <= stages
+    for folder in re.findall(r"^COPY (?!--from)(\S+?)/? \S+$", text, re.MULTILINE):
+        assert (ROOT / folder).exists(), folder
+    assert f"ARG KAFKA_VERSION={SERVICES['kafka']['image'].partition(':')[2]}\n" in text
+
+
+def test_one_of_two_profiles_has_a_task_manager() -> None:
+    with_profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert with_profiles == {"taskmanager": ["cpu"], "taskmanager-gpu": ["gpu"]}
+    assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    cpu, gpu = (dict(SERVICES[name]) for name in with_profiles)
+    assert gpu.pop("deploy")["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    del cpu["profiles"], gpu["profiles"]
+    assert cpu == gpu
+
+
+def test_kafka_runs_with_the_stacks_settings() -> None:
+    native = kafka.properties(Path("/data"), Ports())
+    ours = properties(text_of("kafka"))
+    assert ours.keys() - native.keys() == {"inter.broker.listener.name"}
+    assert {name for name in native if str(native[name]) != ours[name]} == {
+        "controller.quorum.voters",
+        "listeners",
+        "advertised.listeners",
+        "listener.security.protocol.map",
+        "log.dirs",
+    }
+
+
+def test_connect_runs_with_the_stacks_settings() -> None:
+    native = connect.properties(Path("/plugins"), Ports())
+    ours = properties(text_of("connect"))
+    assert {name.rpartition("providers")[0] for name in ours.keys() - native.keys()} == {"config."}
+    assert {name for name in native if str(native[name]) != ours[name]} == {
+        "bootstrap.servers",
+        "listeners",
+        "rest.advertised.host.name",
+        "plugin.path",
+    }
+
+
+@pytest.mark.parametrize("name", ["kafka", "connect"])
+def test_the_java_servers_have_the_stacks_memory_and_logging(name: str, tmp_path: Path) -> None:
+    command = java.command(tmp_path, [], "Main")
+    environment = SERVICES[name]["environment"]
+    ours = " ".join(environment[f"KAFKA_{part}_OPTS"] for part in ("HEAP", "JVM_PERFORMANCE", "LOG4J"))
+    logging = f"{tmp_path}/log4j2.properties"
+    assert command[1 : command.index("-cp")] == ours.replace("/etc/freshet/log4j2.properties", logging).split()
+    assert text_of(f"{name}-logging") == Path(logging).read_text(encoding="utf-8")
+
+
+def test_opensearch_runs_with_the_stacks_settings(tmp_path: Path) -> None:
+    opensearch.configure(tmp_path, 9200)
+    native = yaml.safe_load((tmp_path / "config" / "opensearch.yml").read_text(encoding="utf-8"))
+    ours = yaml.safe_load(text_of("opensearch"))
+    assert native.keys() == ours.keys()
+    differing = {name for name in native if native[name] != ours[name]}
+    assert differing == {"network.host", "transport.port", "path.data", "path.logs"}
+
+
+def test_postgres_runs_with_the_stacks_settings(tmp_path: Path) -> None:
+    native = postgres.command(tmp_path, layout_of(tmp_path), 5432)
+    addresses = [value for value in native if value.startswith(("listen_addresses=", "unix_socket"))]
+    settings = {value for value in native if "=" in value} - set(addresses)
+    assert settings == {value for value in SERVICES["postgres"]["command"] if "=" in value}
+    assert len(addresses) == 2
+    assert text_of("vector").rstrip(";\n") == postgres.EXTENSION
+    assert SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split() == list(postgres.INITDB)
+
+
+def test_the_pipeline_and_the_loader_fit_the_services() -> None:
+    pipeline = load(ROOT / "deploy/docker/pipeline.yaml", {"POSTGRES_PASSWORD": "x"})
+    assert pipeline.kafka.topic == f"shop.{loader.TABLE}"
+    assert list(pipeline.documents) == [loader.TABLE]
+    written = (ROOT / "deploy/docker/pipeline.yaml").read_text(encoding="utf-8")
+    hosts = set(re.findall(r"[/@ ]([a-z-]+):(\d+)(?!\d)", written))
+    assert {name for name, _ in hosts} == {"kafka", "postgres", "opensearch"}
+    assert {secret.upper() for secret in SERVICES["job"]["secrets"]} == set(re.findall(r"\$\{(\w+)\}", written))
+
+
+def test_the_loader_makes_changes(stack: local_stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE composed")
+    database = make_conninfo(stack.postgres.dsn, dbname="composed")
+    monkeypatch.setenv("DATABASE", database)
+    monkeypatch.setenv("CONNECT_URL", stack.connect.url)
+    try:
+        loader.main(articles=10, rate=100, changes=30, prefix="composed")
+        operations = Counter[str]()
+        deadline = time.monotonic() + 30
+        while operations.total() - operations["none"] < 40 and time.monotonic() < deadline:
+            told = consume(stack.kafka.bootstrap_servers, f"composed.{loader.TABLE}")
+            operations = Counter(json.loads(record.value)["op"] if record.value else "none" for record in told)
+        assert operations["r"] + operations["c"] + operations["u"] + operations["d"] == 40
+        assert operations["u"] > operations["d"] > 0
+    finally:
+        connect.remove_postgres(stack.connect.url, "composed", database)
+        with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
+            connection.execute("DROP DATABASE composed")
