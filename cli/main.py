@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from bench.figures import Measurement, Size
 from cli import dead_letters, profile, stack_command, testing
+from cli.bundle import bundle
 from cli.demo_feed import DemoFeed
 from cli.produce import produce
 from core.config_file import load
@@ -27,6 +28,7 @@ commands.add_typer(stack_command.app)
 commands.add_typer(dead_letters.app)
 commands.add_typer(profile.app)
 commands.command()(produce)
+commands.command()(bundle)
 commands.command(context_settings=testing.CONTEXT)(testing.test)
 console = Console()
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from core.config_source import Kafka
 from core.errors import ConfigError, Unavailable
 
@@ -76,6 +73,10 @@ def check(kafka: Kafka) -> list[str]:
     Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where `topic-pattern` is no pattern.
     A cluster whose login only Java clients know (IAM, Kerberos) is asked nothing: the job itself will tell.
     """
+    # imported late: a job only needs the tables, and runs where librdkafka isn't
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
     client = client_options(kafka)
     if client is None:
         return []

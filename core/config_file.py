@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -13,14 +14,33 @@ from pydantic import ValidationError
 
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.msf import overridden
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFERENCE = re.compile(r"\$\{secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?\}")
 _SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
 _SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 
+Secret = Callable[[str, str | None], str]
+"""The value of a secret, by its name or ARN, and of one key of it."""
 
-def load(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeline:
-    """Read a pipeline file, with `${NAME}` replaced from the environment.
+
+def nobody_tells(name: str, key: str | None) -> str:
+    """Where nothing was set up to ask for secrets. Raises ConfigError."""
+    raise ConfigError([f"secret {name} can't be asked for here"])
+
+
+def load(
+    path: Path,
+    environment: Mapping[str, str] = os.environ,
+    properties: Mapping[str, str] = MappingProxyType({}),
+    secret: Secret = nobody_tells,
+) -> Pipeline:
+    """Read a pipeline file, with `${NAME}` and `${secretsmanager:NAME:KEY}` replaced.
+
+    environment  what variables are
+    properties   settings in place of the file's: `core.msf.overridden`
+    secret       who is asked for secrets
 
     Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
     variables and of settings that may hold a secret are never quoted.
@@ -33,8 +53,9 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Pipeline:
         raise ConfigError([f"{path}: not YAML: {error}"]) from None
     if not isinstance(raw, dict):
         raise ConfigError([f"{path}: holds {type(raw).__name__}, must be a mapping with name, source, format, …"])
+    raw = overridden(raw, properties)
     missing: list[str] = []
-    filled = _fill(raw, environment, (), missing)
+    filled = _fill(raw, environment, secret, (), missing)
     problems = [f"{path.name}: {line}" for line in missing]
     try:
         pipeline = Pipeline.model_validate(filled)
@@ -60,11 +81,13 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], missing: list[str]) -> Any:
+def _fill(
+    value: Any, environment: Mapping[str, str], secret: Secret, place: tuple[str, ...], missing: list[str]
+) -> Any:
     if isinstance(value, dict):
-        return {str(k): _fill(v, environment, (*place, str(k)), missing) for k, v in value.items()}
+        return {str(k): _fill(v, environment, secret, (*place, str(k)), missing) for k, v in value.items()}
     if isinstance(value, list):
-        return [_fill(v, environment, (*place, str(i)), missing) for i, v in enumerate(value)]
+        return [_fill(v, environment, secret, (*place, str(i)), missing) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -73,7 +96,15 @@ def _fill(value: Any, environment: Mapping[str, str], place: tuple[str, ...], mi
             missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it")
         return environment.get(match[1], match[0])
 
-    return _VARIABLE.sub(fill, value)
+    def tell(match: re.Match[str]) -> str:
+        try:
+            return secret(match[1], match[2])
+        except ConfigError as error:
+            missing.append(f"{'.'.join(place)}: {error}")
+            return match[0]
+
+    # variables first: a secret's own text is taken as it is
+    return _REFERENCE.sub(tell, _VARIABLE.sub(fill, value))
 
 
 def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:

@@ -11,9 +11,22 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 from core.config import Pipeline
+from core.msf import taken
 
 MAX_PARALLELISM = 128
 """Fixed for ever: keyed state is laid out by it."""
+
+
+def job_options(pipeline: Pipeline) -> dict[str, str]:
+    """What a job needs wherever it runs: its name, and what its state depends on."""
+    return {
+        "pipeline.name": pipeline.name,
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        "python.execution-mode": "thread",
+        "table.exec.source.idle-timeout": "10 s",
+        "table.exec.uid.generation": "ALWAYS",
+        "table.exec.uid.format": _source_state(pipeline) + "<id>_<transformation>",
+    }
 
 
 def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_from: str | None) -> dict[str, str]:
@@ -23,10 +36,8 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     resume_from  a checkpoint or savepoint
     """
     options = {
-        "pipeline.name": pipeline.name,
+        **job_options(pipeline),
         "parallelism.default": str(pipeline.parallelism),
-        "pipeline.max-parallelism": str(MAX_PARALLELISM),
-        "python.execution-mode": "thread",
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         # Short bundles and buffers: a lone change reaches the store in milliseconds; a backlog still fills them.
@@ -42,9 +53,6 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
-        "table.exec.source.idle-timeout": "10 s",
-        "table.exec.uid.generation": "ALWAYS",
-        "table.exec.uid.format": _source_state(pipeline) + "<id>_<transformation>",
         "execution.state-recovery.ignore-unclaimed-state": "true",
         "metrics.fetcher.update-interval": "500",
         "rest.bind-address": "127.0.0.1",
@@ -61,6 +69,11 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     if resume_from is not None:
         options["execution.state-recovery.path"] = resume_from
     return options
+
+
+def service_options(pipeline: Pipeline) -> dict[str, str]:
+    """Flink's options for a run on Managed Service for Apache Flink: those alone that it takes from a program."""
+    return {**job_options(pipeline), **{name: value for name, value in pipeline.flink_options.items() if taken(name)}}
 
 
 def _source_state(pipeline: Pipeline) -> str:

@@ -1,0 +1,103 @@
+"""The zip that Managed Service for Apache Flink 2.2 takes, from a pipeline file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import connectors.kinesis
+from core.config import Pipeline
+from core.errors import ConfigError, FreshetError
+from core.msf import LARGEST_ZIP
+from deploy.msf.archive import Entries, packed, packed_sizes
+from deploy.msf.fat_jar import fat_jar
+
+JAR = "lib/freshet.jar"
+PYTHON = "python"
+RUN_OPTIONS = {"python": "main.py", "jarfile": JAR, "pyFiles": PYTHON}
+"""The property group `kinesis.analytics.flink.run.options` of an application that has the bundle as its code."""
+
+OURS = ("core", "udfs", "connectors", "flink_jobs")
+_ROOT = Path(__file__).parents[2]
+_MAIN = Path(__file__).with_name("main.py")
+_REMOTE = ("hash",)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A built zip. `parts` is what is in it: part to its size in bytes, as the zip has it."""
+
+    content: bytes
+    parts: Mapping[str, int]
+
+
+def build(pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entries) -> Bundle:
+    """The bundle of a pipeline.
+
+    file      the pipeline file; goes in as it is, variables and references to secrets unresolved
+    jars      those of every bundle; those that the file names in flink.pipeline.jars come to them
+    packages  what the service's Python lacks
+
+    Raises ConfigError where the pipeline can't run there, FreshetError where JARs don't go together or the zip gets
+    too large.
+    """
+    problems = misfits(pipeline)
+    if problems:
+        raise ConfigError([f"{file.name}: {problem}" for problem in problems])
+    parts: dict[str, Entries] = {
+        JAR: {JAR: packed(fat_jar([*jars, *named_jars(pipeline)]))},
+        f"{PYTHON}/ ours": {f"{PYTHON}/{name}": content for name, content in ours().items()},
+        f"{PYTHON}/ packages": {f"{PYTHON}/{name}": content for name, content in packages.items()},
+        "main.py, pipeline.yaml": {"main.py": _MAIN.read_bytes(), f"{PYTHON}/pipeline.yaml": file.read_bytes()},
+    }
+    content = packed({name: each for entries in parts.values() for name, each in entries.items()})
+    if len(content) > LARGEST_ZIP:
+        raise FreshetError(f"the bundle has {len(content):,} bytes; the service takes {LARGEST_ZIP:,} at most")
+    sizes = packed_sizes(content)
+    return Bundle(content, {part: sum(sizes[name] for name in entries) for part, entries in parts.items()})
+
+
+def misfits(pipeline: Pipeline) -> list[str]:
+    """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `core.msf.refused`."""
+    problems = []
+    if pipeline.source.file is not None:
+        problems.append("source.file is a folder of this machine, which the service doesn't see; read s3 by source.sqs")
+    if not is_remote(pipeline):
+        problems.append(
+            f"embedding.model {pipeline.embedding.model} runs in the job, and the service has neither a GPU nor torch: "
+            "name an endpoint that embeds"
+        )
+    kinesis = pipeline.source.kinesis
+    if kinesis is not None and kinesis.connector is not None:
+        try:
+            connectors.kinesis.check_flink_jar([jar.name for jar in named_jars(pipeline)])
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def is_remote(pipeline: Pipeline) -> bool:
+    """Whether the pipeline embeds without a model of its own."""
+    return pipeline.embedding.model in _REMOTE or getattr(pipeline.embedding, "endpoint", None) is not None
+
+
+def named_jars(pipeline: Pipeline) -> list[Path]:
+    """The JARs that the file names for Flink. Raises ConfigError where one isn't a file here."""
+    found = []
+    for url in filter(None, pipeline.flink_options.get("pipeline.jars", "").split(";")):
+        path = Path(unquote(urlsplit(url).path))
+        if not path.is_file():
+            raise ConfigError([f"flink.pipeline.jars names {url}, which is no file on this machine"])
+        found.append(path)
+    return found
+
+
+def ours() -> Entries:
+    """Freshet's own modules that run in a job, by their paths below PYTHONPATH."""
+    return {
+        path.relative_to(_ROOT).as_posix(): path.read_bytes()
+        for package in OURS
+        for path in sorted((_ROOT / package).rglob("*.py"))
+    }

@@ -1,0 +1,65 @@
+"""The packages that the service doesn't have, as its Python has them installed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from core.errors import FreshetError, Unavailable
+from deploy.msf.archive import Entries
+
+REQUIREMENTS = Path(__file__).parent / "requirements-msf.txt"
+"""Pinned, with the hashes of each."""
+
+_PYTHON = "3.12"
+_PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_12", "manylinux2010", "manylinux_2_5", "manylinux1")
+_MACHINE = "x86_64"
+_MADE_HERE = re.compile(
+    r"bin/.*|.*\.pyc|(.*/)?__pycache__/.*|[^/]+\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json)"
+)
+"""What an installer adds to a wheel's files: scripts for this machine's Python, and its own records."""
+
+
+def vendored(cache: Path) -> Entries:
+    """The files of all packages, by their paths below a folder of PYTHONPATH. Fetched once, and kept below `cache`.
+
+    Raises Unavailable where they can't be fetched, FreshetError where neither pip nor uv is here.
+    """
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]
+    folder = cache / f"{wanted}-cp{_PYTHON.replace('.', '')}-{_MACHINE}"
+    if not folder.is_dir():
+        _install(folder)
+    return {
+        name: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not _MADE_HERE.fullmatch(name := path.relative_to(folder).as_posix())
+    }
+
+
+def _install(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".installing-") as temporary:
+        target = Path(temporary) / "packages"
+        ran = subprocess.run(_command(target), capture_output=True, text=True, check=False)
+        if ran.returncode:
+            said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
+            raise Unavailable(f"the packages of {REQUIREMENTS.name} could not be fetched:\n{said}")
+        # the name never means a half of it
+        target.rename(folder)
+
+
+def _command(target: Path) -> list[str]:
+    common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target", str(target)]
+    common += ["--python-version", _PYTHON, "-r", str(REQUIREMENTS)]
+    if importlib.util.find_spec("pip") is not None:
+        platforms = [option for each in _PLATFORMS for option in ("--platform", f"{each}_{_MACHINE}")]
+        return [sys.executable, "-m", "pip", "install", "--no-compile", "--implementation", "cp", *platforms, *common]
+    if (uv := shutil.which("uv")) is not None:
+        return [uv, "pip", "install", "--python-platform", f"{_MACHINE}-manylinux2014", *common]
+    raise FreshetError("neither pip nor uv is here to fetch the bundle's packages: install one beside Freshet")
