@@ -13,7 +13,7 @@ from connectors.opening import open_profiles
 from core.config import Pipeline
 from core.errors import FreshetError
 from udfs.embedding import embedder
-from udfs.tokenizing import document_chunker
+from udfs.tokenizing import document_chunker, tokenizer_of
 
 
 def check(pipeline: Pipeline, console: Console) -> int:
@@ -46,10 +46,13 @@ def _topics(pipeline: Pipeline) -> str:
 
 
 def _model(pipeline: Pipeline) -> str:
-    model = pipeline.embedding.model
+    embedding = pipeline.embedding
     for document in pipeline.documents.values():
-        document_chunker(model, document.chunk)
-    return embedder(model).describe()
+        document_chunker(embedding, document.chunk)
+    model = embedder(embedding)
+    model.embed(["freshet"])
+    counts = f"; {tokenizer_of(embedding).name} counts a chunk's tokens" if embedding.remote else ""
+    return model.describe() + counts
 
 
 def _store(pipeline: Pipeline, name: str) -> str:

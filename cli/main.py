@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench.figures import Measurement, Size
-from cli import dead_letters, profile, stack_command, testing
+from cli import dead_letters, model, profile, stack_command, testing
 from cli.bundle import bundle
 from cli.demo_feed import DemoFeed
 from cli.produce import produce
@@ -27,6 +27,7 @@ commands = typer.Typer(
 commands.add_typer(stack_command.app)
 commands.add_typer(dead_letters.app)
 commands.add_typer(profile.app)
+commands.add_typer(model.app)
 commands.command()(produce)
 commands.command()(bundle)
 commands.command(context_settings=testing.CONTEXT)(testing.test)

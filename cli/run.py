@@ -87,7 +87,7 @@ def reach(pipeline: Pipeline) -> str:
 
 def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     """The pipeline's stores, by their names in the file."""
-    return open_stores(pipeline, dimension(pipeline.embedding.model))
+    return open_stores(pipeline, dimension(pipeline.embedding))
 
 
 def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:

@@ -11,7 +11,7 @@ from cli.run import stores
 from core.config import Pipeline
 from core.errors import ConfigError
 from core.stores import Hit, VectorStore
-from udfs.embedding import embedder
+from udfs.embedding import questioner
 
 
 def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], store: str | None = None) -> list[Hit]:
@@ -24,7 +24,7 @@ def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], stor
     filters = dict(_pair(text, pipeline) for text in where)
     target = _chosen(pipeline, store)
     try:
-        return target.search(embedder(pipeline.embedding.model).embed([question])[0], k, filters)
+        return target.search(questioner(pipeline.embedding).embed([question])[0], k, filters)
     finally:
         target.close()
 

@@ -94,9 +94,9 @@ def _asked(pipeline: Pipeline, console: Console) -> Iterator[tuple[Consumer | No
 def _pass(
     pipeline: Pipeline, options: Options, consumer: Consumer | None, schemas: bool, console: Console
 ) -> tuple[Findings, int]:
-    model = pipeline.embedding.model
+    embedding = pipeline.embedding
     fresh, frozen = (opened(pipeline, schemas) for _ in range(2))
-    chunkers = {name: document_chunker(model, document.chunk) for name, document in pipeline.documents.items()}
+    chunkers = {name: document_chunker(embedding, document.chunk) for name, document in pipeline.documents.items()}
     of_pipeline = stores(pipeline)
     try:
         fresh.reach()
@@ -106,7 +106,7 @@ def _pass(
             if options.repair and consumer is not None and isinstance(fresh, Reselect):
                 mender = Mender(pipeline, fresh, consumer, stream)
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
-            run = Pass(tables, fresh, of_pipeline, embedder(model), stream, bar.step, mender or _leave)
+            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, bar.step, mender or _leave)
             findings = run.run(frozen, options.sample)
     finally:
         for store in of_pipeline.values():

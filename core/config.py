@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from core.config_embedding import Embedding
 from core.config_format import FORMATS, Debezium, Format
 from core.config_profiles import Profiles, Record, milliseconds
 from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, option
@@ -56,16 +57,6 @@ class Document(Model):
     def spec(self, table: str) -> DocumentSpec:
         """The same, for `core.documents`."""
         return DocumentSpec(table, self.text, self.metadata, self.key)
-
-
-class Embedding(Model):
-    """The model: a sentence-transformers name, a path, or `hash` (a deterministic embedder for tests).
-
-    text  of a profile, with its values' names in braces; documents have texts of their own
-    """
-
-    model: str = Field("all-MiniLM-L6-v2", min_length=1)
-    text: str | None = Field(None, min_length=1)
 
 
 class SourceDatabase(Model):

@@ -25,7 +25,7 @@ from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
 from flink_jobs.workers import let_end_without_the_jvm
-from udfs.embedding import Embedder, embed_each, embedder
+from udfs.embedding import Embedder, dimension, embed_each, embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class _EmbedPlans(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
-        self._embedder = embedder(self._pipeline.embedding.model)
+        self._embedder = embedder(self._pipeline.embedding)
         self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
         group = function_context.get_metric_group().add_group("freshet")
         self._embedded = group.counter("chunks_embedded")
@@ -162,7 +162,7 @@ class _WritePlans(ScalarFunction):
         self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
-        self._embedder = embedder(self._pipeline.embedding.model)
+        self._embedder = embedder(self._pipeline.embedding)
         opened = open_stores(self._pipeline, self._embedder.dimension)
         self._alone = len(opened) == 1
         self._stores = FanOut(opened)
@@ -202,7 +202,7 @@ class _ClearTables(ScalarFunction):
         self._pipeline = pipeline
 
     def open(self, function_context: FunctionContext) -> None:
-        self._stores = open_stores(self._pipeline, embedder(self._pipeline.embedding.model).dimension)
+        self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding))
         self._cleared = function_context.get_metric_group().add_group("freshet").counter("documents_swept")
 
     def close(self) -> None:

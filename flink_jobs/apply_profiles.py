@@ -58,11 +58,11 @@ class _WriteProfiles(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
-        model = self._pipeline.embedding.model
+        embedding = self._pipeline.embedding
         self._store = open_profiles(self._pipeline)
         named = bool(self._pipeline.store.names)
-        self._vectors = list(open_stores(self._pipeline, dimension(model)).values()) if named else []
-        self._chunker = document_chunker(model, Chunk())
+        self._vectors = list(open_stores(self._pipeline, dimension(embedding)).values()) if named else []
+        self._chunker = document_chunker(embedding, Chunk())
         self._group = function_context.get_metric_group().add_group("freshet")
         self._counters: dict[str, Any] = {}
 

@@ -141,6 +141,7 @@ class PlanDocument(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._embedding = pipeline.embedding
         self._model = pipeline.embedding.model
         self._retention_ms = pipeline.delete_retention_ms
         self._documents = dict(pipeline.documents)
@@ -152,7 +153,7 @@ class PlanDocument(KeyedProcessFunction):
             ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
         )
         self._chunkers = {
-            table: document_chunker(self._model, document.chunk) for table, document in self._documents.items()
+            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
         group = runtime_context.get_metrics_group().add_group("freshet")
         self._stale = group.counter("stale")

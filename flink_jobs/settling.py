@@ -85,7 +85,8 @@ class Settle(KeyedProcessFunction):
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
         self._chunkers = {
-            table: document_chunker(self._model, document.chunk) for table, document in self._pipeline.documents.items()
+            table: document_chunker(self._pipeline.embedding, document.chunk)
+            for table, document in self._pipeline.documents.items()
         }
         self._source = None
         reselect = self._pipeline.reselect

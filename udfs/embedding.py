@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
@@ -19,6 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from core.batches import halving
+from core.config_embedding import Embedding
 from core.errors import ConfigError, EmbeddingError
 from core.stores import Vectors
 from udfs.tokenizing import HASH, model_path
@@ -53,15 +54,47 @@ class Embedder(Protocol):
         """Model, device, precision and dimension, for people to read."""
 
 
-@lru_cache(maxsize=4)
-def embedder(model: str, device: str | None = None) -> Embedder:
-    """The embedder of a model; the same object each time, so a process loads a model once.
+class SomeRefused(EmbeddingError):
+    """Of some texts there are no vectors: an embedder says so that found out by itself which they are.
 
-    model   a sentence-transformers name, a folder, or `hash`
+    vectors  of all texts, zeros for those that are refused
+    errors   of the refused ones, by their place
+    """
+
+    def __init__(self, vectors: Vectors, errors: Mapping[int, EmbeddingError]) -> None:
+        super().__init__(str(next(iter(errors.values()))))
+        self.vectors = vectors
+        self.errors = errors
+
+
+def embedder(model: Embedding | str, device: str | None = None) -> Embedder:
+    """The embedder of a model; the same object each time, so a process loads a model, or opens an endpoint, once.
+
+    model   the pipeline file's, or a name alone: a sentence-transformers name, a folder, or `hash`
     device  `cuda`, `mps`, `cpu` or one of several (`cuda:1`); None: the best that is there
 
-    Raises ConfigError where the model isn't found, or sentence-transformers isn't installed.
+    Raises ConfigError where the model isn't found, sentence-transformers isn't installed or an endpoint lets nobody in,
+    Unavailable where an endpoint is asked for the dimension and doesn't answer.
     """
+    if isinstance(model, Embedding):
+        return _remote(model, False) if model.remote else _local(model.model, device)
+    return _local(model, device)
+
+
+def questioner(model: Embedding) -> Embedder:
+    """The embedder of questions to what `embedder` embedded: another one where a model tells the two apart."""
+    return _remote(model, True) if model.bedrock_family == "cohere" and model.remote else embedder(model)
+
+
+@lru_cache(maxsize=4)
+def _remote(embedding: Embedding, of_questions: bool) -> Embedder:
+    from udfs.remote import opened
+
+    return CachedEmbedder(opened(embedding, of_questions), CACHED_VECTORS)
+
+
+@lru_cache(maxsize=4)
+def _local(model: str, device: str | None) -> Embedder:
     if model == HASH:
         return HashEmbedder()
     folder = model_path(model)
@@ -77,17 +110,25 @@ def _needs_extra(model: str, error: ImportError) -> ConfigError:
     return ConfigError([f"embedding.model: {model!r} needs {error.name}, which isn't installed; {remedy}"])
 
 
-@lru_cache(maxsize=4)
-def dimension(model: str) -> int:
-    """Numbers in a vector of a model, from its files where they say it, else by loading it.
+def dimension(model: Embedding | str) -> int:
+    """Numbers in a vector of a model: as the pipeline file or the model's files say it, else it is loaded, or asked.
 
-    Raises ConfigError where the model isn't found.
+    Raises as `embedder` does.
     """
+    if not isinstance(model, Embedding):
+        return _local_dimension(model)
+    if not model.remote:
+        return _local_dimension(model.model)
+    return model.dimension or model.dimensions or embedder(model).dimension
+
+
+@lru_cache(maxsize=4)
+def _local_dimension(model: str) -> int:
     if model == HASH:
         return _HASH_DIMENSION
     folder = model_path(model)
     sizes = [size for part in _parts(folder) if (size := _size(folder / part / "config.json")) is not None]
-    return sizes[-1] if sizes else embedder(model).dimension
+    return sizes[-1] if sizes else _local(model, None).dimension
 
 
 def _parts(folder: Path) -> list[str]:
@@ -177,16 +218,29 @@ class CachedEmbedder:
         keys = [blake2b(text.encode(), digest_size=16).digest() for text in texts]
         known = {key: self._vectors[key] for key in keys if key in self._vectors}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        made = self._inner.embed(list(new.values())) if new else np.empty((0, self.dimension), np.float32)
-        known.update(zip(new, made, strict=True))
+        made, refused = self._made(list(new.values()))
+        bad = {key: refused[at] for at, key in enumerate(new) if at in refused}
+        known.update((key, vector) for key, vector in zip(new, made, strict=True) if key not in bad)
         self.misses += len(new)
         self.hits += len(texts) - len(new)
         self._remember(known)
+        if bad:
+            nothing = np.zeros(self.dimension, np.float32)
+            vectors = np.stack([known.get(key, nothing) for key in keys])
+            raise SomeRefused(vectors, {at: bad[key] for at, key in enumerate(keys) if key in bad})
         return np.stack([known[key] for key in keys]) if keys else made
 
     def describe(self) -> str:
         """See `Embedder.describe`."""
         return self._inner.describe()
+
+    def _made(self, texts: list[str]) -> tuple[Vectors, Mapping[int, EmbeddingError]]:
+        if not texts:
+            return np.empty((0, self.dimension), np.float32), {}
+        try:
+            return self._inner.embed(texts), {}
+        except SomeRefused as some:
+            return some.vectors, some.errors
 
     def _remember(self, vectors: dict[bytes, Vectors]) -> None:
         for key, vector in vectors.items():
@@ -209,7 +263,13 @@ def embed_each(model: Embedder, texts: Sequence[str]) -> tuple[Vectors, dict[int
     errors: dict[int, EmbeddingError] = {}
 
     def attempt(places: Sequence[int]) -> Sequence[None]:
-        vectors[places] = _checked(model, model.embed([texts[place] for place in places]), len(places))
+        refused: Mapping[int, EmbeddingError] = {}
+        try:
+            made = model.embed([texts[place] for place in places])
+        except SomeRefused as some:
+            made, refused = some.vectors, some.errors
+        vectors[places] = _checked(model, made, len(places))
+        errors.update((places[at], error) for at, error in refused.items())
         return [None] * len(places)
 
     def refuse(place: int, error: Exception) -> None:

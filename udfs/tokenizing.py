@@ -16,6 +16,7 @@ import tokenizers
 
 from core.chunking import Spans, chunker
 from core.config import Chunk
+from core.config_embedding import Embedding
 from core.documents import Chunker
 from core.errors import ConfigError
 from core.structure import structured
@@ -28,6 +29,7 @@ _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/
 _WORD = re.compile(r"\s*(?:\w{1,16}|[^\w\s])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 65_536
+_LETTERS = re.compile(r"\s*(?:[A-Za-z]{1,4}|\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,41 @@ def model_chunker(model: str, tokens: int, overlap: int, headings: bool = False)
 
     Raises ConfigError where the model isn't found, or the overlap doesn't fit the tokens.
     """
-    words = tokenizer(model)
+    return _chunker(tokenizer(model), tokens, overlap, headings)
+
+
+def _chunker(words: Tokenizer, tokens: int, overlap: int, headings: bool) -> Chunker:
     cut = structured if headings else chunker
     return cut(words.name, words.spans, words.budget(tokens), overlap)
 
 
-def document_chunker(model: str, chunk: Chunk) -> Chunker:
-    """The chunker of a pipeline's documents. Raises ConfigError as `model_chunker` does."""
-    return model_chunker(model, chunk.tokens, chunk.overlap, chunk.headings)
+def document_chunker(model: Embedding | str, chunk: Chunk) -> Chunker:
+    """The chunker of a pipeline's documents. Raises ConfigError as `tokenizer_of` does."""
+    if isinstance(model, str):
+        return model_chunker(model, chunk.tokens, chunk.overlap, chunk.headings)
+    return _chunker(tokenizer_of(model), chunk.tokens, chunk.overlap, chunk.headings)
+
+
+def tokenizer_of(embedding: Embedding) -> Tokenizer:
+    """What counts the tokens of a pipeline's chunks.
+
+    Of a model of this machine, its own tokenizer. Of one behind an endpoint the one that the file names; else the
+    model's, where its files are on this machine; else `letters4`, an approximation: up to four ASCII letters are a
+    token, and so is every other character. Prose has fewer tokens than that, so chunks come out shorter, not longer.
+
+    Raises ConfigError where the model, or the tokenizer that is named, isn't found.
+    """
+    if not embedding.remote:
+        return tokenizer(embedding.model)
+    if embedding.tokenizer is not None:
+        file = embedding.tokenizer.expanduser()
+        return _from_file(file.parent.name, file, None) if file.is_file() else tokenizer(str(embedding.tokenizer))
+    if embedding.model == HASH:
+        return tokenizer(HASH)
+    folder = _here(embedding.model)
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        return tokenizer(embedding.model)
+    return Tokenizer("letters4", _letters, None)
 
 
 @lru_cache(maxsize=8)
@@ -81,14 +110,21 @@ def tokenizer(model: str) -> Tokenizer:
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise _config_error(model, f"{folder} has no tokenizer.json", "save the model with a fast tokenizer")
+    return _from_file(short_name(model), file, _longest(folder))
+
+
+@lru_cache(maxsize=8)
+def _from_file(name: str, file: Path, longest: int | None) -> Tokenizer:
     raw = file.read_bytes()
-    inner = tokenizers.Tokenizer.from_buffer(raw)
+    try:
+        inner = tokenizers.Tokenizer.from_buffer(raw)
+    except Exception as error:  # the library raises nothing narrower
+        raise ConfigError([f"embedding.tokenizer: {file} is no tokenizer.json: {error}"]) from None
     inner.no_truncation()
     inner.no_padding()
     digest = blake2b(raw, digest_size=4).hexdigest()
-    longest = _longest(folder)
     specials = inner.num_special_tokens_to_add(is_pair=False)
-    return Tokenizer(f"{short_name(model)}-{digest}", _spans(inner), None if longest is None else longest - specials)
+    return Tokenizer(f"{name}-{digest}", _spans(inner), None if longest is None else longest - specials)
 
 
 def model_path(model: str) -> Path:
@@ -96,6 +132,12 @@ def model_path(model: str) -> Path:
 
     Raises ConfigError where there is none.
     """
+    found = _here(model)
+    return _from_hub(model) if found is None else found
+
+
+def _here(model: str) -> Path | None:
+    """The folder of a model that is on this machine: as a folder, as a package or in the hub's cache."""
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
     if short_name(model) == DEFAULT:
@@ -105,22 +147,32 @@ def model_path(model: str) -> Path:
             pass
         else:
             return Path(get_model_path())
-    return _from_hub(model)
+    if _is_path(model):
+        return None
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(_hub_name(model), local_files_only=True, ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception:  # the hub's client raises its own, its HTTP library's and ValueError alike; or isn't there
+        return None
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def _hub_name(model: str) -> str:
+    return model if "/" in model else _HUB_ORGANISATION + model
 
 
 def _from_hub(model: str) -> Path:
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+    if _is_path(model):
         raise _config_error(model, "there is no such folder", "give the folder of a saved sentence-transformers model")
-    from huggingface_hub import snapshot_download
+    try:
+        from huggingface_hub import snapshot_download
 
-    name = model if "/" in model else _HUB_ORGANISATION + model
-    try:
-        return Path(snapshot_download(name, local_files_only=True, ignore_patterns=_NO_WEIGHTS_TWICE))
-    except Exception:
-        pass
-    try:
-        return Path(snapshot_download(name, ignore_patterns=_NO_WEIGHTS_TWICE))
-    except Exception as error:  # the hub's client raises its own, its HTTP library's and ValueError alike
+        return Path(snapshot_download(_hub_name(model), ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception as error:  # as above
         raise _config_error(
             model,
             f"neither a folder nor a model that could be fetched ({type(error).__name__})",
@@ -152,6 +204,11 @@ def _words(text: str) -> list[tuple[int, int]]:
     """Each word or sign with the white space before it, as byte-level tokenizers have it."""
     ends = list(accumulate(map(len, _WORD.findall(text))))
     return list(zip([0, *ends], ends, strict=False))
+
+
+def _letters(text: str) -> list[tuple[int, int]]:
+    """Up to four ASCII letters, or one other character, each with the white space before it."""
+    return [found.span() for found in _LETTERS.finditer(text)]
 
 
 def _spans(inner: tokenizers.Tokenizer) -> Spans:

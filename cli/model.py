@@ -1,0 +1,66 @@
+"""`freshet model`: the embedder as a server, for many jobs, or for jobs on machines without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import ConfigError
+from udfs.embedding import embedder
+from udfs.tokenizing import DEFAULT, HASH
+
+app = typer.Typer(name="model", help="The embedding model as a server.", no_args_is_help=True)
+
+_ON_GPU = 65_536
+_ON_CPU = 8_192
+
+
+@app.callback()
+def model() -> None:
+    """The embedding model as a server."""
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="A sentence-transformers name, a folder, or hash.")] = DEFAULT,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0: every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: one that is free.")] = 8080,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Keys that let in, one a line; without it everyone is."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu; else the best there is.")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens gathered into a call; else 65536 on a GPU, 8192 without.")
+    ] = None,
+) -> None:
+    """Serve embeddings over OpenAI's protocol: many clients, one model. Ends on SIGTERM or Ctrl-C."""
+    try:
+        from udfs import serving
+    except ImportError as error:
+        raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
+    keys = _keys(api_key_file)
+    opened = embedder(model, device)
+    tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)
+    started = serving.application(opened, tokens, keys)
+    typer.echo(opened.describe())
+    serving.serve(started, host, port, lambda url: typer.echo(f"serving at {url}" + ("" if keys else ", without keys")))
+
+
+def _keys(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    keys = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not keys:
+        raise ConfigError([f"--api-key-file {file} has no key: write one a line"])
+    return keys
+
+
+def _has_gpu(model: str, device: str | None) -> bool:
+    if model == HASH:
+        return False
+    import torch
+
+    return torch.cuda.is_available() if device is None else device.startswith("cuda")
