@@ -100,6 +100,7 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     from flink_jobs import profiles as of_profiles
     from flink_jobs import vectorize
     from flink_jobs.environment import local_environment, local_options
+    from flink_jobs.metrics import reporting
 
     state = None if without_state else newest_state(directory)
     if state is not None:
@@ -108,6 +109,8 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     port = _free_port()
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
     options["rest.port"] = options["rest.bind-port"] = str(port)
+    figures = _free_port()
+    options |= reporting(options, figures)
     environment = local_environment(options)
     (vectorize if pipeline.profiles is None else of_profiles).build(pipeline, environment)
     return submit(environment, pipeline.name, f"http://127.0.0.1:{port}")

@@ -6,9 +6,9 @@ document within a batch are folded: what a later change overwrites is neither em
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import time_ns
 from typing import Any
 
 import msgspec
@@ -18,12 +18,14 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from connectors.opening import open_stores
+from core import tally
 from core.change import Position
 from core.config import Pipeline
 from core.documents import table_id
 from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
+from flink_jobs.metrics import Answer, Meters, answer_to_bytes, timed
 from flink_jobs.workers import let_end_without_the_jvm
 from udfs.embedding import Embedder, dimension, embed_each, embedder
 
@@ -61,7 +63,8 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[
     asked = [(identity, chunk) for identity, chunks in new.items() for chunk in chunks]
     reused = [chunk.text in given.get(identity, ()) for identity, chunk in asked]
     wanted = [at for at, known in enumerate(reused) if not known]
-    made, errors = embed_each(model, [asked[at][1].text for at in wanted])
+    with timed("model_us"):
+        made, errors = embed_each(model, [asked[at][1].text for at in wanted])
     vectors = np.zeros((len(asked), model.dimension), "<f4")
     vectors[wanted] = made
     for at, (identity, chunk) in enumerate(asked):
@@ -117,7 +120,8 @@ def _vectors(rows: Sequence[Embedded], model: Embedder) -> list[Vectors]:
 
 
 def _with_all(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> dict[str, dict[str, Outcome]]:
-    vectors, errors = embed_each(model, [chunk.text for plan in plans for chunk in plan.write])
+    with timed("model_us"):
+        vectors, errors = embed_each(model, [chunk.text for plan in plans for chunk in plan.write])
     if errors:
         return {}
     ends = np.cumsum([len(plan.write) for plan in plans])
@@ -137,10 +141,6 @@ class _EmbedPlans(ScalarFunction):
         let_end_without_the_jvm()
         self._embedder = embedder(self._pipeline.embedding)
         self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
-        group = function_context.get_metric_group().add_group("freshet")
-        self._embedded = group.counter("chunks_embedded")
-        self._kept = group.counter("chunks_kept")
-        self._reused = group.counter("chunks_reused")
 
     def close(self) -> None:
         self._stores.close()
@@ -151,9 +151,11 @@ class _EmbedPlans(ScalarFunction):
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
         rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._stores)
         new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
-        self._embedded.inc(new - reused)
-        self._reused.inc(reused)
-        self._kept.inc(sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
+        tally.count("batches")
+        tally.count("batched", len(rows))
+        tally.count("chunks_embedded", new - reused)
+        tally.count("chunks_reused", reused)
+        tally.count("chunks_kept", sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
         return pd.Series([_encode(row) for row in rows], dtype=object)
 
 
@@ -166,8 +168,6 @@ class _WritePlans(ScalarFunction):
         opened = open_stores(self._pipeline, self._embedder.dimension)
         self._alone = len(opened) == 1
         self._stores = FanOut(opened)
-        self._group = function_context.get_metric_group().add_group("freshet")
-        self._counters: dict[str, Any] = {}
 
     def close(self) -> None:
         self._stores.close()
@@ -177,33 +177,45 @@ class _WritePlans(ScalarFunction):
         return False
 
     def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
-        outcomes = write_plans([_decode(raw) for raw in rows], self._embedder, self._stores)
-        told = Counter(self._counted(name, outcome) for each in outcomes for name, outcome in each.items())
-        for name, count in told.items():
-            if name not in self._counters:
-                self._counters[name] = self._group.counter(name)
-            self._counters[name].inc(count)
-        return pd.Series([self._rejections(each) for each in outcomes], dtype=object)
+        embedded = [_decode(raw) for raw in rows]
+        outcomes = write_plans(embedded, self._embedder, self._stores)
+        _count(embedded, outcomes, time_ns() // 1_000_000)
+        answers = [Answer(self._rejections(each)) for each in outcomes]
+        # with the first row goes what was counted of the batch, by both functions
+        answers[:1] = [Answer(first.rejected, tuple(tally.drain())) for first in answers[:1]]
+        nothing = Answer()
+        return pd.Series([None if each == nothing else answer_to_bytes(each) for each in answers], dtype=object)
 
-    def _counted(self, store: str, outcome: Outcome) -> str:
-        return outcome.status.value if self._alone or not store else f"{outcome.status.value}_{store}"
-
-    def _rejections(self, outcomes: Mapping[str, Outcome]) -> bytes | None:
-        rejected = [
+    def _rejections(self, outcomes: Mapping[str, Outcome]) -> tuple[Outcome, ...]:
+        return tuple(
             reason_of(name, outcome, self._alone)
             for name, outcome in outcomes.items()
             if outcome.status is Status.REJECTED
-        ]
-        return msgspec.msgpack.encode(rejected) if rejected else None
+        )
+
+
+_COUNTED = {Status.APPLIED: "applied", Status.STALE: "outdated", Status.REJECTED: "rejected"}
+
+
+def _count(rows: Sequence[Embedded], outcomes: Sequence[Mapping[str, Outcome]], now_ms: int) -> None:
+    """Outcomes by store; and how long it took of changes that are in one, a later one of the same batch excepted."""
+    for row, each in zip(rows, outcomes, strict=True):
+        for store, outcome in each.items():
+            if store:
+                tally.count(_COUNTED[outcome.status], store=store)
+        committed_ms = None if row.plan is None else row.plan.committed_ms
+        if committed_ms is not None and any(outcome.status is Status.APPLIED for outcome in each.values()):
+            tally.searchable(now_ms - committed_ms)
 
 
 class _ClearTables(ScalarFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._meters = Meters("documents_swept")
 
     def open(self, function_context: FunctionContext) -> None:
         self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding))
-        self._cleared = function_context.get_metric_group().add_group("freshet").counter("documents_swept")
+        self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
         for store in self._stores.values():
@@ -216,7 +228,7 @@ class _ClearTables(ScalarFunction):
         # Where a store is away the job fails over and the sweep comes again: left out, it would leave ghosts.
         for table, position in zip(tables, positions, strict=True):
             for store in self._stores.values():
-                self._cleared.inc(store.clear(table_id(table), Position(position)))
+                self._meters.count("documents_swept", store.clear(table_id(table), Position(position)))
         return pd.Series([None] * len(tables), dtype=object)
 
 

@@ -18,6 +18,7 @@ from core.plans import Outcome, Status, fold, plan_to_bytes
 from core.profiles_delivery import TABLE, Delivery, delivery_from_bytes, epoch_position, plans_of
 from core.stores import ProfileStore, VectorStore
 from flink_jobs.linking import Written
+from flink_jobs.metrics import Meters
 from flink_jobs.workers import let_end_without_the_jvm
 from udfs.embedding import dimension
 from udfs.tokenizing import document_chunker
@@ -55,6 +56,7 @@ def write_profiles(
 class _WriteProfiles(ScalarFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
@@ -63,8 +65,7 @@ class _WriteProfiles(ScalarFunction):
         named = bool(self._pipeline.store.names)
         self._vectors = list(open_stores(self._pipeline, dimension(embedding)).values()) if named else []
         self._chunker = document_chunker(embedding, Chunk())
-        self._group = function_context.get_metric_group().add_group("freshet")
-        self._counters: dict[str, Any] = {}
+        self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
         self._store.close()
@@ -80,10 +81,7 @@ class _WriteProfiles(ScalarFunction):
             told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker
         )
         for status, count in Counter(outcome.status for outcome in outcomes).items():
-            name = f"deliveries_{status.value}"
-            if name not in self._counters:
-                self._counters[name] = self._group.counter(name)
-            self._counters[name].inc(count)
+            self._meters.count("deliveries", count, status=status.value)
         nothing = Written()
         return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
 

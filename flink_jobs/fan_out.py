@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from core import tally
 from core.errors import Unavailable
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors, VectorStore
+from flink_jobs.metrics import timed
 
 HOLD_S = 120.0
 """How long the others wait for a store that is away; then its plans become dead letters, until it is back."""
@@ -41,7 +43,8 @@ class FanOut:
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that no store needs a vector for. A store that is away isn't heard."""
-        told = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
+        with timed("store_us"):
+            told = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
         return frozenset.intersection(*told) if told else frozenset()
 
     def vectors(self, document_id: str) -> dict[str, Vectors]:
@@ -58,7 +61,8 @@ class FanOut:
         Where a store is away and others aren't, all wait for it up to HOLD_S. Then its plans are rejected, with
         the reason, and can be replayed when it is back. Raises Unavailable where none answers.
         """
-        answers = self._each(lambda target: target.store.apply(plans, vectors))
+        with timed("store_us"):
+            answers = self._each(lambda target: target.store.apply(plans, vectors))
         while any(answer is None for answer in answers):
             waiting = [
                 at for at, answer in enumerate(answers) if answer is None and not self._given_up(self._targets[at])
@@ -66,6 +70,7 @@ class FanOut:
             if not waiting:
                 break
             for at in waiting:
+                tally.count("retries", of=self._targets[at].name)
                 answers[at] = self._ask(self._targets[at], lambda target: target.store.apply(plans, vectors))
         whole = [
             self._refused(target, plans) if answer is None else answer

@@ -19,6 +19,7 @@ from pyflink.table import StreamTableEnvironment
 
 from connectors.local_files import Folder
 from core.objects import ObjectListed
+from flink_jobs.metrics import Meters
 from flink_jobs.ticking import READ, ticks, timed
 
 _LOOK_S = 0.5
@@ -45,6 +46,7 @@ class WatchFolder(KeyedProcessFunction):
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
+        self._meters = Meters("files")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the thread that lists."""
@@ -57,7 +59,7 @@ class WatchFolder(KeyedProcessFunction):
         self._waiting: deque[tuple[str, ObjectListed | None]] = deque()
         self._due_s = 0.0
         self._timer = 0
-        self._files = runtime_context.get_metrics_group().add_group("freshet").counter("files")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
         """Let the thread go."""
@@ -82,7 +84,7 @@ class WatchFolder(KeyedProcessFunction):
         for _ in range(min(_AT_ONCE, len(self._waiting))):
             key, found = self._waiting.popleft()
             self._note(self._told, key, found)
-            self._files.inc()
+            self._meters.count("files")
             now_ms = time_ns() // 1_000_000
             offset = now_ms if found is None else found.last_modified_ms or now_ms
             value = self._folder.notification(key, found)

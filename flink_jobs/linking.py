@@ -22,6 +22,7 @@ from core.profiles_delivery import Delivery, delivery_to_bytes, texts_of
 from core.profiles_records import row_from_bytes, row_to_bytes, step
 from core.profiles_step import Persons, Told
 from flink_jobs.keying import keyed
+from flink_jobs.metrics import Meters
 from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
@@ -42,6 +43,7 @@ class ParseRecord(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._meters = Meters("stale")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
@@ -49,9 +51,7 @@ class ParseRecord(KeyedProcessFunction):
         self._specs = {table: self._pipeline.profiles.spec(table) for table in self._pipeline.profiles.records}
         self._reading = self._pipeline.profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
-        group = runtime_context.get_metrics_group().add_group("freshet")
-        self._stale = group.counter("stale")
-        self._refused = group.counter("parse_dead_letters")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of RECORDS, a dead letter or nothing out."""
@@ -63,7 +63,7 @@ class ParseRecord(KeyedProcessFunction):
         try:
             after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), replayed)
         except ChangeError as error:
-            self._refused.inc()
+            self._meters.count("dead_letters", stage="parse", reason=type(error).__name__)
             told_of, record = decode_event(event), ctx.get_current_key()
             yield (
                 DEAD_LETTERS,
@@ -78,7 +78,7 @@ class ParseRecord(KeyedProcessFunction):
                     timers.current_processing_time() + self._pipeline.delete_retention_ms
                 )
         if told is None:
-            self._stale.inc()
+            self._meters.count("stale")
         else:
             yield Row("", Row(_encode(told), event))
 
@@ -130,6 +130,7 @@ class LinkPersons(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._meters = Meters("profiles_made", "profiles_retired")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state. It is read, and the store reached, with the first row or timer: before, there is no key."""
@@ -142,8 +143,7 @@ class LinkPersons(KeyedProcessFunction):
         self._last: ValueState = runtime_context.get_state(ValueStateDescriptor("version", Types.LONG()))
         self._persons: Persons | None = None
         self._epoch = self._version = 0
-        self._group = runtime_context.get_metrics_group().add_group("freshet")
-        self._counters: dict[str, Any] = {}
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One RECORD in; of DELIVERIES, a dead letter or nothing out."""
@@ -154,8 +154,8 @@ class LinkPersons(KeyedProcessFunction):
         try:
             told = self._persons.step(change, REPLAY_MARK in event)
         except ChangeError as error:
-            self._count("link_dead_letters")
             name = type(error).__name__
+            self._meters.count("dead_letters", stage="link", reason=name)
             refusal = letter(self._pipeline.name, "link", name, str(error), decode_event(event), change.record)
             yield DEAD_LETTERS, refusal
             return
@@ -195,12 +195,12 @@ class LinkPersons(KeyedProcessFunction):
     def _tell(self, record: str, told: Told, event: bytes) -> Iterator[Any]:
         if told == Told(more=told.more):
             if record:
-                self._count("stale")
+                self._meters.count("stale")
             return
         for each in told.audit:
-            self._count(each.kind.value)
-        self._count("profiles_made", len(told.born))
-        self._count("profiles_retired", len(told.retired))
+            self._meters.count("identity", event=each.kind.value)
+        self._meters.count("profiles_made", len(told.born))
+        self._meters.count("profiles_retired", len(told.retired))
         yield self._delivery(record, told, event)
 
     def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
@@ -208,11 +208,6 @@ class LinkPersons(KeyedProcessFunction):
         self._last.update(self._version)
         texts = texts_of(told, self._text)
         return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, told, texts, undone)), event)
-
-    def _count(self, name: str, by: int = 1) -> None:
-        if name not in self._counters:
-            self._counters[name] = self._group.counter(name)
-        self._counters[name].inc(by)
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True):
@@ -230,12 +225,18 @@ class PlansOfWritten(ProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._meters = Meters()
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """Written and the event, both encoded, in; of PLANS and dead letters out."""
         written, event = value
         told = _decode_written(written)
         for outcome in told.rejected:
+            self._meters.count("dead_letters", stage="write", reason=outcome.error)
             told_of = decode_event(event)
             refusal = letter(self._name, "write", outcome.error, outcome.reason, told_of, outcome.document_id)
             yield DEAD_LETTERS, refusal

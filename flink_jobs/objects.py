@@ -39,6 +39,7 @@ from core.objects import (
     unfold,
 )
 from flink_jobs.keying import by_key, keyed
+from flink_jobs.metrics import Meters
 from flink_jobs.operators import BYTES, CHANGES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 from udfs.loading import Loader
 from udfs.parsing import Limits, Options
@@ -59,11 +60,11 @@ class DecodeObjects(ProcessFunction):
         self._name = pipeline.name
         self._table_of = pipeline.format.table_of
         self._tables = frozenset(pipeline.documents)
+        self._meters = Meters("notifications")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the counters."""
-        self._group = runtime_context.get_metrics_group().add_group("freshet")
-        self._counters: dict[str, Any] = {}
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; rows of NOTIFIED, a dead letter or nothing out."""
@@ -72,30 +73,28 @@ class DecodeObjects(ProcessFunction):
         try:
             told = s3.decode(event)
         except ChangeError as error:
-            self._count("decode_dead_letters")
+            self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         for each in told:
             if isinstance(each, Skip) or self._table_of(each.bucket) not in self._tables:
                 reason = each if isinstance(each, Skip) else Skip.OTHER_TABLE
-                self._count(f"skipped_{reason.replace('-', '_')}")
+                self._meters.count("skipped", reason=reason)
             else:
-                self._count("notifications")
+                self._meters.count("notifications")
                 yield Row(f"{each.bucket}/{each.key}", Row(_encode(each), _encode(event)))
-
-    def _count(self, name: str) -> None:
-        if name not in self._counters:
-            self._counters[name] = self._group.counter(name)
-        self._counters[name].inc()
 
 
 class Gate(KeyedProcessFunction):
     """Notification to a look at its object, unless a later one was acted on: `core.objects.gate`."""
 
+    def __init__(self) -> None:
+        self._meters = Meters("stale_notifications")
+
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state."""
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("gate", Types.PICKLED_BYTE_ARRAY()))
-        self._stale = runtime_context.get_metrics_group().add_group("freshet").counter("stale_notifications")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One NOTICE in; one of TO_LOAD or nothing out."""
@@ -106,7 +105,7 @@ class Gate(KeyedProcessFunction):
         if after is not before:
             self._state.update(state_to_bytes(after))
         if to_load is None:
-            self._stale.inc()
+            self._meters.count("stale_notifications")
         else:
             yield Row(ctx.get_current_key(), to_bytes(replace(to_load, event=event)))
 
@@ -119,14 +118,14 @@ class Unfold(KeyedProcessFunction):
         self._table_of = pipeline.format.table_of
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
         self._objects = {table: pipeline.object_spec(table) for table in pipeline.documents}
+        self._feed = pipeline.format.name
+        self._meters = Meters()
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state."""
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("object", Types.PICKLED_BYTE_ARRAY()))
         self._run = time_ns()
-        group = runtime_context.get_metrics_group().add_group("freshet")
-        self._changes = group.counter("changes")
-        self._refused = group.counter("load_dead_letters")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One loaded object in; rows of CHANGES or a dead letter out."""
@@ -139,14 +138,14 @@ class Unfold(KeyedProcessFunction):
             state, changes = unfold(before, loaded, self._objects[table], self._run)
             told = [(document_id(self._specs[table], change), change) for change in changes]
         except ChangeError as error:
-            self._refused.inc()
+            self._meters.count("dead_letters", stage="load", reason=type(error).__name__)
             event = decode_event(loaded.event)
             name = f"{loaded.bucket}/{loaded.key}"
             yield DEAD_LETTERS, letter(self._name, "load", type(error).__name__, str(error), event, name)
             return
         self._state.update(state_to_bytes(state))
-        self._changes.inc(len(told))
         for document, change in told:
+            self._meters.count("changes", feed=self._feed, operation=change.operation)
             yield Row(document, Row(_encode(change), loaded.event))
 
 
@@ -157,10 +156,11 @@ class _Load(ScalarFunction):
         self._pipeline = pipeline
         # here, for where the function runs the current folder is another one
         self._folder = local_files.opened(pipeline)
+        self._meters = Meters("objects_loaded")
 
     def open(self, function_context: FunctionContext) -> None:
         self._loader = loader(self._pipeline, self._folder)
-        self._loaded = function_context.get_metric_group().add_group("freshet").counter("objects_loaded")
+        self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
         self._loader.close()
@@ -170,7 +170,7 @@ class _Load(ScalarFunction):
 
     def eval(self, looks: pd.Series[Any]) -> pd.Series[Any]:
         found = self._loader.load([to_load_from_bytes(raw) for raw in looks])
-        self._loaded.inc(len({(each.bucket, each.key) for each in found}))
+        self._meters.count("objects_loaded", len({(each.bucket, each.key) for each in found}))
         return pd.Series([to_bytes(each) for each in found], dtype=object)
 
 

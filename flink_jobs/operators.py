@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from time import time
 from typing import Any
 
 import msgspec
@@ -21,9 +22,10 @@ from core.documents import DocumentState, document_id, state_from_bytes, state_t
 from core.errors import ChangeError, EmbeddingError, ProfileError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
-from core.plans import Outcome, Plan, plan_to_bytes
+from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
 from flink_jobs.keying import keyed
+from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
 from udfs.tokenizing import document_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -54,6 +56,9 @@ SWEEP = Types.ROW_NAMED(["position", "due"], [Types.STRING(), Types.LONG()])
 SWEEPS = keyed(SWEEP)
 """By table."""
 SWEPT = OutputTag("sweeps", SWEEPS)
+_LAG_S = 0.5
+"""How often the age of what is read is told."""
+
 SLACK_MS = 30_000
 """How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
 
@@ -62,7 +67,6 @@ REPLAY_MARK = REPLAY.encode()
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
-_decode_outcomes = msgspec.msgpack.Decoder(list[Outcome]).decode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
@@ -80,15 +84,14 @@ class Decode(ProcessFunction):
         self._pipeline = pipeline
         self._sweeps = frozenset(table for table, document in pipeline.documents.items() if document.sweep)
         self._keys = _keys(pipeline)
+        self._feed = pipeline.format.name
+        self._meters = Meters("source_lag_ms", "truncates")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
         self._decode = decoder(self._pipeline)
-        self._group = runtime_context.get_metrics_group().add_group("freshet")
-        self._skipped: dict[str, Any] = {}
-        self._changes = self._group.counter("changes")
-        self._truncates = self._group.counter("truncates")
-        self._refused = self._group.counter("decode_dead_letters")
+        self._meters.open(runtime_context.get_metrics_group())
+        self._looked = 0.0
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
@@ -97,17 +100,17 @@ class Decode(ProcessFunction):
         try:
             told = [(each, self._key(each)) for each in self._decode(event)]
         except ChangeError as error:
-            self._refused.inc()
+            self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         for each, name in told:
             if isinstance(each, Skip) or each.table not in self._keys:
-                self._skip(each if isinstance(each, Skip) else Skip.OTHER_TABLE)
+                self._meters.count("skipped", reason=each if isinstance(each, Skip) else Skip.OTHER_TABLE)
             elif isinstance(each, Truncate):
-                self._truncates.inc()
+                self._meters.count("truncates")
                 yield SWEPT, Row(each.table, Row(each.position, 0))
             else:
-                self._changes.inc()
+                self._read(each)
                 if each.ends_snapshot and each.table in self._sweeps:
                     yield SWEPT, Row(each.table, Row(each.position, ctx.timestamp() + SLACK_MS))
                 yield Row(name, Row(_encode(each), _encode(event)))
@@ -123,10 +126,12 @@ class Decode(ProcessFunction):
             )
         return ""
 
-    def _skip(self, reason: Skip) -> None:
-        if reason not in self._skipped:
-            self._skipped[reason] = self._group.counter(f"skipped_{reason.replace('-', '_')}")
-        self._skipped[reason].inc()
+    def _read(self, change: Change) -> None:
+        self._meters.count("changes", feed=self._feed, operation=change.operation)
+        # not of each: a look at the clock and a call into Java
+        if change.committed_ms is not None and (now := time()) > self._looked + _LAG_S:
+            self._looked = now
+            self._meters.hold("source_lag_ms", max(0, int(now * 1000) - change.committed_ms))
 
 
 def _keys(pipeline: Pipeline) -> dict[str, Callable[[Change], str]]:
@@ -146,6 +151,7 @@ class PlanDocument(KeyedProcessFunction):
         self._retention_ms = pipeline.delete_retention_ms
         self._documents = dict(pipeline.documents)
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+        self._meters = Meters("stale")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
@@ -155,9 +161,7 @@ class PlanDocument(KeyedProcessFunction):
         self._chunkers = {
             table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
-        group = runtime_context.get_metrics_group().add_group("freshet")
-        self._stale = group.counter("stale")
-        self._refused = group.counter("plan_dead_letters")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out."""
@@ -169,12 +173,12 @@ class PlanDocument(KeyedProcessFunction):
         try:
             state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
         except ChangeError as error:
-            self._refused.inc()
+            self._meters.count("dead_letters", stage="plan", reason=type(error).__name__)
             told_of, document = decode_event(event), ctx.get_current_key()
             yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), told_of, document)
             return
         if not told:
-            self._stale.inc()
+            self._meters.count("stale")
         if state is not None and state is not before:
             self._remember(state, change, ctx)
         for each in told:
@@ -199,15 +203,25 @@ class PlanDocument(KeyedProcessFunction):
 
 
 class RejectedToLetter(FlatMapFunction):
-    """A plan's rejected outcomes, with the event it came from, to dead letters: one a store."""
+    """A plan's rejected outcomes, with the event it came from, to dead letters, one a store; and workers' counts."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
+        self._meters = Meters(*OF_BATCHES)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
+        self._searchable = Searchable()
 
     def flat_map(self, value: Row) -> Iterator[Row]:
-        """`value` has encoded Outcomes and the encoded event."""
-        rejected, event = value
-        for outcome in _decode_outcomes(rejected):
+        """`value` has an encoded Answer and the encoded event."""
+        answer, event = value
+        said = answer_from_bytes(answer)
+        self._meters.tell(said.told)
+        self._searchable.hear(said.told, self._meters)
+        for outcome in said.rejected:
             stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
+            self._meters.count("dead_letters", stage=stage, reason=outcome.error)
             told_of = decode_event(event)
             yield letter(self._name, stage, outcome.error, outcome.reason, told_of, outcome.document_id)

@@ -23,6 +23,7 @@ from core.config_source import Sqs
 from core.shard_slots import slot_keys
 from flink_jobs.checkpoints import Checkpoints, checkpoints, interval_s
 from flink_jobs.environment import MAX_PARALLELISM
+from flink_jobs.metrics import Meters
 from flink_jobs.ticking import READ, ticks, timed
 
 MESSAGE_ID = "sqs.message-id"
@@ -71,6 +72,7 @@ class ReadQueue(KeyedProcessFunction):
         self._source = source
         self._completed = completed
         self._hidden_s = hidden_s
+        self._meters = Meters("messages", "messages_deleted")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the client and the threads."""
@@ -79,9 +81,7 @@ class ReadQueue(KeyedProcessFunction):
         self._threads = ThreadPoolExecutor(THREADS, "read-queue")
         self._reader = QueueReader(queue, self._completed.completed_ms, self._hidden_s, self._threads)
         self._timer = 0
-        group = runtime_context.get_metrics_group().add_group("freshet")
-        self._messages = group.counter("messages")
-        self._deleted = group.counter("messages_deleted")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
         """Let the threads go; what they still receive is given back."""
@@ -100,8 +100,8 @@ class ReadQueue(KeyedProcessFunction):
         if timestamp != self._timer:
             return
         found = self._reader.take(_now_ms())
-        self._messages.inc(len(found))
-        self._deleted.inc(self._reader.deleted)
+        self._meters.count("messages", len(found))
+        self._meters.count("messages_deleted", self._reader.deleted)
         self._reader.deleted = 0
         for message in found:
             now_ms = _now_ms()

@@ -28,6 +28,7 @@ from core.moves import (
     tell_early,
 )
 from core.plans import plan_to_bytes
+from flink_jobs.metrics import Meters
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import document_chunker
 
@@ -76,6 +77,7 @@ class Settle(KeyedProcessFunction):
         self._pipeline = pipeline
         self._model = pipeline.embedding.model
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+        self._meters = Meters("keys_changed", "reselected")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer; the source is reached when it is first asked."""
@@ -94,10 +96,7 @@ class Settle(KeyedProcessFunction):
             from connectors.postgres_rows import Reselect
 
             self._source = Reselect(reselect.postgres.dsn, self._pipeline.debezium)
-        group = runtime_context.get_metrics_group().add_group("freshet")
-        self._moved = group.counter("keys_changed")
-        self._reselected = group.counter("reselected")
-        self._refused = group.counter("plan_dead_letters")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
         """Give the source's connection back."""
@@ -133,13 +132,13 @@ class Settle(KeyedProcessFunction):
         for each in told:
             settled = each if isinstance(each, Settled) else self._asked(each.what)
             if isinstance(settled, str):
-                self._refused.inc()
+                self._meters.count("dead_letters", stage="plan", reason=DocumentError.__name__)
                 event = decode_event(each.what.event)
                 document = each.what.document_id
                 refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, settled, event, document)
                 yield DEAD_LETTERS, refusal
             elif settled is not None:
-                self._moved.inc(1 if settled.moved_from else 0)
+                self._meters.count("keys_changed", 1 if settled.moved_from else 0)
                 table = settled.what.change.table
                 plan = plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
                 yield Row(plan_to_bytes(plan), settled.what.event)
@@ -169,7 +168,7 @@ class Settle(KeyedProcessFunction):
             return None
         if not what.change.unavailable <= row.keys():
             return f"{table}: {missing} did not travel with this change, and the source's row has only {', '.join(row)}"
-        self._reselected.inc()
+        self._meters.count("reselected")
         found = {name: row[name] for name in what.change.unavailable}
         whole = replace(what, change=replace(what.change, row={**what.change.row, **found}, unavailable=frozenset()))
         learn(self._memory, whole, what.change.unavailable)

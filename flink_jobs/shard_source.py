@@ -36,6 +36,7 @@ from core.shard_slots import (
     told_to_bytes,
 )
 from core.shards import Lost, Shard, ShardStream, Throttled
+from flink_jobs.metrics import Meters
 from flink_jobs.operators import BYTES
 from flink_jobs.ticking import READ, ticks, timed
 
@@ -87,6 +88,7 @@ class ListShards(KeyedProcessFunction):
     def __init__(self, sources: Sequence[Source], slots: Sequence[str]) -> None:
         self._sources = tuple(sources)
         self._slots = list(slots)
+        self._meters = Meters("losses")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the clients."""
@@ -96,7 +98,7 @@ class ListShards(KeyedProcessFunction):
         self._asked: Future[dict[str, list[Shard]]] | None = None
         self._due_ms = 0
         self._failures = 0
-        self._losses = runtime_context.get_metrics_group().add_group("freshet").counter("losses")
+        self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
         """Let the thread go."""
@@ -121,7 +123,7 @@ class ListShards(KeyedProcessFunction):
             found = assign(before.get(name, Assignment()), listed[name], slots, source.begin, now_ms)
             after[name] = found.assignment
             for shard in found.unseen:
-                self._losses.inc()
+                self._meters.count("losses")
                 yield _LOST, _lost(Lost(self._streams[name].name, shard, "", ""))
         self._state.update(assignments_to_bytes(after))
         for slot in sorted({*self._slots, *slots_in(after.values())}):
@@ -156,6 +158,7 @@ class ReadShards(KeyedProcessFunction):
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = tuple(sources)
+        self._meters = Meters("records", "losses", "behind_ms")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, the clients and the threads."""
@@ -167,12 +170,7 @@ class ReadShards(KeyedProcessFunction):
         self._readers: dict[str, SlotReader] = {}
         self._timers: dict[str, int] = {}
         self._row = _rows(self._streams)
-        metrics = runtime_context.get_metrics_group()
-        group = metrics.add_group("freshet")
-        self._records = group.counter("records")
-        self._losses = group.counter("losses")
-        # no count, so not among those that are summed up for the user
-        metrics.add_group("shards").gauge("behind_ms", self._behind_ms)
+        self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
         """Let the threads go; what they still bring is read again."""
@@ -201,9 +199,10 @@ class ReadShards(KeyedProcessFunction):
             self._state.update(readings_to_bytes(reader.readings))
         self._wake(slot, now_ms + step.wait_ms, ctx)
         for loss in step.lost:
-            self._losses.inc()
+            self._meters.count("losses")
             yield _LOST, _lost(loss)
-        self._records.inc(len(step.emitted))
+        self._meters.count("records", len(step.emitted))
+        self._meters.hold("behind_ms", self._behind_ms())
         for emitted in step.emitted:
             yield self._row(emitted, step.watermark_ms)
 

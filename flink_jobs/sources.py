@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyflink.common import Row
-from pyflink.datastream import DataStream
+from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
@@ -16,6 +16,7 @@ from core.config import Pipeline
 from core.config_source import Kinesis
 from flink_jobs.environment import MAX_PARALLELISM
 from flink_jobs.folder_source import folder_source
+from flink_jobs.metrics import Meters
 from flink_jobs.operators import EVENT_FIELDS, LETTERS, letter
 
 _EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
@@ -86,6 +87,11 @@ class _LostToLetter(FlatMapFunction):
 
     def __init__(self, pipeline: str) -> None:
         self._pipeline = pipeline
+        self._meters = Meters()
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
 
     def flat_map(self, value: Row) -> Iterator[Row]:
         """`value` is one of LOST_ROWS."""
@@ -96,4 +102,5 @@ class _LostToLetter(FlatMapFunction):
             "run freshet verify --repair, or read the source anew, and read streams within their retention"
         )
         event = Event(stream, 0, 0, shard.encode(), None)
+        self._meters.count("dead_letters", stage="read", reason="RecordsLost")
         yield letter(self._pipeline, "read", "RecordsLost", reason, event)

@@ -1,0 +1,149 @@
+"""Where figures of ours go in Flink: operators' counters, and what a worker has counted, on its way to them.
+
+Names and labels are those of `core.metrics.METRICS`; another is a KeyError. On Managed Service for Apache Flink only
+what is below the group `kinesisanalytics` reaches CloudWatch, the names and values of groups as dimensions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, perf_counter_ns
+from typing import Any
+
+import msgspec
+import pyflink
+
+from core import tally
+from core.metrics import GROUP, LABELS_OF_BUCKETS, METRICS, REPORTER, Labels, quantile
+from core.plans import Outcome
+from core.tally import Told
+
+PROPERTIES = "FRESHET_APPLICATION_PROPERTIES"
+"""The environment variable that names another file of the service's properties, for a rehearsal."""
+
+_SERVICE = "/etc/flink/application_properties.json"
+"""Where the service, and nobody else, puts an application's properties (its documentation, "Runtime properties")."""
+
+_SEEN_BY_CLOUDWATCH = "kinesisanalytics"
+_HISTOGRAM = "commit_to_searchable_ms"
+_WINDOW_S = 30.0
+
+
+class Meters:
+    """An operator's counters and gauges, made when they are first told of; those of `names` at once, with 0.
+
+    It is made where the job is built, and opened where it runs. A gauge is a counter that also falls: Flink asks
+    gauges of Python from threads of its own, which inside the JVM is not for the asking.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._managed = Path(os.environ.get(PROPERTIES, _SERVICE)).is_file()
+        self._counters: dict[tuple[str, Labels], Any] = {}
+        self._held: dict[str, int] = {}
+
+    def open(self, group: Any) -> None:
+        """Make those that are known by name. `group` is the operator's or the function's own."""
+        root = group.add_group(_SEEN_BY_CLOUDWATCH).add_group("Program", GROUP) if self._managed else None
+        self._group = root or group.add_group(GROUP)
+        self._counters = {}
+        self._held = {}
+        for name in self._names:
+            labels = ("le",) if name.endswith("_bucket") else ()
+            for bucket in LABELS_OF_BUCKETS if labels else ("",):
+                self._counter(name, (("le", bucket),) if labels else ())
+
+    def count(self, name: str, by: int = 1, **labels: str) -> None:
+        """Let a counter rise."""
+        self._counter(name, tuple(labels.items())).inc(by)
+
+    def hold(self, name: str, value: int) -> None:
+        """Set a gauge."""
+        before = self._held.get(name, 0)
+        if value != before:
+            self._held[name] = value
+            self._counter(name, ()).inc(value - before)
+
+    def tell(self, told: Sequence[Told]) -> None:
+        """Let counters rise as a worker has counted."""
+        for each in told:
+            self._counter(each.name, each.labels).inc(each.by)
+
+    def _counter(self, name: str, labels: Labels) -> Any:
+        found = self._counters.get((name, labels))
+        if found is None:
+            assert METRICS[name].labels == tuple(label for label, _ in labels), f"{name}: {labels}"
+            group = self._group
+            for label, value in labels:
+                group = group.add_group(label, value)
+            found = self._counters[name, labels] = group.counter(name)
+        return found
+
+
+class Searchable:
+    """Half and 99 of 100 of the last changes by how long they took from commit to store: of 30 to 60 s, as gauges."""
+
+    NAMES = ("commit_to_searchable_p50_ms", "commit_to_searchable_p99_ms")
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._before = self._now = [0] * len(LABELS_OF_BUCKETS)
+
+    def hear(self, told: Sequence[Told], meters: Meters) -> None:
+        """Set the gauges anew where changes were told."""
+        rises = {each.labels[0][1]: each.by for each in told if each.name == f"{_HISTOGRAM}_bucket"}
+        if not rises:
+            return
+        if self._clock() > self._begun + _WINDOW_S:
+            self._begun = self._clock()
+            self._before, self._now = self._now, [0] * len(LABELS_OF_BUCKETS)
+        self._now = [count + rises.get(label, 0) for label, count in zip(LABELS_OF_BUCKETS, self._now, strict=True)]
+        both = [sum(pair) for pair in zip(self._before, self._now, strict=True)]
+        for name, share in zip(self.NAMES, (0.5, 0.99), strict=True):
+            meters.hold(name, round(quantile(both, share) or 0))
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted."""
+
+    rejected: tuple[Outcome, ...] = ()
+    told: tuple[Told, ...] = ()
+
+
+answer_to_bytes = msgspec.msgpack.Encoder().encode
+answer_from_bytes = msgspec.msgpack.Decoder(Answer).decode
+
+OF_BATCHES = (
+    *Searchable.NAMES,
+    *(f"{_HISTOGRAM}_{part}" for part in ("bucket", "sum", "count")),
+    *("batches", "batched", "chunks_embedded", "chunks_kept", "chunks_reused"),
+    *("tokens", "padding", "texts_cached", "model_us", "store_us"),
+)
+"""What workers count with every batch, but for labels."""
+
+
+def reporting(options: Mapping[str, str], port: int) -> dict[str, str]:
+    """Flink's options for a Prometheus endpoint on this machine; none where `options` name reporters of their own.
+
+    To be called before the JVM starts: a cluster in one JVM loads no plugins, so the reporter joins its class path, by
+    the one variable that PyFlink adds to it.
+    """
+    if "metrics.reporters" in options:
+        return {}
+    jars = [str(jar) for jar in Path(pyflink.__file__).parent.glob("plugins/metrics-prometheus/*.jar")]
+    os.environ["HADOOP_CLASSPATH"] = os.pathsep.join([*jars, *filter(None, [os.environ.get("HADOOP_CLASSPATH")])])
+    return {**REPORTER, "metrics.reporter.prom.port": str(port)}
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Count the µs that its block takes."""
+    started = perf_counter_ns()
+    try:
+        yield
+    finally:
+        tally.count(name, (perf_counter_ns() - started) // 1000)
