@@ -1,0 +1,250 @@
+"""The templates: cfn-lint passes them, policies give no more than they say why, and the application fits the bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cfnlint.decode import decode
+
+from core.config_file import load
+from core.metrics import METRICS
+from deploy.msf.bundle import RUN_OPTIONS
+from flink_jobs.environment import MAX_PARALLELISM
+from tests.pages import ROOT
+
+FILES = sorted((ROOT / "deploy/cloudformation").glob("*.yaml"))
+NAMES = [file.stem for file in FILES]
+TEMPLATES: dict[str, dict[str, Any]] = {file.stem: decode(str(file))[0] for file in FILES}
+RESOURCES = [(name, key, each) for name in NAMES for key, each in TEMPLATES[name]["Resources"].items()]
+
+AWS = {
+    "numRestarts", "numberOfFailedCheckpoints", "lastCheckpointDuration", "containerCPUUtilization",
+    "heapMemoryUtilization", "KPUs",
+}  # fmt: skip
+"""Metrics of the service itself that alarms and dashboard ask for (its developer guide, "Metrics and dimensions")."""
+
+ENCRYPTED = {
+    "AWS::S3::Bucket": "BucketEncryption.ServerSideEncryptionConfiguration.0"
+    ".ServerSideEncryptionByDefault.KMSMasterKeyID",
+    "AWS::Logs::LogGroup": "KmsKeyId",
+    "AWS::Kinesis::Stream": "StreamEncryption.KeyId",
+    "AWS::SecretsManager::Secret": "KmsKeyId",
+    "AWS::RDS::DBCluster": "KmsKeyId",
+    "AWS::OpenSearchService::Domain": "EncryptionAtRestOptions.KmsKeyId",
+    "AWS::DynamoDB::Table": "SSESpecification.KMSMasterKeyId",
+    "AWS::KinesisAnalyticsV2::Application": "ApplicationConfiguration.ApplicationEncryptionConfiguration.KeyId",
+    "AWS::SNS::Topic": "KmsMasterKeyId",
+}
+"""Where each type that keeps something says its key. MSK Serverless has no setting for it: AWS encrypts it always."""
+KEEPS_NOTHING = re.compile(
+    r"AWS::(EC2|IAM)::|AWS::KMS::|Policy$|SubnetGroup$|ParameterGroup$|DBInstance$|LogStream$|LoggingOption$"
+    r"|CloudWatch::|MSK::|SageMaker::"
+)
+
+
+def linted(*files: Path) -> subprocess.CompletedProcess[str]:
+    cfn_lint = str(Path(sys.executable).with_name("cfn-lint"))
+    command = [cfn_lint, "--non-zero-exit-code", "informational", "--include-checks", "I"]
+    command += ["--regions", "us-east-1", "eu-central-1", "--", *map(str, files)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_cfn_lint_passes_them() -> None:
+    checked = linted(*FILES)
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_cfn_lint_bites(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/cloudformation/application.yaml").read_text(encoding="utf-8")
+    broken = tmp_path / "application.yaml"
+    broken.write_text(text.replace("FLINK-2_2", "FLINK-2_9"), encoding="utf-8")
+    assert "FLINK-2_9" in linted(broken).stdout
+
+
+def statements(node: Any) -> Iterator[dict[str, Any]]:
+    """Every statement of every policy below a node, those of either branch of a condition too."""
+    if isinstance(node, dict):
+        if "Effect" in node and ("Action" in node or "NotAction" in node):
+            yield node
+        for each in node.values():
+            yield from statements(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from statements(each)
+
+
+def texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for each in node.values():
+            yield from texts(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from texts(each)
+
+
+def unexplained(resource: dict[str, Any]) -> list[str]:
+    """The statements that have a wildcard, and no reason for it in the resource's metadata."""
+    reasons = resource.get("Metadata", {}).get("Reasons", {})
+    wild = [
+        each.get("Sid", "(without Sid)")
+        for each in statements(resource["Properties"])
+        if any("*" in text for part in ("Action", "Resource", "Principal") for text in texts(each.get(part)))
+        or "NotAction" in each
+        or "NotResource" in each
+    ]
+    return [sid for sid in wild if len(reasons.get(sid, "")) < 40]
+
+
+@pytest.mark.parametrize(("name", "key", "resource"), RESOURCES, ids=[f"{n}-{k}" for n, k, _ in RESOURCES])
+def test_a_resource_is_encrypted_and_its_wildcards_have_reasons(name: str, key: str, resource: dict[str, Any]) -> None:
+    assert unexplained(resource) == []
+    reasons = resource.get("Metadata", {}).get("Reasons", {})
+    assert set(reasons) <= {each.get("Sid") for each in statements(resource["Properties"])}, "a reason for nothing"
+    place = ENCRYPTED.get(resource["Type"])
+    if place is None:
+        assert KEEPS_NOTHING.search(resource["Type"]), f"{resource['Type']}: does it keep anything? Where is its key?"
+        return
+    node: Any = resource["Properties"]
+    for part in place.split("."):
+        node = node[int(part)] if part.isdecimal() else node[part]
+    assert node
+
+
+def test_a_wildcard_without_a_reason_is_noticed() -> None:
+    statement = {"Sid": "All", "Effect": "Allow", "Action": "s3:Get*", "Resource": {"Fn::Sub": "${Code.Arn}"}}
+    resource = {"Properties": {"PolicyDocument": {"Statement": [{"Fn::If": ["Yes", statement, "no"]}]}}}
+    assert unexplained(resource) == ["All"]
+    assert unexplained({**resource, "Metadata": {"Reasons": {"All": "because"}}}) == ["All"]
+    assert unexplained({**resource, "Metadata": {"Reasons": {"All": "because " * 8}}}) == []
+
+
+def test_what_a_stack_imports_another_exports() -> None:
+    stacks = {"Foundation": "foundation", "Data": "data", "ModelStack": "model"}
+    exported = {
+        (name, output["Export"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}-"))
+        for name in NAMES
+        for output in TEMPLATES[name].get("Outputs", {}).values()
+        if "Export" in output
+    }
+    imported = {
+        (stacks[stack], export)
+        for name in NAMES
+        for stack, export in re.findall(
+            r'"\$\{(\w+)\}-(\w+)"', (ROOT / f"deploy/cloudformation/{name}.yaml").read_text()
+        )
+        if stack in stacks
+    }
+    assert imported - exported == set()
+    assert {name for name, _ in imported} == {"foundation", "data", "model"}
+
+
+def resolved(node: Any, values: dict[str, str], conditions: dict[str, bool]) -> Any:
+    """A part of the application's template with parameters and imports filled in; None where there is no value."""
+    if isinstance(node, list):
+        return [resolved(each, values, conditions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "Ref" in node:
+        return None if node["Ref"] == "AWS::NoValue" else values[node["Ref"]]
+    if "Fn::If" in node:
+        condition, yes, no = node["Fn::If"]
+        return resolved(yes if conditions[condition] else no, values, conditions)
+    if "Fn::Join" in node:
+        glue, parts = node["Fn::Join"]
+        return glue.join(resolved(parts, values, conditions))
+    if "Fn::ImportValue" in node:
+        return values[node["Fn::ImportValue"]["Fn::Sub"].partition("}-")[2]]
+    filled = {key: resolved(each, values, conditions) for key, each in node.items()}
+    return {key: each for key, each in filled.items() if each is not None}
+
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:Password-AbCdEf"
+VALUES = {
+    "BootstrapServers": "boot-abc.c1.kafka-serverless.eu-central-1.amazonaws.com:9098",
+    "AWS::Region": "eu-central-1",
+    "Stream": "freshet-data-Stream",
+    "DeadLetters": "articles.dead-letters",
+    "PasswordArn": ARN,
+    "AuroraHost": "freshet.cluster-abc.eu-central-1.rds.amazonaws.com",
+    "OpenSearchHost": "vpc-freshet-abc.eu-central-1.es.amazonaws.com",
+    "Endpoint": "freshet-model",
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "store", "model"), list(product(("msk", "kinesis"), ("aurora", "opensearch"), ("sagemaker", "bedrock")))
+)
+def test_the_applications_properties_fit_a_pipeline_file(source: str, store: str, model: str, tmp_path: Path) -> None:
+    told = {"Source": source, "Store": store, "Model": model}
+    template = TEMPLATES["application"]
+    conditions = {
+        name: told[condition["Fn::Equals"][0]["Ref"]] == condition["Fn::Equals"][1]
+        for name, condition in template["Conditions"].items()
+    }
+    groups = template["Resources"]["Application"]["Properties"]["ApplicationConfiguration"]["EnvironmentProperties"]
+    properties = {
+        group["PropertyGroupId"]: resolved(group["PropertyMap"], VALUES, conditions)
+        for group in groups["PropertyGroups"]
+    }
+    assert properties.pop("kinesis.analytics.flink.run.options") == RUN_OPTIONS
+    file = {
+        "name": "articles",
+        "source": {"kafka": {"topic": "shop.public.articles"}} if source == "msk" else {"kinesis": {"stream": "here"}},
+        "format": "debezium",
+        "documents": {"public.articles": {"text": "{title}"}},
+        "embedding": {"model": "amazon.titan-embed-text-v2:0"},
+        "store": {"pgvector": {"dsn": "postgresql://localhost/here", "table": "articles"}}
+        if store == "aurora"
+        else {"opensearch": {"hosts": ["http://localhost:9200"], "index": "articles", "aws": {"region": "here"}}},
+    }
+    (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(file), encoding="utf-8")
+    asked: list[tuple[str, str | None]] = []
+
+    def secret(name: str, key: str | None) -> str:
+        asked.append((name, key))
+        return "known"
+
+    pipeline = load(tmp_path / "pipeline.yaml", {}, properties.pop("freshet"), secret)
+    assert properties == {}
+    assert pipeline.letters.options["properties.sasl.mechanism"] == "AWS_MSK_IAM"
+    assert pipeline.letters.bootstrap_servers == VALUES["BootstrapServers"]
+    if source == "msk":
+        assert pipeline.kafka.options["properties.security.protocol"] == "SASL_SSL"
+    if store == "aurora":
+        assert asked == [(ARN, "password")]
+    assert (pipeline.embedding.sagemaker is None) == (model == "bedrock")
+
+
+def test_the_application_keeps_its_state_and_scales_within_it() -> None:
+    properties = TEMPLATES["application"]["Resources"]["Application"]["Properties"]
+    assert properties["RuntimeEnvironment"] == "FLINK-2_2"
+    assert properties["ApplicationConfiguration"]["ApplicationSnapshotConfiguration"] == {"SnapshotsEnabled": True}
+    assert TEMPLATES["application"]["Parameters"]["Autoscaling"]["Default"] == "true"
+    assert TEMPLATES["application"]["Parameters"]["Parallelism"]["MaxValue"] == MAX_PARALLELISM
+
+
+def test_alarms_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    resources = TEMPLATES["operations"]["Resources"]
+    text, _ = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(re.sub(r"\$\{(\w+)[^}]*\}", r"\1", text))["widgets"]
+    alarms = {name: each["Properties"] for name, each in resources.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+    (shown,) = (widget["properties"]["alarms"] for widget in widgets if widget["type"] == "alarm")
+    assert shown == list(alarms)
+    asked = "\n".join(texts([alarms, [widget["properties"].get("metrics", []) for widget in widgets]]))
+    ours = set(re.findall(r"SELECT \w+\((\w+)\)", asked))
+    assert ours <= set(METRICS)
+    assert {"commit_to_searchable_p99_ms", "dead_letters", "changes", "chunks_embedded"} <= ours
+    lines = asked.splitlines()
+    assert {line for line in lines if line in AWS} == AWS
+    assert all(len(alarm["AlarmDescription"]) > 40 for alarm in alarms.values())
