@@ -16,7 +16,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
-from cli.run import home, prepare, start
+from cli.job_file import home
+from cli.run import prepare, start
 from cli.stack import Stack
 from core.config import Pipeline
 from core.config_store import Pgvector

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from cli.job_file import home
 from cli.plain import plain
-from cli.run import home
 from connectors import kafka
 from connectors.kafka_letters import Letter, Letters, letters
 from connectors.kafka_producer import produce

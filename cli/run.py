@@ -10,22 +10,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cli.events import Events, events
 from cli.jars import fetch
+from cli.job_file import JobFile, forget, home, remember
 from connectors import kafka, local_files
 from connectors.opening import open_profiles, open_stores
 from core.config import Pipeline
 from core.errors import Unavailable
 from core.stores import VectorStore
-from flink_jobs.running import Job, Progress, forget_checkpoints, newest_state, submit
+from flink_jobs.rest import root_cause
+from flink_jobs.running import UNKNOWN, Job, Progress, forget_checkpoints, newest_state, submit
 from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
-
-
-def home(pipeline: Pipeline) -> Path:
-    """Where a pipeline keeps checkpoints, savepoints and logs: `.freshet/pipelines/NAME` under the current folder."""
-    return Path(".freshet") / "pipelines" / pipeline.name
 
 
 def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
@@ -35,6 +33,7 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
     """
     prepare(pipeline, console)
     job = start(pipeline, console, without_state)
+    log = events(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
@@ -42,12 +41,18 @@ def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
     try:
         while not job.ended():
             if stopped.wait(_WATCH_SECONDS):
-                return _stop(job, pipeline, console)
-            last = _tell(job.progress(), last, console)
+                return _stop(job, pipeline, console, log)
+            progress = job.progress()
+            if progress.state != UNKNOWN:
+                log.progress(progress, last)
+                last = _tell(progress, last, console)
     except Unavailable as error:
+        log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
         raise Unavailable(f"{error}; see {logs}. The next run resumes from the last checkpoint") from None
-    job.result()
+    finally:
+        forget(pipeline)
+    _end(job, log)
     console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
     return 0
 
@@ -105,15 +110,24 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     state = None if without_state else newest_state(directory)
     if state is not None:
         forget_checkpoints(directory, state)
+    log = events(pipeline)
+    if state is None:
+        log.tell("start")
+    else:
+        log.tell("resume", state=state.name)
     console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
     port = _free_port()
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = _free_port()
-    options |= reporting(options, figures)
+    reporter = reporting(options, figures)
+    options |= reporter
     environment = local_environment(options)
     (vectorize if pipeline.profiles is None else of_profiles).build(pipeline, environment)
-    return submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
+    job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
+    metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
+    remember(pipeline, JobFile(job.rest, str(job.client.get_job_id()), metrics))
+    return job
 
 
 def _free_port() -> int:
@@ -122,15 +136,27 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _stop(job: Job, pipeline: Pipeline, console: Console) -> int:
+def _end(job: Job, log: Events) -> None:
+    try:
+        job.result()
+    except Exception as error:
+        log.tell("fail", cause=root_cause(str(error)))
+        raise
+    log.tell("finish")
+
+
+def _stop(job: Job, pipeline: Pipeline, console: Console, log: Events) -> int:
     console.print("stopping with a savepoint …")
     try:
         savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
+        log.tell("stop", without_savepoint=str(error))
         console.print(
             f"[yellow]stopped without a savepoint[/] ({error}); the next run resumes from the last checkpoint"
         )
         return 1
+    log.tell("savepoint", path=savepoint)
+    log.tell("stop")
     console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name}")
     return 0
 

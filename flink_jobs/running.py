@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -18,10 +17,11 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
 from core.errors import Unavailable
-from core.metrics import Figure, counts, figure, is_ours
+from core.metrics import counts
+from flink_jobs.rest import failure, figures, restarts, root_cause
 
-_ASKED_AT_ONCE = 25
-"""Metrics in one request: Flink's server takes no address above 4,096 bytes."""
+UNKNOWN = "UNKNOWN"
+"""The state of a job that doesn't answer just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,13 @@ class Progress:
     state     Flink's job status: RUNNING, RESTARTING, FINISHED, …
     counts    Freshet's counters summed over operators and subtasks since the job's last (re)start
     failure   the newest root cause that made the job restart, one line; None where there was none
+    restarts  how often it did
     """
 
     state: str
     counts: Mapping[str, int]
     failure: str | None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ class Job:
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
                 told = counts(figures(http, job, overview))
-                return Progress(overview.get("state", "UNKNOWN"), told, failure(http, job))
+                return Progress(overview.get("state", UNKNOWN), told, failure(http, job), restarts(http, job))
         except (httpx.HTTPError, ValueError):
-            return Progress("UNKNOWN", {}, None)
+            return Progress(UNKNOWN, {}, None)
 
     def stop_with_savepoint(self, directory: Path) -> str:
         """Stop the job once everything it read is written; the savepoint's path.
@@ -82,7 +84,7 @@ class Job:
             return str(jobs.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL).get())
         except Py4JJavaError as error:
             self.client.cancel().result()
-            raise Unavailable(_root_cause(str(error.java_exception))) from None
+            raise Unavailable(root_cause(str(error.java_exception))) from None
 
     def result(self) -> None:
         """Wait for the end; raises what the job failed with."""
@@ -124,28 +126,3 @@ def forget_checkpoints(directory: Path, but: Path) -> None:
     for run in directory.glob("checkpoints/*"):
         if run not in but.parents:
             shutil.rmtree(run, ignore_errors=True)
-
-
-def figures(http: httpx.Client, job: str, overview: Mapping[str, Any]) -> list[Figure]:
-    """Freshet's figures of the job at this address, of each operator, over its subtasks."""
-    found: list[Figure | None] = []
-    for vertex in overview.get("vertices", ()):
-        url = f"{job}/vertices/{vertex['id']}/subtasks/metrics"
-        names = [entry["id"] for entry in http.get(url).json() if is_ours(entry["id"])]
-        for start in range(0, len(names), _ASKED_AT_ONCE):
-            some = ",".join(names[start : start + _ASKED_AT_ONCE])
-            told = http.get(url, params={"get": some, "agg": "sum,max"}).json()
-            found += [figure(entry["id"], float(entry["sum"]), float(entry["max"])) for entry in told]
-    return [each for each in found if each is not None]
-
-
-def failure(http: httpx.Client, job: str) -> str | None:
-    """The newest root cause that made the job at this address restart, one line."""
-    entries = http.get(f"{job}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
-    return _root_cause(entries[0]["stacktrace"]) if entries else None
-
-
-def _root_cause(stacktrace: str) -> str:
-    lines = stacktrace.splitlines() or ["unknown"]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines)[-1 if causes else 0].strip()

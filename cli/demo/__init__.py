@@ -23,6 +23,7 @@ from cli import run, stack
 from cli.demo import debezium, screen, world
 from cli.demo.stage import Check, Claims, Evidence, Stage, Texts
 from cli.demo_feed import DemoFeed
+from cli.job_file import home
 from cli.search import show
 from cli.stack import Extra, Stack
 from core.config import Pipeline
@@ -144,7 +145,7 @@ def _play(console: Console, show: Show, leave: bool) -> int:
 
 
 def _start(pipeline: Pipeline, console: Console) -> Job:
-    shutil.rmtree(run.home(pipeline), ignore_errors=True)
+    shutil.rmtree(home(pipeline), ignore_errors=True)
     with console.status("starting Flink"):
         run.prepare(pipeline, console)
         # Java's objects that another thread lets go of would open a second connection, and so a second thread of the
@@ -246,7 +247,7 @@ def _stop(play: _Play) -> None:
     if play.job.ended():
         return
     with play.console.status("stopping the job with a savepoint"):
-        savepoint = play.job.stop_with_savepoint(run.home(play.pipeline) / "savepoints")
+        savepoint = play.job.stop_with_savepoint(home(play.pipeline) / "savepoints")
     play.clock.lap("stop")
     play.console.print(f"\nThe job stopped with {Path(savepoint).name}; the servers go on.")
 

@@ -23,6 +23,7 @@ from cli.demo import screen
 from cli.demo import world as worlds
 from cli.demo.people import DEVICE, HOME, ROWS, WORK, People
 from cli.demo.stage import Evidence, at_least, brief, milliseconds_since, until
+from cli.job_file import home
 from cli.profile import explained, known
 from connectors.opening import open_profiles
 from core.config import Pipeline
@@ -192,7 +193,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
         screen.section(console, "The pipeline")
         screen.pipeline_file(console, people.world.file)
         pipeline = load(people.world.file)
-        shutil.rmtree(run.home(pipeline), ignore_errors=True)
+        shutil.rmtree(home(pipeline), ignore_errors=True)
         with console.status("starting Flink"):
             run.prepare(pipeline, console)
             job = run.start(pipeline, console, without_state=True)
@@ -200,7 +201,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
             claims = _perform(console, pipeline, people, job, leave)
         finally:
             if not job.ended():
-                savepoint = job.stop_with_savepoint(run.home(pipeline) / "savepoints")
+                savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
                 console.print(f"\nThe job stopped with {Path(savepoint).name}; the servers go on.")
     held = all(found.holds for _, found in claims)
     if leave:
@@ -257,9 +258,7 @@ def _prompt(scene: Scene) -> None:
 
 def _whole(scene: Scene) -> bool | None:
     if scene.job.ended():
-        raise Unavailable(
-            f"the job ended ({scene.job.progress().failure}); see {run.home(load(scene.people.world.file))}"
-        )
+        raise Unavailable(f"the job ended ({scene.job.progress().failure}); see {home(load(scene.people.world.file))}")
     time.sleep(0.1)
     return True if _looked(scene)[:2] == (ROWS, ROWS) else None
 

@@ -46,10 +46,11 @@ def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
         "/overview": {"taskmanagers": 1, "slots-total": 2, "slots-available": 0, "jobs-running": 1},
         "/jobs/0a": {"state": "RUNNING", "vertices": []},
         "/jobs/0a/exceptions": {"exceptionHistory": {"entries": []}},
+        "/jobs/0a/metrics?get=numRestarts": [{"id": "numRestarts", "value": "2"}],
     }
     with rest(answers) as address:
         job = Job(cast("Any", Client()), address, cast("Any", None))
-        assert job.progress().state == "RUNNING"
+        assert (job.progress().state, job.progress().restarts) == ("RUNNING", 2)
         # its tasks wait for slots, and Flink calls that running too
         answers["/overview"] = {"taskmanagers": 0, "slots-total": 0, "slots-available": 0, "jobs-running": 1}
         with pytest.raises(Unavailable, match="TaskManager has failed"):

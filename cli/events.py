@@ -1,0 +1,56 @@
+"""What happened to a pipeline's job, one JSON object a line, in `.freshet/pipelines/NAME/log/events.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.job_file import home
+from core.config import Pipeline
+from flink_jobs.running import Progress
+
+_LOGIN = re.compile(r"(://[^\s:/@]*:)[^\s@/]+@")
+_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The log of one pipeline. Every line has `time` (UTC, ISO 8601), `pipeline` and `event`."""
+
+    pipeline: str
+    file: Path
+
+    def tell(self, event: str, **told: object) -> None:
+        """Add a line: start, resume, restart, dead-letters, savepoint, stop, finish or fail."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **told}, ensure_ascii=False)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as log:
+            # a driver's message may quote an address whole
+            log.write(_LOGIN.sub(r"\1…@", line) + "\n")
+
+    def progress(self, now: Progress, last: Progress | None) -> None:
+        """What is new since the last look: restarts with their cause, dead letters with their step."""
+        if now.restarts > (0 if last is None else last.restarts):
+            self.tell("restart", restarts=now.restarts, cause=now.failure, state=now.state)
+        before = {} if last is None else _letters(last)
+        letters = _letters(now)
+        # counters begin anew with a restart, and are not there at all while it lasts
+        if any(count > before.get(step, 0) for step, count in letters.items()):
+            self.tell("dead-letters", **letters)
+
+
+def events(pipeline: Pipeline) -> Events:
+    """The log of a pipeline."""
+    return Events(pipeline.name, home(pipeline) / "log" / "events.jsonl")
+
+
+def _letters(progress: Progress) -> dict[str, int]:
+    return {
+        name.removesuffix(f"_{_LETTERS}"): count
+        for name, count in progress.counts.items()
+        if name.endswith(_LETTERS) and count
+    }

@@ -1,0 +1,121 @@
+"""What a job says of itself over Flink's REST API. Imports no pyflink, so that a command that only asks starts fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from core.metrics import Figure, figure, is_ours
+
+_ASKED_AT_ONCE = 25
+"""Metrics in one request: Flink's server takes no address above 4,096 bytes."""
+
+_PENDING = ".pendingRecords"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """How a job's checkpoints went since it was submitted; of the last complete one how long it took, and bytes."""
+
+    completed: int = 0
+    failed: int = 0
+    duration_ms: int | None = None
+    size: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A job at one moment.
+
+    state        Flink's job status: RUNNING, RESTARTING, FINISHED, …
+    since_ms     how long it has been submitted
+    figures      Freshet's, by operator, over its subtasks
+    pending      events that the source has not read yet; None where the source doesn't know
+    restarts     how often it was restarted after a failure
+    failure      the newest root cause that made it restart, one line
+    """
+
+    state: str
+    since_ms: int
+    figures: tuple[Figure, ...]
+    pending: int | None
+    restarts: int
+    checkpoints: Checkpoints
+    failure: str | None
+
+
+def report(http: httpx.Client, rest: str, job: str) -> Report:
+    """What the job of this id says of itself.
+
+    Raises httpx.HTTPError where nobody answers at `rest`, or there is no such job.
+    """
+    address = f"{rest}/jobs/{job}"
+    overview = http.get(address).raise_for_status().json()
+    told, pending = _told(http, address, overview)
+    return Report(
+        str(overview.get("state", "UNKNOWN")),
+        int(overview.get("duration", 0)),
+        tuple(told),
+        pending,
+        restarts(http, address),
+        _checkpoints(http, address),
+        failure(http, address),
+    )
+
+
+def figures(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> list[Figure]:
+    """Freshet's figures of the job at this address, of each operator, over its subtasks."""
+    return _told(http, address, overview)[0]
+
+
+def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:
+    found: list[Figure] = []
+    pending: int | None = None
+    for vertex in overview.get("vertices", ()):
+        url = f"{address}/vertices/{vertex['id']}/subtasks/metrics"
+        listed = [entry["id"] for entry in http.get(url).json()]
+        names = [name for name in listed if is_ours(name) or name.endswith(_PENDING)]
+        for start in range(0, len(names), _ASKED_AT_ONCE):
+            some = ",".join(names[start : start + _ASKED_AT_ONCE])
+            for entry in http.get(url, params={"get": some, "agg": "sum,max"}).json():
+                if entry["id"].endswith(_PENDING):
+                    pending = (pending or 0) + int(entry["sum"])
+                elif (each := figure(entry["id"], float(entry["sum"]), float(entry["max"]))) is not None:
+                    found.append(each)
+    return found, pending
+
+
+def restarts(http: httpx.Client, address: str) -> int:
+    """How often the job at this address was restarted after a failure."""
+    told = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
+    return int(float(told[0]["value"])) if told else 0
+
+
+def failure(http: httpx.Client, address: str) -> str | None:
+    """The newest root cause that made the job at this address restart, one line."""
+    entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
+    return root_cause(entries[0]["stacktrace"]) if entries else None
+
+
+def root_cause(stacktrace: str) -> str:
+    """The last cause that a Java stack trace names, one line."""
+    lines = stacktrace.splitlines() or ["unknown"]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes or lines)[-1 if causes else 0].strip()
+
+
+def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
+    told = http.get(f"{address}/checkpoints").json()
+    counted, latest = told.get("counts", {}), told.get("latest", {})
+    completed, failed = latest.get("completed") or {}, latest.get("failed") or {}
+    return Checkpoints(
+        counted.get("completed", 0),
+        counted.get("failed", 0),
+        completed.get("end_to_end_duration"),
+        completed.get("state_size"),
+        failed.get("failure_message"),
+    )
