@@ -25,12 +25,17 @@ class Limits:
 def bytes_of(text: str) -> int:
     """The bytes that a text takes in a request's body: escaped characters take two, or six, as JSON writes them."""
     escaped = sum(text.count(character) for character in '\n"\\\t\r')
-    return len(text.encode()) + escaped + _AROUND_A_TEXT
+    return _utf8(text) + escaped + _AROUND_A_TEXT
 
 
 def tokens_of(text: str) -> int:
     """About the tokens of a text, rather too many: prose has four bytes and more a token, code and numbers two."""
-    return max(1, len(text.encode()) // _BYTES_A_TOKEN)
+    return max(1, _utf8(text) // _BYTES_A_TOKEN)
+
+
+def _utf8(text: str) -> int:
+    # a lone surrogate is for the embedder to refuse
+    return len(text.encode("utf-8", "replace"))
 
 
 def requests(texts: Sequence[str], limits: Limits, aim: int | None = None) -> list[list[int]]:
