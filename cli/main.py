@@ -15,6 +15,7 @@ from cli import dead_letters, model, profile, stack_command, testing
 from cli.bundle import bundle
 from cli.demo_feed import DemoFeed
 from cli.produce import produce
+from cli.status import status
 from core.config_file import load
 from core.errors import FreshetError
 
@@ -29,6 +30,7 @@ commands.add_typer(dead_letters.app)
 commands.add_typer(profile.app)
 commands.add_typer(model.app)
 commands.command()(produce)
+commands.command()(status)
 commands.command()(bundle)
 commands.command(context_settings=testing.CONTEXT)(testing.test)
 console = Console()

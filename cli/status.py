@@ -1,0 +1,90 @@
+"""`freshet status`: looks at a pipeline's job as it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from cli.job_file import JobFile, home, recall
+from cli.status_page import Look, as_dict, page, rates
+from core.config import Pipeline
+from core.config_file import load
+from core.errors import Unavailable
+from flink_jobs.rest import report
+
+EVERY_S = 2.0
+_FIRST_S = 1.0
+_KEPT = 60
+_TIMEOUT_S = 5.0
+
+
+def status(
+    file: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")],
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look, a line each.")] = False,
+) -> None:
+    """Show the pipeline's job as it runs: changes a second, lag, dead letters, checkpoints; code 1 if none runs."""
+    console = Console()
+    pipeline = load(file)
+    try:
+        if as_json:
+            _print(pipeline, once)
+        elif once or not console.is_terminal:
+            looks = list(_looks(pipeline, 2, _FIRST_S))
+            console.print(page(pipeline.name, looks))
+        else:
+            _live(pipeline, console)
+    except Unavailable as error:
+        console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _print(pipeline: Pipeline, once: bool) -> None:
+    before: Look | None = None
+    for look in _looks(pipeline, 2 if once else None, _FIRST_S if once else EVERY_S):
+        if before is not None:
+            typer.echo(json.dumps(as_dict(pipeline.name, look, rates(before, look))))
+        before = look
+
+
+def _live(pipeline: Pipeline, console: Console) -> None:
+    looks: deque[Look] = deque(maxlen=_KEPT)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        for look in _looks(pipeline, None, EVERY_S):
+            looks.append(look)
+            live.update(page(pipeline.name, list(looks)), refresh=True)
+
+
+def _looks(pipeline: Pipeline, count: int | None, every_s: float) -> Iterator[Look]:
+    """So many looks at the job, or as many as are taken. Raises Unavailable where none runs."""
+    place = recall(pipeline)
+    if place is None:
+        raise Unavailable(f"{pipeline.name} isn't running: there is no {home(pipeline) / 'job.json'}")
+    with httpx.Client(timeout=_TIMEOUT_S) as http:
+        taken = 0
+        while count is None or taken < count:
+            if taken:
+                time.sleep(every_s)
+            yield look_at(http, pipeline, place)
+            taken += 1
+
+
+def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
+    """A look at the job that was remembered. Raises Unavailable where it isn't there any more."""
+    try:
+        return Look(time.monotonic(), report(http, place.rest, place.job))
+    except (httpx.HTTPError, ValueError, KeyError):
+        log = home(pipeline) / "log"
+        raise Unavailable(f"{pipeline.name} isn't running: its last job, at {place.rest}, is gone; see {log}") from None
