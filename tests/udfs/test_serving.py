@@ -139,7 +139,7 @@ def test_sigterm_ends_it_after_what_was_asked_and_the_key_is_in_no_log(tmp_path:
     keys.write_text(KEY, encoding="utf-8")
     body = {"input": ["words and words " * 1_000] * 100}
     with (
-        model_server(tmp_path, "--model", "hash", "--api-key-file", str(keys)) as running,
+        model_server(tmp_path, "--model=hash", "--batch-tokens=65536", f"--api-key-file={keys}") as running,
         httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client,
         ThreadPoolExecutor(4) as pool,
     ):
