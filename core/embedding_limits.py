@@ -23,7 +23,7 @@ class Limits:
 
 
 def bytes_of(text: str) -> int:
-    """The bytes that a text takes in a request's body: escaped characters take two, or six, as JSON writes them."""
+    """The bytes that a text takes in a request's body, as JSON writes it; rare control characters take more."""
     escaped = sum(text.count(character) for character in '\n"\\\t\r')
     return _utf8(text) + escaped + _AROUND_A_TEXT
 

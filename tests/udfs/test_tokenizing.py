@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import tokenizers
 
+from core.config import Chunk
+from core.config_embedding import Embedding
 from core.errors import ConfigError
-from udfs.tokenizing import DEFAULT, model_chunker, model_path, tokenizer
+from udfs.tokenizing import DEFAULT, document_chunker, model_chunker, model_path, tokenizer, tokenizer_of
 
 TOPICS = list(pydoc_data.topics.topics.values())
 
@@ -62,3 +64,38 @@ def test_a_model_that_is_not_there_is_named(value: str) -> None:
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no tokenizer\.json"):
         tokenizer(str(tmp_path))
+
+
+def remote(model: str, **settings: str) -> Embedding:
+    return Embedding.model_validate({"model": model, "openai": {"url": "https://embed.example/v1"}, **settings})
+
+
+def test_a_remote_models_own_tokenizer_counts_where_it_is_here() -> None:
+    assert tokenizer_of(remote(DEFAULT)) == tokenizer(DEFAULT)
+    assert tokenizer_of(remote("hash")).name == "words2"
+    chunk = Chunk(tokens=64, overlap=8)
+    text = "\n\n".join(TOPICS)[:50_000]
+    assert document_chunker(remote(DEFAULT), chunk).ranges(text) == document_chunker(DEFAULT, chunk).ranges(text)
+
+
+def test_the_tokenizer_that_the_file_names_counts(tmp_path: Path) -> None:
+    folder, file = str(model_path(DEFAULT)), str(model_path(DEFAULT) / "tokenizer.json")
+    text = "logical replication slots"
+    for named in (DEFAULT, folder, file):
+        counted = tokenizer_of(remote("text-embedding-3-small", tokenizer=named))
+        assert list(counted.spans(text)) == list(tokenizer(DEFAULT).spans(text))
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    for wrong, told in ((str(tmp_path / "tokenizer.json"), "is no tokenizer.json"), ("/no/such", "no such folder")):
+        with pytest.raises(ConfigError, match=told):
+            tokenizer_of(remote("text-embedding-3-small", tokenizer=wrong))
+
+
+def test_without_a_tokenizer_tokens_are_counted_so_that_prose_has_fewer(tmp_path: Path) -> None:
+    rough = tokenizer_of(remote("text-embedding-3-small"))
+    assert rough.name == "letters4"
+    assert rough.spans(" gone 2 Ä") == [(0, 5), (5, 7), (7, 9)]
+    chunks = document_chunker(remote("text-embedding-3-small"), Chunk()).ranges("\n\n".join(TOPICS))
+    text = "\n\n".join(TOPICS)
+    lengths = [len(tokenizer(DEFAULT).spans(text[start:end])) for start, end in chunks]
+    assert max(lengths) <= 256
+    assert "".join(text[start:end] for start, end in rough.spans(text)) == text.rstrip()
