@@ -9,6 +9,7 @@ import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.aws import shard_error
+from core import tally
 from core.errors import Unavailable
 from core.shards import Throttled
 
@@ -27,6 +28,7 @@ def patiently(call: Callable[[], Answer], what: str) -> Answer:
         retry=tenacity.retry_if_exception_type((Throttled, Unavailable)),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
         stop=tenacity.stop_after_delay(PATIENCE_S),
+        before_sleep=lambda _: tally.count("retries", of="aws"),
         reraise=True,
     )
 

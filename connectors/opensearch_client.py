@@ -17,6 +17,7 @@ from opensearchpy import Urllib3AWSV4SignerAuth
 from opensearchpy.exceptions import ConnectionError as ConnectionFailed
 from opensearchpy.exceptions import OpenSearchException, SSLError, TransportError
 
+from core import tally
 from core.batches import halving
 from core.config_store import OpenSearch
 from core.errors import ConfigError, Unavailable
@@ -136,6 +137,7 @@ class Cluster:
             retry=tenacity.retry_if_exception(_is_servers),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
             stop=stop,
+            before_sleep=lambda _: tally.count("retries", of=self._setting.rpartition(".")[2]),
             reraise=True,
         )
         try:

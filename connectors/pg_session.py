@@ -12,6 +12,7 @@ import tenacity
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
+from core import tally
 from core.errors import ConfigError, Unavailable
 
 ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
@@ -80,7 +81,7 @@ class Session:
             retry=tenacity.retry_if_exception(_is_servers),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
             stop=stop,
-            before_sleep=lambda _: self.close(),
+            before_sleep=self._again,
             reraise=True,
         )
         try:
@@ -92,6 +93,10 @@ class Session:
         except psycopg.Error as error:
             self.close()
             raise self.named(error) from error
+
+    def _again(self, _: tenacity.RetryCallState) -> None:
+        tally.count("retries", of=self._setting.rpartition(".")[2])
+        self.close()
 
     def named(self, error: psycopg.Error) -> Unavailable | ConfigError:
         """The error as one of ours: Unavailable where the server doesn't answer, ConfigError where it refuses."""

@@ -29,6 +29,9 @@ _SERVICE = "/etc/flink/application_properties.json"
 
 _SEEN_BY_CLOUDWATCH = "kinesisanalytics"
 _HISTOGRAM = "commit_to_searchable_ms"
+_BUCKET = "_bucket"
+"""CloudWatch knows no histograms, and each bucket would cost what a metric costs: there, the gauges tell."""
+
 _WINDOW_S = 30.0
 
 
@@ -52,9 +55,11 @@ class Meters:
         self._counters = {}
         self._held = {}
         for name in self._names:
-            labels = ("le",) if name.endswith("_bucket") else ()
-            for bucket in LABELS_OF_BUCKETS if labels else ("",):
-                self._counter(name, (("le", bucket),) if labels else ())
+            if not name.endswith(_BUCKET):
+                self._counter(name, ())
+            elif not self._managed:
+                for label in LABELS_OF_BUCKETS:
+                    self._counter(name, (("le", label),))
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Let a counter rise."""
@@ -70,7 +75,8 @@ class Meters:
     def tell(self, told: Sequence[Told]) -> None:
         """Let counters rise as a worker has counted."""
         for each in told:
-            self._counter(each.name, each.labels).inc(each.by)
+            if not (self._managed and each.name.endswith(_BUCKET)):
+                self._counter(each.name, each.labels).inc(each.by)
 
     def _counter(self, name: str, labels: Labels) -> Any:
         found = self._counters.get((name, labels))
@@ -78,7 +84,8 @@ class Meters:
             assert METRICS[name].labels == tuple(label for label, _ in labels), f"{name}: {labels}"
             group = self._group
             for label, value in labels:
-                group = group.add_group(label, value)
+                # a dot parts groups, for REST
+                group = group.add_group(label, value.replace(".", "_"))
             found = self._counters[name, labels] = group.counter(name)
         return found
 

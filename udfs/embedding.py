@@ -18,6 +18,7 @@ from zlib import crc32
 
 import numpy as np
 
+from core import tally
 from core.batches import halving
 from core.config_embedding import Embedding
 from core.errors import ConfigError, EmbeddingError
@@ -223,6 +224,7 @@ class CachedEmbedder:
         known.update((key, vector) for key, vector in zip(new, made, strict=True) if key not in bad)
         self.misses += len(new)
         self.hits += len(texts) - len(new)
+        tally.count("texts_cached", len(texts) - len(new))
         self._remember(known)
         if bad:
             nothing = np.zeros(self.dimension, np.float32)

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 import numpy as np
 import tenacity
 
+from core import tally
 from core.batches import halving
 from core.config_embedding import Embedding
 from core.embedding_limits import Limits, bytes_of, requests, tokens_of
@@ -130,6 +131,7 @@ class RemoteEmbedder:
             wait=_pause,
             stop=tenacity.stop_any(tenacity.stop_before_delay(self._patience_s), tenacity.stop_when_event_set(over)),
             sleep=tenacity.sleep_using_event(over),
+            before_sleep=lambda _: tally.count("retries", of="model"),
             reraise=True,
         )
         return attempts(self._attempt, texts)

@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 from transformers.utils.logging import disable_progress_bar
 
+from core import tally
 from core.errors import EmbeddingError
 from core.stores import Vectors
 from udfs.embedding import check_texts
@@ -68,8 +69,11 @@ class TransformerEmbedder:
             return _to_numpy(self._forward(features))
         lengths = features["attention_mask"].sum(dim=1)
         order = torch.argsort(lengths, descending=True, stable=True)
-        batches = [self._fit(features, rows, int(lengths[rows[0]])) for rows in self._batches(order, lengths)]
-        vectors = _to_numpy(torch.cat(batches))
+        cut = list(self._batches(order, lengths))
+        vectors = _to_numpy(torch.cat([self._fit(features, rows, int(lengths[rows[0]])) for rows in cut]))
+        tokens = int(lengths.sum())
+        tally.count("tokens", tokens)
+        tally.count("padding", sum(len(rows) * int(lengths[rows[0]]) for rows in cut) - tokens)
         unsorted = np.empty_like(vectors)
         unsorted[order.numpy()] = vectors
         return unsorted
