@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli.run import reach, stores
 from connectors import kafka
-from connectors.opening import open_profiles
+from connectors.opening import profile_stores
 from core.config import Pipeline
 from core.errors import FreshetError
 from udfs.embedding import embedder
@@ -27,7 +27,8 @@ def check(pipeline: Pipeline, console: Console) -> int:
     for name in pipeline.store.names:
         steps[f"store.{name}"] = partial(_store, pipeline, name)
     if pipeline.profiles is not None:
-        steps["store.postgres"] = lambda: _profiles(pipeline)
+        for name in pipeline.store.of_profiles:
+            steps[f"store.{name}"] = partial(_profiles, pipeline, name)
     failed = False
     for name, attempt in steps.items():
         try:
@@ -64,10 +65,11 @@ def _store(pipeline: Pipeline, name: str) -> str:
     return f"{pipeline.store.place(name)} is ready"
 
 
-def _profiles(pipeline: Pipeline) -> str:
-    target = open_profiles(pipeline)
+def _profiles(pipeline: Pipeline, name: str) -> str:
+    target = profile_stores(pipeline)[name]
     try:
         target.prepare()
     finally:
         target.close()
-    return f"tables {pipeline.name}_… are ready"
+    table = pipeline.store.dynamodb.table if name == "dynamodb" and pipeline.store.dynamodb else ""
+    return f"table {table} is ready" if table else f"tables {pipeline.name}_… are ready"

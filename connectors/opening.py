@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connectors.several_profiles import SeveralProfiles
 from core.config import Pipeline
 from core.errors import ConfigError
 from core.stores import ProfileStore, VectorStore
@@ -29,10 +30,25 @@ def open_stores(pipeline: Pipeline, dimension: int) -> dict[str, VectorStore]:
 
 
 def open_profiles(pipeline: Pipeline) -> ProfileStore:
-    """The profile store of the pipeline; nothing is connected yet. Raises ConfigError where it has none."""
-    from connectors.postgres_profiles import PostgresProfiles
+    """The profile store of the pipeline, two as one; nothing is connected yet. Raises ConfigError where it has none."""
+    opened = profile_stores(pipeline)
+    if not opened:
+        raise ConfigError(["store names no store of profiles: only a pipeline of profiles has postgres or dynamodb"])
+    return next(iter(opened.values())) if len(opened) == 1 else SeveralProfiles(opened)
 
-    if pipeline.store.postgres is None:
-        raise ConfigError(["store.postgres is missing: only a pipeline of profiles has them"])
+
+def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
+    """Each profile store of the pipeline by its name in the file. Raises ConfigError as `open_stores`."""
     remember_s = pipeline.delete_retention_ms / 1000
-    return PostgresProfiles(pipeline.store.postgres.dsn, pipeline.name, remember_s=remember_s)
+    opened: dict[str, ProfileStore] = {}
+    if pipeline.store.postgres is not None:
+        from connectors.postgres_profiles import PostgresProfiles
+
+        opened["postgres"] = PostgresProfiles(pipeline.store.postgres.dsn, pipeline.name, remember_s=remember_s)
+    if (target := pipeline.store.dynamodb) is not None:
+        from connectors.aws import Aws  # needs the extra `aws`
+        from connectors.dynamodb_profiles import DynamodbProfiles
+
+        at = Aws(target.region, target.endpoint)
+        opened["dynamodb"] = DynamodbProfiles(target.table, pipeline.name, at, remember_s=remember_s)
+    return opened

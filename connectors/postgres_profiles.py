@@ -66,13 +66,13 @@ class PostgresProfiles:
             for statement in statements.CREATE:
                 connection.execute(statement.format(**self._names))
 
-    def begin(self, version: int) -> Opening:
+    def begin(self, version: int, least: int = 0) -> Opening:
         """Begin an epoch; see `core.stores.ProfileStore.begin`."""
-        return self._session.patiently(lambda: self._begin(version), self._patience_s)
+        return self._session.patiently(lambda: self._begin(version, least), self._patience_s)
 
-    def _begin(self, version: int) -> Opening:
+    def _begin(self, version: int, least: int) -> Opening:
         with self._session.connection().transaction():
-            (epoch,) = self._execute("begin", [version]).fetchall()[0]
+            (epoch,) = self._execute("begin", [least, version]).fetchall()[0]
             if not version:  # all there is will be told to be forgotten
                 return Opening(epoch)
             profiles = tuple(each for (each,) in self._execute("later_profiles", [version, version]).fetchall())
@@ -172,6 +172,16 @@ class PostgresProfiles:
             Audit(Kind(kind), name, tuple(others), _of_pairs(held), reason, Cause(record, position, time_ms, Why(why)))
             for kind, name, others, held, reason, record, position, time_ms, why in rows
         ]
+
+    def everything(self) -> tuple[dict[str, Profile], dict[str, str]]:
+        """See `core.stores.ProfileStore.everything`; here as of one moment. Doesn't wait for a server that is away."""
+        rows, records = self._session.once(self._everything)
+        return {name: Profile(name, _of_pairs(held), values, of) for name, values, of, held in rows}, dict(records)
+
+    def _everything(self) -> tuple[list[Any], list[Any]]:
+        with self._session.connection().transaction():
+            self._execute("frozen", [])
+            return self._execute("all_profiles", []).fetchall(), self._execute("all_records", []).fetchall()
 
     def close(self) -> None:
         """Give the connection back."""

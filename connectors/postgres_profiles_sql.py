@@ -67,7 +67,8 @@ FROM {members} JOIN {groups} USING (group_id) WHERE profile_id IS NOT NULL
 
 # Milliseconds, so that an epoch is later than all before even where these tables were dropped meanwhile.
 _BEGIN = SQL("""
-INSERT INTO {writer} AS writer (epoch, version) VALUES ((extract(epoch FROM clock_timestamp()) * 1000)::bigint, %b)
+INSERT INTO {writer} AS writer (epoch, version)
+VALUES (coalesce(nullif(%b::bigint, 0), (extract(epoch FROM clock_timestamp()) * 1000)::bigint), %b)
 ON CONFLICT (one) DO UPDATE SET epoch = greatest(writer.epoch + 1, EXCLUDED.epoch), version = EXCLUDED.version
 RETURNING epoch
 """)
@@ -154,6 +155,14 @@ FROM {audit} WHERE profile_id = %b OR others @> ARRAY[%b::text] ORDER BY version
 """)
 _HOLDER = SQL("SELECT profile_id FROM {identifiers} WHERE type = %b AND value = %b")
 
+_FROZEN = SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+_ALL_PROFILES = SQL("""
+SELECT profile_id, attributes, records, coalesce(jsonb_agg(jsonb_build_array(type, value) ORDER BY ordinal)
+       FILTER (WHERE type IS NOT NULL), '[]')
+FROM {profiles} LEFT JOIN {identifiers} USING (profile_id) GROUP BY profile_id
+""")
+_ALL_RECORDS = SQL("SELECT record, profile_id FROM {records}")
+
 _EMPTYING = {
     "empty_profiles": SQL("DELETE FROM {profiles}"),
     "empty_identifiers": SQL("DELETE FROM {identifiers}"),
@@ -187,6 +196,9 @@ STATEMENTS = {
     "members": _MEMBERS,
     "history": _HISTORY,
     "holder": _HOLDER,
+    "frozen": _FROZEN,
+    "all_profiles": _ALL_PROFILES,
+    "all_records": _ALL_RECORDS,
 }
 """By name, what is run over and over."""
 

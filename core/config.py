@@ -125,11 +125,14 @@ class Pipeline(Model):
         if self.profiles is None:
             if self.embedding.text is not None:
                 raise ValueError("embedding.text is the text of profiles; documents have theirs in documents.….text")
-            if self.store.postgres is not None:
-                raise ValueError("store.postgres is for profiles; documents go to pgvector, opensearch or both")
+            if self.store.of_profiles:
+                name = self.store.of_profiles[0]
+                raise ValueError(f"store.{name} is for profiles; documents go to pgvector, opensearch or both")
             return self
-        if self.store.postgres is None:
-            raise ValueError("store.postgres is missing: profiles are kept there, their vectors in the other stores")
+        if not self.store.of_profiles:
+            raise ValueError(
+                "store.postgres and store.dynamodb are missing: profiles are kept there, their vectors in the others"
+            )
         if self.format.objects is not None:
             raise ValueError("format is of objects; profiles are made of tables' rows")
         for table, record in self.profiles.records.items():

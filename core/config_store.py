@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.config_source import Model
+from core.config_source import AwsClient, Model
 
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
@@ -61,16 +61,23 @@ class Postgres(Model):
     dsn: str = Field(min_length=1)
 
 
+class Dynamodb(AwsClient):
+    """A DynamoDB table for profiles, made where it is missing; pipelines of several names may share it."""
+
+    table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+
+
 class Store(Model):
-    """Where vectors go: to each store that is named. And where profiles do: `postgres`."""
+    """Where vectors go: to each store that is named. And where profiles do: `postgres`, `dynamodb` or both."""
 
     postgres: Postgres | None = None
+    dynamodb: Dynamodb | None = None
     pgvector: Pgvector | None = None
     opensearch: OpenSearch | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:
-        if self.pgvector is None and self.opensearch is None and self.postgres is None:
+        if not self.names and not self.of_profiles:
             raise ValueError("names no store; it must have pgvector, opensearch or both")
         return self
 
@@ -78,6 +85,11 @@ class Store(Model):
     def names(self) -> tuple[str, ...]:
         """The stores of vectors that are named."""
         return tuple(name for name in ("pgvector", "opensearch") if getattr(self, name) is not None)
+
+    @property
+    def of_profiles(self) -> tuple[str, ...]:
+        """The stores of profiles that are named."""
+        return tuple(name for name in ("postgres", "dynamodb") if getattr(self, name) is not None)
 
     def place(self, name: str) -> str:
         """Where in the store chunks go, in its own words."""

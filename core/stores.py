@@ -97,9 +97,10 @@ class ProfileStore(Protocol):
     def prepare(self) -> None:
         """Make what is missing on the server. Can be repeated. Raises Unavailable as `VectorStore.prepare` does."""
 
-    def begin(self, version: int) -> Opening:
+    def begin(self, version: int, least: int = 0) -> Opening:
         """Begin the epoch of a writer whose state stands at `version`; what earlier ones still send is stale from now.
 
+        The epoch is `least`, where that is given and more than all before; so several stores can begin the same one.
         Raises Unavailable where the server doesn't answer.
         """
 
@@ -121,6 +122,9 @@ class ProfileStore(Protocol):
 
     def find(self, identifier: Identifier) -> Profile | None:
         """The profile that an identifier is of."""
+
+    def everything(self) -> tuple[dict[str, Profile], dict[str, str]]:
+        """Every profile by its id, and each record's profile; while a writer is at work, not all as of one moment."""
 
     def close(self) -> None:
         """Give connections back."""

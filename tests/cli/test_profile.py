@@ -1,8 +1,9 @@
-"""`freshet profile`, on the real store."""
+"""`freshet profile`, on the real stores; DynamoDB's is moto."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from cli.main import commands
 from cli.search import search
 from cli.stack import Stack
-from cli.verify_source import check
+from connectors.aws import Aws
 from connectors.opening import open_profiles, open_stores
 from core.config import Chunk, Pipeline
 from core.config_file import load
@@ -21,6 +22,7 @@ from core.identity import RecordChange
 from core.identity_state import Memory
 from core.profiles_delivery import plans_of
 from core.profiles_step import Persons
+from tests.aws import moto_server
 from tests.connectors.servers import new_schema
 from tests.flink_jobs.people import PROFILES, TEXT, Told, change_of, customer, order, visit
 from tests.profile_writer import Writer
@@ -45,9 +47,19 @@ def run(*arguments: str | Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def people(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with moto_server(tmp_path_factory.mktemp("aws")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["postgres", "dynamodb"])
+def people(stack: Stack, aws: Aws, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A pipeline file, whose stores have the people."""
     dsn = new_schema(stack.postgres.dsn)
+    of_profiles = {
+        "postgres": {"dsn": dsn},
+        "dynamodb": {"table": "people", "aws.region": aws.region, "aws.endpoint": aws.endpoint},
+    }
     path = tmp_path_factory.mktemp("people") / "people.yaml"
     text = {
         "name": "people",
@@ -55,7 +67,7 @@ def people(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "format": "debezium",
         "profiles": PROFILES,
         "embedding": {"model": "hash", "text": TEXT},
-        "store": {"postgres": {"dsn": dsn}, "pgvector": {"dsn": dsn, "table": "vectors"}},
+        "store": {request.param: of_profiles[request.param], "pgvector": {"dsn": dsn, "table": "vectors"}},
         "dead_letters": {"kafka": {"topic": "d"}},
     }
     path.write_text(yaml.safe_dump(text), encoding="utf-8")
@@ -126,7 +138,8 @@ def test_nobody_is_said_so(people: Path, tmp_path: Path) -> None:
     with pytest.raises(FreshetError, match=r"nobody is known by .nobody@x\.no."):
         run("get", people, "nobody@x.no")
     documents = yaml.safe_load(people.read_text(encoding="utf-8"))
-    del documents["profiles"], documents["embedding"], documents["store"]["postgres"]
+    del documents["profiles"], documents["embedding"]
+    documents["store"] = {"pgvector": documents["store"]["pgvector"]}
     documents["documents"] = {"public.articles": {"text": "{body}"}}
     path = tmp_path / "documents.yaml"
     path.write_text(yaml.safe_dump(documents), encoding="utf-8")
@@ -135,8 +148,6 @@ def test_nobody_is_said_so(people: Path, tmp_path: Path) -> None:
 
 
 def test_other_commands_say_what_they_cannot(people: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="verify can't compare profiles yet"):
-        check(load(people))
     alone = yaml.safe_load(people.read_text(encoding="utf-8"))
     del alone["store"]["pgvector"]
     path = tmp_path / "alone.yaml"

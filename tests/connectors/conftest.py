@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from connectors.aws import Aws
 from core.stores import VectorStore
+from tests.aws import moto_server
 from tests.connectors import servers
 from tests.connectors.servers import SERVERS, Opener, Server, new_schema
 
@@ -34,6 +36,12 @@ def store(place: Opener) -> Iterator[VectorStore]:
     store.prepare()
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with moto_server(tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ dead_letters:
 """
 
 MISTAKES = [
-    ('  postgres: {dsn: "postgresql://me@127.0.0.1/db"}\n', "", "store.postgres is missing: profiles are kept there"),
+    ('  postgres: {dsn: "postgresql://me@127.0.0.1/db"}\n', "", "store.postgres and store.dynamodb are missing"),
     ("type: email,", "type: e mail,", "profiles.identifiers.1.type is 'e mail'"),
     ("type: email,", "type: phone,", "profiles.identifiers: type 'phone' stands twice"),
     ("limit: 1}", "limit: 0}", "profiles.identifiers.0.limit is 0: input should be greater than or equal to 1"),
