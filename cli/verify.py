@@ -18,8 +18,10 @@ from rich.text import Text
 from cli.plain import plain, shortened
 from cli.run import stores
 from cli.verify_pass import Findings, Pass, Suspect, watched
+from cli.verify_profiles import NO_REPAIR, ProfilesPass
 from cli.verify_repair import Mender
 from cli.verify_source import check, is_repairable, opened, progress_of
+from cli.verify_stream import Progress as Way
 from connectors import kafka
 from connectors.kafka_feed import group_of, has_schemas, tail
 from connectors.kafka_topics import reading
@@ -54,6 +56,8 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
     can't be mended, Unavailable where a server is away.
     """
     check(pipeline)
+    if options.repair and pipeline.profiles is not None:
+        raise ConfigError([NO_REPAIR])
     if options.repair and not is_repairable(pipeline):
         raise ConfigError([_NO_REPAIR])
     with _asked(pipeline, console) as (consumer, schemas):
@@ -105,6 +109,9 @@ def _pass(
             mender = None
             if options.repair and consumer is not None and isinstance(fresh, Reselect):
                 mender = Mender(pipeline, fresh, consumer, stream)
+            if pipeline.profiles is not None:
+                findings = ProfilesPass(pipeline, frozen, stream, bar.step).run(options.sample)
+                return _noted(findings, stream, console), 0
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
             run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, bar.step, mender or _leave)
             findings = run.run(frozen, options.sample)
@@ -113,11 +120,16 @@ def _pass(
             store.close()
         fresh.close()
         frozen.close()
-    if stream.note:
-        console.print(f"[yellow]{plain(stream.note)}[/]")
+    _noted(findings, stream, console)
     for note in mender.notes if mender else ():
         console.print(Text(f"not mended: {plain(note)}", "yellow"))
     return findings, mender.sent if mender else 0
+
+
+def _noted(findings: Findings, stream: Way, console: Console) -> Findings:
+    if stream.note:
+        console.print(f"[yellow]{plain(stream.note)}[/]")
+    return findings
 
 
 def _leave(stand: Sequence[tuple[Suspect, Difference]]) -> None:

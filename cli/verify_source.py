@@ -33,8 +33,6 @@ class Opened(Source, Protocol):
 
 def check(pipeline: Pipeline) -> None:
     """Raises ConfigError where the pipeline file names no source that its rows can be read from."""
-    if pipeline.profiles is not None:
-        raise ConfigError(["profiles: verify can't compare profiles yet; it compares documents"])
     if pipeline.format.objects is not None:
         raise ConfigError([f"format: {pipeline.format.name}: verify can't compare buckets yet; it reads tables"])
     of_dynamodb = pipeline.format.dynamodb is not None

@@ -198,10 +198,14 @@ def _milliseconds(record: str, column: str, value: Any) -> int | None:
 
 def columns_of(spec: RecordSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a record's facts are made of; of alternatives in a template, the first that the row has."""
+    return used_columns(DocumentSpec(spec.table, "".join(columns_read(spec))), row)
+
+
+def columns_read(spec: RecordSpec) -> tuple[str, ...]:
+    """All that a record's facts are made of, as templates."""
     events = (each for event in spec.events.values() for each in (event.column, event.by))
     places = (*(each for many in spec.identifiers.values() for each in many), *spec.attributes.values(), *events)
-    text = "".join(_template(place) for place in (*places, spec.time) if place)
-    return used_columns(DocumentSpec(spec.table, text), row)
+    return tuple(_template(place) for place in (*places, spec.time) if place)
 
 
 def _standing(before: RowState, change: Change, spec: RecordSpec) -> dict[str, Any]:
