@@ -1,8 +1,12 @@
-"""What a Python worker needs that Flink doesn't give it."""
+"""What Python workers, and Python inside the JVM, need that Flink doesn't give them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
 
 
 def let_end_without_the_jvm() -> None:
@@ -18,3 +22,15 @@ def let_end_without_the_jvm() -> None:
 
 def _nowhere(*words: Any, **options: Any) -> None:
     """Prints nothing."""
+
+
+def leave_bundles_to_workers(tables: StreamTableEnvironment, environment: StreamExecutionEnvironment) -> None:
+    """Python inside the JVM has no bundles, but each operator wakes for them as often as the option says.
+
+    The workers' operators have copied theirs when their statements were attached; the others share the environment's.
+    """
+    option = "python.fn-execution.bundle.time"
+    if tables.get_config().get(option, ""):
+        rarely = Configuration()
+        rarely.set_string(option, "1000")
+        environment.configure(rarely)
