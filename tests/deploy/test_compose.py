@@ -21,6 +21,7 @@ from cli.stack import connect, java, kafka, opensearch, postgres
 from cli.stack.layout import Ports, layout_of
 from core.config_file import load
 from deploy.docker import compose, loader
+from flink_jobs.environment import CLUSTER, JVM_FLAGS, local_options
 from tests.pages import ROOT
 from tests.topics import consume
 
@@ -162,6 +163,19 @@ def test_postgres_runs_with_the_stacks_settings(tmp_path: Path) -> None:
     assert len(addresses) == 2
     assert text_of("vector").rstrip(";\n") == postgres.EXTENSION
     assert SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split() == list(postgres.INITDB)
+
+
+def test_flink_runs_with_the_options_of_a_local_run() -> None:
+    pipeline = load(ROOT / "deploy/docker/pipeline.yaml", {"POSTGRES_PASSWORD": "x"})
+    native = local_options(pipeline, Path("/data"), [], None)
+    ours = yaml.safe_load(text_of("flink"))
+    differing = {name for name in native.keys() & ours.keys() if native[name] != ours[name]}
+    assert differing == {"rest.address", "rest.bind-address", "rest.port", "taskmanager.numberOfTaskSlots"}
+    assert set(CLUSTER) <= native.keys() & ours.keys()
+    assert ours["env.java.opts.all"].startswith(JVM_FLAGS)
+    scraped = yaml.safe_load(text_of("prometheus"))["scrape_configs"][0]["dns_sd_configs"][0]
+    assert str(scraped["port"]) == ours["metrics.reporter.prom.port"]
+    assert set(scraped["names"]) == {name for name in SERVICES if "manager" in name}
 
 
 def test_the_pipeline_and_the_loader_fit_the_services() -> None:
