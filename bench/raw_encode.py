@@ -14,6 +14,7 @@ from bench.rig import Rig, pgvector, positions, running, until
 from cli.texts import texts
 from connectors.kafka_producer import ensure_topics, produce
 from core.config import Pipeline
+from core.config_embedding import Embedding
 from udfs.tokenizing import model_path
 
 _BATCH_SIZE = 32
@@ -32,7 +33,7 @@ class Ratio:
     device: str
 
 
-def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
+def measure(rig: Rig, model: str, documents: int, rounds: int, embedding: Embedding | None = None) -> Ratio:
     """Both speeds on the chunks of so many articles, in turns: raw, then pipeline, raw, … so that both share a drift.
 
     Pipeline: the job runs and has embedded one article; then all others are produced at once. The clock runs from
@@ -40,6 +41,8 @@ def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
     embedding and writing count, the job's start doesn't.
     Raw: `SentenceTransformer.encode` of the same chunks, read back from the store, in one call in this process, after
     a first call that isn't counted. The servers run, and no job. Both sides' OpenMP threads sleep while they wait.
+
+    embedding  where the pipeline has its vectors from, if not from the model in its own worker
     """
     import_module("udfs.transformer")  # before torch: it settles how OpenMP waits, for both sides alike
     from sentence_transformers import SentenceTransformer
@@ -51,7 +54,7 @@ def measure(rig: Rig, model: str, documents: int, rounds: int) -> Ratio:
     pipeline_seconds: list[float] = []
     chunks: list[str] = []
     for number in range(rounds):
-        seconds, chunks = _pipeline_seconds(rig, model, documents, f"raw{number}")
+        seconds, chunks = _pipeline_seconds(rig, model, documents, f"raw{number}", embedding)
         pipeline_seconds.append(seconds)
         if not number:
             raw_model.encode(chunks[:_BATCH_SIZE], batch_size=_BATCH_SIZE, normalize_embeddings=True)
@@ -66,9 +69,13 @@ def _raw_seconds(model: object, chunks: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def _pipeline_seconds(rig: Rig, model: str, documents: int, what: str) -> tuple[float, list[str]]:
+def _pipeline_seconds(
+    rig: Rig, model: str, documents: int, what: str, embedding: Embedding | None
+) -> tuple[float, list[str]]:
     topic = rig.topic(what)
     pipeline = rig.pipeline(what, model, topic)
+    if embedding is not None:
+        pipeline = pipeline.model_copy(update={"embedding": embedding})
     first, *others = inserts(topic, pipeline, texts()[: documents + 1])
     wanted = [told.document for told in others]
     records = [record for told in others for record in told.records]
