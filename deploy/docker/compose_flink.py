@@ -78,7 +78,6 @@ def _taskmanager(profile: str, extra: dict[str, Any]) -> Service:
         profiles=[profile],
         command=["/opt/freshet/flink/bin/taskmanager.sh", "start-foreground"],
         configs=[_configuration()],
-        secrets=["postgres_password"],
         volumes=["freshet:/var/lib/freshet"],
         depends_on=["jobmanager"],
         healthcheck=_asking("/overview", "told['taskmanagers'] > 0"),
