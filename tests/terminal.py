@@ -15,13 +15,14 @@ from pathlib import Path
 from tests.pages import Step, blocks, is_shown, steps
 
 _PATIENCE_S = 180.0
+STAYS = ("freshet run ", "freshet model serve ")
 _FAIL = {"freshet check broken.yaml": 2}
 """Commands that fail, as their page says."""
 
 
 @dataclass
 class Terminal:
-    """A folder in which pages are followed, one after the other; `freshet run` goes on until `^C`.
+    """A folder in which pages are followed, one after the other; what `STAYS` goes on until `^C`.
 
     addresses  what the pages write to what it is here: test servers listen on free ports
     """
@@ -56,7 +57,7 @@ class Terminal:
             self._interrupt(step)
         elif step.typed == "":
             self._look(step)
-        elif step.typed.startswith("freshet run "):
+        elif step.typed.startswith(STAYS):
             self._start(step)
         else:
             self._type(step, numbers_vary)

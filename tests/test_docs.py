@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from cli.main import commands as application
 from cli.stack import Stack
-from cli.stack.layout import layout_of, remembered_ports
+from cli.stack.layout import free_ports, layout_of, remembered_ports
 from core import config, config_file
 from core.errors import ConfigError
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
@@ -28,6 +28,7 @@ FOLLOWED = [
     DOCS / f"{name}.md"
     for name in (
         "search",
+        "remote-models",
         "dead-letters",
         "restart-and-recover",
         "pipeline-file",
@@ -163,7 +164,7 @@ def test_every_pipeline_file_loads(text: str, tmp_path: Path) -> None:
     if "profiles" in part:
         del whole["documents"]
     path.write_text(yaml.safe_dump({**whole, **part}), encoding="utf-8")
-    config_file.load(path, {"PASSWORD": "x", "KAFKA_JAAS": "x"})
+    config_file.load(path, {"PASSWORD": "x", "KAFKA_JAAS": "x", "MODEL_KEY": "x"})
 
 
 def test_the_broken_one_does_not(tmp_path: Path) -> None:
@@ -209,11 +210,14 @@ def terminal(stack: Stack) -> Iterator[Terminal]:
     (folder / "tests").symlink_to(ROOT / "tests")
     remembered = remembered_ports(layout_of(folder))
     assert remembered is not None
+    model = free_ports().postgres
     addresses = {
         "127.0.0.1:9092": stack.kafka.bootstrap_servers,
         "freshet@127.0.0.1:5432": stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
         "http://127.0.0.1:8083": stack.connect.url,
         "127.0.0.1:9200": f"127.0.0.1:{remembered.opensearch}",
+        "127.0.0.1:8080": f"127.0.0.1:{model}",
+        "--port 8080": f"--port {model}",
     }
     terminal = Terminal(folder, addresses)
     try:
