@@ -106,6 +106,8 @@ def serve(app: Starlette, host: str, port: int, told: Callable[[str], None]) -> 
         timeout_graceful_shutdown=_GRACE_S,
     )
     listener = config.bind_socket()
+    # uvicorn listens later; who comes before that waits
+    listener.listen(config.backlog)
     # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
