@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,16 @@ def _no_user(url: str) -> str:
     return url
 
 
+def _fits_a_header(key: SecretStr) -> SecretStr:
+    # HTTP clients quote a header that they can't send
+    if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+        raise ValueError("the key is empty, or has a character that no header can hold: a line's end, perhaps")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+"""A key that goes into a header; it shows itself to nobody."""
+
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$"), AfterValidator(_no_user)]
 """The address of a server, without user, password and query."""
 
@@ -33,7 +44,7 @@ class OpenAi(Model):
     """
 
     url: Url
-    api_key: SecretStr | None = None
+    api_key: Key | None = None
     dimensions: int | None = Field(None, ge=1, le=16_000)
     encoding_format: Literal["base64", "float"] = "base64"
 
@@ -42,7 +53,7 @@ class Tei(Model):
     """Text Embeddings Inference, by its own `/embed`."""
 
     url: Url
-    api_key: SecretStr | None = None
+    api_key: Key | None = None
 
 
 class SageMaker(Model):

@@ -55,7 +55,9 @@ class Http:
         """The body of the answer. Raises as `Endpoint.ask` does."""
         try:
             response = self._client.post(self.where, content=body)
-        except httpx.TransportError as error:
+        except httpx.InvalidURL as error:
+            raise ConfigError([f"{self._setting}.url: {self.where} is no URL: {error}"]) from None
+        except httpx.RequestError as error:
             what = "doesn't answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
             raise Unavailable(f"{self.where} {what}: {type(error).__name__}: {error}".rstrip(": ")) from None
         if response.status_code == 200:
@@ -80,13 +82,13 @@ class Http:
         if status in _REFUSALS:
             return Refusal(told)
         if status in (429, 503):
-            return Busy(told, _wait_s(response.headers.get("Retry-After", "")), fails=status == 503)
+            return Busy(told, wait_s(response.headers.get("Retry-After", "")), fails=status == 503)
         if status in (408, 409, 425) or status >= 500:
             return Unavailable(told)
         return ConfigError([f"{self._setting}.url: {told}: check the URL and the model's name"])
 
 
-def _wait_s(header: str) -> float:
+def wait_s(header: str) -> float:
     """What Retry-After says (RFC 9110, 10.2.3): seconds, or a date; 0 where it says neither."""
     try:
         return max(0.0, float(header))

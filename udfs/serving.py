@@ -141,7 +141,8 @@ async def _read(request: Request, model: Embedder) -> _Asked:
     if asked.dimensions not in (None, model.dimension):
         raise _Refused(400, f"dimensions is {asked.dimensions}; {model.name} has {model.dimension}")
     if isinstance(asked.input, list) and not 1 <= len(asked.input) <= MOST_TEXTS:
-        raise _Refused(413, f"input has {len(asked.input)} texts, must have 1 to {MOST_TEXTS}")
+        status = 413 if asked.input else 400
+        raise _Refused(status, f"input has {len(asked.input)} texts, must have 1 to {MOST_TEXTS}")
     return asked
 
 

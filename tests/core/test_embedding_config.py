@@ -46,14 +46,18 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
         ({"openai": {"url": "ftp://x"}}, "url"),
         ({"openai": {"url": "https://x/v1?key=1"}}, "url"),
         ({"openai": {"url": "https://user:Geheimnis@x/v1"}}, "the URL names a user"),
+        ({"openai": {"url": URL, "api_key": "Geheimnis\n"}}, "a line's end, perhaps"),
+        ({"tei": {"url": URL, "api_key": ""}}, "the key is empty"),
         ({"sagemaker": {"endpoint": "a/b"}}, "endpoint"),
         ({"openai": {"url": URL, "api-key": "x"}}, "api-key"),
         ({"openai": {"url": URL}, "concurrency": 0}, "concurrency"),
     ],
 )
 def test_mistakes_are_named(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=told) as error:
         Embedding.model_validate(given)
+    # as core.config_file tells it; of settings that are secrets it shows no value
+    assert "Geheimnis" not in "".join(each["msg"] for each in error.value.errors())
 
 
 def test_a_key_is_shown_nowhere() -> None:

@@ -6,6 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from core.errors import ConfigError, EmbeddingError, Unavailable
 from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_body, rows_of
 from udfs.embedding import CachedEmbedder, HashEmbedder, SomeRefused, embed_each
 from udfs.remote import RemoteEmbedder, opened
-from udfs.remote_http import OpenAiEndpoint, TeiEndpoint
+from udfs.remote_http import OpenAiEndpoint, TeiEndpoint, wait_s
 
 KEY = "sk-Geheimnis-123"
 TEXTS = [f"text {number} " + "word " * (number % 7 * 40) for number in range(60)]
@@ -98,6 +100,18 @@ def test_too_many_requests_are_waited_for_as_long_as_they_say(server: Endpoint, 
     # those in flight with the first one, then nothing for a second
     assert not [at for at in others if first + 0.5 < at < first + 1]
     assert server.most_at_once <= 4
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"), [("7", 7, 7), ("1.5", 1.5, 1.5), ("", 0, 0), ("soon", 0, 0), ("-3", 0, 0)]
+)
+def test_what_retry_after_says(header: str, least: float, most: float) -> None:
+    assert least <= wait_s(header) <= most
+
+
+def test_retry_after_may_be_a_date() -> None:
+    assert 8 < wait_s(format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)) <= 10
+    assert wait_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
 def test_answers_that_do_not_come_in_time_are_asked_for_again(server: Endpoint, remote: Opener) -> None:

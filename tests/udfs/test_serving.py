@@ -90,7 +90,7 @@ def test_what_is_served_and_that_it_works_is_told(server: ModelServer) -> None:
     [
         (b"{", 400, "no request for embeddings"),
         ({"input": [[1, 2, 3]]}, 400, "a text or a list of texts"),
-        ({"input": []}, 413, "must have 1 to"),
+        ({"input": []}, 400, "must have 1 to"),
         ({"input": ["a"] * (MOST_TEXTS + 1)}, 413, "must have 1 to"),
         ({"input": "a", "model": "text-embedding-3-small"}, 404, "isn't served here"),
         ({"input": "a", "dimensions": 256}, 400, "has 384"),
