@@ -92,7 +92,9 @@ class DynamodbProfiles:
             self._commits.finish(space, epoch, was.open)
         if not version:  # all there is will be told to be forgotten
             return Opening(epoch)
-        return Opening(epoch, touched_in(entries_of(self._commits.logged(space, version))))
+        logged = list(self._commits.logged(space, version))
+        self._commits.abandon(logged, was.open)
+        return Opening(epoch, touched_in(entries_of(logged)))
 
     def _refuse_forgotten(self, was: Writer, version: int) -> None:
         """Raises ConfigError where the log doesn't reach back to a version."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +153,14 @@ class Commits:
                 if not self.table.transact([guard, *puts, *gone]):
                     return  # whoever is the writer now sees to it
         self.table.transact([self.table.update(self.key, "REMOVE opened", same, values)])
+
+    def abandon(self, logged: Iterable[Item], token: str) -> None:
+        """Delete what large deliveries put beside what stands and never committed; `token` is the one that was."""
+        for item in logged:
+            of = item.get("of")
+            if of is not None and of != text(token):
+                names = [(name, NEXT) for kind, name, *_ in entries_of([item]) if kind == "k"]
+                self.table.delete([key for key, there in self.table.some(names).items() if there["of"] == of])
 
     def swept(self, writer: Writer) -> None:
         """Note that nothing is left behind."""

@@ -92,22 +92,26 @@ class PostgresProfiles:
         return outcomes
 
     def _attempt(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        return self._session.patiently(lambda: self._transact(deliveries), self._patience_s)
+        seen: list[tuple[int, int]] = []
+        return self._session.patiently(lambda: self._transact(deliveries, seen), self._patience_s)
 
-    def _transact(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    def _transact(self, deliveries: Sequence[Delivery], seen: list[tuple[int, int]]) -> list[Outcome]:
+        """`seen`: the writer's epoch and version at each attempt, the first being what stood before them all."""
         connection = self._session.connection()
         with connection.transaction():
             found = self._execute("writer", []).fetchall()
             epoch, version = found[0] if found else (0, 0)
-            fresh = [each for each in deliveries if each.epoch == epoch and each.version > version]
+            seen.append((epoch, version))
+            fresh = [each for each in deliveries if each.epoch == epoch and each.version > seen[0][1]]
+            if fresh and version != seen[0][1]:  # an attempt was committed, and its answer lost
+                return _outcomes(deliveries, fresh)
             with connection.pipeline():
                 for run in runs(fresh):
                     self._undo(run[0])
                     self._write(folded(run))
                 if fresh:
                     self._execute("written", [fresh[-1].version])
-        applied = {id(each) for each in fresh}
-        return [Outcome(each.record, Status.APPLIED if id(each) in applied else Status.STALE) for each in deliveries]
+        return _outcomes(deliveries, fresh)
 
     def _undo(self, first: Delivery) -> None:
         if first.undone is None:
@@ -189,6 +193,11 @@ class PostgresProfiles:
 
     def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
         return self._session.connection().execute(self._sql[name], parameters, prepare=True)
+
+
+def _outcomes(deliveries: Sequence[Delivery], fresh: Sequence[Delivery]) -> list[Outcome]:
+    applied = {id(each) for each in fresh}
+    return [Outcome(each.record, Status.APPLIED if id(each) in applied else Status.STALE) for each in deliveries]
 
 
 def _set_up(connection: psycopg.Connection[Any]) -> None:

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
+import pytest
+from botocore.exceptions import ReadTimeoutError
 from psycopg import sql
 
 from connectors.aws import Aws, client
@@ -29,6 +31,9 @@ class Place(Protocol):
     def identifiers(self, name: str = "customers") -> set[tuple[Identifier, str]]:
         """Every identifier that is there, with its profile."""
 
+    def losing_an_answer(self, store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Has the store's next commit done, and its answer lost; the list gets a 1 then."""
+
     def reader(self, names: Sequence[str]) -> AbstractContextManager[Callable[[], tuple[int, ...]]]:
         """What tells, as of one moment, how many records each of these profiles has; 0 where it is none."""
 
@@ -46,6 +51,10 @@ class PostgresPlace:
         query = sql.SQL("SELECT type, value, profile_id FROM {}").format(sql.Identifier(f"{name}_identifiers"))
         with psycopg.connect(self.dsn) as connection:
             return {(Identifier(type_, value), of) for type_, value, of in connection.execute(query)}
+
+    def losing_an_answer(self, store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        assert isinstance(store, PostgresProfiles)
+        return _losing(store, "_transact", psycopg.OperationalError("the connection is lost"), monkeypatch)
 
     @contextmanager
     def reader(self, names: Sequence[str]) -> Iterator[Callable[[], tuple[int, ...]]]:
@@ -83,6 +92,11 @@ class DynamodbPlace:
             if item["pk"]["S"].startswith(current)
         }
 
+    def losing_an_answer(self, store: ProfileStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        assert isinstance(store, DynamodbProfiles)
+        of, error = store._table._client, ReadTimeoutError(endpoint_url=self.aws.endpoint)
+        return _losing(of, "transact_write_items", error, monkeypatch)
+
     @contextmanager
     def reader(self, names: Sequence[str]) -> Iterator[Callable[[], tuple[int, ...]]]:
         of = client("dynamodb", self.aws, "test")
@@ -103,3 +117,18 @@ class DynamodbPlace:
         key = {"pk": {"S": name}, "sk": {"S": "writer"}}
         found = client("dynamodb", self.aws, "test").get_item(TableName=self.table_of(name), Key=key)
         return f"{int(found['Item']['generation']['N']):016d}"
+
+
+def _losing(of: Any, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has the next call of a method done, and then fail."""
+    real, lost = getattr(of, name), list[int]()
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        answer = real(*arguments, **named)
+        if lost:
+            return answer
+        lost.append(1)
+        raise error
+
+    monkeypatch.setattr(of, name, call)
+    return lost

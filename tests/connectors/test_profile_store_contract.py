@@ -150,7 +150,7 @@ def test_postgres_equals_the_writer_through_kills(
     through_kills(PostgresPlace(dsn), changes, some, hour, size, data)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories(), rules, st.integers(0, 12), st.integers(1, 5), st.data())
 def test_dynamodb_equals_the_writer_through_kills(
     dynamodb: Aws, changes: list[RecordChange], some: Rules, hour: int, size: int, data: st.DataObject
@@ -233,6 +233,19 @@ def test_a_delivery_of_hundreds_of_rows_is_seen_as_a_whole(profiles: ProfileStor
     anew = writer(profiles)
     anew.follow([change("crm/7", 2, "customer=7")])
     assert differences(profiles, place, anew) == []
+
+
+def test_a_commit_whose_answer_was_lost_is_applied(
+    profiles: ProfileStore, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would tell the vector stores of it."""
+    held = writer(profiles)
+    lost = place.losing_an_answer(profiles, monkeypatch)
+    told = [held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))]
+    assert [each.status for each in profiles.apply(told)] == [Status.APPLIED]
+    assert lost == [1]
+    assert [each.status for each in profiles.apply(told)] == [Status.STALE]
+    assert differences(profiles, place, held) == []
 
 
 def test_stores_begin_one_epoch_together(profiles: ProfileStore) -> None:
