@@ -113,6 +113,7 @@ class Record(Model):
     time: str = ""
     key: tuple[str, ...] = ()
     types: dict[str, str] = Field(default_factory=dict)
+    sweep: bool = True
 
     @field_validator("identifiers")
     @classmethod

@@ -27,12 +27,12 @@ depend on the history.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from core.change import Position
+from core.change import BEGINNING, Position
 from core.errors import ProfileError
 from core.identifiers import Identifier
 from core.identity_audit import Cause, Ends, Why
@@ -72,6 +72,9 @@ def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
     unknown = [each.type for each in change.identifiers if each.type not in graph.rules.ranks]
     if unknown:
         raise ProfileError(f"record {change.record} has an identifier of type {unknown[0]!r}, which no rule is for")
+    mark = graph.marks.get(change.table)
+    if mark is not None and change.position < mark:
+        return Linked()
     rid = digest("record", change.record)
     before = graph.records.get(rid)
     if before is not None and change.position <= before.position:
@@ -81,12 +84,47 @@ def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
     group = b"" if change.deleted else _group_id(graph, change.record, change.table, standing)
     forget = 0
     if change.deleted:
-        forget = end = max(change.time_ms // HOUR_MS, graph.meta.hour) + graph.rules.remember_ms // HOUR_MS + 1
+        forget = end = _forget(graph, change.time_ms)
     facts = b"" if change.deleted else change.facts
     after = Record(change.record, change.position, change.time_ms, group, before.due if before else 0, forget, facts)
     cause = Cause(change.record, change.position, change.time_ms, Why.DELETED if change.deleted else Why.CHANGED)
     graph.records[rid] = _schedule(graph, rid, after, end)
     return _place_record(graph, rid, before, after, change.table, standing, cause)
+
+
+def sweep(graph: Graph, table: str, before: Position) -> list[bytes]:
+    """Have a table's changes refused from now on that are older than `before`; its records that may be, to `clear`.
+
+    None where that is so already. What looks through all that is saved; so nothing may wait to be saved.
+    """
+    if before <= (graph.marks.get(table) or BEGINNING):
+        return []
+    found = []
+    for name, group in graph.groups.saved():
+        if group.table == table:
+            found += all_of(graph.pages, f"g{name}", group.records)
+    graph.marks[table] = before
+    return found
+
+
+def clear(graph: Graph, records: Iterable[bytes], before: Position, time_ms: int) -> Linked:
+    """Take those of the records away whose last change is older than `before`, as if each had been deleted."""
+    done = []
+    for rid in records:
+        record = graph.records.get(rid)
+        if record is None or record.forget or record.position >= before:
+            continue
+        forget = _forget(graph, time_ms)
+        after = Record(record.name, record.position, time_ms, b"", record.due, forget)
+        cause = Cause(record.name, before, time_ms, Why.DELETED)
+        graph.records[rid] = _schedule(graph, rid, after, forget)
+        done.append(_place_record(graph, rid, record, after, "", (), cause))
+    return together(graph, done)
+
+
+def _forget(graph: Graph, time_ms: int) -> int:
+    """The hour at which a record deleted now may be forgotten."""
+    return max(time_ms // HOUR_MS, graph.meta.hour) + graph.rules.remember_ms // HOUR_MS + 1
 
 
 def advance(graph: Graph, now_ms: int, most: int = 1000) -> Linked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -31,12 +31,17 @@ class Store(Protocol):
         """Remove the value, which is there."""
         ...
 
+    def names(self) -> Iterable[str]:
+        """The keys of all values; nothing is written while they are looked through."""
+        ...
+
 
 class Memory(dict[str, bytes]):
     """A dict as a Store."""
 
     put = dict.__setitem__
     delete = dict.__delitem__
+    names = dict.keys
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
@@ -127,6 +132,12 @@ class Table(Generic[K, T]):
         self._changed: set[K] = set()
         self._there: set[K] = set()
 
+    def saved(self) -> Iterator[tuple[str, T]]:
+        """Every value that was saved, with how its name is spelled. None is held, so it takes no memory."""
+        for key in self._store.names():
+            if key.startswith(self._prefix) and (raw := self._store.get(key)) is not None:
+                yield key[len(self._prefix) :], self._decode(memoryview(raw)[1:])
+
     def get(self, name: K) -> T | None:
         """The value. Raises ValueError for one that a later release wrote."""
         if name in self._held:
@@ -197,6 +208,7 @@ class Graph:
         self.aliases = Table(store, "a", Alias, str)
         self.due = Table(store, "d", Due, str)
         self.pages: Table[str, bytes] = Table(store, "p", bytes, str)
+        self.marks: Table[str, str] = Table(store, "t", str, str)
         self._metas = Table(store, "m", Meta, str)
         self._tables: tuple[Saved, ...] = (
             self.records,
@@ -206,6 +218,7 @@ class Graph:
             self.aliases,
             self.due,
             self.pages,
+            self.marks,
             self._metas,
         )
         if self.meta.made_by != rules.made_by:

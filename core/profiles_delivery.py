@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -128,6 +129,43 @@ def plans_of(delivery: Delivery, model: str, chunker: Chunker) -> list[Plan]:
         )
         plans.append(Plan(name, position, tuple(each.chunk_id for each in chunks), chunks))
     return plans
+
+
+class Texts:
+    """The text of each profile that was told last in an epoch, of so many profiles: what needs no telling again.
+
+    Within an epoch one writer tells all, and what it told is in the vector stores or on its way. So this lives no
+    longer than the writer: another one tells again what it doesn't know.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._told: dict[str, bytes] = {}
+        self._epoch = 0
+
+    def changed(self, delivery: Delivery) -> Delivery:
+        """The delivery with those of its profiles whose text is another one now; what is told with it is as it was."""
+        if delivery.epoch != self._epoch or delivery.undone is not None:
+            self._epoch, self._told = delivery.epoch, {}
+        for gone in delivery.told.retired:
+            self._told.pop(gone.profile_id, None)
+        kept = [
+            (profile, text)
+            for profile, text in zip(delivery.told.profiles, delivery.texts, strict=True)
+            if self._is_new(profile.profile_id, text)
+        ]
+        told = replace(delivery.told, profiles=tuple(profile for profile, _ in kept))
+        return replace(delivery, told=told, texts=tuple(text for _, text in kept))
+
+    def _is_new(self, profile_id: str, text: str) -> bool:
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if self._told.pop(profile_id, None) == digest:
+            self._told[profile_id] = digest  # the last to be forgotten
+            return False
+        self._told[profile_id] = digest
+        if len(self._told) > self._most:
+            del self._told[next(iter(self._told))]
+        return True
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -73,10 +73,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RowState:
-    """The last change of one row: its position, and the values that stand when a later change leaves them out."""
+    """The last change of one row: its position, and the values that stand when a later change leaves them out.
+
+    forget_ms  of a row that was deleted: when it may be forgotten, in ms since 1970
+    """
 
     position: Position = BEGINNING
     row: Mapping[str, Any] = field(default_factory=dict)
+    forget_ms: int = 0
+
+    def is_forgotten(self, now_ms: int) -> bool:
+        """Whether it was deleted, for the last time, long ago."""
+        return not self.row and self.forget_ms <= now_ms
 
 
 def record_id(spec: RecordSpec, change: Change) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from core import identity, profiles
+from core.change import Position
 from core.errors import ConfigError
 from core.identifiers import Identifier
 from core.identity import RecordChange
@@ -84,6 +85,16 @@ class Persons:
     def steps(self, changes: Iterable[RecordChange]) -> Told:
         """Follow several changes as one: what stood in between isn't told, and each profile is merged once."""
         return self._whole(lambda: together(self.graph, [identity.step(self.graph, change) for change in changes]))
+
+    def sweep(self, table: str, before: Position) -> list[bytes]:
+        """Have a table's changes refused that are older than `before`; what is to be cleared: `core.identity.sweep`."""
+        found = identity.sweep(self.graph, table, before)
+        self._save()
+        return found
+
+    def clear(self, records: Iterable[bytes], before: Position, time_ms: int) -> Told:
+        """Take away those of the records that are older than `before`: `core.identity.clear`."""
+        return self._whole(lambda: identity.clear(self.graph, records, before, time_ms))
 
     def advance(self, now_ms: int, most: int = 1000) -> Told:
         """Let time pass: `core.identity.advance`."""

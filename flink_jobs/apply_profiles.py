@@ -15,7 +15,7 @@ from connectors.opening import open_profiles, open_stores
 from core.config import Chunk, Pipeline
 from core.documents import Chunker
 from core.plans import Outcome, Status, fold, plan_to_bytes
-from core.profiles_delivery import TABLE, Delivery, delivery_from_bytes, epoch_position, plans_of
+from core.profiles_delivery import TABLE, Delivery, Texts, delivery_from_bytes, epoch_position, plans_of
 from core.stores import ProfileStore, VectorStore
 from flink_jobs.linking import Written
 from flink_jobs.metrics import Meters
@@ -27,11 +27,17 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def write_profiles(
-    deliveries: Sequence[Delivery], store: ProfileStore, vectors: Sequence[VectorStore], model: str, chunker: Chunker
+    deliveries: Sequence[Delivery],
+    store: ProfileStore,
+    vectors: Sequence[VectorStore],
+    model: str,
+    chunker: Chunker,
+    texts: Texts,
 ) -> tuple[list[Outcome], list[Written]]:
     """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is told.
 
     Plans follow what is committed, so a vector store never knows of a change that a later epoch couldn't undo.
+    A profile whose text is the one that was told last, as `texts` knows, needs no plan.
     """
     outcomes = store.apply(deliveries)
     applied = [each for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED]
@@ -41,7 +47,7 @@ def write_profiles(
         for first in (each for each in applied if each.undone == 0):
             for each in vectors:
                 each.clear(TABLE, epoch_position(first.epoch))
-        made = {each.version: plans_of(each, model, chunker) for each in applied}
+        made = {each.version: plans_of(texts.changed(each), model, chunker) for each in applied}
         last = {id(plan) for plan in fold([plan for each in made.values() for plan in each]).values()}
         plans = {
             version: tuple(plan_to_bytes(plan) for plan in each if id(plan) in last) for version, each in made.items()
@@ -65,6 +71,7 @@ class _WriteProfiles(ScalarFunction):
         named = bool(self._pipeline.store.names)
         self._vectors = list(open_stores(self._pipeline, dimension(embedding)).values()) if named else []
         self._chunker = document_chunker(embedding, Chunk())
+        self._texts = Texts()
         self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
@@ -78,7 +85,7 @@ class _WriteProfiles(ScalarFunction):
     def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
         told = [delivery_from_bytes(raw) for raw in deliveries]
         outcomes, written = write_profiles(
-            told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker
+            told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
         )
         for status, count in Counter(outcome.status for outcome in outcomes).items():
             self._meters.count("deliveries", count, status=status.value)

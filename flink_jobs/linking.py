@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from pyflink.common import Row, Types
-from pyflink.datastream import RuntimeContext
-from pyflink.datastream.functions import KeyedProcessFunction, ProcessFunction
+from pyflink.datastream import RuntimeContext, TimeDomain
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
 from connectors.opening import open_profiles
-from core.change import Change, Event, Operation
+from core.change import Change, Event, Operation, Position
 from core.config import Pipeline
 from core.errors import ChangeError
 from core.identity import RecordChange
@@ -21,6 +22,7 @@ from core.plans import Outcome
 from core.profiles_delivery import Delivery, delivery_to_bytes, texts_of
 from core.profiles_records import row_from_bytes, row_to_bytes, step
 from core.profiles_step import Persons, Told
+from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import Meters
 from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
@@ -30,10 +32,14 @@ RECORDS = keyed(RECORD)
 """All by one key: there is one writer."""
 DELIVERIES = Types.ROW_NAMED(["delivery", "event"], [BYTES, BYTES])
 
-_CACHED = 100_000
+_VERSION = ""
+"""Where the state has the last delivery's version: no key of the graph is empty."""
+
+_CLEARED_AT_ONCE = 200
 _SOON_MS = 1
 _encode = msgspec.msgpack.Encoder().encode
 _decode_change = msgspec.msgpack.Decoder(Change).decode
+_decode_sweep = msgspec.msgpack.Decoder(tuple[str, Position, int]).decode
 _decode_record = msgspec.msgpack.Decoder(RecordChange).decode
 _no_event = _encode(Event("", 0, 0, None, None))
 
@@ -71,12 +77,11 @@ class ParseRecord(KeyedProcessFunction):
             )
             return
         if after is not None and after is not before:
-            self._state.update(row_to_bytes(after))
             if change.operation is Operation.DELETE:
                 timers = ctx.timer_service()
-                timers.register_processing_time_timer(
-                    timers.current_processing_time() + self._pipeline.delete_retention_ms
-                )
+                after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
+                timers.register_processing_time_timer(after.forget_ms)
+            self._state.update(row_to_bytes(after))
         if told is None:
             self._meters.count("stale")
         else:
@@ -85,40 +90,18 @@ class ParseRecord(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
         raw = self._state.value()
-        if raw is not None and not row_from_bytes(raw).row:
+        if raw is not None and row_from_bytes(raw).is_forgotten(timestamp):
             self._state.clear()
         yield from ()
 
 
-class _Kept:
-    """The graph's store in Flink's state. What was read or written lately is at hand: the state is across a border."""
+class SweepToRecord(FlatMapFunction):
+    """A row of SWEEPS to one of RECORDS: what it clears must wait for the records before it, and go between them."""
 
-    def __init__(self, state: MapState) -> None:
-        self._state = state
-        self._near: dict[str, bytes | None] = {}
-
-    def get(self, key: str) -> bytes | None:
-        """The value, None where there is none."""
-        if key in self._near:
-            return self._near[key]
-        value: bytes | None = self._state.get(key)
-        self._hold(key, value)
-        return value
-
-    def put(self, key: str, value: bytes) -> None:
-        """Set the value."""
-        self._state.put(key, value)
-        self._hold(key, value)
-
-    def delete(self, key: str) -> None:
-        """Remove the value."""
-        self._state.remove(key)
-        self._hold(key, None)
-
-    def _hold(self, key: str, value: bytes | None) -> None:
-        self._near[key] = value
-        if len(self._near) > _CACHED:
-            del self._near[next(iter(self._near))]
+    def flat_map(self, value: Row) -> Iterator[Any]:
+        """One row in, one out; it has no event."""
+        table, (position, due) = value
+        yield Row("", Row(_encode((table, position, due)), b""))
 
 
 class LinkPersons(KeyedProcessFunction):
@@ -126,6 +109,9 @@ class LinkPersons(KeyedProcessFunction):
 
     Linking is of the whole graph, so there is one key. As it starts it begins an epoch in the store, and tells it what
     stands of all that the store has heard of since the checkpoint.
+
+    A table that was truncated is cleared as that is heard; at the end of a snapshot, when the watermark has passed it:
+    it is the least of all who parse, so that every record has come that was sent before.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -140,7 +126,9 @@ class LinkPersons(KeyedProcessFunction):
         self._map: MapState = runtime_context.get_map_state(
             MapStateDescriptor("persons", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
         )
-        self._last: ValueState = runtime_context.get_state(ValueStateDescriptor("version", Types.LONG()))
+        self._sweeps: MapState = runtime_context.get_map_state(
+            MapStateDescriptor("sweeps", Types.LONG(), Types.STRING())
+        )
         self._persons: Persons | None = None
         self._epoch = self._version = 0
         self._meters.open(runtime_context.get_metrics_group())
@@ -150,6 +138,15 @@ class LinkPersons(KeyedProcessFunction):
         encoded, event = value
         yield from self._begin(ctx)
         assert self._persons is not None
+        if not event:
+            table, position, due = _decode_sweep(encoded)
+            if due == 0:
+                yield from self._clear(ctx, table, position)
+            else:
+                waiting = self._sweeps.get(due)
+                self._sweeps.put(due, f"{waiting}\n{position} {table}" if waiting else f"{position} {table}")
+                ctx.timer_service().register_event_time_timer(due)
+            return
         change = _decode_record(encoded)
         try:
             told = self._persons.step(change, REPLAY_MARK in event)
@@ -162,19 +159,32 @@ class LinkPersons(KeyedProcessFunction):
         yield from self._tell(change.record, told, event)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Once an hour: identifiers expire, and deleted records are forgotten."""
+        """Once an hour identifiers expire, and deleted records are forgotten. Or a snapshot's end was passed."""
         yield from self._begin(ctx)
         assert self._persons is not None
+        if ctx.time_domain() == TimeDomain.EVENT_TIME:
+            waiting: str = self._sweeps.get(timestamp) or ""
+            self._sweeps.remove(timestamp)
+            for position, _, table in (each.partition(" ") for each in waiting.splitlines()):
+                yield from self._clear(ctx, table, Position(position))
+            return
         told = self._persons.advance(ctx.timer_service().current_processing_time())
         self._wake(ctx, told.more)
         yield from self._tell("", told, _no_event)
+
+    def _clear(self, ctx: KeyedProcessFunction.Context, table: str, before: Position) -> Iterator[Any]:
+        assert self._persons is not None
+        records, now = self._persons.sweep(table, before), ctx.timer_service().current_processing_time()
+        for at in range(0, len(records), _CLEARED_AT_ONCE):
+            yield from self._tell("", self._persons.clear(records[at : at + _CLEARED_AT_ONCE], before, now), _no_event)
 
     def _begin(self, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         if self._persons is not None:
             return
         linking = self._profiles.linking(self._pipeline.delete_retention_ms)
-        persons = Persons(_Kept(self._map), linking, self._profiles.merging)
-        self._version = self._last.value() or 0
+        self._kept = Kept(self._map)
+        persons = Persons(self._kept, linking, self._profiles.merging)
+        self._version = int(self._kept.get(_VERSION) or 0)
         store = open_profiles(self._pipeline)
         try:
             opening = store.begin(self._version)
@@ -194,6 +204,7 @@ class LinkPersons(KeyedProcessFunction):
 
     def _tell(self, record: str, told: Told, event: bytes) -> Iterator[Any]:
         if told == Told(more=told.more):
+            self._kept.flush()
             if record:
                 self._meters.count("stale")
             return
@@ -205,7 +216,8 @@ class LinkPersons(KeyedProcessFunction):
 
     def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
         self._version += 1
-        self._last.update(self._version)
+        self._kept.put(_VERSION, b"%d" % self._version)
+        self._kept.flush()
         texts = texts_of(told, self._text)
         return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, told, texts, undone)), event)
 

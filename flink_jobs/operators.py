@@ -19,7 +19,7 @@ from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
 from core.decoding import decoder
 from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
-from core.errors import ChangeError, EmbeddingError, ProfileError
+from core.errors import ChangeError, EmbeddingError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
@@ -82,7 +82,8 @@ class Decode(ProcessFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._name = pipeline.name
         self._pipeline = pipeline
-        self._sweeps = frozenset(table for table, document in pipeline.documents.items() if document.sweep)
+        watched = pipeline.documents if pipeline.profiles is None else pipeline.profiles.records
+        self._sweeps = frozenset(table for table, each in watched.items() if each.sweep)
         self._keys = _keys(pipeline)
         self._feed = pipeline.format.name
         self._meters = Meters("source_lag_ms", "truncates")
@@ -118,13 +119,7 @@ class Decode(ProcessFunction):
     def _key(self, told: Change | Truncate | Skip) -> str:
         if isinstance(told, Skip) or told.table not in self._keys:
             return ""
-        if isinstance(told, Change):
-            return self._keys[told.table](told)
-        if self._pipeline.profiles is not None:
-            raise ProfileError(
-                f"{told.table} was truncated, which profiles don't follow: DELETE its rows, or start anew"
-            )
-        return ""
+        return self._keys[told.table](told) if isinstance(told, Change) else ""
 
     def _read(self, change: Change) -> None:
         self._meters.count("changes", feed=self._feed, operation=change.operation)

@@ -9,10 +9,13 @@ from connectors import kafka
 from core.config import Pipeline
 from flink_jobs.apply import functions
 from flink_jobs.apply_profiles import profile_functions
+from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import by_key
-from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten
-from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, Decode, RejectedToLetter
+from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten, SweepToRecord
+from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, SWEPT, Decode, RejectedToLetter
 from flink_jobs.sources import feed
+from flink_jobs.ticking import clock
+from flink_jobs.workers import leave_bundles_to_workers
 
 _ASIDE_MS = 50
 """How long a dead letter may lie in a buffer."""
@@ -33,14 +36,17 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     source = feed(tables, pipeline)
     changes = source.events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
     records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
+    sweeps = _aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
+    if is_unbounded(pipeline):
+        sweeps = sweeps.union(clock(tables, RECORDS, "link"))
     linked = (
-        by_key(records, RECORD)
+        by_key(records.union(sweeps), RECORD)
         .process(LinkPersons(pipeline), DELIVERIES)
         .name("link")
         .uid("link")
         .set_parallelism(1)
         # In a task of its own it goes on while a batch is written, and the next batch is fuller.
-        .start_new_chain()
+        .disable_chaining()
     )
     plans = _write(tables, pipeline, linked)
     letters = _aside(changes, DEAD_LETTERS).union(
@@ -53,6 +59,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
     statements.attach_as_datastream()
+    leave_bundles_to_workers(tables, environment)
 
 
 def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStream) -> DataStream:
@@ -61,7 +68,9 @@ def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStrea
     answered = "SELECT write_profiles(`delivery`) AS written, `event` FROM deliveries"
     rows = tables.sql_query(f"SELECT written, `event` FROM ({answered}) WHERE written IS NOT NULL")  # noqa: S608
     written = tables.to_data_stream(rows)
-    return written.process(PlansOfWritten(pipeline), PLANS).name("vectors").uid("vectors").set_parallelism(1)
+    plans = written.process(PlansOfWritten(pipeline), PLANS).name("vectors").uid("vectors").set_parallelism(1)
+    # Chained, each of the two batches would wait for the other, and be small.
+    return plans.disable_chaining()
 
 
 def _embed(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pyflink.common import Types
+from pyflink.common import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
 from flink_jobs.operators import BYTES, EVENT_FIELDS, HEADERS
+from flink_jobs.settling import Nothing
 
+_ASIDE_MS = 50
 # `arrived` is the event's time, `whole` the time below which nothing is still to come, both in ms since 1970
 READ = Types.ROW_NAMED(
     [*EVENT_FIELDS, "arrived", "whole"],
@@ -40,3 +42,17 @@ def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
         taken.column(column, kind)
     taken.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
     return tables.to_changelog_stream(rows, taken.build(), ChangelogMode.insert_only())
+
+
+def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
+    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it."""
+    tables.execute_sql(
+        f"""CREATE TEMPORARY TABLE {name}_ticks (
+            `n` BIGINT, `ts` AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)), WATERMARK FOR `ts` AS `ts`
+        ) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"""
+    )
+    rows = tables.sql_query(f"SELECT `n`, `ts` FROM {name}_ticks")  # noqa: S608  # our own names
+    schema = Schema.new_builder().column("n", "BIGINT")
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
+    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(_ASIDE_MS)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pyflink.common import Configuration, TypeInformation, Types
+from pyflink.common import Types
 from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
-from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
+from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
@@ -29,6 +29,8 @@ from flink_jobs.operators import (
 )
 from flink_jobs.settling import Nothing, Settle, Sweep
 from flink_jobs.sources import feed
+from flink_jobs.ticking import clock
+from flink_jobs.workers import leave_bundles_to_workers
 
 _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
 _ASIDE_MS = 50
@@ -59,7 +61,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     )
     unbounded = is_unbounded(pipeline)
     unsettled = _aside(plans, UNSETTLED)
-    waiting = unsettled.union(_ticks(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled
+    waiting = unsettled.union(clock(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled
     settled = (
         by_key(waiting, UNSETTLED_ROW)
         .process(Settle(pipeline), PLANS)
@@ -71,26 +73,14 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
     rejected.set_buffer_timeout(_ASIDE_MS)
     sweeps = _aside(changes, SWEPT)
-    swept = _sweep(tables, sweeps.union(_ticks(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
+    swept = _sweep(tables, sweeps.union(clock(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
     refused = (_aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
     statements.attach_as_datastream()
-    _leave_bundles_to_workers(tables, environment)
-
-
-def _leave_bundles_to_workers(tables: StreamTableEnvironment, environment: StreamExecutionEnvironment) -> None:
-    """Python inside the JVM has no bundles, but each operator wakes for them as often as the option says.
-
-    The workers' operators have copied theirs when their statements were attached; the others share the environment's.
-    """
-    option = "python.fn-execution.bundle.time"
-    if tables.get_config().get(option, ""):
-        rarely = Configuration()
-        rarely.set_string(option, "1000")
-        environment.configure(rarely)
+    leave_bundles_to_workers(tables, environment)
 
 
 def _changes(
@@ -128,19 +118,6 @@ def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStre
     rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
     none = tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
     return none.set_buffer_timeout(_ASIDE_MS)
-
-
-def _ticks(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
-    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it."""
-    tables.execute_sql(
-        f"""CREATE TEMPORARY TABLE {name}_ticks (`n` BIGINT, `ts` AS {_NOW}, WATERMARK FOR `ts` AS `ts`)
-        WITH ('connector' = 'datagen', 'rows-per-second' = '1')"""
-    )
-    rows = tables.sql_query(f"SELECT `n`, `ts` FROM {name}_ticks")  # noqa: S608  # our own names
-    schema = Schema.new_builder().column("n", "BIGINT")
-    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
-    ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
-    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(_ASIDE_MS)
 
 
 def _aside(stream: DataStream, tag: OutputTag) -> DataStream:

@@ -8,6 +8,7 @@ from core.identity_outcome import Moved, Retired
 from core.profiles import Profile
 from core.profiles_delivery import (
     Delivery,
+    Texts,
     delivery_from_bytes,
     delivery_to_bytes,
     epoch_position,
@@ -85,3 +86,22 @@ def test_a_delivery_survives_its_way() -> None:
     told = delivery(1, profile("a", name="A", tags=[1, "x"]), placed=(PLACED,), retired=(Retired("b", None),), undone=0)
     back = delivery_from_bytes(delivery_to_bytes(told))
     assert back == told and isinstance(back.told.profiles[0].identifiers[0], Identifier)
+
+
+def test_a_text_that_was_told_is_not_told_again() -> None:
+    texts = Texts(most=2)
+
+    def told(version: int, *profiles: Profile, **others: object) -> list[str]:
+        found = texts.changed(delivery(version, *profiles, **others))  # type: ignore[arg-type]
+        assert len(found.texts) == len(found.told.profiles)
+        return [each.profile_id for each in found.told.profiles]
+
+    assert told(1, profile("a", name="A"), profile("b", name="B")) == ["a", "b"]
+    assert told(2, profile("a", name="A", other=1), profile("b", name="C")) == ["b"]
+    assert told(3, profile("b", name="B")) == ["b"]
+    assert told(4, retired=(Retired("a", "b"),)) == []
+    assert told(5, profile("a", name="A")) == ["a"], "its document is gone"
+    assert told(6, profile("c", name="C")) == ["c"]
+    assert told(7, profile("b", name="B"), profile("a", name="A")) == ["b", "a"], "no more than two are known"
+    assert told(8, profile("a", name="A"), epoch=2) == ["a"], "an earlier epoch's may never have come"
+    assert told(9, profile("a", name="A"), undone=3, epoch=2) == ["a"]

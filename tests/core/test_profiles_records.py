@@ -148,3 +148,11 @@ def test_keys() -> None:
     assert said is not None and said.record == "shop.orders/7/Oslo"
     with pytest.raises(ProfileError, match=r"profiles\.records\.shop\.orders\.key names city, which this upsert lacks"):
         step(None, change(city=None), replace(SPEC, key=("customer", "city")), READING, ARRIVAL)
+
+
+def test_a_row_deleted_twice_is_remembered_from_the_second_time_on() -> None:
+    deleted = RowState(Position("2"), forget_ms=1000)
+    assert not deleted.is_forgotten(999) and deleted.is_forgotten(1000)
+    assert not RowState(Position("3"), {"id": 1}).is_forgotten(5000)
+    assert not RowState(Position("4"), forget_ms=9000).is_forgotten(1000)
+    assert row_from_bytes(row_to_bytes(deleted)) == deleted

@@ -1,0 +1,59 @@
+"""A table that is emptied at a position: what comes after it stands, whenever what came before it arrives."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.change import Position
+from core.identity import RecordChange, clear, step, sweep
+from core.identity_audit import Why
+from core.identity_rules import HOUR_MS, Rules
+from core.identity_state import Graph, Memory
+from tests.core.identity_batch import latest, link
+from tests.core.test_identity import EXAMPLES, TABLES, histories, people, rules, shuffled, sound
+
+
+def emptied(graph: Graph, table: str, before: Position, at_once: int) -> None:
+    found = sweep(graph, table, before)
+    graph.save()
+    for at in range(0, len(found), at_once):
+        clear(graph, found[at : at + at_once], before, 5 * HOUR_MS)
+        graph.save()
+
+
+@settings(max_examples=EXAMPLES)
+@given(histories(), rules, st.sampled_from(TABLES), st.integers(0, 14), st.integers(1, 3), st.data())
+def test_the_stream_comes_to_the_batch_of_what_is_left(
+    changes: list[RecordChange], some: Rules, table: str, number: int, at_once: int, data: st.DataObject
+) -> None:
+    before = Position(f"{number:04}")
+    arriving = shuffled(data, changes)
+    heard = data.draw(st.integers(0, len(arriving)))
+    again = data.draw(st.booleans())
+    graph = Graph(Memory(), some)
+    for at, change in enumerate(arriving):
+        if at == heard:
+            emptied(graph, table, before, at_once)
+        step(graph, change)
+        graph.save()
+    if heard == len(arriving) or again:
+        emptied(graph, table, before, at_once)
+    left = [each for each in latest(changes) if each.table != table or each.position >= before]
+    found = people(graph)
+    assert found == link(left, some, graph.meta.hour)
+    sound(graph, found)
+
+
+def test_what_is_cleared_is_told_with_its_cause() -> None:
+    some = Rules([], {"crm": 0, "web": 0})
+    graph = Graph(Memory(), some)
+    step(graph, RecordChange("crm/1", "crm", Position("1"), 0))
+    step(graph, RecordChange("web/1", "web", Position("1"), 0))
+    graph.save()
+    told = clear(graph, sweep(graph, "crm", Position("5")), Position("5"), HOUR_MS)
+    assert len(told.retired) == 1 and told.profiles == ()
+    assert {each.cause.why for each in told.audit} <= {Why.DELETED}
+    graph.save()
+    assert step(graph, RecordChange("crm/1", "crm", Position("4"), 0)).profiles == ()
+    assert len(step(graph, RecordChange("crm/1", "crm", Position("5"), 0)).profiles) == 1
