@@ -175,6 +175,7 @@ class LinkPersons(KeyedProcessFunction):
     def _clear(self, ctx: KeyedProcessFunction.Context, table: str, before: Position) -> Iterator[Any]:
         assert self._persons is not None
         records, now = self._persons.sweep(table, before), ctx.timer_service().current_processing_time()
+        self._kept.flush()
         for at in range(0, len(records), _CLEARED_AT_ONCE):
             yield from self._tell("", self._persons.clear(records[at : at + _CLEARED_AT_ONCE], before, now), _no_event)
 
