@@ -47,6 +47,13 @@ WITH_AWS = {
     if block.language == "bash"
     for line in block.text.splitlines()
 }
+FAR_AWAY = {
+    line: f"{name}.md says that no Docker, Kubernetes or account of AWS's was there; tests/deploy checks the rest"
+    for name in ("compose", "deploy-msf", "sizing")
+    for block in blocks(DOCS / f"{name}.md")
+    if block.language == "bash"
+    for line in block.text.splitlines()
+}
 ELSEWHERE = WITH_AWS | {
     "./freshet demo": "run by tests/cli/test_demo.py: it has a stack of its own and takes a minute",
     "./freshet demo s3": "as above",
@@ -64,6 +71,7 @@ ELSEWHERE = WITH_AWS | {
     "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py on another bucket",
     "source .venv/bin/activate": "sets the PATH, as the tests do",
     "git clone <this repository> && cd freshet": "names no address",
+    **FAR_AWAY,
     "pre-commit install": "writes hooks into the checkout; tests/test_house.py checks their configuration",
 }
 """Commands that aren't typed here, and why."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
+from botocore import xform_name
+from botocore.session import get_session
 from cfnlint.decode import decode
 
 from core.config_file import load
 from core.metrics import METRICS
 from deploy.msf.bundle import RUN_OPTIONS
 from flink_jobs.environment import MAX_PARALLELISM
-from tests.pages import ROOT
+from tests.pages import ROOT, commands
 
 FILES = sorted((ROOT / "deploy/cloudformation").glob("*.yaml"))
 NAMES = [file.stem for file in FILES]
@@ -232,6 +235,46 @@ def test_the_application_keeps_its_state_and_scales_within_it() -> None:
     assert properties["ApplicationConfiguration"]["ApplicationSnapshotConfiguration"] == {"SnapshotsEnabled": True}
     assert TEMPLATES["application"]["Parameters"]["Autoscaling"]["Default"] == "true"
     assert TEMPLATES["application"]["Parameters"]["Parallelism"]["MaxValue"] == MAX_PARALLELISM
+
+
+def aws_commands() -> list[list[str]]:
+    """The page's commands of the AWS CLI, by words."""
+    return [words for line in commands(ROOT / "docs/deploy-msf.md") if (words := shlex.split(line))[0] == "aws"]
+
+
+@pytest.mark.parametrize("words", aws_commands(), ids=lambda words: " ".join(words[1:3]))
+def test_a_command_of_the_page_is_one_of_the_cli(words: list[str]) -> None:
+    _, service, operation, *rest = words
+    options = {word for word in rest if word.startswith("--")} - {"--query"}
+    if (service, operation) == ("cloudformation", "deploy"):
+        assert options <= {"--stack-name", "--template-file", "--capabilities", "--parameter-overrides"}
+        name = Path(rest[rest.index("--template-file") + 1]).stem
+        assert rest[rest.index("--stack-name") + 1] == f"freshet-{name}"
+        given = dict(word.split("=", 1) for word in rest[rest.index("--parameter-overrides") + 1 :])
+        parameters = TEMPLATES[name]["Parameters"]
+        assert set(given) <= set(parameters)
+        assert {key for key, each in parameters.items() if "Default" not in each} <= set(given)
+        makes_roles = any(each["Type"].startswith("AWS::IAM::") for each in TEMPLATES[name]["Resources"].values())
+        assert ("--capabilities" in options) == makes_roles
+        for key, value in given.items():
+            assert value in parameters[key].get("AllowedValues", [value])
+            # BROKERS and the like are for the reader to fill in
+            pattern = parameters[key].get("AllowedPattern", ".*")
+            assert value.isupper() or re.fullmatch(pattern, value), f"{key}={value}"
+    elif (service, operation) not in {("s3", "cp"), ("logs", "tail")}:
+        # both of those are the CLI's own
+        model = get_session().get_service_model(service)
+        names = {xform_name(name, "-"): name for name in model.operation_names}
+        members = model.operation_model(names[operation]).input_shape.members
+        assert options <= {f"--{xform_name(name, '-')}" for name in members}
+
+
+def test_the_pages_bundle_goes_where_the_application_may_read_it() -> None:
+    (copied,) = (words for words in aws_commands() if words[1:3] == ["s3", "cp"])
+    assert copied[-1].startswith("s3://BUCKET/bundles/")
+    assert re.fullmatch(TEMPLATES["application"]["Parameters"]["Bundle"]["AllowedPattern"], copied[-1][12:])
+    code = [each for each in statements(TEMPLATES["foundation"]["Resources"]["Role"]) if each.get("Sid") == "Code"]
+    assert code[0]["Resource"] == {"Fn::Sub": "${Code.Arn}/bundles/*"}
 
 
 def test_alarms_and_dashboard_ask_for_metrics_that_there_are() -> None:

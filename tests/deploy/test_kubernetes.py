@@ -79,8 +79,10 @@ FLINK_DEPLOYMENT = {
         },
     },
 }
-"""The fields of the operator's own kind that are used here, as its definition of July 2026 (v1beta1) has them. Memory is in
-Flink's spelling, 2048m for mebibytes, and not in Kubernetes' own."""
+"""The fields of the operator's own kind that are used here, as its definition of July 2026 (v1beta1) has them.
+
+Memory is in Flink's spelling, 2048m for mebibytes, and not in Kubernetes' own.
+"""
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if not name.startswith("FlinkDeployment")])
