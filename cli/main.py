@@ -155,7 +155,7 @@ def chaos(
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to play.")] = 10,
     first: Annotated[int, typer.Option("--from", min=1, metavar="ROUND", help="The number of the first one.")] = 1,
     feed: Annotated[
-        str, typer.Option(help="What tells of the changes: debezium, dynamodb, dms, s3, kinesis or rows.")
+        str, typer.Option(help="What tells of the changes: debezium, dynamodb, dms, s3, kinesis, rows or profiles…")
     ] = "debezium",
     stores: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from cli.verify_pass import ROWS_AT_ONCE, Findings
 from cli.verify_stream import Progress
 from connectors.opening import profile_stores
 from core.config import Chunk, Pipeline
+from core.config_profiles import Profiles
 from core.errors import ProfileError
 from core.plans import Plan
 from core.profiles import Profile
@@ -94,32 +95,14 @@ class ProfilesPass:
         )
 
     def _read(self) -> Whole:
-        """What the rows come to now, as one state of the source has them."""
-        profiles = self.pipeline.profiles
-        assert profiles is not None
-        self.findings.rows, self.findings.barren, now_ms = Counter(), Counter(), time.time_ns() // 1_000_000
-        linking = profiles.linking(self.pipeline.delete_retention_ms)
-        found = whole(self._rows(now_ms), linking, profiles.merging, now_ms)
+        self.findings.barren = Counter()
+        found = read_whole(self.pipeline, self.source, self._refuse, self.progress)
         self.findings.rows[TABLE] = len(found.profiles)
         return found
 
-    def _rows(self, now_ms: int) -> Iterator[Said]:
-        profiles = self.pipeline.profiles
-        assert profiles is not None
-        with self.source.snapshot() as state:
-            for table in profiles.records:
-                spec = profiles.spec(table)
-                key, columns = self.source.key(table), self.source.columns(read_as(spec))
-                total, read = state.count(table), 0
-                for batch in state.rows(table, columns, ROWS_AT_ONCE):
-                    read += len(batch)
-                    for raw in batch:
-                        try:
-                            yield said_by(self.source.told(table, raw), key, spec, profiles.reading, now_ms)
-                        except ProfileError as error:
-                            self.findings.barren[table] += 1
-                            self.findings.reason = self.findings.reason or str(error)
-                    self.progress(table, read, total)
+    def _refuse(self, table: str, error: ProfileError) -> None:
+        self.findings.barren[table] += 1
+        self.findings.reason = self.findings.reason or str(error)
 
     def _of_kept(self, true: Whole, kept: Mapping[str, ProfileStore]) -> Found:
         assert self.pipeline.profiles is not None
@@ -131,7 +114,7 @@ class ProfilesPass:
         if not vectors:
             return []
         profiles, _ = next(iter(kept.values())).everything()
-        plans = {document(name): self._plan(profile) for name, profile in profiles.items()}
+        plans = {document(name): plan_of(self.pipeline, profile) for name, profile in profiles.items()}
         chosen = Sample[str](sample, 0)
         for name, plan in plans.items():
             if plan.chunk_ids:
@@ -160,10 +143,47 @@ class ProfilesPass:
                 what = "there is no such profile" if ours else "it is no profile"
                 yield Difference(name, Kind.GHOST if ours else Kind.FOREIGN, what)
 
-    def _plan(self, profile: Profile) -> Plan:
-        embedding = self.pipeline.embedding
-        assert embedding.text is not None
-        told = Told((profile,))
-        delivery = Delivery(0, 0, "", told, texts_of(told, embedding.text))
-        (plan,) = plans_of(delivery, embedding.model, document_chunker(embedding, Chunk()))
-        return plan
+
+def plan_of(pipeline: Pipeline, profile: Profile) -> Plan:
+    """The document that a profile is in the vector stores."""
+    embedding = pipeline.embedding
+    assert embedding.text is not None
+    told = Told((profile,))
+    delivery = Delivery(0, 0, "", told, texts_of(told, embedding.text))
+    (plan,) = plans_of(delivery, embedding.model, document_chunker(embedding, Chunk()))
+    return plan
+
+
+def read_whole(
+    pipeline: Pipeline,
+    source: Source,
+    refused: Callable[[str, ProfileError], object],
+    progress: Callable[[str, int, int], object] = lambda *_: None,
+) -> Whole:
+    """What the rows come to now, as one state of the source has them. `refused` hears of those that can't be used."""
+    profiles, now_ms = pipeline.profiles, time.time_ns() // 1_000_000
+    assert profiles is not None
+    linking = profiles.linking(pipeline.delete_retention_ms)
+    return whole(_rows(profiles, source, now_ms, refused, progress), linking, profiles.merging, now_ms)
+
+
+def _rows(
+    profiles: Profiles,
+    source: Source,
+    now_ms: int,
+    refused: Callable[[str, ProfileError], object],
+    progress: Callable[[str, int, int], object],
+) -> Iterator[Said]:
+    with source.snapshot() as state:
+        for table in profiles.records:
+            spec = profiles.spec(table)
+            key, columns = source.key(table), source.columns(read_as(spec))
+            total, read = state.count(table), 0
+            for batch in state.rows(table, columns, ROWS_AT_ONCE):
+                read += len(batch)
+                for raw in batch:
+                    try:
+                        yield said_by(source.told(table, raw), key, spec, profiles.reading, now_ms)
+                    except ProfileError as error:
+                        refused(table, error)
+                progress(table, read, total)

@@ -46,8 +46,11 @@ def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
 
         opened["postgres"] = PostgresProfiles(pipeline.store.postgres.dsn, pipeline.name, remember_s=remember_s)
     if (target := pipeline.store.dynamodb) is not None:
-        from connectors.aws import Aws  # needs the extra `aws`
-        from connectors.dynamodb_profiles import DynamodbProfiles
+        try:
+            from connectors.aws import Aws
+            from connectors.dynamodb_profiles import DynamodbProfiles
+        except ModuleNotFoundError:
+            raise ConfigError(["store.dynamodb needs boto3, which isn't installed: install freshet[aws]"]) from None
 
         at = Aws(target.region, target.endpoint)
         opened["dynamodb"] = DynamodbProfiles(target.table, pipeline.name, at, remember_s=remember_s)

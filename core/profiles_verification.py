@@ -176,7 +176,7 @@ def _is_before(one: tuple[Fact, bool], other: tuple[Fact, bool]) -> bool:
 
 
 def _made_of(profile: Profile) -> str:
-    counts = [f"{count:,} of {table}" for table, count in profile.records.items()]
+    counts = [f"{count:,} of {table}" for table, count in sorted(profile.records.items())]
     return ", ".join(counts[:_SHOWN]) + (" …" if len(counts) > _SHOWN else "")
 
 

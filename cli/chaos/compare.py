@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
+from cli.chaos.profiles import of_profiles
 from cli.chaos.world import World
 from cli.run import stores
 from connectors.kafka_letters import Letter, letters
@@ -95,7 +96,7 @@ def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
     finally:
         for store in opened.values():
             store.close()
-    return len(plans), found
+    return len(plans), found + of_profiles(world.feed, world.pipeline)
 
 
 def _of_store(store: VectorStore, plans: Mapping[str, Plan]) -> Iterator[Difference]:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from random import Random
 from typing import Any
 
-import httpx
 import psycopg
-import tenacity
-from confluent_kafka.admin import AdminClient
 
+from cli.chaos.connector import Connector
 from cli.chaos.feed import WRITING_S, Place, Work, committed, short
 from cli.chaos.strikes import Fault, Strike
 from cli.chaos.writers import Writer, fill, in_threads, perform, plans
-from cli.stack.connect import register_postgres, remove_postgres
 from cli.verify_pass import watched
-from connectors.kafka_producer import ensure_topics
 from connectors.kafka_topics import ends, messages, reading
 from connectors.postgres_rows import Reselect
 from core.config import Pipeline
 from core.config_source import Kafka
-from core.errors import FreshetError
 from core.plans import Plan
 from core.verification import key_of, table_of
 from udfs.tokenizing import document_chunker
 
 ARTICLES, NOTES = "public.articles", "public.notes"
-PARTITIONS = 3
 MARKERS = 12
 """So many rows that each partition has some: what tells that a partition has been read so far."""
 
@@ -63,8 +56,10 @@ _MARK = (
     """INSERT INTO notes (tenant, id, body) SELECT 'marker', n, %s FROM generate_series(1, %s) AS n
        ON CONFLICT (tenant, id) DO UPDATE SET body = EXCLUDED.body""",
 )
-_DROP_SLOTS = """
-    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"""
+
+
+def _delete_some(connection: psycopg.Connection[Any], remainder: int) -> None:
+    connection.execute("DELETE FROM articles WHERE id > 0 AND mod(id, 9) = %s", (remainder,))
 
 
 class Debezium:
@@ -75,8 +70,6 @@ class Debezium:
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the tables with their first rows, the topics and the connector."""
         self._place = place
-        self._url = f"{place.stack.connect.url}/connectors/{place.name}"
-        self._topics = {table: f"{place.name}.{table}" for table in (ARTICLES, NOTES)}
         numbers = range(1, MARKERS + 1)
         self.markers = [*(f"{ARTICLES}/-{n}" for n in numbers), *(f"{NOTES}/marker/{n}" for n in numbers)]
         with psycopg.connect(place.dsn) as connection:
@@ -84,8 +77,8 @@ class Debezium:
                 connection.execute(table.encode())
             connection.commit()
             perform(connection, fill(choices))
-        ensure_topics(place.stack.kafka.bootstrap_servers, dict.fromkeys(self._topics.values(), PARTITIONS))
-        register_postgres(place.stack.connect.url, place.name, place.dsn, place.name, (ARTICLES, NOTES), PARTITIONS)
+        self._connector = Connector(place, (ARTICLES, NOTES), _delete_some)
+        self._topics = self._connector.topics
 
     def settings(self) -> dict[str, Any]:
         """No `reselect`: values that an event leaves out must be known, not read again."""
@@ -161,64 +154,15 @@ class Debezium:
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """Restart the connector, or have it forget where it was."""
-        if strike.fault is Fault.CONNECTOR:
-            self._connect("POST", "/restart", {"includeTasks": "true"})
-        elif strike.fault is Fault.SNAPSHOT:
-            self._lose_offsets(strike.lasts_s, choices.randrange(9))
-
-    def _lose_offsets(self, seconds: float, remainder: int) -> None:
-        """Stop the connector, forget where it was, and start it again after `seconds`: it snapshots anew.
-
-        What is deleted meanwhile, it never tells: some articles at least, and what the writers delete.
-        """
-        self._connect("PUT", "/stop")
-        self._until("STOPPED")
-        # the offsets first: without its slot a connector that knows where it was would go on after a gap
-        self._connect("DELETE", "/offsets")
-        with psycopg.connect(self._place.dsn, autocommit=True, connect_timeout=5) as connection:
-            again = tenacity.Retrying(
-                retry=tenacity.retry_if_exception_type(psycopg.errors.ObjectInUse),
-                stop=tenacity.stop_after_delay(20),
-                wait=tenacity.wait_fixed(0.1),
-                reraise=True,
-            )
-            again(lambda: connection.execute(_DROP_SLOTS))
-            connection.execute("DELETE FROM articles WHERE id > 0 AND mod(id, 9) = %s", (remainder,))
-        time.sleep(seconds)
-        self._connect("PUT", "/resume")
+        self._connector.strike(strike, choices)
 
     def mend(self) -> None:
         """Let a connector go on that a fault met while its offsets were being forgotten."""
-        if self._status()["connector"]["state"] == "STOPPED":
-            self._connect("PUT", "/resume")
+        self._connector.mend()
 
     def end(self) -> None:
         """Remove the connector and the topics."""
-        remove_postgres(self._place.stack.connect.url, self._place.name, self._place.dsn)
-        admin = AdminClient({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
-        for deleted in admin.delete_topics(list(self._topics.values())).values():
-            deleted.result()
-
-    def _status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._connect("GET", "/status").json()
-        return found
-
-    def _until(self, state: str) -> None:
-        for _ in range(200):
-            told = self._status()
-            if told["connector"]["state"] == state and not told["tasks"]:
-                return
-            time.sleep(0.1)
-        raise FreshetError(f"connector {self._place.name} is not {state} after 20 s")
-
-    def _connect(self, method: str, path: str, parameters: dict[str, str] | None = None) -> httpx.Response:
-        again = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(httpx.HTTPError),
-            stop=tenacity.stop_after_delay(30),
-            wait=tenacity.wait_fixed(0.5),
-            reraise=True,
-        )
-        return again(lambda: httpx.request(method, self._url + path, params=parameters, timeout=30).raise_for_status())
+        self._connector.end()
 
 
 def _is_key(raw: bytes | str | None, key: list[str]) -> bool:

@@ -9,6 +9,7 @@ from functools import partial
 from cli.chaos.debezium import Debezium
 from cli.chaos.items import Items
 from cli.chaos.objects import Objects
+from cli.chaos.profiles import Profiles
 from cli.chaos.rows import DMS, KINESIS, ROWS, Rows
 from cli.chaos.world import Begin
 
@@ -29,4 +30,6 @@ FEEDS: Mapping[str, Known] = {
     "s3": Known(Objects),
     "kinesis": Known(partial(Rows, kind=KINESIS)),
     "rows": Known(partial(Rows, kind=ROWS), needs_aws=False),
+    "profiles": Known(Profiles, needs_aws=False),
+    "profiles-dynamodb": Known(Profiles),
 }

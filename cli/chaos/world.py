@@ -20,6 +20,7 @@ from cli.chaos.feed import Feed, Place
 from cli.stack import Stack
 from connectors.aws import Aws
 from connectors.kafka_producer import ensure_topics
+from connectors.opening import profile_stores
 from core.config import Pipeline
 from core.config_file import load
 
@@ -62,6 +63,9 @@ def make(
     for store in run.stores(pipeline).values():
         store.prepare()
         store.close()
+    for of_profiles in profile_stores(pipeline).values():
+        of_profiles.prepare()
+        of_profiles.close()
     return World(place, file, pipeline, feed)
 
 
@@ -87,11 +91,11 @@ def _pipeline(place: Place, feed: Feed, stores: tuple[str, ...]) -> dict[str, An
     if place.stack.opensearch is not None:
         targets["opensearch"] = {"hosts": [place.stack.opensearch.url], "index": place.name}
     servers = place.stack.kafka.bootstrap_servers
+    settings = {"embedding": {"model": "hash"}, "store": {}, **feed.settings()}
     return {
         "name": place.name,
-        **feed.settings(),
-        "embedding": {"model": "hash"},
-        "store": {store: targets[store] for store in stores},
+        **settings,
+        "store": {**settings["store"], **{store: targets[store] for store in stores}},
         "dead_letters": {"kafka": {"topic": _letters(place.name), "properties.bootstrap.servers": servers}},
         "parallelism": 2,
         "flink": {

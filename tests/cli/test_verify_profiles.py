@@ -151,7 +151,7 @@ DAMAGES = {
     "record": (
         "UPDATE NAME_groups SET profile_id = KARI WHERE group_id = "
         "(SELECT group_id FROM NAME_members WHERE record = 'public.orders/8')",
-        "record public.orders/8 is of ",
+        "record public.orders/48 is of ",
     ),
     "ghost": (
         "INSERT INTO NAME_profiles (profile_id, attributes, records, text_hash, version) "

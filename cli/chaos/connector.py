@@ -1,0 +1,101 @@
+"""A connector of Debezium's on a feed's tables: made, struck, mended, removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import httpx
+import psycopg
+import tenacity
+from confluent_kafka.admin import AdminClient
+
+from cli.chaos.feed import Place
+from cli.chaos.strikes import Fault, Strike
+from cli.stack.connect import register_postgres, remove_postgres
+from connectors.kafka_producer import ensure_topics
+from core.errors import FreshetError
+
+PARTITIONS = 3
+
+_DROP_SLOTS = """
+    SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"""
+
+Deleting = Callable[["psycopg.Connection[Any]", int], object]
+"""Deletes some rows: of a remainder from 0 to 8."""
+
+
+class Connector:
+    """It has a topic a table, of PARTITIONS each."""
+
+    def __init__(self, place: Place, tables: Sequence[str], deleting: Deleting) -> None:
+        """Make topics and connector. `deleting` is done while the connector knows nothing of it."""
+        self._place = place
+        self._deleting = deleting
+        self._url = f"{place.stack.connect.url}/connectors/{place.name}"
+        self.topics = {table: f"{place.name}.{table}" for table in tables}
+        ensure_topics(place.stack.kafka.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
+        register_postgres(place.stack.connect.url, place.name, place.dsn, place.name, tuple(tables), PARTITIONS)
+
+    def strike(self, strike: Strike, choices: Random) -> None:
+        """Restart the connector, or have it forget where it was."""
+        if strike.fault is Fault.CONNECTOR:
+            self._connect("POST", "/restart", {"includeTasks": "true"})
+        elif strike.fault is Fault.SNAPSHOT:
+            self._lose_offsets(strike.lasts_s, choices.randrange(9))
+
+    def _lose_offsets(self, seconds: float, remainder: int) -> None:
+        """Stop the connector, forget where it was, and start it again after `seconds`: it snapshots anew.
+
+        What is deleted meanwhile, it never tells: some rows at least, and what the writers delete.
+        """
+        self._connect("PUT", "/stop")
+        self._until("STOPPED")
+        # the offsets first: without its slot a connector that knows where it was would go on after a gap
+        self._connect("DELETE", "/offsets")
+        with psycopg.connect(self._place.dsn, autocommit=True, connect_timeout=5) as connection:
+            again = tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(psycopg.errors.ObjectInUse),
+                stop=tenacity.stop_after_delay(20),
+                wait=tenacity.wait_fixed(0.1),
+                reraise=True,
+            )
+            again(lambda: connection.execute(_DROP_SLOTS))
+            self._deleting(connection, remainder)
+        time.sleep(seconds)
+        self._connect("PUT", "/resume")
+
+    def mend(self) -> None:
+        """Let a connector go on that a fault met while its offsets were being forgotten."""
+        if self._status()["connector"]["state"] == "STOPPED":
+            self._connect("PUT", "/resume")
+
+    def end(self) -> None:
+        """Remove the connector and the topics."""
+        remove_postgres(self._place.stack.connect.url, self._place.name, self._place.dsn)
+        admin = AdminClient({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
+        for deleted in admin.delete_topics(list(self.topics.values())).values():
+            deleted.result()
+
+    def _status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._connect("GET", "/status").json()
+        return found
+
+    def _until(self, state: str) -> None:
+        for _ in range(200):
+            told = self._status()
+            if told["connector"]["state"] == state and not told["tasks"]:
+                return
+            time.sleep(0.1)
+        raise FreshetError(f"connector {self._place.name} is not {state} after 20 s")
+
+    def _connect(self, method: str, path: str, parameters: dict[str, str] | None = None) -> httpx.Response:
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(httpx.HTTPError),
+            stop=tenacity.stop_after_delay(30),
+            wait=tenacity.wait_fixed(0.5),
+            reraise=True,
+        )
+        return again(lambda: httpx.request(method, self._url + path, params=parameters, timeout=30).raise_for_status())
