@@ -97,7 +97,14 @@ class DynamodbProfiles:
         return Opening(epoch, touched_in(entries_of(logged)))
 
     def _refuse_forgotten(self, was: Writer, version: int) -> None:
-        """Raises ConfigError where the log doesn't reach back to a version."""
+        """Raises ConfigError where the log doesn't reach back to a version, or nothing was ever told."""
+        if version and not was.generation:
+            raise ConfigError(
+                [
+                    f"{self._table.what} has nothing of what the job's state has told: a table that is added, or made "
+                    "anew, is filled by a start --without-state"
+                ]
+            )
         if not version or was.version <= version:
             return
         first = next(self._commits.logged(Space(self._name, was.generation), version), None)
@@ -137,7 +144,7 @@ class DynamodbProfiles:
             return self._halves(writer, space, run, made, held)
         # what doesn't fit was refused before, and stays as it was
         made.items = {name: item for name, item in made.items.items() if unfit(name, item) is None}
-        if undone:
+        if undone:  # nothing happens in it, so it has no history of its own
             gone = [entry for entry in entries_of(self._commits.logged(space, undone)) if entry[0] == "h"]
             made.history = {**{(space.pk("h", name), place): None for _, name, place in gone}, **made.history}
         return run if self._commit(writer, space, run, made) else []

@@ -126,6 +126,12 @@ def test_a_state_as_old_as_the_log_is_taken(profiles: DynamodbProfiles) -> None:
     assert profiles.begin(1).touched.records == (("crm/1", "crm"),)
 
 
+def test_a_table_that_is_added_later_is_filled_from_the_start(profiles: DynamodbProfiles) -> None:
+    with pytest.raises(ConfigError, match="is filled by a start --without-state"):
+        profiles.begin(7)
+    assert profiles.begin(0).epoch > 0
+
+
 def test_a_table_that_is_another_one_is_refused(place: DynamodbPlace, profiles: DynamodbProfiles) -> None:
     client("dynamodb", place.aws, "test").create_table(
         TableName=(name := f"{place.table}.other"),
