@@ -12,12 +12,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 from botocore import xform_name
 from botocore.session import get_session
 from cfnlint.decode import decode
+from moto import mock_aws
 
+from connectors.aws import Aws
+from connectors.dynamodb_profiles_table import ProfilesTable
 from core.config_file import load
 from core.metrics import METRICS
 from deploy.msf.bundle import RUN_OPTIONS
@@ -235,6 +239,33 @@ def test_the_application_keeps_its_state_and_scales_within_it() -> None:
     assert properties["ApplicationConfiguration"]["ApplicationSnapshotConfiguration"] == {"SnapshotsEnabled": True}
     assert TEMPLATES["application"]["Parameters"]["Autoscaling"]["Default"] == "true"
     assert TEMPLATES["application"]["Parameters"]["Parallelism"]["MaxValue"] == MAX_PARALLELISM
+
+
+def test_the_roles_policies_are_those_of_the_pages() -> None:
+    def actions(resource: str) -> set[str]:
+        return set(texts([each["Action"] for each in statements(TEMPLATES["data"]["Resources"][resource])]))
+
+    profiles = set(re.findall(r'"(dynamodb:\w+)"', (ROOT / "docs/profiles.md").read_text(encoding="utf-8")))
+    # the table is the template's
+    assert actions("ProfilesPolicy") == profiles - {"dynamodb:CreateTable", "dynamodb:UpdateTimeToLive"}
+    feeds = (ROOT / "docs/feeds.md").read_text(encoding="utf-8")
+    assert actions("StreamPolicy") == set(re.findall(r"kinesis:[A-Z]\w+", feeds))
+
+
+@mock_aws
+def test_the_table_is_one_that_the_store_of_profiles_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    told = TEMPLATES["data"]["Resources"]["ProfilesTable"]["Properties"]
+    kept = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+    dynamodb = boto3.client("dynamodb", region_name="eu-central-1")
+    dynamodb.create_table(TableName="people", **json.loads(json.dumps({name: told[name] for name in kept})))
+    lives = json.loads(json.dumps(told["TimeToLiveSpecification"]))
+    dynamodb.update_time_to_live(TableName="people", TimeToLiveSpecification=lives)
+    table = ProfilesTable("people", Aws("eu-central-1"), patience_s=5)
+    table.prepare()
+    table.close()
+    assert dynamodb.describe_time_to_live(TableName="people")["TimeToLiveDescription"]["AttributeName"] == "expires"
 
 
 def aws_commands() -> list[list[str]]:
