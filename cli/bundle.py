@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,11 @@ from core.config_file import load
 from core.errors import ConfigError
 from core.msf import LARGEST_ZIP, refused
 from deploy.msf.bundle import RUN_OPTIONS, Bundle, build
-from deploy.msf.wheels import vendored
+from deploy.msf.wheels import PYTHON, vendored
 
 MORE_JARS = Path(__file__).parent.parent / "deploy" / "msf" / "jars.lock"
 _MIB = 1024 * 1024
+_UNKNOWN = "unknown"
 _console = Console()
 
 
@@ -39,16 +41,31 @@ def bundle(
         from cli.rehearsal import rehearse as run_it
 
         raise typer.Exit(run_it(pipeline, output, _console))
-    assert output is not None
-    built = made(load(pipeline), pipeline, _console)
-    write(built, output, _console)
+    built = made(described(pipeline), pipeline, _console)
+    if output is not None:
+        write(built, output, _console)
 
 
-def made(pipeline: Pipeline, file: Path, console: Console) -> Bundle:
+def described(file: Path) -> Pipeline:
+    """The pipeline of a file, read for what it is: variables that aren't set here, and secrets, may be anything."""
+    return load(file, _Anything(os.environ), secret=lambda _name, _key: _UNKNOWN)
+
+
+class _Anything(dict[str, str]):
+    """An environment in which every variable is set."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def get(self, name: str, default: str | None = None) -> str:  # type: ignore[override]
+        return super().get(name, _UNKNOWN)
+
+
+def made(pipeline: Pipeline, file: Path, console: Console, python: str = PYTHON) -> Bundle:
     """The pipeline's bundle, its sizes told. Raises FreshetError where it can't be made."""
     for option, instead in refused(pipeline.flink_options).items():
         console.print(f"[yellow]flink.{option} is left out on the service[/]: {instead}")
-    built = build(pipeline, file, [*fetch(JARS), *fetch(MORE_JARS)], vendored(cache().parent / "packages"))
+    built = build(pipeline, file, [*fetch(JARS), *fetch(MORE_JARS)], vendored(cache().parent / "packages", python))
     table = Table(box=None, pad_edge=False, header_style="")
     table.add_column("part")
     table.add_column("size", justify="right")

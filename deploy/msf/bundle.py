@@ -13,6 +13,7 @@ from core.errors import ConfigError, FreshetError
 from core.msf import LARGEST_ZIP
 from deploy.msf.archive import Entries, packed, packed_sizes
 from deploy.msf.fat_jar import fat_jar
+from udfs.tokenizing import HASH
 
 JAR = "lib/freshet.jar"
 PYTHON = "python"
@@ -22,7 +23,6 @@ RUN_OPTIONS = {"python": "main.py", "jarfile": JAR, "pyFiles": PYTHON}
 OURS = ("core", "udfs", "connectors", "flink_jobs")
 _ROOT = Path(__file__).parents[2]
 _MAIN = Path(__file__).with_name("main.py")
-_REMOTE = ("hash",)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def misfits(pipeline: Pipeline) -> list[str]:
     if not is_remote(pipeline):
         problems.append(
             f"embedding.model {pipeline.embedding.model} runs in the job, and the service has neither a GPU nor torch: "
-            "name an endpoint that embeds"
+            "name an endpoint that embeds, as in embedding.openai.url"
         )
+    if pipeline.embedding.tokenizer is not None:
+        problems.append("embedding.tokenizer is a place on this machine, which the service doesn't see; leave it out")
     kinesis = pipeline.source.kinesis
     if kinesis is not None and kinesis.connector is not None:
         try:
@@ -80,7 +82,7 @@ def misfits(pipeline: Pipeline) -> list[str]:
 
 def is_remote(pipeline: Pipeline) -> bool:
     """Whether the pipeline embeds without a model of its own."""
-    return pipeline.embedding.model in _REMOTE or getattr(pipeline.embedding, "endpoint", None) is not None
+    return pipeline.embedding.remote or pipeline.embedding.model == HASH
 
 
 def named_jars(pipeline: Pipeline) -> list[Path]:

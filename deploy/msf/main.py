@@ -80,7 +80,7 @@ def property_groups(file: Path) -> dict[str, dict[str, str]]:
 
 def prepare(pipeline: Pipeline) -> None:
     """Make the tables and indexes of the stores, where they aren't there yet."""
-    for store in open_stores(pipeline, dimension(pipeline.embedding.model)).values():
+    for store in open_stores(pipeline, dimension(pipeline.embedding)).values():
         store.prepare()
         store.close()
     if pipeline.profiles is not None:

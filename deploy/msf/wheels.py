@@ -17,7 +17,9 @@ from deploy.msf.archive import Entries
 REQUIREMENTS = Path(__file__).parent / "requirements-msf.txt"
 """Pinned, with the hashes of each."""
 
-_PYTHON = "3.12"
+PYTHON = "3.12"
+"""The service's version."""
+
 _PLATFORMS = ("manylinux2014", "manylinux_2_17", "manylinux_2_12", "manylinux2010", "manylinux_2_5", "manylinux1")
 _MACHINE = "x86_64"
 _MADE_HERE = re.compile(
@@ -25,28 +27,38 @@ _MADE_HERE = re.compile(
 )
 """What an installer adds to a wheel's files: scripts for this machine's Python, and its own records."""
 
+_ASKED = "bedrock-runtime|dynamodb|dynamodbstreams|kinesis|s3|sagemaker-runtime|secretsmanager|sqs|sso|sso-oidc|sts"
+_NOT_ASKED = re.compile(rf"botocore/data/(?!({_ASKED})/)[^/]+/.*")
+"""Descriptions of AWS services that no code of ours is a client of: half of all files, and a tenth of their size."""
 
-def vendored(cache: Path) -> Entries:
+
+def vendored(cache: Path, python: str = PYTHON) -> Entries:
     """The files of all packages, by their paths below a folder of PYTHONPATH. Fetched once, and kept below `cache`.
+
+    python  its version, for a rehearsal that has another one
 
     Raises Unavailable where they can't be fetched, FreshetError where neither pip nor uv is here.
     """
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]
-    folder = cache / f"{wanted}-cp{_PYTHON.replace('.', '')}-{_MACHINE}"
+    folder = cache / f"{wanted}-cp{python.replace('.', '')}-{_MACHINE}"
     if not folder.is_dir():
-        _install(folder)
+        _install(folder, python)
     return {
         name: path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not _MADE_HERE.fullmatch(name := path.relative_to(folder).as_posix())
+        if path.is_file() and _goes_in(name := path.relative_to(folder).as_posix())
     }
 
 
-def _install(folder: Path) -> None:
+def _goes_in(name: str) -> bool:
+    return not (_MADE_HERE.fullmatch(name) or _NOT_ASKED.fullmatch(name))
+
+
+def _install(folder: Path, python: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".installing-") as temporary:
         target = Path(temporary) / "packages"
-        ran = subprocess.run(_command(target), capture_output=True, text=True, check=False)
+        ran = subprocess.run(_command(target, python), capture_output=True, text=True, check=False)
         if ran.returncode:
             said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
             raise Unavailable(f"the packages of {REQUIREMENTS.name} could not be fetched:\n{said}")
@@ -54,9 +66,9 @@ def _install(folder: Path) -> None:
         target.rename(folder)
 
 
-def _command(target: Path) -> list[str]:
+def _command(target: Path, python: str) -> list[str]:
     common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target", str(target)]
-    common += ["--python-version", _PYTHON, "-r", str(REQUIREMENTS)]
+    common += ["--python-version", python, "-r", str(REQUIREMENTS)]
     if importlib.util.find_spec("pip") is not None:
         platforms = [option for each in _PLATFORMS for option in ("--platform", f"{each}_{_MACHINE}")]
         return [sys.executable, "-m", "pip", "install", "--no-compile", "--implementation", "cp", *platforms, *common]

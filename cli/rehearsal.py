@@ -1,0 +1,107 @@
+"""`freshet bundle --rehearse`: the bundle on a Flink cluster of its own, submitted as the service does it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from zipfile import ZipFile
+
+import httpx
+from rich.console import Console
+
+from cli.bundle import made, write
+from cli.rehearsal_cluster import Cluster, cluster
+from cli.rehearsal_python import python, version_of
+from connectors.aws import Aws
+from connectors.secrets_manager import SecretsManager
+from core.config import Pipeline
+from core.config_file import load
+from core.metrics import counts
+from deploy.msf.bundle import Bundle
+from deploy.msf.main import VARIABLES
+from deploy.msf.wheels import PYTHON
+from flink_jobs.rest import failure, figures
+
+_WATCH_SECONDS = 0.5
+_ENDED = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def rehearse(file: Path, output: Path | None, console: Console) -> int:
+    """Build the bundle, run it until it ends or Ctrl-C, and tell how long the first embedded row took; the exit code.
+
+    Raises FreshetError where the bundle can't be made, or its cluster or job doesn't start.
+    """
+    began = time.monotonic()
+    pipeline = load(file, secret=SecretsManager(Aws()).value)
+    folder = Path(".freshet").resolve() / "rehearsal"
+    shutil.rmtree(folder, ignore_errors=True)
+    there = python(console)
+    with ThreadPoolExecutor(1) as aside:
+        if (version := version_of(there)) != PYTHON:
+            console.print(f"[yellow]Python {version}[/], and packages for it: no Python {PYTHON} is here")
+        building = aside.submit(made, pipeline, file, console, version)
+        with cluster(there, folder, pipeline.parallelism) as running:
+            built = building.result()
+            if output is not None:
+                write(built, output, console)
+            application = unpacked(built, folder / "application")
+            job = running.submit(application, properties(file, folder / "properties.json"), pipeline.parallelism)
+            console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
+            return _watch(running, job, pipeline, began, console)
+
+
+def unpacked(built: Bundle, folder: Path) -> Path:
+    """The bundle's files in a new folder, where nothing may be written."""
+    with ZipFile(io.BytesIO(built.content)) as archive:
+        archive.extractall(folder)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return folder
+
+
+def properties(file: Path, to: Path) -> Path:
+    """What the service would have in /etc/flink: here the variables alone that the pipeline file has."""
+    used = {name for name in _VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
+    groups = [{"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}}]
+    to.touch(mode=0o600)
+    to.write_text(json.dumps(groups), encoding="utf-8")
+    return to
+
+
+def _watch(running: Cluster, job: str, pipeline: Pipeline, began: float, console: Console) -> int:
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _signal, _frame: stopped.set())
+    first, last = True, ""
+    while (state := running.job(job)["state"]) not in _ENDED:
+        told, failed = _progress(running, job)
+        if failed and failed != last:
+            console.print(f"[red]{state.lower()}[/]: {failed}")
+            last = failed
+        if first and any(count for name, count in told.items() if name.startswith("applied_")):
+            first = False
+            console.print(f"[green]first embedded row[/] {time.monotonic() - began:.1f} s after the start of the build")
+        if stopped.wait(_WATCH_SECONDS):
+            savepoint = running.stop(job)
+            console.print(f"[green]stopped[/] with a savepoint: {Path(savepoint).name}")
+            return 0
+    console.print(f"{pipeline.name}: {state.lower()}")
+    return 0 if state == "FINISHED" else 1
+
+
+def _progress(running: Cluster, job: str) -> tuple[dict[str, int], str | None]:
+    try:
+        with httpx.Client(timeout=10) as http:
+            address = f"{running.rest}/jobs/{job}"
+            return counts(figures(http, address, http.get(address).json())), failure(http, address)
+    except (httpx.HTTPError, ValueError, KeyError):
+        return {}, None

@@ -1,0 +1,80 @@
+"""A Python as the service has it: version 3.12 with apache-flink and what that needs, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from cli.jars import cache
+from cli.rehearsal_cluster import Python
+from core.errors import Unavailable
+
+REQUIREMENTS = Path(__file__).parents[1] / "deploy" / "msf" / "requirements-flink.txt"
+VERSION = "3.12"
+
+
+def python(console: Console) -> Python:
+    """The rehearsal's Python, made once below the user's cache, of 3.12 where this machine has it, else of this Python.
+
+    Raises Unavailable where its packages can't be fetched.
+    """
+    base, version = _base()
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]
+    folder = cache().parent / "rehearsal" / f"{wanted}-{version}"
+    # written last
+    complete = folder / "complete"
+    if not complete.exists():
+        console.print(f"making a Python {version} with apache-flink alone, as the service has it (once) …")
+        shutil.rmtree(folder, ignore_errors=True)
+        _make(base, folder)
+        complete.touch()
+    return Python(folder / "bin" / "python", folder / "lib" / f"python{version}" / "site-packages")
+
+
+def version_of(python: Python) -> str:
+    """As in 3.12."""
+    return python.packages.parent.name.removeprefix("python")
+
+
+def _base() -> tuple[Path, str]:
+    for candidate in _candidates():
+        ran = subprocess.run(
+            [str(candidate), "-I", "-c", "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if ran.returncode == 0 and ran.stdout.strip() == VERSION:
+            return candidate, VERSION
+    return Path(sys.executable), f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _candidates() -> Iterator[Path]:
+    yield Path(sys.executable)
+    if (found := shutil.which(f"python{VERSION}")) is not None:
+        yield Path(found)
+    # a shim of pyenv's runs only what a project has chosen
+    yield from sorted((Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions").glob(
+        f"{VERSION}.*/bin/python{VERSION}"
+    ))  # fmt: skip
+
+
+def _make(base: Path, folder: Path) -> None:
+    target = folder / "bin" / "python"
+    if (uv := shutil.which("uv")) is not None:
+        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(target)]
+    else:
+        install = [str(target), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    for command in (
+        [str(base), "-I", "-m", "venv", str(folder)],
+        [*install, "--require-hashes", "-r", str(REQUIREMENTS)],
+    ):
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
+            raise Unavailable(f"{' '.join(command[:4])} … ended with code {ran.returncode}:\n{said}")
