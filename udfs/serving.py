@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -106,6 +107,8 @@ def serve(app: Starlette, host: str, port: int, told: Callable[[str], None]) -> 
         timeout_graceful_shutdown=_GRACE_S,
     )
     listener = config.bind_socket()
+    # inherited by connections: else an answer's body waits 40 ms for the client to confirm its head
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # uvicorn listens later; who comes before that waits
     listener.listen(config.backlog)
     # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
