@@ -171,10 +171,15 @@ def _plain() -> dict[str, str]:
     return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
 
 
-@pytest.fixture
-def workshop(stack: Stack, tmp_path: Path) -> Workshop:
+def workshop_in(stack: Stack, folder: Path) -> Workshop:
+    """A workshop with topics and a database of its own."""
     name = f"t{uuid4().hex[:8]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
-    return Workshop(tmp_path, stack.kafka.bootstrap_servers, dsn, name)
+    return Workshop(folder, stack.kafka.bootstrap_servers, dsn, name)
+
+
+@pytest.fixture
+def workshop(stack: Stack, tmp_path: Path) -> Workshop:
+    return workshop_in(stack, tmp_path)

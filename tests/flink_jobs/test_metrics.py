@@ -1,0 +1,206 @@
+"""What an operator sees of a real job: Prometheus' endpoint, `freshet status`, the log of events."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from prometheus_client import Metric as Family
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli.stack import Stack
+from core.metrics import METRICS, quantile
+from tests.deploy.dashboards import asked as asked_by
+from tests.deploy.dashboards import queries
+from tests.flink_jobs.conftest import Workshop, eventually, workshop_in
+from tests.flink_jobs.events import envelope, key, row
+from tests.flink_jobs.test_secrets import SECRET, files_with, secret_dsn
+
+DOCUMENTS = 20
+WITHOUT_SERIES = {
+    METRICS["retries"].prometheus: "no call was repeated",
+    METRICS["outdated"].prometheus: "no store knew better",
+    METRICS["behind_ms"].prometheus: "streams of shards have it",
+}
+"""Metrics that a job of this kind has only once something went wrong, or never."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One run, looked at from every side."""
+
+    page: str
+    status: dict[str, Any]
+    shown: str
+    stopped: str
+    events: list[dict[str, Any]]
+    folder: Path
+
+    @property
+    def families(self) -> dict[str, Family]:
+        return {family.name: family for family in text_string_to_metric_families(self.page)}
+
+
+@pytest.fixture(scope="module")
+def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    """Twenty documents, one of them changed and changed late, one deleted, and two events that are no use."""
+    workshop = workshop_in(stack, tmp_path_factory.mktemp("seen"))
+    _send(workshop)
+    dsn = secret_dsn(workshop.dsn)
+    pipeline = workshop.pipeline(bounded=False, store={"pgvector": {"dsn": dsn, "table": "documents"}})
+    home = workshop.folder / ".freshet" / "pipelines" / "documents"
+    log = home / "log" / "events.jsonl"
+    with workshop.running(pipeline) as job:
+        eventually(lambda: (home / "job.json").exists(), "the job's address")
+        eventually(lambda: _done(workshop, pipeline), "every change")
+        page = _scraped(json.loads((home / "job.json").read_text())["prometheus"])
+        status = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
+        shown = workshop.freshet("status", pipeline)
+        _worker(job.pid).kill()
+        # nobody misses the worker until there is something for it to do
+        workshop.send(key(3), envelope(200, row(3, "changed after the worker died"), "u"))
+        eventually(lambda: '"restart"' in log.read_text(), "the restart")
+        eventually(lambda: workshop.printed().count("running:") > 1, "the job to go on")
+        job.send_signal(signal.SIGINT)
+        assert job.wait(60) in (0, 1), workshop.printed()
+    stopped = workshop.freshet("status", pipeline, ok=False)
+    yield Seen(page, status, shown, stopped, [json.loads(line) for line in log.open()], workshop.folder)
+
+
+def _send(workshop: Workshop) -> None:
+    now = int(time.time() * 1000)
+
+    def committed(event: bytes) -> bytes:
+        return event.replace(b'"ts_ms": 1}', b'"ts_ms": %d}' % now)
+
+    for number in range(DOCUMENTS):
+        workshop.send(key(number), committed(envelope(number + 1, row(number, f"body {number}"))))
+    for place in (100, 50):
+        workshop.send(key(1), committed(envelope(place, row(1, f"changed at {place}"), "u")))
+    deletion = json.loads(envelope(101, row(2, "gone"), "d"))
+    deletion |= {"before": deletion["after"], "after": None}
+    workshop.send(key(2), committed(json.dumps(deletion).encode()))
+    workshop.send(key(2), None)
+    workshop.send(key(9), b"nonsense")
+    workshop.send(key(9), b"{}")
+
+
+def _done(workshop: Workshop, pipeline: Path) -> bool:
+    told = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
+    return bool(told["applied"] == {"pgvector": DOCUMENTS + 2} and told["dead_letters"] == {"decode: DecodeError": 2})
+
+
+def _scraped(address: str) -> str:
+    """Once a checkpoint was told of, which is among what is asked for."""
+    found = ""
+
+    def complete() -> bool:
+        nonlocal found
+        found = httpx.get(address, timeout=10).raise_for_status().text
+        return "flink_taskmanager_job_task_busyTimeMsPerSecond" in found
+
+    eventually(complete, "Prometheus' endpoint")
+    return found
+
+
+def _worker(pid: int) -> psutil.Process:
+    below = psutil.Process(pid).children(recursive=True)
+    return next(child for child in below if "pyflink.fn_execution" in " ".join(child.cmdline()))
+
+
+def _value(seen: Seen, name: str, **labels: str) -> float:
+    samples = seen.families[METRICS[name].prometheus].samples
+    return sum(each.value for each in samples if labels.items() <= each.labels.items())
+
+
+def test_the_job_counts_what_it_was_given(seen: Seen) -> None:
+    assert _value(seen, "changes", feed="debezium", operation="upsert") == DOCUMENTS + 2
+    assert _value(seen, "changes", feed="debezium", operation="delete") == 1
+    assert _value(seen, "stale") == 1
+    assert _value(seen, "skipped", reason="tombstone") == 1
+    assert _value(seen, "dead_letters", stage="decode", reason="DecodeError") == 2
+    assert _value(seen, "applied", store="pgvector") == _value(seen, "batched") == DOCUMENTS + 2
+    assert 1 <= _value(seen, "batches") <= DOCUMENTS + 2
+    # what a later change of the same batch overwrites is not embedded
+    assert DOCUMENTS - 1 <= _value(seen, "chunks_embedded") <= DOCUMENTS + 1
+    assert _value(seen, "store_us") > 0 and _value(seen, "model_us") > 0
+
+
+def test_the_time_to_searchable_is_a_histogram_that_prometheus_can_use(seen: Seen) -> None:
+    samples = seen.families[METRICS["commit_to_searchable_ms_bucket"].prometheus].samples
+    buckets = {each.labels["le"]: int(each.value) for each in samples}
+    assert list(buckets) != [] and "+Inf" in buckets
+    found = [buckets[label] for label in sorted(buckets, key=float)]
+    assert found == sorted(found)
+    # of changes of one document in one batch the latest counts alone
+    assert DOCUMENTS <= found[-1] <= DOCUMENTS + 2
+    assert found[-1] == _value(seen, "commit_to_searchable_ms_count")
+    assert _value(seen, "commit_to_searchable_p99_ms") == pytest.approx(quantile(found, 0.99), abs=1)
+    assert 0 < _value(seen, "source_lag_ms") < 120_000
+
+
+def test_every_metric_that_a_dashboard_or_an_alarm_asks_for_is_told(seen: Seen) -> None:
+    wanted = set().union(*map(asked_by, queries().values()))
+    assert wanted - seen.families.keys() - WITHOUT_SERIES.keys() == set()
+
+
+def test_status_tells_the_same_as_json(seen: Seen) -> None:
+    told = seen.status
+    assert (told["pipeline"], told["state"], told["restarts"], told["failure"]) == ("documents", "RUNNING", 0, None)
+    assert told["changes"] == {"upsert": DOCUMENTS + 2, "delete": 1}
+    assert told["changes_per_second"] == {"upsert": 0.0, "delete": 0.0}
+    assert told["applied"] == {"pgvector": DOCUMENTS + 2}
+    assert told["dead_letters"] == {"decode: DecodeError": 2}
+    assert told["chunks"]["embedded"] == _value(seen, "chunks_embedded")
+    assert told["pending_events"] == 0
+    assert told["commit_to_searchable_ms"]["p99"] >= told["commit_to_searchable_ms"]["p50"] > 0
+    assert told["checkpoints"]["failure"] is None or isinstance(told["checkpoints"]["failure"], str)
+
+
+def test_status_shows_it_to_people(seen: Seen) -> None:
+    lines = [" ".join(line.split()) for line in seen.shown.splitlines()]
+    assert lines[0].startswith("documents: running for ")
+    assert "dead letters 2 2 decode: DecodeError" in lines
+    assert any(line.startswith("changes/s 0 ▁") for line in lines)
+    assert any(line.startswith("lag ") and line.endswith("0 events not read yet") for line in lines)
+
+
+def test_status_of_a_job_that_is_not_there_says_so(seen: Seen) -> None:
+    assert "documents isn't running" in seen.stopped
+    assert "Traceback" not in seen.stopped
+
+
+def test_what_happened_is_in_the_log_of_events(seen: Seen) -> None:
+    happened = [each["event"] for each in seen.events]
+    assert happened[0] == "start" and happened[-1] == "stop"
+    assert [event for event in happened if event in ("dead-letters", "restart")][:2] == ["dead-letters", "restart"]
+    letters = next(each for each in seen.events if each["event"] == "dead-letters")
+    assert letters["decode"] in (1, 2)
+    restart = next(each for each in seen.events if each["event"] == "restart")
+    assert restart["restarts"] >= 1 and restart["cause"]
+    assert all(each["pipeline"] == "documents" and each["time"].endswith("+00:00") for each in seen.events)
+
+
+def test_no_secret_is_told_by_any_of_them(seen: Seen) -> None:
+    told = seen.page + seen.shown + seen.stopped + json.dumps([seen.status, seen.events])
+    assert SECRET not in told
+    assert "postgresql://" not in seen.page
+    assert files_with(seen.folder, SECRET) == []
+    labels = {
+        label
+        for family in seen.families.values()
+        if "_freshet_" in family.name
+        for each in family.samples
+        for label in each.labels
+    }
+    ours = {label for metric in METRICS.values() for label in metric.labels}
+    flinks = {"job_id", "job_name", "task_id", "task_name", "task_attempt_id", "task_attempt_num", "subtask_index"}
+    assert labels <= ours | flinks | {"operator_id", "operator_name", "tm_id", "host"}
