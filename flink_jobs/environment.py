@@ -7,6 +7,7 @@ import site
 import sys
 from pathlib import Path
 
+import pyflink
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -76,7 +77,9 @@ def target_options(
         "rest.address": host,
         "rest.port": str(port),
     }
-    return options | _code_and_state(pipeline, jars, resume_from)
+    # what `flink run --python` sends along: a cluster knows nothing of Python by itself
+    pythons = (Path(pyflink.__file__).parent / "opt").glob("flink-python-*.jar")
+    return options | _code_and_state(pipeline, [*jars, *pythons], resume_from)
 
 
 def _lasting_options(pipeline: Pipeline, directory: Path) -> dict[str, str]:
