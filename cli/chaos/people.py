@@ -110,7 +110,7 @@ def _edit(choices: Random) -> Iterator[Statement]:
 def _put(choices: Random) -> Statement:
     table = choices.choices(list(_PUT), (3, 2, 4, 2, 4))[0]
     key, email = _key(choices, table), _email(choices)
-    when = f"2026-{choices.randint(1, 12):02}-{choices.randint(1, 28):02}T{choices.randint(0, 23):02}:00:00Z"
+    when = f"2025-{choices.randint(1, 12):02}-{choices.randint(1, 28):02}T{choices.randint(0, 23):02}:00:00Z"
     amount = f"{choices.randint(-999, 99_999) / 100:.2f}"
     values = {
         "customers": (key, f"name {choices.randint(1, 9)}", email, _phone(choices), _city(choices)),
