@@ -37,13 +37,13 @@ def status(
     console = Console()
     pipeline = load(file)
     try:
+        place = _place(pipeline)
         if as_json:
-            _print(pipeline, once)
+            _print(pipeline, place, once)
         elif once or not console.is_terminal:
-            looks = list(_looks(pipeline, 2, _FIRST_S))
-            console.print(page(pipeline.name, looks))
+            console.print(page(pipeline.name, place, list(_looks(pipeline, place, 2, _FIRST_S))))
         else:
-            _live(pipeline, console)
+            _live(pipeline, place, console)
     except Unavailable as error:
         console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
         raise typer.Exit(1) from None
@@ -51,27 +51,31 @@ def status(
         raise typer.Exit(0) from None
 
 
-def _print(pipeline: Pipeline, once: bool) -> None:
+def _print(pipeline: Pipeline, place: JobFile, once: bool) -> None:
     before: Look | None = None
-    for look in _looks(pipeline, 2 if once else None, _FIRST_S if once else EVERY_S):
+    for look in _looks(pipeline, place, 2 if once else None, _FIRST_S if once else EVERY_S):
         if before is not None:
-            typer.echo(json.dumps(as_dict(pipeline.name, look, rates(before, look))))
+            typer.echo(json.dumps(as_dict(pipeline.name, place, look, rates(before, look))))
         before = look
 
 
-def _live(pipeline: Pipeline, console: Console) -> None:
+def _live(pipeline: Pipeline, place: JobFile, console: Console) -> None:
     looks: deque[Look] = deque(maxlen=_KEPT)
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        for look in _looks(pipeline, None, EVERY_S):
+        for look in _looks(pipeline, place, None, EVERY_S):
             looks.append(look)
-            live.update(page(pipeline.name, list(looks)), refresh=True)
+            live.update(page(pipeline.name, place, list(looks)), refresh=True)
 
 
-def _looks(pipeline: Pipeline, count: int | None, every_s: float) -> Iterator[Look]:
-    """So many looks at the job, or as many as are taken. Raises Unavailable where none runs."""
-    place = recall(pipeline)
-    if place is None:
+def _place(pipeline: Pipeline) -> JobFile:
+    found = recall(pipeline)
+    if found is None:
         raise Unavailable(f"{pipeline.name} isn't running: there is no {home(pipeline) / 'job.json'}")
+    return found
+
+
+def _looks(pipeline: Pipeline, place: JobFile, count: int | None, every_s: float) -> Iterator[Look]:
+    """So many looks at the job, or as many as are taken. Raises Unavailable where it is gone."""
     with httpx.Client(timeout=_TIMEOUT_S) as http:
         taken = 0
         while count is None or taken < count:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cli.job_file import JobFile
 from core.metrics import Figure, by_label, largest, total
 from flink_jobs.rest import Report
 
@@ -53,13 +54,15 @@ def rates(before: Look, now: Look) -> Rates:
     )
 
 
-def as_dict(name: str, look: Look, rate: Rates) -> dict[str, Any]:
+def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any]:
     """A look as JSON. Times are in milliseconds, sizes in bytes; what isn't known is null."""
     told = look.report
     tokens, padding = total(told.figures, "tokens"), total(told.figures, "padding")
     return {
         "pipeline": name,
         "state": told.state,
+        "rest": place.rest,
+        "prometheus": place.prometheus or None,
         "running_ms": told.since_ms,
         "changes": by_label(told.figures, "changes", "operation"),
         "changes_per_second": rate.changes,
@@ -99,8 +102,8 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round(value / top * (len(_BARS) - 1)) if top else 0] for value in values)
 
 
-def page(name: str, looks: Sequence[Look]) -> RenderableType:
-    """A pipeline's job as people read it: its last look, and how it went before."""
+def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
+    """A pipeline's job as people read it: its last look, how it went before, and where else it can be seen."""
     told = looks[-1].report
     colour = "green" if told.state == "RUNNING" else "red"
     title = f"[bold]{escape(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {_time(told.since_ms)}[/]"
@@ -111,7 +114,8 @@ def page(name: str, looks: Sequence[Look]) -> RenderableType:
     since = [rates(before, after) for before, after in pairwise(looks)]
     for what, value, more in (*_flow(looks, since), *_totals(told)):
         rows.add_row(what, value, Text(more))
-    return Group(Text.from_markup(title), rows)
+    elsewhere = " · ".join(filter(None, (place.rest, place.prometheus)))
+    return Group(Text.from_markup(title), rows, Text(elsewhere, style="dim"))
 
 
 _Line = tuple[str, str, str]

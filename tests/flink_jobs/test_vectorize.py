@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
@@ -82,6 +84,11 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
         ("public.documents/1", 0, "second\n\nfirst"),
         ("public.documents/2", 0, "t\n\nother"),
     ]
+    home = workshop.folder / ".freshet" / "pipelines" / "documents"
+    events = [json.loads(line) for line in (home / "log" / "events.jsonl").open()]
+    assert [each["event"] for each in events] == ["start", "savepoint", "stop", "resume", "savepoint", "stop"]
+    assert events[3]["state"] == Path(events[1]["path"]).name
+    assert not (home / "job.json").exists()
 
 
 BAD = [

@@ -1,0 +1,172 @@
+"""What `freshet status` makes of looks at a job; the real job is in tests/flink_jobs/test_metrics.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cli.events import Events
+from cli.job_file import JobFile, forget, recall, remember
+from cli.main import commands
+from cli.status_page import Look, as_dict, page, rates, sparkline
+from core.config_file import load
+from core.metrics import Figure
+from flink_jobs.rest import Checkpoints, Report, root_cause
+from flink_jobs.running import Progress
+
+PIPELINE = """
+name: documents
+source: {kafka: {topic: changes, properties.bootstrap.servers: "127.0.0.1:1"}}
+format: debezium
+documents: {public.documents: {text: "{title}"}}
+embedding: {model: hash}
+store: {pgvector: {dsn: "postgresql://freshet@127.0.0.1:1/x", table: documents}}
+dead_letters: {kafka: {topic: letters}}
+"""
+
+PLACE = JobFile("http://127.0.0.1:8081", "0a", "http://127.0.0.1:9249/metrics")
+
+
+def look(at: float, upserts: int, **changes: object) -> Look:
+    figures = (
+        Figure("changes", upserts, {"feed": "debezium", "operation": "upsert"}),
+        Figure("applied", upserts / 2, {"store": "pgvector"}),
+        Figure("tokens", 75),
+        Figure("padding", 25),
+        Figure("chunks_embedded", upserts),
+        Figure("chunks_kept", 1200),
+        Figure("dead_letters", 2, {"stage": "decode", "reason": "DecodeError"}),
+        Figure("dead_letters", 0, {"stage": "write", "reason": "StoreRejected"}),
+        Figure("retries", 3, {"of": "pgvector"}),
+        Figure("source_lag_ms", 40),
+        Figure("commit_to_searchable_p50_ms", 12),
+        Figure("commit_to_searchable_p99_ms", 2400),
+    )
+    checkpoints = Checkpoints(7, 1, 180, 16_480)
+    report = Report("RUNNING", 7_200_000, figures, 5, 1, checkpoints, "java.net.ConnectException: no one there")
+    return Look(at, replace(report, **changes))  # type: ignore[arg-type]
+
+
+def test_rates_are_of_the_time_between_two_looks() -> None:
+    found = rates(look(10.0, 100), look(12.0, 300))
+    assert (found.changes, found.applied, found.embedded) == ({"upsert": 100.0}, 50.0, 100.0)
+
+
+def test_counters_that_began_anew_are_no_negative_rate() -> None:
+    assert rates(look(10.0, 100), look(12.0, 20)).changes == {"upsert": 0.0}
+
+
+def test_json_has_all_of_it() -> None:
+    now = look(12.0, 300)
+    told = json.loads(json.dumps(as_dict("documents", PLACE, now, rates(look(10.0, 100), now))))
+    assert told["changes_per_second"] == {"upsert": 100.0}
+    assert told["padding_ratio"] == 0.25
+    assert told["commit_to_searchable_ms"] == {"p50": 12, "p99": 2400}
+    assert told["dead_letters"] == {"decode: DecodeError": 2}
+    assert told["retries"] == {"pgvector": 3}
+    assert told["checkpoints"] == {"completed": 7, "failed": 1, "duration_ms": 180, "size": 16_480, "failure": None}
+    assert (told["restarts"], told["failure"]) == (1, "java.net.ConnectException: no one there")
+    bare = as_dict("documents", PLACE, Look(0.0, replace(now.report, figures=(), pending=None)), rates(now, now))
+    assert bare["padding_ratio"] is None and bare["lag_ms"] is None and bare["pending_events"] is None
+
+
+def test_the_page_has_a_line_each() -> None:
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(page("documents", PLACE, [look(10.0, 100), look(12.0, 100), look(14.0, 300)]))
+    lines = [" ".join(line.split()) for line in captured.get().splitlines()]
+    assert lines == [
+        "documents: running for 2.0 h",
+        "changes/s 100 ▁█ 100 upsert",
+        "applied/s 50 ▁█",
+        "embedded/s 100 ▁█",
+        "lag 40 ms 5 events not read yet",
+        "commit → searchable 12 ms ███ p99 2.4 s",
+        "chunks embedded 300 1,200 saved",
+        "stale 0",
+        "dead letters 2 2 decode: DecodeError",
+        "retries 3 3 pgvector",
+        "checkpoints 7 last 180 ms, 16 kB, 1 failed",
+        "restarts 1 java.net.ConnectException: no one there",
+        "http://127.0.0.1:8081 · http://127.0.0.1:9249/metrics",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"),
+    [([], ""), ([0.0, 0.0], "▁▁"), ([1.0, 8.0], "▂█"), ([0.0, 4.0, 8.0], "▁▅█")],
+)
+def test_sparklines(values: list[float], bars: str) -> None:
+    assert sparkline(values) == bars
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_job_is_remembered_until_it_is_forgotten(folder: Path) -> None:
+    pipeline = load(folder / "pipeline.yaml")
+    assert recall(pipeline) is None
+    for rest in ("http://127.0.0.1:1", "http://127.0.0.1:2"):
+        remember(pipeline, JobFile(rest, "0a"))
+        assert recall(pipeline) == JobFile(rest, "0a")
+    (folder / ".freshet/pipelines/documents/job.json").write_text("{", encoding="utf-8")
+    assert recall(pipeline) is None
+    forget(pipeline)
+    forget(pipeline)
+    assert list((folder / ".freshet/pipelines/documents").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--once"], ["--json"], ["--once", "--json"]])
+def test_no_job_is_a_message_and_code_1(folder: Path, options: list[str]) -> None:
+    never = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
+    assert (never.exit_code, never.output.split(":")[0]) == (1, "documents isn't running")
+    remember(load(folder / "pipeline.yaml"), JobFile("http://127.0.0.1:1", "0a"))
+    gone = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
+    assert gone.exit_code == 1 and "its last job, at http://127.0.0.1:1, is gone" in gone.output
+
+
+def told(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_what_is_new_is_told_once(folder: Path) -> None:
+    log = Events("documents", folder / "events.jsonl")
+    looks = [
+        Progress("RUNNING", {"changes": 3}, None, 0),
+        Progress("RUNNING", {"changes": 4, "decode_dead_letters": 1}, None, 0),
+        Progress("RUNNING", {"changes": 5, "decode_dead_letters": 1}, None, 0),
+        Progress("RESTARTING", {}, "store away", 1),
+        Progress("RUNNING", {"decode_dead_letters": 1}, "store away", 2),
+    ]
+    last = None
+    for now in looks:
+        log.progress(now, last)
+        last = now
+    assert [
+        {name: value for name, value in each.items() if name not in ("time", "pipeline")} for each in told(folder)
+    ] == [
+        {"event": "dead-letters", "decode": 1},
+        {"event": "restart", "restarts": 1, "cause": "store away", "state": "RESTARTING"},
+        {"event": "restart", "restarts": 2, "cause": "store away", "state": "RUNNING"},
+        {"event": "dead-letters", "decode": 1},
+    ]
+
+
+def test_an_address_with_a_password_loses_it_in_the_log(folder: Path) -> None:
+    log = Events("documents", folder / "events.jsonl")
+    log.tell("fail", cause="no postgresql://freshet:hunter2@127.0.0.1/x, nor https://u:p%40q@host:9200 answers")
+    assert told(folder)[0]["cause"] == "no postgresql://freshet:…@127.0.0.1/x, nor https://u:…@host:9200 answers"
+
+
+def test_the_root_cause_is_the_last_that_a_stack_trace_names() -> None:
+    assert root_cause("a: b\n\tat x\nCaused by: c: d\n\tat y\nCaused by: e: f\n\tat z") == "e: f"
+    assert root_cause("a: b\n\tat x") == "a: b"
