@@ -11,7 +11,9 @@ from cli.run import reach, stores
 from connectors import kafka
 from connectors.opening import profile_stores
 from core.config import Pipeline
-from core.errors import FreshetError
+from core.errors import ConfigError, FreshetError
+from core.msf import refused
+from deploy.msf.bundle import misfits
 from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker, tokenizer_of
 
@@ -37,6 +39,23 @@ def check(pipeline: Pipeline, console: Console) -> int:
             failed = True
             console.print(f"[red]✗[/] {name}: {error}")
     return 1 if failed else 0
+
+
+def check_msf(pipeline: Pipeline, console: Console) -> int:
+    """Say what of a pipeline Managed Service for Apache Flink would refuse, with 1 as exit code where there is any.
+
+    Reaches no server: the service has other ways to them than this machine.
+    """
+    told = [f"flink.{option}: {instead}" for option, instead in refused(pipeline.flink_options).items()]
+    try:
+        told += misfits(pipeline)
+    except ConfigError as error:
+        told += error.problems
+    for each in told:
+        console.print(f"[red]✗[/] {each}", soft_wrap=True)
+    if not told:
+        console.print("[green]✓[/] the service takes all of it")
+    return 1 if told else 0
 
 
 def _topics(pipeline: Pipeline) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from bench.figures import Measurement, Size
 from cli import dead_letters, model, profile, stack_command, testing
-from cli.bundle import bundle
+from cli.bundle import bundle, described
 from cli.demo_feed import DemoFeed
 from cli.produce import produce
 from cli.status import status
@@ -65,10 +65,17 @@ def run(
 
 
 @commands.command()
-def check(pipeline: PipelineFile) -> None:
+def check(
+    pipeline: PipelineFile,
+    msf: Annotated[
+        bool, typer.Option("--msf", help="Name what Managed Service for Apache Flink would refuse; reaches no server.")
+    ] = False,
+) -> None:
     """Validate the pipeline file, and reach every server it names."""
     from cli import check as checking
 
+    if msf:
+        raise typer.Exit(checking.check_msf(described(pipeline), console))
     raise typer.Exit(checking.check(load(pipeline), console))
 
 

@@ -92,7 +92,10 @@ _INSTEAD = {
 }
 _ANYWHERE = "leave it out; a support case can change some of the others"
 
-_FLAT = ("source.kafka", "source.kinesis", "source.dynamodb", "source.sqs", "dead_letters.kafka", "reselect.dynamodb")
+_FLAT = (
+    *("source.kafka", "source.kinesis", "source.dynamodb", "source.sqs"),
+    *("dead_letters.kafka", "reselect.dynamodb", "store.dynamodb"),
+)
 """Parts of the pipeline file whose settings' names have dots themselves; `flink` is another."""
 _BY_TABLE = ("documents", "profiles.records")
 
