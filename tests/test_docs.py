@@ -37,6 +37,7 @@ FOLLOWED = [
         "opensearch",
         "verify",
         "profiles",
+        "operate",
     )
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}
