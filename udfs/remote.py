@@ -7,6 +7,7 @@ job waits, and then goes back to its checkpoint.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
@@ -52,7 +53,7 @@ class RemoteEmbedder:
         self._endpoint = endpoint
         self._limits = limits
         self._patience_s = patience_s
-        self._gate = Gate(Pace(concurrency, float(min(4, concurrency))), breaker)
+        self._gate = Gate(Pace(concurrency, float(min(4, concurrency))), breaker, patience_s)
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="embed")
         if dimension is None:
             self.dimension = self._probe(threading.Event()).shape[1]
@@ -124,12 +125,13 @@ class RemoteEmbedder:
     def _ask(self, texts: Sequence[str], over: threading.Event) -> Vectors:
         """One request's vectors, asked for again while the endpoint is busy or away, until `over` is set.
 
-        Raises Refusal, and Unavailable at the end of patience.
+        Raises Refusal, and Unavailable at the end of patience, which begins with the first failure: until then a
+        request may have waited for its turn.
         """
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unavailable) and type(error) is not Left),
             wait=_pause,
-            stop=tenacity.stop_any(tenacity.stop_before_delay(self._patience_s), tenacity.stop_when_event_set(over)),
+            stop=_at_the_end_of(self._patience_s, over),
             sleep=tenacity.sleep_using_event(over),
             before_sleep=lambda _: tally.count("retries", of="model"),
             reraise=True,
@@ -154,6 +156,17 @@ class RemoteEmbedder:
             raise Refusal(f"{self._endpoint.where} answers a vector of zeros")
         unit: Vectors = (vectors / lengths).astype(np.float32)
         return unit
+
+
+def _at_the_end_of(patience_s: float, over: threading.Event) -> Callable[[tenacity.RetryCallState], bool]:
+    failed_at: list[float] = []
+
+    def stop(state: tenacity.RetryCallState) -> bool:
+        now = time.monotonic()
+        failed_at.append(now)
+        return over.is_set() or now + state.upcoming_sleep - failed_at[0] >= patience_s
+
+    return stop
 
 
 _backoff = tenacity.wait_random_exponential(multiplier=0.1, max=10)

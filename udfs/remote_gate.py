@@ -13,15 +13,17 @@ from udfs.remote_endpoint import Busy
 
 
 class Left(Unavailable):
-    """The endpoint isn't asked: it failed too often."""
+    """The endpoint isn't asked: it failed too often, or asked to be left alone for longer than anybody waits."""
 
 
 class Gate:
     """Lets requests through to an endpoint: no more than its `Pace` says, and none while its `Breaker` is open."""
 
-    def __init__(self, pace: Pace, breaker: Breaker) -> None:
+    def __init__(self, pace: Pace, breaker: Breaker, patience_s: float) -> None:
+        """`patience_s`: the longest pause that is waited for."""
         self._pace = pace
         self._breaker = breaker
+        self._patience_s = patience_s
         self._in_flight = 0
         self._reason = ""
         self._changed = threading.Condition()
@@ -64,6 +66,8 @@ class Gate:
             if self._breaker.is_open(now):
                 raise Left(f"{where} failed {self._breaker.failures} times in a row and is left alone: {self._reason}")
             pause = self._pace.not_before - now
+            if pause > self._patience_s:
+                raise Left(f"{where} asked to be left alone for {pause:,.0f} s more")
             if pause <= 0 and self._in_flight < self._pace.allowed:
                 return
             self._changed.wait(pause if pause > 0 else None)

@@ -114,6 +114,28 @@ def test_retry_after_may_be_a_date() -> None:
     assert wait_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
+def test_a_pause_of_an_hour_is_told_and_not_waited_for(server: Endpoint, remote: Opener) -> None:
+    server.fault = lambda asked: Reply(429, {"error": "quota"}, {"Retry-After": "3600"})
+    model = remote()
+    with pytest.raises(Unavailable, match=r"429 Too Many Requests.*quota"):
+        model.embed(["a"])
+    with pytest.raises(Unavailable, match=r"asked to be left alone for 3,\d+ s more"):
+        model.embed(["a"])
+    assert len(server.asked) == 1
+
+
+def test_a_request_that_waited_for_its_turn_has_its_patience_yet(server: Endpoint, remote: Opener) -> None:
+    failed: set[str] = set()
+
+    def fault(asked: Asked) -> Reply | None:
+        first = asked.texts[0] not in failed
+        failed.add(asked.texts[0])
+        return Reply(500, b"once", after_s=0.2) if first else None
+
+    server.fault = fault
+    assert right(remote(patience_s=0.7, max_texts=3, concurrency=20).embed(TEXTS))
+
+
 def test_answers_that_do_not_come_in_time_are_asked_for_again(server: Endpoint, remote: Opener) -> None:
     server.fault = lambda asked: Reply(after_s=1) if asked.number < 3 else None
     assert right(remote(timeout=0.2, max_texts=20).embed(TEXTS))
