@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from core import tally
 from core.errors import EmbeddingError
 from udfs.embedding import dimension, embed_each, embedder
 from udfs.tokenizing import DEFAULT, model_path
@@ -88,3 +89,12 @@ def test_a_process_has_one_model_and_tells_its_device() -> None:
     threads = torch.get_num_threads()
     expected = f"{DEFAULT} on cpu ({threads} threads), float32, 384 dimensions"
     assert embedder(DEFAULT, "cpu").describe() == expected
+
+
+def test_tokens_and_padding_are_counted(model: "transformer.TransformerEmbedder") -> None:
+    tally.drain()
+    texts = ["one", "one two three four", "one two"]
+    model.embed(texts)
+    counted = {each.name: each.by for each in tally.drain()}
+    # [CLS] and [SEP] beside the words
+    assert counted == {"tokens": 3 + 6 + 4, "padding": 3 + 0 + 2}
