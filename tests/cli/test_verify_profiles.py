@@ -18,8 +18,9 @@ from rich.console import Console
 from cli.run import stores
 from cli.stack import Stack
 from cli.verify import Options, verify
+from cli.verify_source import opened
+from connectors.dynamodb_writer import DynamodbWriter
 from connectors.opening import open_profiles
-from connectors.postgres_rows import Reselect
 from core.config import Chunk, Pipeline
 from core.config_file import load
 from core.errors import ConfigError
@@ -27,6 +28,7 @@ from core.identity_state import Memory
 from core.profiles_delivery import plans_of
 from core.profiles_step import Persons
 from core.profiles_verification import read_as, said_by
+from tests.aws import moto_server
 from tests.cli.test_verify import database
 from tests.flink_jobs.people import PROFILES, TEXT
 from tests.profile_writer import Writer
@@ -66,14 +68,11 @@ class Bench:
         """Bring the stores to what the rows say, as the job would."""
         profiles = self.pipeline.profiles
         assert profiles is not None
-        source, memory, store = (
-            Reselect(self.dsn, self.pipeline.debezium, False),
-            Memory(),
-            open_profiles(self.pipeline),
-        )
+        source, memory = opened(self.pipeline, schemas=False), Memory()
+        store = open_profiles(self.pipeline)
         store.prepare()
         persons = Persons(memory, profiles.linking(self.pipeline.delete_retention_ms), profiles.merging)
-        writer = Writer(store, persons, memory, text=TEXT)
+        writer = Writer(store, persons, memory, text=self.pipeline.embedding.text or TEXT)
         (vectors,) = stores(self.pipeline).values()
         vectors.prepare()
         chunker = document_chunker("hash", Chunk())
@@ -94,22 +93,30 @@ class Bench:
 @pytest.fixture(scope="module")
 def filled(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     dsn, name = database(stack), f"v{uuid4().hex[:6]}"
-    file = tmp_path_factory.mktemp("verify") / "people.yaml"
-    settings = {
-        "name": name,
-        "source": {"kafka": {"topic": name, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}},
-        "format": "debezium",
-        "profiles": PROFILES,
-        "embedding": {"model": "hash", "text": TEXT},
-        "store": {"postgres": {"dsn": dsn}, "pgvector": {"dsn": dsn, "table": "chunks"}},
-        "dead_letters": {"kafka": {"topic": "letters"}},
-        "reselect": {"postgres": {"dsn": dsn}},
-    }
-    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    bench = Bench(dsn, load(file))
+    pipeline = pipeline_of(
+        tmp_path_factory.mktemp("verify"),
+        dsn,
+        name=name,
+        source={"kafka": {"topic": name, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}},
+        format="debezium",
+        dead_letters={"kafka": {"topic": "letters"}},
+        reselect={"postgres": {"dsn": dsn}},
+    )
+    bench = Bench(dsn, pipeline)
     bench.sql(ROWS)
     bench.fill()
     return bench
+
+
+def pipeline_of(folder: Path, dsn: str, **settings: Any) -> Pipeline:
+    file = folder / "people.yaml"
+    common = {
+        "profiles": PROFILES,
+        "embedding": {"model": "hash", "text": TEXT},
+        "store": {"postgres": {"dsn": dsn}, "pgvector": {"dsn": dsn, "table": "chunks"}},
+    }
+    file.write_text(yaml.safe_dump({**common, **settings}), encoding="utf-8")
+    return load(file)
 
 
 @pytest.fixture
@@ -195,3 +202,33 @@ def test_damage_is_found_and_named(bench: Bench, name: str) -> None:
 def test_repair_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"--repair mends documents\. Of profiles: write the rows again"):
         bench.verify(repair=True)
+
+
+def test_items_of_dynamodb_are_compared(stack: Stack, tmp_path: Path) -> None:
+    table, dsn = f"people-{uuid4().hex[:6]}", database(stack)
+    with moto_server(tmp_path) as aws:
+        at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
+        items = DynamodbWriter(table, aws)
+        items.ensure()
+        items.write((n, {"id": n, "email": f"p{n // 2}@x.no", "name": f"name {n // 2}"}) for n in range(1, 30))
+        record = {"identifiers": {"email": "email"}, "attributes": {"name": "name"}}
+        pipeline = pipeline_of(
+            tmp_path,
+            dsn,
+            name=f"v{uuid4().hex[:6]}",
+            source={"dynamodb": {"table": table, **at}},
+            format="dynamodb",
+            profiles={"identifiers": [{"type": "email", "limit": 1}], "records": {table: record}},
+            embedding={"model": "hash", "text": "{name}"},
+            dead_letters={"kafka": {"topic": "d", "properties.bootstrap.servers": stack.kafka.bootstrap_servers}},
+            reselect={"dynamodb": at},
+        )
+        bench = Bench(dsn, pipeline)
+        bench.fill()
+        code, printed = bench.verify()
+        assert code == 0, printed
+        items.write([(7, None), (8, {"id": 8, "email": "other@x.no", "name": "other"})])
+        code, printed = bench.verify()
+    assert code == 1
+    assert f"made of 2 of {table}, not 1 of {table}" in printed
+    assert "missing in postgres: profiles/" in printed
