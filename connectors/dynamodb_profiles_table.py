@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.aws import Aws, client, shard_error
 from connectors.dynamodb_profiles_items import Item, Key
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError, FreshetError, Unavailable
 from core.shards import NoSuchShard, Throttled
 
 SETTING = "store.dynamodb"
@@ -102,8 +102,15 @@ class ProfilesTable:
     def moment(self, keys: Sequence[Key]) -> list[Item | None]:
         """Items as they are together at one moment, at most 100. Bears a transaction that is under way."""
         asked = [{"Get": {"TableName": self._name, "Key": _key(key)}} for key in keys]
-        found = self.patiently(lambda: self._client.transact_get_items(TransactItems=asked))
-        return [each.get("Item") for each in found["Responses"]]
+
+        def attempt() -> list[Item | None]:
+            try:
+                found = self._client.transact_get_items(TransactItems=asked)
+            except self._client.exceptions.TransactionCanceledException as error:
+                raise self._cancelled(error) from None
+            return [each.get("Item") for each in found["Responses"]]
+
+        return self.patiently(attempt)
 
     def some(self, keys: Iterable[Key]) -> dict[Key, Item]:
         """Those of the items that are there, read consistently, each by itself."""
@@ -177,17 +184,20 @@ class ProfilesTable:
             try:
                 self._client.transact_write_items(TransactItems=list(requests), ClientRequestToken=token)
             except self._client.exceptions.TransactionCanceledException as error:
-                codes = {each.get("Code") for each in error.response.get("CancellationReasons", ())}
-                if "ConditionalCheckFailed" in codes:
+                if "ConditionalCheckFailed" in _reasons(error):
                     return False
-                if codes & {*_MAY_PASS}:
-                    raise Throttled(f"{self.what}: {', '.join(sorted(map(str, codes)))}") from None
-                raise ConfigError([f"{self.what}: {error}"]) from None
+                raise self._cancelled(error) from None
             except self._client.exceptions.TransactionInProgressException:
                 raise Throttled(f"{self.what}: the transaction is under way") from None
             return True
 
         return self.patiently(attempt)
+
+    def _cancelled(self, error: ClientError) -> FreshetError:
+        codes = _reasons(error)
+        if codes & {*_MAY_PASS}:  # somebody else's transaction has one of the items now, or there are too many
+            return Throttled(f"{self.what}: {', '.join(sorted(codes))}")
+        return ConfigError([f"{self.what}: {error}"])
 
     def put(self, key: Key, item: Item | None) -> dict[str, Any]:
         """The request that has an item be so; None: that it goes."""
@@ -238,6 +248,11 @@ class ProfilesTable:
 
 def _key(key: Key) -> dict[str, dict[str, str]]:
     return {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
+
+
+def _reasons(error: ClientError) -> set[str]:
+    reasons: Sequence[Mapping[str, Any]] = error.response.get("CancellationReasons", ())
+    return {each.get("Code", "None") for each in reasons} - {"None"}
 
 
 def _schema(keys: Mapping[str, str]) -> list[dict[str, str]]:

@@ -145,6 +145,27 @@ def test_a_table_that_is_another_one_is_refused(place: DynamodbPlace, profiles: 
         DynamodbProfiles(f"{place.table}.none", "customers", place.aws).begin(0)
 
 
+@pytest.mark.parametrize("name", ["transact_get_items", "transact_write_items"])
+def test_a_transaction_that_meets_another_is_repeated(
+    profiles: DynamodbProfiles, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    held = writer(profiles)
+    of = profiles._table._client
+    told = {"Error": {"Code": "TransactionCanceledException", "Message": "so it was decided"}}
+    reasons = {"CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}
+    left, real = [of.exceptions.TransactionCanceledException({**told, **reasons}, name)], getattr(of, name)
+
+    def call(**asked: object) -> object:
+        if left:
+            raise left.pop()
+        return real(**asked)
+
+    monkeypatch.setattr(of, name, call)
+    held.follow([change("crm/1", 1, "customer=1")])
+    assert profiles.find(KARI) is not None
+    assert left == []
+
+
 def test_a_server_that_is_away_is_named(dynamodb: Aws) -> None:
     away = DynamodbProfiles("people", "customers", replace(dynamodb, endpoint="http://127.0.0.1:1"), patience_s=0.2)
     for call in (away.prepare, lambda: away.begin(0), lambda: away.get("x")):
