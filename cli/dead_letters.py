@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.pipeline_file import load
 from cli.plain import json_bytes, plain, shortened, shown_bytes
 from connectors.kafka_letters import Letter, letters
-from core.config_file import load
 from core.errors import ConfigError
 
 app = typer.Typer(

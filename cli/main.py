@@ -14,9 +14,9 @@ from bench.figures import Measurement, Size
 from cli import dead_letters, model, profile, stack_command, testing
 from cli.bundle import bundle, described
 from cli.demo_feed import DemoFeed
+from cli.pipeline_file import load
 from cli.produce import produce
 from cli.status import status
-from core.config_file import load
 from core.errors import FreshetError
 
 commands = typer.Typer(

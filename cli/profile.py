@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from cli.pipeline_file import load
 from connectors.opening import open_profiles
 from core.config import Pipeline
-from core.config_file import load
 from core.config_profiles import Profiles
 from core.errors import ConfigError, FreshetError
 from core.identifiers import Identifier

@@ -18,12 +18,10 @@ import httpx
 from rich.console import Console
 
 from cli.bundle import made, write
+from cli.pipeline_file import load
 from cli.rehearsal_cluster import Cluster, cluster
 from cli.rehearsal_python import python, version_of
-from connectors.aws import Aws
-from connectors.secrets_manager import SecretsManager
 from core.config import Pipeline
-from core.config_file import load
 from core.metrics import counts
 from deploy.msf.bundle import Bundle
 from deploy.msf.main import VARIABLES
@@ -41,7 +39,7 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
     Raises FreshetError where the bundle can't be made, or its cluster or job doesn't start.
     """
     began = time.monotonic()
-    pipeline = load(file, secret=SecretsManager(Aws()).value)
+    pipeline = load(file)
     folder = Path(".freshet").resolve() / "rehearsal"
     shutil.rmtree(folder, ignore_errors=True)
     there = python(console)

@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.pages import Step, blocks, is_shown, steps
 
 _PATIENCE_S = 180.0
-STAYS = ("freshet run ", "freshet model serve ")
-_FAIL = {"freshet check broken.yaml": 2}
+STAYS = ("freshet run ", "freshet model serve ", "freshet bundle --rehearse ")
+_FAIL = {"freshet check broken.yaml": 2, "freshet check --msf pipeline.yaml": 1}
 """Commands that fail, as their page says."""
 
 

@@ -28,6 +28,7 @@ FOLLOWED = [
     DOCS / f"{name}.md"
     for name in (
         "search",
+        "bundle",
         "remote-models",
         "dead-letters",
         "restart-and-recover",

@@ -49,6 +49,8 @@ FORBIDDEN = [
     ("connectors/new.py", "from pyflink.table import DataTypes"),
     ("flink_jobs/new.py", "from cli.jars import fetch"),
     ("flink_jobs/new.py", "from bench import machinery"),
+    ("deploy/new.py", "from bench import machinery"),
+    ("deploy/msf/new.py", "from cli.jars import fetch"),
 ]
 ALLOWED = [
     ("core/new.py", "from core.errors import ConfigError"),
@@ -57,6 +59,7 @@ ALLOWED = [
     ("connectors/new.py", "import psycopg"),
     ("flink_jobs/new.py", "from connectors import kafka"),
     ("cli/new.py", "from flink_jobs import running"),
+    ("deploy/msf/new.py", "from flink_jobs.environment import service_options"),
 ]
 
 
@@ -89,7 +92,7 @@ def test_no_file_names_a_place_on_someones_machine() -> None:
     assert holding("|".join(map(re.escape, PLACES))) == []
 
 
-@pytest.mark.parametrize("name", ["core", "udfs", "connectors", "flink_jobs", "cli", "bench"])
+@pytest.mark.parametrize("name", ["core", "udfs", "connectors", "flink_jobs", "cli", "deploy", "bench"])
 def test_no_file_is_long(name: str) -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in tracked(f"{name}/*.py")}
     assert {str(path): length for path, length in lengths.items() if length > LONGEST_FILE} == {}
