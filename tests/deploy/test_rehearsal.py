@@ -19,11 +19,14 @@ from core.config_file import load
 from core.metrics import counts
 from flink_jobs.rest import figures
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
+from tests.flink_jobs.events import envelope
 from tests.replay import differences, true_documents
 
 __all__ = ["workshop"]
 
 QUIET = Console(quiet=True)
+AFTER_ALL = 1 << 40
+"""A place in the log behind all that was recorded."""
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +63,9 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def change(workshop: Workshop, key: str, body: str, lsn: int) -> None:
-    source = {
-        "schema": "public",
-        "table": "documents",
-        "lsn": lsn,
-        "sequence": f'["{lsn}","{lsn}"]',
-        "snapshot": "false",
-    }
-    row = {"id": key, "title": "Changed", "body": body, "updated_at": None}
-    event = {"op": "u", "before": None, "after": row, "source": source}
-    workshop.send(json.dumps({"id": key}).encode(), json.dumps(event).encode())
+def change(workshop: Workshop, document: str, body: str, number: int) -> None:
+    row = {"id": document, "title": "Changed", "body": body, "updated_at": "2026-01-01T00:00:00Z"}
+    workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL + number, row, "u"))
 
 
 @pytest.mark.timeout(300)
@@ -90,12 +85,12 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
 
     # upgraded, and on two slots
     second = application(workshop, running, "second", delete_retention="8 d")
-    key = next(iter(truth)).rpartition("/")[2]
-    for application_, parallelism, body in ((second, 2, "two slots"), (first, 1, "one slot")):
-        job = running.submit(application_, told, parallelism, savepoint)
+    document = next(iter(truth)).rpartition("/")[2]
+    for number, (bundle, parallelism, body) in enumerate(((second, 2, "two slots"), (first, 1, "one slot"))):
+        job = running.submit(bundle, told, parallelism, savepoint)
         assert {vertex["parallelism"] for vertex in running.job(job)["vertices"]} >= {parallelism}
-        change(workshop, key, body, 1 << 60 | len(body))
-        truth = truth | {f"public.documents/{key}": f"Changed\n\n{body}"}
+        change(workshop, document, body, number)
+        truth = truth | {f"public.documents/{document}": f"Changed\n\n{body}"}
         eventually(lambda truth=truth: differences(workshop.rows(), truth) == [], "the change")
         # nothing but the change was read, embedded and written again
         eventually(lambda job=job: count(running, job, "applied_pgvector") == 1, "the count")
