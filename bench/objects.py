@@ -68,13 +68,13 @@ def _put(endpoint: str, objects: int) -> None:
         list(threads.map(put, range(objects + _WARM)))
 
 
-def _memory() -> int:
-    """MiB that the job's processes hold: the JVM, the workers, and what they parse in."""
-    total = 0
+def _memory() -> str:
+    """MiB that the job's processes hold: the JVM, and the workers with what they parse in."""
+    held = {True: 0, False: 0}
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            total += child.memory_info().rss
-    return total // 2**20
+            held[child.name() == "java"] += child.memory_info().rss
+    return f"{held[True] // 2**20}+{held[False] // 2**20}"
 
 
 def measure(rig: Rig, endpoint: str, objects: int) -> None:
@@ -100,7 +100,7 @@ def measure(rig: Rig, endpoint: str, objects: int) -> None:
         seconds = time.perf_counter() - started
     print(
         f"{objects:,} objects in {seconds:.1f} s, {objects / seconds:,.0f} objects/s; told after {told:.1f} s\n"
-        f"memory of the job, MiB: {before} before, then {', '.join(map(str, held))}"
+        f"memory of the job, JVM and workers, MiB: {before} before, then {', '.join(held)}"
     )
 
 

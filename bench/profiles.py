@@ -1,7 +1,7 @@
 """The job of profiles: changes a second from the topic into the profile store, and how long one takes at a steady rate.
 
-`python -m bench.profiles [CHANGES [alone,vectors,latency]]`, on the local stack of this folder. What `freshet produce --scenario customers`
-makes up is read from one topic of one partition, in order.
+`python -m bench.profiles [CHANGES [alone,vectors,latency]]`, on the local stack of this folder. What `freshet produce
+--scenario customers` makes up is read from one topic of one partition, in order.
 """
 
 from __future__ import annotations

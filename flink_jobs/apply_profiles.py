@@ -87,10 +87,21 @@ class _WriteProfiles(ScalarFunction):
         outcomes, written = write_profiles(
             told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
         )
-        for status, count in Counter(outcome.status for outcome in outcomes).items():
-            self._meters.count("deliveries", count, status=status.value)
+        self._count(told, outcomes)
         nothing = Written()
         return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
+
+    def _count(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
+        """Here and not where persons are linked: a counter there is a way across a border, and here is a batch."""
+        for status, count in Counter(outcome.status for outcome in outcomes).items():
+            self._meters.count("deliveries", count, status=status.value)
+        applied = [
+            each.told for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED
+        ]
+        for kind, count in Counter(audit.kind for told in applied for audit in told.audit).items():
+            self._meters.count("identity", count, event=kind.value)
+        self._meters.count("profiles_made", sum(len(told.born) for told in applied))
+        self._meters.count("profiles_retired", sum(len(told.retired) for told in applied))
 
 
 def profile_functions(pipeline: Pipeline) -> dict[str, Any]:

@@ -209,10 +209,6 @@ class LinkPersons(KeyedProcessFunction):
             if record:
                 self._meters.count("stale")
             return
-        for each in told.audit:
-            self._meters.count("identity", event=each.kind.value)
-        self._meters.count("profiles_made", len(told.born))
-        self._meters.count("profiles_retired", len(told.retired))
         yield self._delivery(record, told, event)
 
     def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
