@@ -213,4 +213,4 @@ def main(changes: int = 20_000, only: str = "alone,vectors,latency") -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:])
+    main(int(sys.argv[1]) if sys.argv[1:] else 20_000, *sys.argv[2:])
