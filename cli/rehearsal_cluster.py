@@ -57,6 +57,9 @@ class Cluster:
     def submit(self, application: Path, properties: Path, parallelism: int = 1, savepoint: str | None = None) -> str:
         """Run an unpacked bundle as the service does, with the properties' file in place of its own; the job's id.
 
+        One job a cluster, as there: a second one's Python doesn't start in a JVM of Java 17 and later that had one
+        (pemja 0.5, FLINK-37727).
+
         Raises Unavailable with the end of what was said where no job comes of it.
         """
         command = [str(self.python.flink / "bin" / "flink"), "run", "--detached", "--parallelism", str(parallelism)]

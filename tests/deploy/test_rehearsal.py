@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +11,7 @@ from rich.console import Console
 
 from cli.bundle import made
 from cli.rehearsal import unpacked
-from cli.rehearsal_cluster import Cluster, cluster
+from cli.rehearsal_cluster import Cluster, Python, cluster
 from cli.rehearsal_python import python, version_of
 from core.config_file import load
 from core.metrics import counts
@@ -29,18 +27,12 @@ AFTER_ALL = 1 << 40
 """A place in the log behind all that was recorded."""
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(python(QUIET), tmp_path_factory.mktemp("cluster"), slots=2) as cluster_:
-        yield cluster_
-
-
-def application(workshop: Workshop, running: Cluster, name: str, **changes: object) -> Path:
+def application(workshop: Workshop, there: Python, name: str, **changes: object) -> Path:
     """An unpacked bundle of the workshop's pipeline, which has neither address nor password in it."""
     store = {"pgvector": {"dsn": "${DSN}", "table": "documents"}}
     file = workshop.pipeline(bounded=False, store=store, **changes)
     pipeline = load(file, {"DSN": "unknown"})
-    return unpacked(made(pipeline, file, QUIET, version_of(running.python)), workshop.folder / name)
+    return unpacked(made(pipeline, file, QUIET, version_of(there)), workshop.folder / name)
 
 
 def properties(workshop: Workshop) -> Path:
@@ -68,34 +60,36 @@ def change(workshop: Workshop, document: str, body: str, number: int) -> None:
     workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL + number, row, "u"))
 
 
-@pytest.mark.timeout(300)
-def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop, running: Cluster) -> None:
+@pytest.mark.timeout(400)
+def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop) -> None:
     workshop.replay()
     truth = true_documents()
-    first, told = application(workshop, running, "first"), properties(workshop)
-    before = files(first) | files(running.python.flink)
+    there, folder, told = python(QUIET), workshop.folder / "cluster", properties(workshop)
+    first = application(workshop, there, "first")
+    before = files(first) | files(there.flink)
 
-    began = time.monotonic()
-    job = running.submit(first, told)
-    eventually(lambda: workshop.prepared() and differences(workshop.rows(), truth) == [], "the true table")
-    assert time.monotonic() - began < 90
-    eventually(lambda: count(running, job, "chunks_embedded") >= len(truth), "the count")
-    savepoint = running.stop(job)
-    assert files(first) | files(running.python.flink) == before
-
-    # upgraded, and on two slots
-    second = application(workshop, running, "second", delete_retention="8 d")
-    document = next(iter(truth)).rpartition("/")[2]
-    for number, (bundle, parallelism, body) in enumerate(((second, 2, "two slots"), (first, 1, "one slot"))):
-        job = running.submit(bundle, told, parallelism, savepoint)
-        assert {vertex["parallelism"] for vertex in running.job(job)["vertices"]} >= {parallelism}
-        change(workshop, document, body, number)
-        truth = truth | {f"public.documents/{document}": f"Changed\n\n{body}"}
-        eventually(lambda truth=truth: differences(workshop.rows(), truth) == [], "the change")
-        # nothing but the change was read, embedded and written again
-        eventually(lambda job=job: count(running, job, "applied_pgvector") == 1, "the count")
-        assert count(running, job, "chunks_embedded") == 1
+    with cluster(there, folder, slots=1) as running:
+        job = running.submit(first, told)
+        eventually(lambda: workshop.prepared() and differences(workshop.rows(), truth) == [], "the true table")
+        eventually(lambda: count(running, job, "chunks_embedded") >= len(truth), "the count")
         savepoint = running.stop(job)
-    logs = "".join(path.read_text(errors="replace") for path in (running.folder / "log").iterdir())
+    assert files(first) | files(there.flink) == before
+
+    # upgraded, and on two slots; then both as before. The service has a new cluster for each start.
+    second = application(workshop, there, "second", delete_retention="8 d")
+    document = next(iter(truth)).rpartition("/")[2]
+    for number, (bundle, slots) in enumerate(((second, 2), (first, 1))):
+        with cluster(there, folder, slots) as running:
+            job = running.submit(bundle, told, slots, savepoint)
+            assert slots in {vertex["parallelism"] for vertex in running.job(job)["vertices"]}
+            change(workshop, document, f"on {slots}", number)
+            truth = truth | {f"public.documents/{document}": f"Changed\n\non {slots}"}
+            eventually(lambda truth=truth: differences(workshop.rows(), truth) == [], "the change")
+            # nothing but the change was read, embedded and written again
+            eventually(lambda at=running, job=job: count(at, job, "applied_pgvector") > 0, "the count")
+            assert count(running, job, "applied_pgvector") == 1
+            assert count(running, job, "chunks_embedded") == 1
+            savepoint = running.stop(job)
+    logs = "".join(path.read_text(errors="replace") for path in (folder / "log").iterdir())
     assert "documents" in logs
     assert workshop.dsn not in logs
