@@ -12,6 +12,7 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from connectors.opening import open_profiles, open_stores
+from core import tally
 from core.config import Chunk, Pipeline
 from core.documents import Chunker
 from core.plans import Outcome, Status, fold, plan_to_bytes
@@ -95,6 +96,9 @@ class _WriteProfiles(ScalarFunction):
         """Here and not where persons are linked: a counter there is a way across a border, and here is a batch."""
         for status, count in Counter(outcome.status for outcome in outcomes).items():
             self._meters.count("deliveries", count, status=status.value)
+        if not self._vectors:
+            # else the functions behind this one tell it
+            self._meters.tell(tally.drain())
         applied = [
             each.told for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED
         ]
