@@ -7,7 +7,6 @@ import site
 import sys
 from pathlib import Path
 
-import pyflink
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
@@ -62,7 +61,9 @@ def target_options(
 ) -> dict[str, str]:
     """Flink's options for a run on a session cluster, the pipeline file's own last but for the address.
 
-    The cluster's workers run its machines' `python`, unless the pipeline file names another one.
+    The cluster's workers run its machines' `python`, unless the pipeline file names another one. Its lib/ must have
+    flink-python: a JVM loads Python's library once, so with a JAR of the job's own a TaskManager takes one such job,
+    and the next fails ("NoSuchFieldException: loadedLibraryNames", on Java 12 and later).
 
     directory    as in `local_options`, and below it nothing that the cluster's machines don't see too
     resume_from  a checkpoint or savepoint
@@ -77,9 +78,7 @@ def target_options(
         "rest.address": host,
         "rest.port": str(port),
     }
-    # what `flink run --python` sends along: a cluster knows nothing of Python by itself
-    pythons = (Path(pyflink.__file__).parent / "opt").glob("flink-python-*.jar")
-    return options | _code_and_state(pipeline, [*jars, *pythons], resume_from)
+    return options | _code_and_state(pipeline, jars, resume_from)
 
 
 def _lasting_options(pipeline: Pipeline, directory: Path) -> dict[str, str]:
