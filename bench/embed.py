@@ -18,7 +18,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from udfs.embedding import embedder
 from udfs.tokenizing import DEFAULT, model_chunker, model_path
@@ -45,6 +44,9 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    # behind udfs.transformer, which settles how OpenMP waits before torch reads it
+    from sentence_transformers import SentenceTransformer
+
     texts = mixed_texts(given.texts)
     ours = TransformerEmbedder(DEFAULT, model_path(DEFAULT))
     raw = SentenceTransformer(str(model_path(DEFAULT)))
