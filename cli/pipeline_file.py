@@ -21,7 +21,7 @@ def _secret(name: str, key: str | None) -> str:
     # imported late: few files refer to secrets, and boto3 takes half a second
     try:
         from connectors.aws import Aws
-        from connectors.secrets_manager import SecretsManager
+        from connectors.aws_secrets import SecretsManager
     except ModuleNotFoundError:
         raise ConfigError([f"secret {name}: needs boto3, which isn't installed: install freshet[aws]"]) from None
     return SecretsManager(Aws()).value(name, key)

@@ -16,8 +16,8 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 import core
 from connectors.aws import Aws
+from connectors.aws_secrets import SecretsManager
 from connectors.opening import open_profiles, open_stores
-from connectors.secrets_manager import SecretsManager
 from core.config import Pipeline
 from core.config_file import load
 from core.errors import ConfigError

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from connectors.aws import Aws
-from connectors.secrets_manager import SecretsManager
+from connectors.aws_secrets import SecretsManager
 from core.errors import ConfigError, Unavailable
 from tests.aws import moto_server
 
