@@ -25,6 +25,7 @@ from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
 from cli.chaos.shards import Shard, Stream, Told
+from cli.stack.aws_server import copy_tables_lightly
 
 _ACCOUNT = "123456789012"
 _FIRST = 49590338271490256608559692538361571095921575989136588898
@@ -246,6 +247,7 @@ def _error(service: str, code: str, status: int, why: str = "so it was decided")
 
 def main() -> None:
     """Serve on 127.0.0.1, at the port that the command line names."""
+    copy_tables_lightly()
     run_simple("127.0.0.1", int(sys.argv[1]), Server(), threaded=True, request_handler=MotoRequestHandler)
 
 

@@ -6,18 +6,38 @@ looks for its modules on the disk at each request: a small object took 5 ms of b
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
 import threading
+from collections import defaultdict
 from functools import cache
 from typing import Any
 
 import waitress
 from moto import backends
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 _THREADS = 32  # some hold a request until there is something to tell
+
+
+def copy_tables_lightly() -> None:
+    """Have a transaction keep what there was before it as references to the items, not as copies of them all.
+
+    For each transaction moto copies the table, item by item, to put it back where a condition fails. Items that are put
+    or deleted are other objects then; one that is updated may stay so.
+    """
+
+    def copied(table: Table, memo: dict[int, Any]) -> Table:
+        found = copy.copy(table)
+        found.items = defaultdict(dict)
+        for key, items in table.items.items():
+            found.items[key] = dict(items) if isinstance(items, dict) else items
+        return found
+
+    Table.__deepcopy__ = copied  # type: ignore[attr-defined]
 
 
 def main() -> None:
@@ -26,6 +46,7 @@ def main() -> None:
     os.environ["MOTO_PORT"] = port  # for the addresses in its answers
     named = cache(lambda modules=backends.list_of_moto_modules: tuple(modules()))
     backends.list_of_moto_modules = named
+    copy_tables_lightly()
     one_at_a_time = threading.Lock()
     # It warns where requests have to wait for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +26,9 @@ from core.profiles_step import Persons
 from core.profiles_verification import read_as, said_by
 from core.verification import Kind
 from tests.profile_writer import Writer
+
+
+NOW_MS = time.time_ns() // 1_000_000
 
 
 def test_a_seed_decides_what_writers_do_and_they_do_it_to_every_table() -> None:
@@ -63,7 +67,7 @@ def fill(here: world.World) -> None:
             spec = profiles.spec(table)
             for batch in state.rows(table, source.columns(read_as(spec)), 1000):
                 rows = (source.told(table, raw) for raw in batch)
-                writer.follow([said_by(row, ("id",), spec, profiles.reading, 0).change for row in rows])
+                writer.follow([said_by(row, ("id",), spec, profiles.reading, NOW_MS).change for row in rows])
 
 
 def test_what_differs_is_seen_and_explained(here: world.World) -> None:
