@@ -27,7 +27,6 @@ from core.profiles_verification import read_as, said_by
 from core.verification import Kind
 from tests.profile_writer import Writer
 
-
 NOW_MS = time.time_ns() // 1_000_000
 
 
