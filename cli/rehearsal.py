@@ -85,7 +85,7 @@ def _watch(running: Cluster, job: str, pipeline: Pipeline, began: float, console
         if failed and failed != last:
             console.print(f"[red]{state.lower()}[/]: {failed}")
             last = failed
-        if first and any(count for name, count in told.items() if name.startswith("applied_")):
+        if first and any(count for name, count in told.items() if name.startswith("applied")):
             first = False
             console.print(f"[green]first embedded row[/] {time.monotonic() - began:.1f} s after the start of the build")
         if stopped.wait(_WATCH_SECONDS):
