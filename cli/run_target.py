@@ -22,9 +22,7 @@ def address(target: str) -> tuple[str, int]:
     """The host and the port of `host:port`, as --target has it. Raises ConfigError."""
     host, colon, port = target.rpartition(":")
     if not host or not colon or not port.isdecimal() or "/" in host:
-        raise ConfigError(
-            [f"--target is {target!r}: it must be host:port of a JobManager's REST API"]
-        )
+        raise ConfigError([f"--target is {target!r}: it must be host:port of a JobManager's REST API"])
     return host, int(port)
 
 
