@@ -114,7 +114,7 @@ flink:
 
 
 def articles() -> list[Text]:
-    """300 sections of Python's language reference, cut after whole paragraphs within 500 characters."""
+    """Up to 300 sections of Python's language reference, cut after whole paragraphs within 500 characters."""
     cut = [_cut(text) for text in texts()]
     return [text for text in cut if len(text.body) >= _SHORTEST][:_ARTICLES]
 

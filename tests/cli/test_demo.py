@@ -48,7 +48,8 @@ def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
     summary = ran.stdout.partition("Every claim held")[2]
     for title, _ in demo.show_of(feed).claims:
         assert f"✓  {title}" in summary
-    assert "301 documents" in ran.stdout
+    # how many sections there are depends on the release of Python
+    assert f"{len(world.articles()) + 1} documents" in ran.stdout
     assert "stopped with savepoint-" in ran.stdout
     assert local_stack.status(machine).running, "the servers go on after the demo"
 
