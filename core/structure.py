@@ -11,6 +11,7 @@ read. A line of `#` in a fenced block of code counts too: it costs a better cut,
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -57,8 +58,19 @@ def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: in
         if cut in headings.before:
             begins.append(starts[cut])
         else:
-            begins.append(overlap_start(text, starts, max(previous + 1, cut - overlap), cut))
+            begins.append(_overlap_start(text, starts, max(previous + 1, cut - overlap), cut, headings))
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
+
+
+def _overlap_start(text: str, starts: Sequence[int], first: int, cut: int, headings: _Headings) -> int:
+    """As `core.chunking.overlap_start`, but not within a heading; where there is nothing else, at the cut."""
+    while first < cut:
+        begin = overlap_start(text, starts, first, cut)
+        place = bisect_left(starts, begin)
+        if place not in headings.within:
+            return begin
+        first = place + 1
+    return starts[cut]
 
 
 class _Headings:
