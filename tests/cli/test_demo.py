@@ -81,7 +81,7 @@ def test_a_claim_that_is_not_seen_is_told_and_does_not_hold() -> None:
 def test_an_article_is_as_it_stands_in_the_reference() -> None:
     whole = {text.id: text.body for text in texts()}
     articles = world.articles()
-    assert len(articles) == 300
+    assert 290 < len(articles) <= 300
     assert all(whole[article.id].startswith(article.body) for article in articles)
     titles = {article.title for article in articles}
     assert titles.issuperset({world.DELETED, *(title for title, _, _ in world.EDITED)})
