@@ -10,7 +10,6 @@ import base64
 import json
 import multiprocessing
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import psutil
 from pyflink.table import StreamTableEnvironment
 
+from cli.stack.layout import free_port
 from connectors.aws import Aws
 from connectors.shard_streams import Source
 from flink_jobs.environment import MAX_PARALLELISM, local_environment
@@ -106,7 +106,7 @@ class Rate:
 def rate(port: int, seconds: float, parallelism: int) -> Rate:
     """Of a job that has run for some seconds, over so many more."""
     with tempfile.TemporaryDirectory() as folder:
-        rest = _free_port()
+        rest = free_port()
         options = {
             "parallelism.default": str(parallelism),
             "pipeline.max-parallelism": str(MAX_PARALLELISM),
@@ -160,12 +160,6 @@ def _mark(job: Job) -> _Mark:
     jvms = [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
     times = [jvm.cpu_times() for jvm in jvms]
     return _Mark(now, time.monotonic(), sum(each.user + each.system for each in times))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def main(shards: int = 4, seconds: float = 20) -> None:

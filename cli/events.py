@@ -33,9 +33,9 @@ class Events:
             log.write(_LOGIN.sub(r"\1…@", line) + "\n")
 
     def progress(self, now: Progress, last: Progress | None) -> None:
-        """What is new since the last look: restarts with their cause, dead letters with their step."""
-        if now.restarts > (0 if last is None else last.restarts):
-            self.tell("restart", restarts=now.restarts, cause=now.failure, state=now.state)
+        """What is new since the last look: a failure that it restarts after, dead letters with their step."""
+        if now.failure is not None and now.state != "FAILED" and (last is None or now.failure != last.failure):
+            self.tell("restart", cause=now.failure.cause, state=now.state)
         before = {} if last is None else _letters(last)
         letters = _letters(now)
         # counters begin anew with a restart, and are not there at all while it lasts

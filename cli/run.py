@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cli.events import Events, events
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.run_target import start as start_at
+from cli.stack.layout import free_port
 from connectors import kafka, local_files
 from connectors.opening import open_profiles, open_stores
 from core.config import Pipeline
@@ -108,9 +108,8 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
-    from flink_jobs import profiles as of_profiles
-    from flink_jobs import vectorize
     from flink_jobs.environment import local_environment, local_options
+    from flink_jobs.job import build
     from flink_jobs.metrics import reporting
 
     state = None if without_state else newest_state(directory)
@@ -122,24 +121,18 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     else:
         log.tell("resume", state=state.name)
     console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
-    port = _free_port()
+    port = free_port()
     options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
     options["rest.port"] = options["rest.bind-port"] = str(port)
-    figures = _free_port()
+    figures = free_port()
     reporter = reporting(options, figures)
     options |= reporter
     environment = local_environment(options)
-    (vectorize if pipeline.profiles is None else of_profiles).build(pipeline, environment)
+    build(pipeline, environment)
     job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
     remember(pipeline, JobFile(job.rest, str(job.client.get_job_id()), metrics))
     return job
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _end(job: Job | TargetJob, log: Events) -> None:

@@ -50,8 +50,8 @@ def _submit(
     os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
     jars = fetch(lock)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
-    from flink_jobs import profiles, vectorize
     from flink_jobs.environment import target_environment, target_options
+    from flink_jobs.job import build
 
     state = None if without_state else newest_state(directory)
     if state is not None:
@@ -62,7 +62,7 @@ def _submit(
     resumed = None if state is None else state.resolve().as_uri()
     options = target_options(pipeline, directory, jars, resumed, target)
     environment = target_environment(options, _packed(directory / "python"))
-    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment)
+    build(pipeline, environment)
     return submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
 
 

@@ -16,9 +16,9 @@ from rich.live import Live
 from rich.markup import escape
 
 from cli.job_file import JobFile, home, recall
+from cli.pipeline_file import load
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
-from core.config_file import load
 from core.errors import Unavailable
 from flink_jobs.rest import report
 

@@ -82,7 +82,7 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "retries": by_label(told.figures, "retries", "of"),
         "checkpoints": asdict(told.checkpoints),
         "restarts": told.restarts,
-        "failure": told.failure,
+        "failure": None if told.failure is None else told.failure.cause,
     }
 
 
@@ -153,7 +153,7 @@ def _totals(told: Report) -> list[_Line]:
         ("dead letters", f"{sum(found.values()):,}", _list(found)),
         ("retries", f"{sum(retries.values()):,}", _list(retries)),
         ("checkpoints", f"{kept.completed:,}", ", ".join(filter(None, (last, failed)))),
-        ("restarts", f"{told.restarts:,}", told.failure or ""),
+        ("restarts", f"{told.restarts:,}", str(told.failure or "")),
     ]
 
 

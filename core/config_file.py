@@ -16,7 +16,7 @@ from core.config import Pipeline
 from core.errors import ConfigError
 from core.msf import overridden
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _REFERENCE = re.compile(r"\$\{secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?\}")
 _SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
 _SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
@@ -104,7 +104,7 @@ def _fill(
             return match[0]
 
     # variables first: a secret's own text is taken as it is
-    return _REFERENCE.sub(tell, _VARIABLE.sub(fill, value))
+    return _REFERENCE.sub(tell, VARIABLE.sub(fill, value))
 
 
 def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:

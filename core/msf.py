@@ -13,6 +13,12 @@ from typing import Any
 
 from core.errors import ConfigError
 
+PROPERTIES = "FRESHET_APPLICATION_PROPERTIES"
+"""The environment variable that names another file of properties, for a rehearsal."""
+
+_PROPERTIES = "/etc/flink/application_properties.json"
+"""Where the service, and nobody else, puts an application's (its developer guide, "Runtime properties")."""
+
 LARGEST_ZIP = 512 * 1024 * 1024
 """Bytes; the service's limit for an application's code."""
 
@@ -98,6 +104,11 @@ _FLAT = (
 )
 """Parts of the pipeline file whose settings' names have dots themselves; `flink` is another."""
 _BY_TABLE = ("documents", "profiles.records")
+
+
+def properties_file(environment: Mapping[str, str]) -> str:
+    """Where an application's properties lie: a file that is there on the service, and in a rehearsal."""
+    return environment.get(PROPERTIES, _PROPERTIES)
 
 
 def taken(option: str) -> bool:

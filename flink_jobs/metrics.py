@@ -18,14 +18,9 @@ import pyflink
 
 from core import tally
 from core.metrics import GROUP, LABELS_OF_BUCKETS, METRICS, REPORTER, Labels, quantile
+from core.msf import properties_file
 from core.plans import Outcome
 from core.tally import Told
-
-PROPERTIES = "FRESHET_APPLICATION_PROPERTIES"
-"""The environment variable that names another file of the service's properties, for a rehearsal."""
-
-_SERVICE = "/etc/flink/application_properties.json"
-"""Where the service, and nobody else, puts an application's properties (its documentation, "Runtime properties")."""
 
 _SEEN_BY_CLOUDWATCH = "kinesisanalytics"
 _HISTOGRAM = "commit_to_searchable_ms"
@@ -44,7 +39,7 @@ class Meters:
 
     def __init__(self, *names: str) -> None:
         self._names = names
-        self._managed = Path(os.environ.get(PROPERTIES, _SERVICE)).is_file()
+        self._managed = Path(properties_file(os.environ)).is_file()
         self._counters: dict[tuple[str, Labels], Any] = {}
         self._held: dict[str, int] = {}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
 from flink_jobs.apply import functions
 from flink_jobs.apply_profiles import profile_functions
+from flink_jobs.aside import ASIDE_MS, aside
 from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import by_key
 from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten, SweepToRecord
@@ -16,9 +17,6 @@ from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, 
 from flink_jobs.sources import feed
 from flink_jobs.ticking import clock
 from flink_jobs.workers import leave_bundles_to_workers
-
-_ASIDE_MS = 50
-"""How long a dead letter may lie in a buffer."""
 
 
 def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
@@ -36,7 +34,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     source = feed(tables, pipeline)
     changes = source.events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
     records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
-    sweeps = _aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
+    sweeps = aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
     if is_unbounded(pipeline):
         sweeps = sweeps.union(clock(tables, RECORDS, "link"))
     linked = (
@@ -49,12 +47,12 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
         .disable_chaining()
     )
     plans = _write(tables, pipeline, linked)
-    letters = _aside(changes, DEAD_LETTERS).union(
-        *(_aside(stream, DEAD_LETTERS) for stream in (records, linked, plans)), *source.letters
+    letters = aside(changes, DEAD_LETTERS).union(
+        *(aside(stream, DEAD_LETTERS) for stream in (records, linked, plans)), *source.letters
     )
     if named:
         rejected = _embed(tables, plans).flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
-        letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(_ASIDE_MS))
+        letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(ASIDE_MS))
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
     statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
@@ -79,7 +77,3 @@ def _embed(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
     answered = "SELECT write_plans(embed_plans(`plan`)) AS rejected, `event` FROM plans"
     rows = tables.sql_query(f"SELECT rejected, `event` FROM ({answered}) WHERE rejected IS NOT NULL")  # noqa: S608
     return tables.to_data_stream(rows)
-
-
-def _aside(stream: DataStream, tag: OutputTag) -> DataStream:
-    return stream.get_side_output(tag).set_buffer_timeout(_ASIDE_MS)

@@ -28,6 +28,17 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed last: the root cause, one line, and when, in ms since 1970."""
+
+    cause: str
+    at_ms: int
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A job at one moment.
 
@@ -36,7 +47,7 @@ class Report:
     figures      Freshet's, by operator, over its subtasks
     pending      events that the source has not read yet; None where the source doesn't know
     restarts     how often it was restarted after a failure
-    failure      the newest root cause that made it restart, one line
+    failure      the newest one that made it restart
     """
 
     state: str
@@ -45,7 +56,7 @@ class Report:
     pending: int | None
     restarts: int
     checkpoints: Checkpoints
-    failure: str | None
+    failure: Failure | None
 
 
 def report(http: httpx.Client, rest: str, job: str) -> Report:
@@ -61,7 +72,7 @@ def report(http: httpx.Client, rest: str, job: str) -> Report:
         int(overview.get("duration", 0)),
         tuple(told),
         pending,
-        restarts(http, address),
+        _restarts(http, address),
         _checkpoints(http, address),
         failure(http, address),
     )
@@ -89,16 +100,15 @@ def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tupl
     return found, pending
 
 
-def restarts(http: httpx.Client, address: str) -> int:
-    """How often the job at this address was restarted after a failure."""
+def _restarts(http: httpx.Client, address: str) -> int:
     told = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
     return int(float(told[0]["value"])) if told else 0
 
 
-def failure(http: httpx.Client, address: str) -> str | None:
-    """The newest root cause that made the job at this address restart, one line."""
+def failure(http: httpx.Client, address: str) -> Failure | None:
+    """The newest one that made the job at this address restart; Flink tells of it up to `web.refresh-interval` late."""
     entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
-    return root_cause(entries[0]["stacktrace"]) if entries else None
+    return Failure(root_cause(entries[0]["stacktrace"]), int(entries[0]["timestamp"])) if entries else None
 
 
 def root_cause(stacktrace: str) -> str:

@@ -18,7 +18,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.errors import Unavailable
 from core.metrics import counts
-from flink_jobs.rest import failure, figures, restarts, root_cause
+from flink_jobs.rest import Failure, failure, figures, root_cause
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that doesn't answer just now."""
@@ -28,16 +28,14 @@ UNKNOWN = "UNKNOWN"
 class Progress:
     """A running job, as its user sees it.
 
-    state     Flink's job status: RUNNING, RESTARTING, FINISHED, …
-    counts    Freshet's counters summed over operators and subtasks since the job's last (re)start
-    failure   the newest root cause that made the job restart, one line; None where there was none
-    restarts  how often it did
+    state    Flink's job status: RUNNING, RESTARTING, FINISHED, …
+    counts   Freshet's counters summed over operators and subtasks since the job's last (re)start
+    failure  the newest one that made the job restart; None where there was none
     """
 
     state: str
     counts: Mapping[str, int]
-    failure: str | None
-    restarts: int = 0
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Job:
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
                 told = counts(figures(http, job, overview))
-                return Progress(overview.get("state", UNKNOWN), told, failure(http, job), restarts(http, job))
+                return Progress(overview.get("state", UNKNOWN), told, failure(http, job))
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 

@@ -12,7 +12,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from core.errors import FreshetError, Unavailable
 from core.metrics import counts
-from flink_jobs.rest import failure, figures, restarts
+from flink_jobs.rest import failure, figures, root_cause
 from flink_jobs.running import UNKNOWN, Progress
 
 _ENDED = ("FINISHED", "CANCELED", "FAILED")
@@ -53,7 +53,7 @@ class TargetJob:
             with httpx.Client(timeout=5) as http:
                 overview = http.get(job).raise_for_status().json()
                 told = counts(figures(http, job, overview))
-                return Progress(overview.get("state", UNKNOWN), told, failure(http, job), restarts(http, job))
+                return Progress(overview.get("state", UNKNOWN), told, failure(http, job))
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 
@@ -71,7 +71,8 @@ class TargetJob:
                     raise Unavailable(f"no savepoint within {_SAVEPOINT_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
             if "location" not in told["operation"]:
-                raise Unavailable(_cause(told["operation"].get("failure-cause", {})))
+                cause = told["operation"].get("failure-cause", {})
+                raise Unavailable(root_cause(cause.get("stack-trace", cause.get("class", ""))))
         except (Unavailable, httpx.HTTPError) as error:
             self._cancel()
             raise Unavailable(str(error)) from None
@@ -122,9 +123,3 @@ def running_job(rest: str, name: str) -> TargetJob | None:
 def submit_to(environment: StreamExecutionEnvironment, name: str, rest: str) -> TargetJob:
     """Submit the job that was built on the environment of `target_environment`, with what it needs."""
     return TargetJob(rest, str(environment.execute_async(name).get_job_id()))
-
-
-def _cause(told: dict[str, Any]) -> str:
-    lines = str(told.get("stack-trace", told.get("class", "no cause told"))).splitlines()
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines or ["no cause told"])[-1 if causes else 0].strip()

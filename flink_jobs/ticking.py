@@ -6,10 +6,10 @@ from pyflink.common import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
+from flink_jobs.aside import ASIDE_MS
 from flink_jobs.operators import BYTES, EVENT_FIELDS, HEADERS
 from flink_jobs.settling import Nothing
 
-_ASIDE_MS = 50
 # `arrived` is the event's time, `whole` the time below which nothing is still to come, both in ms since 1970
 READ = Types.ROW_NAMED(
     [*EVENT_FIELDS, "arrived", "whole"],
@@ -55,4 +55,4 @@ def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> D
     schema = Schema.new_builder().column("n", "BIGINT")
     schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
     ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
-    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(_ASIDE_MS)
+    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(ASIDE_MS)

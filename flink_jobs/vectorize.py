@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pyflink.common import Types
-from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
 from flink_jobs.apply import functions
+from flink_jobs.aside import ASIDE_MS, aside
 from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import by_key
 from flink_jobs.operators import (
@@ -33,8 +34,6 @@ from flink_jobs.ticking import clock
 from flink_jobs.workers import leave_bundles_to_workers
 
 _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
-_ASIDE_MS = 50
-"""How long a row may lie in a buffer on a way that few take: dead letters, changed keys, sweeps, watermarks."""
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 
 
@@ -60,21 +59,21 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
         .start_new_chain()
     )
     unbounded = is_unbounded(pipeline)
-    unsettled = _aside(plans, UNSETTLED)
+    unsettled = aside(plans, UNSETTLED)
     waiting = unsettled.union(clock(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled
     settled = (
         by_key(waiting, UNSETTLED_ROW)
         .process(Settle(pipeline), PLANS)
         .name("settle")
         .uid("settle")
-        .set_buffer_timeout(_ASIDE_MS)
+        .set_buffer_timeout(ASIDE_MS)
     )
     applied = _apply(tables, plans.union(settled))
     rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
-    rejected.set_buffer_timeout(_ASIDE_MS)
-    sweeps = _aside(changes, SWEPT)
+    rejected.set_buffer_timeout(ASIDE_MS)
+    sweeps = aside(changes, SWEPT)
     swept = _sweep(tables, sweeps.union(clock(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
-    refused = (_aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
+    refused = (aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
@@ -105,24 +104,19 @@ def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
 
 def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStream) -> DataStream:
     """Clear tables of what was truncated, or not seen in a snapshot; no row ever comes out."""
-    passed = applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark").set_buffer_timeout(_ASIDE_MS)
+    passed = applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark").set_buffer_timeout(ASIDE_MS)
     due = (
         by_key(sweeps.union(passed), SWEEP)
         .process(Sweep(), _DUE)
         .name("sweep")
         .uid("sweep")
-        .set_buffer_timeout(_ASIDE_MS)
+        .set_buffer_timeout(ASIDE_MS)
     )
     tables.create_temporary_view("sweeps", tables.from_data_stream(due))
     cleared = "SELECT clear_table(`table`, `position`) AS cleared FROM sweeps"
     rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
     none = tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
-    return none.set_buffer_timeout(_ASIDE_MS)
-
-
-def _aside(stream: DataStream, tag: OutputTag) -> DataStream:
-    """A side output. Each task has a thread for each of its outputs that wakes as often as the timeout says."""
-    return stream.get_side_output(tag).set_buffer_timeout(_ASIDE_MS)
+    return none.set_buffer_timeout(ASIDE_MS)
 
 
 def _watermarked(*columns: str) -> Schema:

@@ -13,7 +13,7 @@ import psycopg
 from cli.chaos.connector import Connector
 from cli.chaos.feed import WRITING_S, Place, Work, committed, short
 from cli.chaos.strikes import Fault, Strike
-from cli.chaos.writers import Writer, fill, in_threads, perform, plans
+from cli.chaos.writers import fill, perform, plans, writing
 from cli.verify_pass import watched
 from connectors.kafka_topics import ends, messages, reading
 from connectors.postgres_rows import Reselect
@@ -103,15 +103,7 @@ class Debezium:
 
     def work(self, choices: Random) -> Work:
         """Three or four connections at once."""
-        planned = plans(choices, choices.choice((3, 4)), WRITING_S)
-
-        def write(until: float) -> int:
-            writers = [Writer(self._place.dsn, plan, until) for plan in planned]
-            for thread in in_threads([writer.run for writer in writers]):
-                thread.join()
-            return sum(writer.changes for writer in writers)
-
-        return write
+        return writing(self._place.dsn, plans(choices, choices.choice((3, 4)), WRITING_S))
 
     def mark(self, text: str) -> None:
         """In one transaction."""

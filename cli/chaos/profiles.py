@@ -16,7 +16,7 @@ from cli.chaos.debezium import FAULTS
 from cli.chaos.feed import WRITING_S, Feed, Place, Work, committed, short
 from cli.chaos.people import CREATE, TABLES, fill, plans
 from cli.chaos.strikes import AWS, Fault, Strike
-from cli.chaos.writers import Writer, in_threads, perform
+from cli.chaos.writers import perform, writing
 from cli.verify_profiles import plan_of, read_whole
 from connectors.kafka_topics import ends, messages, reading
 from connectors.opening import profile_stores
@@ -115,15 +115,7 @@ class Profiles:
 
     def work(self, choices: Random) -> Work:
         """Three or four connections at once."""
-        planned = plans(choices, choices.choice((3, 4)), WRITING_S)
-
-        def write(until: float) -> int:
-            writers = [Writer(self._place.dsn, plan, until) for plan in planned]
-            for thread in in_threads([writer.run for writer in writers]):
-                thread.join()
-            return sum(writer.changes for writer in writers)
-
-        return write
+        return writing(self._place.dsn, plans(choices, choices.choice((3, 4)), WRITING_S))
 
     def mark(self, text: str) -> None:
         """In one transaction."""

@@ -267,6 +267,18 @@ def perform(connection: psycopg.Connection[Any], transaction: Transaction) -> in
     return changed
 
 
+def writing(dsn: str, planned: Sequence[Sequence[Transaction]]) -> Callable[[float], int]:
+    """What performs each plan over a connection of its own, until it is done or `until` is past; how many changes."""
+
+    def write(until: float) -> int:
+        writers = [Writer(dsn, plan, until) for plan in planned]
+        for thread in in_threads([writer.run for writer in writers]):
+            thread.join()
+        return sum(writer.changes for writer in writers)
+
+    return write
+
+
 def in_threads(calls: Sequence[Callable[[], object]]) -> list[threading.Thread]:
     """Each call in a thread of its own, started."""
     threads = [threading.Thread(target=call, daemon=True) for call in calls]

@@ -110,6 +110,13 @@ def is_free(port: int) -> bool:
         return True
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens, for what is started once."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def free_ports() -> Ports:
     """As many ports as a stack has, on which nobody listens.
 

@@ -21,25 +21,22 @@ from connectors.opening import open_profiles, open_stores
 from core.config import Pipeline
 from core.config_file import load
 from core.errors import ConfigError
-from core.msf import refused
+from core.msf import properties_file, refused
 from flink_jobs.environment import service_options
 from udfs.embedding import dimension
 
-PROPERTIES = "FRESHET_APPLICATION_PROPERTIES"
-"""The environment variable that names another file of properties, for a rehearsal."""
 SETTINGS = "freshet"
 """The group of properties that stand in place of what the pipeline file says."""
 VARIABLES = "freshet.variables"
 """The group of what `${NAME}` in the pipeline file means."""
 
-_SERVICE = "/etc/flink/application_properties.json"
 _PIPELINE = Path(core.__file__).parents[1] / "pipeline.yaml"
 _log = logging.getLogger("freshet")
 
 
 def main() -> None:
     """Read the pipeline file, make its stores' tables and indexes, and run its job. Raises FreshetError."""
-    groups = property_groups(Path(os.environ.get(PROPERTIES, _SERVICE)))
+    groups = property_groups(Path(properties_file(os.environ)))
     variables = {**os.environ, **groups.get(VARIABLES, {})}
     pipeline = load(_PIPELINE, variables, groups.get(SETTINGS, {}), SecretsManager(Aws()).value)
     for option, instead in refused(pipeline.flink_options).items():
@@ -52,9 +49,9 @@ def main() -> None:
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
     prepare(pipeline)
     # Imported late: what is wrong with the settings is told before.
-    from flink_jobs import profiles, vectorize
+    from flink_jobs.job import build
 
-    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment)
+    build(pipeline, environment)
     environment.execute(pipeline.name)
 
 

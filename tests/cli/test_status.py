@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import boto3
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -16,8 +17,9 @@ from cli.main import commands
 from cli.status_page import Look, as_dict, page, rates, sparkline
 from core.config_file import load
 from core.metrics import Figure
-from flink_jobs.rest import Checkpoints, Report, root_cause
+from flink_jobs.rest import Checkpoints, Failure, Report, root_cause
 from flink_jobs.running import Progress
+from tests.aws import moto_server
 
 PIPELINE = """
 name: documents
@@ -48,7 +50,9 @@ def look(at: float, upserts: int, **changes: object) -> Look:
         Figure("commit_to_searchable_p99_ms", 2400),
     )
     checkpoints = Checkpoints(7, 1, 180, 16_480)
-    report = Report("RUNNING", 7_200_000, figures, 5, 1, checkpoints, "java.net.ConnectException: no one there")
+    report = Report(
+        "RUNNING", 7_200_000, figures, 5, 1, checkpoints, Failure("java.net.ConnectException: no one there", 1)
+    )
     return Look(at, replace(report, **changes))  # type: ignore[arg-type]
 
 
@@ -134,6 +138,17 @@ def test_no_job_is_a_message_and_code_1(folder: Path, options: list[str]) -> Non
     assert gone.exit_code == 1 and "its last job, at http://127.0.0.1:1, is gone" in gone.output
 
 
+def test_a_file_that_refers_to_a_secret_is_read_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto_server(folder / "aws") as aws:
+        secrets = boto3.client("secretsmanager", region_name=aws.region, endpoint_url=aws.endpoint)
+        secrets.create_secret(Name="shop/database", SecretString="postgresql://127.0.0.1/x")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(aws.endpoint))
+        file = folder / "pipeline.yaml"
+        file.write_text(PIPELINE.replace("postgresql://freshet@127.0.0.1:1/x", "${secretsmanager:shop/database}"))
+        ran = CliRunner().invoke(commands, ["status", "pipeline.yaml"])
+    assert (ran.exit_code, ran.output.split(":")[0]) == (1, "documents isn't running")
+
+
 def told(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -141,11 +156,13 @@ def told(folder: Path) -> list[dict[str, object]]:
 def test_what_is_new_is_told_once(folder: Path) -> None:
     log = Events("documents", folder / "events.jsonl")
     looks = [
-        Progress("RUNNING", {"changes": 3}, None, 0),
-        Progress("RUNNING", {"changes": 4, "decode_dead_letters": 1}, None, 0),
-        Progress("RUNNING", {"changes": 5, "decode_dead_letters": 1}, None, 0),
-        Progress("RESTARTING", {}, "store away", 1),
-        Progress("RUNNING", {"decode_dead_letters": 1}, "store away", 2),
+        Progress("RUNNING", {"changes": 3}, None),
+        Progress("RUNNING", {"changes": 4, "decode_dead_letters": 1}, None),
+        Progress("RUNNING", {"changes": 5, "decode_dead_letters": 1}, None),
+        Progress("RESTARTING", {}, Failure("store away", 1)),
+        Progress("RESTARTING", {}, Failure("store away", 1)),
+        Progress("RUNNING", {"decode_dead_letters": 1}, Failure("store away", 2)),
+        Progress("FAILED", {}, Failure("out of patience", 3)),
     ]
     last = None
     for now in looks:
@@ -155,8 +172,8 @@ def test_what_is_new_is_told_once(folder: Path) -> None:
         {name: value for name, value in each.items() if name not in ("time", "pipeline")} for each in told(folder)
     ] == [
         {"event": "dead-letters", "decode": 1},
-        {"event": "restart", "restarts": 1, "cause": "store away", "state": "RESTARTING"},
-        {"event": "restart", "restarts": 2, "cause": "store away", "state": "RUNNING"},
+        {"event": "restart", "cause": "store away", "state": "RESTARTING"},
+        {"event": "restart", "cause": "store away", "state": "RUNNING"},
         {"event": "dead-letters", "decode": 1},
     ]
 

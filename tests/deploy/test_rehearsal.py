@@ -11,11 +11,9 @@ from rich.console import Console
 
 from cli.bundle import made
 from cli.rehearsal import unpacked
-from cli.rehearsal_cluster import Cluster, Python, cluster
+from cli.rehearsal_cluster import Python, cluster
 from cli.rehearsal_python import python, version_of
 from core.config_file import load
-from core.metrics import counts
-from flink_jobs.rest import figures
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
 from tests.flink_jobs.events import envelope
 from tests.replay import differences, true_documents
@@ -45,12 +43,6 @@ def properties(workshop: Workshop) -> Path:
     return file
 
 
-def count(running: Cluster, job: str, name: str) -> int:
-    with httpx.Client(timeout=10) as http:
-        address = f"{running.rest}/jobs/{job}"
-        return counts(figures(http, address, http.get(address).json())).get(name, 0)
-
-
 def written(workshop: Workshop) -> dict[str, str]:
     """Each document that the store knows of, with the transaction that wrote its entry."""
     return {name: by for name, by, *_ in workshop.rows("SELECT document_id, xmin::text, 0 FROM documents_ledger")}
@@ -76,8 +68,8 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     with cluster(there, folder, slots=1) as running:
         job = running.submit(first, told)
         eventually(lambda: workshop.prepared() and differences(workshop.rows(), truth) == [], "the true table")
-        eventually(lambda: count(running, job, "chunks_embedded") >= len(truth), "the count")
-        savepoint = running.stop(job)
+        eventually(lambda: job.progress().counts.get("chunks_embedded", 0) >= len(truth), "the count")
+        savepoint = job.stop_with_savepoint(running.savepoints)
     assert files(first) | files(there.flink) == before
 
     # upgraded, and on two slots; then both as before. The service has a new cluster for each start.
@@ -86,7 +78,9 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     for number, (bundle, slots) in enumerate(((second, 2), (first, 1))):
         with cluster(there, folder, slots) as running:
             job = running.submit(bundle, told, slots, savepoint)
-            assert slots in {vertex["parallelism"] for vertex in running.job(job)["vertices"]}
+            assert slots in {
+                vertex["parallelism"] for vertex in httpx.get(f"{job.rest}/jobs/{job.id}").json()["vertices"]
+            }
             change(workshop, document, f"on {slots}", number)
             truth = truth | {f"public.documents/{document}": f"Changed\n\non {slots}"}
             eventually(lambda truth=truth: differences(workshop.rows(), truth) == [], "the change")
@@ -94,7 +88,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
             after = written(workshop)
             assert {name for name in after if after[name] != entries.get(name)} == {f"public.documents/{document}"}
             entries = after
-            savepoint = running.stop(job)
+            savepoint = job.stop_with_savepoint(running.savepoints)
     logs = "".join(path.read_text(errors="replace") for path in (folder / "log").iterdir())
     assert "documents" in logs
     assert workshop.dsn not in logs

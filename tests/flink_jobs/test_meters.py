@@ -9,7 +9,8 @@ import pytest
 
 from core import tally
 from core.metrics import BUCKETS_MS
-from flink_jobs.metrics import OF_BATCHES, PROPERTIES, Meters, Searchable, reporting
+from core.msf import PROPERTIES
+from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, reporting
 
 
 class Group:

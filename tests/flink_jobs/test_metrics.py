@@ -185,7 +185,7 @@ def test_what_happened_is_in_the_log_of_events(seen: Seen) -> None:
     letters = next(each for each in seen.events if each["event"] == "dead-letters")
     assert letters["decode"] in (1, 2)
     restart = next(each for each in seen.events if each["event"] == "restart")
-    assert restart["restarts"] >= 1 and restart["cause"]
+    assert restart["cause"] and restart["state"] != "FAILED"
     assert all(each["pipeline"] == "documents" and each["time"].endswith("+00:00") for each in seen.events)
 
 

@@ -1,0 +1,13 @@
+"""The Flink job of a pipeline, of documents or of profiles."""
+
+from __future__ import annotations
+
+from pyflink.datastream import StreamExecutionEnvironment
+
+from core.config import Pipeline
+from flink_jobs import profiles, vectorize
+
+
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
+    """Put the whole job on the environment."""
+    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment)
