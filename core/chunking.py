@@ -17,10 +17,10 @@ from zlib import crc32
 from core.documents import Chunker
 from core.errors import ConfigError
 
-Spans = Callable[[str], Sequence[tuple[int, int]]]
-"""A text's tokens as (start, end) offsets in characters, in order of their start."""
+Starts = Callable[[str], Sequence[int]]
+"""Where each of a text's tokens starts, as offsets in characters, in order."""
 
-Ranges = Callable[[str, Sequence[tuple[int, int]], int, int], list[tuple[int, int]]]
+Ranges = Callable[[str, Sequence[int], int, int], list[tuple[int, int]]]
 """Where the chunks of a text begin and end, of the text, its tokens, the most tokens a chunk has and the overlap."""
 
 _ALGORITHM = "cdc1"
@@ -36,10 +36,10 @@ _WORDS = re.compile(r"\s+")
 LEVELS = (_PARAGRAPHS, _SENTENCES, _WORDS)
 
 
-def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
+def chunker(tokenizer: str, starts: Starts, tokens: int, overlap: int) -> Chunker:
     """A chunker whose chunks are exact substrings, cover the text in order, and hold at most `tokens` tokens each.
 
-    `tokenizer` names what `spans` does: another name is another chunker. Tokens are counted in the text as a whole,
+    `tokenizer` names what `starts` does: another name is another chunker. Tokens are counted in the text as a whole,
     the overlap included: a chunk after the first starts at a sentence or word up to `overlap` tokens before
     the end of the one before. (A tokenizer may count a few more in a chunk alone, where it starts or ends
     inside a word.) What has no tokens to speak of, such as base64 or a gap of 5 MB, counts as a token every
@@ -47,21 +47,21 @@ def chunker(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
 
     Raises ConfigError unless 0 <= overlap < tokens.
     """
-    return cutting(_ALGORITHM, ranges, tokenizer, spans, tokens, overlap)
+    return cutting(_ALGORITHM, ranges, tokenizer, starts, tokens, overlap)
 
 
-def cutting(algorithm: str, cut: Ranges, tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
+def cutting(algorithm: str, cut: Ranges, tokenizer: str, starts: Starts, tokens: int, overlap: int) -> Chunker:
     """A chunker by its rule. Raises ConfigError unless 0 <= overlap < tokens."""
     if not 0 <= overlap < tokens:
         raise ConfigError(
             [f"chunk: tokens is {tokens} and overlap {overlap}; overlap must be 0 or more and less than tokens"]
         )
-    return Chunker(f"{algorithm}:{tokenizer}:{tokens}:{overlap}", lambda text: cut(text, spans(text), tokens, overlap))
+    return Chunker(f"{algorithm}:{tokenizer}:{tokens}:{overlap}", lambda text: cut(text, starts(text), tokens, overlap))
 
 
-def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
-    """Where the chunks of a text begin and end, in characters. See `chunker`."""
-    starts = starts_of(spans, len(text))
+def ranges(text: str, starts: Sequence[int], tokens: int, overlap: int) -> list[tuple[int, int]]:
+    """Where the chunks of a text begin and end, in characters, by where its tokens start. See `chunker`."""
+    starts = none_wide(starts, len(text))
     if len(starts) <= tokens:
         return [(0, len(text))]
     cuts = list(_cuts(text, starts, tokens - overlap))
@@ -70,10 +70,9 @@ def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: in
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
-def starts_of(spans: Sequence[tuple[int, int]], length: int) -> list[int]:
-    """Where each token starts; whatever lies between two starts goes with the first."""
-    starts = [start for start, _ in spans]
-    starts[:1] = [0]
+def none_wide(starts: Sequence[int], length: int) -> list[int]:
+    """Where tokens start, the first at 0; what lies between two starts goes with the first, or counts as several."""
+    starts = [0, *starts[1:]]
     widths = list(map(sub, [*starts[1:], length], starts))
     if max(widths) <= _WIDEST_TOKEN:
         return starts

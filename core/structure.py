@@ -19,13 +19,13 @@ from core.chunking import (
     LEAST_FILL,
     LEVELS,
     SHORTEST_REST,
-    Spans,
+    Starts,
     between_characters,
     cutting,
     hash_at,
+    none_wide,
     overlap_start,
     places_of,
-    starts_of,
     token_at,
 )
 from core.documents import Chunker
@@ -36,19 +36,19 @@ _INK = re.compile(r"\S")
 _LOWEST = 7
 
 
-def structured(tokenizer: str, spans: Spans, tokens: int, overlap: int) -> Chunker:
+def structured(tokenizer: str, starts: Starts, tokens: int, overlap: int) -> Chunker:
     """A chunker as `core.chunking.chunker`, with the same promises, which also keeps headings with their text.
 
     A chunk ends with a heading only where the heading alone is longer than the window in which a cut may lie.
     A chunk that starts at a heading has no overlap with the one before: what it would repeat is another section's.
     Raises ConfigError unless 0 <= overlap < tokens.
     """
-    return cutting(_ALGORITHM, ranges, tokenizer, spans, tokens, overlap)
+    return cutting(_ALGORITHM, ranges, tokenizer, starts, tokens, overlap)
 
 
-def ranges(text: str, spans: Sequence[tuple[int, int]], tokens: int, overlap: int) -> list[tuple[int, int]]:
-    """Where the chunks of a text begin and end, in characters. See `structured`."""
-    starts = starts_of(spans, len(text))
+def ranges(text: str, starts: Sequence[int], tokens: int, overlap: int) -> list[tuple[int, int]]:
+    """Where the chunks of a text begin and end, in characters, by where its tokens start. See `structured`."""
+    starts = none_wide(starts, len(text))
     if len(starts) <= tokens:
         return [(0, len(text))]
     headings = _headings(text, starts)

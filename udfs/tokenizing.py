@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,7 +14,7 @@ from typing import Any
 
 import tokenizers
 
-from core.chunking import Spans, chunker
+from core.chunking import Starts, chunker
 from core.config import Chunk
 from core.config_embedding import Embedding
 from core.documents import Chunker
@@ -37,12 +37,12 @@ class Tokenizer:
     """A model's tokenizer.
 
     name        changes whenever the same text might have other tokens
-    spans       a text's tokens as (start, end) offsets in characters, without special tokens
+    starts      where a text's tokens start, in characters, without special tokens
     max_tokens  the most plain tokens that the model reads of one text (special tokens taken off); None: no limit
     """
 
     name: str
-    spans: Spans
+    starts: Starts
     max_tokens: int | None
 
     def budget(self, tokens: int) -> int:
@@ -66,7 +66,7 @@ def model_chunker(model: str, tokens: int, overlap: int, headings: bool = False)
 
 def _chunker(words: Tokenizer, tokens: int, overlap: int, headings: bool) -> Chunker:
     cut = structured if headings else chunker
-    return cut(words.name, words.spans, words.budget(tokens), overlap)
+    return cut(words.name, words.starts, words.budget(tokens), overlap)
 
 
 def document_chunker(model: Embedding | str, chunk: Chunk) -> Chunker:
@@ -124,7 +124,7 @@ def _from_file(name: str, file: Path, longest: int | None) -> Tokenizer:
     inner.no_padding()
     digest = blake2b(raw, digest_size=4).hexdigest()
     specials = inner.num_special_tokens_to_add(is_pair=False)
-    return Tokenizer(f"{name}-{digest}", _spans(inner), None if longest is None else longest - specials)
+    return Tokenizer(f"{name}-{digest}", _starts(inner), None if longest is None else longest - specials)
 
 
 def model_path(model: str) -> Path:
@@ -200,32 +200,29 @@ def _json(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_bytes())) if file.is_file() else {}
 
 
-def _words(text: str) -> list[tuple[int, int]]:
+def _words(text: str) -> list[int]:
     """Each word or sign with the white space before it, as byte-level tokenizers have it."""
-    ends = list(accumulate(map(len, _WORD.findall(text))))
-    return list(zip([0, *ends], ends, strict=False))
+    # one token lies right behind the other, whence findall, which makes no match objects
+    return list(accumulate(map(len, _WORD.findall(text)), initial=0))[:-1]
 
 
-def _letters(text: str) -> list[tuple[int, int]]:
+def _letters(text: str) -> list[int]:
     """Up to four ASCII letters, or one other character, each with the white space before it."""
-    return [found.span() for found in _LETTERS.finditer(text)]
+    return [found.start() for found in _LETTERS.finditer(text)]
 
 
-def _spans(inner: tokenizers.Tokenizer) -> Spans:
-    def spans(text: str) -> Sequence[tuple[int, int]]:
+def _starts(inner: tokenizers.Tokenizer) -> Starts:
+    def starts(text: str) -> list[int]:
         text = _SURROGATE.sub("\ufffd", text)
         if len(text) <= _PIECE:
-            return _offsets(inner, text)
-        return [
-            (start + offset, end + offset) for offset, piece in _pieces(text) for start, end in _offsets(inner, piece)
-        ]
+            return _of_piece(inner, text)
+        return [start + offset for offset, piece in _pieces(text) for start in _of_piece(inner, piece)]
 
-    return spans
+    return starts
 
 
-def _offsets(inner: tokenizers.Tokenizer, text: str) -> list[tuple[int, int]]:
-    offsets: list[tuple[int, int]] = inner.encode(text, add_special_tokens=False).offsets
-    return offsets
+def _of_piece(inner: tokenizers.Tokenizer, text: str) -> list[int]:
+    return [start for start, _ in inner.encode(text, add_special_tokens=False).offsets]
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
