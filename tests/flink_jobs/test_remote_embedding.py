@@ -18,6 +18,7 @@ from tests.flink_jobs.test_secrets import SECRET, files_with
 from udfs.embedding import HashEmbedder
 
 DOCUMENTS = 40
+BUSY_S = 60
 
 
 @pytest.fixture
@@ -33,7 +34,8 @@ def stored(workshop: Workshop) -> dict[str, np.ndarray]:
     return {text: vector.to_numpy() for text, vector in found}
 
 
-def test_an_endpoint_that_refuses_for_a_while_loses_nothing(workshop: Workshop, server: Endpoint) -> None:
+@pytest.mark.timeout(300)
+def test_an_endpoint_that_refuses_for_a_minute_and_then_fails_and_lies_loses_nothing(workshop: Workshop, server: Endpoint) -> None:
     busy = Reply(429, {"error": "slow down"}, {"Retry-After": "1"})
     lies = {
         1: Reply(500, b"oops"),
@@ -49,7 +51,7 @@ def test_an_endpoint_that_refuses_for_a_while_loses_nothing(workshop: Workshop, 
             return Reply(400, {"error": "this text is too long"})
         if not begun:
             begun.append(time.monotonic())
-        return busy if time.monotonic() < begun[0] + 5 else lies.get(next(answered))
+        return busy if time.monotonic() < begun[0] + BUSY_S else lies.get(next(answered))
 
     pipeline = workshop.pipeline(
         bounded=False,
