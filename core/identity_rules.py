@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import Any
 
 from core.identifiers import Identifier
 
@@ -99,15 +98,13 @@ def natural(value: str) -> tuple[bool, int, str]:
     return not number, len(value) if number else 0, value
 
 
-def digest(*parts: Any) -> bytes:
+def digest(*parts: str) -> bytes:
     """The 16 bytes by which the state knows what the parts name."""
-    hashed = blake2b(digest_size=16)
-    for part in parts:
-        raw = str(part).encode()
-        hashed.update(len(raw).to_bytes(4, "big") + raw)
-    return hashed.digest()
+    raws = [part.encode() for part in parts]
+    return blake2b(b"".join([len(raw).to_bytes(4, "big") + raw for raw in raws]), digest_size=16).digest()
 
 
+@lru_cache(maxsize=16_384)  # a step asks for the same one several times
 def identifier_id(identifier: Identifier) -> bytes:
     """Of an identifier: 16 bytes."""
     return digest("identifier", *identifier)

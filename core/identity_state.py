@@ -176,9 +176,10 @@ class Table(Generic[K, T]):
 
     def drop(self) -> None:
         """Hold nothing any longer, written or not."""
-        self._held.clear()
-        self._changed.clear()
-        self._there.clear()
+        if self._held:  # most tables have no part in a step
+            self._held.clear()
+            self._changed.clear()
+            self._there.clear()
 
 
 class Saved(Protocol):

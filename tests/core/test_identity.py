@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from hypothesis import given, settings
@@ -18,8 +17,7 @@ from core.identity_rules import HOUR_MS, IdentifierRule, Rules
 from core.identity_state import Graph, Memory
 from tests.core.identity_batch import People, latest, link
 
-EXAMPLES = int(os.environ.get("FRESHET_EXAMPLES", "150"))
-"""1,000 and more where it matters: FRESHET_EXAMPLES=1000."""
+EXAMPLES = 1000
 
 TYPES = ("customer", "email", "device")
 TABLES = ("crm", "orders", "web")

@@ -17,7 +17,7 @@ from core.stores import Stored
 from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
 
 SPEC = DocumentSpec("public.articles", "{title}\n\n{body}", ("lang", "tags"))
-WORDS = chunker("words", lambda text: [(at, at + 1) for at in range(len(text))], 8, 2)
+WORDS = chunker("words", lambda text: range(len(text)), 8, 2)
 ROW = {"id": 1, "title": "t", "body": "one two three four five six", "lang": "en", "tags": ["a", None]}
 
 
