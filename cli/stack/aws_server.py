@@ -17,6 +17,8 @@ from typing import Any
 
 import waitress
 from moto import backends
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -24,20 +26,38 @@ _THREADS = 32  # some hold a request until there is something to tell
 
 
 def copy_tables_lightly() -> None:
-    """Have a transaction keep what there was before it as references to the items, not as copies of them all.
+    """Have a transaction keep what it may change as references to the items, not as copies of all that there are.
 
-    For each transaction moto copies the table, item by item, to put it back where a condition fails. Items that are put
-    or deleted are other objects then; one that is updated may stay so.
+    For each write of a transaction moto copies the table, item by item, to put it back where a condition fails. Items
+    that are put or deleted are other objects then; one that is updated may stay so. One transaction at a time.
     """
+    writes: list[dict[str, Any]] = []
+    copies: dict[str, Table] = {}
+    transact = DynamoDBBackend.transact_write_items
 
     def copied(table: Table, memo: dict[int, Any]) -> Table:
-        found = copy.copy(table)
-        found.items = defaultdict(dict)
-        for key, items in table.items.items():
-            found.items[key] = dict(items) if isinstance(items, dict) else items
+        if table.name in copies:
+            return copies[table.name]
+        found = copies[table.name] = copy.copy(table)
+        # as a whole: the hash of a key, which adding it alone would ask for, takes longer than all else
+        found.items = defaultdict(dict, table.items)
+        for write in writes:
+            if write["TableName"] == table.name and (key := _partition(write, table)) in table.items:
+                items = table.items[key]
+                found.items[key] = dict(items) if isinstance(items, dict) else items
         return found
 
+    def transacted(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        writes[:] = [write for each in transact_items for write in each.values()]
+        copies.clear()
+        transact(backend, transact_items)
+
     Table.__deepcopy__ = copied  # type: ignore[attr-defined]
+    DynamoDBBackend.transact_write_items = transacted  # type: ignore[method-assign, assignment]
+
+
+def _partition(write: dict[str, Any], table: Table) -> DynamoType:
+    return DynamoType((write.get("Key") or write["Item"])[table.hash_key_attr])
 
 
 def main() -> None:
