@@ -14,8 +14,10 @@ from cli.rehearsal import unpacked
 from cli.rehearsal_cluster import Python, cluster
 from cli.rehearsal_python import python, version_of
 from core.config_file import load
+from tests.flink_jobs import people
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
 from tests.flink_jobs.events import envelope
+from tests.flink_jobs.test_profiles import prepared
 from tests.replay import differences, true_documents
 
 __all__ = ["workshop"]
@@ -28,14 +30,17 @@ AFTER_ALL = 1 << 40
 def application(workshop: Workshop, there: Python, name: str, **changes: object) -> Path:
     """An unpacked bundle of the workshop's pipeline, which has neither address nor password in it."""
     store = {"pgvector": {"dsn": "${DSN}", "table": "documents"}}
-    file = workshop.pipeline(bounded=False, store=store, **changes)
+    return bundled(workshop.pipeline(bounded=False, store=store, **changes), there, workshop.folder / name)
+
+
+def bundled(file: Path, there: Python, folder: Path) -> Path:
     pipeline = load(file, {"DSN": "unknown"})
-    return unpacked(made(pipeline, file, QUIET, version_of(there)), workshop.folder / name)
+    return unpacked(made(pipeline, file, QUIET, version_of(there)), folder)
 
 
-def properties(workshop: Workshop) -> Path:
+def properties(workshop: Workshop, **settings: str) -> Path:
     file = workshop.folder / "application_properties.json"
-    groups = {"freshet": {"documents.public.documents.chunk.tokens": "128"}, "freshet.variables": {"DSN": workshop.dsn}}
+    groups = {"freshet": settings, "freshet.variables": {"DSN": workshop.dsn}}
     file.write_text(
         json.dumps([{"PropertyGroupId": name, "PropertyMap": group} for name, group in groups.items()]),
         encoding="utf-8",
@@ -61,7 +66,8 @@ def change(workshop: Workshop, document: str, body: str, number: int) -> None:
 def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop) -> None:
     workshop.replay()
     truth = true_documents()
-    there, folder, told = python(QUIET), workshop.folder / "cluster", properties(workshop)
+    there, folder = python(QUIET), workshop.folder / "cluster"
+    told = properties(workshop, **{"documents.public.documents.chunk.tokens": "128"})
     first = application(workshop, there, "first")
     before = files(first) | files(there.flink)
 
@@ -92,3 +98,23 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     logs = "".join(path.read_text(errors="replace") for path in (folder / "log").iterdir())
     assert "documents" in logs
     assert workshop.dsn not in logs
+
+
+@pytest.mark.timeout(400)
+def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint(workshop: Workshop) -> None:
+    there, folder, told = python(QUIET), workshop.folder / "cluster", people.history(seed=7, changes=600, people=40)
+    known = properties(workshop)
+    store = {"postgres": {"dsn": "${DSN}"}, "pgvector": {"dsn": "${DSN}", "table": "people"}}
+    bundle = bundled(people.pipeline(workshop, bounded=False, store=store), there, workshop.folder / "profiles")
+    local = people.pipeline(workshop)
+    savepoint = None
+    for begun, ended, slots in ((0, 400, 1), (400, 600, 2)):
+        people.send(workshop, told[begun:ended])
+        with cluster(there, folder, slots) as running:
+            job = running.submit(bundle, known, slots, savepoint)
+            eventually(
+                lambda sent=told[:ended]: prepared(workshop) and people.differences(workshop, local, sent) == [],
+                f"what {ended} changes come to",
+            )
+            savepoint = job.stop_with_savepoint(running.savepoints)
+    assert workshop.letters() == []
