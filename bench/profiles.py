@@ -26,7 +26,7 @@ from bench.shares import sampled
 from cli import stack
 from connectors.kafka_producer import ensure_topics, produce
 from core.config import Pipeline
-from core.customers import Truth, customers
+from core.customers import RECORDS, Truth, customers
 from core.recordings import Record
 
 PROFILES: dict[str, Any] = {
@@ -36,32 +36,7 @@ PROFILES: dict[str, Any] = {
         {"type": "device", "limit": 5},
         {"type": "phone", "normalize": {"phone": "NO"}, "limit": 2},
     ],
-    "records": {
-        "public.customers": {
-            "identifiers": {"customer_id": "id", "email": "email", "phone": "phone"},
-            "attributes": {"name": "name", "city": "city"},
-            "trust": 3,
-        },
-        "public.accounts": {
-            "identifiers": {"customer_id": "customer_id", "email": "email"},
-            "attributes": {"nickname": "nickname"},
-        },
-        "public.orders": {
-            "identifiers": {"customer_id": "customer_id", "email": "email"},
-            "events": {"last_order": "created_at", "total_spent": {"sum": "amount"}, "orders": "count"},
-            "time": "created_at",
-        },
-        "public.conversations": {
-            "identifiers": {"email": "email", "phone": "phone"},
-            "events": {"conversations": "count"},
-            "time": "opened_at",
-        },
-        "public.web_visits": {
-            "identifiers": {"device": "device", "email": "login_email"},
-            "attributes": {"language": "lang"},
-            "time": "visited_at",
-        },
-    },
+    "records": RECORDS,
     "survivorship": {"name": "most_trusted", "language": "most_frequent"},
 }
 TEXT = "{name}, {city}. {orders} orders, last {last_order}."

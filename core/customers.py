@@ -21,6 +21,34 @@ from core.workload import iso
 TABLES = ("customers", "accounts", "orders", "conversations", "web_visits")
 """Of the schema `public`; each row has the key `id`."""
 
+RECORDS: Mapping[str, Any] = {
+    "public.customers": {
+        "identifiers": {"customer_id": "id", "email": "email", "phone": "phone"},
+        "attributes": {"name": "name", "city": "city"},
+        "trust": 3,
+    },
+    "public.accounts": {
+        "identifiers": {"customer_id": "customer_id", "email": "email"},
+        "attributes": {"nickname": "nickname"},
+    },
+    "public.orders": {
+        "identifiers": {"customer_id": "customer_id", "email": "email"},
+        "events": {"last_order": "created_at", "total_spent": {"sum": "amount"}, "orders": "count"},
+        "time": "created_at",
+    },
+    "public.conversations": {
+        "identifiers": {"email": "email", "phone": "phone"},
+        "events": {"conversations": "count"},
+        "time": "opened_at",
+    },
+    "public.web_visits": {
+        "identifiers": {"device": "device", "email": "login_email"},
+        "attributes": {"language": "lang"},
+        "time": "visited_at",
+    },
+}
+"""How a pipeline reads the tables: `profiles.records`."""
+
 _NEW_PERSON = 0.15
 _CHANGES = {"correct": 0.08, "move_on": 0.02, "renumber": 0.01, "take_back": 0.06}
 """Of all steps. A new person is a customer; what is left are new rows of the other tables."""

@@ -24,6 +24,7 @@ from connectors.postgres_profiles import PostgresProfiles
 from connectors.postgres_rows import Reselect
 from core.config import Pipeline
 from core.config_source import Kafka
+from core.customers import RECORDS
 from core.errors import ProfileError
 from core.identifiers import Identifier
 from core.identity_rules import identifier_id
@@ -46,33 +47,7 @@ PROFILES: dict[str, Any] = {
         {"type": "phone", "normalize": {"phone": "NO"}, "limit": 2, "shared": 6},
     ],
     "blocked": ["nobody@.*"],
-    "records": {
-        "public.customers": {
-            "identifiers": {"customer_id": "id", "email": "email", "phone": "phone"},
-            "attributes": {"name": "name", "city": "city"},
-            "trust": 3,
-        },
-        "public.accounts": {
-            "identifiers": {"customer_id": "customer_id", "email": "email"},
-            "attributes": {"nickname": "nickname"},
-        },
-        "public.orders": {
-            "identifiers": {"customer_id": "customer_id", "email": "email"},
-            "events": {"last_order": "created_at", "total_spent": {"sum": "amount"}, "orders": "count"},
-            "types": {"amount": "numeric(10,2)"},
-            "time": "created_at",
-        },
-        "public.conversations": {
-            "identifiers": {"email": "email", "phone": "phone"},
-            "events": {"conversations": "count"},
-            "time": "opened_at",
-        },
-        "public.web_visits": {
-            "identifiers": {"device": "device", "email": "login_email"},
-            "attributes": {"language": "lang"},
-            "time": "visited_at",
-        },
-    },
+    "records": {**RECORDS, "public.orders": {**RECORDS["public.orders"], "types": {"amount": "numeric(10,2)"}}},
     # The text is made of what rows alone decide; the city is by time, where any that may be the latest is right.
     "survivorship": {"name": "most_frequent", "nickname": "union", "language": "most_frequent"},
 }
