@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from cli.events import Events, events
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
+from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
 from connectors import kafka, local_files
@@ -20,7 +20,7 @@ from core.config import Pipeline
 from core.errors import Unavailable
 from core.stores import VectorStore
 from flink_jobs.rest import root_cause
-from flink_jobs.running import UNKNOWN, Job, Progress, forget_checkpoints, newest_state, submit
+from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
 from udfs.embedding import dimension
 
@@ -103,26 +103,15 @@ def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
 
 def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:
     """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`."""
-    directory = home(pipeline)
-    (directory / "log").mkdir(parents=True, exist_ok=True)
-    os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
+    log_to(pipeline)
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
     from flink_jobs.environment import local_environment, local_options
     from flink_jobs.job import build
     from flink_jobs.metrics import reporting
 
-    state = None if without_state else newest_state(directory)
-    if state is not None:
-        forget_checkpoints(directory, state)
-    log = events(pipeline)
-    if state is None:
-        log.tell("start")
-    else:
-        log.tell("resume", state=state.name)
-    console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
     port = free_port()
-    options = local_options(pipeline, directory, jars, None if state is None else state.resolve().as_uri())
+    options = local_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state))
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from rich.console import Console
 
-from cli.events import events
 from cli.jars import fetch
 from cli.job_file import JobFile, home, remember
+from cli.resuming import log_to, resumed
 from core.config import Pipeline
 from core.errors import ConfigError
 from deploy.msf.bundle import ours
-from flink_jobs.running import forget_checkpoints, newest_state
 from flink_jobs.target import TargetJob, running_job, submit_to
 
 
@@ -45,23 +43,14 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without
 def _submit(
     pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool
 ) -> TargetJob:
-    directory = home(pipeline)
-    (directory / "log").mkdir(parents=True, exist_ok=True)
-    os.environ["FLINK_LOG_DIR"] = str((directory / "log").resolve())
+    log_to(pipeline)
     jars = fetch(lock)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
     from flink_jobs.environment import target_environment, target_options
     from flink_jobs.job import build
 
-    state = None if without_state else newest_state(directory)
-    if state is not None:
-        forget_checkpoints(directory, state)
-    log = events(pipeline)
-    log.tell("start") if state is None else log.tell("resume", state=state.name)
-    console.print(f"{pipeline.name}: " + (f"resuming from {state.name}" if state else "starting without earlier state"))
-    resumed = None if state is None else state.resolve().as_uri()
-    options = target_options(pipeline, directory, jars, resumed, target)
-    environment = target_environment(options, _packed(directory / "python"))
+    options = target_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state), target)
+    environment = target_environment(options, _packed(home(pipeline) / "python"))
     build(pipeline, environment)
     return submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
 

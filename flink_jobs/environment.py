@@ -13,6 +13,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.config import Pipeline
 from core.msf import taken
+from flink_jobs import one_core
 
 CLUSTER = {"metrics.fetcher.update-interval": "500", "classloader.check-leaked-classloader": "false"}
 """What a cluster of ours is set up with, here or in containers, beside its addresses."""
@@ -137,6 +138,7 @@ def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
 
     Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
     """
+    one_core.choose()
     return StreamExecutionEnvironment.get_execution_environment(_configuration(options))
 
 

@@ -22,6 +22,7 @@ from core.plans import Outcome
 from core.profiles_delivery import Delivery, delivery_to_bytes, texts_of
 from core.profiles_records import row_from_bytes, row_to_bytes, step
 from core.profiles_step import Persons, Told
+from flink_jobs import one_core
 from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import Meters
@@ -54,6 +55,7 @@ class ParseRecord(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
         assert self._pipeline.profiles is not None
+        one_core.stay()
         self._specs = {table: self._pipeline.profiles.spec(table) for table in self._pipeline.profiles.records}
         self._reading = self._pipeline.profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
@@ -121,6 +123,7 @@ class LinkPersons(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state. It is read, and the store reached, with the first row or timer: before, there is no key."""
         assert self._pipeline.profiles is not None and self._pipeline.embedding.text is not None
+        one_core.stay()
         self._profiles = self._pipeline.profiles
         self._text = self._pipeline.embedding.text
         self._map: MapState = runtime_context.get_map_state(

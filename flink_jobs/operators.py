@@ -24,6 +24,7 @@ from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
+from flink_jobs import one_core
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
 from udfs.tokenizing import document_chunker
@@ -90,6 +91,8 @@ class Decode(ProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
+        if self._pipeline.profiles is not None:
+            one_core.stay()
         self._decode = decoder(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
         self._looked = 0.0
