@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.errors import Unavailable
+from flink_jobs.rest import Failure
 from flink_jobs.running import Job
 
 
@@ -42,15 +43,15 @@ def rest(answers: dict[str, Any]) -> Iterator[str]:
 
 
 def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
+    failed = {"stacktrace": "a: b\nCaused by: c", "timestamp": 7}
     answers: dict[str, Any] = {
         "/overview": {"taskmanagers": 1, "slots-total": 2, "slots-available": 0, "jobs-running": 1},
         "/jobs/0a": {"state": "RUNNING", "vertices": []},
-        "/jobs/0a/exceptions": {"exceptionHistory": {"entries": []}},
-        "/jobs/0a/metrics?get=numRestarts": [{"id": "numRestarts", "value": "2"}],
+        "/jobs/0a/exceptions": {"exceptionHistory": {"entries": [failed]}},
     }
     with rest(answers) as address:
         job = Job(cast("Any", Client()), address, cast("Any", None))
-        assert (job.progress().state, job.progress().restarts) == ("RUNNING", 2)
+        assert (job.progress().state, job.progress().failure) == ("RUNNING", Failure("c", 7))
         # its tasks wait for slots, and Flink calls that running too
         answers["/overview"] = {"taskmanagers": 0, "slots-total": 0, "slots-available": 0, "jobs-running": 1}
         with pytest.raises(Unavailable, match="TaskManager has failed"):
