@@ -14,8 +14,7 @@ from cli.job_file import JobFile, forget, home, remember
 from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
-from connectors import kafka, local_files
-from connectors.opening import open_profiles, open_stores
+from connectors import kafka, local_files, opening
 from core.config import Pipeline
 from core.errors import Unavailable
 from core.stores import VectorStore
@@ -70,13 +69,7 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     elif not kafka.check(pipeline.kafka):
         wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
-    for store in stores(pipeline).values():
-        store.prepare()
-        store.close()
-    if pipeline.profiles is not None:
-        kept = open_profiles(pipeline)
-        kept.prepare()
-        kept.close()
+    opening.prepare(pipeline, dimension(pipeline.embedding))
 
 
 def reach(pipeline: Pipeline) -> str:
@@ -98,7 +91,7 @@ def reach(pipeline: Pipeline) -> str:
 
 def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     """The pipeline's stores, by their names in the file."""
-    return open_stores(pipeline, dimension(pipeline.embedding))
+    return opening.open_stores(pipeline, dimension(pipeline.embedding))
 
 
 def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:

@@ -37,6 +37,17 @@ def open_profiles(pipeline: Pipeline) -> ProfileStore:
     return next(iter(opened.values())) if len(opened) == 1 else SeveralProfiles(opened)
 
 
+def prepare(pipeline: Pipeline, dimension: int) -> None:
+    """Make the tables and indexes of the stores, where they aren't there yet. Raises as they do."""
+    for store in open_stores(pipeline, dimension).values():
+        store.prepare()
+        store.close()
+    if pipeline.profiles is not None:
+        kept = open_profiles(pipeline)
+        kept.prepare()
+        kept.close()
+
+
 def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
     """Each profile store of the pipeline by its name in the file. Raises ConfigError as `open_stores`."""
     remember_s = pipeline.delete_retention_ms / 1000

@@ -20,7 +20,7 @@ def choose() -> None:
     Nobody does on a cluster, whose machines may have other work on the same processor. Linux alone knows how.
     """
     if sys.platform == "linux":
-        os.environ[_VARIABLE] = str(random.choice(sorted(os.sched_getaffinity(0))))  # no secret
+        os.environ[_VARIABLE] = str(random.choice(sorted(os.sched_getaffinity(0))))
 
 
 def stay() -> None:

@@ -17,8 +17,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 import core
 from connectors.aws import Aws
 from connectors.aws_secrets import SecretsManager
-from connectors.opening import open_profiles, open_stores
-from core.config import Pipeline
+from connectors.opening import prepare
 from core.config_file import load
 from core.errors import ConfigError
 from core.msf import properties_file, refused
@@ -47,7 +46,7 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
-    prepare(pipeline)
+    prepare(pipeline, dimension(pipeline.embedding))
     # Imported late: what is wrong with the settings is told before.
     from flink_jobs.job import build
 
@@ -73,17 +72,6 @@ def property_groups(file: Path) -> dict[str, dict[str, str]]:
         }
     except (TypeError, KeyError, AttributeError):
         raise ConfigError([f"{file}: must be a list of objects with PropertyGroupId and PropertyMap"]) from None
-
-
-def prepare(pipeline: Pipeline) -> None:
-    """Make the tables and indexes of the stores, where they aren't there yet."""
-    for store in open_stores(pipeline, dimension(pipeline.embedding)).values():
-        store.prepare()
-        store.close()
-    if pipeline.profiles is not None:
-        kept = open_profiles(pipeline)
-        kept.prepare()
-        kept.close()
 
 
 if __name__ == "__main__":

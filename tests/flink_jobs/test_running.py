@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+import httpx
 import pytest
 
 from core.errors import Unavailable
-from flink_jobs.rest import Failure
+from flink_jobs.rest import Failure, report
 from flink_jobs.running import Job
 
 
@@ -48,10 +49,14 @@ def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
         "/overview": {"taskmanagers": 1, "slots-total": 2, "slots-available": 0, "jobs-running": 1},
         "/jobs/0a": {"state": "RUNNING", "vertices": []},
         "/jobs/0a/exceptions": {"exceptionHistory": {"entries": [failed]}},
+        "/jobs/0a/metrics?get=numRestarts": [{"id": "numRestarts", "value": "2"}],
+        "/jobs/0a/checkpoints": {},
     }
     with rest(answers) as address:
         job = Job(cast("Any", Client()), address, cast("Any", None))
         assert (job.progress().state, job.progress().failure) == ("RUNNING", Failure("c", 7))
+        with httpx.Client() as http:
+            assert report(http, address, "0a").restarts == 2
         # its tasks wait for slots, and Flink calls that running too
         answers["/overview"] = {"taskmanagers": 0, "slots-total": 0, "slots-available": 0, "jobs-running": 1}
         with pytest.raises(Unavailable, match="TaskManager has failed"):

@@ -3,6 +3,7 @@
 import pydoc_data.topics
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def test_without_a_tokenizer_tokens_are_counted_so_that_prose_has_fewer(tmp_path
     text = "\n\n".join(TOPICS)
     lengths = [len(tokenizer(DEFAULT).starts(text[start:end])) for start, end in chunks]
     assert max(lengths) <= 256
+    ends = [*rough.starts(text), len(text.rstrip())]
+    assert ends[0] == 0 and all(1 <= len(text[start:end].strip()) <= 4 for start, end in pairwise(ends))
 
 
 def test_the_hash_models_tokens_are_words_and_signs_with_the_space_before_them() -> None:
