@@ -22,11 +22,11 @@ from core.chunking import (
     Starts,
     between_characters,
     cutting,
-    hash_at,
+    least_hash,
     none_wide,
     overlap_start,
     places_of,
-    token_at,
+    tokens_at,
 )
 from core.documents import Chunker
 
@@ -88,9 +88,9 @@ class _Headings:
 def _headings(text: str, starts: Sequence[int]) -> _Headings:
     found = _Headings()
     for match in _HEADING.finditer(text):
-        first = token_at(text, starts, match.start())
+        (first,) = tokens_at(text, starts, [match.start()])
         line_end = text.find("\n", match.end())
-        behind = token_at(text, starts, _content(text, len(text) if line_end < 0 else line_end))
+        (behind,) = tokens_at(text, starts, [_content(text, len(text) if line_end < 0 else line_end)])
         level = len(match[1]) if match[1] else 1 if match[2].startswith("=") else 2
         if first not in found.within:  # a heading right behind a heading belongs to it
             found.before[first] = level
@@ -119,14 +119,10 @@ def _best_cut(text: str, starts: Sequence[int], first: int, last: int, headings:
     levels = [(headings.before.get(place, _LOWEST), place) for place in range(first, last + 1)]
     highest = min(level for level, _ in levels)
     if highest < _LOWEST:
-        return _chosen(text, starts, [place for level, place in levels if level == highest])
+        return least_hash(text, starts, [place for level, place in levels if level == highest])
     for pattern in LEVELS:
         places = [place for place in places_of(pattern, text, starts, first, last) if place not in headings.within]
         if places:
-            return _chosen(text, starts, places)
+            return least_hash(text, starts, places)
     anywhere = between_characters(starts, first, last)
-    return _chosen(text, starts, [place for place in anywhere if place not in headings.within] or anywhere)
-
-
-def _chosen(text: str, starts: Sequence[int], places: Sequence[int]) -> int:
-    return min(places, key=lambda place: (hash_at(text, starts[place]) if place < len(starts) else 0, -place))
+    return least_hash(text, starts, [place for place in anywhere if place not in headings.within] or anywhere)

@@ -41,6 +41,10 @@ PROSE = st.lists(
 ANYTHING = st.text(st.characters(exclude_categories=[]), max_size=300)
 
 
+def test_a_text_may_end_with_one_character_of_more_tokens_than_a_chunk_has() -> None:
+    assert ranges("a😀", [0, *[1] * 9], 2, 1) == [(0, 1), (1, 2)]
+
+
 @given(PROSE | ANYTHING, st.integers(1, 40), st.integers(0, 20))
 def test_chunks_cover_the_text_in_order(text: str, tokens: int, overlap: int) -> None:
     found = ranges(text, words(text), tokens, min(overlap, tokens - 1))
