@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil, inf
 from typing import TypeVar
 
 from rich.console import Console
@@ -69,18 +70,30 @@ def _due(steps: Iterator[Made], amount: Amount) -> Iterator[list[Made]]:
     # each step is due at a fixed time from the start, so that a late one doesn't slow the rate
     start = time.monotonic()
     number = 0
-    while amount.events is None or number < amount.events:
-        due = number / amount.rate if amount.rate else 0.0
+    wanted = _wanted(amount)
+    while number < wanted:
         elapsed = time.monotonic() - start
-        if amount.duration is not None and max(due, elapsed) >= amount.duration:
+        due = number / amount.rate if amount.rate else 0.0
+        over = amount.duration is not None and elapsed >= amount.duration
+        if over and not amount.rate:
             return
         if due > elapsed:
             time.sleep(due - elapsed)
         ready = int(max(due, elapsed) * amount.rate) + 1 - number if amount.rate else _AT_ONCE
-        left = _AT_ONCE if amount.events is None else amount.events - number
-        batch = list(islice(steps, max(1, min(ready, left, _AT_ONCE))))
+        batch = list(islice(steps, int(max(1, min(ready, wanted - number, _AT_ONCE)))))
         yield batch
         number += len(batch)
+        if over:
+            # what was due just before the end has come too; a rate that nobody can keep doesn't prolong it further
+            return
+
+
+def _wanted(amount: Amount) -> float:
+    """How many steps there are at the most: those that are due before the duration is over."""
+    most = inf if amount.events is None else amount.events
+    if amount.duration is None or not amount.rate:
+        return most
+    return min(most, ceil(amount.duration * amount.rate - 1e-9))
 
 
 def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, rows: dict[int, Article]) -> Sent:
