@@ -22,6 +22,7 @@ LIMIT = 5000
 _LONGEST_BACKOFF_MS = 10_000
 _PATIENCE = 8
 _NOTED_MS = 60_000
+_KEPT_MS = 24 * 3_600_000  # what every stream keeps a record for, at least
 _HELD = 16  # answers of up to 10 MB each
 _IDLE_MS = 100
 _ASKED_MS = 5
@@ -33,6 +34,7 @@ class _Cursor:
 
     fetched    the last record's number that came, "" for the reading's own
     searching  the next records come from a new iterator, and must show `fetched`
+    asked_ms   when the last answer was asked for
     ready      records to hand on; `ends` where the shard ends after them; `last` the number that is read with them
     whole_ms   of what arrived before this time all has come
     seen_ms    nothing that arrived earlier is still to come, as far as is known
@@ -43,6 +45,7 @@ class _Cursor:
     searching: bool = True
     from_oldest: bool = False
     asked: Future[Batch] | None = None
+    asked_ms: int = 0
     ready: deque[Record] | None = None
     last: str = ""
     ends: bool = False
@@ -140,9 +143,13 @@ class SlotReader:
         if sum((each.asked is not None) + (each.ready is not None) for each in self._cursors.values()) >= _HELD:
             return
         reading = self.readings[key[0]][key[1]]
+        if now_ms - cursor.asked_ms >= _KEPT_MS:
+            # what came since may have gone, and an iterator of then would pass over it
+            cursor.iterator, cursor.searching = None, True
         after = "" if cursor.from_oldest else cursor.fetched or reading.after
         begin = Start(at=after) if after else Start(since_ms=0 if cursor.from_oldest else reading.since_ms)
         cursor.asked = self._executor.submit(_fetch, stream, key[1], cursor.iterator, begin, self._limit)
+        cursor.asked_ms = now_ms
         cursor.not_before_ms = now_ms + stream.pace_ms
 
     def _collect(self, key: tuple[str, str], now_ms: int, step: Step) -> None:
@@ -177,7 +184,7 @@ class SlotReader:
         if records:
             taken = take(after, reading.since_ms, records, cursor.searching)
             begins = records[0].number if cursor.searching and not after else None
-            self._report(key, after, taken.oldest or begins, now_ms, step)
+            self._report(key, after, taken.oldest or begins, step)
             cursor.searching, cursor.from_oldest = taken.searching, taken.searching and cursor.from_oldest
             records = taken.records
             if not taken.searching:
@@ -187,14 +194,16 @@ class SlotReader:
                     cursor.iterator, cursor.searching = None, True
         elif cursor.ends or not batch.behind_ms:
             if cursor.searching:
-                self._report(key, after, "", now_ms, step)
-            cursor.seen_ms = cursor.whole_ms = now_ms
+                self._report(key, after, "", step)
+            # what arrived since it was asked for, long ago perhaps, the answer doesn't show
+            cursor.seen_ms = cursor.whole_ms = cursor.asked_ms
         cursor.ready, cursor.last = deque(records), cursor.fetched
 
-    def _report(self, key: tuple[str, str], after: str, oldest: str | None, now_ms: int, step: Step) -> None:
+    def _report(self, key: tuple[str, str], after: str, oldest: str | None, step: Step) -> None:
         # what arrived since all was read is still there, unless that is longer ago than anything is kept
-        whole_ms = max(self.readings[key[0]][key[1]].whole_ms, self._cursors[key].whole_ms)
-        if oldest is not None and now_ms - whole_ms >= self._streams[key[0]].retention_ms:
+        cursor = self._cursors[key]
+        whole_ms = max(self.readings[key[0]][key[1]].whole_ms, cursor.whole_ms)
+        if oldest is not None and cursor.asked_ms - whole_ms >= self._streams[key[0]].retention_ms:
             step.lost.append(Lost(*key, after, oldest))
 
     def _hand_on(self, key: tuple[str, str], step: Step, budget: int) -> None:

@@ -263,3 +263,18 @@ def test_an_aggregate_is_handed_on_whole() -> None:
     while not reading.poll("a", 1):
         pass
     assert reading.values() == ["10.0", "10.1", "10.2"]
+
+
+def test_a_reader_that_slept_for_longer_than_anything_is_kept_says_what_it_may_have_missed() -> None:
+    stream = FakeStream()
+    stream.put("x", "0")
+    reading = job(stream)
+    reading.drain()
+    stream.put("x", "1")
+    stream.now_ms += DAY_MS + 1
+    stream.trim()
+    stream.put("x", "2")
+    reading.drain()
+    assert reading.values() == ["0", "2"]
+    # of the other shard it can't know either
+    assert sorted(loss.after for loss in reading.lost) == ["", reading.seen[0][1].record.number]
