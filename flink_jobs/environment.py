@@ -15,7 +15,17 @@ from core.config import Pipeline
 from core.msf import taken
 from flink_jobs import one_core
 
-CLUSTER = {"metrics.fetcher.update-interval": "500", "classloader.check-leaked-classloader": "false"}
+CLUSTER = {
+    "metrics.fetcher.update-interval": "500",
+    "classloader.check-leaked-classloader": "false",
+    # What lies between operators is the next batch, and what a checkpoint waits for: three seconds' work, or 2.5 MiB.
+    # So a backlog makes large batches where all is fast, and a slow model's checkpoints don't wait for a long queue.
+    "taskmanager.memory.segment-size": "256kb",
+    "taskmanager.memory.starting-segment-size": "64kb",
+    "taskmanager.network.memory.buffer-debloat.enabled": "true",
+    "taskmanager.network.memory.buffer-debloat.target": "3 s",
+    "taskmanager.network.memory.buffer-debloat.samples": "2",
+}
 """What a cluster of ours is set up with, here or in containers, beside its addresses."""
 
 # Most of the JVM's time goes to Python: its second compiler takes more of two cores than it gives back.
@@ -43,10 +53,14 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     directory    where checkpoints and savepoints of this pipeline lie
     resume_from  a checkpoint or savepoint
     """
+    network = f"{max(128, 40 * pipeline.parallelism)}mb"
     options = {
         **_lasting_options(pipeline, directory),
         "python.executable": sys.executable,
         **CLUSTER,
+        # a dozen segments for each output of each subtask; what must be there grows with the square of the parallelism
+        "taskmanager.memory.network.min": network,
+        "taskmanager.memory.network.max": network,
         "rest.bind-address": "127.0.0.1",
         "rest.address": "127.0.0.1",
         "rest.port": "0",
