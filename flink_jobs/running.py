@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from flink_jobs.rest import Failure, failure, figures, root_cause
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that doesn't answer just now."""
+
+_FAREWELL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,22 @@ class Job:
             job = f"{self.rest}/jobs/{self.client.get_job_id()}"
         try:
             with httpx.Client(timeout=5) as http:
-                if http.get(f"{self.rest}/overview").json().get("taskmanagers") == 0:
+                if self._is_abandoned(http):
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
                 told = counts(figures(http, job, overview))
                 return Progress(overview.get("state", UNKNOWN), told, failure(http, job))
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
+
+    def _is_abandoned(self, http: httpx.Client) -> bool:
+        # It is away too as the cluster starts, and as it is taken down, which is before the end of the job is told.
+        deadline = time.monotonic() + _FAREWELL_S
+        while http.get(f"{self.rest}/overview").json().get("taskmanagers") == 0 and not self.ended():
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.1)
+        return False
 
     def stop_with_savepoint(self, directory: Path) -> str:
         """Stop the job once everything it read is written; the savepoint's path.

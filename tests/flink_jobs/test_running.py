@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from core.errors import Unavailable
+from flink_jobs import running
 from flink_jobs.rest import Failure, report
 from flink_jobs.running import Job
 
@@ -43,7 +44,21 @@ def rest(answers: dict[str, Any]) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
+class Outcome:
+    """A job's end, that is told some looks after its cluster is taken down."""
+
+    def __init__(self, after: int | None) -> None:
+        self._left = after
+
+    def done(self) -> bool:
+        if self._left is None:
+            return False
+        self._left -= 1
+        return self._left < 0
+
+
+def test_a_job_whose_task_manager_is_gone_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_FAREWELL_S", 0.5)
     failed = {"stacktrace": "a: b\nCaused by: c", "timestamp": 7}
     answers: dict[str, Any] = {
         "/overview": {"taskmanagers": 1, "slots-total": 2, "slots-available": 0, "jobs-running": 1},
@@ -53,7 +68,7 @@ def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
         "/jobs/0a/checkpoints": {},
     }
     with rest(answers) as address:
-        job = Job(cast("Any", Client()), address, cast("Any", None))
+        job = Job(cast("Any", Client()), address, cast("Any", Outcome(None)))
         assert (job.progress().state, job.progress().failure) == ("RUNNING", Failure("c", 7))
         with httpx.Client() as http:
             assert report(http, address, "0a").restarts == 2
@@ -61,3 +76,11 @@ def test_a_job_whose_task_manager_is_gone_is_given_up() -> None:
         answers["/overview"] = {"taskmanagers": 0, "slots-total": 0, "slots-available": 0, "jobs-running": 1}
         with pytest.raises(Unavailable, match="TaskManager has failed"):
             job.progress()
+
+
+def test_a_job_that_ends_is_not_given_up_as_its_cluster_is_taken_down() -> None:
+    answers: dict[str, Any] = {"/overview": {"taskmanagers": 0}, "/jobs/0a": {"errors": ["Not found: 0a"]}}
+    with rest(answers) as address:
+        ending = Job(cast("Any", Client()), address, cast("Any", Outcome(3)))
+        assert ending.progress().state == running.UNKNOWN
+        assert ending.ended()
