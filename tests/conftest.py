@@ -16,7 +16,7 @@ settings.load_profile("freshet")
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stack]:
-    """PostgreSQL with pgvector, Kafka and Kafka Connect, on free ports and without data, for the whole test run.
+    """PostgreSQL with pgvector, Kafka and Kafka Connect, on free ports and without data, for all tests of a process.
 
     Tests share it: each uses tables, topics and connectors of names of its own.
     """

@@ -62,7 +62,7 @@ def change(workshop: Workshop, document: str, body: str, number: int) -> None:
     workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL + number, row, "u"))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop) -> None:
     workshop.replay()
     truth = true_documents()
@@ -100,7 +100,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     assert workshop.dsn not in logs
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint(workshop: Workshop) -> None:
     there, folder, told = python(QUIET), workshop.folder / "cluster", people.history(seed=7, changes=600, people=40)
     known = properties(workshop)
