@@ -24,6 +24,7 @@ SHORTEST_OUT_OF_LINE = 128
 """Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
 _IN_IDS = re.compile(r"[%/\x00-\x1f\x7f]")
 _NUL = "\x00"
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ def render(template: str, row: Mapping[str, Any]) -> str:
 
 def _chosen(names: Sequence[str], row: Mapping[str, Any]) -> str:
     """The first that the row has; "" where it has none and may lack it, else the first."""
+    if len(names) == 1:
+        return names[0]
     return next((name for name in names if name in row or not name), names[0])
 
 
@@ -132,7 +135,8 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # most are whole numbers; a bool is none, and is `true`
+    return str(value) if type(value) is int else _to_json(value)
 
 
 def document_id(spec: DocumentSpec, change: Change) -> str:

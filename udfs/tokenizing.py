@@ -26,7 +26,8 @@ DEFAULT = "all-MiniLM-L6-v2"
 
 _HUB_ORGANISATION = "sentence-transformers/"
 _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
-_WORD = re.compile(r"\s*(?:\w{1,16}|[^\w\s])")
+# Nothing is tried twice: it runs over every changed text.
+_WORD = re.compile(r"\s*+(?:\w{1,16}+|\S)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 65_536
 _LETTERS = re.compile(r"\s*(?:[A-Za-z]{1,4}|\S)")
