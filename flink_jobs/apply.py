@@ -26,7 +26,7 @@ from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
 from flink_jobs.metrics import Answer, Meters, answer_to_bytes, timed
-from flink_jobs.workers import let_end_without_the_jvm
+from flink_jobs.workers import end_bundles_at_once, let_end_without_the_jvm
 from udfs.embedding import Embedder, dimension, embed_each, embedder
 
 
@@ -139,6 +139,7 @@ class _EmbedPlans(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
+        end_bundles_at_once()
         self._embedder = embedder(self._pipeline.embedding)
         self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
 

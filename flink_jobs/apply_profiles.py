@@ -20,7 +20,7 @@ from core.profiles_delivery import TABLE, Delivery, Texts, delivery_from_bytes, 
 from core.stores import ProfileStore, VectorStore
 from flink_jobs.linking import Written
 from flink_jobs.metrics import Meters
-from flink_jobs.workers import let_end_without_the_jvm
+from flink_jobs.workers import end_bundles_at_once, let_end_without_the_jvm
 from udfs.embedding import dimension
 from udfs.tokenizing import document_chunker
 
@@ -67,6 +67,7 @@ class _WriteProfiles(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
+        end_bundles_at_once()
         embedding = self._pipeline.embedding
         self._store = open_profiles(self._pipeline)
         named = bool(self._pipeline.store.names)

@@ -21,7 +21,18 @@ def let_end_without_the_jvm() -> None:
 
 
 def _nowhere(*words: Any, **options: Any) -> None:
-    """Prints nothing."""
+    """Prints nothing, samples nothing."""
+
+
+def end_bundles_at_once() -> None:
+    """Keeps each bundle from ending a tenth later than it could, with the next one waiting.
+
+    Beam samples what a bundle does from a thread that sleeps for a fifth of the time so far (200 ms at most), and the
+    bundle ends when that thread wakes. Flink reads nothing of what it sampled.
+    """
+    from apache_beam.runners.worker.statesampler import StateSampler
+
+    StateSampler.run = _nowhere
 
 
 def leave_bundles_to_workers(tables: StreamTableEnvironment, environment: StreamExecutionEnvironment) -> None:
