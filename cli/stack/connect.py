@@ -191,7 +191,7 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         "publication.name": _slot(name),
         "publication.autocreate.mode": "filtered",
         "skipped.operations": "none",
-        "poll.interval.ms": "20",
+        "poll.interval.ms": "5",
         "retriable.restart.connector.wait.ms": "1000",
         # by bytes too: a queue of thousands of rows of several MB wouldn't fit the heap
         "max.queue.size.in.bytes": str(2 * MAX_RECORD_BYTES),
