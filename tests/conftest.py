@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cli import stack as local_stack
+from tests import resident
 from tests.connectors import servers
 
 # How long an example takes tells of the machine and of what else it does.
@@ -32,3 +33,10 @@ def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serv
     """OpenSearch alone, for the tests of stores and of jobs that write to it."""
     with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def residents() -> Iterator[None]:
+    """Processes that run commands for tests end with them."""
+    yield
+    resident.end_all()
