@@ -1,4 +1,4 @@
-"""A process that runs commands of `freshet` one after the other, and so pays once for loading Python's modules and Flink.
+"""A process that runs commands of `freshet` one after the other, and pays once for loading Python's modules and Flink.
 
 A job of three events takes 20 s of a core, and 5 s where the JVM has run one before. The command is the one that a user
 types, in a main thread, with its folder, signals, output and exit code; only the process isn't its own. Tests of what
@@ -67,12 +67,14 @@ class Command:
 @dataclass
 class _Resident:
     process: subprocess.Popen[str]
+    environment: Mapping[str, str]
     last: Command
     commands: int = 0
 
-    def is_free(self) -> bool:
-        # What went wrong may have left something behind.
-        return self.process.poll() is None and self.last.poll() == 0 and self.commands < MOST_COMMANDS
+    def suits(self, environment: Mapping[str, str]) -> bool:
+        """Whether it is free, and as it was begun: what went wrong may have left something behind."""
+        free = self.process.poll() is None and self.last.poll() == 0 and self.commands < MOST_COMMANDS
+        return free and self.environment == environment
 
 
 _residents: dict[Kind, _Resident] = {}
@@ -99,7 +101,7 @@ def end_all() -> None:
 
 def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
     found = _residents.get(kind)
-    if found is not None and not found.is_free():
+    if found is not None and not found.suits(environment):
         _end(kind)
         found = None
     if found is None:
@@ -109,7 +111,7 @@ def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
         )  # fmt: skip
         first = Command(process)
         first.returncode = 0
-        found = _residents[kind] = _Resident(process, first)
+        found = _residents[kind] = _Resident(process, environment, first)
     return found
 
 
@@ -138,7 +140,7 @@ def serve(kind: Kind) -> None:
 
 
 def _share_flink() -> None:
-    """Have one JVM take a job after another: it loads Python's library once, so all jobs must share the class that does.
+    """Have one JVM take a job after another: it loads Python's library once, so jobs must share the class that does.
 
     FLINK-37727; on a cluster flink-python in its lib/ does the same.
     """
