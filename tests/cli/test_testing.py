@@ -10,6 +10,7 @@ import pytest
 from cli.concerned import changed_since, concerned
 from core.errors import FreshetError
 from tests import budgets
+from tests.programs import needed
 
 ALLOWED = {"tests/core": 100.0, "tests": 10.0}
 
@@ -30,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "All"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        subprocess.run([needed("git"), *command], cwd=tmp_path, check=True)
     return tmp_path
 
 
