@@ -92,4 +92,5 @@ class Skip(StrEnum):
     SCHEMA_CHANGE = "schema-change"
     MESSAGE = "message"
     NOTIFICATION = "notification"
+    MARKER = "marker"
     OTHER_TABLE = "other-table"

@@ -55,8 +55,8 @@ _NAMED_ITEMS_WITH_PLACEHOLDER = frozenset({"Json", "Uuid", "Date"})
 # A numeric is moved out of its row only where it takes more room than the pointer to it: 4 digits are 2 bytes.
 _DIGITS_NEVER_MOVED_OUT = 32
 _SQL_TYPE = re.compile(
-    r"\s*([a-z][a-z0-9_ ]*?)\s*(?:\(\s*(\d{1,9})\s*(?:,\s*(-?\d{1,9})\s*)?\))?\s*"
-    r"(with time zone|without time zone|unsigned|)\s*((?:\[\d*\]\s*)*)",
+    r"\s*+([a-z][a-z0-9_]*+(?: ++[a-z0-9_]++)*?)\s*+(?:\(\s*+(\d{1,9})\s*+(?:,\s*+(-?\d{1,9})\s*+)?\))?+\s*+"
+    r"(with time zone|without time zone|unsigned|)\s*+((?:\[\d*\]\s*+)*+)",
     re.ASCII | re.IGNORECASE,
 )
 
