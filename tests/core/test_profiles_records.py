@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,10 @@ from core import identifiers as of
 from core.change import Change, Operation, Position
 from core.errors import ProfileError
 from core.identifiers import Identifier
+from core.identity import RecordChange
 from core.profiles import facts_from_bytes
 from core.profiles_records import Event, Reading, RecordSpec, RowState, row_from_bytes, row_to_bytes, step
+from core.unsettled import Refused
 
 ARRIVAL = 1_790_000_000_000
 DAY_MS = 86_400_000
@@ -44,9 +47,21 @@ def change(number: int = 1, **row: Any) -> Change:
     )
 
 
+def said_by(state: RowState | None, each: Change, spec: RecordSpec = SPEC) -> RecordChange:
+    said = step(state, each, spec, READING, ARRIVAL)[1]
+    assert isinstance(said, RecordChange)
+    return said
+
+
+def reason(refused: Change, reading: Reading = READING) -> str:
+    said = step(None, refused, SPEC, reading, ARRIVAL)[1]
+    assert isinstance(said, Refused) and isinstance(said.error, ProfileError)
+    return str(said.error)
+
+
 def test_a_row_says_who_and_what() -> None:
     state, said = step(None, change(), SPEC, READING, ARRIVAL)
-    assert said is not None and state is not None
+    assert isinstance(said, RecordChange) and state is not None
     assert (said.record, said.table, said.time_ms) == ("shop.orders/4", "shop.orders", CREATED)
     assert said.identifiers == (
         Identifier("id", "7"),
@@ -76,8 +91,7 @@ def test_null_and_blank_say_nothing() -> None:
         "created": None,
         "amount": None,
     }
-    said = step(None, change(**nothing), SPEC, READING, ARRIVAL)[1]
-    assert said is not None
+    said = said_by(None, change(**nothing))
     assert (said.identifiers, said.time_ms, list(facts_from_bytes(said.facts))) == ((), ARRIVAL, ["orders"])
 
 
@@ -92,7 +106,7 @@ def test_a_deletion_is_remembered() -> None:
     state, _ = step(None, change(1), SPEC, READING, ARRIVAL)
     gone = Change("shop.orders", {"no": 4}, Operation.DELETE, Position("2"), committed_ms=ARRIVAL + 10 * 365 * DAY_MS)
     state, said = step(state, gone, SPEC, READING, ARRIVAL)
-    assert said is not None
+    assert isinstance(said, RecordChange)
     assert (state, said.deleted, said.record, said.time_ms) == (RowState(Position("2")), True, "shop.orders/4", ARRIVAL)
 
 
@@ -101,13 +115,11 @@ def test_values_that_did_not_travel_stand() -> None:
     toast = replace(
         change(2, city="marker", amount=None), unavailable=frozenset(["city"]), doubtful=frozenset(["amount"])
     )
-    said = step(state, toast, SPEC, READING, ARRIVAL)[1]
-    assert said is not None
+    said = said_by(state, toast)
     facts = facts_from_bytes(said.facts)
     assert facts["city"].value == "Oslo"
     assert "spent" not in facts
-    with pytest.raises(ProfileError, match=r"shop\.orders uses city, whose value didn't travel"):
-        step(None, toast, SPEC, READING, ARRIVAL)
+    assert "shop.orders uses amount, whose value didn't travel" in reason(toast)
 
 
 @pytest.mark.parametrize(
@@ -125,27 +137,26 @@ def test_values_that_did_not_travel_stand() -> None:
     ],
 )
 def test_bad_rows_say_what_is_wrong(row: dict[str, Any], says: str) -> None:
-    with pytest.raises(ProfileError, match=says):
-        step(None, change(**row), SPEC, READING, ARRIVAL)
+    assert re.search(says, reason(change(**row)))
 
 
 def test_a_missing_column_is_named_with_those_that_are_there() -> None:
     row = {name: value for name, value in ROW.items() if name != "city"}
-    with pytest.raises(ProfileError, match="uses column 'city', which the row lacks; it has: customer, email"):
-        step(None, replace(change(), row=row), SPEC, READING, ARRIVAL)
+    said = reason(replace(change(), row=row))
+    assert "uses column 'city', which the row lacks; it has: customer, email" in said
 
 
 def test_without_identifier() -> None:
     alone = change(customer=None, email=None, name=None)
-    with pytest.raises(ProfileError, match=r"record shop\.orders/4 has no identifier \(id, email, who\)"):
-        step(None, alone, SPEC, replace(READING, keep_alone=False), ARRIVAL)
+    said = reason(alone, replace(READING, keep_alone=False))
+    assert "record shop.orders/4 has no identifier (id, email, who)" in said
 
 
 def test_keys() -> None:
     with pytest.raises(ProfileError, match=r"shop\.orders has no primary key"):
         step(None, replace(change(), key={}), SPEC, READING, ARRIVAL)
-    said = step(None, change(), replace(SPEC, key=("customer", "city")), READING, ARRIVAL)[1]
-    assert said is not None and said.record == "shop.orders/7/Oslo"
+    said = said_by(None, change(), replace(SPEC, key=("customer", "city")))
+    assert said.record == "shop.orders/7/Oslo"
     with pytest.raises(ProfileError, match=r"profiles\.records\.shop\.orders\.key names city, which this upsert lacks"):
         step(None, change(city=None), replace(SPEC, key=("customer", "city")), READING, ARRIVAL)
 
