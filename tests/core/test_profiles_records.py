@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from core import identifiers as of
@@ -167,3 +168,36 @@ def test_a_row_deleted_twice_is_remembered_from_the_second_time_on() -> None:
     assert not RowState(Position("3"), {"id": 1}).is_forgotten(5000)
     assert not RowState(Position("4"), forget_ms=9000).is_forgotten(1000)
     assert row_from_bytes(row_to_bytes(deleted)) == deleted
+
+
+def test_a_record_that_was_refused_leaves_no_old_value_behind() -> None:
+    """Refused for its time, which says nothing against its values; or unread, which leaves them unknown."""
+    spec = RecordSpec("shop.orders", {}, {"city": "city"}, time="created")
+    first, _ = step(None, change(1), spec, READING, ARRIVAL)
+    ahead = change(2, city="Bergen", created="2036-01-02")
+    toast = replace(change(3, city="marker"), unavailable=frozenset(["city"]))
+    state, refused = step(first, ahead, spec, READING, ARRIVAL)
+    assert isinstance(refused, Refused) and row_from_bytes(row_to_bytes(state or RowState())) == state
+    assert facts_from_bytes(said_by(state, toast, spec).facts)["city"].value == "Bergen"
+
+    unread = replace(change(2), operation=Operation.REFUSED, row={})
+    state, nothing = step(first, unread, spec, READING, ARRIVAL)
+    assert nothing is None and row_from_bytes(row_to_bytes(state or RowState())) == state
+    state, refused = step(state, toast, spec, READING, ARRIVAL)
+    assert isinstance(refused, Refused) and "city, whose value didn't travel" in str(refused.error)
+    state, said = step(state, change(2, city="Bergen"), spec, READING, ARRIVAL, replayed=True)
+    assert isinstance(said, RecordChange) and said.position == "3"
+    assert facts_from_bytes(said.facts)["city"].value == "Bergen"
+    assert state is not None and state.holes is None
+
+
+def test_a_partial_rows_gap_is_filled_by_nothing_from_before() -> None:
+    spec = RecordSpec("shop.orders", {}, {"city": "city"}, time="created")
+    state, _ = step(None, change(1), spec, READING, ARRIVAL)
+    gap = replace(change(2), row={"created": ROW["created"]}, partial=True)
+    assert isinstance(step(state, gap, spec, READING, ARRIVAL)[1], Refused)
+
+
+def test_a_rows_state_of_the_release_before_is_read() -> None:
+    kept = {"position": "1", "row": {"city": "Oslo"}, "forget_ms": 0}
+    assert row_from_bytes(b"\x01" + msgspec.msgpack.encode(kept)) == RowState(Position("1"), {"city": "Oslo"})
