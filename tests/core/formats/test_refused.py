@@ -12,6 +12,7 @@ from core.change import Change, Event, Operation
 from core.errors import DecodeError
 from core.formats import debezium, dms, dynamodb, rows
 from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
+from core.formats.debezium_rekeyed import decode_by
 from core.formats.dms import DmsFormat
 from core.formats.rows import RowsFormat
 
@@ -89,3 +90,31 @@ def test_other_formats_tell_key_and_position() -> None:
     }
     [change] = refused(dynamodb.decode, event(record))
     assert (change.key, change.position, change.operation) == ({"id": 1}, "9".zfill(40), Operation.REFUSED)
+
+
+KEYS = {"public.a": ("slug",)}
+
+
+def rekeyed(before: object, after: dict[str, object], op: str = "u") -> tuple[object, ...]:
+    return decode_by(event({"op": op, "before": before, "after": after, "source": SOURCE}), DebeziumFormat(), KEYS)
+
+
+def test_a_row_whose_documents_key_changes_is_two_documents() -> None:
+    gone, came = rekeyed({"id": 1, "slug": "x", "t": "o"}, {"id": 1, "slug": "y", "t": "n"})
+    assert isinstance(gone, Change) and isinstance(came, Change)
+    assert (gone.operation, gone.row["slug"], gone.position, gone.moves) == (Operation.DELETE, "x", POSITION, True)
+    assert (came.operation, came.row["slug"], came.position, came.moves) == (Operation.UPSERT, "y", POSITION, True)
+
+
+def test_a_row_whose_documents_key_stays_is_one_change() -> None:
+    for before, op in (({"id": 1, "slug": "x", "t": "o"}, "u"), (None, "c"), (None, "r")):
+        [change] = rekeyed(before, {"id": 1, "slug": "x", "t": "n"}, op)
+        assert isinstance(change, Change) and not change.moves
+
+
+def test_an_update_that_does_not_say_which_document_it_was_is_refused() -> None:
+    with pytest.raises(DecodeError, match=r"public.a: key names slug, .*: the document may be another now"):
+        rekeyed(None, {"id": 1, "slug": "x"})
+    value = json.dumps({"op": "u", "before": None, "after": {"id": 1, "slug": "x"}, "source": SOURCE}).encode()
+    [change] = decode_by(Event("t", 0, 7, None, value), DebeziumFormat(), KEYS)
+    assert isinstance(change, Change) and not change.moves
