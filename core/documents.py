@@ -158,13 +158,12 @@ def step(
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
     before = state or DocumentState()
-    late = change.position < before.position
-    again = change.position == before.position
-    refilled = (late or again) and is_open(before.holes, change.position)
-    if late and not refilled:
-        return state, _late(change, spec)
-    if again and not (refilled or replayed):
-        return state, []
+    late = again = False
+    if change.position <= before.position:
+        late = change.position < before.position
+        again = not late
+        if not is_open(before.holes, change.position) and (late or not replayed):
+            return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
     if change.operation is Operation.REFUSED:
         if late or again:
@@ -298,10 +297,14 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tup
 
 def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    in_text = (names for _, names in _parts(spec.text) if names is not None)
-    in_metadata = (tuple(names.split("|")) for names in spec.metadata)
-    chosen = (_chosen(names, row) for names in (*in_text, *in_metadata))
-    return tuple(name for name in dict.fromkeys(chosen) if name)
+    chosen = [_chosen(names, row) for names in _alternatives(spec.text, spec.metadata)]
+    return tuple([name for name in dict.fromkeys(chosen) if name])
+
+
+@lru_cache(maxsize=256)
+def _alternatives(text: str, metadata: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    in_text = (names for _, names in _parts(text) if names is not None)
+    return tuple(dict.fromkeys((*in_text, *(tuple(names.split("|")) for names in metadata))))
 
 
 def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,14 +111,13 @@ def step(
     arrival_ms  when the change came, in milliseconds since 1970: the event time where nothing else says one, and the
                 measure of clocks that are ahead
     Refused is a record that can't be used, or one with an event time further ahead than `reading` lets it be. The state
-    knows of it, as that of a document does: see `core.documents.step`, also for `replayed`.
+    knows of it as that of a document does: see `core.documents.step`, also for `replayed`.
     Raises ProfileError where the row has no key; the state then stands as it was.
     """
     before = state or RowState()
     late = change.position < before.position
     again = change.position == before.position
-    refilled = (late or again) and is_open(before.holes, change.position)
-    if (late or (again and not replayed)) and not refilled:
+    if (late or (again and not replayed)) and not is_open(before.holes, change.position):
         return state, None
     record = record_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -137,8 +136,8 @@ def _next(
     before: RowState, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, record: str
 ) -> tuple[RowState, RecordChange | Refused]:
     if change.operation is Operation.DELETE:
-        time = min(change.committed_ms or arrival_ms, arrival_ms)
-        return RowState(change.position), RecordChange(record, spec.table, change.position, time, deleted=True)
+        at, time = change.position, min(change.committed_ms or arrival_ms, arrival_ms)
+        return RowState(at), RecordChange(record, spec.table, at, time, deleted=True)
     said = read({} if change.moves else known(before.row, before.holes), change, columns_of(spec, change.row))
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
@@ -155,8 +154,8 @@ def _next(
 
 def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
     """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
-    told = change.row.keys() | change.unavailable
-    names = [name for name in dict.fromkeys(columns("".join(columns_read(spec)))) if name in told]
+    told, used = change.row.keys() | change.unavailable, columns("".join(columns_read(spec)))
+    names = [name for name in dict.fromkeys(used) if name in told]
     row, holes = marked(before.row, before.holes, change, read(known(before.row, before.holes), change, names))
     return RowState(change.position, row, holes=holes)
 
@@ -316,5 +315,5 @@ def row_from_bytes(raw: bytes) -> RowState:
     """
     if raw[:1] not in (_STATE_VERSION, _WITHOUT_HOLES):
         seen = raw[:1].hex() or "none"
-        raise ValueError(f"row state has version {seen}, this release reads 01 and {_STATE_VERSION.hex()}")
+        raise ValueError(f"row state has version {seen}, this release reads 01 and 02")
     return _decode(raw[1:])

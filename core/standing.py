@@ -9,9 +9,9 @@ that position, and not known to have left the column as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.change import BEGINNING, Change, Operation, Position
 
@@ -51,8 +51,7 @@ class Holes:
     committed_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What a change says of columns.
 
     standing  those that are known by it: their values
@@ -65,8 +64,11 @@ class Said:
     lacking: tuple[str, ...] = ()
 
 
-def read(earlier: Row, change: Change, names: Iterable[str]) -> Said:
+def read(earlier: Row, change: Change, names: Sequence[str]) -> Said:
     """What a change says of the columns `names`, where `earlier` holds the values known before it."""
+    row = change.row
+    if not (change.unavailable or change.doubtful) and all(map(row.__contains__, names)):
+        return Said({name: row[name] for name in names})  # as most changes are
     standing: dict[str, Any] = {}
     missing = set()
     lacking = []
@@ -76,8 +78,8 @@ def read(earlier: Row, change: Change, names: Iterable[str]) -> Said:
                 standing[name] = earlier[name]
             else:
                 missing.add(name)
-        elif name in change.row:
-            standing[name] = change.row[name]
+        elif name in row:
+            standing[name] = row[name]
         elif change.partial:
             missing.add(name)
         else:
