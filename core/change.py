@@ -19,10 +19,11 @@ BEGINNING = Position("")
 
 
 class Operation(StrEnum):
-    """What a change does to its key."""
+    """What a change does to its key. REFUSED: nobody knows, for it couldn't be read; its key and position could."""
 
     UPSERT = "upsert"
     DELETE = "delete"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Change:
 
     table        `schema.table`
     key          column to value, in the order in which the feed gives the key's columns
-    row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row
+    row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row;
+                 of a refused one, the columns that could be read
     unavailable  columns of `row` whose value did not travel: the previous value stands
     partial      what `row` lacks may be null or may have a value that did not travel: no previous value stands for it
     doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:

@@ -16,6 +16,13 @@ then fails the job over to its last checkpoint. Messages name the thing, the val
 they never hold a password: `connectors` redact connection strings before they quote them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.change import Change
+
 
 class FreshetError(Exception):
     """Base of all errors below; catching it catches what Freshet itself reports."""
@@ -34,7 +41,15 @@ class ChangeError(FreshetError):
 
 
 class DecodeError(ChangeError):
-    """The bytes of an event are not what its format promises."""
+    """The bytes of an event are not what its format promises.
+
+    `refused` has the changes that it told of, as far as they could be read: with the operation REFUSED, their table,
+    key and position. Empty where even these can't be told.
+    """
+
+    def __init__(self, message: str, refused: tuple[Change, ...] = ()) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class DocumentError(ChangeError):

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from core.change import Operation, Position
-from core.documents import Unsettled
+from core.unsettled import Refused, Unsettled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,14 @@ class Unknown:
 Answer = Settled | Unknown
 
 
-def settle(memory: Memory, new: Unsettled) -> list[Answer]:
+def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     """What can be settled now that `new` is here, in the order in which a store must hear of it.
 
-    Takes the changes of one key in the order of their positions, those of different keys in any.
+    Takes the changes of one key in the order of their positions, those of different keys in any. A refused one settles
+    nothing: what was learned of its key's values stands no more.
     """
+    if isinstance(new, Refused):
+        new = Unsettled(new.name, new.change)
     waiting = memory.get(_behind(new.document_id))
     if waiting is not None:
         # Its key's values are still to come: whatever happens to the key happens after that.
@@ -71,7 +74,18 @@ def settle(memory: Memory, new: Unsettled) -> list[Answer]:
         memory.pop(_values(new.document_id), None)
         return []
     known = memory.get(_values(new.document_id))
+    if new.change.operation is Operation.REFUSED:
+        _forget(memory, new, known)
+        return []
     return [_answer(_filled(new, known.values if known else {}))]
+
+
+def _forget(memory: Memory, new: Unsettled, known: Kept | None) -> None:
+    spared = {name: value for name, value in (known or Kept()).values.items() if name in new.change.unavailable}
+    if spared:
+        memory[_values(new.document_id)] = Kept(values=spared)
+    elif known is not None:
+        del memory[_values(new.document_id)]
 
 
 def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +19,9 @@ from pyflink.datastream.state import ValueState, ValueStateDescriptor
 from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
 from core.decoding import decoder
-from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
-from core.errors import ChangeError, EmbeddingError
+from core.document_state import DocumentState, state_from_bytes, state_to_bytes
+from core.documents import Refused, Unsettled, document_id, step
+from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
@@ -106,6 +108,8 @@ class Decode(ProcessFunction):
         except ChangeError as error:
             self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+            for refused in error.refused if isinstance(error, DecodeError) else ():
+                yield from self._mark(refused)
             return
         for each, name in told:
             if isinstance(each, Skip) or each.table not in self._keys:
@@ -118,6 +122,12 @@ class Decode(ProcessFunction):
                 if each.ends_snapshot and each.table in self._sweeps:
                     yield SWEPT, Row(each.table, Row(each.position, ctx.timestamp() + SLACK_MS))
                 yield Row(name, Row(_encode(each), _encode(event)))
+
+    def _mark(self, refused: Change) -> Iterator[Row]:
+        """Have the state of its key know that there was a change, whatever it was."""
+        with suppress(ChangeError):
+            if refused.table in self._keys:
+                yield Row(self._key(refused), Row(_encode(refused), b""))
 
     def _key(self, told: Change | Truncate | Skip) -> str:
         if isinstance(told, Skip) or told.table not in self._keys:
@@ -162,32 +172,34 @@ class PlanDocument(KeyedProcessFunction):
         self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out."""
+        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
         encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
         chunker = self._chunkers[change.table]
-        try:
-            state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
-        except ChangeError as error:
-            self._meters.count("dead_letters", stage="plan", reason=type(error).__name__)
-            told_of, document = decode_event(event), ctx.get_current_key()
-            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), told_of, document)
-            return
-        if not told:
+        state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
+        if not told and event:
             self._meters.count("stale")
         if state is not None and state is not before:
             self._remember(state, change, ctx)
         for each in told:
             if isinstance(each, Plan):
                 yield Row(plan_to_bytes(each), event)
-            else:
-                unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
-                yield UNSETTLED, Row(change.table, unsettled)
+                continue
+            if isinstance(each, Refused):
+                yield DEAD_LETTERS, self._refusal(each, event)
+                each = Unsettled(each.name, each.change)
+            unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
+            yield UNSETTLED, Row(change.table, unsettled)
+
+    def _refusal(self, refused: Refused, event: bytes) -> Row:
+        error = type(refused.error).__name__
+        self._meters.count("dead_letters", stage="plan", reason=error)
+        return letter(self._name, "plan", error, str(refused.error), decode_event(event), refused.name)
 
     def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
-        if change.operation is Operation.DELETE:
+        if change.operation is Operation.DELETE and state.position == change.position:
             state = replace(state, forget_at=ctx.timer_service().current_processing_time() + self._retention_ms)
             ctx.timer_service().register_processing_time_timer(state.forget_at)
         self._state.update(state_to_bytes(state))

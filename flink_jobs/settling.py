@@ -156,7 +156,8 @@ class Settle(KeyedProcessFunction):
         if self._source is None:
             return (
                 f"{table}: {missing} did not travel with this change (an unchanged TOAST column) and no earlier value "
-                f"is known: set reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
+                f"is known. Where changes of this row before it were refused, replay those first; or set "
+                f"reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
                 f"REPLICA IDENTITY FULL on {table} and write the row again"
             )
         try:

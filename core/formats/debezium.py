@@ -83,9 +83,41 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
         return Skip.MESSAGE
     if operation == "t":
         return Truncate(_table(source), position(source, snapshot=False), _milliseconds(source))
-    if operation not in ("c", "u", "r", "d"):
-        raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
-    return _change(event, format, envelope, schema, source, operation)
+    try:
+        if operation not in ("c", "u", "r", "d"):
+            raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
+        return _change(event, format, envelope, schema, source, operation)
+    except DecodeError as error:
+        raise DecodeError(str(error), _refused(event, format, envelope, schema, source)) from None
+
+
+def _refused(
+    event: Event, settings: DebeziumFormat, envelope: dict[str, Any], schema: bytes | None, source: dict[str, Any]
+) -> tuple[Change, ...]:
+    """What can be told of a change that can't be read: of its row the columns that nothing converts.
+
+    Nothing where its table, key or position can't be told.
+    """
+    row: dict[str, Any] = {}
+    left_out = _NONE
+    try:
+        table = _table(source)
+        at = position(source, snapshot=envelope.get("op") == "r")
+        types = settings.columns.get(table, NOTHING_KNOWN)
+        key, raw_key = _key(event, table, types)
+    except DecodeError:
+        return ()
+    moves = _OLD_KEY in event.headers or _NEW_KEY in event.headers
+    raw = envelope.get("after")
+    with suppress(DecodeError):
+        if envelope.get("op") in ("c", "u", "r") and isinstance(raw, dict):
+            columns = types if schema is None else _columns(schema, "after", types)
+            marked = frozenset(name for name, value in raw.items() if value in settings.markers)
+            if envelope["op"] == "u":
+                left_out = _left_out(marked, _full_image(envelope, raw_key), source)
+            unsure = columns.readers.keys() | columns.doubtful | marked
+            row = {name: value for name, value in raw.items() if _is_plain(value) and name not in unsure}
+    return (Change(table, key, Operation.REFUSED, at, row, left_out, moves=moves),)
 
 
 def _change(
@@ -129,6 +161,10 @@ def _change(
         ends_snapshot=operation == "r" and source.get("snapshot") in _LASTS,
         doubtful=doubtful,
     )
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN or (type(value) is int and abs(value) <= _LARGEST_INTEGER)
 
 
 def _rowless(envelope: Mapping[str, Any]) -> Skip:

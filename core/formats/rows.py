@@ -71,15 +71,13 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         return (_tombstone(event, format, key_object, bare),)
     row = json_object(event.value, "value")
     table = _table(row, format)
-    return (
-        Change(
-            table=table,
-            key=_key(key_object, bare, format.keys.get(table, ())),
-            operation=_operation(row, format),
-            position=_position(row, event, format),
-            row=storable_row(row),
-        ),
-    )
+    names = format.keys.get(table, ())
+    key, position = _key(key_object, bare, names), _position(row, event, format)
+    try:
+        return (Change(table, key, _operation(row, format), position, storable_row(row)),)
+    except DecodeError as error:
+        known = storable_row({name: row[name] for name in names if name in row})
+        raise DecodeError(str(error), (Change(table, key, Operation.REFUSED, position, known),)) from None
 
 
 def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None, bare: str | None) -> Change | Skip:
