@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.events import Events, events
+from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.resuming import log_to, resumed
@@ -30,8 +31,14 @@ _WATCH_SECONDS = 2.0
 def run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None) -> int:
     """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
 
-    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
+    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
+    where another process runs the pipeline in this folder.
     """
+    with locked(pipeline):
+        return _run(pipeline, console, without_state, target)
+
+
+def _run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None) -> int:
     prepare(pipeline, console)
     job: Job | TargetJob
     if target is None:
