@@ -101,6 +101,7 @@ PIPELINE = """
 name: documents
 source: {kafka: {topic: changes, properties.bootstrap.servers: "127.0.0.1:1"}}
 format: FORMAT
+embedding: {model: hash}
 documents:
   public.articles: {text: "{t}", id_from_source: true, key: [id]}
   public.pages: {text: "{t}", key: [id]}
