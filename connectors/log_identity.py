@@ -112,9 +112,9 @@ def _with_events(asked: Asked, source: Kafka) -> Asked:
             for block in _blocks(consumer, source, topic, at_end=False):
                 first.setdefault(table_of(block), set()).add(source_name(block))
             for block in _blocks(consumer, source, topic, at_end=True):
-                last[table_of(block)] = source_name(block)
+                last.update({table_of(block): name} if (name := source_name(block)) else {})
                 servers.add(server(block))
-    named = {table: name for table, name in last.items() if table and name}
+    named = {table: name for table, name in last.items() if table}
     of_servers = " ".join(sorted(servers - {""}))
     databases = {**asked.identity.databases, **({"MySQL's server UUID": of_servers} if of_servers else {})}
     told = {table: names - {""} for table, names in first.items() if table and names - {""}}

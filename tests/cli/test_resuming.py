@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli import log_record, resuming
+from cli import log_record, log_watch, resuming
 from cli.log_watch import LogWatch
 from cli.resuming import resumed
 from connectors.log_identity import Asked
@@ -163,6 +163,18 @@ def test_the_first_events_say_whose_a_table_is(bench: Bench) -> None:
     )
     console = Console(file=io.StringIO())
     assert resumed(bench.pipeline, console, without_state=True).log.sources == {"public.documents": "tenantA:app"}
+
+
+def test_a_repair_in_another_log_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_watch, "ask", lambda _: bench.asked)
+    log_watch.refuse_repair_in_another_log(bench.pipeline)
+    bench.begin()
+    log_record.submitted(bench.pipeline, JOB)
+    bench.tells(ANEW)
+    log_watch.refuse_repair_in_another_log(bench.pipeline)
+    bench.tells(RESTORED)
+    with pytest.raises(OtherLog, match=r"(?s)timeline was 1 and is 2.*--repair would mend nothing"):
+        log_watch.refuse_repair_in_another_log(bench.pipeline)
 
 
 def test_an_alarm_is_told_once(bench: Bench) -> None:
