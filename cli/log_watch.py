@@ -45,7 +45,9 @@ class LogWatch:
             return ""
         self._looked = now
         try:
-            there = LogIdentity(order_of(self._pipeline), topic_ids(source))
+            # one that is gone may be a broker's that just starts, and loses nothing; made again it has another id
+            ids = {name: known for name, known in topic_ids(source).items() if known}
+            there = LogIdentity(order_of(self._pipeline), ids)
         except (Unavailable, ConfigError):
             return ""
         known = log_record.last_log(self._pipeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def log_to(pipeline: Pipeline) -> None:
     folder = home(pipeline) / "log"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["FLINK_LOG_DIR"] = str(folder.resolve())
+
+
+_KNOWN_AFTER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ def resumed(pipeline: Pipeline, console: Console, without_state: bool, same_log:
 def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:
     """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
     asked = ask(pipeline)
+    if state is not None and "" in asked.identity.logs.values():
+        # a broker that just started may not know all its topics yet
+        time.sleep(_KNOWN_AFTER_S)
+        asked = ask(pipeline)
     for each in asked.unknown:
         console.print(f"[yellow]{escape(each)} isn't known[/]", soft_wrap=True)
     before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)

@@ -68,6 +68,7 @@ def _run(pipeline: Pipeline, console: Console, without_state: bool, target: str 
                 last = _tell(progress, last, console)
                 _alarm(watch.news(progress.alarm), console, log)
             if other := watch.look(time.monotonic()):
+                log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log)
                 raise OtherLog(other)
     except Unavailable as error:

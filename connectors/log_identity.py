@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection
@@ -50,7 +50,7 @@ def ask(pipeline: Pipeline) -> Asked:
     except ConfigError as error:
         asked = Asked(LogIdentity(order_of(pipeline)), unknown=(f"{error}: whether it is the same stream",))
     if pipeline.source.kafka is not None and pipeline.format.debezium is not None:
-        asked = _with_events(asked, pipeline.source.kafka)
+        asked = _with_events(asked, pipeline.source.kafka, pipeline.of_one_source)
     if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
         asked = _with_postgres(asked, pipeline.reselect.postgres.dsn)
     return asked
@@ -95,12 +95,12 @@ def topic_ids(source: Kafka) -> dict[str, str]:
     return gone | {name: known for name, known in ids.items() if known != _NO_ID}
 
 
-def _with_events(asked: Asked, source: Kafka) -> Asked:
+def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:
     """What the first and the last events of each topic tell of the database that they are of."""
     if kafka.client_options(source) is None:
         return asked
     first: dict[str, set[str]] = {}
-    last: dict[str, str] = {}
+    last: dict[str, set[str]] = {}
     servers: set[str] = set()
     unknown = asked.unknown
     deadline = time.monotonic() + _LOOKING_S
@@ -112,12 +112,13 @@ def _with_events(asked: Asked, source: Kafka) -> Asked:
             for block in _blocks(consumer, source, topic, at_end=False):
                 first.setdefault(table_of(block), set()).add(source_name(block))
             for block in _blocks(consumer, source, topic, at_end=True):
-                last.update({table_of(block): name} if (name := source_name(block)) else {})
+                last.setdefault(table_of(block), set()).add(source_name(block))
                 servers.add(server(block))
-    named = {table: name for table, name in last.items() if table}
+    # of a table that several databases tell of now, the first of them stays its own
+    named = {table: next(iter(rest)) for table in tables if len(rest := last.get(table, set()) - {""}) == 1}
     of_servers = " ".join(sorted(servers - {""}))
     databases = {**asked.identity.databases, **({"MySQL's server UUID": of_servers} if of_servers else {})}
-    told = {table: names - {""} for table, names in first.items() if table and names - {""}}
+    told = {table: rest for table in tables if (rest := first.get(table, set()) - {""})}
     return Asked(replace(asked.identity, sources=named, databases=databases), told, unknown)
 
 

@@ -136,6 +136,18 @@ def test_what_cannot_be_asked_stays_known_from_before(bench: Bench) -> None:
         bench.begin()
 
 
+def test_a_topic_that_is_gone_is_asked_for_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.begin()
+    bench.ran(JOB, STATES[0])
+    answers = [Asked(replace(LOG, logs={"topic changes": ""})), Asked(LOG)]
+    monkeypatch.setattr(resuming, "_KNOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(resuming, "ask", lambda _: answers.pop(0) if len(answers) > 1 else answers[0])
+    assert bench.begin()[0] is not None
+    answers[0] = Asked(replace(LOG, logs={"topic changes": ""}))
+    with pytest.raises(OtherLog, match="topic changes is gone since chk-12"):
+        bench.begin()
+
+
 def test_a_broken_record_knows_nothing(bench: Bench) -> None:
     bench.begin()
     bench.ran(JOB, STATES[0])

@@ -115,7 +115,7 @@ def test_topics_of_several_databases_and_servers(stack: Stack, tmp_path: Path) -
     produce(servers, [event(topics[1], "B", 1, gtid=f"{uuid}:7"), Record(topics[1], b"{}", None, (), 0)])
     found = ask(of_kafka(tmp_path, stack, **{"topic-pattern": rf"{prefix}.\.public\.articles"}))
     assert found.first == {"public.articles": {"A:app", "B:app"}}
-    assert found.identity.databases == {"MySQL's server UUID": uuid}
+    assert found.identity.databases == {"MySQL's server UUID": uuid} and found.identity.sources == {}
     assert {name: bool(known) for name, known in found.identity.logs.items()} == {
         f"topic {each}": True for each in topics
     }
