@@ -28,21 +28,25 @@ def hold_to_first(first: MutableMapping[str, str], table: str, source: str) -> N
     """
     if source and first.setdefault(table, source) != source:
         raise SourceError(
-            f"{table} is {first[table]}'s, and this event is {source}'s: two databases (source.name and source.db) "
-            f"have a table of this name, and rows of one would replace the other's. {_REMEDY}"
+            f"{_cut(table)} is {_cut(first[table])}'s, and this event is {_cut(source)}'s: {_TWO}. {_REMEDY}"
         )
 
 
 def two_databases(found: Mapping[str, set[str]]) -> list[str]:
     """A problem for each table whose events are of several databases, before any was read."""
     return [
-        f"{table} comes from {' and '.join(sorted(names))}: two databases (source.name and source.db) have a table of "
-        f"this name, and rows of one would replace the other's. {_REMEDY}"
+        f"{table} comes from {' and '.join(map(_cut, sorted(names)))}: {_TWO}. {_REMEDY}"
         for table, names in found.items()
         if len(names) > 1
     ]
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[:_LONGEST] + "…"
+
+
+_LONGEST = 100
+_TWO = "two databases (source.name and source.db) have a table of this name, and rows of one would replace the other's"
 _REMEDY = (
     "Have source.kafka name the topics of one alone, a pipeline a database; or set documents.….id_from_source: true, "
     "which puts the database into each document's id"

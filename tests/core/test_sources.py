@@ -51,6 +51,13 @@ def test_a_second_database_is_refused_with_both_names_and_the_remedy() -> None:
     assert first == {"public.articles": "tenantA:app", "public.others": "tenantB:app"}
 
 
+def test_a_reason_has_a_bound_whatever_an_event_calls_its_database() -> None:
+    first = {"public.articles": "a" * 1_000_000}
+    with pytest.raises(SourceError) as told:
+        hold_to_first(first, "public.articles", "b" * 1_000_000)
+    assert len(str(told.value)) <= 1000
+
+
 @given(st.dictionaries(st.sampled_from("tu"), names.filter(bool)), st.lists(st.tuples(st.sampled_from("tu"), names)))
 def test_a_table_is_its_first_database_s_for_ever(known: dict[str, str], events: list[tuple[str, str]]) -> None:
     first = dict(known)
