@@ -56,6 +56,8 @@ class Change:
     moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
                  Both halves have the same position
     ends_snapshot  the row is the last of its table in a snapshot
+    source       the database that the row is of, where feeds of several may tell of one table; "" where it isn't told
+    snapshot     the row was read in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
     """
@@ -71,18 +73,21 @@ class Change:
     moves: bool = False
     ends_snapshot: bool = False
     committed_ms: int | None = None
+    source: str = ""
+    snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
     """A whole table's change: every row that was there at `position` is gone.
 
-    Its position compares with those of each of the table's keys. `committed_ms` as in Change.
+    Its position compares with those of each of the table's keys. `committed_ms` and `source` as in Change.
     """
 
     table: str
     position: Position
     committed_ms: int | None = None
+    source: str = ""
 
 
 class Skip(StrEnum):

@@ -17,6 +17,7 @@ from core.document_state import state_from_bytes as state_from_bytes
 from core.document_state import state_to_bytes as state_to_bytes
 from core.errors import ChangeError, DocumentError
 from core.plans import Chunk, Plan, chunks
+from core.sources import of_source
 from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
 from core.unsettled import Refused as Refused
 from core.unsettled import Unsettled as Unsettled
@@ -44,12 +45,14 @@ class DocumentSpec:
               `{extra|}` nothing where it isn't
     metadata  columns kept beside each chunk; `old|new` and `extra|` as in the text
     key       columns that identify a row; empty: those of the event's key
+    id_from_source  whether its id says which database a row is of
     """
 
     table: str
     text: str
     metadata: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
+    id_from_source: bool = False
 
 
 Told = Plan | Unsettled | Refused
@@ -57,10 +60,7 @@ Told = Plan | Unsettled | Refused
 
 
 def columns(template: str) -> tuple[str, ...]:
-    """The columns that a template names, in order.
-
-    Raises ValueError where braces don't pair or hold anything but names.
-    """
+    """The columns that a template names, in order. Raises ValueError where braces don't pair or hold anything else."""
     return tuple(name for _, names in _parts(template) if names is not None for name in names if name)
 
 
@@ -83,7 +83,6 @@ def render(template: str, row: Mapping[str, Any]) -> str:
     """The template with each column's value in its place; of `{old|new}`, that of the first column that the row has.
 
     `{extra|}` is nothing where the row has no such column.
-
     A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
     become U+FFFD.
     """
@@ -113,12 +112,14 @@ def _as_text(value: Any) -> str:
 def document_id(spec: DocumentSpec, change: Change) -> str:
     """`schema.table/key`, composite keys joined by `/`; `%`, `/` and control characters in it are percent-encoded.
 
-    Raises DocumentError where the row has no key, or lacks a column that `key:` names.
+    With `id_from_source` it is `schema.table@source/key`. Raises DocumentError where the row has no key, or lacks a
+    column that `key:` names, SourceError where it doesn't say its source.
     """
     key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
     if not key:
         raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    return "/".join([table_id(spec.table), *(_escape(_as_text(value)) for value in key.values())])
+    table = of_source(spec.table, change.source) if spec.id_from_source else spec.table
+    return "/".join(map(_escape, (table, *map(_as_text, key.values()))))
 
 
 def table_id(table: str) -> str:

@@ -2,8 +2,10 @@
 
     FreshetError
     ├── ConfigError         the pipeline file says something that can't be run; lists every mistake
+    ├── OtherLog            the log that a state belongs to isn't the one that is there now
     ├── ChangeError         one change can't be used, and will not become usable by trying again
     │   ├── DecodeError     its bytes are not what the feed's format promises
+    │   ├── SourceError     it is of another database than the table's documents are
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
     │   ├── ObjectError     its object can't be read or parsed as it is
     │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
@@ -36,6 +38,10 @@ class ConfigError(FreshetError):
         self.problems = problems
 
 
+class OtherLog(FreshetError):
+    """The log that a state belongs to isn't the one that is there now: its positions or offsets mean nothing in it."""
+
+
 class ChangeError(FreshetError):
     """One change can't be used. It becomes a dead letter, with this message as its reason."""
 
@@ -50,6 +56,10 @@ class DecodeError(ChangeError):
     def __init__(self, message: str, refused: tuple[Change, ...] = ()) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class SourceError(ChangeError):
+    """An event is of another database than the documents of its table."""
 
 
 class DocumentError(ChangeError):

@@ -26,7 +26,7 @@ from core.unsettled import Refused
 from flink_jobs import one_core
 from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
-from flink_jobs.metrics import Meters
+from flink_jobs.metrics import Meters, Snapshots
 from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
@@ -51,7 +51,7 @@ class ParseRecord(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._meters = Meters("stale")
+        self._meters = Meters("stale", *Snapshots.NAMES)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
@@ -61,6 +61,7 @@ class ParseRecord(KeyedProcessFunction):
         self._reading = self._pipeline.profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
         self._meters.open(runtime_context.get_metrics_group())
+        self._snapshots = Snapshots()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
@@ -76,6 +77,8 @@ class ParseRecord(KeyedProcessFunction):
                 after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
                 timers.register_processing_time_timer(after.forget_ms)
             self._state.update(row_to_bytes(after))
+        if change.snapshot:
+            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if told is None and event:
             self._meters.count("stale")
         elif isinstance(told, Refused):

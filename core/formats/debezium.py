@@ -19,6 +19,7 @@ from core.errors import DecodeError
 from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
 from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
 from core.formats.debezium_position import position
+from core.formats.debezium_source import source_name
 from core.formats.debezium_values import Reader, variable_scale_decimal
 from core.formats.quoting import quote
 
@@ -82,7 +83,7 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     if operation == "m":
         return Skip.MESSAGE
     if operation == "t":
-        return Truncate(_table(source), position(source, snapshot=False), _milliseconds(source))
+        return Truncate(_table(source), position(source, snapshot=False), _milliseconds(source), source_name(source))
     try:
         if operation not in ("c", "u", "r", "d"):
             raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
@@ -117,7 +118,7 @@ def _refused(
                 left_out = _left_out(marked, _full_image(envelope, raw_key), source)
             unsure = columns.readers.keys() | columns.doubtful | marked
             row = {name: value for name, value in raw.items() if _is_plain(value) and name not in unsure}
-    return (Change(table, key, Operation.REFUSED, at, row, left_out, moves=moves),)
+    return (Change(table, key, Operation.REFUSED, at, row, left_out, moves=moves, source=source_name(source)),)
 
 
 def _change(
@@ -160,6 +161,8 @@ def _change(
         moves=moves,
         ends_snapshot=operation == "r" and source.get("snapshot") in _LASTS,
         doubtful=doubtful,
+        source=source_name(source),
+        snapshot=operation == "r",
     )
 
 
