@@ -54,7 +54,7 @@ class Kept:
 
 
 def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
-    decode, plan, kept = Decode(PIPELINE), PlanDocument(PIPELINE), Kept()
+    decode, plan, kept = Decode(PIPELINE, {}), PlanDocument(PIPELINE), Kept()
     decode._decode, decode._looked = decoder(PIPELINE), float("inf")
     decode._meters = plan._meters = Quiet()  # type: ignore[assignment]
     document = PIPELINE.documents["public.documents"]
