@@ -14,11 +14,10 @@ from cli.job_file import JobFile, forget, home, remember
 from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
-from connectors import kafka, local_files, opening
+from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
 from core.errors import Unavailable
 from core.stores import VectorStore
-from flink_jobs.rest import root_cause
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
 from udfs.embedding import dimension
@@ -69,6 +68,7 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     elif not kafka.check(pipeline.kafka):
         wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
+    kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
 
@@ -121,7 +121,7 @@ def _end(job: Job | TargetJob, log: Events) -> None:
     try:
         job.result()
     except Exception as error:
-        log.tell("fail", cause=root_cause(str(error)))
+        log.tell("fail", cause=str(error))
         raise
     log.tell("finish")
 
