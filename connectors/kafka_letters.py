@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from connectors.kafka_topics import Ends, Message, ends, messages, reading
 from core.config import Pipeline
 from core.config_source import Kafka
 from core.formats.arrival import KAFKA_OFFSET
-from core.letters import CUT, PREFIX, REPLAY
+from core.letters import CUT, NULLS, PREFIX, REPLAY
 from core.recordings import Headers, Record
 
 
@@ -90,7 +91,16 @@ def letter_of(message: Message) -> Letter:
         if name.startswith(PREFIX)
     }
     own = _own(message.headers)
+    own = (*own, *((name, None) for name in _nulls(told.pop(NULLS, "")) if name not in dict(own)))
     return Letter((message.partition, message.offset), message.time_ms, message.key, message.value, own, told)
+
+
+def _nulls(text: str) -> list[str]:
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _own(headers: Headers) -> Headers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,13 +20,17 @@ CUT = ("value.size", "value.sha256", "key.size", "key.sha256", "headers.left")
 """What a letter tells, without PREFIX, where it didn't fit its topic: how many bytes value and key have whole, and
 their hashes, in hexadecimal; and how many of the event's own headers are in it, as in "3 of 5000"."""
 
+NULLS = "headers.null"
+"""What tells, without PREFIX, which of the event's headers have a null for a value, as a JSON array of their names:
+Flink's table of the topic leaves such headers out. As many as LONGEST characters hold."""
+
 LONGEST = 1_000
 """Characters of what a letter tells, its reason above all."""
 
 SMALLEST_ROOM = 4_096
 """Bytes that a topic's messages must be allowed for a letter to say what happened."""
 
-_CUT_NAMES = frozenset(PREFIX + name for name in CUT)
+_RESERVED = frozenset((REPLAY, *(PREFIX + name for name in (*CUT, NULLS))))
 _BATCH, _RECORD, _HEADER = 61, 21, 10
 _OF_CUT = 600
 _SHORTEST = 40
@@ -60,8 +65,17 @@ def letter_headers(
         "time": time,
     }
     # an event can't say of itself that its letter is cut
-    own = {name: value for name, value in event.headers.items() if name != REPLAY and name not in _CUT_NAMES}
+    own = {name: value for name, value in event.headers.items() if name not in _RESERVED}
+    if nulls := [name for name, value in own.items() if value is None]:
+        told[NULLS] = _array(nulls)
     return {**own, **{PREFIX + name: bounded(text).encode("utf-8", "replace") for name, text in told.items()}}
+
+
+def _array(names: list[str]) -> str:
+    kept = names
+    while len(text := json.dumps(kept)) > LONGEST:
+        kept = kept[: len(kept) // 2]
+    return text
 
 
 def bounded(text: str) -> str:

@@ -20,6 +20,7 @@ from cli.chaos.compare import details, settle
 from cli.chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
 from cli.chaos.items import Items
 from cli.chaos.objects import Objects
+from cli.chaos.patience import Patience
 from cli.chaos.rows import DMS, KINESIS, ROWS
 from cli.chaos.strikes import Fault, strikes
 from cli.chaos.writers import plans
@@ -90,7 +91,7 @@ def test_what_differs_is_seen_and_explained(here: world.World) -> None:
     (store,) = run.stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
     store.close()
-    found = settle(here, 1.0)  # no job runs, so nothing else comes
+    found = settle(here, Patience(1.0, 1.0))  # no job runs, so nothing else comes
     kinds = {difference.kind for _, difference in found.differences}
     assert kinds == {Kind.MISSING, Kind.GHOST}
     assert [each.document_id for _, each in found.differences if each.kind is Kind.GHOST] == [ghost]

@@ -242,6 +242,14 @@ def test_a_cut_letter_says_so_and_is_replayed_whole_where_its_topic_still_has_th
     assert "left out: 1 replayed before" in desk.run("replay", "--yes")
 
 
+def test_headers_without_a_value_come_back(desk: Desk) -> None:
+    letter = desk.letter(1, headers_null='["nothing", "none", 3]')
+    desk.write(replace(letter, headers=(("a", b"1"), *(each for each in letter.headers if each[0].startswith(PREFIX)))))
+    desk.run("replay", "--yes")
+    (sent,) = desk.arrived()
+    assert sent.headers == (("a", b"1"), ("nothing", None), ("none", None), *again(b"1"))
+
+
 def test_a_topic_of_letters_is_made_and_its_limit_known(desk: Desk) -> None:
     kafka = load(desk.file).letters
     topics = [f"{desk.name}.made", f"{desk.name}.small", f"{desk.name}.tiny"]

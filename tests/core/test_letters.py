@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Event
-from core.letters import CUT, LONGEST, PREFIX, REPLAY, SMALLEST_ROOM, Message, bounded, fitted, letter_headers
+from core.letters import CUT, LONGEST, NULLS, PREFIX, REPLAY, SMALLEST_ROOM, Message, bounded, fitted, letter_headers
 
 TIME = "2026-01-01T00:00:00.000+00:00"
 ROOMS = st.sampled_from([SMALLEST_ROOM, SMALLEST_ROOM + 1, 10_000, 100_000])
@@ -90,6 +92,14 @@ def test_a_reason_is_bounded_and_says_so() -> None:
     cut = bounded("x" * 200_080)
     assert len(cut) == LONGEST
     assert cut.endswith("x… (cut: 200,080 characters)")
+
+
+def test_headers_without_a_value_are_told_beside_those_that_have_one() -> None:
+    event = Event("t", 0, 0, None, None, {"none": None, "é\0": None, "some": b""})
+    told = letter(event).headers[PREFIX + NULLS] or b""
+    assert json.loads(told) == ["none", "é\0"]
+    many = letter(replace(event, headers={f"name {number}": None for number in range(5_000)}))
+    assert 0 < len(json.loads(many.headers[PREFIX + NULLS] or b"")) < 5_000
 
 
 def test_an_event_does_not_say_of_itself_that_its_letter_is_cut() -> None:
