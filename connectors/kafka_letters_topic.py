@@ -16,7 +16,7 @@ USUAL_ROOM = 1_048_588
 """What a topic takes where nobody says: the default of Kafka's message.max.bytes."""
 
 _ANSWER_S = 10.0
-_BUFFER = "properties.buffer.memory"
+_CLIENT = ("properties.max.request.size", "properties.buffer.memory")
 
 
 def room(kafka: Kafka, topic: str) -> int:
@@ -27,7 +27,8 @@ def room(kafka: Kafka, topic: str) -> int:
     Raises Unavailable where the cluster doesn't answer within 10 s; ConfigError where it lets nobody write there, or
     the topic takes less than SMALLEST_ROOM.
     """
-    limit = min(_limit(kafka, topic), LARGEST_REQUEST, int(kafka.options.get(_BUFFER, LARGEST_REQUEST)))
+    given = [int(kafka.options[name]) for name in _CLIENT if kafka.options.get(name, "").isdigit()]
+    limit = min(_limit(kafka, topic), LARGEST_REQUEST, *given)
     # a broker counts what is packed, and packing makes some bytes more of what can't be packed
     left = limit - limit // 64 - 256
     if left < SMALLEST_ROOM:
