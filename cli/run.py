@@ -102,9 +102,11 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     from flink_jobs.environment import local_environment, local_options
     from flink_jobs.job import build
     from flink_jobs.metrics import reporting
+    from flink_jobs.worker_deaths import watched
 
     port = free_port()
     options = local_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state))
+    options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)

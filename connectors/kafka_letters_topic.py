@@ -51,8 +51,8 @@ def _limit(kafka: Kafka, topic: str) -> int:
     options = client_options(kafka)
     if options is None:
         return USUAL_ROOM
-    admin = AdminClient({**options, "socket.timeout.ms": 5_000, "log_level": 0, "error_cb": lambda _: None})
     try:
+        admin = AdminClient({**options, "socket.timeout.ms": 5_000, "log_level": 0, "error_cb": lambda _: None})
         there = topic in admin.list_topics(timeout=_ANSWER_S).topics
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
@@ -69,7 +69,7 @@ def _made(admin: Any, topic: str) -> bool:
 
     wanted = NewTopic(topic, -1, -1, config={"max.message.bytes": str(LARGEST_REQUEST)})
     try:
-        admin.create_topics([wanted], operation_timeout=_ANSWER_S)[topic].result(_ANSWER_S)
+        admin.create_topics([wanted], operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S)[topic].result()
     except KafkaException as error:
         return bool(error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
     return True
@@ -79,9 +79,11 @@ def _check_writable(admin: Any, topic: str) -> None:
     from confluent_kafka import KafkaException, TopicCollection
     from confluent_kafka.admin import AclOperation
 
-    asked = admin.describe_topics(TopicCollection([topic]), include_authorized_operations=True)
+    asked = admin.describe_topics(
+        TopicCollection([topic]), include_authorized_operations=True, request_timeout=_ANSWER_S
+    )
     try:
-        allowed = asked[topic].result(_ANSWER_S).authorized_operations
+        allowed = asked[topic].result().authorized_operations
     except KafkaException:
         return  # an old broker: the job will tell
     if allowed and not {AclOperation.WRITE, AclOperation.ALL} & set(allowed):
@@ -96,7 +98,7 @@ def _told_limit(admin: Any, topic: str) -> int:
 
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     try:
-        told = admin.describe_configs([resource])[resource].result(_ANSWER_S)
+        told = admin.describe_configs([resource], request_timeout=_ANSWER_S)[resource].result()
         return int(told["max.message.bytes"].value)
     except (KafkaException, KeyError, ValueError, TypeError):
         return USUAL_ROOM

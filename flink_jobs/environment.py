@@ -14,7 +14,6 @@ from pyflink.java_gateway import get_gateway
 from core.config import Pipeline
 from core.msf import taken
 from flink_jobs import one_core
-from flink_jobs.worker_deaths import watched_python
 
 CLUSTER = {
     "metrics.fetcher.update-interval": "500",
@@ -58,7 +57,7 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
     network = f"{max(128, 40 * pipeline.parallelism)}mb"
     options = {
         **_lasting_options(pipeline, directory),
-        "python.executable": watched_python(directory / "workers"),
+        "python.executable": sys.executable,
         **CLUSTER,
         # a dozen segments for each output of each subtask; what must be there grows with the square of the parallelism
         "taskmanager.memory.network.min": network,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,21 +35,21 @@ exit "$code"
 """
 
 
-def watched_python(folder: Path) -> str:
+def watched(python: str, folder: Path) -> str:
     """The path of a program that is this Python, and writes its deaths down in `folder`; those of earlier runs go.
 
-    Where nothing in the folder may be executed it is this Python itself, and nobody writes.
+    Where nothing in the folder may be executed it is `python` itself, and nobody writes.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for death in folder.glob(_DEATHS):
         death.unlink(missing_ok=True)
     program = folder / "python"
-    quoted = {"python": shlex.quote(sys.executable), "folder": shlex.quote(str(folder))}
+    quoted = {"python": shlex.quote(python), "folder": shlex.quote(str(folder))}
     program.write_text(_PYTHON.format(**quoted), encoding="utf-8")
     program.chmod(0o755)
     os.environ[FOLDER] = str(folder)
-    return str(program) if os.access(program, os.X_OK) else sys.executable
+    return str(program) if os.access(program, os.X_OK) else python
 
 
 def signal_of_death(folder: Path, since_ns: int) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.errors import Unavailable
-from flink_jobs.worker_deaths import FOLDER, WatchWorkers, signal_of_death, watched_python
+from flink_jobs.worker_deaths import FOLDER, WatchWorkers, signal_of_death, watched
 
 NO_CONTEXT = cast("Any", None)
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("number", [9, 11, 15])
 def test_a_killed_worker_fails_the_job_at_the_next_tick(folder: Path, number: int) -> None:
-    python = watched_python(folder)
+    python = watched(sys.executable, folder)
     watch = WatchWorkers()
     watch.open(NO_CONTEXT)
     assert list(watch.flat_map(NO_CONTEXT)) == []
@@ -41,15 +41,17 @@ def test_a_killed_worker_fails_the_job_at_the_next_tick(folder: Path, number: in
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_a_worker_that_ends_by_itself_is_no_death(folder: Path, code: int) -> None:
     program = f"import sys; print(sys.executable, *sys.argv[1:]); sys.exit({code})"
-    ended = subprocess.run([watched_python(folder), "-c", program, "a b"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [watched(sys.executable, folder), "-c", program, "a b"], capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stdout) == (code, f"{sys.executable} a b\n")
     assert signal_of_death(folder, 0) is None
 
 
 def test_deaths_of_earlier_runs_are_forgotten(folder: Path) -> None:
-    subprocess.run([watched_python(folder), "-c", "import os; os.kill(os.getpid(), 9)"], check=False)
+    subprocess.run([watched(sys.executable, folder), "-c", "import os; os.kill(os.getpid(), 9)"], check=False)
     assert signal_of_death(folder, 0) == 9
     assert signal_of_death(folder, time.time_ns() + 1) is None
-    watched_python(folder)
+    watched(sys.executable, folder)
     assert signal_of_death(folder, 0) is None
     assert os.environ[FOLDER] == str(folder.resolve())
