@@ -29,6 +29,7 @@ MARKERS = 12
 
 FAULTS = {
     Fault.WORKER: 16,
+    Fault.WORKER_IDLE: 5,
     Fault.JVM: 6,
     Fault.JOB: 8,
     Fault.JOB_WITHOUT_STATE: 8,
