@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 
 from cli.run import reach, stores
-from connectors import kafka
+from connectors import kafka, kafka_letters_topic
 from connectors.opening import profile_stores
 from core.config import Pipeline
 from core.errors import ConfigError, FreshetError
@@ -24,6 +24,7 @@ def check(pipeline: Pipeline, console: Console) -> int:
         f"source.{pipeline.source.name}": lambda: (
             _topics(pipeline) if pipeline.source.kafka is not None else reach(pipeline)
         ),
+        "dead_letters.kafka": lambda: _letters(pipeline),
         "embedding": lambda: _model(pipeline),
     }
     for name in pipeline.store.names:
@@ -63,6 +64,11 @@ def _topics(pipeline: Pipeline) -> str:
     there = kafka.check(source)
     wanted = source.topic or source.topic_pattern
     return f"{source.bootstrap_servers} has " + (", ".join(there) if there else f"no topic {wanted} yet")
+
+
+def _letters(pipeline: Pipeline) -> str:
+    topic = pipeline.dead_letters.kafka.topic
+    return f"{topic} takes letters of {kafka_letters_topic.room(pipeline.letters, topic):,} bytes"
 
 
 def _model(pipeline: Pipeline) -> str:

@@ -28,6 +28,7 @@ app = typer.Typer(
 
 _NEWEST = 50
 _LONGEST = 100
+_WHOLE = "replay sends the whole event, where its topic still has it"
 _MOST_REASONS = 1000
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -212,7 +213,7 @@ def _cells(letter: Letter) -> list[str]:
         _cell(letter, "stage"),
         _cell(letter, "error.class"),
         _cell(letter, "document", ""),
-        _cell(letter, "reason"),
+        _cell(letter, "reason") + (f" ({_cut(letter)})" if letter.is_cut else ""),
         "?" if source is None else plain("/".join(map(str, source))),
         str(letter.attempts),
     ]
@@ -223,6 +224,17 @@ def place_text(letter: Letter) -> str:
     return "{}:{}".format(*letter.place)
 
 
+def _cut(letter: Letter) -> str:
+    """What of the event isn't in its letter, for the topic takes no more."""
+    parts = [
+        f"{len(part or b''):,} of the {name}'s {plain(letter.told[f'{name}.size'])} bytes"
+        for name, part in (("key", letter.key), ("value", letter.value))
+        if f"{name}.size" in letter.told
+    ]
+    left = letter.told.get("headers.left")
+    return f"cut: {', '.join([*parts, *([] if left is None else [f'{plain(left)} headers'])])}"
+
+
 def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
     return shortened(plain(letter.told.get(name, otherwise)), _LONGEST)
 
@@ -230,6 +242,7 @@ def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
 def _as_json(letter: Letter) -> dict[str, Any]:
     return {
         "letter": place_text(letter),
+        "cut": letter.is_cut,
         **letter.told,
         "key": json_bytes(letter.key),
         "value": json_bytes(letter.value),
@@ -240,6 +253,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
 def _print_letter(letter: Letter, console: Console) -> None:
     lines = [("letter", place_text(letter)), *((name, plain(text)) for name, text in sorted(letter.told.items()))]
     lines += [(f"header {plain(name)}", shown_bytes(raw)) for name, raw in letter.headers]
+    lines += [("cut", f"{_cut(letter)}; {_WHOLE}")] if letter.is_cut else []
     lines += [("key", shown_bytes(letter.key)), ("value", shown_bytes(letter.value))]
     for name, text in lines:
         console.print(Text.assemble((f"{plain(name)}: ", "bold"), text), soft_wrap=True)

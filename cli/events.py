@@ -24,7 +24,7 @@ class Events:
     file: Path
 
     def tell(self, event: str, **told: object) -> None:
-        """Add a line: start, resume, restart, dead-letters, savepoint, stop, finish or fail."""
+        """Add a line: start, resume, restart, restored, dead-letters, savepoint, stop, finish or fail."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **told}, ensure_ascii=False)
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -34,8 +34,14 @@ class Events:
 
     def progress(self, now: Progress, last: Progress | None) -> None:
         """What is new since the last look: a failure that it restarts after, dead letters with their step."""
-        if now.failure is not None and now.state != "FAILED" and (last is None or now.failure != last.failure):
-            self.tell("restart", cause=now.failure.cause, state=now.state)
+        failure, known = now.failure, None if last is None else last.failure
+        if failure is not None and now.state != "FAILED":
+            if known is None or (failure.cause, failure.at_ms) != (known.cause, known.at_ms):
+                self.tell(
+                    "restart", cause=failure.cause, state=now.state, **({"raw": failure.raw} if failure.raw else {})
+                )
+            if failure.restored and (known is None or known.restored != failure.restored):
+                self.tell("restored", state=failure.restored)
         before = {} if last is None else _letters(last)
         letters = _letters(now)
         # counters begin anew with a restart, and are not there at all while it lasts

@@ -16,12 +16,14 @@ from rich.markup import escape
 from cli.job_file import home
 from cli.plain import plain
 from connectors import kafka
-from connectors.kafka_letters import Letter, Letters, letters
+from connectors.kafka_letters import Letter, Letters, Originals, letters
 from connectors.kafka_producer import produce
+from connectors.kafka_topics import reading
 from core.config import Pipeline
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 16 * 2**20
+_GONE = "cut, and what they are cut from isn't in its topic any more: freshet verify --repair reads the rows themselves"
 
 
 def resend(
@@ -33,8 +35,9 @@ def resend(
     """
     done = Replayed(home(pipeline) / "replayed.jsonl", pipeline.dead_letters.kafka.topic)
     topics = frozenset(kafka.check(pipeline.kafka))
-    with letters(pipeline) as there:
-        choice = Choice(wanted, topics, frozenset() if again else done.read(), _newer(there))
+    with letters(pipeline) as there, reading(pipeline.kafka) as consumer:
+        originals = Originals(consumer, pipeline.kafka)
+        choice = Choice(wanted, topics, frozenset() if again else done.read(), _newer(there), originals.whole)
         counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
         for reason, count in choice.left.items():
             console.print(f"left out: {count:,} {reason}")
@@ -67,21 +70,26 @@ class Choice:
     topics  those that the pipeline reads: what anyone else may have put into a letter leads nowhere
     done    letters that were replayed before
     newer   the most attempts of an event: an older letter of it says nothing new
+    whole   a cut letter with its whole event; None where nobody has it any more
     """
 
     wanted: Callable[[Letter], bool]
     topics: frozenset[str]
     done: frozenset[str]
     newer: dict[bytes, int]
+    whole: Callable[[Letter], Letter | None]
     left: Counter[str] = field(default_factory=Counter)
 
     def of(self, there: Letters) -> Iterator[Letter]:
         """The letters to replay, in the order of their topic."""
         self.left.clear()
         for letter in filter(self.wanted, there.read()):
-            reason = self._against(letter)
+            reason, whole = self._against(letter), letter
+            if reason is None and letter.is_cut:
+                found = self.whole(letter)
+                reason, whole = (_GONE, letter) if found is None else (None, found)
             if reason is None:
-                yield letter
+                yield whole
             else:
                 self.left[reason] += 1
 
@@ -136,7 +144,7 @@ def _send(pipeline: Pipeline, chosen: Iterator[Letter], done: Replayed) -> int:
     source = pipeline.kafka
     sent = 0
     for batch in _batches(chosen):
-        produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source))
+        produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source), packed=True)
         done.note([name_of(letter) for letter in batch])
         sent += len(batch)
     return sent

@@ -19,11 +19,10 @@ from cli.log_watch import LogWatch
 from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
-from connectors import kafka, local_files, opening
+from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
 from core.errors import OtherLog, Unavailable
 from core.stores import VectorStore
-from flink_jobs.rest import root_cause
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
 from udfs.embedding import dimension
@@ -89,6 +88,7 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     elif not kafka.check(pipeline.kafka):
         wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
         console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
+    kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
 
@@ -125,10 +125,12 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False, sam
     from flink_jobs.environment import local_environment, local_options
     from flink_jobs.job import build
     from flink_jobs.metrics import reporting
+    from flink_jobs.worker_deaths import watched
 
     port = free_port()
     begun = resumed(pipeline, console, without_state, same_log)
     options = local_options(pipeline, home(pipeline), jars, begun.state)
+    options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)
@@ -147,7 +149,7 @@ def _end(job: Job | TargetJob, log: Events) -> None:
     try:
         job.result()
     except Exception as error:
-        log.tell("fail", cause=root_cause(str(error)))
+        log.tell("fail", cause=str(error))
         raise
     log.tell("finish")
 

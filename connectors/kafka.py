@@ -56,7 +56,9 @@ def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
         "connector": "kafka",
         "topic": topic,
         "properties.bootstrap.servers": kafka.bootstrap_servers,
-        "properties.max.request.size": _LARGEST_MESSAGE,
+        "properties.max.request.size": client.get("properties.max.request.size", _LARGEST_MESSAGE),
+        # a letter of that size with what the client adds to it
+        "properties.buffer.memory": client.get("properties.buffer.memory", str(64 * 1024 * 1024)),
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b, sha256
 
 from confluent_kafka import Consumer
 
 from connectors.kafka_topics import Ends, Message, ends, messages, reading
 from core.config import Pipeline
+from core.config_source import Kafka
 from core.formats.arrival import KAFKA_OFFSET
-from core.letters import PREFIX, REPLAY
+from core.letters import CUT, NULLS, PREFIX, REPLAY
 from core.recordings import Headers, Record
 
 
@@ -43,12 +45,30 @@ class Letter:
         partition, offset = (_whole(self.told.get(f"source.{name}", "")) for name in ("partition", "offset"))
         return None if not topic or partition is None or offset is None else (topic, partition, offset)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the event didn't fit the topic, and its letter has only the beginning of it."""
+        return any(name in self.told for name in CUT)
+
     def event(self) -> bytes:
-        """16 bytes that tell its event from others: two letters of one event agree, whenever each was tried."""
-        digest = blake2b(digest_size=16)
-        for part in (self.told.get("source.topic", "").encode(), self.key, self.value):
-            digest.update(b"-" if part is None else b"%d:" % len(part) + part)
+        """16 bytes that tell its event from others: two letters of one event agree, whenever tried, cut or not."""
+        digest = blake2b(self.told.get("source.topic", "").encode(), digest_size=16)
+        for name, part in (("key", self.key), ("value", self.value)):
+            digest.update(b"-" if part is None else self._hash(name, part).encode())
         return digest.digest()
+
+    def _hash(self, name: str, part: bytes) -> str:
+        return self.told.get(f"{name}.sha256") or sha256(part).hexdigest()
+
+    def whole(self, message: Message) -> Letter | None:
+        """This letter with all that the message has that its event was; None where the message is another one."""
+        for name, here, there in (("key", self.key, message.key), ("value", self.value, message.value)):
+            if (here is None) is not (there is None):
+                return None
+            if here is not None and there is not None and self._hash(name, here) != sha256(there).hexdigest():
+                return None
+        told = {name: text for name, text in self.told.items() if name not in CUT}
+        return replace(self, key=message.key, value=message.value, headers=_own(message.headers), told=told)
 
     def again(self) -> Record:
         """The event as it came, for the partition it came from, with REPLAY and its first offset among its headers.
@@ -70,8 +90,21 @@ def letter_of(message: Message) -> Letter:
         for name, raw in message.headers
         if name.startswith(PREFIX)
     }
-    own = tuple((name, raw) for name, raw in message.headers if not name.startswith(PREFIX))
+    own = _own(message.headers)
+    own = (*own, *((name, None) for name in _nulls(told.pop(NULLS, "")) if name not in dict(own)))
     return Letter((message.partition, message.offset), message.time_ms, message.key, message.value, own, told)
+
+
+def _nulls(text: str) -> list[str]:
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _own(headers: Headers) -> Headers:
+    return tuple((name, raw) for name, raw in headers if not name.startswith(PREFIX))
 
 
 def _whole(text: str) -> int | None:
@@ -99,6 +132,29 @@ class Letters:
         topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
         only = {partition: (offset, offset + 1)}
         return next(map(letter_of, messages(self.consumer, kafka, topic, only)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """The events of cut letters, read again where their topics still have them."""
+
+    consumer: Consumer
+    kafka: Kafka
+
+    def whole(self, letter: Letter) -> Letter | None:
+        """The letter with its whole event; None where that is gone, or another one stands in its place.
+
+        Raises Unavailable where the cluster doesn't answer within 10 s, or is silent for 20 s.
+        """
+        if letter.source is None:
+            return None
+        topic, partition, offset = letter.source
+        first, end = ends(self.consumer, self.kafka, topic).get(partition, (0, 0))
+        if not first <= offset < end:
+            return None
+        only = {partition: (offset, offset + 1)}
+        found = next(messages(self.consumer, self.kafka, topic, only), None)
+        return None if found is None else letter.whole(found)
 
 
 @contextmanager

@@ -93,12 +93,14 @@ def produce(
     records: Iterable[Record],
     on_sent: Callable[[Record], object] = lambda record: None,
     login: Mapping[str, str] | None = None,
+    packed: bool = False,
 ) -> Sent:
     """Write the records in order, and return once the server has acknowledged every one.
 
     Each record leaves at once, so that an iterable which waits between records sets the pace. Retries neither reorder
     nor repeat (an idempotent producer). `on_sent` is called as each record is queued. The topics must be there.
-    `login` has librdkafka's options for a cluster that asks who comes.
+    `login` has librdkafka's options for a cluster that asks who comes. `packed` compresses, so that a topic takes again
+    what it took compressed.
     Raises Unavailable where the server stops answering for 30 s, ConfigError where it refuses a record.
     """
     failures = _Failures()
@@ -110,6 +112,7 @@ def produce(
             "linger.ms": 0,
             "partitioner": "murmur2_random",  # the Java clients' own, so that a key lands where Debezium puts it
             "message.max.bytes": MAX_RECORD_BYTES,
+            "compression.type": "gzip" if packed else "none",
             "delivery.timeout.ms": _DELIVERY_SECONDS * 1000,
             "queue.buffering.max.kbytes": _QUEUE_KIB,
             "on_delivery": failures.note_delivery,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
 from core.change import Event
 
 PREFIX = "freshet."
@@ -10,6 +15,25 @@ PREFIX = "freshet."
 REPLAY = PREFIX + "replay"
 """Header of a dead letter that was sent round again: how many attempts it has had. Such an event is told to the stores
 though its document has been at its position before."""
+
+CUT = ("value.size", "value.sha256", "key.size", "key.sha256", "headers.left")
+"""What a letter tells, without PREFIX, where it didn't fit its topic: how many bytes value and key have whole, and
+their hashes, in hexadecimal; and how many of the event's own headers are in it, as in "3 of 5000"."""
+
+NULLS = "headers.null"
+"""What tells, without PREFIX, which of the event's headers have a null for a value, as a JSON array of their names:
+Flink's table of the topic leaves such headers out. As many as LONGEST characters hold."""
+
+LONGEST = 1_000
+"""Characters of what a letter tells, its reason above all."""
+
+SMALLEST_ROOM = 4_096
+"""Bytes that a topic's messages must be allowed for a letter to say what happened."""
+
+_RESERVED = frozenset((REPLAY, *(PREFIX + name for name in (*CUT, NULLS))))
+_BATCH, _RECORD, _HEADER = 61, 21, 10
+_OF_CUT = 600
+_SHORTEST = 40
 
 
 def attempts(event: Event) -> int:
@@ -40,5 +64,101 @@ def letter_headers(
         "attempts": str(attempts(event) + 1),
         "time": time,
     }
-    own = {name: value for name, value in event.headers.items() if name != REPLAY}
-    return {**own, **{PREFIX + name: text.encode("utf-8", "replace") for name, text in told.items()}}
+    # an event can't say of itself that its letter is cut
+    own = {name: value for name, value in event.headers.items() if name not in _RESERVED}
+    if nulls := [name for name, value in own.items() if value is None]:
+        told[NULLS] = _array(nulls)
+    return {**own, **{PREFIX + name: bounded(text).encode("utf-8", "replace") for name, text in told.items()}}
+
+
+def _array(names: list[str]) -> str:
+    kept = names
+    while len(text := json.dumps(kept)) > LONGEST:
+        kept = kept[: len(kept) // 2]
+    return text
+
+
+def bounded(text: str) -> str:
+    """The text, or as much of its beginning as fits LONGEST characters beside how long it was."""
+    if len(text) <= LONGEST:
+        return text
+    end = f"… (cut: {len(text):,} characters)"
+    return text[: LONGEST - len(end)] + end
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A dead letter as it is written to its topic; a key or value of None is a null."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, bytes | None]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the record takes in a batch of its own, uncompressed, or some more.
+
+        Source: Kafka's documentation, "Message Format": a batch's 61 bytes, and lengths as varints.
+        """
+        return _BATCH + _RECORD + len(self.key or b"") + len(self.value or b"") + _size_of(self.headers)
+
+
+def fitted(letter: Message, room: int) -> Message:
+    """The letter in at most `room` bytes (SMALLEST_ROOM or more): where it is larger, what there is room for of it.
+
+    Freshet's own headers stay, and CUT's say what is missing: as many of the event's headers as fit half of what is
+    left, the smallest first, the beginning of its key, and the beginning of its value.
+    """
+    if letter.size <= room:
+        return letter
+    key, value = letter.key or b"", letter.value or b""
+    ours = {name: told for name, told in letter.headers.items() if name.startswith(PREFIX)}
+    theirs = {name: told for name, told in letter.headers.items() if name not in ours}
+    ours = _shortened(ours, room - _BATCH - _RECORD - _OF_CUT)
+    left = max(0, room - _BATCH - _RECORD - _OF_CUT - _size_of(ours))
+    kept = _smallest(theirs, left // 2)
+    left -= _size_of(kept)
+    first_of_key = key[: left - min(len(value), left // 2)]
+    first_of_value = value[: left - len(first_of_key)]
+    cut = {} if len(kept) == len(theirs) else {"headers.left": f"{len(kept)} of {len(theirs)}"}
+    for name, whole, first in (("value", value, first_of_value), ("key", key, first_of_key)):
+        if len(first) < len(whole):
+            cut |= {f"{name}.size": str(len(whole)), f"{name}.sha256": sha256(whole).hexdigest()}
+    told = {PREFIX + name: text.encode() for name, text in cut.items()}
+    return Message(
+        None if letter.key is None else first_of_key,
+        None if letter.value is None else first_of_value,
+        {**kept, **ours, **told},
+    )
+
+
+def _size_of(headers: Mapping[str, bytes | None]) -> int:
+    # a character takes at most 4 bytes, and hardly any name has another than ASCII's
+    return sum(
+        (len(name) if name.isascii() else 4 * len(name)) + len(value or b"") + _HEADER
+        for name, value in headers.items()
+    )
+
+
+def _smallest(headers: Mapping[str, bytes | None], room: int) -> dict[str, bytes | None]:
+    """Those that fit, in their order."""
+    sizes = {name: _size_of({name: value}) for name, value in headers.items()}
+    taken = set()
+    for name in sorted(sizes, key=sizes.__getitem__):
+        if sizes[name] > room:
+            break
+        room -= sizes[name]
+        taken.add(name)
+    return {name: value for name, value in headers.items() if name in taken}
+
+
+def _shortened(told: Mapping[str, bytes | None], room: int) -> dict[str, bytes | None]:
+    """What Freshet tells, its longest texts halved until all fits: for a topic that takes next to nothing."""
+    short = dict(told)
+    while _size_of(short) > room:
+        longest = max(short, key=lambda name: len(short[name] or b""))
+        text = short[longest] or b""
+        if len(text) <= _SHORTEST:
+            break
+        short[longest] = text[: len(text) // 2].decode("utf-8", "ignore").encode()
+    return short

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from connectors import kafka
 from core.config import Pipeline
+from flink_jobs import letters as letters_topic
 from flink_jobs.apply import functions
 from flink_jobs.apply_profiles import profile_functions
 from flink_jobs.aside import ASIDE_MS, aside
@@ -28,7 +28,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: 
     each, in one order: a delivery may concern several profiles, and a store must see each as a whole.
     """
     tables = StreamTableEnvironment.create(environment)
-    tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
+    letters_topic.declare(tables, pipeline)
     named = bool(pipeline.store.names)
     for name, function in {**profile_functions(pipeline), **(functions(pipeline) if named else {})}.items():
         tables.create_temporary_function(name, function)
@@ -55,9 +55,8 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: 
     if named:
         rejected = _embed(tables, plans).flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
         letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(ASIDE_MS))
-    tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
-    statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
+    statements.add_insert_sql(letters_topic.written(tables, pipeline, letters))
     statements.attach_as_datastream()
     leave_bundles_to_workers(tables, environment)
 

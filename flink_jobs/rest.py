@@ -10,6 +10,7 @@ import httpx
 
 from core.log_identity import flood
 from core.metrics import Figure, figure, is_ours, largest
+from flink_jobs.failures import root_cause, told
 
 _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
@@ -30,13 +31,19 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed last: the root cause, one line, and when, in ms since 1970."""
+    """Why a job failed last, as `failures.told` says it, and when, in ms since 1970.
+
+    raw       the root cause as Flink has it
+    restored  the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
+    """
 
     cause: str
     at_ms: int
+    raw: str = ""
+    restored: str = ""
 
     def __str__(self) -> str:
-        return self.cause
+        return f"{self.cause}; restarted from {self.restored}" if self.restored else self.cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +74,11 @@ def report(http: httpx.Client, rest: str, job: str) -> Report:
     """
     address = f"{rest}/jobs/{job}"
     overview = http.get(address).raise_for_status().json()
-    told, pending = _told(http, address, overview)
+    found, pending = _told(http, address, overview)
     return Report(
         str(overview.get("state", "UNKNOWN")),
         int(overview.get("duration", 0)),
-        tuple(told),
+        tuple(found),
         pending,
         _restarts(http, address),
         _checkpoints(http, address),
@@ -107,31 +114,36 @@ def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tupl
 
 
 def _restarts(http: httpx.Client, address: str) -> int:
-    told = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
-    return int(float(told[0]["value"])) if told else 0
+    said = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
+    return int(float(said[0]["value"])) if said else 0
 
 
 def failure(http: httpx.Client, address: str) -> Failure | None:
     """The newest one that made the job at this address restart; Flink tells of it up to `web.refresh-interval` late."""
     entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
-    return Failure(root_cause(entries[0]["stacktrace"]), int(entries[0]["timestamp"])) if entries else None
+    if not entries:
+        return None
+    trace, at_ms = str(entries[0]["stacktrace"]), int(entries[0]["timestamp"])
+    return Failure(told(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
 
 
-def root_cause(stacktrace: str) -> str:
-    """The last cause that a Java stack trace names, one line."""
-    lines = stacktrace.splitlines() or ["unknown"]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or lines)[-1 if causes else 0].strip()
+def _restored(http: httpx.Client, address: str, since_ms: int) -> str:
+    answer = http.get(f"{address}/checkpoints")
+    restored = answer.json().get("latest", {}).get("restored") if answer.is_success else None
+    if not restored or int(restored["restore_timestamp"]) < since_ms:
+        return ""
+    name = str(restored.get("external_path") or "").rstrip("/").rpartition("/")[2]
+    return name if name.startswith(("chk-", "savepoint-")) else f"chk-{restored['id']}"
 
 
 def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
-    told = http.get(f"{address}/checkpoints").json()
-    counted, latest = told.get("counts", {}), told.get("latest", {})
+    said = http.get(f"{address}/checkpoints").json()
+    counted, latest = said.get("counts", {}), said.get("latest", {})
     completed, failed = latest.get("completed") or {}, latest.get("failed") or {}
     return Checkpoints(
         counted.get("completed", 0),
         counted.get("failed", 0),
         completed.get("end_to_end_duration"),
         completed.get("state_size"),
-        failed.get("failure_message"),
+        told(failed["failure_message"]) if failed.get("failure_message") else None,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -17,14 +18,17 @@ from pyflink.common.job_client import JobClient
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from core.errors import Unavailable
+from core.errors import FreshetError, Unavailable
 from core.metrics import counts
-from flink_jobs.rest import Failure, alarm, failure, figures, root_cause
+from flink_jobs import failures
+from flink_jobs.rest import Failure, alarm, failure, figures
+from flink_jobs.worker_deaths import FOLDER, signal_of_death
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that doesn't answer just now."""
 
 _FAREWELL_S = 10.0
+_BEFORE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ class Job:
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
                 told = figures(http, job, overview)
-                return Progress(overview.get("state", UNKNOWN), counts(told), failure(http, job), alarm(told))
+                return Progress(
+                    overview.get("state", UNKNOWN), counts(told), _with_signal(failure(http, job)), alarm(told)
+                )
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 
@@ -96,11 +102,28 @@ class Job:
             return str(jobs.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL).get())
         except Py4JJavaError as error:
             self.client.cancel().result()
-            raise Unavailable(root_cause(str(error.java_exception))) from None
+            raise Unavailable(failures.told(_trace(error))) from None
 
     def result(self) -> None:
-        """Wait for the end; raises what the job failed with."""
-        self.outcome.result()
+        """Wait for the end. Raises FreshetError, which says why, where it isn't success."""
+        try:
+            self.outcome.result()
+        except Py4JJavaError as error:
+            raise FreshetError(f"the job has failed: {failures.told(_trace(error))}") from None
+
+
+def _with_signal(found: Failure | None) -> Failure | None:
+    """Where Flink noticed first that a worker had died, which doesn't know by which signal."""
+    folder = os.environ.get(FOLDER)
+    if found is None or folder is None or found.cause != failures.WORKER_DIED:
+        return found
+    number = signal_of_death(Path(folder), (found.at_ms - _BEFORE_MS) * 1_000_000)
+    return found if number is None else replace(found, cause=f"{found.cause} (signal {number})")
+
+
+def _trace(error: Py4JJavaError) -> str:
+    # Flink has logged it itself
+    return str(get_gateway().jvm.org.apache.flink.util.ExceptionUtils.stringifyException(error.java_exception))
 
 
 @contextmanager
@@ -114,11 +137,17 @@ def _jvm() -> Iterator[None]:
 
 
 def submit(environment: StreamExecutionEnvironment, name: str, rest: str) -> Job:
-    """Submit the job that was built on the environment. `rest` is where its REST API will answer, as in http://127.0.0.1:8081."""
+    """Submit the job that was built on the environment. `rest` is where its REST API will answer, as in http://127.0.0.1:8081.
+
+    Raises FreshetError, which says why, where Flink doesn't take it.
+    """
     # Once the JVM is gone py4j logs a traceback for every call and every object let go: Job says it in a line.
     logging.getLogger("py4j.java_gateway").setLevel(logging.CRITICAL)
     logging.getLogger().addFilter(lambda record: record.module != "java_gateway")
-    client = environment.execute_async(name)
+    try:
+        client = environment.execute_async(name)
+    except Py4JJavaError as error:
+        raise FreshetError(f"the job can't be started: {failures.told(_trace(error))}") from None
     return Job(client, rest, client.get_job_execution_result())
 
 

@@ -12,7 +12,8 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from core.errors import FreshetError, Unavailable
 from core.metrics import counts
-from flink_jobs.rest import alarm, failure, figures, root_cause
+from flink_jobs.failures import told as failure_told
+from flink_jobs.rest import alarm, failure, figures
 from flink_jobs.running import UNKNOWN, Progress
 
 _ENDED = ("FINISHED", "CANCELED", "FAILED")
@@ -72,7 +73,7 @@ class TargetJob:
                 time.sleep(_POLL_SECONDS)
             if "location" not in told["operation"]:
                 cause = told["operation"].get("failure-cause", {})
-                raise Unavailable(root_cause(cause.get("stack-trace", cause.get("class", ""))))
+                raise Unavailable(failure_told(cause.get("stack-trace", cause.get("class", ""))))
         except (Unavailable, httpx.HTTPError) as error:
             self._cancel()
             raise Unavailable(str(error)) from None

@@ -8,7 +8,7 @@ from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironme
 
 from flink_jobs.aside import ASIDE_MS
 from flink_jobs.operators import BYTES, EVENT_FIELDS, HEADERS
-from flink_jobs.settling import Nothing
+from flink_jobs.worker_deaths import WatchWorkers
 
 # `arrived` is the event's time, `whole` the time below which nothing is still to come, both in ms since 1970
 READ = Types.ROW_NAMED(
@@ -45,7 +45,10 @@ def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
 
 
 def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
-    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it."""
+    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it.
+
+    Each tick looks whether a Python worker has died too, which is noticed otherwise when there is work for it.
+    """
     tables.execute_sql(
         f"""CREATE TEMPORARY TABLE {name}_ticks (
             `n` BIGINT, `ts` AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)), WATERMARK FOR `ts` AS `ts`
@@ -55,4 +58,4 @@ def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> D
     schema = Schema.new_builder().column("n", "BIGINT")
     schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
     ticks = tables.to_changelog_stream(rows, schema.build(), ChangelogMode.insert_only())
-    return ticks.flat_map(Nothing(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(ASIDE_MS)
+    return ticks.flat_map(WatchWorkers(), kind).name(f"{name} ticks").uid(f"{name}-ticks").set_buffer_timeout(ASIDE_MS)

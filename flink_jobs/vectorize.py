@@ -8,8 +8,8 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
-from connectors import kafka
 from core.config import Pipeline
+from flink_jobs import letters as letters_topic
 from flink_jobs.apply import functions
 from flink_jobs.aside import ASIDE_MS, aside
 from flink_jobs.environment import is_unbounded
@@ -46,7 +46,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: 
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
-    tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
+    letters_topic.declare(tables, pipeline)
     for name, function in functions(pipeline).items():
         tables.create_temporary_function(name, function)
 
@@ -77,9 +77,8 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: 
     swept = _sweep(tables, sweeps.union(clock(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
     refused = (aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
-    tables.create_temporary_view("letters", tables.from_data_stream(letters))
     statements = tables.create_statement_set()
-    statements.add_insert_sql("INSERT INTO dead_letters SELECT `key`, `value`, `headers` FROM letters")
+    statements.add_insert_sql(letters_topic.written(tables, pipeline, letters))
     statements.attach_as_datastream()
     leave_bundles_to_workers(tables, environment)
 

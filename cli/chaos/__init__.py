@@ -20,9 +20,11 @@ from cli import stack
 from cli.chaos import aws as aws_server
 from cli.chaos import world as worlds
 from cli.chaos.compare import details, settle
+from cli.chaos.evidence import keep
 from cli.chaos.feeds import FEEDS
 from cli.chaos.job import Job
-from cli.chaos.rounds import PATIENCE_S, Round, play
+from cli.chaos.patience import patience
+from cli.chaos.rounds import Round, Verdict, play
 from cli.plain import plain
 from cli.stack.layout import free_ports
 from connectors.aws import Aws
@@ -32,6 +34,9 @@ ACT = 8
 """After so many rounds the database, topics and job are made anew: a job without state reads all topics again."""
 
 STORES = ("pgvector", "opensearch")
+_LATE = 3
+"""The exit code of a run whose time was up while the job still got on, with no difference that stayed."""
+
 _SHOWN = 3
 _EVENTS_SHOWN = 40
 
@@ -76,17 +81,18 @@ def chaos_feed(name: str) -> str:
 
 
 def chaos(options: Options, console: Console) -> int:
-    """Play the rounds; the command's exit code, 0 only where each held.
+    """Play the rounds; the command's exit code: 0 only where each held, 1 where one differed, 3 where one was late.
 
     Raises FreshetError where the stack, the connector or the job doesn't come up.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="freshet-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    held = False
+    held, code = False, 1
     try:
         played = _play(options, folder.resolve(), console)
         held = all(each.holds for each in played) and len(played) == options.rounds
+        code = 0 if held else 1 if any(each.verdict is Verdict.DIFFERS for each in played) else _LATE
         _summary(options, played, console)
     finally:
         stack.down(folder, wipe=held)
@@ -94,7 +100,7 @@ def chaos(options: Options, console: Console) -> int:
             shutil.rmtree(folder)
         else:
             console.print(f"kept in {folder}")
-    return 0 if held else 1
+    return code
 
 
 def _play(options: Options, folder: Path, console: Console) -> list[Round]:
@@ -107,25 +113,31 @@ def _play(options: Options, folder: Path, console: Console) -> list[Round]:
 
 def _acts(servers: stack.Stack, aws: Aws | None, folder: Path, options: Options, console: Console) -> list[Round]:
     played: list[Round] = []
-    numbers = range(options.first, options.first + options.rounds)
-    for at in range(0, len(numbers), ACT):
-        with _act(servers, aws, folder, options, numbers[at]) as (world, job):
-            for number in numbers[at : at + ACT]:
+    settled_s: list[float] = []
+    begin, end = options.first, options.first + options.rounds
+    while begin < end:
+        with _act(servers, aws, folder, options, begin, settled_s) as (world, job):
+            for number in range(begin, min(begin + ACT, end)):
                 with console.status(f"round {number}"):
-                    found = play(world, job, options.seed, number, options.stores)
+                    found = play(world, job, options.seed, number, options.stores, settled_s)
                 played.append(found)
                 _show(options.seed, found, console)
                 if not found.holds:
                     _explain(world, job, found, console)
-                    if not options.keep_going:
+                    if found.verdict is Verdict.DIFFERS and not options.keep_going:
                         return played
+                    console.print(f"      kept in {keep(world, job, found, folder)}", soft_wrap=True)
+                    # what differs now would differ in each round to come
+                    break
+                settled_s.append(found.found.seconds)
         worlds.end(world)
+        begin = number + 1
     return played
 
 
 @contextmanager
 def _act(
-    servers: stack.Stack, aws: Aws | None, folder: Path, options: Options, number: int
+    servers: stack.Stack, aws: Aws | None, folder: Path, options: Options, number: int, settled_s: list[float]
 ) -> Iterator[tuple[worlds.World, Job]]:
     name = f"chaos_{uuid4().hex[:6]}_{number}"
     choices = Random(f"{options.seed}/{number}/rows")
@@ -134,14 +146,15 @@ def _act(
     try:
         job.start()
         # the first round begins with a job that is at work
-        settle(made, PATIENCE_S, job.ensure)
+        settled_s.append(settle(made, patience(settled_s), job.ensure, job.read).seconds)
         yield made, job
     finally:
         job.kill()
 
 
 def _show(seed: int, found: Round, console: Console) -> None:
-    verdict = Text("equal", "green") if found.holds else Text("DIFFERS", "bold red")
+    colours = {Verdict.EQUAL: "green", Verdict.LATE: "yellow", Verdict.DIFFERS: "bold red"}
+    verdict = Text(found.verdict, colours[found.verdict])
     line = Text.assemble(
         f"{found.number:4}  ",
         verdict,
@@ -178,7 +191,8 @@ def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> N
 
 def _summary(options: Options, played: list[Round], console: Console) -> None:
     faults = Counter(strike.fault for each in played for strike in each.strikes)
-    wrong = [each for each in played if not each.holds]
+    wrong = [each for each in played if each.verdict is Verdict.DIFFERS]
+    late = [each for each in played if each.verdict is Verdict.LATE]
     console.print(
         f"\n{options.feed}, seed {options.seed}: {len(played)} rounds, {sum(each.changes for each in played):,} changes"
     )
@@ -189,3 +203,6 @@ def _summary(options: Options, played: list[Round], console: Console) -> None:
     colour = "red" if wrong else "green"
     failed = f" in rounds {', '.join(str(each.number) for each in wrong)}" if wrong else ""
     console.print(f"[{colour}]{differences} differences, {letters} dead letters{failed}[/]")
+    if late:
+        numbers = ", ".join(str(each.number) for each in late)
+        console.print(f"[yellow]late, so not known: rounds {numbers}[/]; the job still got on when time was up")

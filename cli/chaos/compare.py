@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
+from cli.chaos.patience import Patience
 from cli.chaos.profiles import of_profiles
 from cli.chaos.world import World
 from cli.run import stores
@@ -30,43 +31,62 @@ _GONE = "the source has no row that makes it"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How a round ended: after how many seconds all was equal, or what differed when time was up, by store."""
+    """How a round ended: after how many seconds all was equal, or what differed when time was up, by store.
+
+    late  time was up although the job still got on: what differs may come yet
+    """
 
     seconds: float
     documents: int
     differences: tuple[tuple[str, Difference], ...] = ()
     waited_for: str = ""
+    late: bool = False
 
 
-def settle(world: World, patience_s: float, supervise: Callable[[], object] = lambda: None) -> Found:
+def settle(
+    world: World,
+    patience: Patience,
+    supervise: Callable[[], object] = lambda: None,
+    read: Callable[[], int] = lambda: 0,
+) -> Found:
     """Wait until the stream has passed all that the source has committed by now, and the stores are equal to it.
 
     Markers are written on and on: a table is swept after a snapshot when later events came in every partition.
-    `supervise` is called meanwhile: it starts the job again where it has ended.
+    `supervise` is called meanwhile: it starts the job again where it has ended. `read` says how much the job has read.
     Raises Unavailable where a server is away for long.
     """
     began = time.monotonic()
-    waited_for = _passed(world, began + patience_s, supervise)
+    waited_for = _passed(world, patience, supervise, read)
     while True:
         rows, differences = _differences(world)
-        now = time.monotonic()
-        if not differences or now > began + patience_s:
-            return Found(now - began, rows, tuple(differences), waited_for)
+        patience.see("differences", len(differences))
+        if not differences or patience.is_over():
+            late = bool(differences or waited_for) and patience.is_late()
+            return Found(time.monotonic() - began, rows, tuple(differences), waited_for, late)
         world.feed.mark(uuid4().hex)
         time.sleep(_MARK_AGAIN_S)
-        waited_for = _passed(world, max(began + patience_s, time.monotonic() + _LAST_LOOK_S), supervise)
+        patience.at_least(_LAST_LOOK_S)
+        # what is read from now on are the new markers
+        waited_for = _passed(world, patience, supervise, lambda: 0)
 
 
-def _passed(world: World, until: float, supervise: Callable[[], object]) -> str:
+def _passed(world: World, patience: Patience, supervise: Callable[[], object], read: Callable[[], int]) -> str:
     """Mark, and wait for the markers in every store and for the job's commit; what was waited for in vain, or ""."""
     text = uuid4().hex
     world.feed.mark(text)
     while missing := _unmarked(world, text):
-        if time.monotonic() > until:
+        if patience.is_over():
             return missing
         supervise()
+        patience.see("unread", -read())
         time.sleep(_LOOK_EVERY_S)
-    return world.feed.behind(world.pipeline, until)
+
+    def waiting(left: int | None) -> bool:
+        if left is not None:
+            patience.see("uncommitted", left)
+        return not patience.is_over()
+
+    return world.feed.behind(world.pipeline, waiting)
 
 
 def _unmarked(world: World, text: str) -> str:

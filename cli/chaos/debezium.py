@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from cli.chaos.connector import Connector
-from cli.chaos.feed import WRITING_S, Place, Work, committed, short
+from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
 from cli.chaos.strikes import Fault, Strike
 from cli.chaos.writers import fill, perform, plans, writing
 from cli.verify_pass import watched
@@ -29,6 +29,7 @@ MARKERS = 12
 
 FAULTS = {
     Fault.WORKER: 16,
+    Fault.WORKER_IDLE: 5,
     Fault.JVM: 6,
     Fault.JOB: 8,
     Fault.JOB_WITHOUT_STATE: 8,
@@ -111,9 +112,9 @@ class Debezium:
             for statement in _MARK:
                 connection.execute(statement.encode(), (text, MARKERS))
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """By the group's offsets."""
-        return committed(pipeline, self._place.group, list(self._topics.values()), until)
+        return committed(pipeline, self._place.group, list(self._topics.values()), waiting)
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
         """As `freshet verify` reads them."""

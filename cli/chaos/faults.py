@@ -50,8 +50,9 @@ class Striker:
 
     def _strike(self, strike: Strike) -> None:
         fault = strike.fault
-        if fault is Fault.WORKER:
+        if fault in (Fault.WORKER, Fault.WORKER_IDLE):
             self._missed(strike, self.job.kill_worker(self.choices))
+            time.sleep(strike.lasts_s if fault is Fault.WORKER_IDLE else 0)
         elif fault is Fault.JVM:
             killed = self.job.kill_jvm(self.choices)
             self._missed(strike, killed)

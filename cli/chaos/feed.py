@@ -46,6 +46,10 @@ Work = Callable[[float], int]
 """Does a round's writing, or as much as can be done by a time of the monotonic clock; how many changes were done."""
 
 
+Waiting = Callable[[int | None], bool]
+"""Told how many events are left, None where it isn't known: whether to go on waiting."""
+
+
 class Feed(Protocol):
     """One feed of an act, with its source. Calls for the truth come when nothing writes."""
 
@@ -71,7 +75,7 @@ class Feed(Protocol):
         """Write `text` into the markers' documents, after all that was written before."""
         ...
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """Wait until the job has committed what there is; what was waited for in vain, or ""."""
         ...
 
@@ -96,13 +100,13 @@ class Feed(Protocol):
         ...
 
 
-def committed(pipeline: Pipeline, group: str, topics: Sequence[str], until: float) -> str:
+def committed(pipeline: Pipeline, group: str, topics: Sequence[str], waiting: Waiting) -> str:
     """Wait for the job's commit of all that the topics hold; what was waited for in vain, or ""."""
     kafka = pipeline.kafka
     with reading(kafka, group) as consumer:
         goal = goals(consumer, kafka, topics)
         while (left := behind(consumer, kafka, goal).events) != 0:
-            if time.monotonic() > until:
+            if not waiting(left):
                 return f"the job has not committed {left or 'some'} events"
             time.sleep(_LOOK_EVERY_S)
     return ""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeSerializer
 
 from cli.chaos import aws
-from cli.chaos.feed import WRITING_S, Place, Work, short
+from cli.chaos.feed import WRITING_S, Place, Waiting, Work, short
 from cli.chaos.shards import spread
 from cli.chaos.strikes import AWS, JOB, STORES, Fault, Strike
 from cli.chaos.table import Act, acts, first, write
@@ -104,7 +104,7 @@ class Items:
         for number in self._markers:
             self._do(Act(number, {"id": number, "title": text, "body": None, "lang": None}, True))
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """Nobody but the job knows how far it is in a stream."""
         return ""
 

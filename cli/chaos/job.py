@@ -6,21 +6,27 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from threading import Lock
 
+import httpx
+import msgspec
 import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from cli.chaos.world import World
+from cli.job_file import JobFile
 from core.errors import FreshetError
+from flink_jobs.rest import figures
 
 _STOP_SECONDS = 40.0
 _TOLD_LINES = 12
+_READ = ("changes", "skipped", "notifications", "records")
 
 
 @dataclass(slots=True)
@@ -32,6 +38,22 @@ class Job:
     starts: int = 0
     process: subprocess.Popen[bytes] | None = None
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def home(self) -> Path:
+        """Where the pipeline keeps its state and its logs."""
+        return self.folder / ".freshet" / "pipelines" / self.world.name
+
+    def read(self) -> int:
+        """How many events its run has read since it last began, as far as it tells; 0 where it doesn't."""
+        try:
+            place = msgspec.json.decode((self.home / "job.json").read_bytes(), type=JobFile)
+            address = f"{place.rest}/jobs/{place.job}"
+            with httpx.Client(timeout=2) as http:
+                told = figures(http, address, http.get(address).raise_for_status().json())
+            return sum(int(each.value) for each in told if each.name in _READ)
+        except (OSError, msgspec.DecodeError, httpx.HTTPError, ValueError, KeyError):
+            return 0
 
     @property
     def log(self) -> Path:
@@ -87,23 +109,23 @@ class Job:
 
     def kill_worker(self, choices: Random) -> bool:
         """kill -9 of a Python worker; False where there is none now."""
-        return self._kill_one("pyflink.fn_execution", choices)
+        return self._kill_one(_is_worker, choices)
 
     def kill_jvm(self, choices: Random) -> bool:
         """kill -9 of the JVM alone, and wait until the command has ended by itself; False where there is none now."""
         process = self.process
-        if process is None or not self._kill_one("PythonGatewayServer", choices):
+        if process is None or not self._kill_one(_is_jvm, choices):
             return False
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
         return True
 
-    def _kill_one(self, argument: str, choices: Random) -> bool:
+    def _kill_one(self, wanted: Callable[[list[str]], bool], choices: Random) -> bool:
         if self.process is None or not self.runs():
             return False
         with suppress(psutil.Error):
             below = psutil.Process(self.process.pid).children(recursive=True)
-            named = sorted(each.pid for each in below if any(argument in part for part in each.cmdline()))
+            named = sorted(each.pid for each in below if wanted(each.cmdline()))
             if named:
                 os.kill(choices.choice(named), signal.SIGKILL)
                 return True
@@ -128,6 +150,15 @@ class Job:
         self.kill()
         self.start()
         return f"the job had ended with code {code}, see {log}; started again"
+
+
+def _is_worker(command: list[str]) -> bool:
+    # not the shell that waits for its end
+    return command[1:2] == ["-m"] and command[2].startswith("pyflink.fn_execution")
+
+
+def _is_jvm(command: list[str]) -> bool:
+    return any("PythonGatewayServer" in part for part in command)
 
 
 def _environment() -> dict[str, str]:

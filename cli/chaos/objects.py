@@ -20,7 +20,7 @@ from urllib.parse import quote_plus
 from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
-from cli.chaos.feed import WRITING_S, Place, Work, committed
+from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed
 from cli.chaos.kafka import PARTITIONS, Sender, told_in
 from cli.chaos.outbox import Outbox
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
@@ -172,9 +172,9 @@ class Objects:
             self._sender.put(key, _classic(self._bucket, told), number % PARTITIONS)
         self._sender.flush()
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """By the group's offsets."""
-        return committed(pipeline, self._place.group, [self._place.name], until)
+        return committed(pipeline, self._place.group, [self._place.name], waiting)
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
         """Of each object that a listing shows, loaded as the job loads it."""

@@ -13,7 +13,7 @@ import psycopg
 from cli.chaos import aws
 from cli.chaos.connector import Connector
 from cli.chaos.debezium import FAULTS
-from cli.chaos.feed import WRITING_S, Feed, Place, Work, committed, short
+from cli.chaos.feed import WRITING_S, Feed, Place, Waiting, Work, committed, short
 from cli.chaos.people import CREATE, TABLES, fill, plans
 from cli.chaos.strikes import AWS, Fault, Strike
 from cli.chaos.writers import perform, writing
@@ -97,9 +97,9 @@ class Profiles:
         with psycopg.connect(self._place.dsn, connect_timeout=5) as connection:
             connection.execute(_MARK.encode(), (text, MARKERS))
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """By the group's offsets."""
-        return committed(pipeline, self._place.group, list(self._connector.topics.values()), until)
+        return committed(pipeline, self._place.group, list(self._connector.topics.values()), waiting)
 
     def whole(self, pipeline: Pipeline) -> Whole:
         """What the rows come to, as `freshet verify` has it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from random import Random
 
@@ -12,15 +13,22 @@ from cli.chaos.compare import Found, dead_letters, settle
 from cli.chaos.faults import Striker, mend
 from cli.chaos.feed import WRITING_S, Work
 from cli.chaos.job import Job
-from cli.chaos.strikes import Strike, strikes
+from cli.chaos.patience import patience
+from cli.chaos.strikes import AFTER, Strike, strikes
 from cli.chaos.world import World
 from cli.chaos.writers import in_threads
 from connectors.kafka_letters import Letter
 from core.errors import FreshetError
 
-PATIENCE_S = 120.0
-
 _LONGEST_S = 30.0
+
+
+class Verdict(StrEnum):
+    """How a round ended. A job that was still at work when time was up is late: nobody knows whether it is wrong."""
+
+    EQUAL = "equal"
+    LATE = "LATE"
+    DIFFERS = "DIFFERS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +53,16 @@ class Round:
         """Whether every store equals the source, all that was told is applied, and nothing became a dead letter."""
         return not self.found.differences and not self.found.waited_for and not self.letters
 
+    @property
+    def verdict(self) -> Verdict:
+        """What is known of it."""
+        if self.holds:
+            return Verdict.EQUAL
+        return Verdict.LATE if self.found.late and not self.letters else Verdict.DIFFERS
 
-def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) -> Round:
-    """Play the round `number` of a seed.
+
+def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str], settled_s: Sequence[float]) -> Round:
+    """Play the round `number` of a seed. `settled_s` is how long earlier ones took until all was equal.
 
     Raises FreshetError where a server doesn't come up again.
     """
@@ -60,7 +75,10 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) 
     striker = Striker(world, job, Random(choices.getrandbits(64)), notes)
     done: list[int] = []
     threads = in_threads(
-        [partial(_write, work, began + _LONGEST_S, done), *(partial(_at, began, striker, each) for each in struck)]
+        [
+            partial(_write, work, began + _LONGEST_S, done),
+            *(partial(_at, began, striker, each) for each in struck if each.fault not in AFTER),
+        ]
     )
     for thread in threads:
         thread.join()
@@ -74,7 +92,11 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str]) 
             notes.append(ended)
 
     supervise()
-    found = settle(world, PATIENCE_S, supervise)
+    found = settle(world, patience(settled_s), supervise, job.read)
+    for each in struck:
+        if each.fault in AFTER and not found.differences and not found.waited_for:
+            striker.strike(each)
+            found = settle(world, patience(settled_s), supervise, job.read)
     letters = dead_letters(world)[before:]
     return Round(number, time.monotonic() - began, done[0], tuple(struck), found, tuple(letters), tuple(notes))
 

@@ -13,7 +13,7 @@ from boto3.dynamodb.types import TypeSerializer
 from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
-from cli.chaos.feed import WRITING_S, Place, Work, committed, short
+from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
 from cli.chaos.kafka import PARTITIONS, Sender, told_in
 from cli.chaos.outbox import Outbox
 from cli.chaos.shards import spread
@@ -129,9 +129,9 @@ class Rows:
             self._table.do(Act(number, {"id": number, "title": text, "body": None, "lang": None}, True))
         self._outbox.flush()
 
-    def behind(self, pipeline: Pipeline, until: float) -> str:
+    def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
         """Nobody but the job knows how far it is in a stream."""
-        return "" if self._place.aws else committed(pipeline, self._place.group, [self._place.name], until)
+        return "" if self._place.aws else committed(pipeline, self._place.group, [self._place.name], waiting)
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
         """Of the table's rows."""

@@ -12,6 +12,7 @@ class Fault(StrEnum):
     """Kinds of faults. Killing is kill -9; freezing is SIGSTOP, and SIGCONT some seconds later."""
 
     WORKER = "worker killed"
+    WORKER_IDLE = "idle worker killed"
     JVM = "JVM killed"
     JOB = "job killed"
     JOB_WITHOUT_STATE = "job killed, state lost"
@@ -33,12 +34,16 @@ class Fault(StrEnum):
 
 JOB = {
     Fault.WORKER: 16,
+    Fault.WORKER_IDLE: 5,
     Fault.JVM: 6,
     Fault.JOB: 8,
     Fault.JOB_WITHOUT_STATE: 8,
     Fault.RESTART: 6,
 }
 """How often what befalls the job comes, as a weight."""
+
+AFTER = frozenset({Fault.WORKER_IDLE})
+"""What happens when a round is settled and nothing is left to do; the round is settled once more then."""
 
 STORES = {
     Fault.POSTGRES: 8,
@@ -70,8 +75,13 @@ def strikes(choices: Random, seconds: float, stores: Sequence[str], faults: Mapp
         if not fault.startswith("OpenSearch") or "opensearch" in stores
     }
     chosen = list(dict.fromkeys(choices.choices(list(weights), list(weights.values()), k=choices.choice((1, 2, 2)))))
-    found = [Strike(fault, choices.uniform(0.2, seconds), _lasts(fault, choices)) for fault in chosen]
+    found = [Strike(fault, _at(fault, choices, seconds), _lasts(fault, choices)) for fault in chosen]
     return sorted(found, key=lambda strike: strike.at_s)
+
+
+def _at(fault: Fault, choices: Random, seconds: float) -> float:
+    at_s = choices.uniform(0.2, seconds)
+    return seconds if fault in AFTER else at_s
 
 
 def _lasts(fault: Fault, choices: Random) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import subprocess
 import sys
@@ -18,8 +20,12 @@ from cli import stack as local_stack
 from cli.chaos import chaos_feed, chaos_stores, world
 from cli.chaos.compare import details, settle
 from cli.chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
+from cli.chaos.evidence import keep
 from cli.chaos.items import Items
+from cli.chaos.job import Job
 from cli.chaos.objects import Objects
+from cli.chaos.patience import Patience
+from cli.chaos.rounds import Round
 from cli.chaos.rows import DMS, KINESIS, ROWS
 from cli.chaos.strikes import Fault, strikes
 from cli.chaos.writers import plans
@@ -84,13 +90,13 @@ def here(stack: Stack, tmp_path: Path) -> Iterator[world.World]:
     world.end(made)
 
 
-def test_what_differs_is_seen_and_explained(here: world.World) -> None:
+def test_what_differs_is_seen_explained_and_kept(here: world.World, tmp_path: Path) -> None:
     ghost, text = f"{ARTICLES}/100000", "nobody wrote this"
     chunk = Chunk(chunk_id(ghost, "hash", "c", text, 0), 0, text)
     (store,) = run.stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
     store.close()
-    found = settle(here, 1.0)  # no job runs, so nothing else comes
+    found = settle(here, Patience(1.0, 1.0))  # no job runs, so nothing else comes
     kinds = {difference.kind for _, difference in found.differences}
     assert kinds == {Kind.MISSING, Kind.GHOST}
     assert [each.document_id for _, each in found.differences if each.kind is Kind.GHOST] == [ghost]
@@ -98,6 +104,20 @@ def test_what_differs_is_seen_and_explained(here: world.World) -> None:
     assert details(here, ghost).ledgers["pgvector"].startswith(f"{ghost} at 1")
     missing = next(each.document_id for _, each in found.differences if each.document_id.startswith(NOTES))
     assert " op r " in details(here, missing).events[0] or " op c " in details(here, missing).events[0]
+
+    job = Job(here, tmp_path)
+    (job.home / "log").mkdir(parents=True)
+    (job.home / "log" / "flink.log").write_text("said", encoding="utf-8")
+    assert (job.read(), found.late) == (0, False)
+    kept = keep(here, job, Round(3, 9.0, 5, (), found, (), ("a note",)), tmp_path)
+    told = json.loads((kept / "round.json").read_text(encoding="utf-8"))
+    assert (told["verdict"], told["round"], told["notes"]) == ("DIFFERS", 3, ["a note"])
+    assert {each["kind"] for each in told["differences"]} == {"missing", "ghost"}
+    assert (kept / "pipeline" / "log" / "flink.log").read_text(encoding="utf-8") == "said"
+    assert ghost in gzip.decompress((kept / "ledger.csv.gz").read_bytes()).decode()
+    assert text in gzip.decompress((kept / "chunks.csv.gz").read_bytes()).decode()
+    events = [file for file in kept.glob("*.jsonl.gz") if gzip.decompress(file.read_bytes())]
+    assert events and (kept / here.file.name).exists() and (kept / "documents.json").exists()
 
 
 @pytest.mark.timeout(600)

@@ -19,6 +19,7 @@ from cli.chaos import aws as aws_server
 from cli.chaos import compare, world
 from cli.chaos.feeds import FEEDS
 from cli.chaos.outbox import Outbox
+from cli.chaos.patience import Patience
 from cli.chaos.shards import HASHES, PARTS, Stream, place, spread
 from cli.chaos.table import Happened, Row, Table, acts, first
 from cli.stack import Stack
@@ -212,7 +213,7 @@ def test_what_a_store_lacks_or_has_too_much_of_is_seen(here: world.World, monkey
     (store,) = run.stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
     store.close()
-    found = compare.settle(here, 0.1)  # no job runs, so nothing else comes
+    found = compare.settle(here, Patience(0.1, 0.1))  # no job runs, so nothing else comes
     kinds = {difference.kind for _, difference in found.differences}
     assert kinds == {Kind.MISSING, Kind.GHOST}
     assert [each.document_id for _, each in found.differences if each.kind is Kind.GHOST] == [ghost]

@@ -16,6 +16,7 @@ import pytest
 from cli.chaos import world
 from cli.chaos.compare import details, settle
 from cli.chaos.feeds import FEEDS
+from cli.chaos.patience import Patience
 from cli.chaos.people import TABLES, plans
 from cli.chaos.profiles import TEXT, Profiles, of_profiles
 from cli.stack import Stack
@@ -83,7 +84,7 @@ def test_what_differs_is_seen_and_explained(here: world.World) -> None:
     assert deleted
     differing = of_profiles(feed, here.pipeline)
     assert differing and all(store == "postgres" for store, _ in differing)
-    found = settle(here, 1.0)  # no job runs, so nothing else comes
+    found = settle(here, Patience(1.0, 1.0))  # no job runs, so nothing else comes
     assert {store for store, _ in found.differences} == {"postgres", "pgvector"}
     assert "markers in pgvector" in found.waited_for
     known = details(here, next(each.document_id for _, each in differing if each.kind is Kind.STALE))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -12,13 +14,17 @@ from uuid import uuid4
 import pytest
 import typer
 import yaml
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from cli.dead_letters import app, moment
 from cli.stack import Stack
+from connectors import kafka_letters_topic
 from connectors.kafka_producer import ensure_topics, produce
+from core.change import Event
+from core.config_file import load
 from core.errors import ConfigError, Unavailable
-from core.letters import PREFIX
+from core.letters import PREFIX, Message, fitted, letter_headers
 from core.recordings import Headers, Record
 from tests.topics import consume
 
@@ -208,6 +214,57 @@ def test_a_note_that_a_crash_has_torn_costs_its_own_letters_alone(desk: Desk) ->
         lines.write('\n{"topic": "to')
     assert "left out: 1 replayed before" in desk.run("replay", "--yes")
     assert "nothing to replay" in desk.run("replay", "--yes")
+
+
+def cut(desk: Desk, event: Event, offset: int) -> Record:
+    """The letter of an event that is larger than its topic takes."""
+    event = replace(event, topic=desk.source, partition=2, offset=offset)
+    headers = letter_headers(event, "p", "decode", "DecodeError", "no JSON", "", datetime.now(UTC).isoformat())
+    made = fitted(Message(event.key, event.value, headers), 8_192)
+    return Record(f"{desk.name}.letters", made.key, made.value, tuple(made.headers.items()), 0)
+
+
+def test_a_cut_letter_says_so_and_is_replayed_whole_where_its_topic_still_has_the_event(desk: Desk) -> None:
+    whole = Event("", 0, 0, b'{"id": 1}', b"v" * 2_000_000, {"op": b"u", "large": b"h" * 9_000})
+    gone, other = replace(whole, value=b"w" * 2_000_000), replace(whole, value=b"v" * 1_999_999 + b"x")
+    desk.write(cut(desk, whole, 0), cut(desk, gone, 17), cut(desk, other, 0))
+    produce(desk.servers, [Record(desk.source, whole.key, whole.value, tuple(whole.headers.items()), 2)])
+    assert "of the value's 2,000,000 bytes" not in desk.run("list", "--reason", "nothing of this")
+    listed = " ".join(desk.run("list").split())
+    assert re.search(r"cut: 7,\d{3} of the value's 2000000 bytes, 1 of 2 headers", listed)
+    assert "replay sends the whole event" in desk.run("show", "0:0")
+    assert [json.loads(line)["cut"] for line in desk.run("list", "--json").splitlines()] == [True] * 3
+    printed = desk.run("replay", "--yes")
+    assert "left out: 2 cut, and what they are cut from isn't in its topic any more" in printed
+    first, second = desk.arrived()
+    assert (second.key, second.value, second.partition) == (first.key, first.value, 2)
+    assert second.headers == (("op", b"u"), ("large", b"h" * 9_000), *again(b"0"))
+    assert "left out: 1 replayed before" in desk.run("replay", "--yes")
+
+
+def test_headers_without_a_value_come_back(desk: Desk) -> None:
+    letter = desk.letter(1, headers_null='["nothing", "none", 3]')
+    desk.write(replace(letter, headers=(("a", b"1"), *(each for each in letter.headers if each[0].startswith(PREFIX)))))
+    desk.run("replay", "--yes")
+    (sent,) = desk.arrived()
+    assert sent.headers == (("a", b"1"), ("nothing", None), ("none", None), *again(b"1"))
+
+
+def test_a_topic_of_letters_is_made_and_its_limit_known(desk: Desk) -> None:
+    kafka = load(desk.file).letters
+    topics = [f"{desk.name}.made", f"{desk.name}.small", f"{desk.name}.tiny"]
+    assert 32_000_000 < kafka_letters_topic.room(kafka, topics[0]) < 32 * 2**20
+    admin = AdminClient({"bootstrap.servers": desk.servers})
+    config = [{"max.message.bytes": limit} for limit in ("100000", "2000")]
+    wanted = [NewTopic(topic, 1, config=each) for topic, each in zip(topics[1:], config, strict=True)]
+    for made in admin.create_topics(wanted).values():
+        made.result()
+    room = kafka_letters_topic.room(kafka, topics[1])
+    assert 98_000 < room < 100_000
+    large = fitted(Message(None, os.urandom(200_000), {}), room)
+    produce(desk.servers, [Record(topics[1], large.key, large.value, tuple(large.headers.items()), 0)], packed=True)
+    with pytest.raises(ConfigError, match="takes messages of 2,000 bytes at most"):
+        kafka_letters_topic.room(kafka, topics[2])
 
 
 def test_kafka_away_is_named(tmp_path: Path) -> None:

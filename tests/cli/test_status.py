@@ -17,7 +17,8 @@ from cli.main import commands
 from cli.status_page import Look, as_dict, page, rates, sparkline
 from core.config_file import load
 from core.metrics import Figure
-from flink_jobs.rest import Checkpoints, Failure, Report, root_cause
+from flink_jobs.failures import root_cause
+from flink_jobs.rest import Checkpoints, Failure, Report
 from flink_jobs.running import Progress
 from tests.aws import moto_server
 
@@ -174,7 +175,9 @@ def test_what_is_new_is_told_once(folder: Path) -> None:
         Progress("RESTARTING", {}, Failure("store away", 1)),
         Progress("RESTARTING", {}, Failure("store away", 1)),
         Progress("RUNNING", {"decode_dead_letters": 1}, Failure("store away", 2)),
-        Progress("FAILED", {}, Failure("out of patience", 3)),
+        Progress("RUNNING", {"decode_dead_letters": 1}, Failure("worker died", 3, "org.X: raw")),
+        Progress("RUNNING", {"decode_dead_letters": 1}, Failure("worker died", 3, "org.X: raw", "chk-110")),
+        Progress("FAILED", {}, Failure("out of patience", 4)),
     ]
     last = None
     for now in looks:
@@ -187,6 +190,8 @@ def test_what_is_new_is_told_once(folder: Path) -> None:
         {"event": "restart", "cause": "store away", "state": "RESTARTING"},
         {"event": "restart", "cause": "store away", "state": "RUNNING"},
         {"event": "dead-letters", "decode": 1},
+        {"event": "restart", "cause": "worker died", "state": "RUNNING", "raw": "org.X: raw"},
+        {"event": "restored", "state": "chk-110"},
     ]
 
 

@@ -113,7 +113,7 @@ def _scraped(address: str) -> str:
 
 def _worker(pid: int) -> psutil.Process:
     below = psutil.Process(pid).children(recursive=True)
-    return next(child for child in below if "pyflink.fn_execution" in " ".join(child.cmdline()))
+    return next(child for child in below if child.cmdline()[1:2] == ["-m"])
 
 
 def _value(seen: Seen, name: str, **labels: str) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -16,6 +18,7 @@ from core.errors import Unavailable
 from flink_jobs import running
 from flink_jobs.rest import Failure, report
 from flink_jobs.running import Job
+from flink_jobs.worker_deaths import FOLDER
 
 
 class Client:
@@ -69,7 +72,10 @@ def test_a_job_whose_task_manager_is_gone_is_given_up(monkeypatch: pytest.Monkey
     }
     with rest(answers) as address:
         job = Job(cast("Any", Client()), address, cast("Any", Outcome(None)))
-        assert (job.progress().state, job.progress().failure) == ("RUNNING", Failure("c", 7))
+        assert (job.progress().state, job.progress().failure) == (
+            "RUNNING",
+            Failure("c (Flink's log has the whole)", 7, "c"),
+        )
         with httpx.Client() as http:
             assert report(http, address, "0a").restarts == 2
         # its tasks wait for slots, and Flink calls that running too
@@ -84,3 +90,24 @@ def test_a_job_that_ends_is_not_given_up_as_its_cluster_is_taken_down() -> None:
         ending = Job(cast("Any", Client()), address, cast("Any", Outcome(3)))
         assert ending.progress().state == running.UNKNOWN
         assert ending.ended()
+
+
+def test_a_dead_worker_is_told_with_its_signal_and_where_the_job_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = "a.B: Failed to start remote bundle\nCaused by: io.grpc.StatusRuntimeException: CANCELLED: x"
+    (tmp_path / "died.17").write_text("9\n")
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    at_ms = time.time_ns() // 1_000_000
+    restored: dict[str, Any] = {"id": 110, "restore_timestamp": at_ms - 1, "external_path": "file:/x/chk-110"}
+    answers: dict[str, Any] = {
+        "/overview": {"taskmanagers": 1},
+        "/jobs/0a": {"state": "RUNNING", "vertices": []},
+        "/jobs/0a/exceptions": {"exceptionHistory": {"entries": [{"stacktrace": trace, "timestamp": at_ms}]}},
+        "/jobs/0a/checkpoints": {"latest": {"restored": restored}},
+    }
+    with rest(answers) as address:
+        job = Job(cast("Any", Client()), address, cast("Any", Outcome(None)))
+        assert str(job.progress().failure) == "the embedding worker died (signal 9)"
+        restored["restore_timestamp"] = at_ms + 900
+        assert str(job.progress().failure) == "the embedding worker died (signal 9); restarted from chk-110"

@@ -1,0 +1,57 @@
+"""What starts a worker writes down by which signal it ended, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from core.errors import Unavailable
+from flink_jobs.worker_deaths import FOLDER, WatchWorkers, signal_of_death, watched
+
+NO_CONTEXT = cast("Any", None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER, "")
+    return tmp_path / "a folder's"
+
+
+@pytest.mark.parametrize("number", [9, 11, 15])
+def test_a_killed_worker_fails_the_job_at_the_next_tick(folder: Path, number: int) -> None:
+    python = watched(sys.executable, folder)
+    watch = WatchWorkers()
+    watch.open(NO_CONTEXT)
+    assert list(watch.flat_map(NO_CONTEXT)) == []
+    ended = subprocess.run([python, "-c", f"import os; os.kill(os.getpid(), {number})"], check=False)
+    assert ended.returncode == 128 + number
+    with pytest.raises(Unavailable, match=rf"the embedding worker died \(signal {number}\)"):
+        list(watch.flat_map(NO_CONTEXT))
+    later = WatchWorkers()
+    later.open(NO_CONTEXT)
+    assert list(later.flat_map(NO_CONTEXT)) == []
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_worker_that_ends_by_itself_is_no_death(folder: Path, code: int) -> None:
+    program = f"import sys; print(sys.executable, *sys.argv[1:]); sys.exit({code})"
+    ended = subprocess.run(
+        [watched(sys.executable, folder), "-c", program, "a b"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (code, f"{sys.executable} a b\n")
+    assert signal_of_death(folder, 0) is None
+
+
+def test_deaths_of_earlier_runs_are_forgotten(folder: Path) -> None:
+    subprocess.run([watched(sys.executable, folder), "-c", "import os; os.kill(os.getpid(), 9)"], check=False)
+    assert signal_of_death(folder, 0) == 9
+    assert signal_of_death(folder, time.time_ns() + 1) is None
+    watched(sys.executable, folder)
+    assert signal_of_death(folder, 0) is None
+    assert os.environ[FOLDER] == str(folder.resolve())
