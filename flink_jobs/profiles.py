@@ -7,6 +7,7 @@ from pyflink.table import StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
+from core.fingerprint import Owner
 from flink_jobs.apply import functions
 from flink_jobs.apply_profiles import profile_functions
 from flink_jobs.aside import ASIDE_MS, aside
@@ -19,8 +20,8 @@ from flink_jobs.ticking import clock
 from flink_jobs.workers import leave_bundles_to_workers
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
-    """Put the whole job on the environment.
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, owner: Owner | None = None) -> None:
+    """Put the whole job on the environment; `owner` is the run that the stores are to be of.
 
     Rows are read, decoded and parsed with the pipeline's parallelism, by record. Linking and all behind it is one task
     each, in one order: a delivery may concern several profiles, and a store must see each as a whole.
@@ -28,7 +29,10 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
     tables = StreamTableEnvironment.create(environment)
     tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
     named = bool(pipeline.store.names)
-    for name, function in {**profile_functions(pipeline), **(functions(pipeline) if named else {})}.items():
+    for name, function in {
+        **profile_functions(pipeline, owner),
+        **(functions(pipeline, owner) if named else {}),
+    }.items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)

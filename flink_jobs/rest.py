@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
 
 _PENDING = ".pendingRecords"
+_DISPLACED = re.compile(r"core\.errors\.Displaced: ([^\n]+)")
+"""As Python's traceback has it, in the middle of the worker's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,14 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed last: the root cause, one line, and when, in ms since 1970."""
+    """Why a job failed last: the root cause, one line, and when, in ms since 1970.
+
+    displaced  whether a later run has taken a store over: no restart mends that
+    """
 
     cause: str
     at_ms: int
+    displaced: bool = False
 
     def __str__(self) -> str:
         return self.cause
@@ -108,7 +115,12 @@ def _restarts(http: httpx.Client, address: str) -> int:
 def failure(http: httpx.Client, address: str) -> Failure | None:
     """The newest one that made the job at this address restart; Flink tells of it up to `web.refresh-interval` late."""
     entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
-    return Failure(root_cause(entries[0]["stacktrace"]), int(entries[0]["timestamp"])) if entries else None
+    if not entries:
+        return None
+    stacktrace, at_ms = entries[0]["stacktrace"], int(entries[0]["timestamp"])
+    if said := _DISPLACED.findall(stacktrace):
+        return Failure(said[-1].strip(), at_ms, True)
+    return Failure(root_cause(stacktrace), at_ms)
 
 
 def root_cause(stacktrace: str) -> str:

@@ -8,6 +8,7 @@ from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
 from connectors import kafka
 from core.config import Pipeline
+from core.fingerprint import Owner
 from flink_jobs.apply import functions
 from flink_jobs.aside import ASIDE_MS, aside
 from flink_jobs.environment import is_unbounded
@@ -37,15 +38,15 @@ _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
-    """Put the whole job on the environment.
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, owner: Owner | None = None) -> None:
+    """Put the whole job on the environment; `owner` is the run that the stores are to be of.
 
     Every operator has the pipeline's parallelism and one shuffle, by document, stands before the plan: so a
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
     tables.execute_sql(kafka.letters_ddl("dead_letters", pipeline.letters, pipeline.dead_letters.kafka.topic))
-    for name, function in functions(pipeline).items():
+    for name, function in functions(pipeline, owner).items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
