@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cli.events import events
 from cli.job_file import home
+from cli.owning import since_ns
 from core.config import Pipeline
 from flink_jobs.running import forget_checkpoints, newest_state
 
@@ -24,7 +25,7 @@ def resumed(pipeline: Pipeline, console: Console, without_state: bool) -> str | 
 
     What earlier runs left beside it is deleted.
     """
-    state, log = None if without_state else newest_state(home(pipeline)), events(pipeline)
+    state, log = None if without_state else newest_state(home(pipeline), since_ns(pipeline)), events(pipeline)
     if state is None:
         log.tell("start")
         console.print(f"{pipeline.name}: starting without earlier state")

@@ -11,12 +11,14 @@ from rich.console import Console
 from cli.events import Events, events
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
+from cli.owning import take
 from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
 from connectors import kafka, local_files, opening
 from core.config import Pipeline
-from core.errors import Unavailable
+from core.errors import Displaced, Unavailable
+from core.owning import How
 from core.stores import VectorStore
 from flink_jobs.rest import root_cause
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
@@ -27,17 +29,25 @@ JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
 
 
-def run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None) -> int:
+def run(
+    pipeline: Pipeline,
+    console: Console,
+    without_state: bool,
+    target: str | None = None,
+    how: How = How.REFUSE,
+) -> int:
     """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
 
+    `how`: what becomes of documents that were made otherwise. Raises ConfigError where they would be mixed, Displaced
+    where a later run takes a store over.
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
     """
     prepare(pipeline, console)
     job: Job | TargetJob
     if target is None:
-        job = start(pipeline, console, without_state)
+        job = start(pipeline, console, without_state, how)
     else:
-        job = start_at(pipeline, target, JARS, console, without_state)
+        job = start_at(pipeline, target, JARS, console, without_state, how)
     log = events(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -50,7 +60,13 @@ def run(pipeline: Pipeline, console: Console, without_state: bool, target: str |
             progress = job.progress()
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
+                if progress.failure is not None and progress.failure.displaced:
+                    job.cancel()
+                    raise Displaced(progress.failure.cause)
                 last = _tell(progress, last, console)
+    except Displaced as error:
+        log.tell("fail", cause=str(error))
+        raise
     except Unavailable as error:
         log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
@@ -94,8 +110,12 @@ def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     return opening.open_stores(pipeline, dimension(pipeline.embedding))
 
 
-def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:
-    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`."""
+def start(pipeline: Pipeline, console: Console, without_state: bool = False, how: How = How.REFUSE) -> Job:
+    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`, or it makes all anew.
+
+    Raises ConfigError as `cli.owning.take` does.
+    """
+    owner = take(pipeline, console, how, without_state)
     log_to(pipeline)
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
@@ -110,7 +130,7 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     reporter = reporting(options, figures)
     options |= reporter
     environment = local_environment(options)
-    build(pipeline, environment)
+    build(pipeline, environment, owner)
     job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
     remember(pipeline, JobFile(job.rest, str(job.client.get_job_id()), metrics))

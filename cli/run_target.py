@@ -9,9 +9,11 @@ from rich.console import Console
 
 from cli.jars import fetch
 from cli.job_file import JobFile, home, remember
+from cli.owning import take
 from cli.resuming import log_to, resumed
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.owning import How
 from deploy.msf.bundle import ours
 from flink_jobs.target import TargetJob, running_job, submit_to
 
@@ -24,7 +26,7 @@ def address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without_state: bool) -> TargetJob:
+def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without_state: bool, how: How) -> TargetJob:
     """Submit the job, resuming as a local one does; one that runs there already is watched instead.
 
     Raises Unavailable where no cluster answers there.
@@ -33,7 +35,9 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without
     rest = f"http://{host}:{port}"
     job = running_job(rest, pipeline.name)
     if job is None:
-        job = _submit(pipeline, (host, port), lock, console, without_state)
+        job = _submit(pipeline, (host, port), lock, console, without_state, how)
+    elif how is not How.REFUSE:
+        raise ConfigError([f"--{how}: {pipeline.name} runs on {target} already: stop it first"])
     else:
         console.print(f"{pipeline.name}: runs on {target} already; stopping ends it there")
     remember(pipeline, JobFile(job.rest, job.id))
@@ -41,8 +45,9 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without
 
 
 def _submit(
-    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool
+    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool, how: How
 ) -> TargetJob:
+    owner = take(pipeline, console, how, without_state)
     log_to(pipeline)
     jars = fetch(lock)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
@@ -51,7 +56,7 @@ def _submit(
 
     options = target_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state), target)
     environment = target_environment(options, _packed(home(pipeline) / "python"))
-    build(pipeline, environment)
+    build(pipeline, environment, owner)
     return submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
 
 

@@ -237,7 +237,7 @@ def _prompt(play: _Play, stage: Stage[Any]) -> None:
             started = time.perf_counter()
             hits = stage.ask(stage.model.embed([question]))
             took = (time.perf_counter() - started) * 1000
-            show(hits, console)
+            show(hits, (), console)
             console.print(f"[dim]{took:.0f} ms[/]\n")
     except (EOFError, KeyboardInterrupt):
         console.print()
