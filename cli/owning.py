@@ -15,7 +15,7 @@ from cli.job_file import home
 from cli.plain import plain
 from core.config import Pipeline
 from core.errors import ConfigError
-from core.fingerprint import Fingerprint, Owner, changes, owner_from_text, owner_to_text
+from core.fingerprint import Owner, changes, owner_from_text, owner_to_text
 from core.owning import How, no_beginning, obstacles, owner_of, refusal
 from core.stores import VectorStore
 from flink_jobs.owning import adopted, claim, look, made_by
@@ -52,7 +52,7 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
     now, kept = made_by(pipeline), _kept(pipeline)
     resumes = not without_state and how is not How.REBUILD and _has_state(pipeline)
     found = look(pipeline, now)
-    why = obstacles(found, pipeline.name, now, _made(kept), resumes)
+    why = obstacles(found, pipeline.name, now, _run(kept), resumes)
     if why and how is How.REFUSE:
         raise ConfigError(refusal(pipeline.name, found, why, now))
     if how is How.REBUILD and (misfit := no_beginning(pipeline)):
@@ -71,7 +71,7 @@ def refused(pipeline: Pipeline, name: str) -> list[str]:
     """What `freshet run` would refuse of a store, for `freshet check`; nothing where it would go on."""
     now, kept = made_by(pipeline), _kept(pipeline)
     found = [each for each in look(pipeline, now) if each.place.startswith(f"store.{name}: ")]
-    why = obstacles(found, pipeline.name, now, _made(kept), _has_state(pipeline))
+    why = obstacles(found, pipeline.name, now, _run(kept), _has_state(pipeline))
     return refusal(pipeline.name, found, why, now) if why else []
 
 
@@ -103,9 +103,8 @@ def _has_state(pipeline: Pipeline) -> bool:
     return newest_state(home(pipeline), since_ns(pipeline)) is not None
 
 
-def _made(kept: _Kept | None) -> Fingerprint | None:
-    owner = None if kept is None else owner_from_text(kept.owner)
-    return None if owner is None else owner.made
+def _run(kept: _Kept | None) -> Owner | None:
+    return None if kept is None else owner_from_text(kept.owner)
 
 
 def _kept(pipeline: Pipeline) -> _Kept | None:

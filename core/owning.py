@@ -34,32 +34,38 @@ class Found:
 
 
 def obstacles(
-    found: Sequence[Found], name: str, now: Fingerprint, kept: Fingerprint | None, resumes: bool
+    found: Sequence[Found], name: str, now: Fingerprint, kept: Owner | None, resumes: bool
 ) -> tuple[Change, ...]:
     """Why a run of the pipeline `name` would mix, or take from another; nothing where it wouldn't.
 
-    kept     what the run made whose state is gone on from; None where nothing tells
+    kept     the run whose state is gone on from; None where nothing tells
     resumes  whether the run goes on from a state
     """
     told: dict[str, Change] = {}
     for each in found:
-        for change in _of_store(each, name, now, kept is not None and resumes):
+        for change in _of_store(each, name, now, kept if resumes else None):
             told.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
-    for change in changes(kept, now) if kept is not None and resumes else ():
+    for change in changes(kept.made, now) if kept is not None and resumes else ():
         told.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
     return tuple(told.values())
 
 
-def _of_store(found: Found, name: str, now: Fingerprint, goes_on: bool) -> tuple[Change, ...]:
+def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) -> tuple[Change, ...]:
     if found.owner is None:
         empty = "is new and empty, and the state that the run goes on from has told its documents to another"
-        return (Change("", empty),) if goes_on and not found.models else ()
+        return (Change("", empty),) if goes_on is not None and not found.models else ()
     differ = changes(found.owner.made, now)
-    if found.owner.pipeline == name:
+    if found.owner.pipeline == name and (goes_on is None or goes_on.epoch <= found.owner.epoch):
         return differ
-    since = datetime.fromtimestamp(found.owner.epoch / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    theirs = f"belongs to pipeline {found.owner.pipeline}, which last began on {since}"
+    if found.owner.pipeline == name:
+        past = f"was last this pipeline's on {_day(found.owner)}, and the state that it goes on from is of a later run"
+        return (Change("", f"{past}: what was told between isn't there"), *differ)
+    theirs = f"belongs to pipeline {found.owner.pipeline}, which last began on {_day(found.owner)}"
     return (Change("", f"{theirs}: each would replace the other's documents", False), *differ)
+
+
+def _day(owner: Owner) -> str:
+    return datetime.fromtimestamp(owner.epoch / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def refusal(name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint) -> list[str]:

@@ -132,6 +132,8 @@ def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:
     with pytest.raises(ConfigError, match="table elsewhere: is new and empty, and the state"):
         place.run(**elsewhere)
     place.run(without_state=True, **elsewhere)
+    with pytest.raises(ConfigError, match="goes on from is of a later run"):
+        place.run()
 
 
 def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None:

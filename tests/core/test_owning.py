@@ -15,14 +15,16 @@ NOW = Fingerprint("m", {"public.a": MADE})
 OTHER_TEXT = Fingerprint("m", {"public.a": Made("{title}", "c", ("lang",))})
 OTHER_METADATA = Fingerprint("m", {"public.a": Made("{body}", "c")})
 OTHER_MODEL = Fingerprint("older", {"public.a": MADE})
+EPOCH = 1_764_000_000_000
 P = "store.pgvector: table t"
 
 
 def found(made: Fingerprint | None, name: str = "articles", **models: int) -> Found:
-    return Found(P, None if made is None else Owner(name, 1_764_000_000_000, made), models)
+    return Found(P, None if made is None else Owner(name, EPOCH, made), models)
 
 
-def why(each: Found, kept: Fingerprint | None = None, resumes: bool = False) -> list[str]:
+def why(each: Found, made: Fingerprint | None = None, resumes: bool = False, epoch: int = EPOCH) -> list[str]:
+    kept = None if made is None else Owner("articles", epoch, made)
     return [str(change) for change in obstacles([each], "articles", NOW, kept, resumes)]
 
 
@@ -46,6 +48,13 @@ def test_a_new_store_of_an_old_state_is_refused() -> None:
     (line,) = why(found(None), NOW, True)
     assert "is new and empty, and the state that the run goes on from" in line
     assert why(found(None), NOW, False) == []
+
+
+def test_a_store_that_missed_runs_is_refused_where_their_state_goes_on() -> None:
+    (line,) = why(found(NOW), NOW, True, EPOCH + 1)
+    assert line.startswith(f"{P}: was last this pipeline's on 2025-11-24") and "of a later run" in line
+    assert why(found(NOW), NOW, False, EPOCH + 1) == []
+    assert why(found(NOW), NOW, True, EPOCH - 1) == [], "a run elsewhere was later"
 
 
 def test_store_and_state_are_both_compared_and_each_change_is_told_once() -> None:
