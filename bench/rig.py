@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
 from cli.job_file import home
+from cli.resuming import Beginning
 from cli.run import prepare, start
 from cli.stack import Stack
 from core.config import Pipeline
@@ -102,7 +103,7 @@ def running(pipeline: Pipeline) -> Iterator[Job]:
     """The job as `freshet run` starts it, without earlier state; cancelled at the end, its state deleted."""
     quiet = Console(quiet=True)
     prepare(pipeline, quiet)
-    job = start(pipeline, quiet, without_state=True)
+    job = start(pipeline, quiet, Beginning(without_state=True))
     try:
         yield job
     finally:

@@ -7,12 +7,13 @@ from functools import partial
 
 from rich.console import Console
 
+from cli.owning import refused
 from cli.run import reach, stores
 from connectors import kafka, kafka_letters_topic
 from connectors.opening import profile_stores
 from core.config import Pipeline
 from core.errors import ConfigError, FreshetError
-from core.msf import refused
+from core.msf import refused as refused_by_msf
 from deploy.msf.bundle import misfits
 from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker, tokenizer_of
@@ -47,7 +48,7 @@ def check_msf(pipeline: Pipeline, console: Console) -> int:
 
     Reaches no server: the service has other ways to them than this machine.
     """
-    told = [f"flink.{option}: {instead}" for option, instead in refused(pipeline.flink_options).items()]
+    told = [f"flink.{option}: {instead}" for option, instead in refused_by_msf(pipeline.flink_options).items()]
     try:
         told += misfits(pipeline)
     except ConfigError as error:
@@ -87,6 +88,8 @@ def _store(pipeline: Pipeline, name: str) -> str:
         target.prepare()
     finally:
         target.close()
+    if would := refused(pipeline, name):
+        raise ConfigError(would)
     return f"{pipeline.store.place(name)} is ready"
 
 

@@ -53,6 +53,14 @@ def run(
     without_state: Annotated[
         bool, typer.Option("--without-state", help="Read from the start, as if there were no checkpoint or savepoint.")
     ] = False,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="Go on though what is there was made otherwise."),
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Make all anew, from the source's beginning."),
+    ] = False,
     target: Annotated[
         str | None,
         typer.Option("--target", metavar="HOST:PORT", help="Run it on the Flink cluster whose REST API is there."),
@@ -64,8 +72,11 @@ def run(
 ) -> None:
     """Run the pipeline's job until it ends, or until Ctrl-C stops it with a savepoint."""
     from cli import run as running
+    from cli.owning import how_of
+    from cli.resuming import Beginning
 
-    raise typer.Exit(running.run(load(pipeline), console, without_state, target, same_log))
+    beginning = Beginning(without_state, same_log, how_of(mixed, rebuild))
+    raise typer.Exit(running.run(load(pipeline), console, beginning, target))
 
 
 @commands.command()
@@ -86,7 +97,9 @@ def check(
 @commands.command()
 def verify(
     pipeline: PipelineFile,
-    sample: Annotated[int, typer.Option(min=0, help="How many documents to embed again.")] = 200,
+    sample: Annotated[
+        str, typer.Option(metavar="N|all", help="How many documents to embed again, to compare their vectors.")
+    ] = "200",
     repair: Annotated[bool, typer.Option("--repair", help="Send events that mend what differs.")] = False,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the stream.")] = 60,
     json_file: Annotated[
@@ -96,7 +109,7 @@ def verify(
     """Compare the source's tables with each store, row by row and chunk by chunk; code 0 only where all are equal."""
     from cli import verify as verifying
 
-    options = verifying.Options(sample, repair, wait, json_file)
+    options = verifying.Options(verifying.sample_of(sample), repair, wait, json_file)
     raise typer.Exit(verifying.verify(load(pipeline), options, console))
 
 
@@ -127,7 +140,7 @@ def search(
     """Answer a question from the pipeline's store: score, document, chunk and text."""
     from cli import search as searching
 
-    searching.show(searching.search(load(pipeline), question, k, where, store), console)
+    searching.show(*searching.answered(load(pipeline), question, k, where, store), console)
 
 
 @commands.command()

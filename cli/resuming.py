@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from rich.markup import escape
 from cli import log_record
 from cli.events import events
 from cli.job_file import home
+from cli.owning import since_ns, take
 from connectors.log_identity import Asked, ask
 from core.config import Pipeline
 from core.errors import ConfigError, OtherLog
+from core.fingerprint import Owner
 from core.log_identity import LogChange, LogIdentity, accepted, changes, merged, refusal
+from core.owning import How
 from core.sources import two_databases
 from flink_jobs.environment import is_unbounded
 from flink_jobs.running import forget_checkpoints, newest_state
@@ -33,34 +37,68 @@ _KNOWN_AFTER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a run is to begin, as its options say.
+
+    without_state  from nothing, as if there were no checkpoint or savepoint
+    same_log       though topic or database seem others than the state's
+    how            what becomes of documents that were made otherwise
+    """
+
+    without_state: bool = False
+    same_log: bool = False
+    how: How = How.REFUSE
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """Where a job goes on.
 
     state  as a URI; None: from nothing
     log    what it reads, as far as that is known
+    owner  the run that the stores are of from now on; None where nobody claimed them
     """
 
     state: str | None
     log: LogIdentity
+    owner: Owner | None = None
 
 
-def resumed(pipeline: Pipeline, console: Console, without_state: bool, same_log: bool = False) -> Resumed:
+def begun(pipeline: Pipeline, console: Console, beginning: Beginning) -> Resumed:
+    """Where a run goes on, with the stores its own. Raises what `resumed` and `cli.owning.take` do."""
+
+    def claim() -> Owner:
+        return take(pipeline, console, beginning.how, beginning.without_state)
+
+    anew = beginning.without_state or beginning.how is How.REBUILD
+    return resumed(pipeline, console, anew, beginning.same_log, claim)
+
+
+def resumed(
+    pipeline: Pipeline,
+    console: Console,
+    without_state: bool,
+    same_log: bool = False,
+    claim: Callable[[], Owner | None] = lambda: None,
+) -> Resumed:
     """Where the newest state is, if there is one and it is wanted. It is told, and written down.
 
     What earlier runs left beside it is deleted. Raises OtherLog where the state is of another log than the one that is
-    there now, unless `same_log`; ConfigError where two databases tell of one table.
+    there now, unless `same_log`; ConfigError where two databases tell of one table. `claim` makes the stores this
+    run's: once the log is known to be right, and before anything is written down.
     """
-    state, log = None if without_state else newest_state(home(pipeline)), events(pipeline)
-    found = identified(pipeline, console, state, same_log)
+    state = None if without_state else newest_state(home(pipeline), since_ns(pipeline))
+    found, log = identified(pipeline, console, state, same_log), events(pipeline)
+    owner = claim()
     log_record.begin(pipeline, found)
     if state is None:
         log.tell("start")
         console.print(f"{pipeline.name}: starting without earlier state")
-        return Resumed(None, found)
+        return Resumed(None, found, owner)
     forget_checkpoints(home(pipeline), state)
     log.tell("resume", state=state.name)
     console.print(f"{pipeline.name}: resuming from {state.name}")
-    return Resumed(state.resolve().as_uri(), found)
+    return Resumed(state.resolve().as_uri(), found, owner)
 
 
 def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:

@@ -10,18 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from cli import log_record
+from cli import log_record, resuming
 from cli.events import Events, events
 from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
-from cli.resuming import log_to, resumed
+from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
-from core.errors import OtherLog, Unavailable
+from core.errors import Displaced, OtherLog, Unavailable
 from core.stores import VectorStore
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
@@ -31,26 +31,24 @@ JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
 
 
-def run(
-    pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None, same_log: bool = False
-) -> int:
+def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
     """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
 
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
-    where another process runs the pipeline in this folder, OtherLog where the state is of another log than the one that
-    is there, unless `same_log`.
+    where another process runs the pipeline in this folder, Displaced where a later run takes a store over, and what
+    `cli.resuming.begun` does.
     """
     with locked(pipeline):
-        return _run(pipeline, console, without_state, target, same_log)
+        return _run(pipeline, console, beginning, target)
 
 
-def _run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None, same_log: bool) -> int:
+def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
     prepare(pipeline, console)
     job: Job | TargetJob
     if target is None:
-        job = start(pipeline, console, without_state, same_log)
+        job = start(pipeline, console, beginning)
     else:
-        job = start_at(pipeline, target, JARS, console, without_state, same_log)
+        job = start_at(pipeline, target, JARS, console, beginning)
     log = events(pipeline)
     watch = LogWatch(pipeline)
     stopped = threading.Event()
@@ -64,12 +62,18 @@ def _run(pipeline: Pipeline, console: Console, without_state: bool, target: str 
             progress = job.progress()
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
+                if progress.failure is not None and progress.failure.displaced:
+                    job.cancel()
+                    raise Displaced(progress.failure.cause)
                 last = _tell(progress, last, console)
                 _alarm(watch.news(progress.alarm), console, log)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log)
                 raise OtherLog(other)
+    except Displaced as error:
+        log.tell("fail", cause=str(error))
+        raise
     except Unavailable as error:
         log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
@@ -114,11 +118,8 @@ def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     return opening.open_stores(pipeline, dimension(pipeline.embedding))
 
 
-def start(pipeline: Pipeline, console: Console, without_state: bool = False, same_log: bool = False) -> Job:
-    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`.
-
-    Raises OtherLog and ConfigError as `cli.resuming.resumed` does.
-    """
+def start(pipeline: Pipeline, console: Console, beginning: Beginning) -> Job:
+    """Submit the job, which goes on from the newest checkpoint or savepoint. Raises what `cli.resuming.begun` does."""
     log_to(pipeline)
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
@@ -128,7 +129,7 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False, sam
     from flink_jobs.worker_deaths import watched
 
     port = free_port()
-    begun = resumed(pipeline, console, without_state, same_log)
+    begun = resuming.begun(pipeline, console, beginning)
     options = local_options(pipeline, home(pipeline), jars, begun.state)
     options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
     options["rest.port"] = options["rest.bind-port"] = str(port)
@@ -136,7 +137,7 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False, sam
     reporter = reporting(options, figures)
     options |= reporter
     environment = local_environment(options)
-    build(pipeline, environment, begun.log.sources)
+    build(pipeline, environment, begun.log.sources, begun.owner)
     job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
     identity = str(job.client.get_job_id())

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cli import log_record
+from cli import log_record, resuming
 from cli.jars import fetch
 from cli.job_file import JobFile, home, remember
-from cli.resuming import log_to, resumed
+from cli.resuming import Beginning, log_to
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.owning import How
 from deploy.msf.bundle import ours
 from flink_jobs.target import TargetJob, running_job, submit_to
 
@@ -25,18 +26,18 @@ def address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def start(
-    pipeline: Pipeline, target: str, lock: Path, console: Console, without_state: bool, same_log: bool = False
-) -> TargetJob:
+def start(pipeline: Pipeline, target: str, lock: Path, console: Console, beginning: Beginning) -> TargetJob:
     """Submit the job, resuming as a local one does; one that runs there already is watched instead.
 
-    Raises Unavailable where no cluster answers there, OtherLog and ConfigError as `cli.resuming.resumed` does.
+    Raises Unavailable where no cluster answers there, OtherLog and ConfigError as `cli.resuming.begun` does.
     """
     host, port = address(target)
     rest = f"http://{host}:{port}"
     job = running_job(rest, pipeline.name)
     if job is None:
-        job = _submit(pipeline, (host, port), lock, console, without_state, same_log)
+        job = _submit(pipeline, (host, port), lock, console, beginning)
+    elif beginning.how is not How.REFUSE:
+        raise ConfigError([f"--{beginning.how}: {pipeline.name} runs on {target} already: stop it first"])
     else:
         console.print(f"{pipeline.name}: runs on {target} already; stopping ends it there")
     remember(pipeline, JobFile(job.rest, job.id))
@@ -44,7 +45,7 @@ def start(
 
 
 def _submit(
-    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool, same_log: bool
+    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, beginning: Beginning
 ) -> TargetJob:
     log_to(pipeline)
     jars = fetch(lock)
@@ -52,10 +53,10 @@ def _submit(
     from flink_jobs.environment import target_environment, target_options
     from flink_jobs.job import build
 
-    begun = resumed(pipeline, console, without_state, same_log)
+    begun = resuming.begun(pipeline, console, beginning)
     options = target_options(pipeline, home(pipeline), jars, begun.state, target)
     environment = target_environment(options, _packed(home(pipeline) / "python"))
-    build(pipeline, environment, begun.log.sources)
+    build(pipeline, environment, begun.log.sources, begun.owner)
     job = submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
     log_record.submitted(pipeline, job.id)
     return job

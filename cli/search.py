@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from cli.owning import no_such_model, otherwise
+from cli.plain import plain
 from cli.run import stores
 from core.config import Pipeline
 from core.errors import ConfigError
@@ -19,23 +22,42 @@ def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], stor
 
     `store` is the name of the store to ask; None: the pipeline's first.
 
-    Raises ConfigError for a pair without `=` or a column that no table of the pipeline keeps as metadata.
+    Raises ConfigError for a pair without `=` or a column that no table of the pipeline keeps as metadata, and where
+    every chunk that is there was made by another model.
     """
+    return answered(pipeline, question, k, where, store)[0]
+
+
+def answered(
+    pipeline: Pipeline, question: str, k: int, where: Sequence[str], store: str | None = None
+) -> tuple[list[Hit], list[str]]:
+    """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
     filters = dict(_pair(text, pipeline) for text in where)
-    target = _chosen(pipeline, store)
+    name, target = _chosen(pipeline, store)
     try:
-        return target.search(questioner(pipeline.embedding).embed([question])[0], k, filters)
+        hits = target.search(questioner(pipeline.embedding).embed([question])[0], k, filters)
+        if not hits and (why := no_such_model(pipeline, name, target)):
+            raise ConfigError([why])
+        return hits, _notes(pipeline, name, target)
     finally:
         target.close()
 
 
-def _chosen(pipeline: Pipeline, name: str | None) -> VectorStore:
+def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:
+    try:
+        return otherwise(pipeline, {name: store})
+    except ConfigError:
+        return []  # who may read the chunks alone isn't told whose they are
+
+
+def _chosen(pipeline: Pipeline, name: str | None) -> tuple[str, VectorStore]:
     there = stores(pipeline)
     if not there:
         raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
     if name is not None and name not in there:
         raise ConfigError([f"--store is {name!r}, must be a store of the pipeline: {', '.join(there)}"])
-    return there[name or next(iter(there))]
+    chosen = name or next(iter(there))
+    return chosen, there[chosen]
 
 
 def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
@@ -48,9 +70,11 @@ def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
     return name, value
 
 
-def show(hits: Sequence[Hit], console: Console) -> None:
-    """The answers as a table, best first."""
+def show(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:
+    """The answers as a table, best first, and what is to be known of them."""
     table = Table("score", "document", "chunk", "text", box=None, header_style="bold")
     for hit in hits:
         table.add_row(f"{hit.score:.3f}", hit.document_id, str(hit.ordinal), " ".join(hit.text.split())[:200])
     console.print(table if hits else "nothing found")
+    for note in notes:
+        console.print(Text(plain(note), "yellow"), soft_wrap=True)

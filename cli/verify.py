@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from cli.log_watch import refuse_repair_in_another_log
+from cli.owning import otherwise
 from cli.plain import plain, shortened
 from cli.run import stores
 from cli.verify_pass import Findings, Pass, Suspect, watched
 from cli.verify_profiles import NO_REPAIR, ProfilesPass
 from cli.verify_repair import Mender
-from cli.verify_source import check, is_repairable, opened, progress_of
+from cli.verify_source import check, end_of, is_repairable, opened, progress_of
 from cli.verify_stream import Progress as Way
 from connectors import kafka
 from connectors.kafka_feed import group_of, has_schemas, tail
@@ -42,12 +44,21 @@ _NO_REPAIR = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to verify: how many documents with their vectors, whether to mend, how long to wait for the stream."""
+    """How to verify: how many documents with their vectors (None: all), whether to mend, how long to wait."""
 
-    sample: int = 200
+    sample: int | None = 200
     repair: bool = False
     wait_s: float = 60.0
     json_file: Path | None = None
+
+
+def sample_of(text: str) -> int | None:
+    """What --sample says: a number, or `all`, which is None. Raises ConfigError."""
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise ConfigError([f"--sample is {text!r}: it must be a number of documents, or all"])
+    return int(text)
 
 
 def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
@@ -111,22 +122,38 @@ def _pass(
             stream = progress_of(pipeline, fresh, consumer, options.wait_s, bar.say)
             mender = None
             if options.repair and consumer is not None and isinstance(fresh, Reselect):
-                mender = Mender(pipeline, fresh, consumer, stream)
+                mender = Mender(pipeline, fresh, consumer, stream, of_pipeline)
             if pipeline.profiles is not None:
                 findings = ProfilesPass(pipeline, frozen, stream, bar.step).run(options.sample)
                 return _noted(findings, stream, console), 0
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
-            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, bar.step, mender or _leave)
+            ask = partial(end_of, pipeline, fresh)
+            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, bar.step, mender or _leave, ask)
             findings = run.run(frozen, options.sample)
+            findings.made = otherwise(pipeline, of_pipeline)
     finally:
         for store in of_pipeline.values():
             store.close()
         fresh.close()
         frozen.close()
     _noted(findings, stream, console)
+    for note in findings.made:
+        console.print(Text(plain(note), "yellow"), soft_wrap=True)
+    if mender is not None:
+        mender.notes |= dict.fromkeys(_beyond(findings))
     for note in mender.notes if mender else ():
         console.print(Text(f"not mended: {plain(note)}", "yellow"))
     return findings, mender.sent if mender else 0
+
+
+def _beyond(findings: Findings) -> Iterator[str]:
+    """What no repair mends."""
+    for (table, store, kind), count in sorted(findings.kinds.items()):
+        if kind is Kind.FOREIGN:
+            yield (
+                f"{count:,} foreign in {store}, of {table}: the pipeline names no such table, so nothing tells what is "
+                "right: name it below documents, or delete them by hand"
+            )
 
 
 def _noted(findings: Findings, stream: Way, console: Console) -> Findings:
@@ -191,7 +218,19 @@ def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
     if not total:
         names = sorted({store for _, store in findings.compared})
         equal = f"{' and '.join(names)} {'equals' if len(names) == 1 else 'equal'} the source"
-        console.print(f"[green]no difference[/]: {equal}; {findings.sampled:,} documents with their vectors")
+        console.print(f"[green]no difference[/]: {equal}")
+    if findings.vectored:
+        console.print(_vectors(findings), soft_wrap=True)
+
+
+def _vectors(findings: Findings) -> str:
+    """How many vectors were compared, so that nobody takes a sample for all of them."""
+    if findings.sampled >= findings.vectored:
+        return f"vectors: all {findings.vectored:,} documents compared"
+    return (
+        f"vectors: a sample of {findings.sampled:,} of {findings.vectored:,} documents compared; "
+        "--sample all compares every one"
+    )
 
 
 def _lines(findings: Findings) -> list[dict[str, Any]]:
@@ -224,7 +263,9 @@ def as_json(findings: Findings) -> dict[str, Any]:
             for store, each in findings.listed
         ],
         "sampled": findings.sampled,
+        "vectored": findings.vectored,
         "moving": findings.moving,
         "without_document": dict(findings.barren),
         "lag": findings.lag,
+        "made_otherwise": findings.made,
     }

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from cli.verify_stream import Progress
+from core.change import Position
 from core.config import Pipeline
 from core.documents import Chunker, DocumentSpec
 from core.errors import DocumentError
 from core.plans import Plan
 from core.source import Row, Source
-from core.stores import Stored, VectorStore
+from core.stores import Stored, Vectors, VectorStore
 from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
 from udfs.embedding import Embedder, embed_each
 
@@ -85,7 +86,9 @@ class Findings:
     barren    rows that make no document, by table; `reason`: why the first of them doesn't
     compared  each table with each store
     sampled   documents whose vectors were compared
+    vectored  documents that have vectors
     lag       what the stream had not passed in time, "" where it had
+    made      how what stands in the stores was made otherwise than the pipeline file says
     """
 
     rows: Counter[str] = field(default_factory=Counter)
@@ -96,7 +99,9 @@ class Findings:
     reason: str = ""
     compared: list[tuple[str, str]] = field(default_factory=list)
     sampled: int = 0
+    vectored: int = 0
     lag: str = ""
+    made: list[str] = field(default_factory=list)
 
     def add(self, store: str, difference: Difference, most: int = 1000) -> None:
         """Count a difference, and list it while there are few."""
@@ -112,6 +117,7 @@ class Pass:
     source    for fresh reads; the snapshot has a connection of its own
     progress  is told of each step: a label, what was done of it, of how much (0: unknown)
     mend      is given the differences that stood a second look
+    upto      no change of the source's has a later position now; None where that isn't known
     """
 
     tables: Mapping[str, Watched]
@@ -121,13 +127,14 @@ class Pass:
     stream: Progress
     progress: Callable[[str, int, int], object]
     mend: Callable[[Sequence[tuple[Suspect, Difference]]], object]
+    upto: Callable[[], Position | None] = lambda: None
     findings: Findings = field(default_factory=Findings)
     _seen: Seen = field(default_factory=Seen)
     _suspects: list[Suspect] = field(default_factory=list)
 
-    def run(self, snapshot: Source, sample: int, seed: int = 0) -> Findings:
-        """Compare everything; `sample` documents with their vectors."""
-        chosen = Sample[Suspect](sample, seed)
+    def run(self, snapshot: Source, sample: int | None, seed: int = 0) -> Findings:
+        """Compare everything; `sample` documents with their vectors, None: all of them."""
+        chosen = None if sample is None else Sample[Suspect](sample, seed)
         self.findings.compared = [(table, store) for table in self.tables for store in self.stores]
         self.stream.passed()
         with snapshot.snapshot() as state:
@@ -137,14 +144,15 @@ class Pass:
                     self._rows(watched, batch, chosen)
                     self.progress(watched.spec.table, self.findings.rows[watched.spec.table], total)
         self._look_again()
-        self._vectors(chosen.items())
+        if chosen is not None:
+            self._vectors(chosen.items())
         for name, store in self.stores.items():
             self._strangers(name, store)
         self._look_again()
         self.findings.lag = self.stream.lag
         return self.findings
 
-    def _rows(self, watched: Watched, batch: Sequence[Row], chosen: Sample[Suspect]) -> None:
+    def _rows(self, watched: Watched, batch: Sequence[Row], chosen: Sample[Suspect] | None) -> None:
         table = watched.spec.table
         self.findings.rows[table] += len(batch)
         plans: dict[str, tuple[Plan, Row]] = {}
@@ -157,14 +165,33 @@ class Pass:
             else:
                 plans[plan.document_id] = (plan, raw)
         self._seen.add(plans)
+        whole = [plan for plan, _ in plans.values() if plan.chunk_ids]
+        self.findings.vectored += len(whole)
+        made = self._made(whole) if chosen is None else {}
         for name, store in self.stores.items():
-            there = store.read(list(plans))
+            there, upto = store.read(list(plans)), self.upto()
             for identity, (plan, raw) in plans.items():
-                if compare(plan, there.get(identity)) is not None:
-                    self._suspect(Suspect(name, table, identity, watched.key_of(raw)))
-        for identity, (plan, raw) in plans.items():
-            if plan.chunk_ids:
-                chosen.offer(identity, Suspect("", table, identity, watched.key_of(raw), vectors=True))
+                stored = there.get(identity)
+                suspect = Suspect(name, table, identity, watched.key_of(raw), vectors=identity in made)
+                if compare(plan, stored, upto) is not None or _is_off(plan, stored, made.get(identity)):
+                    self._suspect(suspect)
+        if chosen is not None:
+            for plan in whole:
+                key = watched.key_of(plans[plan.document_id][1])
+                chosen.offer(plan.document_id, Suspect("", table, plan.document_id, key, vectors=True))
+
+    def _made(self, plans: Sequence[Plan]) -> dict[str, Vectors]:
+        """The vectors of each document that can be embedded, all at once."""
+        vectors, errors = embed_each(self.embedder, [chunk.text for plan in plans for chunk in plan.write])
+        made: dict[str, Vectors] = {}
+        start = 0
+        for plan in plans:
+            end = start + len(plan.write)
+            if not errors.keys() & set(range(start, end)):
+                made[plan.document_id] = vectors[start:end]
+            start = end
+        self.findings.sampled += len(made)
+        return made
 
     def _vectors(self, chosen: Sequence[Suspect]) -> None:
         for at, suspect in enumerate(chosen):
@@ -174,7 +201,11 @@ class Pass:
                 of_store = replace(suspect, store=name)
                 stored = self._stored([of_store])[0]
                 # what differs in more than vectors was found with the rows
-                if plan is not None and compare(plan, stored) is None and self._difference(of_store, plan, stored):
+                if (
+                    plan is not None
+                    and compare(plan, stored) is None
+                    and self._difference(of_store, plan, stored, None)
+                ):
                     self._suspect(of_store)
         self.findings.sampled = len(chosen)
 
@@ -224,8 +255,9 @@ class Pass:
             marks = before[at * _AGAIN_AT_ONCE :]
             # the store first: what it has then can't be newer than the row
             stored = self._stored(batch)
+            upto = self.upto()
             for suspect, there, plan, mark in zip(batch, stored, self._plans(batch), marks, strict=False):
-                difference = self._difference(suspect, plan, there)
+                difference = self._difference(suspect, plan, there, upto)
                 if difference is not None and _mark(plan) != mark:
                     moved.append(suspect)
                 elif difference is not None:
@@ -257,14 +289,20 @@ class Pass:
         there = {name: self.stores[name].read(ids) for name, ids in of_store.items()}
         return [there[suspect.store].get(suspect.document_id) for suspect in suspects]
 
-    def _difference(self, suspect: Suspect, plan: Plan | None, stored: Stored | None) -> Difference | None:
+    def _difference(
+        self, suspect: Suspect, plan: Plan | None, stored: Stored | None, upto: Position | None
+    ) -> Difference | None:
         if plan is None:
             return None if stored is None else Difference(suspect.document_id, Kind.GHOST, _GONE)
-        difference = compare(plan, stored)
+        difference = compare(plan, stored, upto)
         if difference is not None or stored is None or not suspect.vectors:
             return difference
         vectors, errors = embed_each(self.embedder, [chunk.text for chunk in plan.write])
         return None if errors else compare_vectors(plan, stored, vectors)
+
+
+def _is_off(plan: Plan, stored: Stored | None, vectors: Vectors | None) -> bool:
+    return stored is not None and vectors is not None and compare_vectors(plan, stored, vectors) is not None
 
 
 def _mark(plan: Plan | None) -> bytes:

@@ -52,8 +52,8 @@ class ProfilesPass:
     progress: Callable[[str, int, int], object]
     findings: Findings = field(default_factory=Findings)
 
-    def run(self, sample: int) -> Findings:
-        """Compare everything; `sample` profiles with their vectors."""
+    def run(self, sample: int | None) -> Findings:
+        """Compare everything; `sample` profiles with their vectors, None: all of them."""
         with ExitStack() as opened:
             kept, vectors = profile_stores(self.pipeline), stores(self.pipeline)
             for of_profiles in kept.values():
@@ -73,7 +73,7 @@ class ProfilesPass:
         return self.findings
 
     def _look(
-        self, kept: Mapping[str, ProfileStore], vectors: Mapping[str, VectorStore], sample: int
+        self, kept: Mapping[str, ProfileStore], vectors: Mapping[str, VectorStore], sample: int | None
     ) -> tuple[Found, int]:
         """What stands of what differs, and how many profiles changed meanwhile."""
         before = self._read()
@@ -109,18 +109,20 @@ class ProfilesPass:
         merging = self.pipeline.profiles.merging
         return [(name, each) for name, store in kept.items() for each in compared(true, *store.everything(), merging)]
 
-    def _of_vectors(self, kept: Mapping[str, ProfileStore], vectors: Mapping[str, VectorStore], sample: int) -> Found:
+    def _of_vectors(
+        self, kept: Mapping[str, ProfileStore], vectors: Mapping[str, VectorStore], sample: int | None
+    ) -> Found:
         """What of the documents `profiles/ID` isn't what the first profile store's profiles make."""
         if not vectors:
             return []
         profiles, _ = next(iter(kept.values())).everything()
         plans = {document(name): plan_of(self.pipeline, profile) for name, profile in profiles.items()}
-        chosen = Sample[str](sample, 0)
-        for name, plan in plans.items():
-            if plan.chunk_ids:
-                chosen.offer(name, name)
+        whole = [name for name, plan in plans.items() if plan.chunk_ids]
+        chosen = Sample[str](len(whole) if sample is None else sample, 0)
+        for name in whole:
+            chosen.offer(name, name)
         with_vectors = frozenset(chosen.items())
-        self.findings.sampled = len(with_vectors)
+        self.findings.sampled, self.findings.vectored = len(with_vectors), len(whole)
         return [(name, each) for name, store in vectors.items() for each in self._of_store(store, plans, with_vectors)]
 
     def _of_store(

@@ -23,6 +23,7 @@ from core.errors import ConfigError
 from core.formats.debezium_source import REPAIRS
 from core.letters import REPLAY
 from core.recordings import Record
+from core.stores import VectorStore
 from core.verification import Difference, Kind
 
 _AS_OF_REPAIR = ((REPLAY, b"0"),)
@@ -55,7 +56,11 @@ class Pattern:
 
 @dataclass(slots=True)
 class Mender:
-    """Sends an event for each difference: the row as it is now (op r), or that it is gone (op d).
+    """Takes what differs out of its store, and sends an event for it: the row as it is now (op r), or that it is gone.
+
+    What a store has by a chunk's id it isn't sent again, and what its ledger says it believes: so a document that was
+    damaged is taken out first, and then written whole. Only one that stands where it stood before the topic's last
+    event was looked for: one that has moved on since isn't what was compared, and no event would bring it back.
 
     Events have the position of the topic's last one, and the header of a replay, by which the job takes a change of
     equal position. An earlier one would be late. A later one, the log's own position say, would make the source's next
@@ -66,31 +71,47 @@ class Mender:
     source: Reselect
     consumer: Consumer
     stream: Progress
+    stores: Mapping[str, VectorStore] = field(default_factory=dict)
     sent: int = 0
     notes: dict[str, None] = field(default_factory=dict)
 
     def __call__(self, stand: Sequence[tuple[Suspect, Difference]]) -> None:
-        """Mend what differs. Raises Unavailable where Kafka or the source is away."""
-        documents = {suspect.document_id: (suspect, difference) for suspect, difference in reversed(stand)}
-        spoiled = {suspect.document_id for suspect, difference in stand if difference.spoiled}
+        """Mend what differs. Raises Unavailable where Kafka, a store or the source is away."""
         for table in sorted({suspect.table for suspect, _ in stand}):
+            of_table = [each for each in stand if each[0].table == table]
+            stood = self._stood(of_table)
             try:
                 pattern = self._pattern(table)
             except ConfigError as error:
                 self.notes[str(error)] = None
                 continue
-            of_table = [each for each in documents.values() if each[0].table == table]
-            gone = [each for each in of_table if each[1].kind is Kind.GHOST or each[0].document_id in spoiled]
-            self._send(record for suspect, _ in gone for record in self._removal(pattern, suspect))
-            if any(suspect.document_id in spoiled for suspect, _ in gone):
-                self.stream.passed()  # removed first: what a store has by its id, it isn't sent again
+            self._take_out(stood)
+            documents = {suspect.document_id: (suspect, difference) for suspect, difference in reversed(of_table)}
             self._send(
                 record
-                for suspect, difference in of_table
-                if difference.kind is not Kind.GHOST
-                for record in self._row(pattern, suspect)
+                for suspect, difference in documents.values()
+                for record in (
+                    self._removal(pattern, suspect) if difference.kind is Kind.GHOST else self._row(pattern, suspect)
+                )
             )
-            self.sent += len(of_table)
+            self.sent += len(documents)
+
+    def _stood(self, stand: Sequence[tuple[Suspect, Difference]]) -> dict[str, dict[str, Position]]:
+        """Where the ledger of each store has what differs there."""
+        stood: dict[str, dict[str, Position]] = {}
+        for name, store in self.stores.items():
+            ids = [suspect.document_id for suspect, _ in stand if suspect.store == name]
+            known = store.positions(ids)
+            stood[name] = {each: known.get(each, BEGINNING) for each in ids}
+        return stood
+
+    def _take_out(self, stood: Mapping[str, Mapping[str, Position]]) -> None:
+        if self.stream.lag:
+            # until the job takes the events up, what is there is better than nothing
+            self.notes["while the stream lags nothing is taken out of a store, so what was damaged there stays"] = None
+            return
+        for name, documents in stood.items():
+            self.stores[name].drop(documents)
 
     def _pattern(self, table: str) -> Pattern:
         # before any row is read: a change that comes in between is later than this position
@@ -121,8 +142,7 @@ class Mender:
         table = self.source.table(suspect.table)
         key = {name: _as_told(table, name, value) for name, value in suspect.key}
         if not key:
-            self.notes[f"{suspect.document_id} has no key of its table's: remove it from the store"] = None
-            return []
+            return []  # its id is none of its table's keys, so no event could tell of it: taking it out was all
         # its image is no whole row, so no schema fits it
         schema = None if pattern.schema is None else b"null"
         raw_key, value = _key(pattern, key), _wrapped(schema, _event(pattern, "d", key, None))

@@ -9,10 +9,12 @@ from confluent_kafka import Consumer
 
 from cli.verify_stream import Progress, Stream, Waiting
 from connectors.postgres_rows import Reselect
+from core.change import Position
 from core.config import Pipeline
 from core.errors import ConfigError
 from core.source import Source
 
+_END = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() - '0/0'::pg_lsn END"
 _EXAMPLES = {
     True: "reselect: {dynamodb: {aws.region: eu-central-1}}",
     False: "reselect: {postgres: {dsn: postgresql://…}}",
@@ -76,3 +78,14 @@ def progress_of(
     if isinstance(source, Reselect) and is_repairable(pipeline):
         return Stream(pipeline, source, consumer, wait_s, report)
     return Waiting(pipeline, consumer, wait_s, report)
+
+
+def end_of(pipeline: Pipeline, source: Opened) -> Position | None:
+    """After every position that the source has given so far; None where nobody can tell.
+
+    Debezium's positions of PostgreSQL are places in its log. A replica may be behind what the connector has read.
+    """
+    if not isinstance(source, Reselect) or pipeline.format.debezium is None:
+        return None
+    lsn = source.execute(_END)[0][0]
+    return None if lsn is None else Position(f"{int(lsn):016x}.{2**64 - 1:016x}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from connectors.several_profiles import SeveralProfiles
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.fingerprint import Owner
 from core.stores import ProfileStore, VectorStore
 
 
-def open_stores(pipeline: Pipeline, dimension: int) -> dict[str, VectorStore]:
+def open_stores(pipeline: Pipeline, dimension: int, owner: Owner | None = None) -> dict[str, VectorStore]:
     """Each store of the pipeline by its name in the file; nothing is connected yet.
+
+    With an `owner` they are written to only while they are that run's.
 
     Raises ConfigError where settings don't fit, or a store's client isn't installed.
     """
@@ -19,12 +22,14 @@ def open_stores(pipeline: Pipeline, dimension: int) -> dict[str, VectorStore]:
         from connectors.pgvector import PgvectorStore
 
         target = pipeline.store.pgvector
-        opened["pgvector"] = PgvectorStore(target.dsn, target.table, dimension, model, remember_deletes_s=remember_s)
+        opened["pgvector"] = PgvectorStore(
+            target.dsn, target.table, dimension, model, remember_deletes_s=remember_s, owner=owner
+        )
     if pipeline.store.opensearch is not None:
         from connectors.opensearch import OpenSearchStore
 
         opened["opensearch"] = OpenSearchStore(
-            pipeline.store.opensearch, dimension, model, remember_deletes_s=remember_s
+            pipeline.store.opensearch, dimension, model, remember_deletes_s=remember_s, owner=owner
         )
     return opened
 

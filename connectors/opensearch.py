@@ -14,20 +14,25 @@ from numpy.typing import NDArray
 from opensearchpy.exceptions import NotFoundError, RequestError
 
 from connectors import opensearch_bodies as bodies
+from connectors import opensearch_queries as queries
 from connectors.opensearch_client import Cluster
+from connectors.opensearch_hits import fused, hit_of, stored_of, worded
+from connectors.opensearch_owner import Tenure
 from connectors.opensearch_plans import FAULTS, Work, batches, check_id, rejected, work
+from connectors.opensearch_strays import Strays
 from connectors.opensearch_writing import Writer
 from core.change import Position
 from core.config_store import OpenSearch
 from core.errors import ConfigError
-from core.plans import Chunk, Outcome, Plan
+from core.fingerprint import Owner
+from core.plans import Outcome, Plan
 from core.stores import Hit, Stored, Vectors
 
 _SETTING = "store.opensearch"
 _MOST_HITS = 10_000  # index.max_result_window, and the most that k-NN gives
 _READ_AT_ONCE = 200
 _LISTED_AT_ONCE = 1000
-_RANK_CONSTANT = 60
+_MOST_MODELS = 100
 _WEEK_S = 7 * 86_400.0
 _FORGET_EVERY_S = 3600.0
 
@@ -45,14 +50,18 @@ class OpenSearchStore:
         model: str,
         patience_s: float = 30.0,
         remember_deletes_s: float = _WEEK_S,
+        owner: Owner | None = None,
     ) -> None:
         """`patience_s`: how long to wait for a cluster that is away; `remember_deletes_s`: how long the position of a
-        deleted document is kept, so that an older change of it, however it comes again, is known to be late.
+        deleted document is kept, so that an older change of it, however it comes again, is known to be late. With an
+        `owner` the store is written to only while it is that run's; None: whoever's it is.
 
         Raises ConfigError where certificates or AWS credentials can't be had. Connects to nothing.
         """
         self._cluster = Cluster(target, _SETTING, patience_s)
-        self._writer = Writer(self._cluster, target.index)
+        self._tenure = Tenure(self._cluster, target.index, owner)
+        self._writer = Writer(self._cluster, target.index, self._tenure)
+        self._strays = Strays(self._cluster, self._writer, target.index)
         self._index = target.index
         self._dimension = dimension
         self._model = model
@@ -145,10 +154,34 @@ class OpenSearchStore:
 
         Can be repeated, also after it failed. Marks are kept for ever. Raises as `apply` does.
         """
-        return self._writer.clear(table, before)
+        cleared = self._writer.clear(table, before)
+        return cleared + self._strays.clear(table)
+
+    def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
+        """Where the ledger has the documents; see `core.stores.VectorStore.positions`."""
+        wanted = [each for each in dict.fromkeys(document_ids) if _is_id(each)]
+        entries = zip(wanted, self._writer.entries(wanted), strict=True)
+        return {document_id: entry.position for document_id, entry in entries if entry.generation >= 0}
+
+    def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
+        """Take documents out as if they had never been; see `core.stores.VectorStore.drop`."""
+        return self._strays.drop({each: position for each, position in stood.items() if _is_id(each)})
+
+    def owner(self) -> Owner | None:
+        """Whose the store is; None where nobody's yet. Raises as `apply` does."""
+        return self._tenure.there()
+
+    def claim(self) -> None:
+        """Make the store its owner's; see `core.stores.VectorStore.claim`. Raises as `apply` does."""
+        self._tenure.claim()
+
+    def models(self) -> dict[str, int]:
+        """How many chunks there are of each model, of a hundred at most. Doesn't wait for a cluster that is away."""
+        found = self._cluster.once(lambda: self._cluster.search(self._index, queries.models(_MOST_MODELS)))
+        return {each["key"]: each["doc_count"] for each in found["aggregations"]["models"]["buckets"]}
 
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
-        """Those of the documents that have chunks, by id, with their chunks of this store's model.
+        """Those of the documents that have chunks, by id; see `core.stores.VectorStore.read`.
 
         Says what the index has, whatever the ledger says. Raises as `apply` does.
         """
@@ -160,14 +193,14 @@ class OpenSearchStore:
                 chunks.setdefault(found["document_id"], {})[found["chunk_id"]] = found
         entries = self._writer.entries(list(chunks))
         return {
-            document_id: _stored(document_id, entry.position, list(found.values()))
+            document_id: stored_of(document_id, entry.position, list(found.values()), self._model, self._dimension)
             for (document_id, found), entry in zip(chunks.items(), entries, strict=True)
         }
 
     def _chunks(self, document_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
         after: list[Any] | None = None
         while True:
-            hits = self._ask(bodies.chunks_of(document_ids, self._model, _READ_AT_ONCE, after), self._cluster.patiently)
+            hits = self._ask(queries.chunks_of(document_ids, _READ_AT_ONCE, after), self._cluster.patiently)
             yield from (hit["_source"] for hit in hits)
             if len(hits) < _READ_AT_ONCE:
                 return
@@ -176,15 +209,8 @@ class OpenSearchStore:
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of their bytes. Raises as `apply` does."""
         self._writer.refresh(self._index)
-        after: Mapping[str, Any] | None = None
-        while True:
-            body = bodies.documents(_LISTED_AT_ONCE, after)
-            found = self._cluster.patiently(lambda body=body: self._cluster.search(self._index, body))  # type: ignore[misc]
-            page = found["aggregations"]["documents"]
-            yield from (bucket["key"]["document_id"] for bucket in page["buckets"])
-            after = page.get("after_key")
-            if after is None:
-                return
+        for page in self._strays.pages(None):
+            yield from page
 
     def search(
         self, vector: NDArray[np.float32], k: int, where: Mapping[str, str], text: str | None = None
@@ -205,19 +231,19 @@ class OpenSearchStore:
             raise ValueError(f"k is {k}, OpenSearch gives {_MOST_HITS} at most")
         if k <= 0:
             return []
-        among = bodies.conditions(self._model, where)
+        among = queries.conditions(self._model, where)
         if text is None:
             return self._nearest(vector, k, among)
         reach = min(_MOST_HITS, max(50, 2 * k))
-        worded = [_worded(hit, vector) for hit in self._ask(bodies.worded(text, reach, among), self._cluster.once)]
-        return _fused([self._nearest(vector, reach, among), worded])[:k]
+        by_words = [worded(hit, vector) for hit in self._ask(queries.worded(text, reach, among), self._cluster.once)]
+        return fused([self._nearest(vector, reach, among), by_words])[:k]
 
     def _nearest(self, vector: NDArray[np.float32], k: int, among: Sequence[Mapping[str, Any]]) -> list[Hit]:
-        hits = self._ask(bodies.nearest(vector, k, among), self._cluster.once)
+        hits = self._ask(queries.nearest(vector, k, among), self._cluster.once)
         if len(hits) == k:
-            return [_hit(hit, 2 * hit["_score"] - 1) for hit in hits]
-        hits = self._ask(bodies.compared(vector, k, among), self._cluster.once)
-        return [_hit(hit, hit["_score"] - 1) for hit in hits]
+            return [hit_of(hit, 2 * hit["_score"] - 1) for hit in hits]
+        hits = self._ask(queries.compared(vector, k, among), self._cluster.once)
+        return [hit_of(hit, hit["_score"] - 1) for hit in hits]
 
     def _ask(
         self, body: Mapping[str, Any], how: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]]
@@ -274,29 +300,3 @@ def _kind(field: Mapping[str, Any] | None) -> str:
     method = field.get("method", {})
     parts = (field.get("type", "object"), method.get("engine"), method.get("name"), method.get("space_type"))
     return " ".join(part for part in parts if part)
-
-
-def _stored(document_id: str, position: Position, found: Sequence[Mapping[str, Any]]) -> Stored:
-    chunks = tuple(Chunk(each["chunk_id"], each["ordinal"], each["text"]) for each in found)
-    vectors = np.array([each["embedding"] for each in found], np.float32)
-    return Stored(document_id, position, chunks, found[0]["metadata"], vectors)
-
-
-def _hit(hit: Mapping[str, Any], score: float) -> Hit:
-    of = hit["_source"]
-    return Hit(score, of["document_id"], of["chunk_id"], of["ordinal"], of["text"], of["metadata"])
-
-
-def _worded(hit: Mapping[str, Any], vector: NDArray[np.float32]) -> Hit:
-    there = np.array(hit["_source"]["embedding"], np.float32)
-    return _hit(hit, float(vector @ there / (np.linalg.norm(vector) * np.linalg.norm(there))))
-
-
-def _fused(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
-    """One ranking of several: each adds 1 / (60 + rank) to a chunk it has."""
-    worth: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, hit in enumerate(ranking, start=1):
-            worth[hit.chunk_id] = worth.get(hit.chunk_id, 0.0) + 1 / (_RANK_CONSTANT + rank)
-    hits = {hit.chunk_id: hit for ranking in rankings for hit in ranking}.values()
-    return sorted(hits, key=lambda hit: (-worth[hit.chunk_id], hit.document_id, hit.ordinal, hit.chunk_id))

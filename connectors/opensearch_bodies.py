@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from numpy.typing import NDArray
 
 from core.plans import Chunk, Plan
 
@@ -203,7 +202,7 @@ def delete(index: str, of: str, document_id: str, version: int) -> bytes:
     return orjson.dumps({"delete": _versioned(index, of, document_id, version)}) + b"\n"
 
 
-def _versioned(index: str, of: str, document_id: str, version: int) -> dict[str, Any]:
+def _versioned(index: str, of: str, document_id: str | None, version: int) -> dict[str, Any]:
     return {"_index": index, "_id": of, "routing": document_id, "version": version, "version_type": "external_gte"}
 
 
@@ -250,44 +249,6 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def conditions(model: str, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Chunks of the model that pass every filter."""
-    terms = [{"term": {"filters": filter_of(key, value)}} for key, value in where.items()]
-    return [{"term": {"model": model}}, *terms]
-
-
-_FOUND = {"excludes": ["embedding", "filters", "model"]}
-_ORDER = [{"_score": "desc"}, {"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
-
-
-def nearest(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The nearest by the graph. `_score` is (1 + cosine) / 2."""
-    # More than k, so that which of several equally near ones are let in doesn't depend on the graph.
-    reach = min(k + 20, 10_000)
-    knn = {
-        "vector": vector.tolist(),
-        "k": reach,
-        "method_parameters": {"ef_search": min(10_000, max(200, 2 * reach))},
-        "filter": {"bool": {"filter": among}},
-    }
-    return {"size": k, "query": {"knn": {"embedding": knn}}, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
-
-
-def compared(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The nearest, each compared. `_score` is 1 + cosine."""
-    # In Painless: what the plugin's own script `knn_score` gives for a cosine changed from version to version.
-    source = "1.0 + cosineSimilarity(params.vector, doc['embedding'])"
-    script = {"source": source, "params": {"vector": vector.tolist()}}
-    query = {"script_score": {"query": {"bool": {"filter": among}}, "script": script}}
-    return {"size": k, "query": query, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
-
-
-def worded(text: str, k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best by BM25, with their vectors."""
-    query = {"bool": {"must": {"match": {"text": text}}, "filter": among}}
-    return {"size": k, "query": query, "sort": _ORDER, "track_scores": True}
-
-
 def alive_before(table: str, before: str, size: int) -> dict[str, Any]:
     """Entries of a table's documents that stand below a position and have chunks, or may have."""
     conditions = [{"term": {"tables": mark_id(table)}}, {"range": {"position": {"lt": before}}}]
@@ -301,16 +262,8 @@ def deleted_before(ms: int, size: int) -> dict[str, Any]:
     return {"size": size, "query": query, "_source": False, "seq_no_primary_term": True}
 
 
-def chunks_of(document_ids: Sequence[str], model: str, size: int, after: Sequence[Any] | None) -> dict[str, Any]:
-    """Chunks of documents and a model, by document and ordinal."""
-    query = {"bool": {"filter": [{"terms": {"document_id": document_ids}}, {"term": {"model": model}}]}}
-    order = [{"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
-    return {"size": size, "query": query, "sort": order} | ({} if after is None else {"search_after": after})
-
-
-def documents(size: int, after: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The ids of documents, in order."""
-    composite: dict[str, Any] = {"size": size, "sources": [{"document_id": {"terms": {"field": "document_id"}}}]}
-    if after is not None:
-        composite["after"] = after
-    return {"size": 0, "track_total_hits": False, "aggs": {"documents": {"composite": composite}}}
+def delete_seen(index: str, hit: Mapping[str, Any]) -> bytes:
+    """The operation that deletes a chunk as it was found, unless a later version is there."""
+    routing = hit.get("_routing")
+    place = _versioned(index, hit["_id"], routing, hit["_version"])
+    return orjson.dumps({"delete": {name: each for name, each in place.items() if each is not None}}) + b"\n"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from connectors import opensearch_bodies as bodies
+from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors
@@ -108,6 +109,31 @@ def batches(ready: Sequence[Work]) -> Iterator[list[Work]]:
         size += more
     if batch:
         yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger says of a document. An unknown one stands at the beginning, with generation -1."""
+
+    position: Position
+    generation: int
+    complete: bool
+    chunk_ids: frozenset[str]
+    leftover: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+def entry_of(found: Mapping[str, Any]) -> Entry:
+    """What was got of the ledger."""
+    source = found.get("_source", {})
+    return Entry(
+        Position(source.get("position", BEGINNING)),
+        source.get("generation", -1),
+        source.get("complete", False),
+        frozenset(source.get("chunk_ids", ())),
+        tuple(source.get("leftover", ())),
+        tuple(source.get("moved", ())),
+    )
 
 
 def lacking(each: Work, missing: int) -> Outcome:

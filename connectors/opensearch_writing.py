@@ -29,25 +29,13 @@ from typing import Any
 
 from connectors import opensearch_bodies as bodies
 from connectors.opensearch_client import Cluster, item_reason
-from connectors.opensearch_plans import Work, lacking, rejected
-from core.change import BEGINNING, Position
+from connectors.opensearch_owner import Tenure
+from connectors.opensearch_plans import Entry, Work, entry_of, lacking, rejected
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
 
 _LISTED_AT_ONCE = 500
 _MOVED_AT_ONCE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the ledger says of a document. An unknown one stands at the beginning, with generation -1."""
-
-    position: Position
-    generation: int
-    complete: bool
-    chunk_ids: frozenset[str]
-    leftover: tuple[str, ...]
-    moved: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +63,16 @@ class _Written:
 class Writer:
     """Writes to one index and its ledger."""
 
-    def __init__(self, cluster: Cluster, index: str) -> None:
+    def __init__(self, cluster: Cluster, index: str, tenure: Tenure) -> None:
         self._cluster = cluster
+        self._tenure = tenure
         self._index = index
         self._ledger = f"{index}-ledger"
 
     def entries(self, document_ids: Sequence[str]) -> list[Entry]:
         """What the ledger says of each document now."""
         wanted = [{"_index": self._ledger, "_id": bodies.entry_id(each)} for each in document_ids]
-        return [_entry(each) for each in self._cluster.get(wanted)]
+        return [entry_of(each) for each in self._cluster.get(wanted)]
 
     def there(self, chunks: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         """Those of the chunks, each a document's id and its own, that are in the index now."""
@@ -93,6 +82,7 @@ class Writer:
 
     def apply(self, batch: Sequence[Work]) -> dict[int, Outcome]:
         """Bring each document of the batch to its state, searchable; outcomes by the works' `at`."""
+        self._tenure.hold()
         claims, outcomes = self._advance(batch)
         stale = {at for at, outcome in outcomes.items() if outcome.status is Status.STALE}
         late = self._take_back([work for work in batch if work.at not in stale])
@@ -121,7 +111,7 @@ class Writer:
             ]
             unsure: list[tuple[Work, Entry]] = []
             for work, answer in zip(left, self._cluster.bulk(moves), strict=True):
-                entry = _entry(answer.get("get", {}))
+                entry = entry_of(answer.get("get", {}))
                 missing = len(set(work.kept) - entry.chunk_ids)
                 if "error" in answer:
                     outcomes[work.at] = rejected(work.plan, StoreRejected(item_reason(answer)))
@@ -168,8 +158,11 @@ class Writer:
     def _marks(self, tables: Iterable[str]) -> dict[str, str]:
         names = sorted(tables)
         wanted = [{"_index": self._ledger, "_id": bodies.mark_id(name), "_source": ["mark"]} for name in names]
-        found = zip(names, self._cluster.get(wanted), strict=True)
-        return {name: each["_source"]["mark"] for name, each in found if each["found"]}
+        found = self._cluster.get([*wanted, *self._tenure.wanted()])
+        # whoever took the index over meanwhile hasn't heard of our entries: nothing is written for them
+        self._tenure.check(found[len(wanted) :])
+        marks = zip(names, found, strict=False)
+        return {name: each["_source"]["mark"] for name, each in marks if each["found"]}
 
     def _write(self, claimed: Sequence[tuple[Work, _Claim]]) -> dict[int, _Written]:
         """Step 3, for each document, by its work's `at`."""
@@ -225,7 +218,7 @@ class Writer:
         ours: list[bool] = []
         deletes: list[bytes] = []
         for claim, answer in zip(claims, self._cluster.bulk(finishing), strict=True):
-            entry = _entry(answer.get("get", {}))
+            entry = entry_of(answer.get("get", {}))
             ours.append(answer.get("result") == "updated" or entry.generation == claim.generation)
             if not ours[-1] and entry.generation >= 0:
                 unwanted = tuple(each for each in claim.chunk_ids if each not in entry.chunk_ids)
@@ -242,7 +235,7 @@ class Writer:
         claims = []
         for document_id, answer in zip(document_ids, self._cluster.bulk(moves), strict=True):
             if answer.get("result") == "updated":
-                entry = _entry(answer["get"])
+                entry = entry_of(answer["get"])
                 claims.append(_Claim(document_id, entry.generation, (), entry.leftover))
         deletes = [(claim.document_id, delete) for claim in claims for delete in self._deletes(claim)]
         answers = self._cluster.bulk([delete for _, delete in deletes])
@@ -254,6 +247,7 @@ class Writer:
 
     def clear(self, table: str, before: str) -> int:
         """Raise the table's mark, and delete its documents that stand below; how many had chunks."""
+        self._tenure.hold()
         self._cluster.bulk([bodies.mark(self._ledger, table, before)])
         removed = 0
         while True:
@@ -287,18 +281,6 @@ class Writer:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _entry(found: Mapping[str, Any]) -> Entry:
-    source = found.get("_source", {})
-    return Entry(
-        Position(source.get("position", BEGINNING)),
-        source.get("generation", -1),
-        source.get("complete", False),
-        frozenset(source.get("chunk_ids", ())),
-        tuple(source.get("leftover", ())),
-        tuple(source.get("moved", ())),
-    )
 
 
 def _and(written: _Written, answer: Mapping[str, Any]) -> _Written:

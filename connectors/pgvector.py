@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from pgvector import Vector
-from pgvector.psycopg import register_vector
-from psycopg import sql
+from psycopg import errors, sql
 
 from connectors import pgvector_sql as statements
 from connectors.pg_session import ROW_FAULTS, Session, identifiers, table_name
@@ -27,14 +26,14 @@ from connectors.pgvector_rows import (
     stored_of,
     transactions,
 )
+from connectors.pgvector_schema import SETTING, indexable, make, set_up
 from core.batches import halving
 from core.change import Position
-from core.errors import ConfigError, StoreRejected
+from core.errors import Displaced, StoreRejected
+from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
 from core.plans import Outcome, Plan, Status
 from core.stores import Hit, Stored, Vectors
 
-_SETTING = "store.pgvector"
-_MOST_DIMENSIONS = 2000  # what an HNSW index on `vector` takes (pgvector's README, "HNSW")
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
 
@@ -54,22 +53,26 @@ class PgvectorStore:
         model: str,
         patience_s: float = 30.0,
         remember_deletes_s: float = 7 * 86_400.0,
+        owner: Owner | None = None,
     ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
 
-        For `remember_deletes_s` after a document's deletion older changes of it are refused.
+        For `remember_deletes_s` after a document's deletion older changes of it are refused. With an `owner` the store
+        is written to only while it is that run's; None: whoever's it is.
 
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
         """
-        self._session = Session(dsn, _SETTING, _set_up)
+        self._session = Session(dsn, SETTING, set_up)
         self._table = table
-        self._dimension = _indexable(dimension)
+        self._dimension = indexable(dimension)
         self._model = model
         self._patience_s = patience_s
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
-        parts = table_name(table, "_ledger", _SETTING)
+        self._owner = owner
+        self._told = None if owner is None else f"{owner.epoch:016x} {owner_to_text(owner)}"
+        parts = table_name(table, "_ledger", SETTING)
         self._names = identifiers(table=parts, ledger=(*parts[:-1], f"{parts[-1]}_ledger"))
         self._sql = {
             name: template.format(**self._names).as_bytes(None) for name, template in statements.WRITING.items()
@@ -84,31 +87,7 @@ class PgvectorStore:
         self._session.once(self._prepare)
 
     def _prepare(self) -> None:
-        connection = self._session.connection()
-        with connection.transaction():
-            connection.execute(statements.ONE_AT_A_TIME)
-            self._prepare_extension(connection)
-            existing = dict(connection.execute(statements.COLUMNS.format(**self._names)).fetchall())
-            if existing:
-                _check_columns(existing, statements.columns(self._dimension), self._table)
-            else:
-                dimension = sql.Literal(self._dimension)
-                connection.execute(statements.CREATE_TABLE.format(**self._names, dimension=dimension))
-            for probe, create in statements.PARTS:
-                if not connection.execute(probe.format(**self._names)).fetchall():
-                    connection.execute(create.format(**self._names))
-        register_vector(connection)
-
-    def _prepare_extension(self, connection: psycopg.Connection[Any]) -> None:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        (version,) = connection.execute(statements.VERSION).fetchall()[0]
-        if [int(part) for part in version.split(".")[:2]] < [0, 8]:
-            raise ConfigError(
-                [
-                    f"{_SETTING}.dsn: {self._session.server} has pgvector {version}, Freshet needs 0.8 or later: "
-                    "run ALTER EXTENSION vector UPDATE"
-                ]
-            )
+        make(self._session.connection(), self._names, self._table, self._dimension, self._session.server)
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector; see `core.stores.VectorStore.held`.
@@ -160,19 +139,51 @@ class PgvectorStore:
         def clear() -> int:
             with self._session.connection().transaction():
                 self._execute("exclusive", [])
+                if self._owner is not None:
+                    self._take()
                 self._execute("mark", [table, before])
-                return int(self._execute("clear", [table, before]).fetchall()[0][0])
+                return int(self._execute("clear", [table, before, table]).fetchall()[0][0])
 
         return self._session.patiently(clear, self._patience_s)
 
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
-        """What is stored of these documents, of this store's model; see `core.stores.VectorStore.read`."""
-        parameters = [list(document_ids), self._model]
+        """What is stored of these documents; see `core.stores.VectorStore.read`."""
+        parameters = [self._model, list(document_ids)]
         rows = self._session.patiently(lambda: self._execute("read", parameters).fetchall(), self._patience_s)
         found: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             found.setdefault(row[0], []).append(row)
-        return {document_id: stored_of(each) for document_id, each in found.items()}
+        return {document_id: stored_of(each, self._model, self._dimension) for document_id, each in found.items()}
+
+    def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
+        """Where the ledger has the documents; see `core.stores.VectorStore.positions`."""
+        parameters = [list(document_ids)]
+        return dict(
+            self._session.patiently(lambda: self._execute("positions", parameters).fetchall(), self._patience_s)
+        )
+
+    def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
+        """Take documents out as if they had never been; see `core.stores.VectorStore.drop`. One transaction."""
+        dropped: set[str] = set()
+
+        def drop() -> None:
+            with self._session.connection().transaction():
+                self._execute("exclusive", [])
+                gone = self._execute("drop", [list(stood), list(stood.values())]).fetchall()
+            dropped.update(document_id for (document_id,) in gone)
+
+        self._session.patiently(drop, self._patience_s)
+        return frozenset(dropped)
+
+    def models(self) -> dict[str, int]:
+        """How many chunks there are of each model. Doesn't wait for a server that is away."""
+        return self._session.once(self._models)
+
+    def _models(self) -> dict[str, int]:
+        connection = self._session.connection()
+        with connection.transaction():
+            connection.execute(statements.IN_ONE_GO)
+            return dict(connection.execute(statements.MODELS.format(**self._names)).fetchall())
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""
@@ -190,7 +201,7 @@ class PgvectorStore:
 
     def _transact(self, batch: Sequence[Work]) -> list[Outcome]:
         connection = self._session.connection()
-        standing = self._send(connection, batch)
+        standing = self._owning(lambda: self._send(connection, batch))
         outcomes = [outcome_of(work.plan, *stands) for work, stands in zip(batch, standing, strict=True)]
         if not any(outcome.status is Status.REJECTED for outcome in outcomes):
             connection.commit()
@@ -199,6 +210,40 @@ class PgvectorStore:
         kept = [work for work, outcome in zip(batch, outcomes, strict=True) if outcome.status is not Status.REJECTED]
         again = iter(self._transact(kept) if kept else [])
         return [outcome if outcome.status is Status.REJECTED else next(again) for outcome in outcomes]
+
+    def _owning(self, send: Callable[[], list[tuple[bool, int]]]) -> list[tuple[bool, int]]:
+        while True:
+            try:
+                return send()
+            except errors.DivisionByZero:
+                self._session.connection().rollback()
+                self._claim()
+
+    def claim(self) -> None:
+        """Make the store its owner's; see `core.stores.VectorStore.claim`. Doesn't wait for a server that is away."""
+        if self._owner is not None:
+            self._session.once(self._claim)
+
+    def _claim(self) -> None:
+        with self._session.connection().transaction():
+            # waits for the batches under way: what they write is before whatever the new owner does
+            self._execute("exclusive", [])
+            self._take()
+
+    def _take(self) -> None:
+        assert self._owner is not None
+        self._execute("claim", [self._told])
+        there = self._owner_there()
+        if there is not None and there != self._owner:
+            raise Displaced(displaced(f"{SETTING}: table {self._table}", self._owner, there))
+
+    def owner(self) -> Owner | None:
+        """Whose the store is; None where nobody's yet. Doesn't wait for a server that is away."""
+        return self._session.once(self._owner_there)
+
+    def _owner_there(self) -> Owner | None:
+        rows = self._execute("owner", []).fetchall()
+        return owner_from_text(rows[0][0].partition(" ")[2]) if rows else None
 
     def _send(self, connection: psycopg.Connection[Any], batch: Sequence[Work]) -> list[tuple[bool, int]]:
         """Whether each document now stands at its plan's position, and with how many chunks.
@@ -211,6 +256,8 @@ class PgvectorStore:
         with connection.pipeline():
             connection.execute(statements.BEGIN)
             self._execute("shared", [])
+            if self._told is not None:
+                self._execute("owned", [self._told])
             self._execute("advance", (*keys, empty))
             self._execute("remove", (*keys, [chunk for work in batch for chunk in work.plan.chunk_ids]))
             if moves:
@@ -256,36 +303,3 @@ class PgvectorStore:
     def close(self) -> None:
         """Give the connection back."""
         self._session.close()
-
-
-def _set_up(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(statements.SETTINGS)
-    if connection.execute(statements.VERSION).fetchall():
-        register_vector(connection)
-
-
-def _indexable(dimension: int) -> int:
-    if not 0 < dimension <= _MOST_DIMENSIONS:
-        raise ConfigError(
-            [f"embedding.model has {dimension} dimensions, pgvector indexes up to {_MOST_DIMENSIONS}: choose another"]
-        )
-    return dimension
-
-
-def _check_columns(seen: Mapping[str, str], expected: Mapping[str, str], table: str) -> None:
-    if seen.get("embedding", "").startswith("vector(") and seen["embedding"] != expected["embedding"]:
-        raise ConfigError(
-            [
-                f"{_SETTING}.table: {table} has embedding {seen['embedding']}, the model {expected['embedding']}: "
-                "name another table, drop this one, or choose the model that made it"
-            ]
-        )
-    wrong = [
-        f"{name} {seen.get(name, 'missing')} (needed: {kind})"
-        for name, kind in expected.items()
-        if seen.get(name) != kind
-    ]
-    if wrong:
-        raise ConfigError(
-            [f"{_SETTING}.table: {table} is not a table of Freshet's: {', '.join(wrong)}: name another table"]
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,15 +44,17 @@ def fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
     return vectors
 
 
-def stored_of(rows: Sequence[tuple[Any, ...]]) -> Stored:
-    """A document from its chunks' rows: id, position, chunk id, ordinal, text, metadata, vector."""
-    document_id, position, _, _, _, metadata, _ = rows[0]
+def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> Stored:
+    """A document from its chunks' rows: id, position, chunk id, ordinal, text, metadata, vector, model."""
+    own = [row for row in rows if row[7] == model]
+    vectors = [row[6].to_numpy() if isinstance(row[6], Vector) else row[6] for row in own]
     return Stored(
-        document_id,
-        Position(position),
-        tuple(Chunk(chunk_id, ordinal, text) for _, _, chunk_id, ordinal, text, _, _ in rows),
-        metadata,
-        np.stack([row[-1].to_numpy() if isinstance(row[-1], Vector) else row[-1] for row in rows]).astype(np.float32),
+        rows[0][0],
+        Position(rows[0][1]),
+        tuple(Chunk(chunk_id, ordinal, text) for _, _, chunk_id, ordinal, text, *_ in own),
+        (own or rows)[0][5],
+        np.array(vectors, np.float32).reshape(-1, dimension),
+        Counter(row[7] for row in rows if row[7] != model),
     )
 
 

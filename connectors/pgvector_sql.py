@@ -21,6 +21,7 @@ _EXCLUSIVE = "SELECT pg_advisory_xact_lock(702010510, {ledger_name}::regclass::o
 
 # Locks every document of the batch, and moves the older ones on. One that then stands elsewhere than its plan is stale.
 # A table's mark, the ledger's row under its own name, refuses what is older than a TRUNCATE or a snapshot.
+# An equal position may tell that a document lives which was deleted, or the other way round: `deleted_at` must follow.
 _ADVANCE = SQL("""
 INSERT INTO {ledger} AS ledger (document_id, position, deleted_at)
 SELECT plan.document_id, plan.position, CASE WHEN plan.empty THEN now() END
@@ -29,6 +30,7 @@ LEFT JOIN {ledger} AS mark ON mark.document_id = split_part(plan.document_id, '/
 WHERE mark.position IS NULL OR mark.position <= plan.position
 ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position, deleted_at = EXCLUDED.deleted_at
 WHERE ledger.position < EXCLUDED.position
+   OR ledger.position = EXCLUDED.position AND (ledger.deleted_at IS NULL) <> (EXCLUDED.deleted_at IS NULL)
 """)
 
 _HELD = SQL("""
@@ -84,27 +86,66 @@ ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position WHERE ledge
 _CLEAR = SQL("""
 WITH gone AS (
     DELETE FROM {ledger} AS ledger
-    WHERE starts_with(ledger.document_id, %b::text || '/') AND ledger.position < %b RETURNING document_id
+    WHERE starts_with(ledger.document_id, %b::text || '/') AND ledger.position < %b AND document_id <> '/owner'
+    RETURNING document_id
+), lost AS (
+    SELECT document_id FROM {table} AS chunk WHERE starts_with(chunk.document_id, %b::text || '/')
+    EXCEPT SELECT document_id FROM {ledger}
 ), chunks AS (
-    DELETE FROM {table} AS chunk USING gone WHERE chunk.document_id = gone.document_id RETURNING chunk.document_id
+    DELETE FROM {table} AS chunk USING (SELECT document_id FROM gone UNION SELECT document_id FROM lost) AS removed
+    WHERE chunk.document_id = removed.document_id RETURNING chunk.document_id
 )
 SELECT count(DISTINCT document_id) FROM chunks
 """)
-_FORGET = SQL("DELETE FROM {ledger} WHERE deleted_at < now() - make_interval(secs => %b::float8)")
+# Earlier releases left `deleted_at` with documents that came back at the position of their deletion.
+_FORGET = SQL("""
+DELETE FROM {ledger} AS ledger WHERE deleted_at < now() - make_interval(secs => %b::float8)
+AND NOT EXISTS (SELECT FROM {table} AS chunk WHERE chunk.document_id = ledger.document_id)
+""")
+_DROP = SQL("""
+WITH stood AS (SELECT * FROM unnest(%b::text[], %b::text[]) AS stood (document_id, position)), gone AS (
+    DELETE FROM {ledger} AS ledger USING stood
+    WHERE ledger.document_id = stood.document_id AND ledger.position = stood.position RETURNING ledger.document_id
+), lost AS (
+    SELECT document_id FROM stood WHERE position = ''
+    AND NOT EXISTS (SELECT FROM {ledger} AS ledger WHERE ledger.document_id = stood.document_id)
+), removed AS (SELECT document_id FROM gone UNION SELECT document_id FROM lost), chunks AS (
+    DELETE FROM {table} AS chunk USING removed WHERE chunk.document_id = removed.document_id
+)
+SELECT document_id FROM removed
+""")
+_POSITIONS = SQL("SELECT document_id, position FROM {ledger} WHERE document_id = ANY(%b::text[])")
 
 _READ = SQL("""
-SELECT chunk.document_id, ledger.position, chunk.chunk_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.embedding
-FROM {table} AS chunk JOIN {ledger} AS ledger USING (document_id)
-WHERE chunk.document_id = ANY(%b::text[]) AND chunk.model = %b ORDER BY chunk.document_id, chunk.ordinal, chunk.chunk_id
+SELECT chunk.document_id, coalesce(ledger.position, ''), chunk.chunk_id, chunk.ordinal, chunk.text, chunk.metadata,
+       CASE WHEN chunk.model = %b THEN chunk.embedding END, chunk.model
+FROM {table} AS chunk LEFT JOIN {ledger} AS ledger USING (document_id)
+WHERE chunk.document_id = ANY(%b::text[]) ORDER BY chunk.document_id, chunk.ordinal, chunk.chunk_id
 """)
 _PAGE = SQL("SELECT DISTINCT document_id FROM {table} WHERE document_id > %b::text ORDER BY document_id LIMIT %b::int")
 
+# The owner stands in the ledger under an id that no document has: its epoch in 16 digits, then the rest as JSON. So
+# tables that an earlier release made can have one, by a user who may write to them and no more.
+_OWNER = SQL("SELECT position FROM {ledger} WHERE document_id = '/owner'")
+_CLAIM = SQL("""
+INSERT INTO {ledger} AS ledger (document_id, position) VALUES ('/owner', %b)
+ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position
+WHERE left(ledger.position, 16) < left(EXCLUDED.position, 16)
+""")
+# Fails where the owner is another, and the transaction with it: statements that travel together can't be asked between.
+_OWNED = SQL("SELECT 1 / count(*) FROM {ledger} WHERE document_id = '/owner' AND position = %b")
+
 WRITING = {
+    "owner": _OWNER,
+    "claim": _CLAIM,
+    "owned": _OWNED,
     "shared": SQL(_SHARED),
     "exclusive": SQL(_EXCLUSIVE),
     "mark": _MARK,
     "clear": _CLEAR,
     "forget": _FORGET,
+    "drop": _DROP,
+    "positions": _POSITIONS,
     "read": _READ,
     "page": _PAGE,
     "held": _HELD,
@@ -193,6 +234,10 @@ SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan',
        set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'force_custom_plan', true)
 """)
 EXACT = SQL("SET LOCAL enable_indexscan = off")
+
+# All rows are counted: then the table as it lies is read faster than by any index.
+IN_ONE_GO = SQL("SET LOCAL enable_seqscan = on")
+MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC, 1")
 
 
 NEAREST = SQL("""

@@ -11,6 +11,7 @@
     │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
     │   └── EmbeddingError  its text can't be embedded
     ├── StoreRejected       a store refuses one document for good
+    ├── Displaced           a later run, or another pipeline, has taken a store over: this run stops
     └── Unavailable         a server doesn't answer now; the same call may succeed later
 
 A `ChangeError` or a `StoreRejected` becomes a dead letter and the job goes on. `Unavailable` is retried,
@@ -80,6 +81,10 @@ class EmbeddingError(ChangeError):
 
 class StoreRejected(FreshetError):
     """A store refuses one document for good."""
+
+
+class Displaced(FreshetError):
+    """Another run has taken a store over. Nothing of this one is written there any more."""
 
 
 class Unavailable(FreshetError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.change import Position
+from core.fingerprint import Owner
 from core.identifiers import Identifier
 from core.identity_audit import Audit
 from core.plans import Chunk, Outcome, Plan
@@ -35,17 +36,27 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as a store holds it: its chunks by ordinal, `vectors` (n, dimension) in the same order."""
+    """A document as a store holds it: its chunks by ordinal, `vectors` (n, dimension) in the same order.
+
+    position  as the ledger has it; BEGINNING where the ledger doesn't know of the document
+    chunks    those of the store's model
+    others    how many chunks of other models stand beside them, by model
+    """
 
     document_id: str
     position: Position
     chunks: tuple[Chunk, ...]
     metadata: Mapping[str, Any]
     vectors: Vectors
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 class VectorStore(Protocol):
-    """Documents as chunks with vectors, each document at the position of its last change."""
+    """Documents as chunks with vectors, each document at the position of its last change.
+
+    A store that was opened for an `Owner` is written to, by `apply` and `clear`, only while it is that run's: the first
+    batch makes it so, unless a later run has it. Then they raise Displaced, and so does every one after.
+    """
 
     def prepare(self) -> None:
         """Make what is missing on the server: table, index, ledger. Can be repeated.
@@ -75,11 +86,35 @@ class VectorStore(Protocol):
 
         Documents of a table are those whose id starts with `table` and a slash. From now on a plan for such a document
         that is older than `before` is stale, however late it comes; a mark below an earlier one changes nothing.
+        Chunks that the ledger doesn't know of are older than any position.
         Raises Unavailable as `apply` does.
         """
 
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
-        """Those of the documents that have chunks, by id. Sees every `apply` that has returned."""
+        """Those of the documents that have chunks, of whatever model and whether the ledger knows of them, by id.
+
+        Sees every `apply` that has returned.
+        """
+
+    def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
+        """Where the ledger has the documents, deleted ones too; it doesn't know those that are left out."""
+
+    def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
+        """Take documents out as if they had never been: all their chunks, and what the ledger knows; which were.
+
+        Those alone that stand at the position given, BEGINNING for one that the ledger doesn't know. What is told of
+        them next is taken, and written whole: so damage goes that a store can't see by itself.
+        Raises Unavailable as `apply` does.
+        """
+
+    def owner(self) -> Owner | None:
+        """Whose the store is; None where nobody's yet, as one that an earlier release made."""
+
+    def claim(self) -> None:
+        """Make the store its owner's for whom it was opened. Raises Displaced where a later run has it."""
+
+    def models(self) -> dict[str, int]:
+        """How many chunks there are of each model, the most first. Reads them all."""
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, each once, in any order; in bounded memory."""

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from core.change import Change, Operation, Position
+from core.change import BEGINNING, Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, Refused, step
 from core.plans import Chunk, Plan
 from core.stores import Stored, Vectors
@@ -30,7 +30,7 @@ class Kind(StrEnum):
     """What is wrong with a document.
 
     missing  the source has its row, the store none of its chunks
-    stale    the store has another text, order, metadata or vectors than the row makes
+    stale    the store has another text, order, metadata or vectors than the row makes, or its ledger is wrong
     ghost    the store has it, the source has no such row
     foreign  it belongs to a table that the pipeline doesn't name
     """
@@ -43,17 +43,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What keeps a document in a store from being the source's.
-
-    what     what was seen, for people
-    spoiled  whether a chunk has the right id and another text or vector: writing the document again doesn't mend it,
-             because a store that has a chunk's id is not sent its text and vector
-    """
+    """What keeps a document in a store from being the source's: `what` was seen, for people."""
 
     document_id: str
     kind: Kind
     what: str
-    spoiled: bool = False
 
 
 def expected(row: Mapping[str, Any], key: Sequence[str], spec: DocumentSpec, model: str, chunker: Chunker) -> Plan:
@@ -80,18 +74,23 @@ def key_of(document_id: str) -> list[str]:
     return [unquote(part) for part in document_id.split("/")[1:]]
 
 
-def compare(plan: Plan, stored: Stored | None) -> Difference | None:
-    """What keeps the stored document from being the plan's; None where nothing does. Vectors are not looked at."""
-    if stored is None or not stored.chunks:
+def compare(plan: Plan, stored: Stored | None, upto: Position | None = None) -> Difference | None:
+    """What keeps the stored document from being the plan's; None where nothing does. Vectors are not looked at.
+
+    upto  the source has no change of a later position; None where that isn't known
+    """
+    if stored is None or not (stored.chunks or stored.others):
         if not plan.chunk_ids:
             return None
         return Difference(plan.document_id, Kind.MISSING, f"none of its {_count(len(plan.chunk_ids))}")
-    found, spoiled = _chunk_differences(plan, stored.chunks)
+    found = _chunk_differences(plan, stored.chunks) if stored.chunks or not plan.chunk_ids else []
+    found += _of_other_models(stored)
     found += _metadata_differences(plan, stored)
-    return Difference(plan.document_id, Kind.STALE, "; ".join(found), spoiled) if found else None
+    found += _ledger_differences(stored, upto)
+    return Difference(plan.document_id, Kind.STALE, "; ".join(found)) if found else None
 
 
-def _chunk_differences(plan: Plan, chunks: Sequence[Chunk]) -> tuple[list[str], bool]:
+def _chunk_differences(plan: Plan, chunks: Sequence[Chunk]) -> list[str]:
     wanted = {chunk.chunk_id: chunk for chunk in plan.write}
     there = {chunk.chunk_id: chunk for chunk in chunks}
     both = wanted.keys() & there.keys()
@@ -105,7 +104,22 @@ def _chunk_differences(plan: Plan, chunks: Sequence[Chunk]) -> tuple[list[str], 
         f"another place for chunk {_list(places)}" if places else "",
         "a chunk twice" if len(chunks) > len(there) else "",
     ]
-    return [line for line in found if line], bool(texts)
+    return [line for line in found if line]
+
+
+def _of_other_models(stored: Stored) -> list[str]:
+    told = ", ".join(f"{_count(count)} of {model}" for model, count in sorted(stored.others.items()))
+    if not told:
+        return []
+    return [f"has {told}" if stored.chunks else f"made by another model: {told}"]
+
+
+def _ledger_differences(stored: Stored, upto: Position | None) -> list[str]:
+    if stored.position == BEGINNING:
+        return ["its ledger doesn't know it: an older change would be taken"]
+    if upto is not None and stored.position > upto:
+        return [f"its ledger stands at {stored.position}, and the source at {upto}: its changes would be refused"]
+    return []
 
 
 def _metadata_differences(plan: Plan, stored: Stored) -> list[str]:
@@ -132,14 +146,14 @@ def compare_vectors(plan: Plan, stored: Stored, vectors: Vectors) -> Difference 
     """
     if stored.vectors.shape != vectors.shape:
         what = f"vectors of shape {stored.vectors.shape}, not {vectors.shape}"
-        return Difference(plan.document_id, Kind.STALE, what, spoiled=True)
+        return Difference(plan.document_id, Kind.STALE, what)
     lengths = np.linalg.norm(stored.vectors, axis=1) * np.linalg.norm(vectors, axis=1)
     cosines = np.einsum("ij,ij->i", stored.vectors, vectors) / np.where(lengths > 0, lengths, 1)
     # negated, so that NaN counts as another direction
     off = np.flatnonzero(~(cosines > SAME_DIRECTION)).tolist()
     if not off:
         return None
-    return Difference(plan.document_id, Kind.STALE, f"another vector in chunk {_list(off)}", spoiled=True)
+    return Difference(plan.document_id, Kind.STALE, f"another vector in chunk {_list(off)}")
 
 
 def _count(chunks: int) -> str:

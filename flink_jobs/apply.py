@@ -22,6 +22,7 @@ from core import tally
 from core.change import Position
 from core.config import Pipeline
 from core.documents import table_id
+from core.fingerprint import Owner
 from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
@@ -134,14 +135,15 @@ def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
 
 
 class _EmbedPlans(ScalarFunction):
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
+        self._owner = owner
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
         end_bundles_at_once()
         self._embedder = embedder(self._pipeline.embedding)
-        self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension))
+        self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension, self._owner))
 
     def close(self) -> None:
         self._stores.close()
@@ -161,12 +163,13 @@ class _EmbedPlans(ScalarFunction):
 
 
 class _WritePlans(ScalarFunction):
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
+        self._owner = owner
 
     def open(self, function_context: FunctionContext) -> None:
         self._embedder = embedder(self._pipeline.embedding)
-        opened = open_stores(self._pipeline, self._embedder.dimension)
+        opened = open_stores(self._pipeline, self._embedder.dimension, self._owner)
         self._alone = len(opened) == 1
         self._stores = FanOut(opened)
 
@@ -210,12 +213,13 @@ def _count(rows: Sequence[Embedded], outcomes: Sequence[Mapping[str, Outcome]], 
 
 
 class _ClearTables(ScalarFunction):
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
+        self._owner = owner
         self._meters = Meters("documents_swept")
 
     def open(self, function_context: FunctionContext) -> None:
-        self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding))
+        self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding), self._owner)
         self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
@@ -233,12 +237,13 @@ class _ClearTables(ScalarFunction):
         return pd.Series([None] * len(tables), dtype=object)
 
 
-def functions(pipeline: Pipeline) -> dict[str, Any]:
-    """The UDFs of a pipeline by their SQL name.
+def functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
+    """The UDFs of a pipeline by their SQL name, for the run that owns the stores.
 
     `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is always NULL.
     """
     kinds = {"embed_plans": _EmbedPlans, "write_plans": _WritePlans, "clear_table": _ClearTables}
     return {
-        name: udf(kind(pipeline), result_type=DataTypes.BYTES(), func_type="pandas") for name, kind in kinds.items()
+        name: udf(kind(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas")
+        for name, kind in kinds.items()
     }

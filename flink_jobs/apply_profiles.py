@@ -15,6 +15,7 @@ from connectors.opening import open_profiles, open_stores
 from core import tally
 from core.config import Chunk, Pipeline
 from core.documents import Chunker
+from core.fingerprint import Owner
 from core.plans import Outcome, Status, fold, plan_to_bytes
 from core.profiles_delivery import TABLE, Delivery, Texts, delivery_from_bytes, epoch_position, plans_of
 from core.stores import ProfileStore, VectorStore
@@ -61,8 +62,9 @@ def write_profiles(
 
 
 class _WriteProfiles(ScalarFunction):
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
+        self._owner = owner
         self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
@@ -71,7 +73,7 @@ class _WriteProfiles(ScalarFunction):
         embedding = self._pipeline.embedding
         self._store = open_profiles(self._pipeline)
         named = bool(self._pipeline.store.names)
-        self._vectors = list(open_stores(self._pipeline, dimension(embedding)).values()) if named else []
+        self._vectors = list(open_stores(self._pipeline, dimension(embedding), self._owner).values()) if named else []
         self._chunker = document_chunker(embedding, Chunk())
         self._texts = Texts()
         self._meters.open(function_context.get_metric_group())
@@ -109,8 +111,8 @@ class _WriteProfiles(ScalarFunction):
         self._meters.count("profiles_retired", sum(len(told.retired) for told in applied))
 
 
-def profile_functions(pipeline: Pipeline) -> dict[str, Any]:
+def profile_functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
     """The UDF by its SQL name. `write_profiles(delivery)` is what is to be done still, encoded, or NULL."""
     return {
-        "write_profiles": udf(_WriteProfiles(pipeline), result_type=DataTypes.BYTES(), func_type="pandas"),
+        "write_profiles": udf(_WriteProfiles(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas"),
     }

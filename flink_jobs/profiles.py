@@ -8,6 +8,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from core.config import Pipeline
+from core.fingerprint import Owner
 from flink_jobs import letters as letters_topic
 from flink_jobs.apply import functions
 from flink_jobs.apply_profiles import profile_functions
@@ -21,8 +22,10 @@ from flink_jobs.ticking import clock
 from flink_jobs.workers import leave_bundles_to_workers
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str]) -> None:
-    """Put the whole job on the environment.
+def build(
+    pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str], owner: Owner | None
+) -> None:
+    """Put the whole job on the environment; the last two as `flink_jobs.job.build` has them.
 
     Rows are read, decoded and parsed with the pipeline's parallelism, by record. Linking and all behind it is one task
     each, in one order: a delivery may concern several profiles, and a store must see each as a whole.
@@ -30,7 +33,10 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: 
     tables = StreamTableEnvironment.create(environment)
     letters_topic.declare(tables, pipeline)
     named = bool(pipeline.store.names)
-    for name, function in {**profile_functions(pipeline), **(functions(pipeline) if named else {})}.items():
+    for name, function in {
+        **profile_functions(pipeline, owner),
+        **(functions(pipeline, owner) if named else {}),
+    }.items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
 
 _PENDING = ".pendingRecords"
+_DISPLACED = re.compile(r"core\.errors\.Displaced: ([^\n]+)")
+"""As Python's traceback has it, in the middle of the worker's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,16 @@ class Checkpoints:
 class Failure:
     """Why a job failed last, as `failures.told` says it, and when, in ms since 1970.
 
-    raw       the root cause as Flink has it
-    restored  the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
+    raw        the root cause as Flink has it
+    restored   the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
+    displaced  whether a later run has taken a store over: no restart mends that
     """
 
     cause: str
     at_ms: int
     raw: str = ""
     restored: str = ""
+    displaced: bool = False
 
     def __str__(self) -> str:
         return f"{self.cause}; restarted from {self.restored}" if self.restored else self.cause
@@ -124,6 +129,8 @@ def failure(http: httpx.Client, address: str) -> Failure | None:
     if not entries:
         return None
     trace, at_ms = str(entries[0]["stacktrace"]), int(entries[0]["timestamp"])
+    if said := _DISPLACED.findall(trace):
+        return Failure(said[-1].strip(), at_ms, root_cause(trace), displaced=True)
     return Failure(told(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
 
 

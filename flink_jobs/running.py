@@ -104,6 +104,11 @@ class Job:
             self.client.cancel().result()
             raise Unavailable(failures.told(_trace(error))) from None
 
+    def cancel(self) -> None:
+        """End the job as it is; its last checkpoint stays."""
+        with _jvm():
+            self.client.cancel().result()
+
     def result(self) -> None:
         """Wait for the end. Raises FreshetError, which says why, where it isn't success."""
         try:
@@ -151,14 +156,15 @@ def submit(environment: StreamExecutionEnvironment, name: str, rest: str) -> Job
     return Job(client, rest, client.get_job_execution_result())
 
 
-def newest_state(directory: Path) -> Path | None:
-    """The newest complete checkpoint or savepoint below a pipeline's directory."""
+def newest_state(directory: Path, since_ns: int = 0) -> Path | None:
+    """The newest complete checkpoint or savepoint below a pipeline's directory, of those made after a time."""
     complete = [
         metadata
         for pattern in ("checkpoints/*/chk-*/_metadata", "savepoints/*/_metadata")
         for metadata in directory.glob(pattern)
         if metadata.stat().st_size > 0
     ]
+    complete = [metadata for metadata in complete if metadata.stat().st_mtime_ns > since_ns]
     return max(complete, key=lambda metadata: metadata.stat().st_mtime_ns).parent if complete else None
 
 

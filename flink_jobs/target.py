@@ -75,7 +75,7 @@ class TargetJob:
                 cause = told["operation"].get("failure-cause", {})
                 raise Unavailable(failure_told(cause.get("stack-trace", cause.get("class", ""))))
         except (Unavailable, httpx.HTTPError) as error:
-            self._cancel()
+            self.cancel()
             raise Unavailable(str(error)) from None
         return str(told["operation"]["location"])
 
@@ -87,7 +87,8 @@ class TargetJob:
                 f"the job is {state.lower()} on {self.rest}: {self.progress().failure or 'no cause told'}"
             )
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """End the job as it is; its last checkpoint stays. Raises Unavailable."""
         try:
             self._sent("PATCH", f"/jobs/{self.id}?mode=cancel", None)
         except httpx.HTTPError as error:

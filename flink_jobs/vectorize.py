@@ -9,6 +9,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
 from core.config import Pipeline
+from core.fingerprint import Owner
 from flink_jobs import letters as letters_topic
 from flink_jobs.apply import functions
 from flink_jobs.aside import ASIDE_MS, aside
@@ -39,15 +40,17 @@ _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str]) -> None:
-    """Put the whole job on the environment.
+def build(
+    pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str], owner: Owner | None
+) -> None:
+    """Put the whole job on the environment; the last two as `flink_jobs.job.build` has them.
 
     Every operator has the pipeline's parallelism and one shuffle, by document, stands before the plan: so a
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
     letters_topic.declare(tables, pipeline)
-    for name, function in functions(pipeline).items():
+    for name, function in functions(pipeline, owner).items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)

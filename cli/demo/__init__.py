@@ -24,6 +24,7 @@ from cli.demo import debezium, screen, world
 from cli.demo.stage import Check, Claims, Evidence, Stage, Texts
 from cli.demo_feed import DemoFeed
 from cli.job_file import home
+from cli.resuming import Beginning
 from cli.search import show
 from cli.stack import Extra, Stack
 from core.config import Pipeline
@@ -152,7 +153,7 @@ def _start(pipeline: Pipeline, console: Console) -> Job:
         # JVM's, in which Flink's planner knows nothing of the first.
         gc.disable()
         try:
-            return run.start(pipeline, console, without_state=True)
+            return run.start(pipeline, console, Beginning(without_state=True))
         finally:
             gc.enable()
 
@@ -237,7 +238,7 @@ def _prompt(play: _Play, stage: Stage[Any]) -> None:
             started = time.perf_counter()
             hits = stage.ask(stage.model.embed([question]))
             took = (time.perf_counter() - started) * 1000
-            show(hits, console)
+            show(hits, (), console)
             console.print(f"[dim]{took:.0f} ms[/]\n")
     except (EOFError, KeyboardInterrupt):
         console.print()

@@ -25,6 +25,7 @@ from cli.demo.people import DEVICE, HOME, ROWS, WORK, People
 from cli.demo.stage import Evidence, at_least, brief, milliseconds_since, until
 from cli.job_file import home
 from cli.profile import explained, known
+from cli.resuming import Beginning
 from connectors.opening import open_profiles
 from core.config import Pipeline
 from core.config_file import load
@@ -196,7 +197,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
         shutil.rmtree(home(pipeline), ignore_errors=True)
         with console.status("starting Flink"):
             run.prepare(pipeline, console)
-            job = run.start(pipeline, console, without_state=True)
+            job = run.start(pipeline, console, Beginning(without_state=True))
         try:
             claims = _perform(console, pipeline, people, job, leave)
         finally:

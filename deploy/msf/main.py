@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -18,16 +19,22 @@ import core
 from connectors.aws import Aws
 from connectors.aws_secrets import SecretsManager
 from connectors.opening import prepare
+from core.config import Pipeline
 from core.config_file import load
 from core.errors import ConfigError
+from core.fingerprint import Owner
 from core.msf import properties_file, refused
+from core.owning import How, obstacles, owner_of, refusal
 from flink_jobs.environment import service_options
+from flink_jobs.owning import adopted, look, made_by
 from udfs.embedding import dimension
 
 SETTINGS = "freshet"
 """The group of properties that stand in place of what the pipeline file says."""
 VARIABLES = "freshet.variables"
 """The group of what `${NAME}` in the pipeline file means."""
+RUN = "freshet.run"
+"""The group that stands for options of `freshet run`: `changed` is refuse, mixed or rebuild."""
 
 _PIPELINE = Path(core.__file__).parents[1] / "pipeline.yaml"
 _log = logging.getLogger("freshet")
@@ -47,11 +54,33 @@ def main() -> None:
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
     prepare(pipeline, dimension(pipeline.embedding))
+    owner = owned(pipeline, groups.get(RUN, {}).get("changed", How.REFUSE.value))
     # Imported late: what is wrong with the settings is told before.
     from flink_jobs.job import build
 
-    build(pipeline, environment)
+    build(pipeline, environment, owner=owner)
     environment.execute(pipeline.name)
+
+
+def owned(pipeline: Pipeline, changed: str) -> Owner:
+    """The owner that the job makes of itself when it first writes: not here, as a new JobManager comes by too.
+
+    Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
+    """
+    if changed not in [*How]:
+        raise ConfigError([f"property changed of {RUN} is {changed!r}: it must be one of {', '.join(How)}"])
+    now = made_by(pipeline)
+    found = look(pipeline, now)
+    why = obstacles(found, pipeline.name, now, None, False)
+    if why and changed == How.REFUSE:
+        way = (
+            f"Here the property changed of the group {RUN} stands for these options: mixed, or rebuild, with an "
+            "application that starts without a snapshot"
+        )
+        raise ConfigError([*refusal(pipeline.name, found, why, now), way])
+    for each in (*adopted(found, now), *map(str, why)):
+        _log.warning("%s", each)
+    return owner_of(pipeline.name, found, why, now, How(changed), time.time_ns() // 1_000_000)
 
 
 def property_groups(file: Path) -> dict[str, dict[str, str]]:

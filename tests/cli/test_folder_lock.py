@@ -18,6 +18,7 @@ from cli import run as running
 from cli.folder_lock import AlreadyRuns, locked, runs_as
 from cli.job_file import JobFile, remember
 from cli.main import commands
+from cli.resuming import Beginning
 from core.config import Pipeline
 from core.config_file import load
 from tests.cli.test_status import PIPELINE
@@ -59,7 +60,7 @@ def test_a_second_run_is_refused_before_it_reaches_anything(pipeline: Pipeline) 
     with another_run() as first:
         # the servers that the file names aren't there: reaching one of them would be another error
         with pytest.raises(AlreadyRuns, match=rf"documents already runs as pid {first.pid} in .*documents: stop that"):
-            running.run(pipeline, Console(), without_state=False)
+            running.run(pipeline, Console(), Beginning())
         assert runs_as(pipeline) == first.pid
 
 

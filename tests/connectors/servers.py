@@ -17,13 +17,20 @@ from cli.stack import OPENSEARCH_LOCK, layout, opensearch, postgres, process
 from connectors.opensearch import OpenSearchStore
 from connectors.pgvector import PgvectorStore
 from core.config_store import OpenSearch
+from core.fingerprint import Owner
 from core.stores import VectorStore
 
 
 class Opener(Protocol):
     """Makes a store on one place: the same chunks for each that is made; nothing is connected or prepared yet."""
 
-    def __call__(self, dimension: int = 4, patience_s: float = 5.0) -> VectorStore: ...
+    def __call__(
+        self,
+        dimension: int = 4,
+        patience_s: float = 5.0,
+        remember_deletes_s: float = 7 * 86_400.0,
+        owner: Owner | None = None,
+    ) -> VectorStore: ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ def new_schema(dsn: str) -> str:
 
 
 def _opener(dsn: str) -> Opener:
-    return lambda dimension=4, patience_s=5.0: PgvectorStore(dsn, "chunks", dimension, "m", patience_s)
+    return lambda dimension=4, patience_s=5.0, remember_deletes_s=7 * 86_400.0, owner=None: PgvectorStore(
+        dsn, "chunks", dimension, "m", patience_s, remember_deletes_s, owner
+    )
 
 
 @contextmanager
@@ -89,7 +98,9 @@ def opensearch_server(directory: Path) -> Iterator[Server]:
 
 def _index_opener(url: str) -> Opener:
     target = OpenSearch(hosts=(url,), index=f"test-{uuid4().hex[:12]}")
-    return lambda dimension=4, patience_s=5.0: OpenSearchStore(target, dimension, "m", patience_s)
+    return lambda dimension=4, patience_s=5.0, remember_deletes_s=7 * 86_400.0, owner=None: OpenSearchStore(
+        target, dimension, "m", patience_s, remember_deletes_s, owner
+    )
 
 
 SERVERS = {

@@ -313,7 +313,8 @@ def test_words_find_what_vectors_do_not(chunks: OpenSearchStore) -> None:
 def test_only_chunks_of_the_stores_model_answer(chunks: OpenSearchStore, target: OpenSearch) -> None:
     apply(chunks, plan("public.a/1", "1", "one"))
     other = OpenSearchStore(target, 4, "another model")
-    assert texts(other) == [] and other.read(["public.a/1"]) == {}
+    stored = other.read(["public.a/1"])["public.a/1"]
+    assert texts(other) == [] and (stored.chunks, dict(stored.others)) == ((), {"m": 1})
     assert other.search(vector_of("one"), 5, {}, text="one") == []
     other.close()
 

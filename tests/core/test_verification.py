@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.change import BEGINNING, Position
 from core.chunking import chunker
 from core.documents import DocumentSpec
 from core.plans import Plan
@@ -37,40 +38,43 @@ HELD = stored(PLAN)
 def test_an_equal_document_has_no_difference() -> None:
     assert len(PLAN.write) > 3
     assert compare(PLAN, HELD) is None
+    assert compare(PLAN, replace(HELD, position=Position("7.f")), Position("7.f")) is None
+    assert compare(PLAN, replace(HELD, position=Position("9"))) is None, "how far the source is isn't known"
     assert compare(plan_of({**ROW, "title": "", "body": None}), None) is None
     nul = plan_of({**ROW, "lang": "a\x00b"})
     assert compare(nul, replace(HELD, metadata={**HELD.metadata, "lang": "a\ufffdb"})) is None
 
 
 @pytest.mark.parametrize(
-    ("damage", "told", "spoiled"),
+    ("damage", "told"),
     [
-        (lambda held: replace(held, chunks=held.chunks[1:]), "lacks 1 of", False),
-        (
-            lambda held: replace(held, chunks=(*held.chunks, replace(held.chunks[0], chunk_id="x"))),
-            "has 1 chunk",
-            False,
-        ),
-        (lambda held: replace(held, chunks=(*held.chunks, held.chunks[0])), "a chunk twice", False),
+        (lambda held: replace(held, chunks=held.chunks[1:]), "lacks 1 of"),
+        (lambda held: replace(held, chunks=(*held.chunks, replace(held.chunks[0], chunk_id="x"))), "has 1 chunk"),
+        (lambda held: replace(held, chunks=(*held.chunks, held.chunks[0])), "a chunk twice"),
         (
             lambda held: replace(held, chunks=(replace(held.chunks[0], text="other"), *held.chunks[1:])),
             "another text in chunk 0",
-            True,
         ),
         (
             lambda held: replace(held, chunks=(replace(held.chunks[0], ordinal=9), *held.chunks[1:])),
             "another place for chunk 0",
-            False,
         ),
-        (lambda held: replace(held, metadata={**held.metadata, "lang": "de"}), "other metadata: lang", False),
-        (lambda held: replace(held, metadata={"lang": "en"}), "other metadata: tags", False),
-        (lambda held: replace(held, metadata={**held.metadata, "x": None}), "other metadata: x", False),
+        (lambda held: replace(held, metadata={**held.metadata, "lang": "de"}), "other metadata: lang"),
+        (lambda held: replace(held, metadata={"lang": "en"}), "other metadata: tags"),
+        (lambda held: replace(held, metadata={**held.metadata, "x": None}), "other metadata: x"),
+        (lambda held: replace(held, others={"older": 2}), "has 2 chunks of older"),
+        (
+            lambda held: replace(held, chunks=(), vectors=held.vectors[:0], others={"older": 1, "b": 2}),
+            "made by another model: 2 chunks of b, 1 chunk of older",
+        ),
+        (lambda held: replace(held, position=BEGINNING), "its ledger doesn't know it"),
+        (lambda held: replace(held, position=Position("8.0")), "its ledger stands at 8.0, and the source at 7.f"),
     ],
 )
-def test_each_damage_is_stale_and_named(damage: Callable[[Stored], Stored], told: str, spoiled: bool) -> None:
-    found = compare(PLAN, damage(HELD))
+def test_each_damage_is_stale_and_named(damage: Callable[[Stored], Stored], told: str) -> None:
+    found = compare(PLAN, damage(HELD), Position("7.f"))
     assert found is not None
-    assert (found.kind, found.spoiled) == (Kind.STALE, spoiled)
+    assert found.kind is Kind.STALE
     assert told in found.what
 
 
@@ -79,6 +83,9 @@ def test_missing_and_left_over() -> None:
     blank = compare(plan_of({**ROW, "title": " ", "body": ""}), HELD)
     assert blank is not None
     assert blank.kind is Kind.STALE
+    others = compare(plan_of({**ROW, "title": " ", "body": ""}), replace(HELD, chunks=(), others={"older": 1}))
+    assert others is not None
+    assert others.kind is Kind.STALE
 
 
 def test_vectors_of_another_direction_are_found_and_longer_ones_are_not() -> None:
@@ -88,7 +95,7 @@ def test_vectors_of_another_direction_are_found_and_longer_ones_are_not() -> Non
     for bad in ([[1, 0], [0.8, 0.6]], [[1, 0], [0, 0]], [[1, 0], [np.nan, 1]], [[1, 0], [-0.6, -0.8]]):
         found = compare_vectors(PLAN, replace(held, vectors=np.array(bad, np.float32)), vectors)
         assert found is not None
-        assert (found.what, found.spoiled) == ("another vector in chunk 1", True)
+        assert found.what == "another vector in chunk 1"
     assert compare_vectors(PLAN, replace(held, vectors=vectors[:1]), vectors) is not None
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.config import Pipeline
 from core.errors import ConfigError
-from deploy.msf.main import property_groups
+from deploy.msf.main import owned, property_groups
 
 
 def test_groups_are_read_as_the_service_writes_them(tmp_path: Path) -> None:
@@ -32,3 +33,8 @@ def test_a_file_of_another_form_is_told_and_not_quoted(text: str, tmp_path: Path
     with pytest.raises(ConfigError, match=r"application_properties\.json") as raised:
         property_groups(file)
     assert "p4ss" not in str(raised.value)
+
+
+def test_what_is_to_become_of_a_changed_file_is_one_of_three() -> None:
+    with pytest.raises(ConfigError, match=r"changed of freshet\.run is 'yes': it must be one of refuse,"):
+        owned(Pipeline.model_construct(), "yes")

@@ -50,7 +50,12 @@ def properties(workshop: Workshop, **settings: str) -> Path:
 
 def written(workshop: Workshop) -> dict[str, str]:
     """Each document that the store knows of, with the transaction that wrote its entry."""
-    return {name: by for name, by, *_ in workshop.rows("SELECT document_id, xmin::text, 0 FROM documents_ledger")}
+    return {
+        name: by
+        for name, by, *_ in workshop.rows(
+            "SELECT document_id, xmin::text, 0 FROM documents_ledger WHERE document_id <> '/owner'"
+        )
+    }
 
 
 def files(folder: Path) -> dict[str, int]:

@@ -29,8 +29,14 @@ DAMAGE = """
         SELECT 'public.documents/900', position FROM chunks_ledger WHERE document_id = 'public.documents/6';
     INSERT INTO chunks SELECT 'left', 'public.documents/900', 0, 'left over', metadata, embedding, model
         FROM chunks WHERE document_id = 'public.documents/6';
+    INSERT INTO chunks SELECT 'stray', 'public.documents/901', 0, 'not in the ledger', metadata, embedding, model
+        FROM chunks WHERE document_id = 'public.documents/6';
+    INSERT INTO chunks SELECT 'older', document_id, 1, text, metadata, embedding, 'older' FROM chunks
+        WHERE document_id = 'public.documents/7';
+    UPDATE chunks_ledger SET position = 'ffffffffffffffff.ffffffffffffffff' WHERE document_id = 'public.documents/8';
+    DELETE FROM chunks_ledger WHERE document_id = 'public.documents/9';
 """
-FOUND = {"missing": 1, "stale": 4, "ghost": 1, "foreign": 0}
+FOUND = {"missing": 1, "stale": 7, "ghost": 2, "foreign": 0}
 
 
 @contextmanager
@@ -109,12 +115,12 @@ def test_damage_is_mended_through_the_topic_and_later_changes_arrive(stack: Stac
         # Nothing was committed since the repair: were it later than the stream, it would make this change late.
         sql(
             workshop,
-            "UPDATE documents SET body = 'later' WHERE id < 6; INSERT INTO documents VALUES (900, 'new', 'later')",
+            "UPDATE documents SET body = 'later' WHERE id < 10; INSERT INTO documents VALUES (900, 'new', 'later')",
         )
         later = "SELECT 1 FROM chunks WHERE text LIKE '%later'"
-        eventually(lambda: stored(workshop, later) == 6, "the changes after the repair")
+        eventually(lambda: stored(workshop, later) == 10, "the changes after the repair")
         sql(workshop, "DELETE FROM documents WHERE id = 900")
-        eventually(lambda: stored(workshop, later) == 5, "the deletion")
+        eventually(lambda: stored(workshop, later) == 9, "the deletion")
         sql(workshop, DAMAGE)
         with writing(workshop.dsn):
             assert verify(workshop, pipeline, "--repair")["equal"]

@@ -1,0 +1,118 @@
+"""`freshet run`, `check`, `search` and `verify`: does what stands in the stores come of this pipeline file?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from cli.job_file import home
+from cli.plain import plain
+from core.config import Pipeline
+from core.errors import ConfigError
+from core.fingerprint import Owner, changes, owner_from_text, owner_to_text
+from core.owning import How, no_beginning, obstacles, owner_of, refusal
+from core.stores import VectorStore
+from flink_jobs.owning import adopted, claim, look, made_by
+from flink_jobs.running import newest_state
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a folder remembers: the last run's owner, as JSON, and when a rebuild began, in ns since 1970, or 0."""
+
+    owner: str
+    since_ns: int = 0
+
+
+def how_of(mixed: bool, rebuild: bool) -> How:
+    """What the options say. Raises ConfigError where they say both."""
+    if mixed and rebuild:
+        raise ConfigError(["--mixed and --rebuild: one keeps what is there, the other makes it anew; give one of them"])
+    return How.MIXED if mixed else How.REBUILD if rebuild else How.REFUSE
+
+
+def since_ns(pipeline: Pipeline) -> int:
+    """When the last rebuild began, in ns since 1970: what state there is from before is of what it replaces."""
+    kept = _kept(pipeline)
+    return 0 if kept is None else kept.since_ns
+
+
+def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) -> Owner:
+    """Make the stores this run's, and write down what it makes.
+
+    Raises ConfigError, with the ways on, where it would mix what was made in two ways, or take a store from another
+    pipeline, and `how` doesn't say to; or where --rebuild can't read the source from its beginning.
+    """
+    now, kept = made_by(pipeline), _kept(pipeline)
+    resumes = not without_state and how is not How.REBUILD and _has_state(pipeline)
+    found = look(pipeline, now)
+    why = obstacles(found, pipeline.name, now, _run(kept), resumes)
+    if why and how is How.REFUSE:
+        raise ConfigError(refusal(pipeline.name, found, why, now))
+    if how is How.REBUILD and (misfit := no_beginning(pipeline)):
+        raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
+    for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
+        console.print(Text(plain(line), "yellow"), soft_wrap=True)
+    owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
+    claim(pipeline, owner)
+    began = time.time_ns() if how is How.REBUILD else since_ns(pipeline)
+    _place(pipeline).parent.mkdir(parents=True, exist_ok=True)
+    _place(pipeline).write_bytes(msgspec.json.encode(_Kept(owner_to_text(owner), began)))
+    return owner
+
+
+def refused(pipeline: Pipeline, name: str) -> list[str]:
+    """What `freshet run` would refuse of a store, for `freshet check`; nothing where it would go on."""
+    now, kept = made_by(pipeline), _kept(pipeline)
+    found = [each for each in look(pipeline, now) if each.place.startswith(f"store.{name}: ")]
+    why = obstacles(found, pipeline.name, now, _run(kept), _has_state(pipeline))
+    return refusal(pipeline.name, found, why, now) if why else []
+
+
+def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str]:
+    """How what stands in the stores was made otherwise than the pipeline file says, for `search` and `verify`."""
+    now, told = made_by(pipeline), []
+    for name, store in stores.items():
+        owner, place = store.owner(), f"store.{name}: {pipeline.store.place(name)}"
+        if owner is None:
+            continue
+        told += [f"{place}: {each}" for each in changes(owner.made, now)]
+        told += [f"what hasn't changed since is as before (--mixed): {each}" for each in owner.mixed]
+    return told
+
+
+def no_such_model(pipeline: Pipeline, name: str, store: VectorStore) -> str:
+    """Why a search that found nothing can't have found anything: every chunk is of another model; else ""."""
+    models, wanted = store.models(), pipeline.embedding.model
+    if not models or wanted in models:
+        return ""
+    there = " and ".join(f"{count:,} chunks of {model}" for model, count in models.items())
+    return (
+        f"store.{name}: {pipeline.store.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
+        "model that made them, or run --rebuild"
+    )
+
+
+def _has_state(pipeline: Pipeline) -> bool:
+    return newest_state(home(pipeline), since_ns(pipeline)) is not None
+
+
+def _run(kept: _Kept | None) -> Owner | None:
+    return None if kept is None else owner_from_text(kept.owner)
+
+
+def _kept(pipeline: Pipeline) -> _Kept | None:
+    try:
+        return msgspec.json.decode(_place(pipeline).read_bytes(), type=_Kept)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _place(pipeline: Pipeline) -> Path:
+    return home(pipeline) / "made.json"

@@ -1,0 +1,66 @@
+"""Whose a pipeline's stores are and what made them: asked before its job is submitted. Imports no pyflink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from connectors.opening import open_stores
+from core.config import Chunk, Pipeline
+from core.fingerprint import Fingerprint, Owner, changes, fingerprint
+from core.owning import Found
+from core.profiles_delivery import TABLE
+from core.stores import VectorStore
+from udfs.embedding import dimension
+from udfs.tokenizing import document_chunker
+
+
+def made_by(pipeline: Pipeline) -> Fingerprint:
+    """What the pipeline makes now. Raises ConfigError where its model isn't found."""
+    if not pipeline.store.names:
+        return Fingerprint(pipeline.embedding.model)
+    of_profiles = pipeline.profiles is not None
+    cut = {TABLE: Chunk()} if of_profiles else {table: each.chunk for table, each in pipeline.documents.items()}
+    chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut.items()}
+    return fingerprint(pipeline, chunkers)
+
+
+def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:
+    """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
+    found = []
+    for name, store in stores.items():
+        place, owner = f"store.{name}: {pipeline.store.place(name)}", store.owner()
+        same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)
+        found.append(Found(place, owner, {} if same else store.models()))
+    return tuple(found)
+
+
+def look(pipeline: Pipeline, now: Fingerprint) -> tuple[Found, ...]:
+    """Each store of the pipeline as it is; they are prepared. Raises Unavailable where one doesn't answer."""
+    stores = open_stores(pipeline, dimension(pipeline.embedding)) if pipeline.store.names else {}
+    try:
+        return found_in(pipeline, stores, now)
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def claim(pipeline: Pipeline, owner: Owner) -> None:
+    """Make the pipeline's stores the run's: earlier ones stop. Raises Displaced where a later run has one."""
+    stores = open_stores(pipeline, dimension(pipeline.embedding), owner) if pipeline.store.names else {}
+    try:
+        for store in stores.values():
+            store.claim()
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def adopted(found: Sequence[Found], now: Fingerprint) -> list[str]:
+    """What a run says of stores that an earlier release made, which tell nobody who made them."""
+    told = []
+    for each in found:
+        if each.owner is None and each.models:
+            others = ", ".join(f"{count:,} of {model}" for model, count in each.models.items() if model != now.model)
+            but = f"; chunks of other models among them: {others}; --rebuild makes all anew" if others else ""
+            told.append(f"{each.place} has no owner yet, as an earlier release made it: it is this pipeline's now{but}")
+    return told

@@ -1,0 +1,162 @@
+"""A run looks at whose its stores are and what made them, on a real store and without a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.owning import how_of, no_such_model, otherwise, refused, since_ns, take
+from cli.run import stores
+from cli.stack import Stack
+from connectors import opening
+from core.config import Pipeline
+from core.errors import ConfigError
+from core.fingerprint import Owner
+from core.owning import How
+from core.stores import VectorStore
+from flink_jobs.running import newest_state
+from tests.cli.test_verify import database, pipeline_of
+from tests.connectors.test_store_contract import plan
+from udfs.embedding import dimension, embedder
+
+KAFKA = {"topic": "t", "properties.bootstrap.servers": "x:1", "scan.startup.mode": "earliest-offset"}
+TABLES: dict[str, Any] = {"public.a": {"text": "{body}", "metadata": ["lang"]}}
+
+
+class Place:
+    """A folder to start runs of pipelines in, and a database for their stores."""
+
+    def __init__(self, folder: Path, stack: Stack, dsn: str) -> None:
+        self.folder, self._stack, self.dsn = folder, stack, dsn
+
+    def pipeline(self, **changes: Any) -> Pipeline:
+        settings = {"source": {"kafka": KAFKA}, "documents": TABLES, "name": "articles", **changes}
+        pipeline = pipeline_of(self.folder, self._stack, self.dsn, **settings)
+        opening.prepare(pipeline, dimension(pipeline.embedding))
+        return pipeline
+
+    def run(self, how: How = How.REFUSE, without_state: bool = False, **changes: Any) -> tuple[Owner, str]:
+        printed = StringIO()
+        owner = take(self.pipeline(**changes), Console(file=printed, width=300), how, without_state)
+        return owner, printed.getvalue()
+
+    def checkpoint(self) -> None:
+        file = self.folder / ".freshet/pipelines/articles/checkpoints/job/chk-1/_metadata"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+
+    def store(self, **changes: Any) -> VectorStore:
+        (store,) = stores(self.pipeline(**changes)).values()
+        return store
+
+    def fill(self, count: int = 3) -> None:
+        store, model = self.store(), embedder("hash")
+        plans = [plan(f"public.a/{number}", "1", f"text {number}") for number in range(count)]
+        store.apply(plans, [model.embed([chunk.text for chunk in each.write]) for each in plans])
+        store.close()
+
+
+@pytest.fixture
+def place(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.chdir(tmp_path)
+    yield Place(tmp_path, stack, database(stack))
+
+
+OTHER_TEXT = {"documents": {"public.a": {"text": "{title}", "metadata": ["lang"]}}}
+
+
+def test_runs_of_one_file_follow_each_other(place: Place) -> None:
+    first, printed = place.run()
+    place.checkpoint()
+    second, _ = place.run()
+    assert printed == ""
+    assert second.epoch > first.epoch
+    assert place.store().owner() == second
+
+
+def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_there(place: Place) -> None:
+    place.run()
+    place.fill()
+    place.checkpoint()
+    for without_state in (False, True):
+        with pytest.raises(ConfigError) as raised:
+            place.run(without_state=without_state, **OTHER_TEXT)
+        told = str(raised.value)
+        assert "table chunks: text of public.a was '{body}', is '{title}'" in told
+        assert "--mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
+    changed = place.pipeline(**OTHER_TEXT)
+    assert "isn't started" in refused(changed, "pgvector")[0]
+    assert otherwise(changed, stores(changed)) == [
+        "store.pgvector: table chunks: text of public.a was '{body}', is '{title}'"
+    ]
+
+    _, printed = place.run(How.MIXED, **OTHER_TEXT)
+    assert "mixed: store.pgvector: table chunks: text of public.a was '{body}', is '{title}'" in printed
+    place.run(**OTHER_TEXT)
+    assert refused(changed, "pgvector") == []
+    (note,) = otherwise(changed, stores(changed))
+    assert note.startswith("what hasn't changed since is as before (--mixed): store.pgvector")
+    home = place.folder / ".freshet/pipelines/articles"
+    assert newest_state(home, since_ns(changed)) is not None
+
+    place.run(How.REBUILD, **OTHER_TEXT)
+    assert otherwise(changed, stores(changed)) == []
+    assert newest_state(home) is not None
+    assert newest_state(home, since_ns(changed)) is None, "no run goes on from a state of before the rebuild"
+    place.run(**OTHER_TEXT)
+    assert newest_state(home, since_ns(changed)) is None
+    place.checkpoint()
+    assert newest_state(home, since_ns(changed)) is not None
+
+
+def test_another_pipelines_table_is_refused_by_its_owners_name_and_can_be_taken(place: Place) -> None:
+    place.run(name="pages")
+    with pytest.raises(ConfigError, match="table chunks: belongs to pipeline pages, which last began on"):
+        place.run()
+    assert "belongs to pipeline pages" in refused(place.pipeline(), "pgvector")[1]
+    place.run(How.MIXED)
+    assert refused(place.pipeline(), "pgvector") == []
+    with pytest.raises(ConfigError, match="belongs to pipeline articles"):
+        place.run(name="pages")
+
+
+def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:
+    elsewhere = {"store": {"pgvector": {"dsn": place.dsn, "table": "elsewhere"}}}
+    place.run()
+    place.checkpoint()
+    with pytest.raises(ConfigError, match="table elsewhere: is new and empty, and the state"):
+        place.run(**elsewhere)
+    place.run(without_state=True, **elsewhere)
+    with pytest.raises(ConfigError, match="goes on from is of a later run"):
+        place.run()
+
+
+def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None:
+    place.fill()
+    place.checkpoint()
+    _, printed = place.run()
+    assert "store.pgvector: table chunks has no owner yet, as an earlier release made it" in printed
+    assert place.run()[1] == ""
+
+
+def test_a_search_by_another_models_name_is_told_what_is_there(place: Place) -> None:
+    place.fill()
+    other = place.pipeline(embedding={"model": "all-MiniLM-L6-v2"})
+    ((name, store),) = stores(other).items()
+    told = no_such_model(other, name, store)
+    assert "store.pgvector: table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2" in told
+    assert no_such_model(place.pipeline(), name, store) == ""
+
+
+def test_a_rebuild_needs_a_beginning_and_is_not_mixed(place: Place) -> None:
+    latest = {"source": {"kafka": {**KAFKA, "scan.startup.mode": "latest-offset"}}}
+    with pytest.raises(ConfigError, match="set it to earliest-offset"):
+        place.run(How.REBUILD, **latest)
+    with pytest.raises(ConfigError, match="give one of them"):
+        how_of(True, True)
+    assert [how_of(False, False), how_of(True, False), how_of(False, True)] == [How.REFUSE, How.MIXED, How.REBUILD]

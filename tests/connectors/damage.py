@@ -1,0 +1,118 @@
+"""What hands, crashes and other programs do to a store, past the store itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from connectors.opensearch import OpenSearchStore
+from connectors.opensearch_bodies import entry_id, filters
+from connectors.pgvector import PgvectorStore
+from core.stores import VectorStore
+
+ELSEWHERE = [0.0, 0.0, 1.0, 0.0]
+
+
+class Hand(Protocol):
+    """Changes what stands of one document. `at` is the ordinal of a chunk."""
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        """Give a chunk other fields: text, embedding, ordinal, metadata, model."""
+
+    def remove(self, document: str, at: int | None) -> None:
+        """Delete a chunk, or all."""
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        """Write a chunk that nobody told."""
+
+    def enter(self, document: str, position: str | None) -> None:
+        """Give the ledger's row this position; None: delete it."""
+
+    def disown(self) -> None:
+        """Take away whose the store is."""
+
+
+def hand(store: VectorStore) -> Hand:
+    """For each kind of store."""
+    if isinstance(store, PgvectorStore):
+        return _Postgres(store)
+    assert isinstance(store, OpenSearchStore)
+    return _OpenSearch(store)
+
+
+class _Postgres:
+    def __init__(self, store: PgvectorStore) -> None:
+        self._store = store
+
+    def _sql(self, query: str, *parameters: Any) -> None:
+        self._store._session.connection().execute(query.encode(), parameters)
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        kinds = {"metadata": "::jsonb", "embedding": "::vector"}
+        told = {name: str(value).replace("'", '"') if name in kinds else value for name, value in fields.items()}
+        sets = ", ".join(f"{name} = %s{kinds.get(name, '')}" for name in told)
+        query = f"UPDATE chunks SET {sets} WHERE document_id = %s AND ordinal = %s"  # noqa: S608  # names of ours
+        self._sql(query, *told.values(), document, at)
+
+    def remove(self, document: str, at: int | None) -> None:
+        self._sql("DELETE FROM chunks WHERE document_id = %s AND ordinal = coalesce(%s, ordinal)", document, at)
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        values = (chunk, document, ordinal, text, str(ELSEWHERE), model)
+        self._sql("INSERT INTO chunks VALUES (%s, %s, %s, %s, '{}', %s::vector, %s)", *values)
+
+    def enter(self, document: str, position: str | None) -> None:
+        if position is None:
+            self._sql("DELETE FROM chunks_ledger WHERE document_id = %s", document)
+        else:
+            query = "INSERT INTO chunks_ledger (document_id, position) VALUES (%s, %s) "
+            self._sql(query + "ON CONFLICT (document_id) DO UPDATE SET position = %s", document, position, position)
+
+    def disown(self) -> None:
+        self._sql("DELETE FROM chunks_ledger WHERE document_id = '/owner'")
+
+
+class _OpenSearch:
+    def __init__(self, store: OpenSearchStore) -> None:
+        self._client = store._cluster.client
+        self._index = store._index
+
+    def _hits(self, document: str, ordinal: int | None) -> list[dict[str, Any]]:
+        self._client.indices.refresh(index=self._index)
+        terms: list[dict[str, Any]] = [{"term": {"document_id": document}}]
+        terms += [] if ordinal is None else [{"term": {"ordinal": ordinal}}]
+        hits: list[dict[str, Any]] = self._client.search(
+            index=self._index, body={"query": {"bool": {"filter": terms}}}
+        )["hits"]["hits"]
+        return hits
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        told = {**fields, **({"filters": filters(fields["metadata"])} if "metadata" in fields else {})}
+        for hit in self._hits(document, at):
+            self._client.index(
+                index=self._index, id=hit["_id"], routing=document, body={**hit["_source"], **told}, refresh=True
+            )
+
+    def remove(self, document: str, at: int | None) -> None:
+        for hit in self._hits(document, at):
+            self._client.delete(index=self._index, id=hit["_id"], routing=document, refresh=True)
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        body = {
+            "chunk_id": chunk, "document_id": document, "ordinal": ordinal, "text": text, "metadata": {},
+            "filters": [], "embedding": ELSEWHERE, "model": model,
+        }  # fmt: skip
+        # without a routing of its own, as a program that knows of none would write it
+        self._client.index(index=self._index, id=chunk, body=body, refresh=True)
+
+    def enter(self, document: str, position: str | None) -> None:
+        ledger, of = f"{self._index}-ledger", entry_id(document)
+        if position is None:
+            self._client.delete(index=ledger, id=of, refresh=True)
+            return
+        there = self._client.exists(index=ledger, id=of)
+        found = self._client.get(index=ledger, id=of)["_source"] if there else {}
+        fresh = {"document_id": document, "generation": 1, "chunk_ids": [], "leftover": [], "complete": True}
+        self._client.index(index=ledger, id=of, body={**fresh, **found, "position": position}, refresh=True)
+
+    def disown(self) -> None:
+        self._client.delete(index=f"{self._index}-ledger", id="o:", refresh=True)

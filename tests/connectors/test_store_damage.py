@@ -1,0 +1,175 @@
+"""Each kind of damage, in every store: found by `freshet verify`'s comparison, and mended as its repair does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.change import BEGINNING, Position
+from core.plans import Plan
+from core.stores import VectorStore
+from core.verification import Difference, Kind, compare, compare_vectors
+from tests.connectors.damage import ELSEWHERE, Hand, hand
+from tests.connectors.servers import Opener
+from tests.connectors.test_store_contract import APPLIED, REJECTED, STALE, apply, plan, texts, vectors_of
+
+UPTO = Position("5")
+DOCUMENT = plan("public.a/1", "5", "one", "two", metadata={"lang": "en"})
+OTHER = plan("public.a/2", "5", "three", metadata={"lang": "en"})
+
+
+def found(store: VectorStore, rows: dict[str, Plan]) -> list[Difference]:
+    """As a pass of `freshet verify` with all vectors finds them."""
+    told: list[Difference] = []
+    ids = sorted({*rows, *store.document_ids()})
+    there = store.read(ids)
+    for identity in ids:
+        stored = there.get(identity)
+        if identity not in rows:
+            told += [Difference(identity, Kind.GHOST, "")] if stored is not None else []
+            continue
+        difference = compare(rows[identity], stored, UPTO)
+        if difference is None and stored is not None:
+            difference = compare_vectors(rows[identity], stored, vectors_of([rows[identity]])[0])
+        told += [difference] if difference is not None else []
+    return told
+
+
+def tell(store: VectorStore, told: Plan) -> None:
+    """As the job does: what the store has isn't embedded, and isn't sent."""
+    held = store.held([told])
+    narrowed = replace(told, write=tuple(chunk for chunk in told.write if chunk.chunk_id not in held))
+    assert apply(store, narrowed) == [APPLIED]
+
+
+def mend(store: VectorStore, differences: list[Difference], rows: dict[str, Plan]) -> None:
+    """As the repair does, with the events' position: that of the topic's last one."""
+    ids = [each.document_id for each in differences]
+    known = store.positions(ids)
+    store.drop({each: known.get(each, BEGINNING) for each in ids})
+    for each in ids:
+        tell(store, rows.get(each, Plan(each, UPTO)))
+
+
+DAMAGES: dict[str, tuple[Callable[[Hand], None], Kind, str]] = {
+    "a ghost": (
+        lambda by: [by.add("public.a/9", "x", 0, "ghost", "m"), by.enter("public.a/9", "4")],  # type: ignore[dict-item,return-value]
+        Kind.GHOST,
+        "",
+    ),
+    "a ghost that the ledger doesn't know": (lambda by: by.add("public.a/9", "x", 0, "ghost", "m"), Kind.GHOST, ""),
+    "a ghost of another model": (lambda by: by.add("public.a/9", "x", 0, "ghost", "older"), Kind.GHOST, ""),
+    "another text": (lambda by: by.change("public.a/1", 1, text="no"), Kind.STALE, "another text in chunk 1"),
+    "another vector": (
+        lambda by: by.change("public.a/1", 0, embedding=ELSEWHERE),
+        Kind.STALE,
+        "another vector in chunk 0",
+    ),
+    "a lost chunk": (lambda by: by.remove("public.a/1", 0), Kind.STALE, "lacks 1 of 2 chunks"),
+    "all chunks lost": (lambda by: by.remove("public.a/1", None), Kind.MISSING, "none of its 2 chunks"),
+    "another place": (lambda by: by.change("public.a/1", 1, ordinal=7), Kind.STALE, "another place for chunk 1"),
+    "other metadata": (
+        lambda by: [by.change("public.a/1", at, metadata={"lang": "xx"}) for at in (0, 1)],  # type: ignore[dict-item,return-value]
+        Kind.STALE,
+        "other metadata: lang",
+    ),
+    "a chunk of another model": (
+        lambda by: by.add("public.a/1", "x", 2, "left over", "older"),
+        Kind.STALE,
+        "has 1 chunk of older",
+    ),
+    "a chunk too many": (lambda by: by.add("public.a/1", "x", 2, "left over", "m"), Kind.STALE, "has 1 chunk that"),
+    "all of another model": (
+        lambda by: [by.change("public.a/1", at, model="older") for at in (0, 1)],  # type: ignore[dict-item,return-value]
+        Kind.STALE,
+        "made by another model: 2 chunks of older",
+    ),
+    "a ledger ahead of the source": (
+        lambda by: by.enter("public.a/1", "ffff"),
+        Kind.STALE,
+        "its ledger stands at ffff, and the source at 5",
+    ),
+    "a ledger's row lost": (lambda by: by.enter("public.a/1", None), Kind.STALE, "its ledger doesn't know it"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found_and_mended(store: VectorStore, name: str) -> None:
+    damage, kind, what = DAMAGES[name]
+    rows = {each.document_id: each for each in (DOCUMENT, OTHER)}
+    assert apply(store, *rows.values()) == [APPLIED, APPLIED]
+    assert found(store, rows) == []
+    damage(hand(store))
+    (difference,) = differences = found(store, rows)
+    assert (difference.document_id, difference.kind) == ("public.a/9" if kind is Kind.GHOST else "public.a/1", kind)
+    assert what in difference.what
+    mend(store, differences, rows)
+    assert found(store, rows) == []
+    assert texts(store) == [("public.a/1", "one"), ("public.a/1", "two"), ("public.a/2", "three")]
+    # and later changes are taken, earlier ones refused
+    assert apply(store, plan("public.a/1", "4", "late"), plan("public.a/1", "6", "later")) == [STALE, APPLIED]
+    assert store.models() == {"m": 2}
+
+
+def test_only_what_stands_where_it_stood_is_dropped(store: VectorStore) -> None:
+    apply(store, DOCUMENT, OTHER)
+    apply(store, plan("public.a/1", "6", "later"))
+    assert store.positions(["public.a/1", "public.a/2", "public.a/3"]) == {"public.a/1": "6", "public.a/2": "5"}
+    stood = {each: Position("5") for each in ("public.a/1", "public.a/2", "public.a/3")}
+    assert store.drop(stood) == {"public.a/2"}
+    assert store.drop({"public.a/1": BEGINNING}) == frozenset()
+    assert texts(store) == [("public.a/1", "later")]
+    assert store.drop({}) == frozenset()
+
+
+def test_a_dropped_document_is_written_whole(store: VectorStore) -> None:
+    apply(store, DOCUMENT)
+    store.drop({"public.a/1": UPTO})
+    assert store.held([DOCUMENT]) == frozenset()
+    assert apply(store, plan("public.a/1", "5", "one", "two", new=["two"])) == [REJECTED]
+    assert apply(store, DOCUMENT) == [APPLIED]
+    assert texts(store) == [("public.a/1", "one"), ("public.a/1", "two")]
+
+
+def test_many_documents_are_dropped(store: VectorStore) -> None:
+    ids = [f"public.a/{number}" for number in range(450)]
+    apply(store, *(plan(each, "1", f"{each} one", f"{each} two") for each in ids))
+    assert store.drop({each: Position("1") for each in ids}) == set(ids)
+    assert list(store.document_ids()) == []
+
+
+def test_clearing_takes_what_the_ledger_does_not_know(store: VectorStore) -> None:
+    apply(store, DOCUMENT, plan("public.a/2", "9", "newer"), plan("public.ab/1", "1", "other"))
+    by = hand(store)
+    by.add("public.a/9", "x", 0, "ghost", "m")
+    by.add("public.ab/9", "y", 0, "no ghost", "m")
+    assert store.clear("public.a", Position("8")) == 2
+    assert sorted(store.document_ids()) == ["public.a/2", "public.ab/1", "public.ab/9"]
+
+
+def test_a_chunk_that_the_ledger_does_not_know_is_read(store: VectorStore) -> None:
+    hand(store).add("public.a/9", "x", 0, "ghost", "m")
+    (stored,) = store.read(["public.a/9"]).values()
+    assert (stored.position, [chunk.text for chunk in stored.chunks]) == (BEGINNING, ["ghost"])
+    hand(store).add("public.a/8", "y", 0, "ghost", "older")
+    (stored,) = store.read(["public.a/8"]).values()
+    assert (stored.chunks, dict(stored.others)) == ((), {"older": 1})
+    assert stored.vectors.shape == (0, 4) and stored.vectors.dtype == np.float32
+    assert store.models() == {"m": 1, "older": 1}
+
+
+def test_what_came_back_at_its_deletions_position_is_never_forgotten(store: VectorStore, place: Opener) -> None:
+    apply(store, DOCUMENT, OTHER)
+    apply(store, Plan("public.a/1", UPTO), Plan("public.a/2", UPTO))
+    assert apply(store, DOCUMENT) == [APPLIED]
+    other = place(remember_deletes_s=-60.0)
+    other._forget_at = 0.0  # type: ignore[attr-defined]  # now, not in an hour
+    apply(other, plan("public.b/1", "1", "x"))
+    other.close()
+    assert store.positions(["public.a/1", "public.a/2"]) == {"public.a/1": "5"}
+    assert apply(store, plan("public.a/1", "4", "older")) == [STALE]
+    assert store.clear("public.a", Position("9")) == 1
+    assert texts(store) == [("public.b/1", "x")]

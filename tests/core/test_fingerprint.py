@@ -1,0 +1,78 @@
+"""What tells two indexes apart, in words; and whose a store is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
+
+MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), ())
+NOW = Fingerprint("m1", {"public.a": MADE})
+
+names = st.text("ab_", min_size=1, max_size=3)
+mades = st.builds(
+    Made, st.text(max_size=9), st.sampled_from(["c1", "c2"]), st.lists(names).map(tuple), st.lists(names).map(tuple)
+)
+prints = st.builds(Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3))
+owners = st.builds(Owner, names, st.integers(0, 2**60), prints, st.lists(st.text(max_size=9)).map(tuple))
+
+
+def told(**other: object) -> tuple[str, ...]:
+    return tuple(map(str, changes(NOW, Fingerprint("m1", {"public.a": replace(MADE, **other)}))))  # type: ignore[arg-type]
+
+
+def test_each_change_is_told_in_words() -> None:
+    assert changes(NOW, NOW) == ()
+    assert told(text="{title}") == (r"text of public.a was '{title}\n\n{body}', is '{title}'",)
+    assert told(chunker="cdc1:words2:64:8") == (
+        "texts of public.a were cut by cdc1:words2:256:32, are by cdc1:words2:64:8",
+    )
+    assert told(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
+    assert told(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)
+    assert list(map(str, changes(NOW, replace(NOW, model="m2")))) == ["embedding.model was m1, is m2"]
+    added, gone = changes(NOW, Fingerprint("m1", {"public.b": MADE}))
+    assert str(added).startswith("public.a isn't named any more") and not added.embeds
+    assert str(gone).startswith("public.b is new") and gone.embeds
+
+
+def test_the_order_of_metadata_is_no_change() -> None:
+    assert told(metadata=("at", "lang")) == ()
+
+
+def test_a_long_template_is_shown_shortened() -> None:
+    (line,) = told(text="{a}" * 10_000)
+    assert len(line) < 200
+
+
+@given(prints, prints)
+def test_what_is_made_alike_and_only_that_has_no_changes(one: Fingerprint, other: Fingerprint) -> None:
+    def plain(each: Fingerprint) -> object:
+        tables = {name: (made.text, made.chunker, set(made.metadata), made.key) for name, made in each.tables.items()}
+        return each.model, tables
+
+    assert (not changes(one, other)) == (plain(one) == plain(other))
+    assert len(changes(one, other)) == len(changes(other, one))
+
+
+@given(owners)
+def test_owners_are_read_as_they_were_written(owner: Owner) -> None:
+    assert owner_from_text(owner_to_text(owner)) == owner
+    later = owner_to_text(owner).removesuffix("}") + ',"more":[1]}'
+    assert owner_from_text(later) == owner, "of a later release"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[1]", '{"pipeline":1}', "\ufffd"])
+def test_what_is_no_owner_is_none(text: str) -> None:
+    assert owner_from_text(text) is None
+
+
+def test_who_was_displaced_is_told_by_whom() -> None:
+    mine = Owner("articles", 1, NOW)
+    assert displaced("p", mine, Owner("articles", 2, NOW)) == (
+        "p: a later run of articles has taken it over, so this one stops"
+    )
+    assert displaced("p", mine, Owner("pages", 2, NOW)).startswith("p: pipeline pages has taken it over, so articles")

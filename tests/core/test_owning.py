@@ -1,0 +1,134 @@
+"""What a run refuses to mix, and what it says then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.config import Pipeline
+from core.fingerprint import Fingerprint, Made, Owner
+from core.owning import Found, How, no_beginning, obstacles, owner_of, refusal
+
+MADE = Made("{body}", "c", ("lang",))
+NOW = Fingerprint("m", {"public.a": MADE})
+OTHER_TEXT = Fingerprint("m", {"public.a": Made("{title}", "c", ("lang",))})
+OTHER_METADATA = Fingerprint("m", {"public.a": Made("{body}", "c")})
+OTHER_MODEL = Fingerprint("older", {"public.a": MADE})
+EPOCH = 1_764_000_000_000
+P = "store.pgvector: table t"
+
+
+def found(made: Fingerprint | None, name: str = "articles", **models: int) -> Found:
+    return Found(P, None if made is None else Owner(name, EPOCH, made), models)
+
+
+def why(each: Found, made: Fingerprint | None = None, resumes: bool = False, epoch: int = EPOCH) -> list[str]:
+    kept = None if made is None else Owner("articles", epoch, made)
+    return [str(change) for change in obstacles([each], "articles", NOW, kept, resumes)]
+
+
+def test_nothing_stands_in_the_way_of_the_same_pipeline() -> None:
+    assert why(found(NOW), NOW, True) == []
+    assert why(found(NOW)) == []
+    assert why(found(None)) == [], "a new store of a new pipeline"
+
+
+def test_what_an_earlier_release_made_is_adopted() -> None:
+    assert why(found(None, m=9), None, True) == []
+    assert why(found(None), None, True) == [], "nothing tells what its state has told"
+
+
+def test_another_pipelines_store_is_refused_by_its_owners_name() -> None:
+    (line,) = why(found(NOW, "pages"))
+    assert line.startswith(f"{P}: belongs to pipeline pages, which last began on 2025-11-24")
+
+
+def test_a_new_store_of_an_old_state_is_refused() -> None:
+    (line,) = why(found(None), NOW, True)
+    assert "is new and empty, and the state that the run goes on from" in line
+    assert why(found(None), NOW, False) == []
+
+
+def test_a_store_that_missed_runs_is_refused_where_their_state_goes_on() -> None:
+    (line,) = why(found(NOW), NOW, True, EPOCH + 1)
+    assert line.startswith(f"{P}: was last this pipeline's on 2025-11-24") and "of a later run" in line
+    assert why(found(NOW), NOW, False, EPOCH + 1) == []
+    assert why(found(NOW), NOW, True, EPOCH - 1) == [], "a run elsewhere was later"
+
+
+def test_store_and_state_are_both_compared_and_each_change_is_told_once() -> None:
+    (line,) = why(found(OTHER_TEXT), OTHER_TEXT, True)
+    assert line == f"{P}: text of public.a was '{{title}}', is '{{body}}'"
+    assert why(found(NOW), OTHER_TEXT, True) == ["the run before: text of public.a was '{title}', is '{body}'"]
+    assert why(found(NOW), OTHER_TEXT, False) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "models", "embeds"),
+    [
+        (OTHER_METADATA, {"m": 9}, "Keeps every vector, and embeds nothing"),
+        (OTHER_MODEL, {"older": 2180}, "Embeds every text, as all 2,180 chunks there are of another model"),
+        (
+            OTHER_TEXT,
+            {"m": 1},
+            "whose text, model and chunker stay; embeds the others, of 1 chunk there",
+        ),
+        (OTHER_TEXT, {}, "Embeds every text, as nothing is there to keep"),
+    ],
+)
+def test_a_refusal_names_the_ways_on_and_what_they_embed(
+    made: Fingerprint, models: dict[str, int], embeds: str
+) -> None:
+    there = [found(made, **models)]
+    lines = refusal("articles", there, obstacles(there, "articles", NOW, None, False), NOW)
+    assert lines[0] == "articles isn't started, as it would mix what was made in two ways"
+    (rebuild,) = (line for line in lines if line.startswith("  --rebuild"))
+    assert embeds in rebuild
+    assert any(line.startswith("  --mixed") for line in lines)
+    assert lines[-1] == "  or have the pipeline file say again what it said"
+
+
+def test_a_refusal_of_anothers_store_names_another_way() -> None:
+    there = [found(NOW, "pages", m=3)]
+    lines = refusal("articles", there, obstacles(there, "articles", NOW, None, False), NOW)
+    assert lines[-1] == (
+        "  Both take it from pages, whose run then stops. Or name another table or index in the pipeline file"
+    )
+
+
+def test_an_owner_is_later_than_all_that_it_finds() -> None:
+    there = [found(NOW), Found("q", Owner("articles", 9_999_999_999_999, NOW))]
+    assert owner_of("articles", there, (), NOW, How.REFUSE, 5).epoch == 10_000_000_000_000
+    assert owner_of("articles", [found(None)], (), NOW, How.REFUSE, 5) == Owner("articles", 5, NOW)
+
+
+def test_what_was_left_as_it_was_is_remembered_until_it_is_made_anew() -> None:
+    there = [found(OTHER_TEXT)]
+    mixed = owner_of("articles", there, obstacles(there, "articles", NOW, None, True), NOW, How.MIXED, 5)
+    assert mixed.mixed == (f"{P}: text of public.a was '{{title}}', is '{{body}}'",)
+    again = [Found(P, mixed)]
+    assert owner_of("articles", again, (), NOW, How.REFUSE, 5).mixed == mixed.mixed
+    assert owner_of("articles", again, (), NOW, How.REBUILD, 5).mixed == ()
+
+
+def pipeline(source: dict[str, Any], format_: Any = "debezium") -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "name": "articles",
+            "source": source,
+            "format": format_,
+            "documents": {("s3.handbook" if format_ == "s3" else "public.a"): {"text": "{body}"}},
+            "store": {"pgvector": {"dsn": "host=x", "table": "t"}},
+            "dead_letters": {"kafka": {"topic": "l", "properties.bootstrap.servers": "x:1"}},
+        }
+    )
+
+
+def test_only_a_source_with_a_beginning_can_be_read_again() -> None:
+    kafka = {"topic": "t", "properties.bootstrap.servers": "x:1"}
+    assert no_beginning(pipeline({"kafka": {**kafka, "scan.startup.mode": "earliest-offset"}})) == ""
+    assert "set it to earliest-offset" in no_beginning(pipeline({"kafka": kafka}))
+    assert "set it to TRIM_HORIZON" in no_beginning(pipeline({"kinesis": {"stream": "s"}}))
+    assert no_beginning(pipeline({"kinesis": {"stream": "s", "source.init.position": "TRIM_HORIZON"}})) == ""
+    assert "freshet backfill" in no_beginning(pipeline({"sqs": {"queue_url": "https://q/a/b"}}, "s3"))
