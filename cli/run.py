@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
+from cli.column_types import told_or_named
 from cli.events import Events, events
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
@@ -33,6 +35,9 @@ def run(pipeline: Pipeline, console: Console, without_state: bool, target: str |
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
     """
     prepare(pipeline, console)
+    pipeline, unknown = told_or_named(pipeline)
+    for line in unknown:
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     job: Job | TargetJob
     if target is None:
         job = start(pipeline, console, without_state)

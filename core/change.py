@@ -52,10 +52,15 @@ class Change:
     doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:
                  where a previous value is known it stands, else the null may be true
     moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
-                 Both halves have the same position
+                 Both halves have the same position, or the same `pair`
+    pair         of halves whose positions differ: what they have in common, without blanks. Several key changes of one
+                 transaction may share it
     ends_snapshot  the row is the last of its table in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
+    commit       of a deletion, and of a half of a key's change: which transaction it belongs to, where the feed tells
+    numbers      columns of `row` whose text is a number's digits, as no float has them all
+    key_kinds    of feeds whose keys have no type of a column's: a letter a key column, for the kind of JSON value it is
     """
 
     table: str
@@ -69,6 +74,10 @@ class Change:
     moves: bool = False
     ends_snapshot: bool = False
     committed_ms: int | None = None
+    pair: str = ""
+    commit: str = ""
+    key_kinds: str = ""
+    numbers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +102,4 @@ class Skip(StrEnum):
     MESSAGE = "message"
     NOTIFICATION = "notification"
     OTHER_TABLE = "other-table"
+    KIN = "kin-of-a-table"

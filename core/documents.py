@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from string import Formatter
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
 from core.errors import DocumentError
+from core.keys import escaped, id_of, refuse_other_kinds, refuse_other_width
 from core.plans import Chunk, Plan, chunk_id
+from core.templates import as_text, chosen, column_of, parts, render, value_of
+from core.templates import columns as columns
 
 _STATE_VERSION = b"\x02"
 _FIRST_STATE_VERSION = b"\x01"
 SHORTEST_OUT_OF_LINE = 128
 """Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
-_IN_IDS = re.compile(r"[%/\x00-\x1f\x7f]")
-_NUL = "\x00"
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +55,9 @@ class DocumentState:
     row        the columns used: the values that stand when a later change leaves them out
     ranges     where the text was cut
     forget_at  when a deleted document may be forgotten, in milliseconds since 1970; 0 for one that is alive
+    kinds      of feeds whose keys have no types: of which kinds this one's values are (`Change.key_kinds`)
+    elder      a row that was there when another one came to its key, and the transaction in which it did: one of the
+               two leaves the key before that ends (PostgreSQL's deferrable keys)
     """
 
     position: Position = BEGINNING
@@ -67,6 +65,8 @@ class DocumentState:
     row: Mapping[str, Any] = field(default_factory=dict)
     ranges: tuple[tuple[int, int], ...] = ()
     forget_at: int = 0
+    kinds: str = ""
+    elder: tuple[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,8 @@ class Unsettled:
     change.row          the columns known, of a deletion those that stood before it
     change.unavailable  the columns that the document needs and nobody has told
     event               the message it came in, encoded, for a dead letter
-    late                the new row of a key change, whose key has changed since: the old row goes all the same
+    late                the new row of a key change, whose key has changed since: the old row goes all the same. Or the
+                        old key of one, which another row has by now: no document goes
     """
 
     document_id: str
@@ -85,74 +86,20 @@ class Unsettled:
     late: bool = False
 
 
-def columns(template: str) -> tuple[str, ...]:
-    """The columns that a template names, in order.
-
-    Raises ValueError where braces don't pair or hold anything but names.
-    """
-    return tuple(name for _, names in _parts(template) if names is not None for name in names if name)
-
-
-@lru_cache(maxsize=256)
-def _parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
-    """Each literal with the alternatives behind it, if there are any. Cached: every change is rendered."""
-    parts: list[tuple[str, tuple[str, ...] | None]] = []
-    for literal, name, format_spec, conversion in Formatter().parse(template):
-        if name is None:
-            parts.append((literal, None))
-            continue
-        names = tuple(name.split("|"))
-        if not all(names[:-1]) or names == ("",) or format_spec or conversion or re.search(r"[.\[\]{}]", name):
-            raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
-        parts.append((literal, names))
-    return tuple(parts)
-
-
-def render(template: str, row: Mapping[str, Any]) -> str:
-    """The template with each column's value in its place; of `{old|new}`, that of the first column that the row has.
-
-    `{extra|}` is nothing where the row has no such column.
-
-    A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
-    become U+FFFD.
-    """
-    pieces = [
-        literal if names is None else literal + _as_text(row.get(_chosen(names, row)))
-        for literal, names in _parts(template)
-    ]
-    return "".join(pieces).replace(_NUL, "\ufffd")
-
-
-def _chosen(names: Sequence[str], row: Mapping[str, Any]) -> str:
-    """The first that the row has; "" where it has none and may lack it, else the first."""
-    if len(names) == 1:
-        return names[0]
-    return next((name for name in names if name in row or not name), names[0])
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    # most are whole numbers; a bool is none, and is `true`
-    return str(value) if type(value) is int else _to_json(value)
-
-
 def document_id(spec: DocumentSpec, change: Change) -> str:
-    """`schema.table/key`, composite keys joined by `/`; `%`, `/` and control characters in it are percent-encoded.
+    """The id of a row's document: `core.keys.id_of`.
 
-    Raises DocumentError where the row has no key, or lacks a column that `key:` names.
+    Raises DocumentError where the row has no key, a null in it, or lacks a column that `key:` names.
     """
     key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
     if not key:
         raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    return "/".join([table_id(spec.table), *(_escape(_as_text(value)) for value in key.values())])
+    return id_of(spec.table, key)
 
 
 def table_id(table: str) -> str:
     """What the ids of a table's documents begin with, before the first slash."""
-    return _escape(table)
+    return escaped(table)
 
 
 def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
@@ -163,10 +110,6 @@ def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
             "use columns of the primary key, or have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
         )
     return value
-
-
-def _escape(part: str) -> str:
-    return _IN_IDS.sub(lambda match: quote(match[0], safe=""), part)
 
 
 def step(
@@ -184,23 +127,44 @@ def step(
     Raises DocumentError where the row can't become a document; the state then stands as it was.
     """
     before = state or DocumentState()
+    refuse_other_width(before.position, change.position, spec.table)
     if change.position < before.position:
         return state, _late(change, spec)
     if change.position == before.position and not replayed:
         return state, []
     identity = document_id(spec, change)
+    refuse_other_kinds(before.kinds, change.key_kinds, identity)
     if change.operation is Operation.DELETE:
+        if before.elder is not None and before.elder[0] == change.commit:
+            return _one_of_two_left(before, before.elder[1], change, identity)
         return DocumentState(change.position), _removed(before, change, spec, identity)
     row, missing = _standing_row(before, change, spec)
     if missing or change.moves:
         known = replace(change, row=row, unavailable=missing, doubtful=frozenset())
-        return DocumentState(change.position, row=row), [Unsettled(identity, known)]
+        elder = (change.commit, before.row) if change.moves and change.commit and before.row else None
+        return DocumentState(change.position, row=row, kinds=change.key_kinds, elder=elder), [
+            Unsettled(identity, known)
+        ]
     made_by = f"{model}|{chunker.name}|{spec.text}"
     text = render(spec.text, row)
     cut = made_by == before.made_by and text == render(spec.text, before.row)
     ranges = before.ranges if cut else _ranges(text, chunker)
     plan = _plan(identity, change, spec, row, _chunks(identity, text, ranges, model, chunker.name))
-    return DocumentState(change.position, made_by, row, ranges), [plan]
+    return DocumentState(change.position, made_by, row, ranges, kinds=change.key_kinds or before.kinds), [plan]
+
+
+def _one_of_two_left(
+    before: DocumentState, elder: Mapping[str, Any], change: Change, identity: str
+) -> tuple[DocumentState, list[Plan | Unsettled]]:
+    """Two rows have had a key at once, as a deferrable one lets them, and the first that leaves it is the elder.
+
+    That is so within one statement, which changes each row once. A transaction that by several statements puts a row
+    where another is, and then moves the newcomer on, isn't told from it: the document then has the newcomer's text.
+    """
+    state = replace(before, position=change.position, elder=None)
+    if not change.moves:
+        return state, []
+    return state, [Unsettled(identity, replace(change, row=elder, unavailable=frozenset()), late=True)]
 
 
 def _late(change: Change, spec: DocumentSpec) -> list[Plan | Unsettled]:
@@ -236,21 +200,27 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Mapping[str, A
         write=chunks,
         metadata=_metadata(spec, row),
         committed_ms=change.committed_ms,
+        numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
     )
 
 
 def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    in_text = (names for _, names in _parts(spec.text) if names is not None)
+    in_text = (names for _, names in parts(spec.text) if names is not None)
     in_metadata = (tuple(names.split("|")) for names in spec.metadata)
-    chosen = (_chosen(names, row) for names in (*in_text, *in_metadata))
-    return tuple(name for name in dict.fromkeys(chosen) if name)
+    used = [names[0] if names[0] in row else column_of(chosen(names, row), row) for names in (*in_text, *in_metadata)]
+    return tuple(name for name in dict.fromkeys(used) if name)
 
 
 def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
     """By the first name of each column, where it has several."""
     columns_of = (names.split("|") for names in spec.metadata)
-    return {names[0]: row.get(_chosen(names, row)) for names in columns_of}
+    return {names[0]: value_of(chosen(names, row), row) for names in columns_of}
+
+
+def _numbers(spec: DocumentSpec, row: Mapping[str, Any], numbers: frozenset[str]) -> tuple[str, ...]:
+    columns_of = (names.split("|") for names in spec.metadata)
+    return tuple(names[0] for names in columns_of if column_of(chosen(names, row), row) in numbers)
 
 
 def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> tuple[dict[str, Any], frozenset[str]]:
@@ -279,7 +249,7 @@ def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> 
 
 def _may_stand(earlier: Mapping[str, Any], name: str) -> bool:
     """Whether a null may stand for an unchanged value: PostgreSQL moves only long ones out of line."""
-    return name not in earlier or len(_as_text(earlier[name])) >= SHORTEST_OUT_OF_LINE
+    return name not in earlier or len(as_text(earlier[name])) >= SHORTEST_OUT_OF_LINE
 
 
 def _ranges(text: str, chunker: Chunker) -> tuple[tuple[int, int], ...]:

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
-from core.documents import SHORTEST_OUT_OF_LINE, DocumentSpec, document_id, render, used_columns
+from core.documents import SHORTEST_OUT_OF_LINE, DocumentSpec, document_id, used_columns
 from core.errors import ProfileError
 from core.formats.timestamps import nanoseconds
 from core.identifiers import Identifier, Normalizer, identifiers
 from core.identity import RecordChange
 from core.profiles import Fact, Facts, Kind, Place, decimal, facts_to_bytes
+from core.templates import render, value_of
 
 _STATE_VERSION = b"\x01"
 _LATEST_MS = 253_402_300_800_000  # the year 10000
@@ -168,7 +169,7 @@ def _template(place: str) -> str:
 def _value(place: str, row: Mapping[str, Any]) -> Any:
     """A column's value, or a template's text where each column has one; None for null and blank."""
     if "{" not in place:
-        value = row.get(place)
+        value = value_of(place, row)
         if not isinstance(value, str):
             return value
         return value.replace("\x00", "\ufffd") if value.strip() else None

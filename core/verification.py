@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.change import Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, step
+from core.exact_numbers import same
 from core.plans import Chunk, Plan
 from core.stores import Stored, Vectors
 
@@ -109,7 +110,9 @@ def _chunk_differences(plan: Plan, chunks: Sequence[Chunk]) -> tuple[list[str], 
 def _metadata_differences(plan: Plan, stored: Stored) -> list[str]:
     wanted, there = _without_nul(plan.metadata), stored.metadata
     names = [
-        name for name in {**wanted, **there} if name not in wanted or name not in there or wanted[name] != there[name]
+        name
+        for name in {**wanted, **there}
+        if name not in wanted or name not in there or not same(wanted[name], there[name])
     ]
     return [f"other metadata: {', '.join(sorted(names))}"] if names else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from core.config import Pipeline
 from core.decoding import decoder
 from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, EmbeddingError
+from core.formats.tables import kin_of, skipped_kin
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
@@ -57,6 +59,8 @@ SWEEP = Types.ROW_NAMED(["position", "due"], [Types.STRING(), Types.LONG()])
 SWEEPS = keyed(SWEEP)
 """By table."""
 SWEPT = OutputTag("sweeps", SWEEPS)
+log = logging.getLogger(__name__)
+_MOST_OTHERS = 10_000
 _LAG_S = 0.5
 """How often the age of what is read is told."""
 
@@ -96,6 +100,7 @@ class Decode(ProcessFunction):
         self._decode = decoder(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
         self._looked = 0.0
+        self._others: dict[str, Skip] = {}
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
@@ -108,8 +113,10 @@ class Decode(ProcessFunction):
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
         for each, name in told:
-            if isinstance(each, Skip) or each.table not in self._keys:
-                self._meters.count("skipped", reason=each if isinstance(each, Skip) else Skip.OTHER_TABLE)
+            if isinstance(each, Skip):
+                self._meters.count("skipped", reason=each)
+            elif each.table not in self._keys:
+                self._meters.count("skipped", reason=self._other(each.table))
             elif isinstance(each, Truncate):
                 self._meters.count("truncates")
                 yield SWEPT, Row(each.table, Row(each.position, 0))
@@ -123,6 +130,17 @@ class Decode(ProcessFunction):
         if isinstance(told, Skip) or told.table not in self._keys:
             return ""
         return self._keys[told.table](told) if isinstance(told, Change) else ""
+
+    def _other(self, table: str) -> Skip:
+        """Whose rows a table's are that the pipeline doesn't name: nobody's, or a partition's of one that it does."""
+        found = self._others.get(table)
+        if found is None:
+            found = Skip.KIN if kin_of(table, frozenset(self._keys)) else Skip.OTHER_TABLE
+            if found is Skip.KIN:
+                log.warning("%s", skipped_kin(table, kin_of(table, frozenset(self._keys))))
+            if len(self._others) < _MOST_OTHERS:
+                self._others[table] = found
+        return found
 
     def _read(self, change: Change) -> None:
         self._meters.count("changes", feed=self._feed, operation=change.operation)

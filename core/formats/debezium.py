@@ -2,8 +2,8 @@
 
 Sources of the rules: Debezium 3's documentation, "Debezium connector for PostgreSQL: Data change events" (envelope,
 `op`, `source`, tombstones, truncate and message events), "… Primary key updates", "… Toasted values", "… Transaction
-metadata", "… Snapshots"; "Debezium connector for MySQL: Schema change topic"; "Debezium notifications"; "Sending
-signals to a Debezium connector". How values are read: `debezium_values`.
+metadata", "… Snapshots"; "Debezium connector for MySQL: Schema change topic"; "Debezium notifications".
+How values are read: `debezium_values`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ import msgspec
 
 from core.change import Change, Event, Operation, Skip, Truncate
 from core.errors import DecodeError
+from core.formats.arrival import arrival
 from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
+from core.formats.debezium_doubt import refuse_doubtful
 from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
-from core.formats.debezium_position import position
-from core.formats.debezium_values import Reader, variable_scale_decimal
+from core.formats.debezium_position import pair, position
+from core.formats.debezium_values import Reader, document, variable_scale_decimal
+from core.formats.json_values import not_json
 from core.formats.quoting import quote
+from core.formats.tables import ITSELF
+from core.formats.wrapping import is_wrapped, unwrapper
 
 __all__ = ["UNAVAILABLE", "DebeziumFormat", "decode", "position"]
 
@@ -31,24 +36,16 @@ _LONGEST_NAME = 200  # of schema, table and column, with 63 bytes each
 _LASTS = ("last", "last_in_data_collection")
 _OLD_KEY, _NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
 _ALWAYS_THERE = "__debezium.context.connectorName"
-_SIGNAL_COLUMNS = {"id", "type", "data"}
-_SIGNALS = (
-    *(f"snapshot-window-{edge}" for edge in ("open", "close")),
-    *(f"{verb}-snapshot" for verb in ("execute", "stop", "pause", "resume")),
-)
 _NO_MARKERS = ("mysql", "mariadb")
+_UNREAD = ("mongodb", "sqlserver", "oracle", "db2", "cassandra", "vitess", "spanner", "informix", "ibmi", "cockroachdb")
+_PLACE_OF_COMMIT = 16  # digits of the first half of PostgreSQL's positions
 _NONE: frozenset[str] = frozenset()
 
 _DEFAULT = DebeziumFormat()
 _json = msgspec.json.Decoder().decode
 
 
-class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
-    schema: msgspec.Raw
-    payload: dict[str, Any] | None
-
-
-_wrapped = msgspec.json.Decoder(_Wrapped).decode
+_unwrapped = unwrapper()
 
 
 def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate | Skip:  # noqa: A002 (as agreed)
@@ -65,24 +62,30 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for
     their type, then sends as null: pgvector's and PostGIS's types, numerics of more than 32 or of any number of digits,
     arrays of other than text, bytes, whole numbers, dates and UUIDs; where the type is known, and in the same events.
+    Where neither a schema nor `types` tells what a column is, its value is what came. In the columns of `format.used`,
+    those of the key excepted, a value that could be two things is refused: `debezium_doubt`.
     `before` is taken for a full image where it has the values of the row's key: without REPLICA IDENTITY FULL, an
     update's `before` is there only where a replica identity index changed, and has that index's columns alone.
 
     Raises DecodeError for anything that is not a Debezium event, or is one that can't be understood.
     """
-    if event.value is None:
+    if not event.value:
         return Skip.TOMBSTONE
     envelope, schema = _object(event.value, "value")
     if envelope is None:
         return Skip.TOMBSTONE
+    if type(envelope) is not dict:
+        raise DecodeError(f"the event's value is {quote(envelope)}, must be a JSON object")
     source = envelope.get("source")
     operation = envelope.get("op")
     if not isinstance(source, dict) or (operation is None and "ddl" in envelope):
         return _rowless(envelope)
     if operation == "m":
         return Skip.MESSAGE
+    if source.get("connector") != "postgresql":
+        _readable(source.get("connector"))
     if operation == "t":
-        return Truncate(_table(source), position(source, snapshot=False), _milliseconds(source))
+        return _truncate(event, format, source)
     if operation not in ("c", "u", "r", "d"):
         raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
     return _change(event, format, envelope, schema, source, operation)
@@ -98,12 +101,11 @@ def _change(
 ) -> Change | Skip:
     image = "before" if operation == "d" else "after"
     raw = _image(envelope, image)
-    if len(raw) == 3 and raw.keys() == _SIGNAL_COLUMNS and raw["type"] in _SIGNALS:
-        return Skip.NOTIFICATION
-    table = _table(source)
+    told = _table(source)
+    table = told if settings.tables is ITSELF else settings.tables.of(told)
     types = settings.columns.get(table, NOTHING_KNOWN)
     columns = types if schema is None else _columns(schema, image, types)
-    key, raw_key = _key(event, table, types)
+    key, raw_key = _key(event, table, types, settings.keys.get(table, ()), raw)
     moves = (_NEW_KEY if operation == "d" else _OLD_KEY) in event.headers
     row = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
     unavailable = doubtful = _NONE
@@ -117,18 +119,44 @@ def _change(
                 doubtful = frozenset(name for name in columns.doubtful if raw.get(name, "") is None)
     if columns.readers:
         _read(row, raw, columns.readers, table, unavailable)
+    if schema is None and settings.used and operation != "d" and table in settings.untold:
+        refuse_doubtful(
+            raw, (each for each in settings.untold[table] if each not in (unavailable | raw_key.keys())), table
+        )
+    snapshot = operation == "r"
+    at = position(source, snapshot, arrival(event) if "file" in source else "")
+    gone = operation == "d"
     return Change(
         table=table,
         key=key,
-        operation=Operation.DELETE if operation == "d" else Operation.UPSERT,
-        position=position(source, snapshot=operation == "r"),
+        operation=Operation.DELETE if gone else Operation.UPSERT,
+        position=at,
         row=row,
         unavailable=unavailable,
         committed_ms=_milliseconds(source),
         moves=moves,
-        ends_snapshot=operation == "r" and source.get("snapshot") in _LASTS,
+        # each of several tables ends by itself: what the others have still to show isn't gone
+        ends_snapshot=snapshot and (source.get("snapshot") in _LASTS if told == table else False),
         doubtful=doubtful,
+        pair=pair(source, at) if moves else "",
+        commit=at[:_PLACE_OF_COMMIT] if (moves or gone) and "sequence" in source else "",
+        numbers=columns.numbers,
     )
+
+
+def _readable(connector: Any) -> None:
+    if type(connector) is str and connector in _UNREAD:
+        raise DecodeError(
+            f"source.connector is {connector!r}: Freshet reads Debezium's for PostgreSQL, MySQL and MariaDB; "
+            "have what reads this one write rows, and read them with format: rows"
+        )
+
+
+def _truncate(event: Event, settings: DebeziumFormat, source: Mapping[str, Any]) -> Truncate:
+    table = _table(source)
+    settings.tables.refuse_truncation(table)
+    at = position(source, snapshot=False, came=arrival(event) if "file" in source else "")
+    return Truncate(table, at, _milliseconds(source))
 
 
 def _rowless(envelope: Mapping[str, Any]) -> Skip:
@@ -183,9 +211,7 @@ def _columns(schema: bytes, image: str | None, types: Columns) -> Columns:
         known = columns_of_schema(schema, image)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DecodeError(f"the event's schema is not JSON: {error}") from None
-    if types is NOTHING_KNOWN:
-        return known
-    return Columns({**types.readers, **known.readers}, types.doubtful | known.doubtful)
+    return known if types is NOTHING_KNOWN else known.or_else(types)
 
 
 def _read(
@@ -223,46 +249,50 @@ def _storable(value: Any, deeper: int = _DEEPEST) -> Any:
     return value
 
 
-def _key(event: Event, table: str, types: Columns) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The key as people write it, and as it came."""
-    if event.key is None:
+def _key(
+    event: Event, table: str, types: Columns, named: tuple[str, ...], row: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The key as people write it, and as it came.
+
+    Where the pipeline names the key's columns, one that is no object (`ExtractField`, `StringConverter`) isn't needed.
+    """
+    if not event.key:
         return {}, {}
-    raw, schema = _object(event.key, "key")
+    raw: Any = {}
+    schema: bytes | None = None
+    wrong = ""
+    try:
+        raw, schema = _object(event.key, "key")
+    except DecodeError as error:
+        wrong = str(error)
     if raw is None:
         return {}, {}
+    if type(raw) is not dict:
+        wrong = f"the event's key is {quote(raw)}, must be a JSON object"
+    if wrong or not raw:
+        if not named and wrong:
+            raise DecodeError(f"{wrong}. Or name the key's columns in the pipeline file, as key of {table}")
+        raw, schema = {name: row[name] for name in named if row.get(name) is not None}, None
     key = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
     readers = (types if schema is None else _columns(schema, None, types)).readers
     if readers:
-        _read(key, raw, {name: readers[name] for name in raw if name in readers}, table)
+        # JSON stays the text that it is in a key: so documents' ids stay what they are
+        _read(key, raw, {name: readers[name] for name in raw if readers.get(name, document) is not document}, table)
     return key, raw
 
 
-def _object(raw: bytes, what: str) -> tuple[dict[str, Any] | None, bytes | None]:
-    """The bare object, and its schema where the JSON converter wrapped it in {schema, payload} (`schemas.enable`).
+def _object(raw: bytes, what: str) -> tuple[Any, bytes | None]:
+    """The bare value, and its schema where the JSON converter wrapped it in {schema, payload} (`schemas.enable`).
 
-    Both None where the payload is null. A bare key may have columns of those two names: their values are never objects.
+    None where it is null. A bare key may have columns of those two names: their values are never objects.
     """
     try:
         if raw.startswith(b'{"schema"'):
             with suppress(msgspec.ValidationError):
                 return _unwrapped(raw)
         value = _json(raw)
-        if type(value) is dict and len(value) == 2 and "payload" in value and _is_schema(value.get("schema", "")):
+        if type(value) is dict and len(value) == 2 and is_wrapped(value):
             return _unwrapped(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"the event's {what} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise DecodeError(f"the event's {what} is {quote(value)}, must be a JSON object")
+        raise not_json(raw, what, error) from None
     return value, None
-
-
-def _unwrapped(raw: bytes) -> tuple[dict[str, Any] | None, bytes]:
-    wrapped = _wrapped(raw)
-    schema = bytes(wrapped.schema)
-    if schema[:1] not in (b"{", b"n"):
-        raise msgspec.ValidationError("schema is no object")
-    return wrapped.payload, schema
-
-
-def _is_schema(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
