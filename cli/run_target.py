@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cli import log_record
 from cli.jars import fetch
 from cli.job_file import JobFile, home, remember
 from cli.resuming import log_to, resumed
@@ -24,16 +25,18 @@ def address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without_state: bool) -> TargetJob:
+def start(
+    pipeline: Pipeline, target: str, lock: Path, console: Console, without_state: bool, same_log: bool = False
+) -> TargetJob:
     """Submit the job, resuming as a local one does; one that runs there already is watched instead.
 
-    Raises Unavailable where no cluster answers there.
+    Raises Unavailable where no cluster answers there, OtherLog and ConfigError as `cli.resuming.resumed` does.
     """
     host, port = address(target)
     rest = f"http://{host}:{port}"
     job = running_job(rest, pipeline.name)
     if job is None:
-        job = _submit(pipeline, (host, port), lock, console, without_state)
+        job = _submit(pipeline, (host, port), lock, console, without_state, same_log)
     else:
         console.print(f"{pipeline.name}: runs on {target} already; stopping ends it there")
     remember(pipeline, JobFile(job.rest, job.id))
@@ -41,7 +44,7 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, without
 
 
 def _submit(
-    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool
+    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, without_state: bool, same_log: bool
 ) -> TargetJob:
     log_to(pipeline)
     jars = fetch(lock)
@@ -49,10 +52,13 @@ def _submit(
     from flink_jobs.environment import target_environment, target_options
     from flink_jobs.job import build
 
-    options = target_options(pipeline, home(pipeline), jars, resumed(pipeline, console, without_state), target)
+    begun = resumed(pipeline, console, without_state, same_log)
+    options = target_options(pipeline, home(pipeline), jars, begun.state, target)
     environment = target_environment(options, _packed(home(pipeline) / "python"))
-    build(pipeline, environment)
-    return submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
+    build(pipeline, environment, begun.log.sources)
+    job = submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
+    log_record.submitted(pipeline, job.id)
+    return job
 
 
 def _packed(folder: Path) -> Path:

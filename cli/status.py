@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
+from cli.folder_lock import runs_as
 from cli.job_file import JobFile, home, recall
 from cli.pipeline_file import load
 from cli.status_page import Look, as_dict, page, rates
@@ -70,8 +71,15 @@ def _live(pipeline: Pipeline, place: JobFile, console: Console) -> None:
 def _place(pipeline: Pipeline) -> JobFile:
     found = recall(pipeline)
     if found is None:
-        raise Unavailable(f"{pipeline.name} isn't running: there is no {home(pipeline) / 'job.json'}")
+        raise Unavailable(_without_a_job(pipeline))
     return found
+
+
+def _without_a_job(pipeline: Pipeline) -> str:
+    pid = runs_as(pipeline)
+    if pid is None:
+        return f"{pipeline.name} isn't running: there is no {home(pipeline) / 'job.json'}"
+    return f"{pipeline.name} is starting or ending{f', as pid {pid}' if pid else ''}: it has no job to look at now"
 
 
 def _looks(pipeline: Pipeline, place: JobFile, count: int | None, every_s: float) -> Iterator[Look]:
@@ -91,4 +99,9 @@ def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
         return Look(time.monotonic(), report(http, place.rest, place.job))
     except (httpx.HTTPError, ValueError, KeyError):
         log = home(pipeline) / "log"
-        raise Unavailable(f"{pipeline.name} isn't running: its last job, at {place.rest}, is gone; see {log}") from None
+        pid = runs_as(pipeline)
+        if pid is not None:
+            told = f"runs{f' as pid {pid}' if pid else ''}, but its job, at {place.rest}, doesn't answer now; see {log}"
+        else:
+            told = f"isn't running: its last job, at {place.rest}, is gone; see {log}"
+        raise Unavailable(f"{pipeline.name} {told}") from None

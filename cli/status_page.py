@@ -15,7 +15,7 @@ from rich.text import Text
 from cli.job_file import JobFile
 from core.change import Skip
 from core.metrics import Figure, by_label, largest, total
-from flink_jobs.rest import Report
+from flink_jobs.rest import Report, alarm
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOTHING = "–"
@@ -80,6 +80,8 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
         "skipped": by_label(told.figures, "skipped", "reason"),
         "stale": total(told.figures, "stale") + total(told.figures, "outdated"),
+        "stale_snapshot_rows": total(told.figures, "stale_snapshot_rows"),
+        "alarm": alarm(told.figures) or None,
         "dead_letters": letters(told.figures),
         "retries": by_label(told.figures, "retries", "of"),
         "checkpoints": asdict(told.checkpoints),
@@ -116,6 +118,8 @@ def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
     since = [rates(before, after) for before, after in pairwise(looks)]
     for what, value, more in (*_flow(looks, since), *_totals(told)):
         rows.add_row(what, value, Text(more))
+    if alarming := alarm(told.figures):
+        rows.add_row("alarm", "", Text(alarming, style="red"))
     elsewhere = " · ".join(filter(None, (place.rest, place.prometheus)))
     return Group(Text.from_markup(title), rows, Text(elsewhere, style="dim"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.concerned import changed_since, concerned
 from core.errors import FreshetError
 
 _ROOT = Path(__file__).parents[1]
@@ -19,15 +21,40 @@ CHECKS = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
 CONTEXT = {"ignore_unknown_options": True}
 """How the command is mounted: what isn't an option of ours is pytest's."""
 
+PURE = ("tests/core", "tests/test_house.py")
+"""The tests that need no server."""
+
+QUICK = "FRESHET_QUICK"
+"""The variable by which laws know that they need not try so hard."""
+
 
 def test(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="PYTEST_ARGS", help="Go to pytest.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Run the pure tests alone, and those of the files changed, without jobs.")
+    ] = False,
+    since: Annotated[
+        str, typer.Option("--since", metavar="REVISION", help="With --quick: the files changed since then.")
+    ] = "HEAD",
 ) -> None:
     """Check the code with ruff and mypy, then run the tests on real servers; stops at the first that fails."""
     if not (_ROOT / "tests").is_dir():
         raise FreshetError(f"{_ROOT} has no tests: `freshet test` runs in a checkout of the repository")
-    for command in (*CHECKS, ("pytest", *(arguments or ()))):
+    environment = dict(os.environ)
+    tests = list(arguments or ())
+    if quick:
+        environment[QUICK] = "1"
+        tests = [*_quick(since), *tests]
+    for command in (*CHECKS, ("pytest", *tests)):
         typer.echo(f"freshet test: {' '.join(command)}", err=True)
-        code = subprocess.call([sys.executable, "-m", *command], cwd=_ROOT)
+        code = subprocess.call([sys.executable, "-m", *command], cwd=_ROOT, env=environment)
         if code:
             raise typer.Exit(code)
+
+
+def _quick(since: str) -> list[str]:
+    """pytest's arguments for the pure tests and those that the changes since a revision concern."""
+    files = [each for each in concerned(changed_since(since, _ROOT), _ROOT) if not each.startswith(PURE)]
+    if files:
+        typer.echo(f"freshet test: without jobs, which `./freshet test {' '.join(files)}` runs too", err=True)
+    return ["-m", "not jobs", *PURE, *files]

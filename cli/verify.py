@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
+from cli.log_watch import refuse_repair_in_another_log
 from cli.plain import plain, shortened
 from cli.run import stores
 from cli.verify_pass import Findings, Pass, Suspect, watched
@@ -60,6 +61,8 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
         raise ConfigError([NO_REPAIR])
     if options.repair and not is_repairable(pipeline):
         raise ConfigError([_NO_REPAIR])
+    if options.repair:
+        refuse_repair_in_another_log(pipeline)
     with _asked(pipeline, console) as (consumer, schemas):
         findings, sent = _pass(pipeline, options, consumer, schemas, console)
         show(findings, pipeline, console)

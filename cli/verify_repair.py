@@ -20,12 +20,10 @@ from connectors.postgres_rows import Reselect, Table
 from core.change import BEGINNING, Position
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.formats.debezium_source import REPAIRS
 from core.letters import REPLAY
 from core.recordings import Record
 from core.verification import Difference, Kind
-
-NAME = "freshet-verify"
-"""`source.name` of the events that a repair sends."""
 
 _AS_OF_REPAIR = ((REPLAY, b"0"),)
 _INTEGERS = ("smallint", "integer", "bigint", "oid")
@@ -174,7 +172,7 @@ def _event(
     now = time.time_ns()
     times = {"ts_ms": now // 1_000_000, "ts_us": now // 1000, "ts_ns": now}
     told = {
-        "name": NAME,
+        "name": REPAIRS,
         # an incremental snapshot's rows have no LSN of their own, but the sequence that they were read after
         "snapshot": "incremental",
         "sequence": f'["{commit}","{lsn}"]',

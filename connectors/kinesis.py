@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from functools import cache
 from pathlib import PurePath
 from typing import Any
@@ -50,11 +51,19 @@ class KinesisStream:
         return self._retention_ms
 
     def _retention(self) -> int:
+        return int(self._summary()["RetentionPeriodHours"]) * _HOUR_MS
+
+    def made(self) -> str:
+        """The ARN and when the stream was made: one of the same name that was made anew differs."""
+        summary = self._summary()
+        return f"{summary['StreamARN']} of {summary['StreamCreationTimestamp'].astimezone(UTC).isoformat()}"
+
+    def _summary(self) -> Mapping[str, Any]:
         try:
-            summary = self._client.describe_stream_summary(**self._which)["StreamDescriptionSummary"]
+            summary: Mapping[str, Any] = self._client.describe_stream_summary(**self._which)["StreamDescriptionSummary"]
         except (ClientError, BotoCoreError) as error:
-            raise shard_error(error, self._what) from error
-        return int(summary["RetentionPeriodHours"]) * _HOUR_MS
+            raise stream_error(error, self._what) from error
+        return summary
 
     def shards(self) -> list[Shard]:
         """Every shard whose records are kept."""

@@ -19,10 +19,11 @@ BEGINNING = Position("")
 
 
 class Operation(StrEnum):
-    """What a change does to its key."""
+    """What a change does to its key. REFUSED: nobody knows, for it couldn't be read; its key and position could."""
 
     UPSERT = "upsert"
     DELETE = "delete"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Change:
 
     table        `schema.table`
     key          column to value, in the order in which the feed gives the key's columns
-    row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row
+    row          the row after the change, column to JSON value; for a delete, what the feed still knows of the old row;
+                 of a refused one, the columns that could be read
     unavailable  columns of `row` whose value did not travel: the previous value stands
     partial      what `row` lacks may be null or may have a value that did not travel: no previous value stands for it
     doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:
@@ -56,6 +58,8 @@ class Change:
     pair         of halves whose positions differ: what they have in common, without blanks. Several key changes of one
                  transaction may share it
     ends_snapshot  the row is the last of its table in a snapshot
+    source       the database that the row is of, where feeds of several may tell of one table; "" where it isn't told
+    snapshot     the row was read in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
     commit       of a deletion, and of a half of a key's change: which transaction it belongs to, where the feed tells
@@ -78,18 +82,21 @@ class Change:
     commit: str = ""
     key_kinds: str = ""
     numbers: frozenset[str] = frozenset()
+    source: str = ""
+    snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
     """A whole table's change: every row that was there at `position` is gone.
 
-    Its position compares with those of each of the table's keys. `committed_ms` as in Change.
+    Its position compares with those of each of the table's keys. `committed_ms` and `source` as in Change.
     """
 
     table: str
     position: Position
     committed_ms: int | None = None
+    source: str = ""
 
 
 class Skip(StrEnum):
@@ -101,5 +108,6 @@ class Skip(StrEnum):
     SCHEMA_CHANGE = "schema-change"
     MESSAGE = "message"
     NOTIFICATION = "notification"
+    MARKER = "marker"
     OTHER_TABLE = "other-table"
     KIN = "kin-of-a-table"

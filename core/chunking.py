@@ -16,6 +16,7 @@ from zlib import crc32
 
 from core.documents import Chunker
 from core.errors import ConfigError
+from core.graphemes import Whole, whole
 
 Starts = Callable[[str], Sequence[int]]
 """Where each of a text's tokens starts, as offsets in characters, in order."""
@@ -44,7 +45,8 @@ def chunker(tokenizer: str, starts: Starts, tokens: int, overlap: int) -> Chunke
     the overlap included: a chunk after the first starts at a sentence or word up to `overlap` tokens before
     the end of the one before. (A tokenizer may count a few more in a chunk alone, where it starts or ends
     inside a word.) What has no tokens to speak of, such as base64 or a gap of 5 MB, counts as a token every
-    4 characters. Chunks end at paragraphs where they can, else at sentences, else at words.
+    4 characters. Chunks end at paragraphs where they can, else at sentences, else at words, and never within what is
+    read as one character (an emoji of several, a letter and its marks), unless that alone has more tokens.
 
     Raises ConfigError unless 0 <= overlap < tokens.
     """
@@ -65,9 +67,10 @@ def ranges(text: str, starts: Sequence[int], tokens: int, overlap: int) -> list[
     starts = none_wide(starts, len(text))
     if len(starts) <= tokens:
         return [(0, len(text))]
-    cuts = list(_cuts(text, starts, tokens - overlap))
+    stays = whole(text)
+    cuts = list(_cuts(text, starts, tokens - overlap, stays))
     earliest = [max(previous + 1, cut - overlap) for previous, cut in pairwise([0, *cuts])]
-    begins = [0, *(overlap_start(text, starts, first, cut) for first, cut in zip(earliest, cuts, strict=True))]
+    begins = [0, *(overlap_start(text, starts, first, cut, stays) for first, cut in zip(earliest, cuts, strict=True))]
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
@@ -84,26 +87,46 @@ def none_wide(starts: Sequence[int], length: int) -> list[int]:
     ]
 
 
-def _cuts(text: str, starts: Sequence[int], budget: int) -> Iterator[int]:
+def _cuts(text: str, starts: Sequence[int], budget: int, stays: Whole) -> Iterator[int]:
     """The tokens before which the text is cut, at most `budget` apart."""
     least, rest = max(1, int(budget * LEAST_FILL)), int(budget * SHORTEST_REST)
     cut = 0
     while cut + budget < len(starts):
         last = max(cut + 1, min(cut + budget, len(starts) - rest))
-        cut = _best_cut(text, starts, min(cut + least, last), last)
+        cut = _best_cut(text, starts, cut, min(cut + least, last), last, stays)
         if cut < len(starts):
             yield cut
 
 
-def _best_cut(text: str, starts: Sequence[int], first: int, last: int) -> int:
+def _best_cut(text: str, starts: Sequence[int], before: int, first: int, last: int, stays: Whole) -> int:
     """The cut from `first` to `last`: of the best kind there is, the one with the least hash of what follows it."""
     for pattern in LEVELS:
-        places = places_of(pattern, text, starts, first, last)
-        if places:
-            break
-    else:
-        places = between_characters(starts, first, last)
-    return least_hash(text, starts, places)
+        found = least_whole(text, starts, places_of(pattern, text, starts, first, last), stays)
+        if found is not None:
+            return found
+    return anywhere(text, starts, before, first, last, stays)
+
+
+def least_whole(text: str, starts: Sequence[int], places: Sequence[int], stays: Whole) -> int | None:
+    """As `least_hash`, of the places that part no character; None where there is none."""
+    if not places:
+        return None
+    least = least_hash(text, starts, places)
+    if least == len(starts) or stays(starts[least]):
+        return least
+    kept = [place for place in places if stays(starts[place])]
+    return least_hash(text, starts, kept) if kept else None
+
+
+def anywhere(text: str, starts: Sequence[int], before: int, first: int, last: int, stays: Whole) -> int:
+    """A cut between characters: from `first` to `last`, else the nearest one behind `before`, else within one."""
+    places = between_characters(starts, first, last)
+    found = least_whole(text, starts, places, stays)
+    if found is not None:
+        return found
+    earlier = (place for place in range(first - 1, before, -1) if starts[place] > starts[place - 1])
+    nearest = next((place for place in earlier if stays(starts[place])), None)
+    return least_hash(text, starts, places) if nearest is None else nearest
 
 
 def between_characters(starts: Sequence[int], first: int, last: int) -> list[int]:
@@ -148,10 +171,12 @@ def tokens_at(text: str, starts: Sequence[int], offsets: Sequence[int]) -> set[i
     }
 
 
-def overlap_start(text: str, starts: Sequence[int], first: int, cut: int) -> int:
+def overlap_start(text: str, starts: Sequence[int], first: int, cut: int, stays: Whole) -> int:
     """The offset, from that of token `first` on, at which the chunk behind `cut` starts."""
     for pattern in (_SENTENCES, _WORDS):
-        places = places_of(pattern, text, starts, first, cut - 1)
-        if places:
-            return starts[min(places)]
-    return starts[between_characters(starts, first, cut)[0]]
+        places = sorted(places_of(pattern, text, starts, first, cut - 1))
+        found = next((starts[place] for place in places if stays(starts[place])), None)
+        if found is not None:
+            return found
+    offsets = [starts[place] for place in between_characters(starts, first, cut)]
+    return next(filter(stays, offsets), offsets[0])

@@ -49,6 +49,7 @@ class Document(Model):
     types: dict[str, str] = Field(default_factory=dict)
     tables: TablePatterns = ()
     sweep: bool = True
+    id_from_source: bool = False
 
     @field_validator("text")
     @classmethod
@@ -59,7 +60,7 @@ class Document(Model):
 
     def spec(self, table: str) -> DocumentSpec:
         """The same, for `core.documents`."""
-        return DocumentSpec(table, self.text, self.metadata, self.key)
+        return DocumentSpec(table, self.text, self.metadata, self.key, self.id_from_source)
 
     @property
     def used(self) -> frozenset[str]:
@@ -161,6 +162,20 @@ class Pipeline(Model):
         return self
 
     @model_validator(mode="after")
+    def _sources_can_be_told_apart(self) -> Pipeline:
+        for table, document in self.documents.items():
+            if not document.id_from_source:
+                continue
+            if self.format.debezium is None:
+                raise ValueError(f"documents.{table}.id_from_source is for format: debezium, whose events name theirs")
+            if self.reselect is not None:
+                raise ValueError(
+                    f"documents.{table}.id_from_source is set, and reselect names one database, in which rows of the "
+                    "others would be looked up: leave one of them out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _source_fits_the_format(self) -> Pipeline:
         if misfit := self.format.misfit(self.source):
             raise ValueError(misfit)
@@ -230,6 +245,11 @@ class Pipeline(Model):
     def keys(self) -> dict[str, tuple[str, ...]]:
         """Table to the columns of its key, where the file names them."""
         return {table: each.key for table, each in self._tables.items() if each.key}
+
+    @property
+    def of_one_source(self) -> frozenset[str]:
+        """The tables that may come from one database alone: all whose ids don't say which it is."""
+        return frozenset(self._tables) - {table for table, each in self.documents.items() if each.id_from_source}
 
     @property
     def _tables(self) -> Mapping[str, Document | Record]:

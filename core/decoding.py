@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from core.change import Change, Event, Skip, Truncate
 from core.config import Pipeline
-from core.formats import debezium, dms, dynamodb, rows
+from core.formats import debezium, debezium_rekeyed, dms, dynamodb, rows
 from core.formats.dms import DmsFormat
 from core.formats.rows import RowsFormat
 
@@ -17,7 +17,9 @@ Decoder = Callable[[Event], tuple[Change | Truncate | Skip, ...]]
 def decoder(pipeline: Pipeline) -> Decoder:
     """The decoder for a pipeline's events. Raises ValueError for objects' notifications, which are no changes yet."""
     if pipeline.format.debezium is not None:
-        of_debezium = pipeline.debezium
+        of_debezium, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
+        if keys:
+            return lambda event: debezium_rekeyed.decode_by(event, of_debezium, keys)
         return lambda event: (debezium.decode(event, of_debezium),)
     if pipeline.format.dynamodb is not None:
         table = "" if pipeline.source.dynamodb is None else pipeline.source.dynamodb.table

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-import msgspec
-
-from core.change import BEGINNING, Change, Operation, Position
-from core.errors import DocumentError
+from core.change import Change, Operation
+from core.document_state import DocumentState as DocumentState
+from core.document_state import state_from_bytes as state_from_bytes
+from core.document_state import state_to_bytes as state_to_bytes
+from core.errors import ChangeError, DocumentError
+from core.halves import elder, elder_leaves, is_other_half
 from core.keys import escaped, id_of, refuse_other_kinds, refuse_other_width
-from core.plans import Chunk, Plan, chunk_id
-from core.templates import as_text, chosen, column_of, parts, render, value_of
-from core.templates import columns as columns
-
-_STATE_VERSION = b"\x02"
-_FIRST_STATE_VERSION = b"\x01"
-SHORTEST_OUT_OF_LINE = 128
-"""Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
+from core.plans import Chunk, Plan, chunks
+from core.sources import of_source
+from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.templates import chosen, column_of, columns, parts, render, value_of
+from core.unsettled import Refused as Refused
+from core.unsettled import Unsettled as Unsettled
+from core.unsettled import forgotten, shared, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +40,30 @@ class DocumentSpec:
               `{extra|}` nothing where it isn't
     metadata  columns kept beside each chunk; `old|new` and `extra|` as in the text
     key       columns that identify a row; empty: those of the event's key
+    id_from_source  whether its id says which database a row is of
     """
 
     table: str
     text: str
     metadata: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
+    id_from_source: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentState:
-    """The last change applied to one document. A deleted document keeps its position: late changes stay refused.
-
-    made_by    model, chunker and template that the chunks come from
-    row        the columns used: the values that stand when a later change leaves them out
-    ranges     where the text was cut
-    forget_at  when a deleted document may be forgotten, in milliseconds since 1970; 0 for one that is alive
-    kinds      of feeds whose keys have no types: of which kinds this one's values are (`Change.key_kinds`)
-    elder      a row that was there when another one came to its key, and the transaction in which it did: one of the
-               two leaves the key before that ends (PostgreSQL's deferrable keys)
-    """
-
-    position: Position = BEGINNING
-    made_by: str = ""
-    row: Mapping[str, Any] = field(default_factory=dict)
-    ranges: tuple[tuple[int, int], ...] = ()
-    forget_at: int = 0
-    kinds: str = ""
-    elder: tuple[str, Mapping[str, Any]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A change that its own key's state can't settle: half of a key change, or one with values that nobody told yet.
-
-    change.row          the columns known, of a deletion those that stood before it
-    change.unavailable  the columns that the document needs and nobody has told
-    event               the message it came in, encoded, for a dead letter
-    late                the new row of a key change, whose key has changed since: the old row goes all the same. Or the
-                        old key of one, which another row has by now: no document goes
-    """
-
-    document_id: str
-    change: Change
-    event: bytes = b""
-    late: bool = False
+Told = Plan | Unsettled | Refused
+"""What follows from a change."""
 
 
 def document_id(spec: DocumentSpec, change: Change) -> str:
-    """The id of a row's document: `core.keys.id_of`.
+    """The id of a row's document: `core.keys.id_of`; with `id_from_source` the table is `schema.table@source`.
 
-    Raises DocumentError where the row has no key, a null in it, or lacks a column that `key:` names.
+    Raises DocumentError where the row has no key, a null in it, or lacks a column that `key:` names, SourceError where
+    it doesn't say its source.
     """
     key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
     if not key:
         raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    return id_of(spec.table, key)
+    return id_of(of_source(spec.table, change.source) if spec.id_from_source else spec.table, key)
 
 
 def table_id(table: str) -> str:
@@ -119,43 +88,93 @@ def step(
     model: str,
     chunker: Chunker,
     replayed: bool = False,
-) -> tuple[DocumentState | None, list[Plan | Unsettled]]:
+) -> tuple[DocumentState | None, list[Told]]:
     """The document's next state, and what follows from the change: nothing where it is late or repeated.
 
+    Refused is a change whose row can't become a document. The state knows of it: what it may have touched is unknown
+    from then on, until a later change tells it or the refused one comes again, late as it may be by then.
     `replayed`: a dead letter comes again, and the last change is told to the store once more. A plan has the document
-    whole, whatever the state knows: what the store holds of it is the store's to say.
-    Raises DocumentError where the row can't become a document; the state then stands as it was.
+    whole, whatever the state knows: what the store holds of it is the store's to say. Of one that the state has not
+    seen nobody knows what came between, so nothing that it leaves out stands, nor stands what it says for later ones.
+    Raises DocumentError where the row has no key; the state then stands as it was.
     """
     before = state or DocumentState()
-    refuse_other_width(before.position, change.position, spec.table)
-    if change.position < before.position:
-        return state, _late(change, spec)
-    if change.position == before.position and not replayed:
-        return state, []
+    try:
+        _refuse_other_rows(before, change, spec)
+    except DocumentError as error:
+        if change.operation is Operation.REFUSED:
+            return state, []
+        return state, [Refused(document_id(spec, change), unknown(change), error)]
+    late = again = False
+    if change.position <= before.position:
+        if change.moves and is_other_half(before, change):
+            return _next(before, change, spec, model, chunker, document_id(spec, change))
+        late = change.position < before.position
+        again = not late
+        if not is_open(before.holes, change.position) and (late or not replayed):
+            return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
-    refuse_other_kinds(before.kinds, change.key_kinds, identity)
+    if change.operation is Operation.REFUSED:
+        if late or again:
+            return state, []
+        spared = frozenset() if change.moves else change.unavailable
+        return _unread(before, change, spec), [forgotten(identity, change, spared)]
+    if late:
+        return _caught_up(before, change, spec, model, chunker, identity)
+    if replayed and not again and not elder_leaves(before, change):
+        after, told = _next(DocumentState(), change, spec, model, chunker, identity)
+        now = DocumentState(change.position, holes=after.holes, kinds=change.key_kinds, left=after.left)
+        return now, [forgotten(identity, change), *told]
+    if again and before.holes is not None:
+        before = replace(before, holes=closed(before.holes, change.position))
+    return _next(before, change, spec, model, chunker, identity)
+
+
+def _refuse_other_rows(before: DocumentState, change: Change, spec: DocumentSpec) -> None:
+    """Raises DocumentError for a change of another row of this id, or one whose position nothing compares."""
+    refuse_other_width(before.position, change.position, spec.table)
+    if before.kinds and change.key_kinds:
+        refuse_other_kinds(before.kinds, change.key_kinds, document_id(spec, change))
+
+
+def _next(
+    before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
+) -> tuple[DocumentState, list[Told]]:
+    earlier = known(before.row, before.holes)
     if change.operation is Operation.DELETE:
-        if before.elder is not None and before.elder[0] == change.commit:
+        if before.elder is not None and elder_leaves(before, change):
             return _one_of_two_left(before, before.elder[1], change, identity)
-        return DocumentState(change.position), _removed(before, change, spec, identity)
-    row, missing = _standing_row(before, change, spec)
-    if missing or change.moves:
-        known = replace(change, row=row, unavailable=missing, doubtful=frozenset())
-        elder = (change.commit, before.row) if change.moves and change.commit and before.row else None
-        return DocumentState(change.position, row=row, kinds=change.key_kinds, elder=elder), [
-            Unsettled(identity, known)
-        ]
-    made_by = f"{model}|{chunker.name}|{spec.text}"
-    text = render(spec.text, row)
-    cut = made_by == before.made_by and text == render(spec.text, before.row)
-    ranges = before.ranges if cut else _ranges(text, chunker)
-    plan = _plan(identity, change, spec, row, _chunks(identity, text, ranges, model, chunker.name))
-    return DocumentState(change.position, made_by, row, ranges, kinds=change.key_kinds or before.kinds), [plan]
+        left = shared(change) if change.moves else ""
+        return DocumentState(change.position, left=left), _removed(before, earlier, change, spec, identity)
+    kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
+    said = read({} if change.moves else earlier, change, used_columns(spec, change.row))
+    if said.lacking:
+        row, holes = marked(before.row, before.holes, change, said)
+        refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
+        return refused, [_lacks(identity, change, spec, said)]
+    if said.missing or change.moves:
+        row, open_ = passed(before.row, before.holes, change, said)
+        known_of = replace(change, row=said.standing, unavailable=said.missing, doubtful=frozenset())
+        after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older)
+        return after, [Unsettled(identity, known_of)]
+    try:
+        made_by = f"{model}|{chunker.name}|{spec.text}"
+        text = render(spec.text, said.standing)
+        cut = made_by == before.made_by and text == render(spec.text, before.row)
+        ranges = before.ranges if cut else _ranges(text, chunker)
+        made = chunks(identity, text, ranges, model, chunker.name)
+        told: list[Told] = [_plan(identity, change, spec, said.standing, made)]
+    except ChangeError as error:
+        unusable = DocumentState(change.position, row=said.standing, kinds=kinds)
+        return unusable, [Refused(identity, unknown(change), error)]
+    if not before.made_by and _was_short(before, earlier, spec):
+        told.append(forgotten(identity, change))
+    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds), told
 
 
 def _one_of_two_left(
-    before: DocumentState, elder: Mapping[str, Any], change: Change, identity: str
-) -> tuple[DocumentState, list[Plan | Unsettled]]:
+    before: DocumentState, older: Row, change: Change, identity: str
+) -> tuple[DocumentState, list[Told]]:
     """Two rows have had a key at once, as a deferrable one lets them, and the first that leaves it is the elder.
 
     That is so within one statement, which changes each row once. A transaction that by several statements puts a row
@@ -164,22 +183,79 @@ def _one_of_two_left(
     state = replace(before, position=change.position, elder=None)
     if not change.moves:
         return state, []
-    return state, [Unsettled(identity, replace(change, row=elder, unavailable=frozenset()), late=True)]
+    return state, [Unsettled(identity, replace(change, row=older, unavailable=frozenset()), late=True)]
 
 
-def _late(change: Change, spec: DocumentSpec) -> list[Plan | Unsettled]:
-    if not change.moves or change.operation is Operation.DELETE:
+def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> DocumentState:
+    """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
+    told = dict.fromkeys((*change.row, *change.unavailable))
+    used = (*columns(spec.text), *(name for names in spec.metadata for name in names.split("|")))
+    names = dict.fromkeys(column_of(name, told) for name in used)
+    earlier = known(before.row, before.holes)
+    said = read(earlier, change, [name for name in names if name in told])
+    row, holes = marked(before.row, before.holes, change, said)
+    kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
+    return DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
+
+
+def _caught_up(
+    before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
+) -> tuple[DocumentState, list[Told]]:
+    """A refused change comes again, behind later ones. Where one of those was refused too, the document is told as it
+    stood at this one; else as it stands now.
+    """
+    holes, at = closed(before.holes, change.position), change.position
+    earlier = known(before.row, holes, at)
+    gone = change.operation is Operation.DELETE
+    still = DocumentState(before.position, kinds=before.kinds, elder=before.elder)
+    said = Said({}) if gone else read({} if change.moves else earlier, change, used_columns(spec, change.row))
+    if said.lacking:
+        row, left = marked(before.row, before.holes, change, said)
+        return replace(still, row=row, holes=left), [_lacks(identity, change, spec, said)]
+    row, left = filled(before.row, holes, change, said)
+    told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
+    if not is_last(left, at) or gone:
+        return replace(still, row=row, holes=left if left.open else None), told
+    assert before.holes is not None
+    stands, used = known(row, left), used_columns(spec, dict.fromkeys(before.holes.used))
+    now = Change(
+        change.table,
+        change.key,
+        Operation.UPSERT,
+        before.position,
+        {name: stands.get(name) for name in used},
+        frozenset(name for name in used if name not in stands),
+        committed_ms=before.holes.committed_ms,
+        key_kinds=change.key_kinds,
+        numbers=change.numbers,
+    )
+    after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
+    return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]
+
+
+def _late(change: Change, spec: DocumentSpec) -> list[Told]:
+    if not change.moves or change.operation is not Operation.UPSERT:
         return []
     return [Unsettled(document_id(spec, change), replace(change, row={}, unavailable=frozenset()), late=True)]
 
 
-def _removed(before: DocumentState, change: Change, spec: DocumentSpec, identity: str) -> list[Plan | Unsettled]:
+def _removed(before: DocumentState, earlier: Row, change: Change, spec: DocumentSpec, identity: str) -> list[Told]:
     gone = Plan(identity, change.position, committed_ms=change.committed_ms)
     if change.moves:
-        return [Unsettled(identity, replace(change, row=before.row, unavailable=frozenset()))]
-    if before.row and any(name not in before.row for name in used_columns(spec, before.row)):
-        return [gone, Unsettled(identity, replace(change, row={}, unavailable=frozenset()))]
-    return [gone]
+        return [Unsettled(identity, replace(change, row=earlier, unavailable=frozenset()))]
+    return [gone, forgotten(identity, change)] if _was_short(before, earlier, spec) else [gone]
+
+
+def _was_short(before: DocumentState, earlier: Row, spec: DocumentSpec) -> bool:
+    """Whether values were missing before: they may have been asked for, and are remembered where they were."""
+    if not before.row and before.holes is None:
+        return False
+    return any(name not in earlier for name in used_columns(spec, before.row))
+
+
+def _lacks(identity: str, change: Change, spec: DocumentSpec, said: Said) -> Refused:
+    spared = frozenset() if change.moves else said.missing & change.unavailable
+    return Refused(identity, unknown(change, spared), DocumentError(lacks(f"documents.{spec.table}", change, said)))
 
 
 def plan_of(settled: Unsettled, spec: DocumentSpec, model: str, chunker: Chunker, moved_from: str = "") -> Plan:
@@ -188,16 +264,16 @@ def plan_of(settled: Unsettled, spec: DocumentSpec, model: str, chunker: Chunker
     if change.operation is Operation.DELETE:
         return Plan(settled.document_id, change.position, committed_ms=change.committed_ms)
     text = render(spec.text, change.row)
-    chunks = _chunks(settled.document_id, text, _ranges(text, chunker), model, chunker.name)
-    return replace(_plan(settled.document_id, change, spec, change.row, chunks), moved_from=moved_from)
+    made = chunks(settled.document_id, text, _ranges(text, chunker), model, chunker.name)
+    return replace(_plan(settled.document_id, change, spec, change.row, made), moved_from=moved_from)
 
 
-def _plan(identity: str, change: Change, spec: DocumentSpec, row: Mapping[str, Any], chunks: tuple[Chunk, ...]) -> Plan:
+def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tuple[Chunk, ...]) -> Plan:
     return Plan(
         document_id=identity,
         position=change.position,
-        chunk_ids=tuple(chunk.chunk_id for chunk in chunks),
-        write=chunks,
+        chunk_ids=tuple(chunk.chunk_id for chunk in made),
+        write=made,
         metadata=_metadata(spec, row),
         committed_ms=change.committed_ms,
         numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
@@ -206,10 +282,15 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Mapping[str, A
 
 def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    in_text = (names for _, names in parts(spec.text) if names is not None)
-    in_metadata = (tuple(names.split("|")) for names in spec.metadata)
-    used = [names[0] if names[0] in row else column_of(chosen(names, row), row) for names in (*in_text, *in_metadata)]
-    return tuple(name for name in dict.fromkeys(used) if name)
+    names_of = _alternatives(spec.text, spec.metadata)
+    used = [names[0] if names[0] in row else column_of(chosen(names, row), row) for names in names_of]
+    return tuple([name for name in dict.fromkeys(used) if name])
+
+
+@lru_cache(maxsize=256)
+def _alternatives(text: str, metadata: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    in_text = (names for _, names in parts(text) if names is not None)
+    return tuple(dict.fromkeys((*in_text, *(tuple(names.split("|")) for names in metadata))))
 
 
 def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,67 +304,5 @@ def _numbers(spec: DocumentSpec, row: Mapping[str, Any], numbers: frozenset[str]
     return tuple(names[0] for names in columns_of if column_of(chosen(names, row), row) in numbers)
 
 
-def _standing_row(before: DocumentState, change: Change, spec: DocumentSpec) -> tuple[dict[str, Any], frozenset[str]]:
-    """The columns that the document uses and are known, and the names of those that are not."""
-    standing: dict[str, Any] = {}
-    missing = set()
-    earlier = {} if change.moves else before.row
-    for name in used_columns(spec, change.row):
-        if name in change.unavailable or (name in change.doubtful and _may_stand(earlier, name)):
-            if name in earlier:
-                standing[name] = earlier[name]
-            else:
-                missing.add(name)
-        elif name in change.row:
-            standing[name] = change.row[name]
-        elif change.partial:
-            missing.add(name)
-        else:
-            there = ", ".join(change.row)
-            raise DocumentError(
-                f"documents.{spec.table} uses column {name!r}, which the row lacks; it has: {there}. "
-                f"Where it was renamed, name both, {{old|new}}; where it may be missing, write {{{name}|}}"
-            )
-    return standing, frozenset(missing)
-
-
-def _may_stand(earlier: Mapping[str, Any], name: str) -> bool:
-    """Whether a null may stand for an unchanged value: PostgreSQL moves only long ones out of line."""
-    return name not in earlier or len(as_text(earlier[name])) >= SHORTEST_OUT_OF_LINE
-
-
 def _ranges(text: str, chunker: Chunker) -> tuple[tuple[int, int], ...]:
     return tuple(chunker.ranges(text)) if text.strip() else ()
-
-
-def _chunks(identity: str, text: str, ranges: Sequence[tuple[int, int]], model: str, chunker: str) -> tuple[Chunk, ...]:
-    seen: Counter[str] = Counter()
-    chunks = []
-    for ordinal, (begin, end) in enumerate(ranges):
-        piece = text[begin:end]
-        chunks.append(Chunk(chunk_id(identity, model, chunker, piece, seen[piece]), ordinal, piece))
-        seen[piece] += 1
-    return tuple(chunks)
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(DocumentState).decode
-
-
-def state_to_bytes(state: DocumentState) -> bytes:
-    """The state as Flink keeps it: a version byte, then MessagePack."""
-    return _STATE_VERSION + _encode(state)
-
-
-def state_from_bytes(raw: bytes) -> DocumentState:
-    """The state that `state_to_bytes` of this or an earlier release wrote.
-
-    Raises ValueError for a version this release doesn't know.
-    """
-    if raw[:1] == _STATE_VERSION:
-        return _decode(raw[1:])
-    if raw[:1] == _FIRST_STATE_VERSION:
-        # The first release kept chunk ids where this one keeps ranges: without `made_by` the text is cut anew.
-        return replace(_decode(raw[1:]), made_by="", ranges=())
-    seen = raw[:1].hex() or "none"
-    raise ValueError(f"document state has version {seen}, this release reads 01 and {_STATE_VERSION.hex()}")

@@ -2,8 +2,10 @@
 
     FreshetError
     ├── ConfigError         the pipeline file says something that can't be run; lists every mistake
+    ├── OtherLog            the log that a state belongs to isn't the one that is there now
     ├── ChangeError         one change can't be used, and will not become usable by trying again
     │   ├── DecodeError     its bytes are not what the feed's format promises
+    │   ├── SourceError     it is of another database than the table's documents are
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
     │   ├── ObjectError     its object can't be read or parsed as it is
     │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
@@ -16,6 +18,13 @@ then fails the job over to its last checkpoint. Messages name the thing, the val
 they never hold a password: `connectors` redact connection strings before they quote them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.change import Change
+
 
 class FreshetError(Exception):
     """Base of all errors below; catching it catches what Freshet itself reports."""
@@ -27,6 +36,10 @@ class ConfigError(FreshetError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class OtherLog(FreshetError):
+    """The log that a state belongs to isn't the one that is there now: its positions or offsets mean nothing in it."""
 
 
 LONGEST_REASON = 1000
@@ -52,7 +65,19 @@ def bounded(reason: str) -> str:
 
 
 class DecodeError(ChangeError):
-    """The bytes of an event are not what its format promises."""
+    """The bytes of an event are not what its format promises.
+
+    `refused` has the changes that it told of, as far as they could be read: with the operation REFUSED, their table,
+    key and position. Empty where even these can't be told.
+    """
+
+    def __init__(self, message: str, refused: tuple[Change, ...] = ()) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class SourceError(ChangeError):
+    """An event is of another database than the documents of its table."""
 
 
 class DocumentError(ChangeError):

@@ -14,6 +14,13 @@ LONGEST = 512
 """Characters that an identifier may have. An e-mail address has at most 254 (RFC 3696's erratum 1690)."""
 
 _SPACES = re.compile(r"\s+")
+# Unicode's Default_Ignorable_Code_Point, of what is assigned
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_IDNA_DOTS = re.compile("[\u3002\uff0e\uff61]")  # RFC 3490, 3.1
+_NOT_IN_NAMES = re.compile("[@<>,;]")
 
 
 class Identifier(NamedTuple):
@@ -28,8 +35,13 @@ Normalizer = Callable[[str], str | None]
 
 
 def text(value: str) -> str | None:
-    """Unicode's NFKC, without spaces around it, those within as one; None where nothing is left."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFKC", value)).strip() or None
+    """Unicode's NFKC, without spaces around it, those within as one; None where nothing is left.
+
+    Characters that are not shown count for nothing, as in Unicode's NFKC_Casefold: zero-width spaces and joiners, marks
+    of direction, soft hyphens, variation selectors.
+    """
+    plain = value if value.isascii() else unicodedata.normalize("NFKC", _UNSEEN.sub("", value))
+    return _SPACES.sub(" ", plain).strip() or None
 
 
 def fold(value: str) -> str | None:
@@ -39,11 +51,17 @@ def fold(value: str) -> str | None:
 
 
 def email(value: str) -> str | None:
-    """An address in one case, its domain in ASCII (IDNA). None unless it has a name and a domain with a dot."""
-    folded = fold(value)
-    name, _, domain = (folded or "").rpartition("@")
-    domain = domain.rstrip(".")
-    if not name or "@" in name or " " in (folded or "") or "." not in domain:
+    """An address in one case, its domain in ASCII (IDNA). None unless it has a name and a domain with a dot.
+
+    It may have a display name (`"Eva" <eva@example.org>`) or a comment behind it (RFC 5322, 3.4 and 3.2.2), or be a
+    link (`mailto:`, RFC 6068). Of several addresses none is taken.
+    """
+    folded = _address(fold(value) or "")
+    name, _, domain = folded.rpartition("@")
+    domain = _IDNA_DOTS.sub(".", domain).rstrip(".")
+    if len(name) > 2 and name[0] == name[-1] == '"':
+        name = name[1:-1]  # RFC 5322, 3.2.4: quotes are no part of what they quote
+    if not name or _NOT_IN_NAMES.search(name) or " " in folded or "." not in domain:
         return None
     try:
         return f"{name}@{domain.encode('idna').decode('ascii')}"
@@ -51,9 +69,27 @@ def email(value: str) -> str | None:
         return None
 
 
+def _address(said: str) -> str:
+    """What stands in angle brackets, or a link leads to; without a comment behind it."""
+    if said.endswith(")"):
+        said = said.rpartition("(")[0].rstrip()
+    if said.endswith(">"):
+        shown, _, inner = said[:-1].rpartition("<")
+        shown = shown.strip()
+        quoted = len(shown) > 1 and shown[0] == shown[-1] and shown[0] in "\"'" and shown[0] not in shown[1:-1]
+        said = "" if not quoted and set(shown) & set("@<>,;") and shown != inner.strip() else inner.strip()
+    if said.startswith("mailto:"):
+        said = said.removeprefix("mailto:").partition("?")[0]
+    return said
+
+
 def phone(region: str) -> Normalizer:
     """Numbers as E.164, those without a country code being of `region` (two letters, as in "NO").
 
+    An extension is part of it, as `;ext=` and its digits (RFC 3966): who shares a switchboard is not one person.
+    A number that nobody can have is none. Possible and valid are two things (libphonenumber's FAQ): 000-000-0000 is as
+    long as a number, and a local one without its area is many people's. What follows the last digit is a remark
+    ("home") where there is a number without it, else letters are digits as on keys (1-800-FLOWERS).
     Raises ConfigError for a region that doesn't exist, or where the extra `profiles` isn't installed.
     """
     try:
@@ -63,17 +99,31 @@ def phone(region: str) -> Normalizer:
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise ConfigError([f"normalize: phone: {region!r} is no region; write two letters, as in NO"])
 
-    @lru_cache(maxsize=65_536)  # parsing takes 50 µs, and people's numbers come again
-    def e164(value: str) -> str | None:
+    def number(value: str) -> str | None:
         try:
-            number = phonenumbers.parse(value, region)
+            parsed = phonenumbers.parse(value, region)
         except phonenumbers.NumberParseException:
             return None
-        if not phonenumbers.is_possible_number(number):
+        if not phonenumbers.is_valid_number(parsed):
             return None
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        plain = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        extension = phonenumbers.normalize_digits_only(parsed.extension or "")
+        return f"{plain};ext={extension}" if extension else plain
+
+    @lru_cache(maxsize=65_536)  # parsing takes 50 µs, and people's numbers come again
+    def e164(value: str) -> str | None:
+        plain = text(value) or ""
+        bare = _to_last_digit(plain)
+        return number(bare) or (number(plain) if bare != plain else None)
 
     return e164
+
+
+def _to_last_digit(value: str) -> str:
+    end = len(value)
+    while end and not value[end - 1].isdigit():
+        end -= 1
+    return value[:end]
 
 
 def blocker(patterns: Sequence[str]) -> Callable[[str], bool]:

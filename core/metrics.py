@@ -72,6 +72,17 @@ _DEFINED = (
     ),
     Metric("behind_ms", "how far the readers of shards are behind their streams' ends", (), "", "ms", Kind.GAUGE),
     Metric("stale", "changes that were late or repeated, and changed nothing", (), "stale"),
+    Metric(
+        "stale_snapshot_rows",
+        "rows of snapshots that were older than what was known of them",
+        (),
+        "stale_snapshot_rows",
+    ),
+    Metric(
+        "stale_snapshot_surplus",
+        "how many more of the last rows of snapshots were older than what was known than were not",
+        kind=Kind.GAUGE,
+    ),
     Metric("keys_changed", "rows whose key changed", (), "keys_changed"),
     Metric("reselected", "rows that were read from the source again for values that did not travel", (), "reselected"),
     Metric(

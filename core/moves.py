@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from core.change import Operation
-from core.documents import Unsettled
+from core.unsettled import Refused, Unsettled, shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,16 @@ class Unknown:
 Answer = Settled | Unknown
 
 
-def settle(memory: Memory, new: Unsettled) -> list[Answer]:
+def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     """What can be settled now that `new` is here, in the order in which a store must hear of it.
 
-    Takes the changes of one key in the order of their positions, those of different keys in any.
+    Takes the changes of one key in the order of their positions, those of different keys in any. A refused one settles
+    nothing: what was learned of its key's values stands no more.
     """
+    if isinstance(new, Refused):
+        new = Unsettled(new.name, new.change)
     waiting = memory.get(_behind(new.document_id))
-    if waiting is not None:
+    if waiting is not None and not _is_awaited(memory, new):
         # Its key's values are still to come: whatever happens to the key happens after that.
         memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
         return []
@@ -74,7 +77,27 @@ def settle(memory: Memory, new: Unsettled) -> list[Answer]:
         memory.pop(_values(new.document_id), None)
         return []
     known = memory.get(_values(new.document_id))
+    if new.change.operation is Operation.REFUSED:
+        _forget(memory, new, known)
+        return []
     return [_answer(_filled(new, known.values if known else {}))]
+
+
+def _is_awaited(memory: Memory, new: Unsettled) -> bool:
+    """Whether the other half of a key change waits for this one, both being the same document."""
+    if not new.change.moves:
+        return False
+    halves = (kept.half for kept in _waiting(memory, pair_of(new)) if kept.half)
+    operation = new.change.operation
+    return any(half.document_id == new.document_id and half.change.operation is not operation for half in halves)
+
+
+def _forget(memory: Memory, new: Unsettled, known: Kept | None) -> None:
+    spared = {name: value for name, value in (known or Kept()).values.items() if name in new.change.unavailable}
+    if spared:
+        memory[_values(new.document_id)] = Kept(values=spared)
+    elif known is not None:
+        del memory[_values(new.document_id)]
 
 
 def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
@@ -104,7 +127,7 @@ def give_up(memory: Memory, pair: str) -> list[Answer]:
 
 def pair_of(half: Unsettled) -> str:
     """What a half has in common with the other one, without blanks."""
-    return half.change.pair or half.change.position
+    return shared(half.change)
 
 
 def is_waiting(kept: Kept) -> bool:
@@ -136,13 +159,13 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     _wait(memory, pair_of(new), waiting)
     assert other.half is not None, "found by it"
     arrival, departure = (new, other.half) if arrives else (other.half, new)
+    is_other = departure.document_id != arrival.document_id
     # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
-    gone: list[Answer] = []
-    if not departure.late and departure.document_id != arrival.document_id:
-        gone.append(Settled(departure))
+    gone: list[Answer] = [Settled(departure)] if is_other and not departure.late else []
     if other.told or arrival.late:
         return gone
-    return [*_arrived(memory, arrival, departure.change.row, departure.document_id), *gone]
+    moved_from = departure.document_id if is_other else ""
+    return [*_arrived(memory, arrival, departure.change.row, moved_from), *gone]
 
 
 def _waiting(memory: Memory, pair: str) -> list[Kept]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -73,6 +74,19 @@ def chunk_id(document_id: str, model: str, chunker: str, text: str, nth: int) ->
         raw = part.encode()
         digest.update(len(raw).to_bytes(8, "big") + raw)
     return digest.hexdigest()
+
+
+def chunks(
+    document_id: str, text: str, ranges: Sequence[tuple[int, int]], model: str, chunker: str
+) -> tuple[Chunk, ...]:
+    """The pieces of a document's text, in order."""
+    seen: Counter[str] = Counter()
+    made = []
+    for ordinal, (begin, end) in enumerate(ranges):
+        piece = text[begin:end]
+        made.append(Chunk(chunk_id(document_id, model, chunker, piece, seen[piece]), ordinal, piece))
+        seen[piece] += 1
+    return tuple(made)
 
 
 def fold(plans: Sequence[Plan]) -> dict[str, Plan]:

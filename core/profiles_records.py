@@ -9,15 +9,18 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
-from core.documents import SHORTEST_OUT_OF_LINE, DocumentSpec, document_id, used_columns
-from core.errors import ProfileError
+from core.documents import DocumentSpec, document_id, used_columns
+from core.errors import ChangeError, ProfileError
 from core.formats.timestamps import nanoseconds
 from core.identifiers import Identifier, Normalizer, identifiers
 from core.identity import RecordChange
 from core.profiles import Fact, Facts, Kind, Place, decimal, facts_to_bytes
-from core.templates import render, value_of
+from core.standing import Holes, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.templates import column_of, columns, render, value_of
+from core.unsettled import Refused, unknown
 
-_STATE_VERSION = b"\x01"
+_STATE_VERSION = b"\x02"
+_WITHOUT_HOLES = b"\x01"
 _LATEST_MS = 253_402_300_800_000  # the year 10000
 _EARLIEST_MS = -62_135_596_800_000  # the year 1
 
@@ -77,15 +80,17 @@ class RowState:
     """The last change of one row: its position, and the values that stand when a later change leaves them out.
 
     forget_ms  of a row that was deleted: when it may be forgotten, in ms since 1970
+    holes      which of the values don't stand, where changes were refused
     """
 
     position: Position = BEGINNING
     row: Mapping[str, Any] = field(default_factory=dict)
     forget_ms: int = 0
+    holes: Holes | None = None
 
     def is_forgotten(self, now_ms: int) -> bool:
         """Whether it was deleted, for the last time, long ago."""
-        return not self.row and self.forget_ms <= now_ms
+        return not self.row and self.holes is None and 0 < self.forget_ms <= now_ms
 
 
 def record_id(spec: RecordSpec, change: Change) -> str:
@@ -101,24 +106,92 @@ def record_id(spec: RecordSpec, change: Change) -> str:
 
 def step(
     state: RowState | None, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, replayed: bool = False
-) -> tuple[RowState | None, RecordChange | None]:
+) -> tuple[RowState | None, RecordChange | Refused | None]:
     """The row's next state, and what its record says now; None where the change is late or repeated.
 
     arrival_ms  when the change came, in milliseconds since 1970: the event time where nothing else says one, and the
                 measure of clocks that are ahead
-    Raises ProfileError where the record can't be used, and for an event time further ahead than `reading` lets it be;
-    the state then stands as it was.
+    Refused is a record that can't be used, or one with an event time further ahead than `reading` lets it be. The state
+    knows of it as that of a document does: see `core.documents.step`, also for `replayed`.
+    Raises ProfileError where the row has no key; the state then stands as it was.
     """
     before = state or RowState()
-    if change.position < before.position or (change.position == before.position and not replayed):
+    late = change.position < before.position
+    again = change.position == before.position
+    if (late or (again and not replayed)) and not is_open(before.holes, change.position):
         return state, None
     record = record_id(spec, change)
+    if change.operation is Operation.REFUSED:
+        return (state if late or again else _unread(before, change, spec)), None
+    if late:
+        return _caught_up(before, change, spec, reading, arrival_ms, record)
+    if replayed and not again:
+        after, told = _next(RowState(), change, spec, reading, arrival_ms, record)
+        return RowState(change.position, holes=after.holes), told
+    if again and before.holes is not None:
+        before = replace(before, holes=closed(before.holes, change.position))
+    return _next(before, change, spec, reading, arrival_ms, record)
+
+
+def _next(
+    before: RowState, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, record: str
+) -> tuple[RowState, RecordChange | Refused]:
     if change.operation is Operation.DELETE:
-        time = min(change.committed_ms or arrival_ms, arrival_ms)
-        return RowState(change.position), RecordChange(record, spec.table, change.position, time, deleted=True)
-    row = _standing(before, change, spec)
-    said = _said(record, row, change, spec, reading, arrival_ms)
-    return RowState(change.position, row), said
+        at, time = change.position, min(change.committed_ms or arrival_ms, arrival_ms)
+        return RowState(at), RecordChange(record, spec.table, at, time, deleted=True)
+    said = read({} if change.moves else known(before.row, before.holes), change, columns_of(spec, change.row))
+    if said.lacking:
+        row, holes = marked(before.row, before.holes, change, said)
+        return RowState(change.position, row, holes=holes), Refused(record, unknown(change), _lacks(change, spec, said))
+    row, left = passed(before.row, before.holes, change, said)
+    after = RowState(change.position, row, holes=left)
+    if said.missing:
+        return after, Refused(record, unknown(change), _misses(spec, said))
+    try:
+        return after, _said(record, row, change, spec, reading, arrival_ms)
+    except ChangeError as error:
+        return after, Refused(record, unknown(change), error)
+
+
+def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
+    """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
+    told = dict.fromkeys((*change.row, *change.unavailable))
+    used = dict.fromkeys(column_of(name, told) for name in columns("".join(columns_read(spec))))
+    names = [name for name in used if name in told]
+    row, holes = marked(before.row, before.holes, change, read(known(before.row, before.holes), change, names))
+    return RowState(change.position, row, holes=holes)
+
+
+def _caught_up(
+    before: RowState, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, record: str
+) -> tuple[RowState, RecordChange | Refused]:
+    """A refused change comes again, behind later ones. Where one of those was refused too, the record is told as it
+    stood at this one; else as it stands now.
+    """
+    holes, at = closed(before.holes, change.position), change.position
+    earlier = known(before.row, holes, at)
+    gone = change.operation is Operation.DELETE
+    said = Said({}) if gone else read({} if change.moves else earlier, change, columns_of(spec, change.row))
+    if said.lacking:
+        row, left = marked(before.row, before.holes, change, said)
+        return RowState(before.position, row, holes=left), Refused(record, unknown(change), _lacks(change, spec, said))
+    row, left = filled(before.row, holes, change, said)
+    if gone or not is_last(left, at):
+        told = _next(RowState(row=earlier), change, spec, reading, arrival_ms, record)[1]
+        return RowState(before.position, row, holes=left if left.open else None), told
+    assert before.holes is not None
+    stands, used = known(row, left), columns_of(spec, dict.fromkeys(before.holes.used))
+    now = replace(
+        change,
+        position=before.position,
+        row={name: stands.get(name) for name in used},
+        unavailable=frozenset(name for name in used if name not in stands),
+        doubtful=frozenset(),
+        partial=False,
+        moves=False,
+        committed_ms=before.holes.committed_ms,
+    )
+    return _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)
 
 
 def _said(
@@ -196,10 +269,8 @@ def _milliseconds(record: str, column: str, value: Any) -> int | None:
         try:
             time = nanoseconds(value) // 1_000_000
         except ValueError:
-            shown = repr(value)[:40]
-            raise ProfileError(
-                f"record {record}: {column} is {shown}; it must be an ISO 8601 timestamp, or milliseconds since 1970"
-            ) from None
+            wanted = "it must be an ISO 8601 timestamp, or milliseconds since 1970"
+            raise ProfileError(f"record {record}: {column} is {repr(value)[:40]}; {wanted}") from None
     if not _EARLIEST_MS <= time < _LATEST_MS:
         raise ProfileError(f"record {record}: {column} is {time} ms since 1970, which is in no year from 1 to 9999")
     return time
@@ -217,27 +288,15 @@ def columns_read(spec: RecordSpec) -> tuple[str, ...]:
     return tuple(_template(place) for place in (*places, spec.time) if place)
 
 
-def _standing(before: RowState, change: Change, spec: RecordSpec) -> dict[str, Any]:
-    standing: dict[str, Any] = {}
-    earlier = {} if change.moves else before.row
-    for name in columns_of(spec, change.row):
-        left_out = name in change.unavailable or (name not in change.row and change.partial)
-        if left_out or (name in change.doubtful and len(str(earlier.get(name, ""))) >= SHORTEST_OUT_OF_LINE):
-            if name not in earlier:
-                raise ProfileError(
-                    f"profiles.records.{spec.table} uses {name}, whose value didn't travel and isn't known: "
-                    "have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
-                )
-            standing[name] = earlier[name]
-        elif name in change.row:
-            standing[name] = change.row[name]
-        else:
-            there = ", ".join(change.row)
-            raise ProfileError(
-                f"profiles.records.{spec.table} uses column {name!r}, which the row lacks; it has: {there}. "
-                f"Where it was renamed, name both, '{{old|new}}'; where it may be missing, write '{{{name}|}}'"
-            )
-    return standing
+def _misses(spec: RecordSpec, said: Said) -> ProfileError:
+    return ProfileError(
+        f"profiles.records.{spec.table} uses {min(said.missing)}, whose value didn't travel and isn't known: replay "
+        "what was refused before it, or have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
+    )
+
+
+def _lacks(change: Change, spec: RecordSpec, said: Said) -> ProfileError:
+    return ProfileError(lacks(f"profiles.records.{spec.table}", change, said))
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -250,7 +309,11 @@ def row_to_bytes(state: RowState) -> bytes:
 
 
 def row_from_bytes(raw: bytes) -> RowState:
-    """The state that `row_to_bytes` wrote. Raises ValueError for a version this release doesn't know."""
-    if raw[:1] != _STATE_VERSION:
-        raise ValueError(f"row state has version {raw[:1].hex() or 'none'}, this release reads {_STATE_VERSION.hex()}")
+    """The state that `row_to_bytes` of this or an earlier release wrote.
+
+    Raises ValueError for a version this release doesn't know.
+    """
+    if raw[:1] not in (_STATE_VERSION, _WITHOUT_HOLES):
+        seen = raw[:1].hex() or "none"
+        raise ValueError(f"row state has version {seen}, this release reads 01 and 02")
     return _decode(raw[1:])

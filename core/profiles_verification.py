@@ -23,6 +23,7 @@ from core.profiles import Rules as Merging
 from core.profiles_delivery import TABLE
 from core.profiles_records import Reading, RecordSpec, columns_read, step
 from core.profiles_step import Persons
+from core.unsettled import Refused
 from core.verification import Difference, Kind
 
 _SOME = Position("0")
@@ -60,6 +61,8 @@ def said_by(row: Mapping[str, Any], key: Sequence[str], spec: RecordSpec, readin
     """What a row says, `key` being its table's primary key. Raises ProfileError where it can't be used."""
     change = Change(spec.table, {name: row[name] for name in key}, Operation.UPSERT, _SOME, row)
     _, told = step(None, change, spec, reading, now_ms)
+    if isinstance(told, Refused):
+        raise told.error
     assert told is not None
     return Said(told, bool(spec.time) and row.get(spec.time) is not None)
 

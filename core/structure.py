@@ -20,15 +20,17 @@ from core.chunking import (
     LEVELS,
     SHORTEST_REST,
     Starts,
+    anywhere,
     between_characters,
     cutting,
-    least_hash,
+    least_whole,
     none_wide,
     overlap_start,
     places_of,
     tokens_at,
 )
 from core.documents import Chunker
+from core.graphemes import Whole, whole
 
 _ALGORITHM = "structure1"
 _HEADING = re.compile(r"^(?:(#{1,6})[ \t]+\S|[^\s#][^\n]*\n(=+|-{3,})[ \t]*$)", re.MULTILINE)
@@ -52,20 +54,21 @@ def ranges(text: str, starts: Sequence[int], tokens: int, overlap: int) -> list[
     if len(starts) <= tokens:
         return [(0, len(text))]
     headings = _headings(text, starts)
-    cuts = list(_cuts(text, starts, tokens - overlap, headings))
+    stays = whole(text)
+    cuts = list(_cuts(text, starts, tokens - overlap, headings, stays))
     begins = [0]
     for previous, cut in pairwise([0, *cuts]):
         if cut in headings.before:
             begins.append(starts[cut])
         else:
-            begins.append(_overlap_start(text, starts, max(previous + 1, cut - overlap), cut, headings))
+            begins.append(_overlap_start(text, starts, max(previous + 1, cut - overlap), cut, headings, stays))
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
-def _overlap_start(text: str, starts: Sequence[int], first: int, cut: int, headings: _Headings) -> int:
+def _overlap_start(text: str, starts: Sequence[int], first: int, cut: int, headings: _Headings, stays: Whole) -> int:
     """As `core.chunking.overlap_start`, but not within a heading; where there is nothing else, at the cut."""
     while first < cut:
-        begin = overlap_start(text, starts, first, cut)
+        begin = overlap_start(text, starts, first, cut, stays)
         place = bisect_left(starts, begin)
         if place not in headings.within:
             return begin
@@ -104,25 +107,31 @@ def _content(text: str, offset: int) -> int:
     return len(text) if found is None else found.start()
 
 
-def _cuts(text: str, starts: Sequence[int], budget: int, headings: _Headings) -> Iterator[int]:
+def _cuts(text: str, starts: Sequence[int], budget: int, headings: _Headings, stays: Whole) -> Iterator[int]:
     """The tokens before which the text is cut, at most `budget` apart."""
     least, rest = max(1, int(budget * LEAST_FILL)), int(budget * SHORTEST_REST)
     cut = 0
     while cut + budget < len(starts):
         last = max(cut + 1, min(cut + budget, len(starts) - rest))
-        cut = _best_cut(text, starts, min(cut + least, last), last, headings)
+        cut = _best_cut(text, starts, cut, min(cut + least, last), last, headings, stays)
         if cut < len(starts):
             yield cut
 
 
-def _best_cut(text: str, starts: Sequence[int], first: int, last: int, headings: _Headings) -> int:
+def _best_cut(
+    text: str, starts: Sequence[int], before: int, first: int, last: int, headings: _Headings, stays: Whole
+) -> int:
     levels = [(headings.before.get(place, _LOWEST), place) for place in range(first, last + 1)]
     highest = min(level for level, _ in levels)
     if highest < _LOWEST:
-        return least_hash(text, starts, [place for level, place in levels if level == highest])
+        found = least_whole(text, starts, [place for level, place in levels if level == highest], stays)
+        if found is not None:
+            return found
     for pattern in LEVELS:
         places = [place for place in places_of(pattern, text, starts, first, last) if place not in headings.within]
-        if places:
-            return least_hash(text, starts, places)
-    anywhere = between_characters(starts, first, last)
-    return least_hash(text, starts, [place for place in anywhere if place not in headings.within] or anywhere)
+        found = least_whole(text, starts, places, stays)
+        if found is not None:
+            return found
+    kept = [place for place in between_characters(starts, first, last) if place not in headings.within]
+    found = least_whole(text, starts, kept, stays)
+    return anywhere(text, starts, before, first, last, stays) if found is None else found

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.change import Change, Operation, Position
-from core.documents import Chunker, DocumentSpec, step
+from core.documents import Chunker, DocumentSpec, Refused, step
 from core.exact_numbers import same
 from core.plans import Chunk, Plan
 from core.stores import Stored, Vectors
@@ -65,6 +65,8 @@ def expected(row: Mapping[str, Any], key: Sequence[str], spec: DocumentSpec, mod
     change = Change(spec.table, {name: row[name] for name in key}, Operation.UPSERT, _SOME, row)
     _, told = step(None, change, spec, model, chunker)
     plan = told[0]
+    if isinstance(plan, Refused):
+        raise plan.error
     assert isinstance(plan, Plan), "every column is known"
     return plan
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pyflink.datastream import StreamExecutionEnvironment
 
 from core.config import Pipeline
 from flink_jobs import profiles, vectorize
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
-    """Put the whole job on the environment."""
-    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment)
+def build(
+    pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Put the whole job on the environment.
+
+    sources  table to the database that its rows are of, where that is known before: rows of another are refused
+    """
+    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment, sources)

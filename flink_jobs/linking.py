@@ -22,10 +22,11 @@ from core.plans import Outcome
 from core.profiles_delivery import Delivery, delivery_to_bytes, texts_of
 from core.profiles_records import row_from_bytes, row_to_bytes, step
 from core.profiles_step import Persons, Told
+from core.unsettled import Refused
 from flink_jobs import one_core
 from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
-from flink_jobs.metrics import Meters
+from flink_jobs.metrics import Meters, Snapshots
 from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
@@ -50,7 +51,7 @@ class ParseRecord(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._meters = Meters("stale")
+        self._meters = Meters("stale", *Snapshots.NAMES)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
@@ -60,33 +61,32 @@ class ParseRecord(KeyedProcessFunction):
         self._reading = self._pipeline.profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
         self._meters.open(runtime_context.get_metrics_group())
+        self._snapshots = Snapshots()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One CHANGE in; of RECORDS, a dead letter or nothing out."""
+        """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
         encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else row_from_bytes(raw)
         replayed = REPLAY_MARK in event
-        try:
-            after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), replayed)
-        except ChangeError as error:
-            self._meters.count("dead_letters", stage="parse", reason=type(error).__name__)
-            told_of, record = decode_event(event), ctx.get_current_key()
-            yield (
-                DEAD_LETTERS,
-                letter(self._pipeline.name, "parse", type(error).__name__, str(error), told_of, record),
-            )
-            return
+        after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), replayed)
         if after is not None and after is not before:
-            if change.operation is Operation.DELETE:
+            if change.operation is Operation.DELETE and after.position == change.position:
                 timers = ctx.timer_service()
                 after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
                 timers.register_processing_time_timer(after.forget_ms)
             self._state.update(row_to_bytes(after))
-        if told is None:
+        if change.snapshot:
+            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
+        if told is None and event:
             self._meters.count("stale")
-        else:
+        elif isinstance(told, Refused):
+            error = type(told.error).__name__
+            self._meters.count("dead_letters", stage="parse", reason=error)
+            of = decode_event(event)
+            yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(told.error), of, told.name)
+        elif told is not None:
             yield Row("", Row(_encode(told), event))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:

@@ -17,6 +17,7 @@ import msgspec
 import pyflink
 
 from core import tally
+from core.log_identity import surplus
 from core.metrics import GROUP, LABELS_OF_BUCKETS, METRICS, REPORTER, Labels, quantile
 from core.msf import properties_file
 from core.plans import Outcome
@@ -107,6 +108,22 @@ class Searchable:
         both = [sum(pair) for pair in zip(self._before, self._now, strict=True)]
         for name, share in zip(self.NAMES, (0.5, 0.99), strict=True):
             meters.hold(name, round(quantile(both, share) or 0))
+
+
+class Snapshots:
+    """Rows of snapshots that are older than what is known of them: some after a replay, most of a restored source."""
+
+    NAMES = ("stale_snapshot_rows", "stale_snapshot_surplus")
+
+    def __init__(self) -> None:
+        self._surplus = 0
+
+    def heard(self, stale: bool, meters: Meters) -> None:
+        """One more row. While none is stale nothing is told, so it costs nothing."""
+        if stale:
+            meters.count("stale_snapshot_rows")
+        self._surplus = surplus(self._surplus, stale)
+        meters.hold("stale_snapshot_surplus", self._surplus)
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,16 +20,18 @@ from pyflink.datastream.state import ValueState, ValueStateDescriptor
 from core.change import Change, Event, Operation, Skip, Truncate
 from core.config import Pipeline
 from core.decoding import decoder
-from core.documents import DocumentState, document_id, state_from_bytes, state_to_bytes, step
-from core.errors import ChangeError, EmbeddingError
+from core.document_state import DocumentState, state_from_bytes, state_to_bytes
+from core.documents import Refused, Unsettled, document_id, step
+from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
+from core.sources import hold_to_first, of_source
 from flink_jobs import one_core
 from flink_jobs.keying import keyed
-from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
+from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, Snapshots, answer_from_bytes
 from udfs.tokenizing import document_chunker
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -82,10 +85,15 @@ def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, doc
 
 
 class Decode(ProcessFunction):
-    """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted."""
+    """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    sources  table to the database that its rows are of, where that is known before; else the first event decides
+    """
+
+    def __init__(self, pipeline: Pipeline, sources: Mapping[str, str]) -> None:
         self._name = pipeline.name
+        self._sources = dict(sources)
+        self._of_one_source = pipeline.of_one_source
         self._pipeline = pipeline
         watched = pipeline.documents if pipeline.profiles is None else pipeline.profiles.records
         self._sweeps = frozenset(table for table, each in watched.items() if each.sweep)
@@ -111,6 +119,8 @@ class Decode(ProcessFunction):
         except ChangeError as error:
             self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+            for refused in error.refused if isinstance(error, DecodeError) else ():
+                yield from self._mark(refused)
             return
         for each, name in told:
             if isinstance(each, Skip):
@@ -119,17 +129,30 @@ class Decode(ProcessFunction):
                 self._meters.count("skipped", reason=self._other(each.table))
             elif isinstance(each, Truncate):
                 self._meters.count("truncates")
-                yield SWEPT, Row(each.table, Row(each.position, 0))
+                yield SWEPT, Row(name, Row(each.position, 0))
             else:
                 self._read(each)
                 if each.ends_snapshot and each.table in self._sweeps:
-                    yield SWEPT, Row(each.table, Row(each.position, ctx.timestamp() + SLACK_MS))
+                    yield SWEPT, Row(self._table(each), Row(each.position, ctx.timestamp() + SLACK_MS))
                 yield Row(name, Row(_encode(each), _encode(event)))
 
+    def _mark(self, refused: Change) -> Iterator[Row]:
+        """Have the state of its key know that there was a change, whatever it was."""
+        with suppress(ChangeError):
+            if refused.table in self._keys:
+                yield Row(self._key(refused), Row(_encode(refused), b""))
+
     def _key(self, told: Change | Truncate | Skip) -> str:
+        """By what a change goes on, and a truncate. Raises ChangeError for one of another database too."""
         if isinstance(told, Skip) or told.table not in self._keys:
             return ""
-        return self._keys[told.table](told) if isinstance(told, Change) else ""
+        if told.source and told.table in self._of_one_source:
+            hold_to_first(self._sources, told.table, told.source)
+        return self._keys[told.table](told) if isinstance(told, Change) else self._table(told)
+
+    def _table(self, told: Change | Truncate) -> str:
+        """What is swept as one: the table, of one database where several have it."""
+        return told.table if told.table in self._of_one_source else of_source(told.table, told.source)
 
     def _other(self, table: str) -> Skip:
         """Whose rows a table's are that the pipeline doesn't name: nobody's, or a partition's of one that it does."""
@@ -167,7 +190,7 @@ class PlanDocument(KeyedProcessFunction):
         self._retention_ms = pipeline.delete_retention_ms
         self._documents = dict(pipeline.documents)
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
-        self._meters = Meters("stale")
+        self._meters = Meters("stale", *Snapshots.NAMES)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
@@ -178,34 +201,44 @@ class PlanDocument(KeyedProcessFunction):
             table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
         self._meters.open(runtime_context.get_metrics_group())
+        self._snapshots = Snapshots()
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out."""
+        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
         encoded, event = value
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
         chunker = self._chunkers[change.table]
-        try:
-            state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
-        except ChangeError as error:
-            self._meters.count("dead_letters", stage="plan", reason=type(error).__name__)
-            told_of, document = decode_event(event), ctx.get_current_key()
-            yield DEAD_LETTERS, letter(self._name, "plan", type(error).__name__, str(error), told_of, document)
-            return
-        if not told:
+        state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
+        if not told and event:
             self._meters.count("stale")
+        if change.snapshot:
+            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if state is not None and state is not before:
             self._remember(state, change, ctx)
         for each in told:
             if isinstance(each, Plan):
                 yield Row(plan_to_bytes(each), event)
-            else:
-                unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
-                yield UNSETTLED, Row(change.table, unsettled)
+                continue
+            if isinstance(each, Refused):
+                yield DEAD_LETTERS, self._refusal(each, event)
+                each = Unsettled(each.name, each.change)
+            unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
+            yield UNSETTLED, Row(self._together(change), unsettled)
+
+    def _refusal(self, refused: Refused, event: bytes) -> Row:
+        error = type(refused.error).__name__
+        self._meters.count("dead_letters", stage="plan", reason=error)
+        return letter(self._name, "plan", error, str(refused.error), decode_event(event), refused.name)
+
+    def _together(self, change: Change) -> str:
+        """Whose halves of key changes meet, by position: a table's, of one database."""
+        spec = self._specs[change.table]
+        return of_source(spec.table, change.source) if spec.id_from_source else spec.table
 
     def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
-        if change.operation is Operation.DELETE:
+        if change.operation is Operation.DELETE and state.position == change.position:
             state = replace(state, forget_at=ctx.timer_service().current_processing_time() + self._retention_ms)
             ctx.timer_service().register_processing_time_timer(state.forget_at)
         self._state.update(state_to_bytes(state))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
@@ -19,7 +21,7 @@ from flink_jobs.ticking import clock
 from flink_jobs.workers import leave_bundles_to_workers
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str]) -> None:
     """Put the whole job on the environment.
 
     Rows are read, decoded and parsed with the pipeline's parallelism, by record. Linking and all behind it is one task
@@ -32,7 +34,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    changes = source.events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
+    changes = source.events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
     records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
     sweeps = aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
     if is_unbounded(pipeline):

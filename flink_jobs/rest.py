@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
-from core.metrics import Figure, figure, is_ours
+from core.log_identity import flood
+from core.metrics import Figure, figure, is_ours, largest
 
 _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
@@ -81,6 +82,11 @@ def report(http: httpx.Client, rest: str, job: str) -> Report:
 def figures(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> list[Figure]:
     """Freshet's figures of the job at this address, of each operator, over its subtasks."""
     return _told(http, address, overview)[0]
+
+
+def alarm(told: Iterable[Figure]) -> str:
+    """What is alarming in a job's figures; "" where nothing is."""
+    return flood(int(largest(told, "stale_snapshot_surplus") or 0))
 
 
 def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:

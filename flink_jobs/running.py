@@ -19,7 +19,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.errors import Unavailable
 from core.metrics import counts
-from flink_jobs.rest import Failure, failure, figures, root_cause
+from flink_jobs.rest import Failure, alarm, failure, figures, root_cause
 
 UNKNOWN = "UNKNOWN"
 """The state of a job that doesn't answer just now."""
@@ -34,11 +34,13 @@ class Progress:
     state    Flink's job status: RUNNING, RESTARTING, FINISHED, …
     counts   Freshet's counters summed over operators and subtasks since the job's last (re)start
     failure  the newest one that made the job restart; None where there was none
+    alarm    what is alarming in its figures, "" where nothing is
     """
 
     state: str
     counts: Mapping[str, int]
     failure: Failure | None
+    alarm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,8 @@ class Job:
                 if self._is_abandoned(http):
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
-                told = counts(figures(http, job, overview))
-                return Progress(overview.get("state", UNKNOWN), told, failure(http, job))
+                told = figures(http, job, overview)
+                return Progress(overview.get("state", UNKNOWN), counts(told), failure(http, job), alarm(told))
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 

@@ -13,7 +13,7 @@ from pyflink.datastream.state import MapState, MapStateDescriptor
 
 from core.config import Pipeline
 from core.documents import Unsettled, plan_of
-from core.errors import ConfigError, DocumentError
+from core.errors import ChangeError, ConfigError, DocumentError
 from core.moves import (
     Kept,
     Settled,
@@ -28,7 +28,7 @@ from core.moves import (
     settle,
     tell_early,
 )
-from core.plans import plan_to_bytes
+from core.plans import Plan, plan_to_bytes
 from flink_jobs.metrics import Meters
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import document_chunker
@@ -132,17 +132,24 @@ class Settle(KeyedProcessFunction):
     def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
         for each in told:
             settled = each if isinstance(each, Settled) else self._asked(each.what)
-            if isinstance(settled, str):
+            plan = self._planned(settled) if isinstance(settled, Settled) else settled
+            if isinstance(plan, str):
                 self._meters.count("dead_letters", stage="plan", reason=DocumentError.__name__)
                 event = decode_event(each.what.event)
                 document = each.what.document_id
-                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, settled, event, document)
+                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, plan, event, document)
                 yield DEAD_LETTERS, refusal
-            elif settled is not None:
-                self._meters.count("keys_changed", 1 if settled.moved_from else 0)
-                table = settled.what.change.table
-                plan = plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
-                yield Row(plan_to_bytes(plan), settled.what.event)
+            elif plan is not None:
+                self._meters.count("keys_changed", 1 if plan.moved_from else 0)
+                yield Row(plan_to_bytes(plan), each.what.event)
+
+    def _planned(self, settled: Settled) -> Plan | str:
+        """The plan, or why the row can't become a document."""
+        table = settled.what.change.table
+        try:
+            return plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
+        except ChangeError as error:
+            return str(error)
 
     def _asked(self, what: Unsettled) -> Settled | str | None:
         """The change with the values that the source has now; None where its row is gone; else why it can't be used."""
@@ -157,7 +164,8 @@ class Settle(KeyedProcessFunction):
         if self._source is None:
             return (
                 f"{table}: {missing} did not travel with this change (an unchanged TOAST column) and no earlier value "
-                f"is known: set reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
+                f"is known. Where changes of this row before it were refused, replay those first; or set "
+                f"reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
                 f"REPLICA IDENTITY FULL on {table} and write the row again"
             )
         try:

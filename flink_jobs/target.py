@@ -12,7 +12,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from core.errors import FreshetError, Unavailable
 from core.metrics import counts
-from flink_jobs.rest import failure, figures, root_cause
+from flink_jobs.rest import alarm, failure, figures, root_cause
 from flink_jobs.running import UNKNOWN, Progress
 
 _ENDED = ("FINISHED", "CANCELED", "FAILED")
@@ -52,8 +52,8 @@ class TargetJob:
         try:
             with httpx.Client(timeout=5) as http:
                 overview = http.get(job).raise_for_status().json()
-                told = counts(figures(http, job, overview))
-                return Progress(overview.get("state", UNKNOWN), told, failure(http, job))
+                told = figures(http, job, overview)
+                return Progress(overview.get("state", UNKNOWN), counts(told), failure(http, job), alarm(told))
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
@@ -37,7 +39,7 @@ _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 
 
-def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
+def build(pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str]) -> None:
     """Put the whole job on the environment.
 
     Every operator has the pipeline's parallelism and one shuffle, by document, stands before the plan: so a
@@ -49,7 +51,7 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    changes, told = _changes(tables, pipeline, source.events)
+    changes, told = _changes(tables, pipeline, source.events, sources)
     plans = (
         by_key(changes, CHANGE)
         .process(PlanDocument(pipeline), PLANS)
@@ -83,14 +85,14 @@ def build(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> None:
 
 
 def _changes(
-    tables: StreamTableEnvironment, pipeline: Pipeline, events: DataStream
+    tables: StreamTableEnvironment, pipeline: Pipeline, events: DataStream, sources: Mapping[str, str]
 ) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes that events tell, and the operators on the way that may refuse one."""
     if pipeline.format.objects is not None:
         from flink_jobs.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(tables, pipeline, events)
-    changes = events.process(Decode(pipeline), CHANGES).name("decode").uid("decode")
+    changes = events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
     return changes, (changes,)
 
 

@@ -1,5 +1,6 @@
-"""Real servers for every test that asks for them."""
+"""Real servers for every test that asks for them; the time that each folder takes."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +8,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cli import stack as local_stack
+from tests import budgets, resident
 from tests.connectors import servers
 
 # How long an example takes tells of the machine and of what else it does.
 settings.register_profile("freshet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("freshet")
+
+_spent: Counter[str] = Counter()
+_yardsticks: list[float] = []
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +37,58 @@ def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serv
     """OpenSearch alone, for the tests of stores and of jobs that write to it."""
     with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def residents() -> Iterator[None]:
+    """Processes that run commands for tests end with them."""
+    yield
+    resident.end_all()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs a job, which `freshet test --quick` leaves out."""
+    for item in items:
+        if "workshop" in getattr(item, "fixturenames", ()):
+            item.add_marker("jobs")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Measure the machine before the tests, in the process that gathers their times."""
+    if _gathers(session.config):
+        _yardsticks.append(budgets.yardstick())
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up each folder's time."""
+    _spent[budgets.folder_of(report.nodeid)] += report.duration  # type: ignore[assignment]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell each folder's time, and which have passed their budgets."""
+    terminalreporter.section("time of each folder")
+    for line in (*budgets.table(_spent, _allowed()), *_too_slow()):
+        terminalreporter.line(line)
+
+
+# Last of all, so that nothing sets the exit code after it.
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where a folder has passed its budget."""
+    if not _gathers(session.config):
+        return
+    _yardsticks.append(budgets.yardstick())
+    if session.exitstatus == pytest.ExitCode.OK and _too_slow():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _gathers(config: pytest.Config) -> bool:
+    return not hasattr(config, "workerinput")
+
+
+def _allowed() -> dict[str, float]:
+    return budgets.budgets((budgets.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+
+
+def _too_slow() -> list[str]:
+    return budgets.passed(_spent, _allowed(), max(_yardsticks, default=0.0) / budgets.REFERENCE_S)

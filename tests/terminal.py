@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import resident
 from tests.pages import Step, blocks, is_shown, steps
 
 _PATIENCE_S = 180.0
@@ -29,7 +31,7 @@ class Terminal:
 
     folder: Path
     addresses: Mapping[str, str]
-    _job: subprocess.Popen[str] | None = field(default=None, init=False)
+    _job: resident.Command | subprocess.Popen[str] | None = field(default=None, init=False)
 
     def follow(self, page: Path, numbers_vary: bool = False) -> None:
         """Make the page's files and take its steps; each must end and print as the page shows it."""
@@ -43,9 +45,7 @@ class Terminal:
     def close(self) -> None:
         """Leave nothing running."""
         if self._job is not None and self._job.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._job.pid, signal.SIGKILL)
-            self._job.wait()
+            resident.kill(self._job)
 
     def _here(self, text: str) -> str:
         for written, real in self.addresses.items():
@@ -63,8 +63,18 @@ class Terminal:
             self._type(step, numbers_vary)
 
     def _type(self, step: Step, numbers_vary: bool) -> None:
+        code, printed = self._ended(step.typed)
+        assert code == _FAIL.get(step.typed, 0), f"{step.typed}\n{printed}"
+        assert is_shown(step.shown, printed, numbers_vary), _difference(step, printed)
+
+    def _ended(self, typed: str) -> tuple[int, str]:
+        """A command's exit code and what it printed."""
+        if (ours := _ours(typed)) and typed not in _FAIL:
+            output = self.folder / "command.log"
+            code = resident.start("commands", ours, self.folder, output, _environment()).wait(_PATIENCE_S)
+            return code, output.read_text(encoding="utf-8")
         done = subprocess.run(
-            ["bash", "-c", step.typed],
+            ["bash", "-c", typed],
             cwd=self.folder,
             env=_environment(),
             capture_output=True,
@@ -72,12 +82,14 @@ class Terminal:
             timeout=_PATIENCE_S,
             check=False,
         )
-        printed = done.stdout + done.stderr
-        assert done.returncode == _FAIL.get(step.typed, 0), f"{step.typed}\n{printed}"
-        assert is_shown(step.shown, printed, numbers_vary), _difference(step, printed)
+        return done.returncode, done.stdout + done.stderr
 
     def _start(self, step: Step) -> None:
         assert self._job is None or self._job.poll() is not None, f"{step.typed}, while another job runs"
+        if (ours := _ours(step.typed)) and ours[0] == "run":
+            self._job = resident.start("jobs", ours, self.folder, self._log, _environment())
+            self._look(step)
+            return
         with self._log.open("w", encoding="utf-8") as log:
             # a group of its own, as a terminal makes it: Ctrl-C reaches the JVM and the workers too
             self._job = subprocess.Popen(
@@ -117,6 +129,12 @@ class Terminal:
 
 def _difference(step: Step, printed: str) -> str:
     return f"$ {step.typed}\nshould print\n" + "\n".join(step.shown) + f"\nbut printed\n{printed}"
+
+
+def _ours(typed: str) -> list[str]:
+    """The arguments of a command of ours that needs no shell; none for others."""
+    words = [] if re.search(r"[|&;<>$*`]", typed) else shlex.split(typed)
+    return words[1:] if words[:1] == ["freshet"] else []
 
 
 def _environment() -> dict[str, str]:

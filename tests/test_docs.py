@@ -62,6 +62,7 @@ ELSEWHERE = WITH_AWS | {
     "./freshet demo dynamodb": "as above",
     "./freshet demo profiles": "as above",
     "./freshet test": "this is it",
+    "./freshet test --quick": "this is a part of it",
     "./freshet test tests/core -k position": "this is it",
     "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
     "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_REGION=eu-central-1": "as the demo tells it",

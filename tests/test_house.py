@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cli.testing import CHECKS
+from tests.programs import PACKAGES, needed
 
 ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 320
@@ -65,7 +66,7 @@ ALLOWED = [
 
 def tracked(*patterns: str) -> list[Path]:
     """The files that git knows, or will know."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
+    command = [needed("git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
@@ -146,3 +147,11 @@ def test_pre_commit_checks_what_the_tests_check_and_fetches_nothing() -> None:
 @pytest.mark.parametrize("name", ["freshet", ".ci/run"])
 def test_what_is_started_can_be(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
+
+
+def test_ci_installs_what_tests_would_be_skipped_for() -> None:
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    (named,) = re.findall(r"^for program in (.*); do$", script, re.MULTILINE)
+    assert named.split() == sorted(PACKAGES)
+    # the script installs a program under its own name
+    assert all(program == package for program, package in PACKAGES.items())

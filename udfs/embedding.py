@@ -30,6 +30,7 @@ CACHED_VECTORS = 16_384
 _HASH_DIMENSION = 384
 _PLACES_A_WORD = 4
 _WORDS_KEPT = 100_000
+_LONGEST_KEPT = 64
 _SEEDS = np.arange(1, _PLACES_A_WORD + 1, dtype=np.uint64)[:, np.newaxis] << np.uint64(32)
 _SIGNS_TO_SPACES = bytes.maketrans(punctuation.encode(), b" " * len(punctuation))
 
@@ -153,7 +154,7 @@ class _Checksums(dict[bytes, int]):
 
     def __missing__(self, word: bytes) -> int:
         value = crc32(word)
-        if len(self) < _WORDS_KEPT:
+        if len(self) < _WORDS_KEPT and len(word) <= _LONGEST_KEPT:
             self[word] = value
         return value
 

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import ObjectError
+from core.markers import is_marker
 from core.objects import Fetched, Fetcher, Gone, Loaded, ToLoad
-from udfs.parsing import Limits, Options, encoded, kind_of, runs_apart
+from udfs.parsing import Limits, Options
 from udfs.parsing_rows import OBJECTS_OWN
 from udfs.sandbox import Sandboxes
 
@@ -94,13 +95,10 @@ class Loader:
         if isinstance(fetched, Gone):
             return Loaded(bucket, key, fetched.read_ms, gone=True)
         own = _columns(bucket, key, fetched)
-        return Loaded(bucket, key, fetched.read_ms, own, self._rows(key, fetched, self._options(bucket, key)))
-
-    def _rows(self, key: str, fetched: Fetched, options: Options) -> bytes:
-        content, content_type = fetched.content, fetched.content_type
-        if runs_apart(content, kind_of(content, key, content_type)):
-            return self._sandboxes.parse(content, key, content_type, options)
-        return encoded(content, key, content_type, options, self._limits)
+        if is_marker(key, len(fetched.content)):
+            return Loaded(bucket, key, fetched.read_ms, own)
+        rows = self._sandboxes.parse(fetched.content, key, fetched.content_type, self._options(bucket, key))
+        return Loaded(bucket, key, fetched.read_ms, own, rows)
 
 
 def _columns(bucket: str, key: str, fetched: Fetched) -> dict[str, Any]:

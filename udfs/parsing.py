@@ -6,20 +6,24 @@ called `.pdf` is refused. Where neither says anything, what reads as text is tex
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from core.errors import FreshetError, ObjectError
 from core.objects import Row, rows_to_bytes
-from udfs.parsing_rows import avro, csv_rows, jsonl, parquet
-from udfs.parsing_text import html, is_binary, markdown, plain
+from udfs.parsing_html import html
+from udfs.parsing_rows import avro, csv_rows, json_file, jsonl, parquet
+from udfs.parsing_text import is_binary, markdown, plain
 
 _MAGIC = {b"%PDF-": "pdf", b"PAR1": "parquet", b"Obj\x01": "avro"}
 _REFUSED = {
     b"PK\x03\x04": "a ZIP archive (or an Office document)",
-    b"\x1f\x8b": "compressed with gzip",
+    b"\x1f\x8b": "compressed with gzip more than once",
     b"BZh": "compressed with bzip2",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"\xd0\xcf\x11\xe0": "an old Office document",
@@ -32,17 +36,17 @@ _REFUSED = {
 _HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 _BY_NAME = {
     ".md": "markdown", ".markdown": "markdown", ".html": "html", ".htm": "html", ".xhtml": "html", ".pdf": "pdf",
-    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".avro": "avro",
-    ".txt": "text", ".text": "text", ".rst": "text", ".log": "text",
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
+    ".avro": "avro", ".txt": "text", ".text": "text", ".rst": "text", ".log": "text",
 }  # fmt: skip
 _BY_TYPE = {
     "text/markdown": "markdown", "text/html": "html", "application/xhtml+xml": "html", "text/csv": "csv",
     "text/tab-separated-values": "csv", "application/jsonl": "jsonl", "application/x-ndjson": "jsonl",
-    "text/plain": "text",
+    "application/json": "json", "text/plain": "text",
 }  # fmt: skip
 _WHOLE_HEADER = 1024  # PDF's specification lets the header come anywhere in the first 1024 bytes
-_SAFE = ("text", "markdown", "html", "csv", "jsonl")
-_APART_FROM = 2**20
+_GZIP = b"\x1f\x8b"
+_TAR = slice(257, 262), b"ustar"  # POSIX, "pax Interchange Format": a header block's field magic
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,12 @@ class Options:
 class Limits:
     """What one object may need; more is an ObjectError.
 
-    size     bytes of the object
+    size     bytes of the object, and of what it holds where it is compressed
     text     characters of all its rows
     rows     rows in it
     pages    pages of a PDF
-    memory   bytes that its parser takes, where it runs apart
-    seconds  until its parser, where it runs apart, is stopped
+    memory   bytes that its parser takes
+    seconds  until its parser is stopped
     """
 
     size: int = 64 * 2**20
@@ -79,7 +83,7 @@ class Limits:
 
 
 def kind_of(content: bytes, key: str, content_type: str | None = None) -> str:
-    """What a file is read as: text, markdown, html, csv, jsonl, pdf, parquet or avro.
+    """What a file is read as: text, markdown, html, csv, json, jsonl, pdf, parquet or avro.
 
     Raises ObjectError for what isn't read, with what it seems to be.
     """
@@ -95,17 +99,14 @@ def kind_of(content: bytes, key: str, content_type: str | None = None) -> str:
             raise ObjectError(f"{key} is {what}, which Freshet doesn't read: give it as text, HTML, PDF or rows")
     if named in _MAGIC.values():
         raise ObjectError(f"{key} is named {suffix} but begins with {content[:8]!r}: it is broken, or something else")
+    if content[_TAR[0]] == _TAR[1]:
+        raise ObjectError(f"{key} is a tar archive, which Freshet doesn't read: give its files")
     if is_binary(content):
         raise ObjectError(f"{key} is not text, and of no kind that Freshet reads: it begins with {content[:8]!r}")
     declared = (content_type or "").partition(";")[0].strip().lower()
     if named or declared in _BY_TYPE:
         return named or _BY_TYPE[declared]
     return "html" if _HTML.match(content) else "text"
-
-
-def runs_apart(content: bytes, kind: str) -> bool:
-    """Whether a file of this kind and size should be parsed in a process of its own: see `udfs.sandbox`."""
-    return kind not in _SAFE or len(content) > _APART_FROM
 
 
 _OPTIONS, _LIMITS = Options(), Limits()
@@ -116,17 +117,33 @@ def parse(
 ) -> Iterator[Row]:
     """The rows of a file, each within what is left of the limits.
 
-    A text, Markdown or HTML file is one row with the columns `title`, `text`, and `page` and `row`, which are None. A
+    What a file compressed with gzip holds is parsed. A text, Markdown or HTML file is one row with the columns `title`,
+    `text`, and `page` and `row`, which are None; so is a file of one JSON object, with its own columns before those. A
     PDF has such a row a page (from 1). Files of rows have their own columns and `row`, the number of the row (from 1);
     those that are called like a column of the object (`parsing_rows.OBJECTS_OWN`) have an underscore before their name.
     Values are JSON's: times as in ISO 8601, decimals as text, bytes as the text that they are, else in base64, NaN as
     null. NULs and halves of surrogate pairs become U+FFFD.
     Raises ObjectError where the file is broken, encrypted, over the limits, or of a kind that isn't read.
     """
-    kind = kind_of(content, key, content_type)
+    content, name = _unpacked(content, key, limits)
+    kind = kind_of(content, name, content_type)
     charset = _charset(content_type)
     made = _PARSERS[kind](content, key, charset, options, limits)
     return _within(made, key, limits)
+
+
+def _unpacked(content: bytes, key: str, limits: Limits) -> tuple[bytes, str]:
+    """What a file compressed with gzip holds, and its name without `.gz`; any other as it is."""
+    if not content.startswith(_GZIP):
+        return content, key
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(limits.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ObjectError(f"{key} is compressed with gzip and broken: {str(error)[:200]}") from error
+    if len(unpacked) > limits.size:
+        raise ObjectError(f"{key} holds more than {limits.size:,} bytes, compressed: split it, or raise the limit")
+    return unpacked, key[:-3] if key.lower().endswith(".gz") else key
 
 
 def encoded(content: bytes, key: str, content_type: str | None, options: Options, limits: Limits) -> bytes:
@@ -177,7 +194,10 @@ _PARSERS: Mapping[str, _Parser] = {
     "html": lambda content, key, charset, options, limits: iter([html(content, key, charset)]),
     "pdf": _pdf,
     "csv": lambda content, key, charset, options, limits: csv_rows(content, key, charset, options.key, options.columns),
-    "jsonl": lambda content, key, charset, options, limits: jsonl(content, key, options.key, options.columns),
+    "json": lambda content, key, charset, options, limits: json_file(
+        content, key, charset, options.key, options.columns
+    ),
+    "jsonl": lambda content, key, charset, options, limits: jsonl(content, key, charset, options.key, options.columns),
     "parquet": lambda content, key, charset, options, limits: parquet(content, key, options.key, options.columns),
     "avro": lambda content, key, charset, options, limits: avro(content, key, options.key, options.columns),
 }

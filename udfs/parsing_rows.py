@@ -1,4 +1,4 @@
-"""Files of rows: CSV, lines of JSON, Parquet and Avro, read a piece at a time."""
+"""Files of rows: CSV, JSON, Parquet and Avro, read a piece at a time."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import csv
 import io
 import json
 import math
+import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from hashlib import blake2b
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
 from core.errors import ConfigError, ObjectError
+from core.formats.quoting import quote
 from core.objects import Row, row_id
-from udfs.parsing_text import storable, text_of
+from udfs.parsing_text import LOOKED_AT, document, storable, text_of, wide
 
 _LONGEST_HEADER = 2**20
 _LONGEST_FIELD = 16 * 2**20
 _ROWS_A_BATCH = 1_000
 _LARGEST_INTEGER = 2**63 - 1
+_VALUE = re.compile(r"[^\s\x1e]")
 
 OBJECTS_OWN = ("bucket", "key", "version", "etag", "content_type", "last_modified")
 """Columns that each row has of its object."""
@@ -113,64 +117,143 @@ def csv_rows(
 
 
 def _csv(text: str, key: str) -> Iterator[Record]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
+    """As spreadsheets write it: blank rows are none, and columns without a name are none while nothing stands there."""
+    separator, told = _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
     try:
+        if told:
+            next(reader)
         for line in reader:
-            if not line:
+            if not any(map(str.strip, line)):
                 continue
             if not header:
                 header = _header(line, key)
                 continue
-            if len(line) != len(header):
-                raise ObjectError(
-                    f"{key} has {len(line)} fields in line {reader.line_num}, and {len(header)} in its header"
-                )
-            yield dict(zip(header, line, strict=True))
+            yield _named(header, line, key, reader.line_num)
     except csv.Error as error:
         raise ObjectError(f"{key} is no CSV in line {reader.line_num}: {error}") from error
 
 
 def _header(line: list[str], key: str) -> list[str]:
     names = [name.strip() for name in line]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or "" in names:
-        what = f"{twice[0]!r} twice" if twice else "a column without a name"
-        raise ObjectError(f"{key} has {what} in its header: give each column a name of its own")
+    while not names[-1]:
+        names.pop()
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise ObjectError(f"{key} has {quote(twice[0])} twice in its header: give each column a name of its own")
     return names
 
 
-def _separator(text: str) -> str:
+def _named(header: list[str], line: list[str], key: str, number: int) -> Record:
+    there, beyond = line[: len(header)], line[len(header) :]
+    if len(there) < len(header):
+        raise ObjectError(f"{key} has {len(line)} fields in line {number}, and {len(header)} in its header")
+    unnamed = [value for name, value in zip(header, there, strict=True) if not name]
+    if any(map(str.strip, beyond)) or any(map(str.strip, unnamed)):
+        raise ObjectError(
+            f"{key} has {len(line)} fields in line {number}, and {sum(map(bool, header))} in its header: one is in "
+            "a column without a name; give each a name of its own, or quote what holds the separator"
+        )
+    return {name: value for name, value in zip(header, there, strict=True) if name}
+
+
+def _separator(text: str) -> tuple[str, bool]:
+    """The separator, and whether the first line is there to tell it (`sep=;`, as Excel reads and writes it)."""
     header = text[:_LONGEST_HEADER].partition("\n")[0]
-    return max(",;\t|", key=header.count)
+    if header[:4].lower() == "sep=" and len(header) == 5:
+        return header[4], True
+    return max(",;\t|", key=header.count), False
 
 
-def jsonl(content: bytes, key: str, key_columns: Columns, columns: Columns | None) -> Iterator[Row]:
-    """The rows of a file with a JSON object a line; blank lines count, and hold nothing."""
-    return rows_of(_jsonl(content, key), key, key_columns, columns)
+def jsonl(
+    content: bytes, key: str, charset: str | None, key_columns: Columns, columns: Columns | None
+) -> Iterator[Row]:
+    """The rows of a file of JSON objects: one a line, one behind the other (as Firehose writes them), or in arrays."""
+    return rows_of(_records(_values(content, key, charset), key), key, key_columns, columns)
 
 
-def _jsonl(content: bytes, key: str) -> Iterator[Record]:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+def json_file(
+    content: bytes, key: str, charset: str | None, key_columns: Columns, columns: Columns | None
+) -> Iterator[Row]:
+    """A file called `.json`: as `jsonl` where it holds objects, or an array of them.
+
+    One object is one document: it has its own columns, and `title` and `text` of the file where it has none. Neither
+    object nor array of objects is one text.
+    """
+    values = _values(content, key, charset)
+    first = list(islice(values, 2))
+    if len(first) == 1:
+        ((_, only),) = first
+        if isinstance(only, dict) and not key_columns:
+            (row,) = rows_of([only], key, (), columns)
+            of_file = document(key, None, text_of(content, charset))
+            return iter([Row("", {**of_file.columns, **row.columns, "row": None})])
+        if _objects(only) is None:
+            return iter([document(key, None, text_of(content, charset))])
+    return rows_of(_records(chain(first, values), key), key, key_columns, columns)
+
+
+def _records(values: Iterable[tuple[int, Any]], key: str) -> Iterator[Record]:
+    for number, value in values:
+        found = _objects(value)
+        if found is None:
+            raise ObjectError(f"{key} has no object in line {number}: it must have one a line, or an array of them")
+        yield from found
+
+
+def _objects(value: Any) -> list[Record] | None:
+    if isinstance(value, dict):
+        return [value]
+    return value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else None
+
+
+def _values(content: bytes, key: str, charset: str | None) -> Iterator[tuple[int, Any]]:
+    """Each value with the line that it begins in: line by line, and from the first line on that is no value, all as
+    one sequence of values.
+    """
+    if wide(content[:LOOKED_AT]):
         content = text_of(content).encode()
-    for number, line in enumerate(io.BytesIO(content.removeprefix(b"\xef\xbb\xbf")), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = _line(line)
-        except (ValueError, RecursionError) as error:
-            raise ObjectError(f"{key} is no JSON in line {number}: {str(error)[:200]}") from error
-        if not isinstance(record, dict):
-            raise ObjectError(f"{key} has no object in line {number}: it must have one a line")
-        yield record
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    at = 0
+    for number, line in enumerate(io.BytesIO(content), start=1):
+        if line.strip():
+            try:
+                value = _line(line, charset)
+            except (ValueError, RecursionError):
+                yield from _sequence(text_of(content[at:], charset), key, number)
+                return
+            yield number, value
+        at += len(line)
 
 
-def _line(line: bytes) -> Any:
+def _line(line: bytes, charset: str | None) -> Any:
     try:
         return _json(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         # which takes what the first refuses: halves of surrogate pairs, NaN, bytes of other charsets
-        return json.loads(text_of(line))
+        return json.loads(text_of(line, charset))
+
+
+def _sequence(text: str, key: str, number: int) -> Iterator[tuple[int, Any]]:
+    """The values that a text is made of, with nothing between them, or blanks, or RFC 7464's record separators."""
+    decode = json.JSONDecoder().raw_decode
+    begin, counted = _between(text, 0), 0
+    while begin < len(text):
+        number += text.count("\n", counted, begin)
+        counted = begin
+        try:
+            value, end = decode(text, begin)
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise ObjectError(f"{key} is no JSON in line {number}: {why[:200]}") from error
+        yield number, value
+        begin = _between(text, end)
+
+
+def _between(text: str, at: int) -> int:
+    found = _VALUE.search(text, at)
+    return len(text) if found is None else found.start()
 
 
 def parquet(content: bytes, key: str, key_columns: Columns, columns: Columns | None) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Plain text, Markdown and HTML to one row each, with headings as `# …` lines and paragraphs between blank lines."""
+"""Plain text and Markdown to one row each, and bytes to text. Nothing in it takes more time than its text is long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from core.errors import ConfigError, ObjectError
 from core.objects import Row
 
 _BOMS = (
@@ -17,23 +16,13 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_LOOKED_AT = 8192
+LOOKED_AT = 8192
+"""The bytes of a file's beginning that tell what it is."""
+
 _MOST_NULS = 0.01
 _LONGEST_TITLE = 500
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+?)[ \t]*$", re.MULTILINE)
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
-
-_DROPPED = ("script", "style", "noscript", "template", "nav", "svg", "head", "iframe", "object", "select", "button")
-_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-_BLOCKS = (
-    "address", "article", "aside", "blockquote", "body", "dd", "details", "div", "dl", "dt", "fieldset", "figcaption",
-    "figure", "footer", "header", "hr", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tr", "ul",
-)  # fmt: skip
-_BLOCK, _LINE, _CELL = "\x01", "\x02", "\x03"  # which HTML can't hold
-_STARTS = {**_HEADINGS, "li": "- ", "br": _LINE}
-_ENDS = {"td": _CELL, "th": _CELL}
+_HEADING = re.compile(r"^#{1,6}+[ \t]++(?=[^\n])", re.MULTILINE)
 
 
 def storable(text: str) -> str:
@@ -43,11 +32,11 @@ def storable(text: str) -> str:
 
 def is_binary(content: bytes) -> bool:
     """Whether bytes are no text: NULs among them, which no UTF-16 explains."""
-    head = content[:_LOOKED_AT]
-    return not _wide(head) and head.count(0) > _MOST_NULS * len(head)
+    head = content[:LOOKED_AT]
+    return not wide(head) and head.count(0) > _MOST_NULS * len(head)
 
 
-def _wide(head: bytes) -> str | None:
+def wide(head: bytes) -> str | None:
     """UTF-16 or UTF-32, by its mark, or UTF-16 by the zeros beside most characters of western texts."""
     for mark, name in _BOMS[1:]:
         if head.startswith(mark):
@@ -70,9 +59,9 @@ def text_of(content: bytes, charset: str | None = None) -> str:
 
 
 def _decoded(content: bytes, charset: str | None) -> str:
-    wide = _wide(content[:_LOOKED_AT])
-    if wide is not None:
-        return content.decode(wide, errors="replace").removeprefix("\ufeff")
+    encoding = wide(content[:LOOKED_AT])
+    if encoding is not None:
+        return content.decode(encoding, errors="replace").removeprefix("\ufeff")
     content = content.removeprefix(codecs.BOM_UTF8)
     for name in ("utf-8", charset):
         try:
@@ -104,70 +93,38 @@ def plain(content: bytes, key: str, charset: str | None) -> Row:
 
 def markdown(content: bytes, key: str, charset: str | None) -> Row:
     """Markdown as it is, without its front matter; its title is the front matter's, else its first heading."""
-    text = text_of(content, charset)
-    title = None
-    front = _FRONT_MATTER.match(text)
-    if front:
-        text = text[front.end() :].lstrip("\n")
-        found = _FRONT_TITLE.search(front[1] or "")
-        title = found[1].strip("\"'") if found else None
-    if title is None:
-        heading = _HEADING.search(text)
-        title = heading[1] if heading else None
-    return document(key, title, text)
+    front, text = _front_matter(text_of(content, charset))
+    named = next((line for line in front if line.startswith("title:")), "title:")
+    title = named.removeprefix("title:").strip(" \t").strip("\"'").strip()
+    return document(key, title or _first_heading(text), text)
 
 
-def html(content: bytes, key: str, charset: str | None) -> Row:
-    """What a page says: headings, paragraphs, lists and tables; without scripts, styles, navigation and buttons.
-
-    Raises ObjectError where it nests deeper than libxml2 takes (2048 elements).
-    """
-    try:
-        from lxml import etree
-    except ImportError:
-        raise ConfigError(["HTML needs lxml, which isn't installed: install freshet[objects]"]) from None
-    raw, encoding = _html_bytes(content, charset)
-    parser = etree.HTMLParser(encoding=encoding, huge_tree=True, remove_comments=True, remove_pis=True)
-    root = etree.fromstring(raw, parser)
-    fatal = [entry.message for entry in parser.error_log if entry.level_name == "FATAL"]
-    if fatal:
-        raise ObjectError(f"{key} is no HTML that can be read: {fatal[0][:200]}")
-    if root is None:
-        return document(key, None, "")
-    titles = ("".join(found.itertext()) for name in ("title", "h1", "h2") for found in root.iter(name))
-    title = next((title for title in titles if title.strip()), None)
-    return document(key, storable(title or ""), storable(_said(etree.iterwalk(root, events=("start", "end")))))
+def _front_matter(text: str) -> tuple[list[str], str]:
+    """The lines between two lines of `---` at a text's beginning, and what follows them."""
+    lines: list[str] = []
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        line = text[at : end if end >= 0 else len(text)]
+        closes = line.startswith("---") and line.rstrip(" \t") == "---"
+        if at == 0 and (not closes or end < 0):
+            break
+        if at > 0 and closes:
+            return lines, text[at + len(line) :].lstrip("\n")
+        if at > 0:
+            lines.append(line)
+        at += len(line) + 1
+    return [], text
 
 
-def _html_bytes(content: bytes, charset: str | None) -> tuple[bytes, str | None]:
-    """Bytes and their encoding; None where the page itself tells it."""
-    if _wide(content[:_LOOKED_AT]) is None and b"charset" in content[:_LOOKED_AT].lower() and charset is None:
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError:
-            return content, None
-    return text_of(content, charset).encode("utf-8"), "utf-8"
-
-
-def _said(walk: Any) -> str:
-    pieces: list[str] = []
-    preformatted = 0
-    for event, element in walk:
-        name = element.tag
-        begins = event == "start"
-        if begins and name in _DROPPED:
-            walk.skip_subtree()
-            continue
-        if name in _BLOCKS or name in _HEADINGS:
-            pieces.append(_BLOCK)
-        if name == "pre":
-            preformatted += 1 if begins else -1
-        pieces.append(_STARTS.get(name, "") if begins else _ENDS.get(name, ""))
-        text = (element.text if begins else element.tail) or ""
-        pieces.append(text.replace("\n", _LINE) if preformatted else text)
-    return "\n\n".join(filter(None, map(_block, "".join(pieces).split(_BLOCK))))
-
-
-def _block(text: str) -> str:
-    lines = (" ".join(line.split()) for line in text.replace(_CELL, " | ").split(_LINE))
-    return "\n".join(line.strip(" |") for line in lines).strip()
+def _first_heading(text: str) -> str | None:
+    """Without the `#` that may close it, which has a blank before it (CommonMark, "ATX headings")."""
+    for match in _HEADING.finditer(text):
+        end = text.find("\n", match.end())
+        heading = text[match.end() : end if end >= 0 else len(text)].rstrip(" \t")
+        opened = heading.rstrip("#")
+        if not opened or opened[-1] in " \t":
+            heading = opened.rstrip(" \t")
+        if heading:
+            return heading
+    return None

@@ -26,11 +26,11 @@ DEFAULT = "all-MiniLM-L6-v2"
 
 _HUB_ORGANISATION = "sentence-transformers/"
 _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
-# Nothing is tried twice: it runs over every changed text.
-_WORD = re.compile(r"\s*+(?:\w{1,16}+|\S)")
+# Nothing is tried twice, nor blanks at a text's end from each of them on: they run over every changed text.
+_WORD = re.compile(r"(?<!\s)\s*+(?:\w{1,16}+|\S)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 65_536
-_LETTERS = re.compile(r"\s*(?:[A-Za-z]{1,4}|\S)")
+_LETTERS = re.compile(r"(?<!\s)\s*+(?:[A-Za-z]{1,4}|\S)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,40 +12,29 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from core.change import Change, Event, Operation, Skip, Truncate
+from core.change import Change, Event, Operation, Position, Skip, Truncate
 from core.errors import DecodeError
 from core.formats.arrival import arrival
-from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
-from core.formats.debezium_doubt import refuse_doubtful
+from core.formats.debezium_columns import NOTHING_KNOWN
+from core.formats.debezium_doubt import may_be, refuse_doubtful
+from core.formats.debezium_envelope import PLAIN, columns_of, full_image, key_of, left_out, read, storable, unwrapped
 from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
 from core.formats.debezium_position import pair, position
-from core.formats.debezium_values import Reader, document, variable_scale_decimal
-from core.formats.json_values import not_json
+from core.formats.debezium_source import source_name
 from core.formats.quoting import quote
 from core.formats.tables import ITSELF
-from core.formats.wrapping import is_wrapped, unwrapper
 
 __all__ = ["UNAVAILABLE", "DebeziumFormat", "decode", "position"]
 
-_PLAIN = frozenset({str, float, bool, type(None)})
 _LARGEST_INTEGER = 2**63 - 1
-_DEEPEST = 32
-_LONGEST_NAME = 200  # of schema, table and column, with 63 bytes each
 _LASTS = ("last", "last_in_data_collection")
 _OLD_KEY, _NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
 _ALWAYS_THERE = "__debezium.context.connectorName"
-_NO_MARKERS = ("mysql", "mariadb")
 _UNREAD = ("mongodb", "sqlserver", "oracle", "db2", "cassandra", "vitess", "spanner", "informix", "ibmi", "cockroachdb")
 _PLACE_OF_COMMIT = 16  # digits of the first half of PostgreSQL's positions
 _NONE: frozenset[str] = frozenset()
 
 _DEFAULT = DebeziumFormat()
-_json = msgspec.json.Decoder().decode
-
-
-_unwrapped = unwrapper()
 
 
 def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate | Skip:  # noqa: A002 (as agreed)
@@ -71,7 +60,7 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     """
     if not event.value:
         return Skip.TOMBSTONE
-    envelope, schema = _object(event.value, "value")
+    envelope, schema = unwrapped(event.value, "value")
     if envelope is None:
         return Skip.TOMBSTONE
     if type(envelope) is not dict:
@@ -86,9 +75,57 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
         _readable(source.get("connector"))
     if operation == "t":
         return _truncate(event, format, source)
-    if operation not in ("c", "u", "r", "d"):
-        raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
-    return _change(event, format, envelope, schema, source, operation)
+    try:
+        if operation not in ("c", "u", "r", "d"):
+            raise DecodeError(f"op is {quote(operation)}, must be one of c, u, r, d, t or m")
+        return _change(event, format, envelope, schema, source, operation)
+    except DecodeError as error:
+        raise DecodeError(str(error), _refused(event, format, envelope, schema, source)) from None
+
+
+def _refused(
+    event: Event, settings: DebeziumFormat, envelope: dict[str, Any], schema: bytes | None, source: dict[str, Any]
+) -> tuple[Change, ...]:
+    """What can be told of a change that can't be read: of its row the columns that nothing converts.
+
+    Nothing where its table, key or position can't be told.
+    """
+    row: dict[str, Any] = {}
+    unchanged = _NONE
+    raw, operation = envelope.get("after"), envelope.get("op")
+    image = envelope.get("before") if operation == "d" else raw
+    try:
+        table = settings.tables.of(_table(source))
+        at = _position(event, source, operation)
+        types = settings.columns.get(table, NOTHING_KNOWN)
+        key, raw_key = key_of(event, table, types, settings.keys.get(table, ()), image if type(image) is dict else {})
+    except DecodeError:
+        return ()
+    moves = _OLD_KEY in event.headers or _NEW_KEY in event.headers
+    with suppress(DecodeError):
+        if operation in ("c", "u", "r") and isinstance(raw, dict):
+            columns = types if schema is None else columns_of(schema, "after", types)
+            marked = frozenset(name for name, value in raw.items() if value in settings.markers)
+            if operation == "u":
+                unchanged = left_out(marked, full_image(envelope, raw_key), source)
+            unsure = columns.readers.keys() | columns.doubtful | marked
+            if schema is None:
+                unsure |= {name for name in settings.untold.get(table, ()) if may_be(raw.get(name))}
+            row = {name: value for name, value in raw.items() if _is_plain(value) and name not in unsure}
+    return (
+        Change(
+            table,
+            key,
+            Operation.REFUSED,
+            at,
+            row,
+            unchanged,
+            moves=moves,
+            pair=pair(source, at) if moves else "",
+            commit=_commit(source, at) if moves or operation == "d" else "",
+            source=source_name(source),
+        ),
+    )
 
 
 def _change(
@@ -104,27 +141,27 @@ def _change(
     told = _table(source)
     table = told if settings.tables is ITSELF else settings.tables.of(told)
     types = settings.columns.get(table, NOTHING_KNOWN)
-    columns = types if schema is None else _columns(schema, image, types)
-    key, raw_key = _key(event, table, types, settings.keys.get(table, ()), raw)
+    columns = types if schema is None else columns_of(schema, image, types)
+    key, raw_key = key_of(event, table, types, settings.keys.get(table, ()), raw)
     moves = (_NEW_KEY if operation == "d" else _OLD_KEY) in event.headers
-    row = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
+    row = {name: value if type(value) in PLAIN else storable(value) for name, value in raw.items()}
     unavailable = doubtful = _NONE
     if operation == "u" or (operation == "c" and (moves or _ALWAYS_THERE not in event.headers)):
         markers = settings.markers
         unavailable = frozenset([name for name, value in raw.items() if value in markers])
         if unavailable or columns.doubtful:
-            before = _full_image(envelope, raw_key) if operation == "u" else None
-            unavailable = _left_out(unavailable, before, source)
+            before = full_image(envelope, raw_key) if operation == "u" else None
+            unavailable = left_out(unavailable, before, source)
             if before is None and (operation == "u" or moves):
                 doubtful = frozenset(name for name in columns.doubtful if raw.get(name, "") is None)
     if columns.readers:
-        _read(row, raw, columns.readers, table, unavailable)
+        read(row, raw, columns.readers, table, unavailable)
     if schema is None and settings.used and operation != "d" and table in settings.untold:
         refuse_doubtful(
             raw, (each for each in settings.untold[table] if each not in (unavailable | raw_key.keys())), table
         )
     snapshot = operation == "r"
-    at = position(source, snapshot, arrival(event) if "file" in source else "")
+    at = _position(event, source, operation)
     gone = operation == "d"
     return Change(
         table=table,
@@ -139,9 +176,23 @@ def _change(
         ends_snapshot=snapshot and (source.get("snapshot") in _LASTS if told == table else False),
         doubtful=doubtful,
         pair=pair(source, at) if moves else "",
-        commit=at[:_PLACE_OF_COMMIT] if (moves or gone) and "sequence" in source else "",
+        commit=_commit(source, at) if moves or gone else "",
         numbers=columns.numbers,
+        source=source_name(source),
+        snapshot=snapshot,
     )
+
+
+def _position(event: Event, source: Mapping[str, Any], operation: Any) -> Position:
+    return position(source, operation == "r", arrival(event) if "file" in source else "")
+
+
+def _commit(source: Mapping[str, Any], at: Position) -> str:
+    return at[:_PLACE_OF_COMMIT] if "sequence" in source else ""
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in PLAIN or (type(value) is int and abs(value) <= _LARGEST_INTEGER)
 
 
 def _readable(connector: Any) -> None:
@@ -155,8 +206,7 @@ def _readable(connector: Any) -> None:
 def _truncate(event: Event, settings: DebeziumFormat, source: Mapping[str, Any]) -> Truncate:
     table = _table(source)
     settings.tables.refuse_truncation(table)
-    at = position(source, snapshot=False, came=arrival(event) if "file" in source else "")
-    return Truncate(table, at, _milliseconds(source))
+    return Truncate(table, _position(event, source, "t"), _milliseconds(source), source_name(source))
 
 
 def _rowless(envelope: Mapping[str, Any]) -> Skip:
@@ -190,109 +240,3 @@ def _image(envelope: Mapping[str, Any], image: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DecodeError(f"op is {quote(envelope.get('op'))} but {image!r} is {quote(row)}, must be the row")
     return row
-
-
-def _full_image(envelope: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any] | None:
-    before = envelope.get("before")
-    if isinstance(before, dict) and key and all(name in before and before[name] == key[name] for name in key):
-        return before
-    return None
-
-
-def _left_out(marked: frozenset[str], before: Mapping[str, Any] | None, source: Mapping[str, Any]) -> frozenset[str]:
-    if source.get("connector") in _NO_MARKERS:
-        return _NONE
-    # A null or empty value before may also be what an image that isn't full has.
-    return frozenset(name for name in marked if before is None or before.get(name) in (None, ""))
-
-
-def _columns(schema: bytes, image: str | None, types: Columns) -> Columns:
-    try:
-        known = columns_of_schema(schema, image)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DecodeError(f"the event's schema is not JSON: {error}") from None
-    return known if types is NOTHING_KNOWN else known.or_else(types)
-
-
-def _read(
-    row: dict[str, Any],
-    raw: Mapping[str, Any],
-    readers: Mapping[str, Reader],
-    table: str,
-    unavailable: frozenset[str] = _NONE,
-) -> None:
-    for name, read in readers.items():
-        value = raw.get(name)
-        if value is None or name in unavailable:
-            continue
-        try:
-            row[name] = read(value)
-        except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            column = f"{table}.{name}"[:_LONGEST_NAME]
-            raise DecodeError(
-                f"{column} is {quote(value)}, which {error}: check the column's type and the connector's modes"
-            ) from None
-
-
-def _storable(value: Any, deeper: int = _DEEPEST) -> Any:
-    """Integers beyond 64 bits as text, as MessagePack and most stores end there; {scale, value} as its decimal."""
-    if isinstance(value, int):
-        return str(value) if abs(value) > _LARGEST_INTEGER else value
-    if not deeper:
-        raise DecodeError(f"a value is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, list):
-        return [item if type(item) in _PLAIN else _storable(item, deeper - 1) for item in value]
-    if isinstance(value, dict):
-        return variable_scale_decimal(value) or {
-            name: item if type(item) in _PLAIN else _storable(item, deeper - 1) for name, item in value.items()
-        }
-    return value
-
-
-def _key(
-    event: Event, table: str, types: Columns, named: tuple[str, ...], row: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The key as people write it, and as it came.
-
-    Where the pipeline names the key's columns, one that is no object (`ExtractField`, `StringConverter`) isn't needed.
-    """
-    if not event.key:
-        return {}, {}
-    raw: Any = {}
-    schema: bytes | None = None
-    wrong = ""
-    try:
-        raw, schema = _object(event.key, "key")
-    except DecodeError as error:
-        wrong = str(error)
-    if raw is None:
-        return {}, {}
-    if type(raw) is not dict:
-        wrong = f"the event's key is {quote(raw)}, must be a JSON object"
-    if wrong or not raw:
-        if not named and wrong:
-            raise DecodeError(f"{wrong}. Or name the key's columns in the pipeline file, as key of {table}")
-        raw, schema = {name: row[name] for name in named if row.get(name) is not None}, None
-    key = {name: value if type(value) in _PLAIN else _storable(value) for name, value in raw.items()}
-    readers = (types if schema is None else _columns(schema, None, types)).readers
-    if readers:
-        # JSON stays the text that it is in a key: so documents' ids stay what they are
-        _read(key, raw, {name: readers[name] for name in raw if readers.get(name, document) is not document}, table)
-    return key, raw
-
-
-def _object(raw: bytes, what: str) -> tuple[Any, bytes | None]:
-    """The bare value, and its schema where the JSON converter wrapped it in {schema, payload} (`schemas.enable`).
-
-    None where it is null. A bare key may have columns of those two names: their values are never objects.
-    """
-    try:
-        if raw.startswith(b'{"schema"'):
-            with suppress(msgspec.ValidationError):
-                return _unwrapped(raw)
-        value = _json(raw)
-        if type(value) is dict and len(value) == 2 and is_wrapped(value):
-            return _unwrapped(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise not_json(raw, what, error) from None
-    return value, None

@@ -59,8 +59,8 @@ _NAMED_ITEMS_WITH_PLACEHOLDER = frozenset({"Json", "Uuid", "Date"})
 _DIGITS_NEVER_MOVED_OUT = 32
 _UNBOUNDED = 2**31 - 1  # Debezium's length of a bit varying without one
 _SQL_TYPE = re.compile(
-    r"\s*([a-z][a-z0-9_ ]*?)\s*(?:\(\s*(\d{1,9})\s*(?:,\s*(-?\d{1,9})\s*)?\))?\s*"
-    r"(with time zone|without time zone|unsigned|)\s*((?:\[\d*\]\s*)*)",
+    r"\s*+([a-z][a-z0-9_]*+(?: ++[a-z0-9_]++)*?)\s*+(?:\(\s*+(\d{1,9})\s*+(?:,\s*+(-?\d{1,9})\s*+)?\))?+\s*+"
+    r"(with time zone|without time zone|unsigned|)\s*+((?:\[\d*\]\s*+)*+)",
     re.ASCII | re.IGNORECASE,
 )
 

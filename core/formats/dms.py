@@ -92,7 +92,22 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
     data = message.get("data")
     if not isinstance(data, dict):
         raise DecodeError(f"operation is {quote(operation)} but data is {quote(data)}, must be the row")
-    return _changes(event, format, message, metadata, does, storable_row(data))
+    try:
+        return _changes(event, format, message, metadata, does, storable_row(data))
+    except DecodeError as error:
+        raise DecodeError(str(error), _refused(event, format, metadata, data)) from None
+
+
+def _refused(
+    event: Event, settings: DmsFormat, metadata: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[Change, ...]:
+    """The row that a message which can't be used is of; nothing where table or position can't be told."""
+    try:
+        table, at = settings.tables.of(_table(metadata)), _position(metadata, event)
+        key = storable_row({name: data[name] for name in settings.keys.get(table, ()) if name in data})
+    except DecodeError:
+        return ()
+    return (Change(table, key, Operation.REFUSED, at),)
 
 
 def _changes(

@@ -60,17 +60,13 @@ def decode(event: Event, table: str = "") -> tuple[Change | Skip]:
     key = item(_attributes(change, "Keys"), "Keys")
     if not key:
         raise DecodeError(f"dynamodb.Keys of a record of {found} is empty, must hold the item's key")
+    key = dict(sorted(key.items()))
     position, committed_ms = _streams(change) if "SequenceNumber" in change else _kinesis(change, event)
-    return (
-        Change(
-            table=found,
-            key=dict(sorted(key.items())),
-            operation=operation,
-            position=position,
-            row=_row(change, operation, f"{name} of {found}"[:200]),
-            committed_ms=committed_ms,
-        ),
-    )
+    try:
+        row = _row(change, operation, f"{name} of {found}"[:200])
+    except DecodeError as error:
+        raise DecodeError(str(error), (Change(found, key, Operation.REFUSED, position),)) from None
+    return (Change(found, key, operation, position, row, committed_ms=committed_ms),)
 
 
 def _table(record: Mapping[str, Any], table: str) -> str:

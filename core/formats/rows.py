@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from core.change import Change, Event, Operation, Position, Skip
 from core.errors import DecodeError
 from core.formats.arrival import arrival
-from core.formats.debezium_columns import NOTHING_KNOWN, columns_of_schema
+from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
 from core.formats.debezium_values import Reader
 from core.formats.json_values import storable, storable_row, unwrapped
 from core.formats.quoting import quote
@@ -85,23 +85,26 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         raise DecodeError(f"the event's value is {quote(row)}, must be a JSON object")
     table = format.tables.of(_table(row, format))
     names = format.keys.get(table, ())
-    key = _key(key_object, bare, names)
+    key, position = _key(key_object, bare, names), _position(row, event, format)
     columns = NOTHING_KNOWN if schema is None else columns_of_schema(schema, None)
+    try:
+        told = _told(row, columns, table)
+        operation = _operation(row, format)
+    except DecodeError as error:
+        known = _told({name: row[name] for name in names if name in row}, columns, table)
+        of_kinds = _kinds(key_object, known, names)
+        refused = Change(table, key, Operation.REFUSED, position, known, key_kinds=of_kinds)
+        raise DecodeError(str(error), (refused,)) from None
+    of_kinds = _kinds(key_object, told, names)
+    return (Change(table, key, operation, position, told, numbers=columns.numbers, key_kinds=of_kinds),)
+
+
+def _told(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]:
     told = storable_row(row)
     for name, read in columns.readers.items():
         if row.get(name) is not None:
             told[name] = _read(read, row[name], f"{table}.{name}")
-    return (
-        Change(
-            table=table,
-            key=key,
-            operation=_operation(row, format),
-            position=_position(row, event, format),
-            row=told,
-            numbers=columns.numbers,
-            key_kinds=_kinds(key_object, told, names),
-        ),
-    )
+    return told
 
 
 def _read(read: Reader, value: Any, column: str) -> Any:

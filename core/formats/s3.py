@@ -10,6 +10,7 @@ What an event means for the documents:
     created (put, post, copy, multipart), removed and expired (a version, or by a delete marker)   look at the key
     restored from an archive, lost by reduced redundancy                                        look at the key
     restore asked for or run out, tags, ACL, replication, storage classes, tests                  nothing: skipped
+    created, of a marker of a folder or a job (`core.markers`)                                 nothing: skipped
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 from core.change import BEGINNING, Event, Position, Skip
 from core.errors import DecodeError
 from core.formats.quoting import quote
+from core.markers import is_marker
 from core.objects import ObjectChange
 
 BACKFILL = "freshet:backfill"
@@ -131,13 +133,19 @@ def _record(record: _Record) -> ObjectChange | Skip:
     if record.s3 is None or record.s3.object is None:
         raise DecodeError(f"the record of an {quote(name)} has no s3.object")
     listed = record.eventSource == BACKFILL
-    return _change(
+    change = _change(
         record.s3.bucket.name,
         record.s3.object,
         key=_unquoted(record.s3.object.key),
         gone=family in _REMOVALS,
         time=None if listed else record.eventTime,
     )
+    return change if listed else _unless_marker(change)
+
+
+def _unless_marker(change: ObjectChange) -> ObjectChange | Skip:
+    """A removal is looked at, and so is whatever a backfill lists: an earlier release made documents of markers."""
+    return Skip.MARKER if not change.gone and is_marker(change.key, change.size) else change
 
 
 def _on_the_bus(kind: str, message: _Message) -> ObjectChange | Skip:
@@ -146,7 +154,9 @@ def _on_the_bus(kind: str, message: _Message) -> ObjectChange | Skip:
     entity = _parsed(bytes(message.detail), _entity)
     if entity.object is None:
         raise DecodeError(f"an {quote(kind)} has no detail.object")
-    return _change(entity.bucket.name, entity.object, entity.object.key, _ON_THE_BUS[kind], message.time)
+    return _unless_marker(
+        _change(entity.bucket.name, entity.object, entity.object.key, _ON_THE_BUS[kind], message.time)
+    )
 
 
 def _change(bucket: str, found: _Object, key: str, gone: bool, time: str | None) -> ObjectChange:

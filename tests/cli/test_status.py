@@ -101,6 +101,18 @@ def test_the_page_has_a_line_each() -> None:
     ]
 
 
+def test_a_flood_of_stale_snapshot_rows_is_an_alarm_on_the_page_and_in_json() -> None:
+    figures = (Figure("stale_snapshot_rows", 90), Figure("stale_snapshot_surplus", 80))
+    now = look(12.0, 300, figures=figures)
+    told = as_dict("documents", PLACE, now, rates(now, now))
+    assert told["stale_snapshot_rows"] == 90 and told["alarm"].startswith("most rows of a snapshot (80 more")
+    assert as_dict("documents", PLACE, look(12.0, 300), rates(now, now))["alarm"] is None
+    console = Console(width=200, color_system=None)
+    with console.capture() as captured:
+        console.print(page("documents", PLACE, [now]))
+    assert "alarm most rows of a snapshot (80 more than not)" in " ".join(captured.get().split())
+
+
 @pytest.mark.parametrize(
     ("values", "bars"),
     [([], ""), ([0.0, 0.0], "▁▁"), ([1.0, 8.0], "▂█"), ([0.0, 4.0, 8.0], "▁▅█")],

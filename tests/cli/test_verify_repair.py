@@ -13,7 +13,7 @@ import yaml
 
 from cli.stack import Stack
 from cli.verify_pass import Suspect
-from cli.verify_repair import NAME, Mender
+from cli.verify_repair import Mender
 from cli.verify_stream import Stream
 from connectors.kafka_feed import group_of, has_schemas, latest, tail
 from connectors.kafka_producer import produce
@@ -24,6 +24,7 @@ from core.config import Pipeline
 from core.config_file import load
 from core.documents import document_id
 from core.formats.debezium import decode
+from core.formats.debezium_source import REPAIRS
 from core.letters import REPLAY
 from core.recordings import Record
 from core.verification import Difference, Kind
@@ -117,7 +118,7 @@ def test_a_row_is_told_as_the_connector_tells_it(works: Works) -> None:
     assert not again.ends_snapshot
     assert again.position == max(change_of(event, works.pipeline).position for event in works.told)
     assert (sent.key, sent.partition) == (original.key, original.partition)
-    assert NAME.encode() in (sent.value or b"")
+    assert REPAIRS.encode() in (sent.value or b"")
 
 
 @pytest.mark.parametrize("as_text", [True, False], ids=["key of an id", "key of a row"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from tests.connectors.test_store_contract import (
     vector_of,
     vectors_of,
 )
+from tests.programs import needed
 
 
 @pytest.fixture
@@ -372,9 +372,7 @@ def test_user_and_password_are_sent_and_never_told(way: Proxy, target: OpenSearc
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[str, str]:
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("no openssl to make a certificate with")
+    program = needed("openssl")
     made = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
     names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-out", made[0], "-keyout", made[1], *names]

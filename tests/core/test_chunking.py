@@ -4,16 +4,20 @@ import pydoc_data.topics
 import random
 import re
 from collections import Counter
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import accumulate, pairwise
 from statistics import mean, median
 from time import perf_counter
+from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core import structure
 from core.chunking import chunker, ranges
 from core.errors import ConfigError
+from core.graphemes import whole
 
 WORD = re.compile(r"\w+|[^\w\s]")
 TOPICS = list(pydoc_data.topics.topics.values())
@@ -172,3 +176,63 @@ def test_the_name_tells_apart_what_cuts_apart() -> None:
 def test_an_overlap_that_does_not_fit_is_refused(tokens: int, overlap: int) -> None:
     with pytest.raises(ConfigError, match=f"tokens is {tokens} and overlap {overlap}"):
         chunker("words", words, tokens, overlap)
+
+
+def texts_to_cut(kind: str) -> str:
+    source = random.Random(kind)
+    alphabet = {
+        "latin": "abcdefgh",
+        "nordic": "aåøæéüñß",
+        "cjk": "漢字仮名交文。",
+        "greek": "αβγδέ",
+        "emoji": "ab😀🎉👍",
+    }[kind]
+    words = []
+    for _ in range(3_000):
+        word = "".join(source.choice(alphabet) for _ in range(source.randint(1, 9)))
+        chance = source.random()
+        end = "." * (chance < 0.1) + ("\n\n" if chance < 0.03 else "\n" if chance < 0.06 else " ")
+        words.append(word + end)
+    return "".join(words)
+
+
+CUTS = [("latin", 2163749974), ("nordic", 3553092814), ("cjk", 567768835), ("greek", 2835244447), ("emoji", 700215565)]
+
+
+@pytest.mark.parametrize(("kind", "digest"), CUTS)
+def test_ordinary_texts_are_cut_as_they_were(kind: str, digest: int) -> None:
+    """Another cut is another chunk, which is embedded anew: a rule that changes these is another algorithm."""
+    text = texts_to_cut(kind)
+    found = [ranges(text, words(text), *given) for given in ((256, 32), (64, 0), (20, 19))]
+    assert crc32(repr(found).encode()) == digest
+
+
+FAMILY = "👩🏽\u200d❤️\u200d👨🏿\u200d👧"
+CLUSTERS = [FAMILY, "🇩🇪", "👍🏽", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "1\ufe0f\u20e3"]
+CLUSTERS += ["e\u0301\u0323", "葛\U000e0100", "नि", "ｶﾞ", "\u1112\u1161\u11ab", "กำ", "a", "漢", " ", "\n", "."]
+
+
+@given(
+    st.lists(st.sampled_from(CLUSTERS), min_size=20, max_size=300),
+    st.integers(20, 40),
+    st.integers(0, 8),
+    st.sampled_from([ranges, structure.ranges]),
+)
+def test_no_chunk_begins_within_what_is_read_as_one_character(
+    characters: list[str], tokens: int, overlap: int, cut: Callable[..., list[tuple[int, int]]]
+) -> None:
+    text = "".join(characters)
+    borders = {0, *accumulate(map(len, characters))}
+    for begin, end in cut(text, range(len(text)), tokens, overlap):
+        assert begin in borders and end in borders
+
+
+def test_a_character_longer_than_a_chunk_is_cut_all_the_same() -> None:
+    text = "e" + "\u0301" * 1_000
+    assert "".join(text[begin:end] for begin, end in ranges(text, range(len(text)), 64, 0)) == text
+
+
+def test_characters_may_be_parted_only_between_them() -> None:
+    stays = whole("🇩🇪🇫🇷a\u0301 b")
+    assert [offset for offset in range(9) if stays(offset)] == [0, 2, 4, 6, 7, 8]
+    assert all(map(whole("plain"), range(9)))

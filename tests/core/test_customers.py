@@ -12,6 +12,7 @@ from core.change import BEGINNING, Change, Event, Operation, Skip
 from core.config import Pipeline
 from core.customers import TABLES, Truth, customers, truth_csv
 from core.decoding import decoder
+from core.identity import RecordChange
 from core.identity_query import profile_of
 from core.identity_rules import digest
 from core.identity_state import Memory
@@ -69,7 +70,7 @@ def test_the_pages_rules_tell_people_apart(seed: int) -> None:
             spec = PIPELINE.profiles.spec(change.table)
             name = record_id(spec, change)
             states[name], said = step(states.get(name), change, spec, PIPELINE.profiles.reading, 10**12)
-            assert said is not None and said.position > BEGINNING
+            assert isinstance(said, RecordChange) and said.position > BEGINNING
             persons.step(said)
     found = profiles_of(persons, truth)
     together = Counter(found.values())

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +32,42 @@ nothing = of.blocker(["", "null", "anonymous", "^0+$", "test@.*"])
         ("650 253 0000", "+16502530000", of.phone("US")),
         ("ring me", None, of.phone("NO")),
         ("12", None, of.phone("NO")),
+        ("212-555-0123 ext. 4", "+12125550123;ext=4", of.phone("US")),
+        ("212-555-0123 x5", "+12125550123;ext=5", of.phone("US")),
+        ("+12125550123;ext=４", "+12125550123;ext=4", of.phone("US")),
+        ("+1 (212) 555-0177 home", "+12125550177", of.phone("US")),
+        ("work: 212.555.0177 (Eva's)", "+12125550177", of.phone("US")),
+        ("tel:+1-212-555-0177", "+12125550177", of.phone("US")),
+        ("\u202a+1\u00a0212\u200b555 0177\u202c", "+12125550177", of.phone("US")),
+        ("２１２５５５０１７７", "+12125550177", of.phone("US")),
+        ("1-800-FLOWERS", "+18003569377", of.phone("US")),
+        ("1 800 FLOWERS", "+18003569377", of.phone("US")),
+        ("030 123456 home", "+4930123456", of.phone("DE")),
+        ("000-000-0000", None, of.phone("US")),
+        ("999 999 9999", None, of.phone("US")),
+        ("123-456-7890", None, of.phone("US")),
+        ("555-0123", None, of.phone("US")),
+        ("212-555-0177 / 212-555-0188", None, of.phone("US")),
+        ("", None, of.phone("US")),
+        ('"Eva" <eva@example.org>', "eva@example.org", of.email),
+        ("Eva Holm<EVA@example.org> ", "eva@example.org", of.email),
+        ('"Holm, Eva @ work" <eva@example.org>', "eva@example.org", of.email),
+        ("'eva@example.org' <eva@example.org>", "eva@example.org", of.email),
+        ("eva@example.org <eva@example.org>", "eva@example.org", of.email),
+        ("<eva@example.org>", "eva@example.org", of.email),
+        ("eva@example.org (Eva)", "eva@example.org", of.email),
+        ("mailto:Eva@example.org?subject=Hi", "eva@example.org", of.email),
+        ('"eva"@example.org', "eva@example.org", of.email),
+        ("\ufeffeva\u200b@example\u00ad.org\u00a0", "eva@example.org", of.email),
+        ("ｅｖａ＠example。org", "eva@example.org", of.email),
+        ("bo@example.org, Eva <eva@example.org>", None, of.email),
+        ('"Bo" <bo@example.org>, "Eva" <eva@example.org>', None, of.email),
+        ("bo@example.org;eva@example.org", None, of.email),
+        ("Eva <eva>", None, of.email),
         ("  A\u00a0 b ", "A b", of.text),
+        ("\u200bA\u200d-\u00ad7\ufe0f", "A-7", of.text),
+        ("\u200b \u2060", None, of.text),
+        ("Ａ－７", "A-7", of.text),
         ("Straße", "strasse", of.fold),
         ("ﬁn", "fin", of.fold),
         (" \t", None, of.fold),
@@ -84,3 +122,28 @@ def test_what_no_region_is() -> None:
 def test_what_no_pattern_is() -> None:
     with pytest.raises(ValueError, match="no regular expression"):
         of.blocker(["("])
+
+
+UNSEEN = ["\u00ad", "\u034f", "\u061c", "\u180e", "\u200b", "\u200d", "\u200e", "\u202a", "\u2060", "\u3164", "\ufe0f"]
+UNSEEN += ["\ufeff", "\U000e0100"]
+
+
+@given(st.text(max_size=20), st.sampled_from(UNSEEN), st.integers(0, 20), st.sampled_from([of.text, of.fold, of.email]))
+def test_what_is_not_shown_tells_nobody_apart(value: str, unseen: str, at: int, normalize: of.Normalizer) -> None:
+    assert normalize(value[:at] + unseen + value[at:]) == normalize(value)
+
+
+def test_people_are_who_they_are() -> None:
+    file = Path(__file__).parents[1] / "fixtures" / "files" / "18-phones.jsonl"
+    rows = [json.loads(line)["value"] for line in file.read_text(encoding="utf-8").splitlines()]
+    phone = of.phone("US")
+    of_row = {
+        row["id"]: {
+            *identifiers("phone", [row["phone"]], phone, nothing),
+            *identifiers("email", [row["email"]], of.email, nothing),
+        }
+        for row in rows
+    }
+    together = {(one, two) for one in of_row for two in of_row if one < two and of_row[one] & of_row[two]}
+    assert together == {(5, 6), (7, 8)}
+    assert of_row[3] == {Identifier("email", "cy@three.example")}

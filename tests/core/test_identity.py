@@ -16,8 +16,9 @@ from core.identity_query import find, person, records_of, resolve
 from core.identity_rules import HOUR_MS, IdentifierRule, Rules
 from core.identity_state import Graph, Memory
 from tests.core.identity_batch import People, latest, link
+from tests.laws import examples
 
-EXAMPLES = 1000
+EXAMPLES = examples(1000)
 
 TYPES = ("customer", "email", "device")
 TABLES = ("crm", "orders", "web")

@@ -13,6 +13,7 @@ from core.change import Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, DocumentState, Unsettled, document_id, plan_of, step
 from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle, tell_early
 from core.plans import Plan
+from tests.laws import examples
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
 WHOLE_ROW = {"body": "short", "note": "short"}
@@ -151,7 +152,7 @@ def tables(draw: st.DrawFn) -> Table:
     return table
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(tables(), st.integers(1, 4), st.randoms(use_true_random=False))
 def test_any_interleaving_ends_in_the_rows(table: Table, partitions: int, chance: random.Random) -> None:
     job = run(table, partitions, chance)
@@ -278,7 +279,7 @@ def test_an_old_row_goes_though_the_new_one_has_moved_on_before_it_is_heard_of()
     assert job.memory == {}
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(tables(), st.integers(2, 5), st.randoms(use_true_random=False))
 def test_both_halves_may_come_in_the_new_keys_partition(table: Table, partitions: int, chance: random.Random) -> None:
     """As DMS tells a key change: in one message, which other partitions' messages about the old key overtake."""

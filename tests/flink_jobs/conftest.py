@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -21,10 +20,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from cli.stack import Stack
 from connectors.kafka_producer import ensure_topics
+from tests import resident
 from tests.replay import WORKLOAD, StoredChunk
+from tests.resident import kill
 
 FRESHET = [sys.executable, "-m", "cli"]
 PATIENCE_S = 120.0
+
+Job = resident.Command | subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -71,27 +74,42 @@ class Workshop:
         path.write_text(yaml.safe_dump(pipeline), encoding="utf-8")
         return path
 
-    def freshet(self, *arguments: str | Path, ok: bool = True) -> str:
-        """Run a command to its end; what it printed."""
-        ran = subprocess.run(
-            [*FRESHET, *map(str, arguments)], cwd=self.folder, capture_output=True, text=True, timeout=240, env=_plain()
-        )
-        assert (ran.returncode == 0) is ok, ran.stdout + ran.stderr
-        return ran.stdout + ran.stderr
+    def freshet(self, *arguments: str | Path, ok: bool = True, alone: bool = False) -> str:
+        """Run a command to its end; what it printed. `alone`: in a process of its own, as one that fails is."""
+        typed = [str(each) for each in arguments]
+        if ok and not alone:
+            kind: resident.Kind = "jobs" if typed[0] == "run" else "commands"
+            output = self.folder / f"{kind}.log"
+            code = resident.start(kind, typed, self.folder, output, _plain()).wait(240)
+            printed = output.read_text(encoding="utf-8")
+        else:
+            ran = subprocess.run(
+                [*FRESHET, *typed], cwd=self.folder, capture_output=True, text=True, timeout=240, env=_plain()
+            )
+            code, printed = ran.returncode, ran.stdout + ran.stderr
+        assert (code == 0) is ok, printed
+        return printed
 
     @contextmanager
-    def running(self, pipeline: Path) -> Iterator[subprocess.Popen[str]]:
-        """The job in the background, in a process group of its own."""
-        log = (self.folder / "run.log").open("w", encoding="utf-8")
-        job = subprocess.Popen(
-            [*FRESHET, "run", str(pipeline)], cwd=self.folder, stdout=log, stderr=log, text=True,
-            env=_plain(), start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield job
-        finally:
-            kill(job)
-            log.close()
+    def running(self, pipeline: Path, alone: bool = False) -> Iterator[Job]:
+        """The job in the background; `alone`: in a process of its own, which is killed in the end."""
+        log = self.folder / "run.log"
+        if not alone:
+            job = resident.start("jobs", ["run", str(pipeline)], self.folder, log, _plain())
+            try:
+                yield job
+            finally:
+                resident.finish(job)
+            return
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                [*FRESHET, "run", str(pipeline)], cwd=self.folder, stdout=output, stderr=output, text=True,
+                env=_plain(), start_new_session=True,
+            )  # fmt: skip
+            try:
+                yield process
+            finally:
+                kill(process)
 
     def printed(self) -> str:
         return (self.folder / "run.log").read_text(encoding="utf-8")
@@ -151,13 +169,6 @@ class Workshop:
             return found
         finally:
             consumer.close()
-
-
-def kill(job: subprocess.Popen[str]) -> None:
-    """kill -9 of the job with all it started: its JVM and its Python workers."""
-    with suppress(ProcessLookupError):
-        os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

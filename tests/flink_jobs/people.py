@@ -156,7 +156,7 @@ def change_of(told: Told, rules: Pipeline) -> RecordChange:
     spec = rules.profiles.spec(change.table)
     assert record_id(spec, change)
     _, said = step(None, change, spec, rules.profiles.reading, 2**41)
-    assert said is not None
+    assert isinstance(said, RecordChange)
     return said
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import psycopg
 
-from tests.flink_jobs.conftest import Workshop, eventually, kill
+from tests.flink_jobs.conftest import Job, Workshop, eventually, kill
 from tests.replay import differences
 
 QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}
@@ -88,5 +87,5 @@ def _checkpointed(workshop: Workshop) -> None:
     eventually(lambda: len(set(checkpoints.glob("*/chk-*/_metadata")) - before) > 0, "a checkpoint")
 
 
-def _ended(job: subprocess.Popen[str]) -> None:
+def _ended(job: Job) -> None:
     assert job.poll() is None, "the job goes on after a dead letter"

@@ -58,7 +58,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     pipeline = workshop.pipeline(bounded=False, store={"pgvector": {"dsn": dsn, "table": "documents"}})
     home = workshop.folder / ".freshet" / "pipelines" / "documents"
     log = home / "log" / "events.jsonl"
-    with workshop.running(pipeline) as job:
+    with workshop.running(pipeline, alone=True) as job:
         eventually(lambda: (home / "job.json").exists(), "the job's address")
         place = json.loads((home / "job.json").read_text())
         eventually(lambda: _done(place), "every change")

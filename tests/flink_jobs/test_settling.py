@@ -117,9 +117,14 @@ def test_values_that_nobody_told_are_read_again_from_the_source(workshop: Worksh
     for number in (1, 2):
         workshop.send(key(number), envelope(number, row(number, UNAVAILABLE), op="u"))
     workshop.send(key(1), envelope(3, row(1, UNAVAILABLE, title="later"), op="u"))
+    # Known by then, and no more: nobody can say what the change did that can't be read.
+    workshop.send(key(1), envelope(4, row(1, "told"), op="u"))
+    workshop.send(key(1), envelope(5, row(1, "from the source"), op="x"))
+    workshop.send(key(1), envelope(6, row(1, UNAVAILABLE, title="last"), op="u"))
     workshop.freshet("run", workshop.pipeline(reselect=source_with(workshop, "from the source")))
-    assert texts(workshop) == {"1": "later\n\nfrom the source"}
-    assert not workshop.has_letters()
+    assert texts(workshop) == {"1": "last\n\nfrom the source"}
+    ((_, _, told),) = workshop.letters()
+    assert b"op is 'x'" in told["freshet.reason"]
 
 
 def test_a_dead_letter_is_replayed_past_the_gate(workshop: Workshop) -> None:

@@ -49,7 +49,7 @@ def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
 def test_the_jvm_dies_and_the_command_says_so_in_a_line_and_leaves_nothing(workshop: Workshop) -> None:
     pipeline = workshop.pipeline(bounded=False)
     workshop.send(key(1), envelope(1, row(1, "first")))
-    with workshop.running(pipeline) as job:
+    with workshop.running(pipeline, alone=True) as job:
         eventually(lambda: _stored(workshop) == 1, "the first row")
         below = psutil.Process(job.pid).children(recursive=True)
         next(child for child in below if child.name() == "java").kill()

@@ -14,8 +14,9 @@ import pytest
 from msgspec import msgpack
 
 from connectors.local_files import Folder
+from core.change import Operation
 from core.errors import ConfigError, ObjectError, Unavailable
-from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectSpec, Row, ToLoad, unfold
+from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectSpec, ObjectState, Row, ToLoad, unfold
 from tests.udfs.test_parsing import parquet, pdf
 from udfs import sandbox
 from udfs.loading import Loader
@@ -249,3 +250,20 @@ def test_files_of_a_folder(opened: Opened, tmp_path: Path) -> None:
     assert rows(read)[0].columns["title"] == "Title"
     assert "no path within the folder" in outside.error
     loader.close()
+
+
+def test_markers_have_no_rows_and_what_was_told_of_them_goes(opened: Opened) -> None:
+    bucket = Bucket({"docs/": b"", "out/_SUCCESS": b"{}", "docs/a.txt": b""})
+    folder, job, file = opened(bucket.fetch).load(looks("docs/", "out/_SUCCESS", "docs/a.txt"))
+    assert [rows(each) for each in (folder, job)] == [[], []]
+    assert len(rows(file)) == 1
+    _, changes = unfold(ObjectState(1, row_ids=("",), digests=b"x" * 8, run=1), folder, ObjectSpec("s3.docs"), run=2)
+    assert [change.operation for change in changes] == [Operation.DELETE]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html", "a.csv", "a.json", "a.pdf"])
+def test_every_kind_of_file_has_a_deadline(opened: Opened, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    _run(monkeypatch, "__import__('time').sleep(60)")
+    content = pdf("slow") if name == "a.pdf" else b"slow"
+    (found,) = opened(Bucket({name: content}).fetch, limits=Limits(seconds=0.5)).load(looks(name))
+    assert found.error == f"{name} takes more than 0.5 s to parse: give it smaller, or not at all"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -360,7 +362,7 @@ def test_what_a_file_is_read_as(content: bytes, key: str, content_type: str | No
     ("content", "key", "reason"),
     [
         (b"PK\x03\x04......", "a.docx", "a ZIP archive"),
-        (b"\x1f\x8b\x08....", "a.csv.gz", "compressed with gzip"),
+        (b"\x1f\x8b\x08....", "a.csv", "compressed with gzip more than once"),
         (b"\x89PNG\r\n\x1a\n", "a.txt", "a PNG image"),
         (b"hello world", "a.parquet", "named .parquet but begins with b'hello wo'"),
         (b"\x01\x00\x02\x00\x00\x00abc" * 50, "a.txt", "not text, and of no kind"),
@@ -379,3 +381,186 @@ def test_more_than_the_limits_is_refused(limits: Limits, reason: str) -> None:
     content = "\n".join(json.dumps({"text": "x" * 20}) for _ in range(100))
     with pytest.raises(ObjectError, match=reason):
         rows(content, "a.jsonl", limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("# a" + " " * 1_500 + "\x0bx\n", "a x"),
+        ("#" + " " * 1_500 + "x" + " " * 1_500 + "y\n", "x y"),
+        ("---\ntitle: a" + " " * 16_000 + "b\n---\n", "a b"),
+        ("---\ntitle: ''\n---\n# From the text #\n", "From the text"),
+        ("---  \ntitle: x\n---\t\ntext", "x"),
+        ("---\n---\n# T", "T"),
+        ("## C# ##\n", "C#"),
+        ("# C#", "C#"),
+        ("# ##\n#\n#  \n####### no\n###### six\n", "six"),
+        ("#no\ttext", "a.md"),
+    ],
+)
+def test_titles_of_markdown(content: str, title: str) -> None:
+    assert one(content, "a.md")["title"] == title
+
+
+FILES = Path(__file__).parents[1] / "fixtures" / "files"
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("09-trailing-separator.csv", [{"id": "1", "title": "first"}, {"id": "2", "title": "second"}]),
+        ("11-blank-rows.csv", [{"id": "1", "title": "first"}]),
+        ("12-firehose-concatenated.jsonl", [{"title": "f1", "text": "one"}, {"title": "f2", "text": "two"}]),
+        ("14-rows.jsonl.gz", [{"title": "z1", "text": "one"}]),
+        ("15-windows-1252.jsonl", [{"title": "café", "text": "one"}]),
+    ],
+)
+def test_rows_as_people_have_them(name: str, columns: list[dict[str, str]]) -> None:
+    found = rows((FILES / name).read_bytes(), name)
+    assert [row.columns for row in found] == [{**each, "row": at} for at, each in enumerate(columns, start=1)]
+
+
+def test_what_a_page_hides_is_not_said() -> None:
+    assert one((FILES / "23-hidden.html").read_bytes(), "23-hidden.html")["text"] == "shown"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "is_shown"),
+    [
+        ("<p hidden>x</p>", False),
+        ("<p hidden='HIDDEN'>x</p>", False),
+        ("<p hidden=until-found>x</p>", True),
+        ("<div style='color: red; DISPLAY : None'>x</div>", False),
+        ("<div style='display:none;display:block'>x</div>", True),
+        ("<div style='display:none!important;display:block'>x</div>", False),
+        ("<div style='display:block ! important;display:none'>x</div>", True),
+        ("<div style='/* display:none */ color: red'>x</div>", True),
+        ("<div style='display:/* a */none'>x</div>", False),
+        ("<div style='background: none; visibility: visible'>x</div>", True),
+        ("<div style='visibility:hidden'><b>x</b></div>", False),
+        ("<span aria-hidden=true>x</span>", False),
+        ("<span aria-hidden=false>x</span>", True),
+        ("<dialog>x</dialog>", False),
+        ("<dialog open>x</dialog>", True),
+        ("<details><summary>more</summary>x</details>", True),
+        ("<div hidden><p>a<p style='display:block'>x</div>", False),
+        ("<template><p>x</p></template>", False),
+        ("<noscript>x</noscript>", False),
+        ("<datalist><option>x</datalist>", False),
+        ("<math><semantics><mi>y</mi><annotation>x</annotation></semantics></math>", False),
+        ("<svg><title>x</title></svg>", False),
+    ],
+)
+def test_what_is_shown_and_what_is_not(hidden: str, is_shown: bool) -> None:
+    said = one(f"<html><head></head><body>before {hidden} after</body></html>", "a.html")
+    assert ("x" in said["text"].replace("\n", " ").split()) is is_shown
+    assert said["text"].startswith("before") and said["text"].endswith("after")
+    assert said["title"] == "a.html"
+
+
+def test_a_page_that_a_script_shows_is_read_and_hidden_headings_are_no_titles() -> None:
+    page = "<html hidden><body style='display:none'><h1 hidden>no</h1><svg><title>icon</title></svg><h1>yes</h1>"
+    assert one(page, "a.html")["title"] == "yes"
+    assert one("<table><tr><td>1</td><td hidden>2</td><td>3</td></tr></table>", "a.html")["text"] == "1 | 3"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("id,title,,\n1,a,,\n2,b\n3,c,\n", [("1", "a"), ("2", "b"), ("3", "c")]),
+        (",,\n\nid,title,\n , ,\n1,a,\n,,,,\n", [("1", "a")]),
+        ("id,,title\n1,,a\n2, ,b\n", [("1", "a"), ("2", "b")]),
+        ("sep=;\nid;title\n1;a,b\n", [("1", "a,b")]),
+        ("sep=\t\r\nid\ttitle\r\n1\ta\r\n", [("1", "a")]),
+        ('\ufeff"id";"title";\r\n"1";"a";\r\n', [("1", "a")]),
+        (",\n,\n", []),
+    ],
+)
+def test_csv_as_spreadsheets_write_it(content: str, found: list[tuple[str, str]]) -> None:
+    assert [(row.columns["id"], row.columns["title"]) for row in rows(content, "a.csv")] == found
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("id,title,\n1,a,x\n", r"3 fields in line 2, and 2 in its header: one is in a column without a name"),
+        ("id,,title\n1,x,a\n", "a column without a name"),
+        ("id,title\n1,a,,x\n", "4 fields in line 2"),
+        ("id,title,year\n1,a\n", "2 fields in line 2, and 3 in its header"),
+        ("id,id,\n1,a,\n", "'id' twice"),
+    ],
+)
+def test_values_that_no_column_has_are_refused(content: str, reason: str) -> None:
+    with pytest.raises(ObjectError, match=reason):
+        rows(content, "a.csv")
+
+
+OBJECT = st.dictionaries(st.text(max_size=5), st.none() | st.integers(-9, 9) | st.text(max_size=5), max_size=3)
+
+
+@given(st.lists(OBJECT, min_size=2, max_size=5), st.sampled_from(["", " ", "\n", "\r\n", "\n\n", "\x1e"]))
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_objects_are_rows_however_they_stand(
+    name: str, indent: int | None, objects: list[dict[str, Any]], between: str
+) -> None:
+    wanted = rows("\n".join(map(json.dumps, objects)), "a.jsonl")
+    assert rows(between.join(json.dumps(each, indent=indent) for each in objects), name) == wanted
+    assert rows(json.dumps(objects, indent=indent), name) == wanted
+    assert rows(gzip.compress("\n".join(map(json.dumps, objects)).encode("utf-16")), f"{name}.gz") == wanted
+
+
+def test_a_file_of_one_object_is_one_document() -> None:
+    raw = '{\n "title": "T",\n "row": 7,\n "body": "b"\n}\n'
+    assert one(raw, "a.json") == {"title": "T", "text": raw, "page": None, "row": None, "_row": 7, "body": "b"}
+    assert one('{"a": 1}', "dir/a.json")["title"] == "a.json"
+    assert one('{"a": 1}', "a", "application/json; charset=utf-8")["a"] == 1
+    assert [row.row_id for row in rows('{"id": 5}', "a.json", key=("id",))] == ["5"]
+    for raw in ("[1, 2]", '"text"', '[{"a": 1}, 2]', "null"):
+        assert one(raw, "a.json")["text"] == raw
+    assert rows("[]", "a.json") == rows(" \n", "a.json") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"a": 1}\n{"a": 2}\n[{"a": 3}', "no JSON in line 3"),
+        ('{"a": 1}{"a": 2}x', "no JSON in line 1: Expecting value"),
+        ('{"a": 1}\n\n[3]', "no object in line 3"),
+        ("// a comment\n{}", "no JSON in line 1"),
+        ('{"a":' * 100_000, "no JSON in line 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_json_can_have_wrong(content: str, reason: str, name: str) -> None:
+    with pytest.raises(ObjectError, match=rf"{name} has {reason}|{name} is {reason}"):
+        rows(content, name)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html", "a.csv", "a.pdf", "a.parquet"])
+def test_what_is_compressed_is_read_as_what_it_is(name: str) -> None:
+    content = {"a.pdf": pdf("x"), "a.parquet": parquet({"a": [1]})}.get(name, b"a,b\n1,2\n")
+    plain = rows(content, name)
+    for key in (f"{name}.gz", f"{name}.GZ", name):
+        found = rows(gzip.compress(content), key)
+        assert [row.columns.get("text") for row in found] == [row.columns.get("text") for row in plain]
+    assert rows(gzip.compress(content[:3]) + gzip.compress(content[3:]), f"{name}.gz") == rows(
+        gzip.compress(content), f"{name}.gz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (gzip.compress(b"a" * 1_001), "holds more than 1,000 bytes, compressed"),
+        (gzip.compress(b"abc")[:-4], "compressed with gzip and broken"),
+        (b"\x1f\x8b\x08....", "compressed with gzip and broken"),
+        (gzip.compress(b"abc") + b"more", "compressed with gzip and broken"),
+        (gzip.compress(gzip.compress(b"abc")), "compressed with gzip more than once"),
+        (gzip.compress(b"\x00" * 257 + b"ustar\x00" + b"\x00" * 250), "a tar archive"),
+        (gzip.compress(b"\x89PNG\r\n\x1a\n"), "a PNG image"),
+    ],
+)
+def test_what_compressed_files_can_have_wrong(content: bytes, reason: str) -> None:
+    with pytest.raises(ObjectError, match=reason):
+        rows(content, "a.txt.gz", limits=Limits(size=1_000))

@@ -5,15 +5,21 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from time import thread_time
 
 import pytest
 import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
 
+from core.chunking import Starts, chunker
 from core.config import Chunk
 from core.config_embedding import Embedding
 from core.errors import ConfigError
+from udfs import tokenizing
 from udfs.tokenizing import DEFAULT, document_chunker, model_chunker, model_path, tokenizer, tokenizer_of
 
+WORDS, LETTERS = tokenizing._words, tokenizing._letters
 TOPICS = list(pydoc_data.topics.topics.values())
 
 
@@ -108,3 +114,19 @@ def test_the_hash_models_tokens_are_words_and_signs_with_the_space_before_them()
     assert tokenizer("hash").starts(" so,  it 漢字 goes\n") == [0, 3, 4, 8, 11]
     assert tokenizer("hash").starts("a" * 40) == [0, 16, 32]
     assert tokenizer("hash").starts(" \n") == tokenizer("hash").starts("") == []
+
+
+@given(st.text(), st.text(st.sampled_from(" \t\n\x0b\u00a0\u2028"), max_size=20))
+@pytest.mark.parametrize("starts", [WORDS, LETTERS])
+def test_blanks_at_a_texts_end_are_no_tokens(starts: Starts, text: str, blanks: str) -> None:
+    assert starts(text + blanks) == starts(text)
+    assert list(starts(text))[:1] == [0] * bool(text.strip())
+
+
+@pytest.mark.parametrize("starts", [WORDS, LETTERS])
+def test_a_text_of_blanks_behind_a_title_is_cut_at_once(starts: Starts) -> None:
+    text = "A title" + " " * 100_000
+    begun = thread_time()
+    ranges = chunker("words", starts, 256, 32).ranges(text)
+    assert thread_time() - begun < 2
+    assert ranges[-1][1] == len(text)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.fuzz_decoders import formats, fuzz, mutated, outcome, real_events
 from core.change import Event
+from tests.laws import examples
 
 REAL = real_events()
 FORMATS = formats(random.Random(0), REAL)
@@ -21,7 +22,7 @@ def test_bytes(key: bytes | None, value: bytes | None, settings: object) -> None
     outcome(Event("t", 0, 0, key, value), settings)  # type: ignore[arg-type]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.sampled_from(REAL), st.randoms(use_true_random=False), st.sampled_from(FORMATS))
 def test_mutated_real_events(line: dict[str, object], chance: random.Random, settings: object) -> None:
     outcome(mutated(line, chance), settings)  # type: ignore[arg-type]

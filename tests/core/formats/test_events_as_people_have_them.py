@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.change import Change, Event, Position
+from core.change import Change, Event, Operation, Position
 from core.config import Pipeline
 from core.decoding import Decoder, decoder
-from core.documents import Chunker, DocumentState, document_id, state_from_bytes, state_to_bytes, step
+from core.documents import Chunker, DocumentState, Refused, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, DecodeError, DocumentError
 from core.formats.debezium_doubt import may_be
 from core.formats.debezium_position import position
@@ -63,11 +63,15 @@ def rows(events: list[Event], of: Pipeline) -> tuple[dict[str, Row], list[str]]:
                 identity = document_id(spec, change)
                 state, told = step(states.get(identity), change, spec, "m", WHOLE)
                 states[identity] = None if state is None else state_from_bytes(state_to_bytes(state))
-                for plan in told:
-                    assert isinstance(plan, Plan)
-                    found.pop(identity, None)
-                    if plan.chunk_ids:
-                        found[identity] = (plan.write[0].text, dict(plan.metadata))
+                for each in told:
+                    if isinstance(each, Refused):
+                        letters.append(str(each.error))
+                    elif isinstance(each, Plan):
+                        found.pop(identity, None)
+                        if each.chunk_ids:
+                            found[identity] = (each.write[0].text, dict(each.metadata))
+                    else:
+                        assert each.change.operation is Operation.REFUSED, "nothing else is left open here"
         except ChangeError as error:
             letters.append(str(error))
     return found, letters

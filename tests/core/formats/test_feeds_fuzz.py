@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.fuzz_decoders import Feed, feed_decoder, feed_events, fuzz, mutated, told
 from core.change import Event
+from tests.laws import examples
 
 FEEDS: tuple[Feed, ...] = ("dynamodb", "dms", "rows")
 REAL = {feed: feed_events(feed) for feed in FEEDS}
@@ -38,7 +39,7 @@ def test_json(feed: Feed, chance: random.Random, key: Any, value: Any) -> None:
     told(Event("t", 0, 0, json.dumps(key).encode(), json.dumps(value).encode()), feed_decoder(feed, chance))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(feeds, st.integers(0, 10**6), chances)
 def test_mutated_events(feed: Feed, number: int, chance: random.Random) -> None:
     line = REAL[feed][number % len(REAL[feed])]

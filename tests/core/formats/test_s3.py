@@ -231,3 +231,33 @@ def test_the_same_moment_with_and_without_a_leading_zero_byte_is_the_same() -> N
     assert position("00617F08299329D189") == position("617f08299329d189")
     assert position("0055AED6DCD90281E5") < position("617f08299329d189") < position("00617F08299329D18901")
     assert position(None) == position("") == BEGINNING < position("1")
+
+
+FOLDER_MARKERS = Path(__file__).parents[2] / "fixtures" / "files" / "08-s3-folder-marker.jsonl"
+
+
+@pytest.mark.parametrize("line", FOLDER_MARKERS.read_text(encoding="utf-8").splitlines())
+def test_markers_of_folders_and_jobs_are_no_documents(line: str) -> None:
+    assert decode(event(json.loads(line)["value"])) == (Skip.MARKER,)
+
+
+def about(key: str, size: int | None, name: str = "ObjectCreated:Put") -> dict[str, Any]:
+    entity = {"bucket": {"name": "docs"}, "object": {"key": key, "size": size, "sequencer": "1"}}
+    return {"Records": [{"eventVersion": "2.1", "eventName": name, "s3": entity}]}
+
+
+def test_a_markers_removal_is_looked_at_and_so_is_what_is_no_marker() -> None:
+    """An earlier release made documents of markers."""
+    for value in (
+        about("docs/", None, "ObjectRemoved:Delete"),
+        about("out/_SUCCESS", None, "ObjectRemoved:Delete"),
+        about("docs/", 3),
+        about("docs/_index.md", 0),
+    ):
+        assert isinstance(decode(event(value))[0], ObjectChange)
+    assert isinstance(decode(event(notification("docs", "docs/", size=0)))[0], ObjectChange)
+
+
+def test_a_marker_on_the_bus() -> None:
+    detail = {"bucket": {"name": "docs"}, "object": {"key": "a b/", "size": 0, "sequencer": "1"}}
+    assert decode(event({"detail-type": "Object Created", "detail": detail})) == (Skip.MARKER,)

@@ -1,0 +1,67 @@
+"""What a run looks at while its job runs: whether the topics are still those that it began with, and alarms."""
+
+from __future__ import annotations
+
+from cli import log_record
+from cli.job_file import recall
+from connectors.log_identity import ask, topic_ids
+from core.config import Pipeline
+from core.errors import ConfigError, OtherLog, Unavailable
+from core.log_identity import LogIdentity, changes, merged, order_of, refusal
+
+_EVERY_S = 15.0
+
+
+def refuse_repair_in_another_log(pipeline: Pipeline) -> None:
+    """Raise OtherLog where the log isn't the one that the last run here read, and its positions mean nothing in it.
+
+    Events of a repair are sent at positions of the log that is there: state and store would refuse them as older.
+    """
+    found = changes(log_record.last_log(pipeline), ask(pipeline).identity, "the last run")
+    if told := [each.what for each in found if each.positions]:
+        raise OtherLog(
+            "\n".join(f"{pipeline.name}: {each}" for each in told)
+            + "\n--repair would mend nothing: what it sends has positions of this log, which state and store refuse as "
+            "older. Start anew: freshet run --without-state, with another table or index below store"
+        )
+
+
+class LogWatch:
+    """Asks Kafka now and then; tells of each alarm once."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Of the job that was submitted last. Asks nothing yet."""
+        self._pipeline = pipeline
+        self._looked = 0.0
+        self._alarmed = False
+
+    def look(self, now: float) -> str:
+        """Why the job must stop: a topic is gone or was made anew under it. "" where all is as it was, or isn't known.
+
+        now  in seconds of a clock that only rises
+        """
+        source = self._pipeline.source.kafka
+        if source is None or now < self._looked + _EVERY_S:
+            return ""
+        self._looked = now
+        try:
+            # one that is gone may be a broker's that just starts, and loses nothing; made again it has another id
+            ids = {name: known for name, known in topic_ids(source).items() if known}
+            there = LogIdentity(order_of(self._pipeline), ids)
+        except (Unavailable, ConfigError):
+            return ""
+        known = log_record.last_log(self._pipeline)
+        if found := changes(LogIdentity(known.order, known.logs), there, "the job began"):
+            return refusal(found, self._pipeline.name)
+        self._amend(known, there)
+        return ""
+
+    def _amend(self, known: LogIdentity, there: LogIdentity) -> None:
+        job = recall(self._pipeline)
+        if job is not None and (more := merged(known, there)) != known:
+            log_record.amend(self._pipeline, job.job, more)
+
+    def news(self, alarm: str) -> str:
+        """An alarm that wasn't there at the last look; else ""."""
+        before, self._alarmed = self._alarmed, bool(alarm)
+        return "" if before else alarm

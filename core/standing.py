@@ -1,0 +1,203 @@
+"""What is known of a row some of whose changes were refused.
+
+A refused change happened all the same. Each value that it may have touched is unknown from then on, until something
+tells it: a later change that carries it, or the refused one, replayed. So a state keeps, while there are such holes,
+every value that was told with the position at which it was. A value stands where no hole lies between the two: after
+that position, and not known to have left the column as it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from core.change import BEGINNING, Change, Operation, Position
+
+SHORTEST_OUT_OF_LINE = 128
+"""Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
+MOST_HOLES = 16
+"""How many a state keeps. What the oldest of more may have touched stays unknown, replayed or not, until it is told."""
+
+Row = Mapping[str, Any]
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A refused change that nothing has filled. `spared`: columns that it is known to have left as they were."""
+
+    position: Position
+    spared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holes:
+    """Which values of a row stand, where changes were refused.
+
+    open          the holes, by position
+    told          column to the position at which it was told last, or became unknown; one that isn't here was told
+                  before the first hole
+    doubted       column to the position of the last null that may have meant that its value is unchanged
+    used          the columns that the last change uses
+    committed_ms  when that was committed
+    """
+
+    open: tuple[Hole, ...] = ()
+    told: Mapping[str, Position] = field(default_factory=dict)
+    doubted: Mapping[str, Position] = field(default_factory=dict)
+    used: tuple[str, ...] = ()
+    committed_ms: int | None = None
+
+
+class Said(NamedTuple):
+    """What a change says of columns.
+
+    standing  those that are known by it: their values
+    missing   those whose value did not travel, where none stands from before
+    lacking   those that its row should have and has not
+    """
+
+    standing: dict[str, Any]
+    missing: frozenset[str] = frozenset()
+    lacking: tuple[str, ...] = ()
+
+
+def read(earlier: Row, change: Change, names: Sequence[str]) -> Said:
+    """What a change says of the columns `names`, where `earlier` holds the values known before it."""
+    row = change.row
+    if not (change.unavailable or change.doubtful) and all(map(row.__contains__, names)):
+        return Said({name: row[name] for name in names})  # as most changes are
+    standing: dict[str, Any] = {}
+    missing = set()
+    lacking = []
+    for name in names:
+        if name in change.unavailable or (name in change.doubtful and _may_stand(earlier, name)):
+            if name in earlier:
+                standing[name] = earlier[name]
+            else:
+                missing.add(name)
+        elif name in row:
+            standing[name] = row[name]
+        elif change.partial:
+            missing.add(name)
+        else:
+            lacking.append(name)
+    return Said(standing, frozenset(missing), tuple(lacking))
+
+
+def _may_stand(earlier: Row, name: str) -> bool:
+    """Whether a null may stand for an unchanged value."""
+    return name not in earlier or _is_long(earlier[name])
+
+
+def _is_long(value: Any) -> bool:
+    """Whether PostgreSQL may have moved the value out of line, and so left it out."""
+    return len(value if isinstance(value, str) else _to_json(value)) >= SHORTEST_OUT_OF_LINE
+
+
+def lacks(where: str, change: Change, said: Said) -> str:
+    """What is wrong with a row that lacks a column, `where` being the setting that names it."""
+    name, there = said.lacking[0], ", ".join(change.row)
+    return (
+        f"{where} uses column {name!r}, which the row lacks; it has: {there}. "
+        f"Where it was renamed, name both, {{old|new}}; where it may be missing, write {{{name}|}}"
+    )
+
+
+def known(row: Row, holes: Holes | None, at: Position | None = None) -> Row:
+    """The values that stand: now, or `at` a position that has passed."""
+    if holes is None:
+        return row
+    found = {name: value for name, value in row.items() if _stands(name, holes, at)}
+    for name, doubted in holes.doubted.items():
+        if name in found and doubted > holes.told.get(name, BEGINNING):
+            if at is not None and doubted > at:
+                del found[name]  # there may have been other nulls before
+            elif not _is_long(found[name]):
+                found[name] = None
+    return found
+
+
+def _stands(name: str, holes: Holes, at: Position | None) -> bool:
+    told = holes.told.get(name, BEGINNING)
+    if at is not None and told > at:
+        return False
+    return not any(
+        told < hole.position and (at is None or hole.position <= at) and name not in hole.spared for hole in holes.open
+    )
+
+
+def is_open(holes: Holes | None, at: Position) -> bool:
+    """Whether the change at this position was refused, and nothing has filled it."""
+    return holes is not None and any(hole.position == at for hole in holes.open)
+
+
+def is_last(holes: Holes | None, at: Position) -> bool:
+    """Whether no hole is behind this position."""
+    return holes is None or all(hole.position <= at for hole in holes.open)
+
+
+def closed(holes: Holes | None, at: Position) -> Holes:
+    """Without the hole at this position; there may be none left open."""
+    before = holes or Holes()
+    return replace(before, open=tuple(hole for hole in before.open if hole.position != at))
+
+
+def marked(row: Row, holes: Holes | None, change: Change, said: Said) -> tuple[Row, Holes]:
+    """Row and holes behind a change that is refused, the one at its position replaced: what it says is known all the
+    same, and what it may have touched beside that isn't.
+    """
+    values, before = _begun(row, holes, change)
+    values, before = filled(values, closed(before, change.position), change, said)
+    hole = Hole(change.position, tuple(sorted(said.missing & change.unavailable)))
+    return _bounded(values, replace(before, open=tuple(sorted((*before.open, hole), key=lambda each: each.position))))
+
+
+def passed(row: Row, holes: Holes | None, change: Change, said: Said) -> tuple[Row, Holes | None]:
+    """Row and holes behind a change that is the latest and wasn't refused."""
+    if holes is None or not holes.open or change.moves or not said.missing:
+        return said.standing, None
+    doubted = said.missing & change.doubtful
+    stay = said.missing & (change.unavailable | doubted)
+    lost = said.missing - stay
+    told = {name: at for name, at in holes.told.items() if name in stay}
+    told |= dict.fromkeys((*said.standing, *lost), change.position)
+    used = (*said.standing, *sorted(said.missing))
+    values = {name: value for name, value in row.items() if name in stay} | said.standing
+    doubts = {**holes.doubted, **dict.fromkeys(doubted, change.position)}
+    return values, Holes(holes.open, told, doubts, used, change.committed_ms)
+
+
+def filled(row: Row, holes: Holes, change: Change, said: Said) -> tuple[dict[str, Any], Holes]:
+    """Row and holes, `change` being known by now: what was told since stands, the rest is as it says."""
+    values, before = _begun(row, holes, change)
+    new = {name for name in (*said.standing, *said.missing) if before.told.get(name, BEGINNING) <= change.position}
+    lost = new & (said.missing - change.unavailable - change.doubtful)
+    values = {name: value for name, value in values.items() if name not in lost}
+    values |= {name: value for name, value in said.standing.items() if name in new}
+    told = {**before.told, **dict.fromkeys(new & (said.standing.keys() | lost), change.position)}
+    doubts = {
+        name: max(before.doubted.get(name, BEGINNING), change.position) for name in said.missing & change.doubtful
+    }
+    return values, replace(before, told=told, doubted={**before.doubted, **doubts})
+
+
+def _begun(row: Row, holes: Holes | None, change: Change) -> tuple[dict[str, Any], Holes]:
+    """Row and holes, without all that was before a change which took the key's row away or brought another."""
+    before = holes or Holes()
+    if not change.moves and change.operation is not Operation.DELETE:
+        return dict(row), before
+    at = change.position
+    told = {name: since for name, since in before.told.items() if since > at}
+    values = {name: value for name, value in row.items() if name in told}
+    return values, replace(before, open=tuple(hole for hole in before.open if hole.position > at), told=told)
+
+
+def _bounded(row: dict[str, Any], holes: Holes) -> tuple[Row, Holes]:
+    while len(holes.open) > MOST_HOLES:
+        oldest = replace(holes, open=holes.open[:1])
+        row = {name: value for name, value in row.items() if _stands(name, oldest, None)}
+        holes = replace(holes, open=holes.open[1:])
+    return row, holes

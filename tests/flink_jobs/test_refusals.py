@@ -1,0 +1,88 @@
+"""The operators that carry what is known of refused changes, without a job around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyflink.common import Row
+
+from core.config import Pipeline
+from core.decoding import decoder
+from core.formats.debezium import UNAVAILABLE
+from core.moves import decode_unsettled
+from core.plans import plan_from_bytes
+from flink_jobs.operators import DEAD_LETTERS, UNSETTLED, Decode, PlanDocument
+from tests.flink_jobs.events import envelope, key, row
+from udfs.tokenizing import document_chunker
+
+PIPELINE = Pipeline.model_validate(
+    {
+        "name": "p",
+        "format": "debezium",
+        "dead_letters": {"kafka": {"topic": "letters"}},
+        "source": {"kafka": {"topic": "a", "properties.bootstrap.servers": "localhost:1"}},
+        "documents": {"public.documents": {"text": "{title}\n\n{body}"}},
+        "embedding": {"model": "hash"},
+        "store": {"pgvector": {"dsn": "postgresql://localhost/db", "table": "documents"}},
+    }
+)
+
+
+class Quiet:
+    def get_metrics_group(self) -> Any:
+        return self
+
+    def count(self, *_: object, **__: object) -> None:
+        pass
+
+
+@dataclass
+class Kept:
+    """A ValueState, and the context of its key."""
+
+    raw: bytes | None = None
+
+    def value(self) -> bytes | None:
+        return self.raw
+
+    def update(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def timestamp(self) -> int:
+        return 5
+
+
+def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
+    decode, plan, kept = Decode(PIPELINE, {}), PlanDocument(PIPELINE), Kept()
+    decode._decode, decode._looked = decoder(PIPELINE), float("inf")
+    decode._meters = plan._meters = Quiet()  # type: ignore[assignment]
+    document = PIPELINE.documents["public.documents"]
+    plan._state, plan._chunkers = kept, {"public.documents": document_chunker("hash", document.chunk)}  # type: ignore[assignment]
+
+    def send(value: bytes) -> list[str]:
+        found = []
+        for each in decode.process_element(Row(key(1), value, "t", 0, 0, {}), kept):  # type: ignore[arg-type]
+            if isinstance(each, tuple):
+                found.append("letter")
+                continue
+            name, change = each
+            assert name == "public.documents/1"
+            for told in plan.process_element(change, kept):  # type: ignore[arg-type]
+                found.append(shown(told))
+        return found
+
+    def shown(told: Any) -> str:
+        if not isinstance(told, tuple):
+            return "".join(chunk.text for chunk in plan_from_bytes(told[0]).write)
+        tag, held = told
+        if tag is UNSETTLED:
+            return f"{decode_unsettled(held[1][0]).change.operation} unsettled"
+        assert tag is DEAD_LETTERS
+        return "letter"
+
+    assert send(envelope(1, row(1, "V1"))) == ["t\n\nV1"]
+    assert send(envelope(2, row(1, "V2"), "x")) == ["letter", "refused unsettled"]
+    assert send(envelope(3, row(1, UNAVAILABLE), "u")) == ["upsert unsettled"]
+    assert send(envelope(4, {"id": 1, "body": "V4"}, "u")) == ["letter", "refused unsettled"]
+    assert send(envelope(5, row(1, UNAVAILABLE), "u")) == ["t\n\nV4", "refused unsettled"]

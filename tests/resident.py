@@ -1,0 +1,200 @@
+"""A process that runs commands of `freshet` one after the other, and pays once for loading Python's modules and Flink.
+
+A job of three events takes 20 s of a core, and 5 s where the JVM has run one before. The command is the one that a user
+types, in a main thread, with its folder, signals, output and exit code; only the process isn't its own. Tests of what
+becomes of the process itself, and of what Flink logs, run it alone (`Workshop.running`, `alone`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+ROOT = Path(__file__).parents[1]
+MOST_COMMANDS = 40
+"""Then another process takes over: classes that Flink made for a job are never unloaded."""
+Kind = Literal["jobs", "commands"]
+"""What starts a JVM, and what a test types meanwhile."""
+
+
+@dataclass
+class Command:
+    """A command at work in a resident: as much of `subprocess.Popen` as tests use."""
+
+    process: subprocess.Popen[str]
+    returncode: int | None = field(default=None, init=False)
+
+    @property
+    def pid(self) -> int:
+        """The resident's, which leads a process group of its own."""
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once there is one. Raises TimeoutExpired."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("freshet", timeout or 0)
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """As `kill` does, while it runs."""
+        if self.poll() is None:
+            self.process.send_signal(number)
+
+    def _ended(self, timeout: float | None) -> int | None:
+        answers = self.process.stdout
+        assert answers is not None
+        if self.returncode is None and select.select([answers], [], [], timeout)[0]:
+            line = answers.readline()
+            self.returncode = int(line) if line else self.process.wait()
+        return self.returncode
+
+
+@dataclass
+class _Resident:
+    process: subprocess.Popen[str]
+    environment: Mapping[str, str]
+    last: Command
+    commands: int = 0
+
+    def suits(self, environment: Mapping[str, str]) -> bool:
+        """Whether it is free, and as it was begun: what went wrong may have left something behind."""
+        free = self.process.poll() is None and self.last.poll() == 0 and self.commands < MOST_COMMANDS
+        return free and self.environment == environment
+
+
+_residents: dict[Kind, _Resident] = {}
+
+
+def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
+    """Begin a command in a folder; what it prints goes to a file."""
+    resident = _resident(kind, environment)
+    order = {"arguments": list(arguments), "folder": str(folder), "output": str(output)}
+    orders = resident.process.stdin
+    assert orders is not None
+    orders.write(json.dumps(order) + "\n")
+    orders.flush()
+    resident.last = Command(resident.process)
+    resident.commands += 1
+    return resident.last
+
+
+def end_all() -> None:
+    """Leave no process behind."""
+    for kind in list(_residents):
+        _end(kind)
+
+
+def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
+    found = _residents.get(kind)
+    if found is not None and not found.suits(environment):
+        _end(kind)
+        found = None
+    if found is None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.resident", kind], cwd=ROOT, env=dict(environment), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+        first = Command(process)
+        first.returncode = 0
+        found = _residents[kind] = _Resident(process, environment, first)
+    return found
+
+
+def _end(kind: Kind) -> None:
+    resident = _residents.pop(kind)
+    with suppress(ProcessLookupError):
+        os.killpg(resident.process.pid, signal.SIGKILL)
+    resident.process.wait()
+    for pipe in (resident.process.stdin, resident.process.stdout):
+        assert pipe is not None
+        with suppress(BrokenPipeError):
+            pipe.close()
+
+
+def serve(kind: Kind) -> None:
+    """Take orders from the standard input until it ends, and answer each with its exit code on the standard output."""
+    orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    if kind == "jobs":
+        _share_flink()
+    for line in orders:
+        code = _obey(json.loads(line))
+        answers.write(f"{code}\n")
+        answers.flush()
+
+
+def _share_flink() -> None:
+    """Have one JVM take a job after another: it loads Python's library once, so jobs must share the class that does.
+
+    FLINK-37727; on a cluster flink-python in its lib/ does the same.
+    """
+    from flink_jobs import environment
+
+    environment.CLUSTER["classloader.parent-first-patterns.additional"] = "pemja."
+    os.environ["JVM_ARGS"] = f"{environment.JVM_FLAGS} -Xmx2g"
+
+
+def _obey(order: dict[str, list[str] | str]) -> int:
+    from cli.main import app
+
+    os.chdir(str(order["folder"]))
+    with Path(str(order["output"])).open("w", encoding="utf-8") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    sys.argv = ["freshet", *order["arguments"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        app()
+        code: object = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    streams: tuple[IO[str], IO[str]] = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    return code if isinstance(code, int) else 1
+
+
+def finish(job: Command | subprocess.Popen[str], patience_s: float = 30.0) -> None:
+    """Stop a job that still runs, with a savepoint; kill it where it doesn't."""
+    if isinstance(job, Command) and job.poll() is None:
+        job.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            job.wait(patience_s)
+    if job.poll() is None:
+        kill(job)
+
+
+def kill(job: Command | subprocess.Popen[str]) -> None:
+    """kill -9 of a job with all it started: its JVM and its Python workers."""
+    if isinstance(job, Command) and job.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] in ("jobs", "commands")
+    serve("jobs" if sys.argv[1] == "jobs" else "commands")
