@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from core.change import Change, Operation
+from core.change import Change, Operation, Rare
 from core.document_state import DocumentState as DocumentState
 from core.document_state import state_from_bytes as state_from_bytes
 from core.document_state import state_to_bytes as state_to_bytes
@@ -226,8 +226,7 @@ def _caught_up(
         {name: stands.get(name) for name in used},
         frozenset(name for name in used if name not in stands),
         committed_ms=before.holes.committed_ms,
-        key_kinds=change.key_kinds,
-        numbers=change.numbers,
+        rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
     return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]

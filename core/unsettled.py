@@ -61,7 +61,6 @@ def unknown(change: Change, spared: frozenset[str] = _NONE) -> Change:
         ends_snapshot=False,
         snapshot=False,
         committed_ms=None,
-        numbers=_NONE,
     )
 
 

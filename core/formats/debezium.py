@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from core.change import Change, Event, Operation, Position, Skip, Truncate
+from core.change import Change, Event, Operation, Position, Rare, Skip, Truncate
 from core.errors import DecodeError
 from core.formats.arrival import arrival
 from core.formats.debezium_columns import NOTHING_KNOWN
@@ -121,9 +121,8 @@ def _refused(
             row,
             unchanged,
             moves=moves,
-            pair=pair(source, at) if moves else "",
-            commit=_commit(source, at) if moves or operation == "d" else "",
             source=source_name(source),
+            rare=_rare(source, at, moves) if moves or operation == "d" else None,
         ),
     )
 
@@ -175,11 +174,9 @@ def _change(
         # each of several tables ends by itself: what the others have still to show isn't gone
         ends_snapshot=snapshot and (source.get("snapshot") in _LASTS if told == table else False),
         doubtful=doubtful,
-        pair=pair(source, at) if moves else "",
-        commit=_commit(source, at) if moves or gone else "",
-        numbers=columns.numbers,
         source=source_name(source),
         snapshot=snapshot,
+        rare=_rare(source, at, moves, gone, columns.numbers) if moves or gone or columns.numbers else None,
     )
 
 
@@ -187,8 +184,11 @@ def _position(event: Event, source: Mapping[str, Any], operation: Any) -> Positi
     return position(source, operation == "r", arrival(event) if "file" in source else "")
 
 
-def _commit(source: Mapping[str, Any], at: Position) -> str:
-    return at[:_PLACE_OF_COMMIT] if "sequence" in source else ""
+def _rare(
+    source: Mapping[str, Any], at: Position, moves: bool, gone: bool = True, numbers: frozenset[str] = _NONE
+) -> Rare:
+    commit = at[:_PLACE_OF_COMMIT] if (moves or gone) and "sequence" in source else ""
+    return Rare(pair(source, at) if moves else "", commit, numbers=numbers)
 
 
 def _is_plain(value: Any) -> bool:

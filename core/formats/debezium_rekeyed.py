@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
-from core.change import Change, Event, Operation, Skip, Truncate
+from core.change import Change, Event, Operation, Rare, Skip, Truncate
 from core.errors import DecodeError
 from core.formats.debezium import decode
 from core.formats.debezium_format import DebeziumFormat
@@ -60,7 +60,7 @@ def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Chang
     assert isinstance(gone, Change)
     if all(gone.row.get(name) == told.row.get(name) for name in names):
         return (told,)
-    return replace(gone, moves=True), replace(told, moves=True, commit=gone.commit)
+    return replace(gone, moves=True), replace(told, moves=True, rare=Rare(commit=gone.commit, numbers=told.numbers))
 
 
 def _is_bare(key: bytes | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from core.change import Change, Event, Operation, Position, Skip
+from core.change import Change, Event, Operation, Position, Rare, Skip
 from core.errors import DecodeError
 from core.formats.arrival import arrival
 from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
@@ -93,10 +93,14 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
     except DecodeError as error:
         known = _told({name: row[name] for name in names if name in row}, columns, table)
         of_kinds = _kinds(key_object, known, names)
-        refused = Change(table, key, Operation.REFUSED, position, known, key_kinds=of_kinds)
+        refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
         raise DecodeError(str(error), (refused,)) from None
     of_kinds = _kinds(key_object, told, names)
-    return (Change(table, key, operation, position, told, numbers=columns.numbers, key_kinds=of_kinds),)
+    return (Change(table, key, operation, position, told, rare=_rare(of_kinds, columns.numbers)),)
+
+
+def _rare(of_kinds: str, numbers: frozenset[str] = frozenset()) -> Rare | None:
+    return Rare(key_kinds=of_kinds, numbers=numbers) if of_kinds or numbers else None
 
 
 def _told(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None
     table = settings.tables.of(settings.table)
     names = settings.keys.get(table, ())
     found = _key(key, bare, names)
-    return Change(table, found, Operation.DELETE, Position(arrival(event)), key_kinds=_kinds(key, {}, names))
+    return Change(table, found, Operation.DELETE, Position(arrival(event)), rare=_rare(_kinds(key, {}, names)))
 
 
 def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:

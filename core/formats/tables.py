@@ -38,7 +38,7 @@ class Tables:
 
     def of(self, table: str) -> str:
         """The table whose documents the rows of `table` are; itself where no pattern matches it."""
-        if not self.patterns or table in self.patterns:
+        if not self.patterns or table in self.patterns or len(table) > _LONGEST_NAME:
             return table
         found = self._known.get(table)
         if found is None:
