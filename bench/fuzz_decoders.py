@@ -24,8 +24,9 @@ import msgspec
 import typer
 from rich.progress import track
 
+from bench.fuzz_bytes import spliced
 from core.change import Change, Event, Skip, Truncate
-from core.errors import DecodeError
+from core.errors import LONGEST_REASON, DecodeError
 from core.formats import dms, dynamodb, rows
 from core.formats.arrival import KINESIS_SEQUENCE
 from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
@@ -35,7 +36,7 @@ from core.formats.rows import PositionType, RowsFormat
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
 Feed = Literal["debezium", "dynamodb", "dms", "rows"]
 RECORDINGS = ("events", "incremental_snapshot", "workload")
-_LONGEST = 600
+_LONGEST_MS = 50
 _A_RECORDING = 1_500
 
 SQL_TYPES = (
@@ -183,7 +184,7 @@ def told(event: Event, decoder: Callable[[Event], tuple[Change | Truncate | Skip
     try:
         decoded = decoder(event)
     except DecodeError as error:
-        if len(str(error)) > _LONGEST:
+        if len(str(error)) > LONGEST_REASON:
             raise ValueError(f"an error of {len(str(error))} characters") from error
         return "decode error"
     return " + ".join(map(_named, decoded))
@@ -247,14 +248,36 @@ def fuzz(events: int, seed: int, feed: Feed = "debezium") -> Iterator[str]:
     for number in range(events):
         chance = random.Random(f"{seed}/{number}")
         event = mutated(chance.choice(real), chance, wraps=feed == "debezium")
+        if chance.random() < 0.5:
+            event = spliced(event, chance)
+        decode_with = settings[0] if settings and chance.random() < 0.6 else chance.choice(settings or [None])
+        began = time.process_time()
         try:
             if feed == "debezium":
-                yield outcome(event, settings[0] if chance.random() < 0.6 else chance.choice(settings))
+                assert decode_with is not None, "Debezium has settings"
+                came = outcome(event, decode_with)
             else:
-                yield told(event, feed_decoder(feed, chance))
+                came = told(event, feed_decoder(feed, chance))
+            took = (time.process_time() - began) * 1000
+            if took > _LONGEST_MS and slowest(event, decode_with, feed) > _LONGEST_MS:
+                raise ValueError(f"an event took {took:.0f} ms of CPU")
         except Exception as error:
             error.add_note(f"seed {seed}, event {number}: {event.value!r:.2000}")
             raise
+        yield came
+
+
+def slowest(event: Event, settings: DebeziumFormat | None, feed: Feed) -> float:
+    """The least of three times, in ms of CPU, that an event takes: one of them may hold a collection of garbage."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        if settings is not None:
+            outcome(event, settings)
+        else:
+            told(event, feed_decoder(feed, random.Random(0)))
+        times.append((time.process_time() - began) * 1000)
+    return min(times)
 
 
 def main(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 
+from cli.column_types import told_or_named
 from cli.owning import refused
 from cli.run import reach, stores
 from connectors import kafka, kafka_letters_topic
 from connectors.opening import profile_stores
 from core.config import Pipeline
-from core.errors import ConfigError, FreshetError
+from core.errors import ConfigError, FreshetError, Unavailable
 from core.msf import refused as refused_by_msf
 from deploy.msf.bundle import misfits
 from udfs.embedding import embedder
@@ -40,6 +43,9 @@ def check(pipeline: Pipeline, console: Console) -> int:
         except FreshetError as error:
             failed = True
             console.print(f"[red]✗[/] {name}: {error}")
+    with suppress(Unavailable):  # a step has told
+        for line in told_or_named(pipeline)[1]:
+            console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli import log_record, resuming
+from cli.column_types import told_or_named
 from cli.events import Events, events
 from cli.folder_lock import locked
 from cli.jars import fetch
@@ -44,6 +45,9 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
     prepare(pipeline, console)
+    pipeline, unknown = told_or_named(pipeline)
+    for line in unknown:
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     job: Job | TargetJob
     if target is None:
         job = start(pipeline, console, beginning)

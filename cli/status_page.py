@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.job_file import JobFile
+from core.change import Skip
 from core.metrics import Figure, by_label, largest, total
 from flink_jobs.rest import Report, alarm
 
@@ -77,6 +78,7 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "chunks_embedded_per_second": rate.embedded,
         "tokens": tokens,
         "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
+        "skipped": by_label(told.figures, "skipped", "reason"),
         "stale": total(told.figures, "stale") + total(told.figures, "outdated"),
         "stale_snapshot_rows": total(told.figures, "stale_snapshot_rows"),
         "alarm": alarm(told.figures) or None,
@@ -154,11 +156,18 @@ def _totals(told: Report) -> list[_Line]:
     return [
         ("chunks embedded", f"{total(figures, 'chunks_embedded'):,}", f"{saved:,} saved"),
         ("stale", f"{total(figures, 'stale') + total(figures, 'outdated'):,}", ""),
+        *_kin(figures),
         ("dead letters", f"{sum(found.values()):,}", _list(found)),
         ("retries", f"{sum(retries.values()):,}", _list(retries)),
         ("checkpoints", f"{kept.completed:,}", ", ".join(filter(None, (last, failed)))),
         ("restarts", f"{told.restarts:,}", str(told.failure or "")),
     ]
+
+
+def _kin(figures: tuple[Figure, ...]) -> list[_Line]:
+    skipped = by_label(figures, "skipped", "reason").get(Skip.KIN, 0)
+    more = "of tables that look like partitions of named ones: documents.….tables"
+    return [("skipped", f"{skipped:,}", more)] if skipped else []
 
 
 def _list(counts: dict[str, int]) -> str:

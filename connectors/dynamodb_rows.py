@@ -19,11 +19,12 @@ import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.aws import Aws, client, shard_error
-from core.documents import DocumentSpec, columns
+from core.documents import DocumentSpec
 from core.errors import ConfigError, Unavailable
 from core.formats.dynamodb_values import item
 from core.shards import NoSuchShard
 from core.source import Row
+from core.templates import columns
 
 SETTING = "reselect.dynamodb"
 

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.kafka import unavailable
 from connectors.kafka_topics import Message, ends, messages
-from core.change import BEGINNING, Event, Position, Skip
+from core.change import BEGINNING, Change, Event, Position, Skip, Truncate
 from core.config import Pipeline
 from core.config_source import Kafka
 from core.errors import ConfigError, DecodeError
@@ -62,11 +62,10 @@ def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
             message.topic, message.partition, message.offset, message.key, message.value, dict(message.headers)
         )
         try:
-            change = decode(event, pipeline.debezium)
-        except DecodeError:
-            continue
-        if not isinstance(change, Skip):
-            last = max(last, change.position)
+            told: tuple[Change | Truncate | Skip, ...] = (decode(event, pipeline.debezium),)
+        except DecodeError as error:
+            told = error.refused
+        last = max(last, *(each.position for each in told if not isinstance(each, Skip)), BEGINNING)
     return last
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from connectors import opensearch_bodies as bodies
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
+from core.exact_numbers import with_numbers
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors
 
@@ -58,7 +59,8 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
             raise StoreRejected(f"a chunk's id has more than {_LONGEST_CHUNK_ID} bytes")
     rows = _fitting(plan, vectors, dimension)
     metadata = _without_nul(plan.metadata)
-    encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False).encode()
+    write = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    encoded = (with_numbers(metadata, plan.numbers, write) if plan.numbers else write(metadata)).encode()
     sources = tuple(
         bodies.chunk(plan.document_id, chunk, metadata, encoded, vector, model)
         for chunk, vector in zip(plan.write, rows, strict=True)

@@ -116,7 +116,7 @@ class PgvectorStore:
         ready: list[Work] = []
         for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
             try:
-                ready.append(Work(at, plan, fitting(plan, rows, self._dimension), as_json(plan.metadata)))
+                ready.append(Work(at, plan, fitting(plan, rows, self._dimension), as_json(plan.metadata, plan.numbers)))
             except (StoreRejected, TypeError, ValueError, RecursionError) as error:
                 outcomes[at] = rejected(plan, error)
         # Whoever writes takes the documents' locks in one order, so that no two writers wait for each other.

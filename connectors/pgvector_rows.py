@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pgvector import Vector
 from connectors.pg_session import reason
 from core.change import Position
 from core.errors import StoreRejected
+from core.exact_numbers import with_numbers
 from core.plans import Chunk, Outcome, Plan, Status
 from core.stores import Stored, Vectors
 
@@ -58,10 +60,13 @@ def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> St
     )
 
 
-def as_json(metadata: Mapping[str, Any]) -> str:
-    """Metadata as JSON that jsonb takes: NUL becomes U+FFFD."""
+def as_json(metadata: Mapping[str, Any], numbers: Collection[str] = ()) -> str:
+    """Metadata as JSON that jsonb takes: NUL becomes U+FFFD. `numbers` as a plan has them."""
     encoded = json.dumps(metadata, ensure_ascii=False)
-    return json.dumps(_without_nul(metadata), ensure_ascii=False) if "\\u0000" in encoded else encoded
+    clean = _without_nul(metadata) if "\\u0000" in encoded else metadata
+    if numbers:
+        return with_numbers(clean, numbers, partial(json.dumps, ensure_ascii=False))
+    return encoded if clean is metadata else json.dumps(clean, ensure_ascii=False)
 
 
 def _without_nul(value: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -37,7 +37,7 @@ _SETTINGS = (
     "SET TimeZone TO 'UTC'",
     "SET extra_float_digits TO 1",
 )
-_TEMPORAL = ("date", "time", "interval")
+_TOLD = ("date", "time", "interval", "json", "bit")
 _DECIMAL = ("numeric", "money")
 _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _AS_TEXT = (
@@ -99,7 +99,9 @@ class Reselect:
         schemas   whether events bring their schema, so that what `settings.types` doesn't name is known all the same
         """
         self._session = Session(dsn, SETTING, self._set_up)
-        self._settings = settings or DebeziumFormat()
+        found = settings or DebeziumFormat()
+        # what this class itself writes and reads leaves no doubt
+        self._settings = replace(found, decimal_handling_mode=found.decimals)
         self._schemas = schemas
         self._tables: dict[str, Table] = {}
         self._arrays: dict[int, int] = {}
@@ -260,18 +262,18 @@ def _by_shape(value: Any) -> Any:
 
 def _told_by_schemas(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
     """How columns are read whose type the event's schema tells: those that have a type of Connect's or Debezium's."""
-    encoded = settings.decimal_handling_mode == "precise"
+    encoded = settings.decimals == "precise"
     logical = {
         column: kind
         for column, kind in types.items()
-        if kind.startswith(_TEMPORAL) or (encoded and kind.startswith(_DECIMAL))
+        if kind.startswith(_TOLD) or (encoded and kind.startswith(_DECIMAL))
     }
     return _readers(logical, settings)
 
 
 def _readers(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
     plain = {column: kind.rpartition(".")[2] for column, kind in types.items()}
-    encoded = settings.decimal_handling_mode == "precise"
+    encoded = settings.decimals == "precise"
     return columns_of_types(plain, encoded, settings.time_precision_mode, settings.binary_handling_mode).readers
 
 

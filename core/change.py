@@ -18,6 +18,9 @@ BEGINNING = Position("")
 """Before every position of every feed."""
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 class Operation(StrEnum):
     """What a change does to its key. REFUSED: nobody knows, for it couldn't be read; its key and position could."""
 
@@ -42,6 +45,23 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Rare:
+    """What few changes have to say: in one field of theirs, as each field takes its time with each change.
+
+    pair         of halves whose positions differ: what they have in common, without blanks. Several key changes of one
+                 transaction may share it
+    commit       of a deletion, and of a half of a key's change: which transaction it belongs to, where the feed tells
+    key_kinds    of feeds whose keys have no type of a column's: a letter a key column, for the kind of JSON value it is
+    numbers      columns of `row` whose text is a number's digits, as no float has them all
+    """
+
+    pair: str = ""
+    commit: str = ""
+    key_kinds: str = ""
+    numbers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One row's change.
 
@@ -54,12 +74,13 @@ class Change:
     doubtful     columns of `row` that arrived as null, which for their type may mean that the value did not travel:
                  where a previous value is known it stands, else the null may be true
     moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
-                 Both halves have the same position
+                 Both halves have the same position, or the same `pair`
     ends_snapshot  the row is the last of its table in a snapshot
     source       the database that the row is of, where feeds of several may tell of one table; "" where it isn't told
     snapshot     the row was read in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
+    rare         what most changes have nothing to say of; `pair`, `commit`, `key_kinds` and `numbers` read it
     """
 
     table: str
@@ -75,6 +96,27 @@ class Change:
     committed_ms: int | None = None
     source: str = ""
     snapshot: bool = False
+    rare: Rare | None = None
+
+    @property
+    def pair(self) -> str:
+        """What a half of a key's change shares with the other, where their positions differ."""
+        return "" if self.rare is None else self.rare.pair
+
+    @property
+    def commit(self) -> str:
+        """The transaction that a deletion, or a half of a key's change, belongs to."""
+        return "" if self.rare is None else self.rare.commit
+
+    @property
+    def key_kinds(self) -> str:
+        """Of which kinds of JSON values the key is."""
+        return "" if self.rare is None else self.rare.key_kinds
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The columns whose text is a number's digits."""
+        return _NONE if self.rare is None else self.rare.numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +143,4 @@ class Skip(StrEnum):
     NOTIFICATION = "notification"
     MARKER = "marker"
     OTHER_TABLE = "other-table"
+    KIN = "kin-of-a-table"

@@ -10,12 +10,14 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from core.config_embedding import Embedding
 from core.config_format import FORMATS, Debezium, Format
 from core.config_profiles import Profiles, Record, milliseconds
-from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, option
+from core.config_source import AwsClient, DeadLetters, Kafka, Model, Name, Source, TablePatterns, option
 from core.config_store import Store
-from core.documents import DocumentSpec, columns
+from core.documents import DocumentSpec
 from core.errors import ConfigError
 from core.formats.debezium_format import DebeziumFormat
+from core.formats.tables import ITSELF, Tables
 from core.objects import ObjectSpec
+from core.templates import columns, whole_columns
 
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
@@ -45,6 +47,7 @@ class Document(Model):
     key: tuple[str, ...] = ()
     chunk: Chunk = Chunk()
     types: dict[str, str] = Field(default_factory=dict)
+    tables: TablePatterns = ()
     sweep: bool = True
     id_from_source: bool = False
 
@@ -58,6 +61,12 @@ class Document(Model):
     def spec(self, table: str) -> DocumentSpec:
         """The same, for `core.documents`."""
         return DocumentSpec(table, self.text, self.metadata, self.key, self.id_from_source)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that text and metadata name, or their parts: of `a.b` also `a`."""
+        named = (*columns(self.text), *(name for names in self.metadata for name in names.split("|") if name))
+        return frozenset(each for name in named for each in whole_columns(name))
 
 
 class SourceDatabase(Model):
@@ -211,8 +220,26 @@ class Pipeline(Model):
     @property
     def debezium(self) -> DebeziumFormat:
         """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
-        types = {table: each.types for table, each in self._tables.items() if each.types}
-        return DebeziumFormat(**(self.format.debezium or Debezium()).model_dump(), types=types)
+        return DebeziumFormat(
+            **(self.format.debezium or Debezium()).model_dump(),
+            types={table: each.types for table, each in self._tables.items() if each.types},
+            keys=self.keys,
+            used=self.used,
+            tables=self.tables,
+        )
+
+    @property
+    def tables(self) -> Tables:
+        """Which tables' rows are another one's documents, or records."""
+        patterns = {table: each.tables for table, each in self._tables.items() if each.tables}
+        return Tables(patterns) if patterns else ITSELF
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """Table to the columns whose values documents or profiles show."""
+        if self.profiles is None:
+            return {table: document.used for table, document in self.documents.items()}
+        return {table: record.shown for table, record in self.profiles.records.items()}
 
     @property
     def keys(self) -> dict[str, tuple[str, ...]]:
@@ -232,9 +259,9 @@ class Pipeline(Model):
     def object_spec(self, table: str) -> ObjectSpec:
         """How a bucket's objects become changes, for `core.objects`."""
         document = self.documents[table]
-        used = {part for name in (*document.metadata, *document.key) for part in name.split("|")}
+        used = document.used.union(document.key)
         made_by = f"{self.embedding.model}|{document.chunk!r}|{document.text}"
-        return ObjectSpec(table, frozenset(used.union(columns(document.text))), made_by)
+        return ObjectSpec(table, used, made_by)
 
     @property
     def flink_options(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ class Debezium(Model):
     """What the connector was told about values, under its own options' names and with its own defaults."""
 
     unavailable_value_placeholder: str = Field(UNAVAILABLE, alias="unavailable.value.placeholder", min_length=1)
-    decimal_handling_mode: Decimals = Field("precise", alias="decimal.handling.mode")
+    decimal_handling_mode: Decimals | None = Field(None, alias="decimal.handling.mode")
     time_precision_mode: Times = Field("adaptive", alias="time.precision.mode")
     binary_handling_mode: Binaries = Field("bytes", alias="binary.handling.mode")
     interval_handling_mode: Intervals = Field("numeric", alias="interval.handling.mode")

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core import identifiers
-from core.config_source import Model
-from core.documents import columns
+from core.config_source import Model, TablePatterns
 from core.errors import ConfigError
 from core.identifiers import Normalizer
 from core.identity_rules import SHARED, IdentifierRule, Rules
 from core.profiles import Rule, Survivorship
 from core.profiles_records import Event, Reading, RecordSpec
+from core.templates import columns, whole_columns
 
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NORMALIZERS: Mapping[str, Normalizer] = {
@@ -113,7 +113,15 @@ class Record(Model):
     time: str = ""
     key: tuple[str, ...] = ()
     types: dict[str, str] = Field(default_factory=dict)
+    tables: TablePatterns = ()
     sweep: bool = True
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The columns whose values profiles show."""
+        places = (*self.attributes.values(), *(event.column for event in self.events.values() if event.column))
+        named = (name for place in places for name in (columns(place) if "{" in place else (place,)))
+        return frozenset(each for name in named for each in whole_columns(name))
 
     @field_validator("identifiers")
     @classmethod

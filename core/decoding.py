@@ -25,10 +25,10 @@ def decoder(pipeline: Pipeline) -> Decoder:
         table = "" if pipeline.source.dynamodb is None else pipeline.source.dynamodb.table
         return lambda event: dynamodb.decode(event, table)
     if pipeline.format.dms is not None:
-        of_dms = DmsFormat(**pipeline.format.dms.model_dump(), keys=pipeline.keys)
+        of_dms = DmsFormat(**pipeline.format.dms.model_dump(), keys=pipeline.keys, tables=pipeline.tables)
         return lambda event: dms.decode(event, of_dms)
     if pipeline.format.rows is not None:
         told = {name: value for name, value in pipeline.format.rows.model_dump().items() if value is not None}
-        of_rows = RowsFormat(**told, keys=pipeline.keys)
+        of_rows = RowsFormat(**told, keys=pipeline.keys, tables=pipeline.tables)
         return lambda event: rows.decode(event, of_rows)
     raise ValueError(f"format {pipeline.format.name} has no decoder of changes")

@@ -25,6 +25,10 @@ class DocumentState:
     ranges     where the text was cut
     forget_at  when a deleted document may be forgotten, in milliseconds since 1970; 0 for one that is alive
     holes      which of the row's values don't stand, where changes were refused
+    kinds      of feeds whose keys have no types: of which kinds this one's values are (`Change.key_kinds`)
+    elder      a row that was there when another one came to its key, and the transaction in which it did: one of the
+               two leaves the key before that ends (PostgreSQL's deferrable keys)
+    left       where the last change is the old key's half of a key change: what it shares with the other half
     """
 
     position: Position = BEGINNING
@@ -33,6 +37,9 @@ class DocumentState:
     ranges: tuple[tuple[int, int], ...] = ()
     forget_at: int = 0
     holes: Holes | None = None
+    kinds: str = ""
+    elder: tuple[str, Mapping[str, Any]] | None = None
+    left: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode

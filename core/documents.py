@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from string import Formatter
 from typing import Any
-from urllib.parse import quote
 
-from core.change import Change, Operation
+from core.change import Change, Operation, Rare
 from core.document_state import DocumentState as DocumentState
 from core.document_state import state_from_bytes as state_from_bytes
 from core.document_state import state_to_bytes as state_to_bytes
 from core.errors import ChangeError, DocumentError
+from core.halves import elder, elder_leaves, is_other_half
+from core.keys import escaped, id_of, refuse_other_kinds, refuse_other_width
 from core.plans import Chunk, Plan, chunks
 from core.sources import of_source
 from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.templates import chosen, column_of, columns, parts, render, value_of
 from core.unsettled import Refused as Refused
 from core.unsettled import Unsettled as Unsettled
-from core.unsettled import forgotten, unknown
-
-_IN_IDS = re.compile(r"[%/\x00-\x1f\x7f]")
-_NUL = "\x00"
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+from core.unsettled import forgotten, shared, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,72 +54,21 @@ Told = Plan | Unsettled | Refused
 """What follows from a change."""
 
 
-def columns(template: str) -> tuple[str, ...]:
-    """The columns that a template names, in order. Raises ValueError where braces don't pair or hold anything else."""
-    return tuple(name for _, names in _parts(template) if names is not None for name in names if name)
-
-
-@lru_cache(maxsize=256)
-def _parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
-    """Each literal with the alternatives behind it, if there are any. Cached: every change is rendered."""
-    parts: list[tuple[str, tuple[str, ...] | None]] = []
-    for literal, name, format_spec, conversion in Formatter().parse(template):
-        if name is None:
-            parts.append((literal, None))
-            continue
-        names = tuple(name.split("|"))
-        if not all(names[:-1]) or names == ("",) or format_spec or conversion or re.search(r"[.\[\]{}]", name):
-            raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
-        parts.append((literal, names))
-    return tuple(parts)
-
-
-def render(template: str, row: Mapping[str, Any]) -> str:
-    """The template with each column's value in its place; of `{old|new}`, that of the first column that the row has.
-
-    `{extra|}` is nothing where the row has no such column.
-    A null renders as nothing, a list or object as JSON. NUL characters, which no text column of a database can hold,
-    become U+FFFD.
-    """
-    pieces = [
-        literal if names is None else literal + _as_text(row.get(_chosen(names, row)))
-        for literal, names in _parts(template)
-    ]
-    return "".join(pieces).replace(_NUL, "\ufffd")
-
-
-def _chosen(names: Sequence[str], row: Mapping[str, Any]) -> str:
-    """The first that the row has; "" where it has none and may lack it, else the first."""
-    if len(names) == 1:
-        return names[0]
-    return next((name for name in names if name in row or not name), names[0])
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    # most are whole numbers; a bool is none, and is `true`
-    return str(value) if type(value) is int else _to_json(value)
-
-
 def document_id(spec: DocumentSpec, change: Change) -> str:
-    """`schema.table/key`, composite keys joined by `/`; `%`, `/` and control characters in it are percent-encoded.
+    """The id of a row's document: `core.keys.id_of`; with `id_from_source` the table is `schema.table@source`.
 
-    With `id_from_source` it is `schema.table@source/key`. Raises DocumentError where the row has no key, or lacks a
-    column that `key:` names, SourceError where it doesn't say its source.
+    Raises DocumentError where the row has no key, a null in it, or lacks a column that `key:` names, SourceError where
+    it doesn't say its source.
     """
     key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
     if not key:
         raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    table = of_source(spec.table, change.source) if spec.id_from_source else spec.table
-    return "/".join(map(_escape, (table, *map(_as_text, key.values()))))
+    return id_of(of_source(spec.table, change.source) if spec.id_from_source else spec.table, key)
 
 
 def table_id(table: str) -> str:
     """What the ids of a table's documents begin with, before the first slash."""
-    return _escape(table)
+    return escaped(table)
 
 
 def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
@@ -135,10 +79,6 @@ def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
             "use columns of the primary key, or have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
         )
     return value
-
-
-def _escape(part: str) -> str:
-    return _IN_IDS.sub(lambda match: quote(match[0], safe=""), part)
 
 
 def step(
@@ -159,8 +99,16 @@ def step(
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
     before = state or DocumentState()
+    try:
+        _refuse_other_rows(before, change, spec)
+    except DocumentError as error:
+        if change.operation is Operation.REFUSED:
+            return state, []
+        return state, [Refused(document_id(spec, change), unknown(change), error)]
     late = again = False
     if change.position <= before.position:
+        if change.moves and is_other_half(before, change):
+            return _next(before, change, spec, model, chunker, document_id(spec, change))
         late = change.position < before.position
         again = not late
         if not is_open(before.holes, change.position) and (late or not replayed):
@@ -173,12 +121,20 @@ def step(
         return _unread(before, change, spec), [forgotten(identity, change, spared)]
     if late:
         return _caught_up(before, change, spec, model, chunker, identity)
-    if replayed and not again:
+    if replayed and not again and not elder_leaves(before, change):
         after, told = _next(DocumentState(), change, spec, model, chunker, identity)
-        return DocumentState(change.position, holes=after.holes), [forgotten(identity, change), *told]
+        now = DocumentState(change.position, holes=after.holes, kinds=change.key_kinds, left=after.left)
+        return now, [forgotten(identity, change), *told]
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
     return _next(before, change, spec, model, chunker, identity)
+
+
+def _refuse_other_rows(before: DocumentState, change: Change, spec: DocumentSpec) -> None:
+    """Raises DocumentError for a change of another row of this id, or one whose position nothing compares."""
+    refuse_other_width(before.position, change.position, spec.table)
+    if before.kinds and change.key_kinds:
+        refuse_other_kinds(before.kinds, change.key_kinds, document_id(spec, change))
 
 
 def _next(
@@ -186,36 +142,60 @@ def _next(
 ) -> tuple[DocumentState, list[Told]]:
     earlier = known(before.row, before.holes)
     if change.operation is Operation.DELETE:
-        return DocumentState(change.position), _removed(before, earlier, change, spec, identity)
+        if before.elder is not None and elder_leaves(before, change):
+            return _one_of_two_left(before, before.elder[1], change, identity)
+        left = shared(change) if change.moves else ""
+        return DocumentState(change.position, left=left), _removed(before, earlier, change, spec, identity)
+    kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
     said = read({} if change.moves else earlier, change, used_columns(spec, change.row))
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
-        return DocumentState(change.position, row=row, holes=holes), [_lacks(identity, change, spec, said)]
+        refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
+        return refused, [_lacks(identity, change, spec, said)]
     if said.missing or change.moves:
-        row, left = passed(before.row, before.holes, change, said)
+        row, open_ = passed(before.row, before.holes, change, said)
         known_of = replace(change, row=said.standing, unavailable=said.missing, doubtful=frozenset())
-        return DocumentState(change.position, row=row, holes=left), [Unsettled(identity, known_of)]
+        after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older)
+        return after, [Unsettled(identity, known_of)]
     try:
         made_by = f"{model}|{chunker.name}|{spec.text}"
         text = render(spec.text, said.standing)
         cut = made_by == before.made_by and text == render(spec.text, before.row)
         ranges = before.ranges if cut else _ranges(text, chunker)
+        made = chunks(identity, text, ranges, model, chunker.name)
+        told: list[Told] = [_plan(identity, change, spec, said.standing, made)]
     except ChangeError as error:
-        return DocumentState(change.position, row=said.standing), [Refused(identity, unknown(change), error)]
-    made = chunks(identity, text, ranges, model, chunker.name)
-    told: list[Told] = [_plan(identity, change, spec, said.standing, made)]
+        unusable = DocumentState(change.position, row=said.standing, kinds=kinds)
+        return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
         told.append(forgotten(identity, change))
-    return DocumentState(change.position, made_by, said.standing, ranges), told
+    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds), told
+
+
+def _one_of_two_left(
+    before: DocumentState, older: Row, change: Change, identity: str
+) -> tuple[DocumentState, list[Told]]:
+    """Two rows have had a key at once, as a deferrable one lets them, and the first that leaves it is the elder.
+
+    That is so within one statement, which changes each row once. A transaction that by several statements puts a row
+    where another is, and then moves the newcomer on, isn't told from it: the document then has the newcomer's text.
+    """
+    state = replace(before, position=change.position, elder=None)
+    if not change.moves:
+        return state, []
+    return state, [Unsettled(identity, replace(change, row=older, unavailable=frozenset()), late=True)]
 
 
 def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> DocumentState:
     """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
-    names = dict.fromkeys((*columns(spec.text), *(name for names in spec.metadata for name in names.split("|"))))
-    told = change.row.keys() | change.unavailable
-    said = read(known(before.row, before.holes), change, [name for name in names if name in told])
+    told = dict.fromkeys((*change.row, *change.unavailable))
+    used = (*columns(spec.text), *(name for names in spec.metadata for name in names.split("|")))
+    names = dict.fromkeys(column_of(name, told) for name in used)
+    earlier = known(before.row, before.holes)
+    said = read(earlier, change, [name for name in names if name in told])
     row, holes = marked(before.row, before.holes, change, said)
-    return DocumentState(change.position, row=row, holes=holes)
+    kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
+    return DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
 
 
 def _caught_up(
@@ -227,14 +207,15 @@ def _caught_up(
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
     gone = change.operation is Operation.DELETE
+    still = DocumentState(before.position, kinds=before.kinds, elder=before.elder)
     said = Said({}) if gone else read({} if change.moves else earlier, change, used_columns(spec, change.row))
     if said.lacking:
         row, left = marked(before.row, before.holes, change, said)
-        return DocumentState(before.position, row=row, holes=left), [_lacks(identity, change, spec, said)]
+        return replace(still, row=row, holes=left), [_lacks(identity, change, spec, said)]
     row, left = filled(before.row, holes, change, said)
     told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
     if not is_last(left, at) or gone:
-        return DocumentState(before.position, row=row, holes=left if left.open else None), told
+        return replace(still, row=row, holes=left if left.open else None), told
     assert before.holes is not None
     stands, used = known(row, left), used_columns(spec, dict.fromkeys(before.holes.used))
     now = Change(
@@ -245,6 +226,7 @@ def _caught_up(
         {name: stands.get(name) for name in used},
         frozenset(name for name in used if name not in stands),
         committed_ms=before.holes.committed_ms,
+        rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
     return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]
@@ -293,25 +275,32 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tup
         write=made,
         metadata=_metadata(spec, row),
         committed_ms=change.committed_ms,
+        numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
     )
 
 
 def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    chosen = [_chosen(names, row) for names in _alternatives(spec.text, spec.metadata)]
-    return tuple([name for name in dict.fromkeys(chosen) if name])
+    names_of = _alternatives(spec.text, spec.metadata)
+    used = [names[0] if names[0] in row else column_of(chosen(names, row), row) for names in names_of]
+    return tuple([name for name in dict.fromkeys(used) if name])
 
 
 @lru_cache(maxsize=256)
 def _alternatives(text: str, metadata: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    in_text = (names for _, names in _parts(text) if names is not None)
+    in_text = (names for _, names in parts(text) if names is not None)
     return tuple(dict.fromkeys((*in_text, *(tuple(names.split("|")) for names in metadata))))
 
 
 def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
     """By the first name of each column, where it has several."""
     columns_of = (names.split("|") for names in spec.metadata)
-    return {names[0]: row.get(_chosen(names, row)) for names in columns_of}
+    return {names[0]: value_of(chosen(names, row), row) for names in columns_of}
+
+
+def _numbers(spec: DocumentSpec, row: Mapping[str, Any], numbers: frozenset[str]) -> tuple[str, ...]:
+    columns_of = (names.split("|") for names in spec.metadata)
+    return tuple(names[0] for names in columns_of if column_of(chosen(names, row), row) in numbers)
 
 
 def _ranges(text: str, chunker: Chunker) -> tuple[tuple[int, int], ...]:

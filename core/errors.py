@@ -43,8 +43,26 @@ class OtherLog(FreshetError):
     """The log that a state belongs to isn't the one that is there now: its positions or offsets mean nothing in it."""
 
 
+LONGEST_REASON = 1000
+"""Characters of the longest reason: rows have columns' names and values of any length, and a letter has to fit."""
+
+
 class ChangeError(FreshetError):
-    """One change can't be used. It becomes a dead letter, with this message as its reason."""
+    """One change can't be used. It becomes a dead letter, with this message as its reason, of 1,000 characters at most.
+
+    A longer one loses its middle: what it is about stands first, the remedy last.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(bounded(reason))
+
+
+def bounded(reason: str) -> str:
+    """The reason, without its middle where it is longer than `LONGEST_REASON`."""
+    if len(reason) <= LONGEST_REASON:
+        return reason
+    half = LONGEST_REASON // 2
+    return f"{reason[: half - 1]} … {reason[2 - half :]}"
 
 
 class DecodeError(ChangeError):

@@ -1,9 +1,9 @@
 """Changes that their own key's state can't settle: key changes, and values that another key or the source knows.
 
 A key change is two events, the old key's deletion and the new key's row, perhaps in two partitions. They share one
-position (Debezium's documentation, "Primary key updates"), by which they find each other here. Whichever comes first
-waits. Then the new row is told before the old one is removed, so that a store can hand its vectors on; and
-what the new row lacks, an unchanged TOAST column, is taken from the old one.
+position (Debezium's documentation, "Primary key updates"), or what `Change.pair` says, by which they find each other
+here. Whichever comes first waits. Then the new row is told before the old one is removed, so that a store can hand its
+vectors on; and what the new row lacks, an unchanged TOAST column, is taken from the old one.
 
 All of a table's unsettled changes meet under one key, so that rows that move on and on are followed.
 """
@@ -16,21 +16,24 @@ from typing import Any
 
 import msgspec
 
-from core.change import Operation, Position
-from core.unsettled import Refused, Unsettled
+from core.change import Operation
+from core.unsettled import Refused, Unsettled, shared
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is kept under a name: a half that waits, changes that wait behind it, or values.
 
-    told  the half was told without the other, which is expected all the same
+    told    the half was told without the other, which is expected all the same
+    others  further halves that wait for the same: several key changes of one compressed transaction of MySQL share all
+            that there is to share. Which of them is whose is not told, and only decides whose vectors are looked at
     """
 
     half: Unsettled | None = None
     told: bool = False
     behind: tuple[Unsettled, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
+    others: tuple[Kept, ...] = ()
 
 
 Memory = MutableMapping[str, Kept]
@@ -64,7 +67,7 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     if isinstance(new, Refused):
         new = Unsettled(new.name, new.change)
     waiting = memory.get(_behind(new.document_id))
-    if waiting is not None:
+    if waiting is not None and not _is_awaited(memory, new):
         # Its key's values are still to come: whatever happens to the key happens after that.
         memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
         return []
@@ -80,6 +83,15 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     return [_answer(_filled(new, known.values if known else {}))]
 
 
+def _is_awaited(memory: Memory, new: Unsettled) -> bool:
+    """Whether the other half of a key change waits for this one, both being the same document."""
+    if not new.change.moves:
+        return False
+    halves = (kept.half for kept in _waiting(memory, pair_of(new)) if kept.half)
+    operation = new.change.operation
+    return any(half.document_id == new.document_id and half.change.operation is not operation for half in halves)
+
+
 def _forget(memory: Memory, new: Unsettled, known: Kept | None) -> None:
     spared = {name: value for name, value in (known or Kept()).values.items() if name in new.change.unavailable}
     if spared:
@@ -93,21 +105,34 @@ def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
     memory[_values(known.document_id)] = Kept(values={name: known.change.row[name] for name in missing})
 
 
-def tell_early(memory: Memory, position: Position) -> list[Answer]:
-    """The new row that waits at `position`, if it came whole: it lacks nothing but the vectors of the old one."""
-    kept = memory.get(_half(position))
-    if kept is None or kept.half is None or kept.told or kept.half.late or not is_whole(kept.half):
-        return []
-    memory[_half(position)] = replace(kept, told=True)
-    return [Settled(kept.half)]
+def tell_early(memory: Memory, pair: str) -> list[Answer]:
+    """The new rows that wait for their `pair`, if they came whole: they lack nothing but the vectors of the old one."""
+    waiting = _waiting(memory, pair)
+    early = [kept for kept in waiting if kept.half and not kept.told and not kept.half.late and is_whole(kept.half)]
+    if early:
+        _wait(memory, pair, [replace(kept, told=True) if kept in early else kept for kept in waiting])
+    return [Settled(kept.half) for kept in early if kept.half]
 
 
-def give_up(memory: Memory, position: Position) -> list[Answer]:
-    """What follows where the half that waits at `position` waits no longer."""
-    kept = memory.pop(_half(position), None)
-    if kept is None or kept.half is None or kept.told or kept.half.late:
-        return []
-    return _arrived(memory, kept.half, {}, "")
+def give_up(memory: Memory, pair: str) -> list[Answer]:
+    """What follows where the halves that wait for their `pair` wait no longer."""
+    waiting = _waiting(memory, pair)
+    _wait(memory, pair, [])
+    told: list[Answer] = []
+    for kept in waiting:
+        if kept.half is not None and not kept.told and not kept.half.late:
+            told += _arrived(memory, kept.half, {}, "")
+    return told
+
+
+def pair_of(half: Unsettled) -> str:
+    """What a half has in common with the other one, without blanks."""
+    return shared(half.change)
+
+
+def is_waiting(kept: Kept) -> bool:
+    """Whether a half waits there that was not told."""
+    return any(each.half is not None and not each.told for each in (kept, *kept.others))
 
 
 def is_whole(half: Unsettled) -> bool:
@@ -122,17 +147,37 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     elif not arrives:
         known = memory.pop(_values(new.document_id), None)
         new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
-    other = memory.pop(_half(new.change.position), None)
-    if other is None or other.half is None or other.half.change.operation is new.change.operation:
-        memory[_half(new.change.position)] = Kept(half=new)
+    waiting, operation = _waiting(memory, pair_of(new)), new.change.operation
+    others = [at for at, kept in enumerate(waiting) if kept.half and kept.half.change.operation is not operation]
+    if not others:
+        same = [kept for kept in waiting if kept.half and kept.half.document_id != new.document_id]
+        _wait(memory, pair_of(new), [*same, Kept(half=new)])
         if arrives and new.change.unavailable:
             memory[_behind(new.document_id)] = Kept()
         return []
+    other = waiting.pop(others[0])
+    _wait(memory, pair_of(new), waiting)
+    assert other.half is not None, "found by it"
     arrival, departure = (new, other.half) if arrives else (other.half, new)
+    is_other = departure.document_id != arrival.document_id
+    # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
+    gone: list[Answer] = [Settled(departure)] if is_other and not departure.late else []
     if other.told or arrival.late:
-        return [Settled(departure)]
-    told = _arrived(memory, arrival, departure.change.row, departure.document_id)
-    return [*told, Settled(departure)]
+        return gone
+    moved_from = departure.document_id if is_other else ""
+    return [*_arrived(memory, arrival, departure.change.row, moved_from), *gone]
+
+
+def _waiting(memory: Memory, pair: str) -> list[Kept]:
+    kept = memory.get(_half(pair))
+    return [] if kept is None else [replace(kept, others=()), *kept.others]
+
+
+def _wait(memory: Memory, pair: str, waiting: list[Kept]) -> None:
+    if waiting:
+        memory[_half(pair)] = replace(waiting[0], others=tuple(waiting[1:]))
+    else:
+        memory.pop(_half(pair), None)
 
 
 def _arrived(memory: Memory, half: Unsettled, values: dict[str, Any] | Any, moved_from: str) -> list[Answer]:
@@ -161,8 +206,8 @@ def _filled(what: Unsettled, values: dict[str, Any]) -> Unsettled:
     return replace(what, change=change)
 
 
-def _half(position: Position) -> str:
-    return f"half {position}"
+def _half(pair: str) -> str:
+    return f"half {pair}"
 
 
 def _behind(document_id: str) -> str:

@@ -32,6 +32,7 @@ class Plan:
     metadata      JSON values, the same for each chunk
     moved_from    the document's id before its key changed: its chunks of the same text have the vectors already
     committed_ms  when the source committed the change, for measuring only
+    numbers       names of metadata whose text is a number's digits: stores keep it as that number
     """
 
     document_id: str
@@ -41,6 +42,7 @@ class Plan:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     moved_from: str = ""
     committed_ms: int | None = None
+    numbers: tuple[str, ...] = ()
 
 
 class Status(StrEnum):

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import msgspec
 
 from core.change import Position
-from core.documents import Chunker, render
+from core.documents import Chunker
 from core.identity_audit import Audit
 from core.plans import Chunk, Plan, chunk_id
 from core.profiles import Profile
 from core.profiles_step import Placed, Told, Touched
+from core.templates import render
 
 TABLE = "profiles"
 """A profile's document in a vector store is called `profiles/ID`."""

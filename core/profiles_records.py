@@ -9,13 +9,14 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
-from core.documents import DocumentSpec, columns, document_id, render, used_columns
-from core.errors import ProfileError
+from core.documents import DocumentSpec, document_id, used_columns
+from core.errors import ChangeError, ProfileError
 from core.formats.timestamps import nanoseconds
 from core.identifiers import Identifier, Normalizer, identifiers
 from core.identity import RecordChange
 from core.profiles import Fact, Facts, Kind, Place, decimal, facts_to_bytes
 from core.standing import Holes, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.templates import column_of, columns, render, value_of
 from core.unsettled import Refused, unknown
 
 _STATE_VERSION = b"\x02"
@@ -148,14 +149,15 @@ def _next(
         return after, Refused(record, unknown(change), _misses(spec, said))
     try:
         return after, _said(record, row, change, spec, reading, arrival_ms)
-    except ProfileError as error:
+    except ChangeError as error:
         return after, Refused(record, unknown(change), error)
 
 
 def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
     """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
-    told, used = change.row.keys() | change.unavailable, columns("".join(columns_read(spec)))
-    names = [name for name in dict.fromkeys(used) if name in told]
+    told = dict.fromkeys((*change.row, *change.unavailable))
+    used = dict.fromkeys(column_of(name, told) for name in columns("".join(columns_read(spec))))
+    names = [name for name in used if name in told]
     row, holes = marked(before.row, before.holes, change, read(known(before.row, before.holes), change, names))
     return RowState(change.position, row, holes=holes)
 
@@ -240,7 +242,7 @@ def _template(place: str) -> str:
 def _value(place: str, row: Mapping[str, Any]) -> Any:
     """A column's value, or a template's text where each column has one; None for null and blank."""
     if "{" not in place:
-        value = row.get(place)
+        value = value_of(place, row)
         if not isinstance(value, str):
             return value
         return value.replace("\x00", "\ufffd") if value.strip() else None
@@ -267,10 +269,8 @@ def _milliseconds(record: str, column: str, value: Any) -> int | None:
         try:
             time = nanoseconds(value) // 1_000_000
         except ValueError:
-            shown = repr(value)[:40]
-            raise ProfileError(
-                f"record {record}: {column} is {shown}; it must be an ISO 8601 timestamp, or milliseconds since 1970"
-            ) from None
+            wanted = "it must be an ISO 8601 timestamp, or milliseconds since 1970"
+            raise ProfileError(f"record {record}: {column} is {repr(value)[:40]}; {wanted}") from None
     if not _EARLIEST_MS <= time < _LATEST_MS:
         raise ProfileError(f"record {record}: {column} is {time} ms since 1970, which is in no year from 1 to 9999")
     return time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.change import Change, Operation
 from core.errors import ChangeError
@@ -17,7 +17,8 @@ class Unsettled:
     change.row          the columns known, of a deletion those that stood before it
     change.unavailable  the columns that the document needs and nobody has told
     event               the message it came in, encoded, for a dead letter
-    late                the new row of a key change, whose key has changed since: the old row goes all the same
+    late                the new row of a key change, whose key has changed since: the old row goes all the same. Or the
+                        old key of one, which another row has by now: no document goes
     """
 
     document_id: str
@@ -45,5 +46,24 @@ def forgotten(document_id: str, change: Change, spared: frozenset[str] = _NONE) 
 
 
 def unknown(change: Change, spared: frozenset[str] = _NONE) -> Change:
-    """A change of which nothing is known but its key, its position, and that it left `spared` as they were."""
-    return Change(change.table, change.key, Operation.REFUSED, change.position, unavailable=spared)
+    """A change of which nothing is known but its key, its place among others, and that it left `spared` as they were.
+
+    It is no half of a key change any more: what waits for that one waits in vain, and is told in the end.
+    """
+    return replace(
+        change,
+        operation=Operation.REFUSED,
+        row={},
+        unavailable=spared,
+        doubtful=_NONE,
+        partial=False,
+        moves=False,
+        ends_snapshot=False,
+        snapshot=False,
+        committed_ms=None,
+    )
+
+
+def shared(half: Change) -> str:
+    """What a half of a key change has in common with the other one, without blanks."""
+    return half.pair or half.position

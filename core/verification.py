@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.change import BEGINNING, Change, Operation, Position
 from core.documents import Chunker, DocumentSpec, Refused, step
+from core.exact_numbers import same
 from core.plans import Chunk, Plan
 from core.stores import Stored, Vectors
 
@@ -125,7 +126,9 @@ def _ledger_differences(stored: Stored, upto: Position | None) -> list[str]:
 def _metadata_differences(plan: Plan, stored: Stored) -> list[str]:
     wanted, there = _without_nul(plan.metadata), stored.metadata
     names = [
-        name for name in {**wanted, **there} if name not in wanted or name not in there or wanted[name] != there[name]
+        name
+        for name in {**wanted, **there}
+        if name not in wanted or name not in there or not same(wanted[name], there[name])
     ]
     return [f"other metadata: {', '.join(sorted(names))}"] if names else []
 

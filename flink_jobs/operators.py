@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from core.decoding import decoder
 from core.document_state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents import Refused, Unsettled, document_id, step
 from core.errors import ChangeError, DecodeError, EmbeddingError
+from core.formats.tables import kin_of, skipped_kin
 from core.letters import REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
@@ -60,6 +62,8 @@ SWEEP = Types.ROW_NAMED(["position", "due"], [Types.STRING(), Types.LONG()])
 SWEEPS = keyed(SWEEP)
 """By table."""
 SWEPT = OutputTag("sweeps", SWEEPS)
+log = logging.getLogger(__name__)
+_MOST_OTHERS = 10_000
 _LAG_S = 0.5
 """How often the age of what is read is told."""
 
@@ -104,6 +108,7 @@ class Decode(ProcessFunction):
         self._decode = decoder(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
         self._looked = 0.0
+        self._others: dict[str, Skip] = {}
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
@@ -118,8 +123,10 @@ class Decode(ProcessFunction):
                 yield from self._mark(refused)
             return
         for each, name in told:
-            if isinstance(each, Skip) or each.table not in self._keys:
-                self._meters.count("skipped", reason=each if isinstance(each, Skip) else Skip.OTHER_TABLE)
+            if isinstance(each, Skip):
+                self._meters.count("skipped", reason=each)
+            elif each.table not in self._keys:
+                self._meters.count("skipped", reason=self._other(each.table))
             elif isinstance(each, Truncate):
                 self._meters.count("truncates")
                 yield SWEPT, Row(name, Row(each.position, 0))
@@ -146,6 +153,17 @@ class Decode(ProcessFunction):
     def _table(self, told: Change | Truncate) -> str:
         """What is swept as one: the table, of one database where several have it."""
         return told.table if told.table in self._of_one_source else of_source(told.table, told.source)
+
+    def _other(self, table: str) -> Skip:
+        """Whose rows a table's are that the pipeline doesn't name: nobody's, or a partition's of one that it does."""
+        found = self._others.get(table)
+        if found is None:
+            found = Skip.KIN if kin_of(table, frozenset(self._keys)) else Skip.OTHER_TABLE
+            if found is Skip.KIN:
+                log.warning("%s", skipped_kin(table, kin_of(table, frozenset(self._keys))))
+            if len(self._others) < _MOST_OTHERS:
+                self._others[table] = found
+        return found
 
     def _read(self, change: Change) -> None:
         self._meters.count("changes", feed=self._feed, operation=change.operation)

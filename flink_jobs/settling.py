@@ -11,10 +11,9 @@ from pyflink.datastream import RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
-from core.change import Position
 from core.config import Pipeline
 from core.documents import Unsettled, plan_of
-from core.errors import ConfigError, DocumentError
+from core.errors import ChangeError, ConfigError, DocumentError
 from core.moves import (
     Kept,
     Settled,
@@ -23,11 +22,13 @@ from core.moves import (
     decode_unsettled,
     encode_kept,
     give_up,
+    is_waiting,
     learn,
+    pair_of,
     settle,
     tell_early,
 )
-from core.plans import plan_to_bytes
+from core.plans import Plan, plan_to_bytes
 from flink_jobs.metrics import Meters
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import document_chunker
@@ -43,11 +44,11 @@ _END = 2**63 - 1  # the watermark of a bounded run that has read everything
 
 
 class _KeptInState(MutableMapping[str, Kept]):
-    """A table's memory of `core.moves`, in Flink's keyed state. `began_to_wait`: the halves put since."""
+    """A table's memory of `core.moves`, in Flink's keyed state. `began_to_wait`: what halves wait for, put since."""
 
     def __init__(self, state: MapState) -> None:
         self._state = state
-        self.began_to_wait: list[Unsettled] = []
+        self.began_to_wait: list[str] = []
 
     def __getitem__(self, name: str) -> Kept:
         raw = self._state.get(name)
@@ -57,8 +58,8 @@ class _KeptInState(MutableMapping[str, Kept]):
 
     def __setitem__(self, name: str, kept: Kept) -> None:
         self._state.put(name, encode_kept(kept))
-        if kept.half is not None and not kept.told:
-            self.began_to_wait.append(kept.half)
+        if kept.half is not None and is_waiting(kept):
+            self.began_to_wait.append(pair_of(kept.half))
 
     def __delitem__(self, name: str) -> None:
         self._state.remove(name)
@@ -108,8 +109,8 @@ class Settle(KeyedProcessFunction):
         unsettled, time = value
         self._memory.began_to_wait.clear()
         told = settle(self._memory, decode_unsettled(unsettled))
-        for half in self._memory.began_to_wait:
-            _note(self._due, time + EARLY_MS, half.change.position)
+        for pair in self._memory.began_to_wait:
+            _note(self._due, time + EARLY_MS, pair)
             ctx.timer_service().register_event_time_timer(time + EARLY_MS)
         yield from self._tell(told)
 
@@ -117,31 +118,38 @@ class Settle(KeyedProcessFunction):
         """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
         timers = ctx.timer_service()
         seeming = _taken(self._due, timestamp)
-        for position in seeming:
-            yield from self._tell(tell_early(self._memory, Position(position)))
+        for pair in seeming:
+            yield from self._tell(tell_early(self._memory, pair))
         if seeming and timers.current_watermark() < _END:
             last = timers.current_processing_time() + PATIENCE_MS
-            for position in seeming:
-                _note(self._last, last, position)
+            for pair in seeming:
+                _note(self._last, last, pair)
             timers.register_processing_time_timer(last)
             seeming = []
-        for position in (*seeming, *_taken(self._last, timestamp)):
-            yield from self._tell(give_up(self._memory, Position(position)))
+        for pair in (*seeming, *_taken(self._last, timestamp)):
+            yield from self._tell(give_up(self._memory, pair))
 
     def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
         for each in told:
             settled = each if isinstance(each, Settled) else self._asked(each.what)
-            if isinstance(settled, str):
+            plan = self._planned(settled) if isinstance(settled, Settled) else settled
+            if isinstance(plan, str):
                 self._meters.count("dead_letters", stage="plan", reason=DocumentError.__name__)
                 event = decode_event(each.what.event)
                 document = each.what.document_id
-                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, settled, event, document)
+                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, plan, event, document)
                 yield DEAD_LETTERS, refusal
-            elif settled is not None:
-                self._meters.count("keys_changed", 1 if settled.moved_from else 0)
-                table = settled.what.change.table
-                plan = plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
-                yield Row(plan_to_bytes(plan), settled.what.event)
+            elif plan is not None:
+                self._meters.count("keys_changed", 1 if plan.moved_from else 0)
+                yield Row(plan_to_bytes(plan), each.what.event)
+
+    def _planned(self, settled: Settled) -> Plan | str:
+        """The plan, or why the row can't become a document."""
+        table = settled.what.change.table
+        try:
+            return plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
+        except ChangeError as error:
+            return str(error)
 
     def _asked(self, what: Unsettled) -> Settled | str | None:
         """The change with the values that the source has now; None where its row is gone; else why it can't be used."""
@@ -176,9 +184,9 @@ class Settle(KeyedProcessFunction):
         return Settled(whole)
 
 
-def _note(timers: MapState, at: int, position: str) -> None:
+def _note(timers: MapState, at: int, pair: str) -> None:
     waiting = timers.get(at)
-    timers.put(at, position if waiting is None else f"{waiting} {position}")
+    timers.put(at, pair if waiting is None else f"{waiting} {pair}")
 
 
 def _taken(timers: MapState, at: int) -> list[str]:

@@ -41,6 +41,7 @@ ANYWHERE = ("search", "finditer", "findall", "sub", "split")
 OF_THE_OWNER = {
     "core/config*.py": "the pipeline file, which is its owner's",
     "core/identifiers.py": "`blocked` of the pipeline file",
+    "core/formats/tables.py": "`tables` of the pipeline file, and names of tables no longer than databases have them",
     "connectors/kafka.py": "the pipeline file's topic pattern",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from random import Random
@@ -19,6 +18,7 @@ from connectors.kafka_topics import ends, messages, reading
 from connectors.postgres_rows import Reselect
 from core.config import Pipeline
 from core.config_source import Kafka
+from core.formats.wrapping import bare
 from core.plans import Plan
 from core.verification import key_of, table_of
 from udfs.tokenizing import document_chunker
@@ -139,7 +139,7 @@ class Debezium:
         kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
         with reading(kafka) as consumer:
             for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
-                told = json.loads(message.value) if message.value else {}
+                told = bare(message.value) or {}
                 headers = {name: raw.decode() for name, raw in message.headers if raw and name.startswith("__debezium")}
                 moves = {name: raw for name, raw in headers.items() if name.endswith("key")}
                 if told.get("op") == "t" or any(_is_key(raw, key) for raw in (message.key, *moves.values())):
@@ -159,7 +159,10 @@ class Debezium:
 
 
 def _is_key(raw: bytes | str | None, key: list[str]) -> bool:
-    return raw is not None and [str(value) for value in json.loads(raw).values()] == key
+    return (
+        raw is not None
+        and [str(value) for value in bare(raw.encode() if isinstance(raw, str) else raw).values()] == key
+    )
 
 
 def _event(

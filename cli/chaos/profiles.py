@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from random import Random
@@ -26,6 +25,7 @@ from core.config import Pipeline
 from core.config_source import Kafka
 from core.customers import RECORDS
 from core.errors import ProfileError
+from core.formats.wrapping import bare
 from core.identifiers import Identifier
 from core.identity_rules import identifier_id
 from core.plans import Plan
@@ -127,8 +127,8 @@ class Profiles:
         kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
         with reading(kafka) as consumer:
             for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
-                if message.key is not None and [str(value) for value in json.loads(message.key).values()] == key:
-                    told = json.loads(message.value) if message.value else {}
+                if message.key is not None and [str(value) for value in bare(message.key).values()] == key:
+                    told = bare(message.value) or {}
                     after = {name: short(value) for name, value in (told.get("after") or {}).items()}
                     where, source = f"{message.partition}:{message.offset}", told.get("source", {})
                     yield f"{record} {where} op {told.get('op')} {source.get('sequence')} {after}"

@@ -18,6 +18,7 @@ from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
 from connectors.kafka_producer import ensure_topics, produce
 from core.formats.debezium import position
+from core.formats.wrapping import bare
 from core.recordings import Record
 
 NAME = "demo"
@@ -85,7 +86,7 @@ class Tables:
     def history(self, article: int) -> list[Message]:
         """The events of one article, oldest first."""
         found = worlds.events(self.world, self.topic)
-        return [message for message in found if json.loads(message.key()) == {"id": article}]
+        return [message for message in found if bare(message.key()) == {"id": article}]
 
 
 def _sql(statement: str, parameters: Mapping[str, object]) -> str:
@@ -150,7 +151,7 @@ def refuse_old_changes(stage: Stage[Tables]) -> Evidence:
     produce(stage.world.bootstrap_servers, again)
     refused = until(lambda: reached(stage.count("stale") - stale, len(again)), f"{len(again)} refusals")
     after = stage.chunks(document)
-    logged = [json.loads(event.value())["source"] for event in reversed(past)]
+    logged = [bare(event.value())["source"] for event in reversed(past)]
     positions = [position(source, snapshot=source["snapshot"] != "false") for source in logged]
     return Evidence(
         (
@@ -171,7 +172,7 @@ def survive_poison(stage: Stage[Tables]) -> Evidence:
     """Bytes that aren't JSON, and an envelope without `after`: dead letters as they came, and the job goes on."""
     tables = stage.texts
     newest = tables.history(tables.article(EDITED[1][0]))[-1]
-    envelope = json.loads(newest.value())
+    envelope = bare(newest.value())
     poison = [b"\x00\xff no JSON", json.dumps({**envelope, "op": "u", "after": None}).encode()]
     produce(stage.world.bootstrap_servers, [Record(tables.topic, newest.key(), value) for value in poison])
     told = f"{poison[0]!r}, and an envelope with op 'u' and without 'after'"

@@ -34,9 +34,9 @@ SETTINGS: dict[str, str | int] = {
     "group.id": "freshet-connect",
     "plugin.discovery": "service_load",
     "key.converter": _CONVERTER,
-    "key.converter.schemas.enable": "false",
+    "key.converter.schemas.enable": "true",
     "value.converter": _CONVERTER,
-    "value.converter.schemas.enable": "false",
+    "value.converter.schemas.enable": "true",
     "offset.storage.partitions": 1,
     "status.storage.partitions": 1,
     # a connector that is killed repeats at most a second
@@ -123,7 +123,7 @@ def register_postgres(
 ) -> None:
     """Makes or changes a Debezium connector for tables (`schema.table`) of a database, and waits until its task runs.
 
-    Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; values are bare JSON envelopes.
+    Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
     The slot and the publication are called after `name`. The snapshot may go on after this returns.
     Raises FreshetError, with the task's trace, where the connector fails, Unavailable where it doesn't run within 60 s.
     """

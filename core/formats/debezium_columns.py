@@ -45,7 +45,10 @@ _LOGICAL: dict[str, Reader] = {
     f"{_DEBEZIUM_TIME}MicroDuration": partial(values.interval, units=MICRO),
     f"{_DEBEZIUM_TIME}NanoDuration": partial(values.interval, units=NANO),
     "io.debezium.data.VariableScaleDecimal": partial(values.decimal, scale=None),
+    "io.debezium.data.Json": values.document,
 }
+_DECIMALS = (f"{_CONNECT}Decimal", "io.debezium.data.VariableScaleDecimal")
+_NUMERIC = ("numeric", "decimal", "dec", "money")
 _LOGICAL_NULL_WHEN_LEFT_OUT = frozenset(
     {"VariableScaleDecimal", "DoubleVector", "FloatVector", "SparseVector", "SparseDoubleVector"}
     | {"Geometry", "Geography"}
@@ -54,6 +57,7 @@ _ITEMS_WITH_PLACEHOLDER = frozenset({"string", "bytes", "int32", "int64"})
 _NAMED_ITEMS_WITH_PLACEHOLDER = frozenset({"Json", "Uuid", "Date"})
 # A numeric is moved out of its row only where it takes more room than the pointer to it: 4 digits are 2 bytes.
 _DIGITS_NEVER_MOVED_OUT = 32
+_UNBOUNDED = 2**31 - 1  # Debezium's length of a bit varying without one
 _SQL_TYPE = re.compile(
     r"\s*+([a-z][a-z0-9_]*+(?: ++[a-z0-9_]++)*?)\s*+(?:\(\s*+(\d{1,9})\s*+(?:,\s*+(-?\d{1,9})\s*+)?\))?+\s*+"
     r"(with time zone|without time zone|unsigned|)\s*+((?:\[\d*\]\s*+)*+)",
@@ -67,17 +71,33 @@ class Columns:
 
     readers   column to what makes its value what people write
     doubtful  columns whose type arrives as null where PostgreSQL didn't send the unchanged value
+    numbers   columns whose values are decimals, which come as text
+    named     every column whose type is known, those that need no reader too
     """
 
     readers: Mapping[str, Reader] = field(default_factory=dict)
     doubtful: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
+    named: frozenset[str] = frozenset()
+
+    def or_else(self, types: Columns) -> Columns:
+        """These, and of columns that have no type here what `types` says."""
+        if types.named <= self.named:
+            return self
+        others = {name: read for name, read in types.readers.items() if name not in self.named}
+        doubtful, numbers = types.doubtful - self.named, types.numbers - self.named
+        return Columns(
+            {**others, **self.readers}, self.doubtful | doubtful, self.numbers | numbers, self.named | types.named
+        )
 
 
 NOTHING_KNOWN = Columns()
 
 
-def columns_of_types(types: Mapping[str, str], encoded_decimals: bool, times: str, binaries: str) -> Columns:
+def columns_of_types(types: Mapping[str, str], encoded_decimals: bool | None, times: str, binaries: str) -> Columns:
     """From SQL types, and the connector's modes for decimals (`precise` encodes them), times and binaries.
+
+    `encoded_decimals` is None where nobody has said so.
 
     Types that Debezium writes as people do, and unknown ones, have no reader.
     """
@@ -89,10 +109,15 @@ def columns_of_types(types: Mapping[str, str], encoded_decimals: bool, times: st
             readers[name] = reader
         if null_when_unchanged:
             doubtful.add(name)
-    return Columns(readers, frozenset(doubtful))
+    numbers = frozenset(name for name, sql_type in types.items() if _is_decimal(sql_type))
+    return Columns(readers, frozenset(doubtful), numbers, frozenset(types))
 
 
-def _of_type(sql_type: str, encoded_decimals: bool, times: str, binaries: str) -> tuple[Reader | None, bool]:
+def _is_decimal(sql_type: str) -> bool:
+    return sql_type.strip().lower().startswith(_NUMERIC)
+
+
+def _of_type(sql_type: str, encoded_decimals: bool | None, times: str, binaries: str) -> tuple[Reader | None, bool]:
     sql_type = sql_type.rpartition(".")[2].replace('"', "")  # an extension's type may come with its schema
     matched = _SQL_TYPE.fullmatch(sql_type)
     if matched is None:  # as in geometry(Point,4326)
@@ -115,7 +140,7 @@ def _of_type(sql_type: str, encoded_decimals: bool, times: str, binaries: str) -
 
 
 def _of_name(
-    name: str, precision: int | None, scale: int, encoded_decimals: bool, times: str, binaries: str
+    name: str, precision: int | None, scale: int, encoded_decimals: bool | None, times: str, binaries: str
 ) -> Reader | None:
     match name:
         case "numeric" | "decimal" | "dec":
@@ -136,6 +161,12 @@ def _of_name(
             return values.zoned
         case "interval":
             return partial(values.interval, units=MICRO)
+        case "json" | "jsonb":
+            return values.document
+        case "bit" if precision is not None and precision > 1:
+            return partial(values.bits, length=precision)
+        case "bit varying" | "varbit":
+            return partial(values.bits, length=precision or _UNBOUNDED)
         case "bytea" | "binary" | "varbinary" | "blob" | "tinyblob" | "mediumblob" | "longblob":
             return {"base64-url-safe": values.url_safe_base64, "hex": values.hexadecimal}.get(binaries)
     return None
@@ -170,16 +201,24 @@ def columns_of_schema(schema: bytes, image: str | None) -> Columns:
     if image is not None:
         struct = next((field for field in _fields(struct) if field.get("field") == image), None)
     readers: dict[str, Reader] = {}
-    doubtful = set()
+    doubtful, numbers, named = set(), set(), set()
     for column in _fields(struct):
         name, reader = column.get("field"), _of_schema(column)
         if not isinstance(name, str):
             continue
+        named.add(name)
         if reader is not None:
             readers[name] = reader
         if _null_when_left_out(column):
             doubtful.add(name)
-    return Columns(readers, frozenset(doubtful))
+        if _is_number(column):
+            numbers.add(name)
+    return Columns(readers, frozenset(doubtful), frozenset(numbers), frozenset(named))
+
+
+def _is_number(schema: Mapping[str, Any]) -> bool:
+    items = schema.get("items")
+    return schema.get("name") in _DECIMALS or (isinstance(items, dict) and items.get("name") in _DECIMALS)
 
 
 def _fields(struct: Any) -> list[dict[str, Any]]:
@@ -190,7 +229,10 @@ def _fields(struct: Any) -> list[dict[str, Any]]:
 def _of_schema(schema: Mapping[str, Any]) -> Reader | None:
     name = schema.get("name")
     if name == f"{_CONNECT}Decimal":
-        return partial(values.decimal, scale=_scale(schema.get("parameters")))
+        return partial(values.decimal, scale=_parameter(schema, "scale"))
+    if name == "io.debezium.data.Bits":
+        length = _parameter(schema, "length")
+        return partial(values.bits, length=_UNBOUNDED if length is None or length < 1 else length)
     if isinstance(name, str) and name in _LOGICAL:
         return _LOGICAL[name]
     items = schema.get("items")
@@ -213,6 +255,7 @@ def _null_when_left_out(schema: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and kind not in _ITEMS_WITH_PLACEHOLDER
 
 
-def _scale(parameters: Any) -> int | None:
-    scale = parameters.get("scale") if isinstance(parameters, dict) else None
-    return int(scale) if isinstance(scale, str) and re.fullmatch(r"-?\d{1,9}", scale, re.ASCII) else None
+def _parameter(schema: Mapping[str, Any], name: str) -> int | None:
+    parameters = schema.get("parameters")
+    told = parameters.get(name) if isinstance(parameters, dict) else None
+    return int(told) if isinstance(told, str) and re.fullmatch(r"-?\d{1,10}", told, re.ASCII) else None

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from uuid import UUID
 
 from core.formats.debezium_columns import Columns, columns_of_types
+from core.formats.tables import ITSELF, Tables
 
 UNAVAILABLE = "__debezium_unavailable_value"
 """What stands for an unchanged TOAST column unless the connector's `unavailable.value.placeholder` says otherwise."""
@@ -29,6 +30,7 @@ Decimals = Literal["precise", "string", "double"]
 Times = Literal["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"]
 Binaries = Literal["bytes", "base64", "base64-url-safe", "hex"]
 Intervals = Literal["numeric", "string"]
+_ENCODED: Mapping[Decimals | None, bool | None] = {"precise": True, "string": False, "double": False, None: None}
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,24 @@ class DebeziumFormat:
            `bytea`, `vector`, `date[]`: for converters that publish no schema. Where an event has its schema, what the
            schema says of a column goes first. A column that is in neither keeps the value that Debezium gives.
 
+    keys   table to columns that tell its rows apart, where the pipeline names them; messages' keys aren't needed then
+    used   table to the columns that documents use: their values are refused where nothing tells what they mean
+    tables which tables' rows are another's documents
+
+    decimal_handling_mode  None: nobody said it, so it is Debezium's default, and what may be of another mode is refused
+
     Raises ValueError for an option's value that Debezium doesn't have.
     """
 
     unavailable_value_placeholder: str = UNAVAILABLE
-    decimal_handling_mode: Decimals = "precise"
+    decimal_handling_mode: Decimals | None = None
     time_precision_mode: Times = "adaptive"
     binary_handling_mode: Binaries = "bytes"
     interval_handling_mode: Intervals = "numeric"
     types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    used: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    tables: Tables = ITSELF
 
     def __post_init__(self) -> None:
         modes = {
@@ -57,7 +68,8 @@ class DebeziumFormat:
             "interval_handling_mode": Intervals,
         }
         for name, allowed in modes.items():
-            if getattr(self, name) not in get_args(allowed):
+            value = getattr(self, name)
+            if value not in get_args(allowed) and (value is not None or allowed is not Decimals):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(get_args(allowed))}")
         if not self.unavailable_value_placeholder:
             raise ValueError("unavailable_value_placeholder is empty, must be what the connector's option says")
@@ -89,13 +101,24 @@ class DebeziumFormat:
         points = [{"wkb": b64encode(bytes.fromhex(point)).decode(), "srid": 4326} for point in _POINTS]
         return (text, *encoded, hstore, *arrays, signed, {text: text}, *points)
 
+    @property
+    def decimals(self) -> Decimals:
+        """How the connector writes decimals: as it was said, or by default."""
+        return self.decimal_handling_mode or "precise"
+
+    @cached_property
+    def untold(self) -> dict[str, tuple[str, ...]]:
+        """By table, the columns that documents use and `types` says nothing of."""
+        told = {table: self.types.get(table, {}) for table in self.used}
+        return {table: tuple(sorted(names - told[table].keys())) for table, names in self.used.items()}
+
     @cached_property
     def columns(self) -> dict[str, Columns]:
         """What `types` says, by table."""
         return {
             table: columns_of_types(
                 types,
-                encoded_decimals=self.decimal_handling_mode == "precise",
+                encoded_decimals=_ENCODED[self.decimal_handling_mode],
                 times=self.time_precision_mode,
                 binaries=self.binary_handling_mode,
             )

@@ -48,9 +48,9 @@ def _of_name(name: str, precision: int | None, scale: int, settings: DebeziumFor
     times = settings.time_precision_mode
     match name:
         case "numeric":
-            return partial(_decimal, scale=None if precision is None else scale, mode=settings.decimal_handling_mode)
+            return partial(_decimal, scale=None if precision is None else scale, mode=settings.decimals)
         case "money":
-            return partial(_decimal, scale=2, mode=settings.decimal_handling_mode)
+            return partial(_decimal, scale=2, mode=settings.decimals)
         case "real" | "double precision":
             return _floating
         case "date":

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import msgspec
 
-from core.change import Change, Event, Operation, Skip, Truncate
+from core.change import Change, Event, Operation, Rare, Skip, Truncate
 from core.errors import DecodeError
 from core.formats.debezium import decode
 from core.formats.debezium_format import DebeziumFormat
+from core.formats.wrapping import bare
 
 _json = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -27,12 +28,16 @@ def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Chang
     """`decode`; an update that changes a column of `keys` is two changes, the old document's end and the new one.
 
     Raises DecodeError as `decode` does, and for an update that can't be told from such a one, as `before` lacks the
-    column; where the event has no key they may be the primary key's, whose changes Debezium tells as such.
+    column; where the event has no key, or one that is no object, they may be the primary key's, whose changes Debezium
+    tells as such.
     """
     told = decode(event, settings)
     if not isinstance(told, Change) or told.operation is not Operation.UPSERT or told.moves:
         return (told,)
-    names = [name for name in keys.get(told.table, ()) if name not in told.key]
+    named = keys.get(told.table, ())
+    # of a key that is no object nobody knows which columns it has
+    is_bare = bool(named) and _is_bare(event.key)
+    names = [name for name in named if is_bare or name not in told.key]
     if not names:
         return (told,)
     value = _json(event.value or b"")
@@ -41,7 +46,7 @@ def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Chang
         return (told,)
     before = envelope.get("before")
     if not isinstance(before, dict) or any(before.get(name) is None for name in names):
-        if not told.key:
+        if is_bare or not told.key:
             return (told,)
         raise DecodeError(
             f"{told.table}: key names {', '.join(names)}, which isn't in the primary key, and this change doesn't say "
@@ -55,4 +60,11 @@ def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Chang
     assert isinstance(gone, Change)
     if all(gone.row.get(name) == told.row.get(name) for name in names):
         return (told,)
-    return replace(gone, moves=True), replace(told, moves=True)
+    return replace(gone, moves=True), replace(told, moves=True, rare=Rare(commit=gone.commit, numbers=told.numbers))
+
+
+def _is_bare(key: bytes | None) -> bool:
+    try:
+        return key is not None and not isinstance(bare(key), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return True

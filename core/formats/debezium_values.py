@@ -14,8 +14,11 @@ import re
 from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections.abc import Callable
 from datetime import date
-from decimal import Decimal
+from decimal import MAX_EMAX, Decimal, Inexact, localcontext
 from typing import Any
+
+from core.errors import DecodeError
+from core.formats.json_values import json_value, storable
 
 Reader = Callable[[Any], Any]
 """Makes a value, which isn't null, what people write. Raises ValueError, TypeError or ArithmeticError."""
@@ -31,16 +34,20 @@ _INFINITE_DAYS = {-622_191_234: "infinity", -625_821_272: "-infinity"}
 _INFINITE_TIMESTAMP = 9_223_372_036_825_200_000
 _INFINITE_SECONDS = range(9_223_372_036_825, 9_223_372_036_856)  # the same in microseconds, or cut from them
 _LARGEST_SCALE = 20_000
-_LARGEST_NUMERIC_BYTES = 61_500  # PostgreSQL's numeric ends at 131,072 + 16,383 digits
+_LARGEST_BITS = 2**17  # bytes; longer ones take longer than an event may
+_QUICK_BITS = 8192
+_PRECISION = 400_000  # digits, more than any product here has
+_LARGEST_NUMERIC_BYTES = 20_000  # 48,000 digits: PostgreSQL's numeric has room for 147,455, which take too long
 _ZONED = re.compile(r"([+-]?\d{4,}-\d\d-\d\dT)?(\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?(Z|[+-]00:00)?", re.ASCII)
 
 
-def decimal(value: Any, scale: int | None, encoded: bool = True) -> str:
+def decimal(value: Any, scale: int | None, encoded: bool | None = True) -> str:
     """An exact decimal as text, with `scale` digits behind the point.
 
     Text is the base64 of the unscaled value's big-endian two's complement (`decimal.handling.mode=precise`), or where
     it isn't `encoded` the number itself (`string`, and NaN and infinities in `double`), which stays. Numbers
     (`double`, or the converter's `decimal.format=NUMERIC`) are written out, exact as far as the JSON number was.
+    Where `encoded` is None nobody has said whether it is: text that may be either is refused.
     Where `scale` is None, text must not be encoded: {scale, value} tells its own.
     """
     if scale is not None and abs(scale) > _LARGEST_SCALE:
@@ -51,8 +58,12 @@ def decimal(value: Any, scale: int | None, encoded: bool = True) -> str:
             raise ValueError("must be {scale, value} with a base64 value")
         return text
     if isinstance(value, str):
-        if not encoded:
+        if encoded is False:
             return value
+        if encoded is None and value.isdecimal():
+            raise ValueError(
+                "may be a number, or one in base64: say the connector's decimal.handling.mode in format.debezium"
+            )
         if scale is None:
             raise ValueError("is base64 without a scale: give the column's type as numeric(precision, scale)")
         return _scaled(value, scale)
@@ -77,12 +88,29 @@ def _scaled(unscaled: str, scale: int) -> str:
     if not 0 < len(raw) <= _LARGEST_NUMERIC_BYTES:
         raise ValueError(f"has {len(raw)} bytes, must be 1 to {_LARGEST_NUMERIC_BYTES} of an unscaled decimal")
     number = int.from_bytes(raw, "big", signed=True)
-    digits = str(Decimal(abs(number)))  # str() of an int ends at 4,300 digits
+    digits = _digits(abs(number))
     sign = "-" if number < 0 else ""
     if scale <= 0:
         return sign + (digits + "0" * -scale if number else digits)
     digits = digits.zfill(scale + 1)
     return f"{sign}{digits[:-scale]}.{digits[-scale:]}"
+
+
+def _digits(number: int) -> str:
+    """As str() of it, which ends at 4,300 digits, and as Decimal() of it, whose time is quadratic."""
+    if number.bit_length() <= _QUICK_BITS:
+        return str(Decimal(number))
+    with localcontext() as context:
+        context.prec, context.Emax = _PRECISION, MAX_EMAX
+        context.traps[Inexact] = True
+        return f"{_halved(number):f}"
+
+
+def _halved(number: int) -> Decimal:
+    bits = number.bit_length() // 2
+    if 2 * bits <= _QUICK_BITS:
+        return Decimal(number)
+    return _halved(number >> bits) * Decimal(2) ** bits + _halved(number & ((1 << bits) - 1))
 
 
 def _written_out(number: float, scale: int) -> str:
@@ -176,6 +204,28 @@ def url_safe_base64(value: Any) -> str:
 def hexadecimal(value: Any) -> str:
     """Bytes as base64, from hexadecimal text (`binary.handling.mode=hex`)."""
     return b64encode(bytes.fromhex(_text(value))).decode()
+
+
+def document(value: Any) -> Any:
+    """What JSON says, of a JSON column's text; the text, where it is none or no store could hold it."""
+    try:
+        return storable(json_value(_text(value).encode(), "text"))
+    except (DecodeError, UnicodeEncodeError):
+        return value
+
+
+def bits(value: Any, length: int) -> str:
+    """Bits as `10110000`, from base64 of them with the lowest byte first; `length` is the column's.
+
+    Of `bit varying` the zeros before the first one don't travel: it has as many as its length has room for, or its
+    bytes where that is more than they have.
+    """
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    raw = _bytes(_text(value))
+    if len(raw) > _LARGEST_BITS:
+        raise ValueError(f"has {len(raw)} bytes, must be at most {_LARGEST_BITS} of a column of bits")
+    return format(int.from_bytes(raw, "little"), f"0{min(length, 8 * len(raw))}b") if raw else ""
 
 
 def each(value: Any, read: Reader) -> list[Any]:

@@ -16,6 +16,7 @@ from core.errors import DecodeError
 from core.formats.arrival import arrival
 from core.formats.json_values import json_object, storable_row
 from core.formats.quoting import quote
+from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
 
 _OPERATIONS = {
@@ -38,12 +39,14 @@ class DmsFormat:
     before_prefix           the column-prefix of an add-before-image-columns rule, where there is one instead; DMS's own
                             default is BI_. Empty: none
     keys                    table to the columns of its key, which no message names
+    tables                  which tables' rows are another's documents
     """
 
     include_null_and_empty: bool = False
     before_image: str = "before-image"
     before_prefix: str = ""
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tables: Tables = ITSELF
 
 
 _DEFAULT = DmsFormat()
@@ -68,7 +71,7 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
 
     Raises DecodeError for what isn't a DMS message.
     """
-    if event.value is None:
+    if not event.value:
         return (Skip.TOMBSTONE,)
     message = json_object(event.value, "value")
     metadata = message.get("metadata")
@@ -78,7 +81,9 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
     if kind == "control":
         if operation not in _TRUNCATES:
             return (Skip.SCHEMA_CHANGE,)
-        return (Truncate(_table(metadata), _position(metadata, event), _committed_ms(metadata)),)
+        table = _table(metadata)
+        format.tables.refuse_truncation(table)
+        return (Truncate(table, _position(metadata, event), _committed_ms(metadata)),)
     if kind != "data":
         raise DecodeError(f"metadata.record-type is {quote(kind)}, must be data or control")
     does = _OPERATIONS.get(operation) if isinstance(operation, str) else None
@@ -98,7 +103,7 @@ def _refused(
 ) -> tuple[Change, ...]:
     """The row that a message which can't be used is of; nothing where table or position can't be told."""
     try:
-        table, at = _table(metadata), _position(metadata, event)
+        table, at = settings.tables.of(_table(metadata)), _position(metadata, event)
         key = storable_row({name: data[name] for name in settings.keys.get(table, ()) if name in data})
     except DecodeError:
         return ()
@@ -113,7 +118,7 @@ def _changes(
     operation: Operation,
     row: dict[str, Any],
 ) -> tuple[Change, ...]:
-    table = _table(metadata)
+    table = settings.tables.of(_table(metadata))
     names = settings.keys.get(table, ())
     key = {name: row[name] for name in names if name in row}
     position, committed_ms = _position(metadata, event), _committed_ms(metadata)

@@ -46,7 +46,7 @@ def decode(event: Event, table: str = "") -> tuple[Change | Skip]:
 
     Raises DecodeError for what isn't such a record, and for an insertion or a modification without NewImage.
     """
-    if event.value is None:
+    if not event.value:
         return (Skip.TOMBSTONE,)
     record = json_object(event.value, "value")
     change = record.get("dynamodb")

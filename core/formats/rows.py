@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from core.change import Change, Event, Operation, Position, Skip
+from core.change import Change, Event, Operation, Position, Rare, Skip
 from core.errors import DecodeError
 from core.formats.arrival import arrival
-from core.formats.json_values import json_object, json_value, storable, storable_row
+from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
+from core.formats.debezium_values import Reader
+from core.formats.json_values import storable, storable_row, unwrapped
 from core.formats.quoting import quote
+from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
+from core.keys import kinds
+from core.templates import as_text
 
 PositionType = Literal["integer", "timestamp", "text"]
 
 _HALF = 2**63
 _BEFORE_YEAR_1 = 10**20
 _LONGEST_TEXT = 64
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,12 @@ class RowsFormat:
     table_field      the field that names it; it goes before `table`
     position_field   the field that orders the rows of one key; empty: the order in which the broker has them
     position_type    integer: whole numbers of 64 bits, as JSON numbers or digits; timestamp: ISO 8601, to nanoseconds,
-                     UTC where it names no offset; text: printable ASCII without blanks, always of the same length
+                     UTC where it names no offset; text: printable ASCII without blanks, always of the same length:
+                     a row whose last position had another one is refused (`core.keys.refuse_other_width`)
     operation_field  the field that tells deletions; empty: null messages delete
     deletes          its values that mean a deletion, in lower case; all others are insertions or updates
     keys             table to the columns of its key: of one column, a message's key may be that column's bare value
+    tables           which tables' rows are another's documents
 
     Raises ValueError where there is neither `table` nor `table_field`, or a position type is none of the three.
     """
@@ -43,6 +51,7 @@ class RowsFormat:
     operation_field: str = ""
     deletes: frozenset[str] = frozenset({"d", "delete", "remove", "true", "1"})
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tables: Tables = ITSELF
 
     def __post_init__(self) -> None:
         if not (self.table or self.table_field):
@@ -55,9 +64,11 @@ class RowsFormat:
 def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A002 (as agreed)
     """What a message does to a row: it is the row, whole; or deletes it, by its operation field or by being null.
 
-    Fields stay the JSON values that they are. The key is the message's key where that is a JSON object, or the bare
+    Fields stay the JSON values that they are. Where Kafka Connect's JSON converter has wrapped them in {schema,
+    payload}, they are what that schema says: decimals, dates and times as people write them (Debezium's "New Record
+    State Extraction" makes such rows). The key is the message's key where that is a JSON object, or the bare
     value of a key of one column; else the row alone has it, in the columns of `documents.TABLE.key`.
-    A null message is skipped where it has no key, or where an operation field tells deletions.
+    A null message, or an empty one, is skipped where it has no key, or where an operation field tells deletions.
 
     Position: the position field, in a fixed width that compares as the values do, a dot, then `arrival`: of two rows
     with the same position the one that came later counts. Without a position field, `arrival` alone: right while a
@@ -67,17 +78,50 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
     Raises DecodeError for what isn't such a row.
     """
     key_object, bare = _message_key(event)
-    if event.value is None:
+    row, schema = unwrapped(event.value, "value") if event.value else (None, None)
+    if row is None:
         return (_tombstone(event, format, key_object, bare),)
-    row = json_object(event.value, "value")
-    table = _table(row, format)
+    if not isinstance(row, dict):
+        raise DecodeError(f"the event's value is {quote(row)}, must be a JSON object")
+    table = format.tables.of(_table(row, format))
     names = format.keys.get(table, ())
     key, position = _key(key_object, bare, names), _position(row, event, format)
+    columns = NOTHING_KNOWN if schema is None else columns_of_schema(schema, None)
     try:
-        return (Change(table, key, _operation(row, format), position, storable_row(row)),)
+        told = _told(row, columns, table)
+        operation = _operation(row, format)
     except DecodeError as error:
-        known = storable_row({name: row[name] for name in names if name in row})
-        raise DecodeError(str(error), (Change(table, key, Operation.REFUSED, position, known),)) from None
+        known = _told({name: row[name] for name in names if name in row}, columns, table)
+        of_kinds = _kinds(key_object, known, names)
+        refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
+        raise DecodeError(str(error), (refused,)) from None
+    of_kinds = _kinds(key_object, told, names)
+    return (Change(table, key, operation, position, told, rare=_rare(of_kinds, columns.numbers)),)
+
+
+def _rare(of_kinds: str, numbers: frozenset[str] = frozenset()) -> Rare | None:
+    return Rare(key_kinds=of_kinds, numbers=numbers) if of_kinds or numbers else None
+
+
+def _told(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]:
+    told = storable_row(row)
+    for name, read in columns.readers.items():
+        if row.get(name) is not None:
+            told[name] = _read(read, row[name], f"{table}.{name}")
+    return told
+
+
+def _read(read: Reader, value: Any, column: str) -> Any:
+    try:
+        return read(value)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise DecodeError(f"{column[:_LONGEST_NAME]} is {quote(value)}, which {error}") from None
+
+
+def _kinds(key: Mapping[str, Any] | None, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Of what kinds the key's values are, where anything but a bare key tells."""
+    found = {name: row.get(name, None if key is None else key.get(name)) for name in names} or key
+    return "" if not found or None in found.values() else kinds(found)
 
 
 def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None, bare: str | None) -> Change | Skip:
@@ -93,8 +137,10 @@ def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None
             f"the event is null and so has no {settings.table_field} to name its table: "
             "send deletions as rows with an operation field, or set table"
         )
-    found = _key(key, bare, settings.keys.get(settings.table, ()))
-    return Change(settings.table, found, Operation.DELETE, Position(arrival(event)))
+    table = settings.tables.of(settings.table)
+    names = settings.keys.get(table, ())
+    found = _key(key, bare, names)
+    return Change(table, found, Operation.DELETE, Position(arrival(event)), rare=_rare(_kinds(key, {}, names)))
 
 
 def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
@@ -102,12 +148,16 @@ def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
     if not event.key:
         return None, None
     try:
-        value = json_value(event.key, "key")
+        value, _ = unwrapped(event.key, "key")
     except DecodeError:
         value = None
     if isinstance(value, dict):
         return storable_row(value), None
-    return None, value if isinstance(value, str) else event.key.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return None, value
+    # digits stay as they are written, but for those in a wrapper
+    wrapped = event.key.lstrip()[:1] == b"{"
+    return None, as_text(storable(value)) if wrapped else event.key.decode("utf-8", "replace")
 
 
 def _key(key: Mapping[str, Any] | None, bare: str | None, names: tuple[str, ...]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from cli.stack import connect, layout, opensearch, process
 from cli.stack_command import app
 from connectors.aws import Aws, client
 from core.errors import FreshetError, Unavailable
+from core.formats.wrapping import bare
 
 ARRIVAL_SECONDS = 60
 
@@ -77,7 +78,7 @@ def keys_in_topic(of: stack.Stack, until: int) -> set[int]:
             message = consumer.poll(ARRIVAL_SECONDS)
             assert message is not None, f"{until} did not arrive in {ARRIVAL_SECONDS} s; {sorted(keys)} did"
             if message.error() is None:
-                keys.add(json.loads(message.key() or b"")["id"])
+                keys.add(bare(message.key())["id"])
     finally:
         consumer.close()
     return keys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from cli import stack as local_stack
 from cli.stack import connect, java, kafka, opensearch, postgres
 from cli.stack.layout import Ports, layout_of
 from core.config_file import load
+from core.formats.wrapping import bare
 from deploy.docker import compose, loader
 from flink_jobs.environment import CLUSTER, JVM_FLAGS, local_options
 from tests.pages import ROOT
@@ -200,7 +200,7 @@ def test_the_loader_makes_changes(stack: local_stack.Stack, monkeypatch: pytest.
         deadline = time.monotonic() + 30
         while operations.total() - operations["none"] < 40 and time.monotonic() < deadline:
             told = consume(stack.kafka.bootstrap_servers, f"composed.{loader.TABLE}")
-            operations = Counter(json.loads(record.value)["op"] if record.value else "none" for record in told)
+            operations = Counter(bare(record.value)["op"] if record.value else "none" for record in told)
         assert operations["r"] + operations["c"] + operations["u"] + operations["d"] == 40
         assert operations["u"] > operations["d"] > 0
     finally:

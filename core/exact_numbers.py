@@ -1,0 +1,46 @@
+"""Numbers of which no float has all the digits, in JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?", re.ASCII)
+Writer = Callable[[Any], str]
+
+
+def with_numbers(values: Mapping[str, Any], numbers: Collection[str], write: Writer = json.dumps) -> str:
+    """The values as a JSON object, in which those of the names in `numbers` are numbers with the digits of their text.
+
+    What is no number, as NaN, stays text. `write` makes JSON of any other value.
+    """
+    pairs = (
+        f"{write(name)}: {_digits(value, write) if name in numbers else write(value)}" for name, value in values.items()
+    )
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _digits(value: Any, write: Writer) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_digits(each, write) for each in value) + "]"
+    return value if is_number(value) else write(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is text that JSON has as a number."""
+    return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, where text that is a number's digits equals that number."""
+    if one == other:
+        return True
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if is_number(one) and isinstance(other, int | float) and not isinstance(other, bool):
+        # a reader of JSON makes a float of what has a point
+        return float(one) == other if isinstance(other, float) else Decimal(one) == other
+    return False

@@ -1,0 +1,50 @@
+"""Values of columns whose type nobody tells: what of them could be something else than it looks.
+
+Source of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Data type mappings": decimals and
+bits are base64, dates, times and intervals whole numbers; only the event's schema, which the JSON converter leaves out
+with `schemas.enable=false`, says which are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from core.errors import DecodeError
+from core.formats.quoting import quote
+
+_LONGEST_NAME = 200
+_LONGEST = 128  # letters of base64 of 230 digits; what is longer is text
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}(?:==|[A-Za-z0-9+/]=))?", re.ASCII)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+", re.ASCII)
+REMEDY = (
+    "set value.converter.schemas.enable=true at the connector, or reselect.postgres, or name the SQL type, as in "
+    "types: {COLUMN: integer}"
+)
+"""What tells a column's type."""
+
+
+def may_be(value: Any) -> str:
+    """What a value could be, where that is more than one thing; "" where it is what it looks like.
+
+    Text could be an encoded number where it is canonical base64 and no word: base64 without padding that happens to be
+    all small letters, all capitals or all digits (of three bytes one in twelve) can't be told from words.
+    """
+    if type(value) is int:
+        return "a whole number, or a date or a time as Debezium counts it"
+    if type(value) is not str or not 0 < len(value) <= _LONGEST or len(value) % 4:
+        return ""
+    return "text, or a number or bits in base64" if _BASE64.fullmatch(value) and not _WORD.fullmatch(value) else ""
+
+
+def refuse_doubtful(row: Mapping[str, Any], names: Iterable[str], table: str) -> None:
+    """Raises DecodeError where one of the columns has a value that could be two things."""
+    for name in names:
+        doubt = may_be(row.get(name))
+        if doubt:
+            column = f"{table}.{name}"[:_LONGEST_NAME]
+            raise DecodeError(
+                f"{column} is {quote(row[name])}: {doubt}, and the event has no schema that says which: "
+                f"{REMEDY.replace('COLUMN', name[:_LONGEST_NAME])}"
+            )

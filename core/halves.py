@@ -1,0 +1,34 @@
+"""Halves of key changes, as the state of a document sees them that may have been another row's before, or stays one.
+
+Source of the rules: PostgreSQL's documentation, "CREATE TABLE" (a deferrable key is looked at when its statement or its
+transaction ends, so that two rows may have one key for a while).
+"""
+
+from __future__ import annotations
+
+from core.change import Change, Operation
+from core.document_state import DocumentState
+from core.standing import Row
+from core.unsettled import shared
+
+
+def is_other_half(before: DocumentState, change: Change) -> bool:
+    """Whether the state's last change is the other half of this one, both being one document's.
+
+    So it is where `key:` names none of the columns that have changed.
+    """
+    if change.operation is Operation.UPSERT:
+        return before.left != "" and before.left == shared(change)
+    return change.position == before.position and elder_leaves(before, change)
+
+
+def elder_leaves(before: DocumentState, change: Change) -> bool:
+    """Whether a deletion is that of the row which was there when another one came to its key."""
+    older = before.elder
+    return older is not None and change.operation is Operation.DELETE and older[0] == change.commit
+
+
+def elder(before: DocumentState, earlier: Row, change: Change) -> tuple[str, Row] | None:
+    """The row that is there as another one comes to its key, with the transaction; `earlier`: its values that stand."""
+    is_there = before.made_by or before.row
+    return (change.commit, earlier) if change.moves and change.commit and is_there else None
