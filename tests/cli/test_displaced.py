@@ -73,6 +73,7 @@ def test_the_run_cancels_its_job_and_says_why(tmp_path: Path, monkeypatch: pytes
         "dead_letters": {"kafka": {"topic": "l"}},
     }
     monkeypatch.setattr(run, "prepare", lambda *_: None)
+    monkeypatch.setattr(run, "told_or_named", lambda pipeline: (pipeline, []))
     monkeypatch.setattr(run, "start", lambda *_: job)
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
