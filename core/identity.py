@@ -77,7 +77,9 @@ def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
         return Linked()
     rid = digest("record", change.record)
     before = graph.records.get(rid)
-    if before is not None and change.position <= before.position:
+    # the halves of a key change may be one record's: the row that is deleted at a position is there at it
+    arrives = before is not None and before.forget and not change.deleted and change.position == before.position
+    if before is not None and change.position <= before.position and not arrives:
         again = replayed and change.position == before.position and before.group
         return _told_again(graph, before) if again else Linked()
     standing, end = graph.rules.signature(change.identifiers, change.time_ms, graph.meta.hour)

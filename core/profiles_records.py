@@ -117,7 +117,9 @@ def step(
     """
     before = state or RowState()
     late = change.position < before.position
-    again = change.position == before.position
+    # the other half of a key change that isn't one by the columns of `key`: its deletion is no repeat of it
+    arrives = change.moves and change.operation is Operation.UPSERT and not before.row and before.holes is None
+    again = change.position == before.position and not arrives
     if (late or (again and not replayed)) and not is_open(before.holes, change.position):
         return state, None
     record = record_id(spec, change)
@@ -235,10 +237,6 @@ def _facts(record: str, row: Mapping[str, Any], time: int, position: Position, s
     return facts
 
 
-def _template(place: str) -> str:
-    return place if "{" in place else "{" + place + "}"
-
-
 def _value(place: str, row: Mapping[str, Any]) -> Any:
     """A column's value, or a template's text where each column has one; None for null and blank."""
     if "{" not in place:
@@ -285,7 +283,7 @@ def columns_read(spec: RecordSpec) -> tuple[str, ...]:
     """All that a record's facts are made of, as templates."""
     events = (each for event in spec.events.values() for each in (event.column, event.by))
     places = (*(each for many in spec.identifiers.values() for each in many), *spec.attributes.values(), *events)
-    return tuple(_template(place) for place in (*places, spec.time) if place)
+    return tuple(place if "{" in place else "{" + place + "}" for place in (*places, spec.time) if place)
 
 
 def _misses(spec: RecordSpec, said: Said) -> ProfileError:

@@ -12,6 +12,9 @@ from core.change import Change, Operation, Position
 from core.errors import ProfileError
 from core.identifiers import Identifier
 from core.identity import RecordChange
+from core.identity import step as link
+from core.identity_rules import IdentifierRule, Rules, digest
+from core.identity_state import Graph, Memory
 from core.profiles import facts_from_bytes
 from core.profiles_records import Event, Reading, RecordSpec, RowState, row_from_bytes, row_to_bytes, step
 from core.unsettled import Refused
@@ -201,3 +204,22 @@ def test_a_partial_rows_gap_is_filled_by_nothing_from_before() -> None:
 def test_a_rows_state_of_the_release_before_is_read() -> None:
     kept = {"position": "1", "row": {"city": "Oslo"}, "forget_ms": 0}
     assert row_from_bytes(b"\x01" + msgspec.msgpack.encode(kept)) == RowState(Position("1"), {"city": "Oslo"})
+
+
+@pytest.mark.parametrize("gone_first", [True, False])
+def test_a_primary_key_changes_that_the_record_is_not_named_by(gone_first: bool) -> None:
+    """Both halves are one record's, at one position: the row stays, whichever comes first and however often."""
+    spec = replace(SPEC, key=("email",))
+    gone = replace(change(2), operation=Operation.DELETE, moves=True)
+    came = replace(change(2, city="Bergen"), key={"no": 5}, moves=True)
+    store, rules = Memory(), Rules([IdentifierRule(kind, 3) for kind in ("id", "email", "who")])
+    state: RowState | None = None
+    for each in (change(1), *((gone, came) if gone_first else (came, gone)) * 2):
+        state, said = step(state, each, spec, READING, ARRIVAL)
+        if isinstance(said, RecordChange):
+            graph = Graph(store, rules)
+            link(graph, said)
+            graph.save()
+    record = Graph(store, rules).records.get(digest("record", "shop.orders/K@x.no"))
+    assert record is not None and record.group and not record.forget
+    assert facts_from_bytes(record.facts)["city"].value == "Bergen"

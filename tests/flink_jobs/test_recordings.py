@@ -26,7 +26,7 @@ DOCUMENTS = {
     "public.toast": {"text": "{t}\n\n{nn}"},
     "public.numpk": {"text": "{k2}", "types": {"id": "numeric(20,0)"}},
     "public.svs": {"text": "{name|up}"},
-    "public.nopk": {"text": "{a} {b}"},
+    "public.nopk": {"text": "{a} {b}", "types": {"a": "integer"}},
 }
 
 
