@@ -102,7 +102,7 @@ def changes(of: Pipeline, events: list[Event]) -> list[Change]:
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-@pytest.mark.parametrize("order", permutations((0, 1)))
+@pytest.mark.parametrize("order", [*permutations((0, 1))])
 @pytest.mark.parametrize("text", ["new", MARKER])
 def test_a_primary_key_changes_that_the_document_is_not_named_by(
     order: tuple[int, ...], text: str, repeats: int
@@ -131,7 +131,7 @@ def test_a_primary_key_changes_that_the_document_is_not_named_by(
 
 
 @pytest.mark.parametrize("offsets", [(900, 10), (10, 900)])
-@pytest.mark.parametrize("order", permutations((0, 1)))
+@pytest.mark.parametrize("order", [*permutations((0, 1))])
 def test_so_it_is_with_mysql_whose_halves_have_an_arrival_each(
     order: tuple[int, ...], offsets: tuple[int, int]
 ) -> None:
