@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from cli.run import reach, stores
 from connectors import kafka, kafka_letters_topic
 from connectors.opening import profile_stores
 from core.config import Pipeline
-from core.errors import ConfigError, FreshetError, Unavailable
+from core.errors import ConfigError, FreshetError
 from core.msf import refused as refused_by_msf
 from deploy.msf.bundle import misfits
 from udfs.embedding import embedder
@@ -43,9 +42,13 @@ def check(pipeline: Pipeline, console: Console) -> int:
         except FreshetError as error:
             failed = True
             console.print(f"[red]✗[/] {name}: {error}")
-    with suppress(Unavailable):  # a step has told
-        for line in told_or_named(pipeline)[1]:
-            console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    try:
+        lines = told_or_named(pipeline)[1]
+    except FreshetError as error:
+        # where a step has told, once is enough
+        lines, failed = ([] if failed else [str(error)]), True
+    for line in lines:
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from connectors import kafka
+from connectors.column_types import typed
 from connectors.kafka_feed import group_of, has_schemas, tail
 from connectors.kafka_topics import Message, reading
 from core.config import Pipeline
-from core.errors import ConfigError
+from core.errors import Unavailable
 from core.formats.debezium_doubt import REMEDY, may_be
 
 _json = msgspec.json.Decoder().decode
-
-
-def typed(pipeline: Pipeline) -> Pipeline:
-    """The pipeline, with the types that the source's database has for what the file doesn't name.
-
-    Where an event has its schema, that goes first all the same. Raises Unavailable, or ConfigError for a table that
-    isn't there.
-    """
-    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
-        return pipeline
-    from connectors.postgres_rows import Reselect
-
-    source = Reselect(pipeline.reselect.postgres.dsn, pipeline.debezium)
-    try:
-        found = {table: {**source.table(table).types, **types} for table, types in _types(pipeline).items()}
-    finally:
-        source.close()
-    if pipeline.profiles is not None:
-        records = {
-            table: record.model_copy(update={"types": found[table]})
-            for table, record in pipeline.profiles.records.items()
-        }
-        return pipeline.model_copy(update={"profiles": pipeline.profiles.model_copy(update={"records": records})})
-    documents = {
-        table: document.model_copy(update={"types": found[table]}) for table, document in pipeline.documents.items()
-    }
-    return pipeline.model_copy(update={"documents": documents})
-
-
-def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
-    told = pipeline.debezium.types
-    return {table: told.get(table, {}) for table in pipeline.used}
 
 
 def untold(pipeline: Pipeline) -> list[str]:
@@ -56,13 +25,18 @@ def untold(pipeline: Pipeline) -> list[str]:
     """
     if pipeline.format.debezium is None or pipeline.source.kafka is None:
         return []
+    if not any(pipeline.debezium.untold.values()):
+        return []
     source = pipeline.kafka
     if kafka.client_options(source) is None:
         return []  # only Java clients can log in: the job's own refusals tell
-    topics = kafka.check(source)
+    lines: dict[str, None] = {}
     with reading(source, group_of(pipeline)) as consumer:
-        found = [message for topic in topics for message in tail(consumer, source, topic)]
-    return [] if has_schemas(found) else doubtful(pipeline, found)
+        for topic in kafka.check(source):
+            found = tail(consumer, source, topic)
+            if not has_schemas(found):
+                lines |= dict.fromkeys(doubtful(pipeline, found))
+    return list(lines)
 
 
 def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
@@ -95,9 +69,14 @@ def _object(raw: bytes | None) -> dict[str, Any]:
 
 
 def told_or_named(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
-    """The pipeline with its types, and what to say of columns that have none. Raises Unavailable."""
+    """The pipeline with its types, and what to say of columns that have none.
+
+    Raises Unavailable where Kafka doesn't answer, or where the database doesn't that alone could tell a type.
+    """
     try:
-        found = typed(pipeline)
-    except ConfigError as error:
-        return pipeline, [str(error), *untold(pipeline)]
-    return found, untold(found)
+        found, missing = typed(pipeline)
+    except Unavailable as error:
+        if doubts := untold(pipeline):
+            raise Unavailable(f"{error}. It is needed: {doubts[0]}") from None
+        return pipeline, [f"{error}. The types of columns weren't asked; the last events need none"]
+    return found, [*missing, *untold(found)]

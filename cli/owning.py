@@ -24,7 +24,7 @@ from flink_jobs.running import newest_state
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What a folder remembers: the last run's owner, as JSON, and when a rebuild began, in ns since 1970, or 0."""
+    """What a folder remembers: the last run's owner, as JSON, and since when state counts, in ns since 1970, or 0."""
 
     owner: str
     since_ns: int = 0
@@ -38,7 +38,7 @@ def how_of(mixed: bool, rebuild: bool) -> How:
 
 
 def since_ns(pipeline: Pipeline) -> int:
-    """When the last rebuild began, in ns since 1970: what state there is from before is of what it replaces."""
+    """When the last run that read all anew began, in ns since 1970: state from before is of what it replaces."""
     kept = _kept(pipeline)
     return 0 if kept is None else kept.since_ns
 
@@ -61,7 +61,8 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
         console.print(Text(plain(line), "yellow"), soft_wrap=True)
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
     claim(pipeline, owner)
-    began = time.time_ns() if how is How.REBUILD else since_ns(pipeline)
+    # a run that reads all anew replaces the state of before, also where it dies without a checkpoint of its own
+    began = time.time_ns() if how is How.REBUILD or without_state else since_ns(pipeline)
     _place(pipeline).parent.mkdir(parents=True, exist_ok=True)
     _place(pipeline).write_bytes(msgspec.json.encode(_Kept(owner_to_text(owner), began)))
     return owner
@@ -70,7 +71,7 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
 def refused(pipeline: Pipeline, name: str) -> list[str]:
     """What `freshet run` would refuse of a store, for `freshet check`; nothing where it would go on."""
     now, kept = made_by(pipeline), _kept(pipeline)
-    found = [each for each in look(pipeline, now) if each.place.startswith(f"store.{name}: ")]
+    found = look(pipeline, now, name)
     why = obstacles(found, pipeline.name, now, _run(kept), _has_state(pipeline))
     return refusal(pipeline.name, found, why, now) if why else []
 

@@ -22,7 +22,7 @@ from cli.rehearsal_python import python, version_of
 from core.config import Pipeline
 from core.config_file import VARIABLE
 from deploy.msf.bundle import Bundle
-from deploy.msf.main import VARIABLES
+from deploy.msf.main import REHEARSAL, RUN, VARIABLES
 from deploy.msf.wheels import PYTHON
 from flink_jobs.target import TargetJob
 
@@ -63,9 +63,12 @@ def unpacked(built: Bundle, folder: Path) -> Path:
 
 
 def properties(file: Path, to: Path) -> Path:
-    """What the service would have in /etc/flink: here the variables alone that the pipeline file has."""
+    """What the service would have in /etc/flink: the variables that the pipeline file has, and a rehearsal's mark."""
     used = {name for name in VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
-    groups = [{"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}}]
+    groups = [
+        {"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}},
+        {"PropertyGroupId": RUN, "PropertyMap": {REHEARSAL: "yes"}},
+    ]
     to.touch(mode=0o600)
     to.write_text(json.dumps(groups), encoding="utf-8")
     return to

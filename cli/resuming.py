@@ -114,13 +114,18 @@ def identified(pipeline: Pipeline, console: Console, state: Path | None, same_lo
     found = changes(before, asked.identity, "the last run" if state is None else state.name)
     if state is None:
         _warn(pipeline, found, console)
-        return merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
+        known = merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
+        _tell_others(pipeline, known, asked, console)
+        return known
     if not is_unbounded(pipeline):
         # what it reads it reads from the start
         found = tuple(each for each in found if each.positions)
     if found and not same_log:
         raise OtherLog(refusal(found, pipeline.name))
-    known = (accepted if same_log else merged)(_with_first(pipeline, before, asked), asked.identity)
+    # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
+    newest = {table: name for table, name in asked.identity.sources.items() if table not in before.sources}
+    before = _with_first(pipeline, replace(before, sources={**before.sources, **newest}), asked)
+    known = (accepted if same_log else merged)(before, asked.identity)
     _tell_others(pipeline, known, asked, console)
     return known
 
@@ -147,6 +152,7 @@ def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIde
 def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: Console) -> None:
     for table, names in asked.first.items():
         owner = known.sources.get(table, "")
-        if table in pipeline.of_one_source and (others := names - {owner}):
+        newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
+        if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
             told = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
             console.print(f"[yellow]{pipeline.name}[/]: {escape(told)}", soft_wrap=True)

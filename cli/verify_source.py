@@ -7,8 +7,8 @@ from typing import Protocol
 
 from confluent_kafka import Consumer
 
-from cli.column_types import typed
 from cli.verify_stream import Progress, Stream, Waiting
+from connectors.column_types import typed
 from connectors.postgres_rows import Reselect
 from core.change import Position
 from core.config import Pipeline
@@ -61,7 +61,7 @@ def opened(pipeline: Pipeline, schemas: bool) -> Opened:
     assert reselect is not None
     if reselect.postgres is not None:
         # without schemas the job has had its types from the database too
-        pipeline = pipeline if schemas else typed(pipeline)
+        pipeline = pipeline if schemas else typed(pipeline)[0]
         return Reselect(reselect.postgres.dsn, pipeline.debezium, schemas)
     from connectors.aws import Aws  # both need the extra `aws`
     from connectors.dynamodb_rows import Tables

@@ -92,6 +92,8 @@ def topic_ids(source: Kafka) -> dict[str, str]:
         ids = {f"topic {name}": str(described.result(_ANSWER_S).topic_id) for name, described in asked.items()}
     except KafkaException as error:
         raise kafka.unavailable(source, error.args[0].str()) from None
+    except TimeoutError:
+        raise kafka.unavailable(source, f"no answer within {_ANSWER_S:.0f} s") from None
     return gone | {name: known for name, known in ids.items() if known != _NO_ID}
 
 

@@ -32,6 +32,9 @@ SMALLEST_ROOM = 4_096
 
 _RESERVED = frozenset((REPLAY, *(PREFIX + name for name in (*CUT, NULLS))))
 _BATCH, _RECORD, _HEADER = 61, 21, 10
+_TOLD = ("pipeline", "stage", "error.class", "reason", "document", "source.topic", "source.partition", "source.offset")
+# By name, and not by their beginning: an event may have a million headers that begin as ours do.
+_OURS = frozenset(PREFIX + name for name in (*_TOLD, "attempts", "time", NULLS))
 _OF_CUT = 600
 _SHORTEST = 40
 
@@ -112,7 +115,7 @@ def fitted(letter: Message, room: int) -> Message:
     if letter.size <= room:
         return letter
     key, value = letter.key or b"", letter.value or b""
-    ours = {name: told for name, told in letter.headers.items() if name.startswith(PREFIX)}
+    ours = {name: told for name, told in letter.headers.items() if name in _OURS}
     theirs = {name: told for name, told in letter.headers.items() if name not in ours}
     ours = _shortened(ours, room - _BATCH - _RECORD - _OF_CUT)
     left = max(0, room - _BATCH - _RECORD - _OF_CUT - _size_of(ours))

@@ -24,6 +24,7 @@ from core.profiles_records import row_from_bytes, row_to_bytes, step
 from core.profiles_step import Persons, Told
 from core.unsettled import Refused
 from flink_jobs import one_core
+from flink_jobs.environment import is_unbounded
 from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import Meters, Snapshots
@@ -52,6 +53,8 @@ class ParseRecord(KeyedProcessFunction):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._meters = Meters("stale", *Snapshots.NAMES)
+        # a bounded run reads from the start what its state may know, which tells nothing of the source
+        self._again = not is_unbounded(pipeline)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
@@ -77,7 +80,7 @@ class ParseRecord(KeyedProcessFunction):
                 after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
                 timers.register_processing_time_timer(after.forget_ms)
             self._state.update(row_to_bytes(after))
-        if change.snapshot:
+        if change.snapshot and not self._again:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if told is None and event:
             self._meters.count("stale")

@@ -30,6 +30,7 @@ from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
 from core.sources import hold_to_first, of_source
 from flink_jobs import one_core
+from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, Snapshots, answer_from_bytes
 from udfs.tokenizing import document_chunker
@@ -191,6 +192,8 @@ class PlanDocument(KeyedProcessFunction):
         self._documents = dict(pipeline.documents)
         self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
         self._meters = Meters("stale", *Snapshots.NAMES)
+        # a bounded run reads from the start what its state may know, which tells nothing of the source
+        self._again = not is_unbounded(pipeline)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
@@ -213,7 +216,7 @@ class PlanDocument(KeyedProcessFunction):
         state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
         if not told and event:
             self._meters.count("stale")
-        if change.snapshot:
+        if change.snapshot and not self._again:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if state is not None and state is not before:
             self._remember(state, change, ctx)

@@ -34,11 +34,12 @@ def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerp
     return tuple(found)
 
 
-def look(pipeline: Pipeline, now: Fingerprint) -> tuple[Found, ...]:
-    """Each store of the pipeline as it is; they are prepared. Raises Unavailable where one doesn't answer."""
+def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
+    """Each store of the pipeline, or one, as it is; they are prepared. Raises Unavailable where one doesn't answer."""
     stores = open_stores(pipeline, dimension(pipeline.embedding)) if pipeline.store.names else {}
     try:
-        return found_in(pipeline, stores, now)
+        asked = {name: store for name, store in stores.items() if only in (None, name)}
+        return found_in(pipeline, asked, now)
     finally:
         for store in stores.values():
             store.close()

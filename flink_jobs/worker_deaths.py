@@ -7,7 +7,9 @@ job's Python waits for its end, and writes it down where a function that ticks i
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,7 @@ _PYTHON = """#!/bin/sh
 # Starts Python for Flink, and writes down by which signal it ended.
 {python} "$@"
 code=$?
-if [ "$code" -gt 128 ]; then
+if [ "$code" -gt 128 ] && [ "$code" -lt 193 ]; then
     echo $((code - 128)) > {folder}/new.$$
     mv {folder}/new.$$ {folder}/died.$$
 fi
@@ -36,20 +38,22 @@ exit "$code"
 
 
 def watched(python: str, folder: Path) -> str:
-    """The path of a program that is this Python, and writes its deaths down in `folder`; those of earlier runs go.
+    """The path of a program that is this Python, and writes its deaths down below `folder`; what was there goes.
 
-    Where nothing in the folder may be executed it is `python` itself, and nobody writes.
+    Each run has a folder of its own there: a worker of the run before may outlive it. Where nothing in it may be
+    executed it is `python` itself, and nobody writes.
     """
-    folder = folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder = folder.resolve() / str(os.getpid())
     folder.mkdir(parents=True, exist_ok=True)
-    for death in folder.glob(_DEATHS):
-        death.unlink(missing_ok=True)
     program = folder / "python"
     quoted = {"python": shlex.quote(python), "folder": shlex.quote(str(folder))}
     program.write_text(_PYTHON.format(**quoted), encoding="utf-8")
     program.chmod(0o755)
     os.environ[FOLDER] = str(folder)
-    return str(program) if os.access(program, os.X_OK) else python
+    # Flink's script, which starts it, doesn't quote it
+    plain = re.fullmatch(r"[\w./+@:,=-]+", str(program))
+    return str(program) if plain and os.access(program, os.X_OK) else python
 
 
 def signal_of_death(folder: Path, since_ns: int) -> int | None:

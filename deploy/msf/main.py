@@ -18,10 +18,11 @@ from pyflink.datastream import StreamExecutionEnvironment
 import core
 from connectors.aws import Aws
 from connectors.aws_secrets import SecretsManager
+from connectors.column_types import typed
 from connectors.opening import prepare
 from core.config import Pipeline
 from core.config_file import load
-from core.errors import ConfigError
+from core.errors import ConfigError, Unavailable
 from core.fingerprint import Owner
 from core.msf import properties_file, refused
 from core.owning import How, obstacles, owner_of, refusal
@@ -35,6 +36,8 @@ VARIABLES = "freshet.variables"
 """The group of what `${NAME}` in the pipeline file means."""
 RUN = "freshet.run"
 """The group that stands for options of `freshet run`: `changed` is refuse, mixed or rebuild."""
+REHEARSAL = "rehearsal"
+"""The property of that group by which the job writes to its stores without making them its own."""
 
 _PIPELINE = Path(core.__file__).parents[1] / "pipeline.yaml"
 _log = logging.getLogger("freshet")
@@ -54,12 +57,27 @@ def main() -> None:
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
     prepare(pipeline, dimension(pipeline.embedding))
-    owner = owned(pipeline, groups.get(RUN, {}).get("changed", How.REFUSE.value))
+    run = groups.get(RUN, {})
+    owner = owned(pipeline, run.get("changed", How.REFUSE.value))
+    pipeline = with_types(pipeline)
     # Imported late: what is wrong with the settings is told before.
     from flink_jobs.job import build
 
-    build(pipeline, environment, owner=owner)
+    # A rehearsal must not stop the run whose stores it writes to.
+    build(pipeline, environment, owner=None if REHEARSAL in run else owner)
     environment.execute(pipeline.name)
+
+
+def with_types(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with the types of columns that the source's database tells, where it is set and answers."""
+    try:
+        found, missing = typed(pipeline)
+    except Unavailable as error:
+        _log.warning("%s: the types of columns weren't asked", error)
+        return pipeline
+    for each in missing:
+        _log.warning("%s", each)
+    return found
 
 
 def owned(pipeline: Pipeline, changed: str) -> Owner:

@@ -12,15 +12,17 @@ import pytest
 from psycopg import sql
 from rich.console import Console
 
+from cli import column_types
 from cli.check import check
-from cli.column_types import doubtful, told_or_named, typed, untold
+from cli.column_types import doubtful, told_or_named, untold
 from cli.stack import Stack
+from connectors.column_types import typed
 from connectors.kafka_producer import ensure_topics, produce
 from connectors.kafka_topics import Message
 from core.change import Change, Event
 from core.config import Pipeline
 from core.decoding import decoder
-from core.errors import DecodeError
+from core.errors import DecodeError, Unavailable
 from core.recordings import Record
 
 ROW = {"id": 7, "title": "plain", "price": "AfQ=", "born": 19782, "note": None, "unused": 5}
@@ -82,7 +84,8 @@ def test_a_partition_s_columns_are_named_under_its_table() -> None:
 def test_other_feeds_and_pipelines_without_a_database_stay_as_they_are() -> None:
     rows = pipeline(format={"rows": {"table": "public.a"}})
     for each in (rows, pipeline()):
-        assert typed(each) is each
+        same, missing = typed(each)
+        assert same is each and missing == []
     assert untold(rows) == []
 
 
@@ -117,4 +120,16 @@ def test_check_names_them_and_the_sources_database_tells_them(stack: Stack) -> N
 
     gone = pipeline("public.nowhere", servers, dsn, reselect={"postgres": {"dsn": dsn}})
     same, lines = told_or_named(gone)
-    assert same is gone and "public.nowhere" in lines[0]
+    assert same == gone and "public.nowhere" in lines[0]
+
+
+def test_a_database_that_is_away_is_told_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = pipeline(reselect={"postgres": {"dsn": "host=127.0.0.1 port=1"}})
+    for doubts, told in (([], "the last events need none"), (["public.a: born"], "It is needed: public.a: born")):
+        monkeypatch.setattr(column_types, "untold", lambda _, doubts=doubts: doubts)
+        if doubts:
+            with pytest.raises(Unavailable, match=told):
+                told_or_named(away)
+        else:
+            same, (line,) = told_or_named(away)
+            assert same is away and told in line

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cli import owning
 from cli.owning import how_of, no_such_model, otherwise, refused, since_ns, take
 from cli.run import stores
 from cli.stack import Stack
@@ -132,8 +133,17 @@ def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:
     with pytest.raises(ConfigError, match="table elsewhere: is new and empty, and the state"):
         place.run(**elsewhere)
     place.run(without_state=True, **elsewhere)
+    place.checkpoint()
     with pytest.raises(ConfigError, match="goes on from is of a later run"):
         place.run()
+
+
+def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: Place) -> None:
+    elsewhere = {"store": {"pgvector": {"dsn": place.dsn, "table": "elsewhere"}}}
+    place.run()
+    place.checkpoint()
+    place.run(without_state=True, **elsewhere)
+    assert not owning._has_state(place.pipeline(**elsewhere))
 
 
 def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None:

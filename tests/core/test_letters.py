@@ -87,6 +87,13 @@ def test_thousands_of_headers_and_a_huge_key() -> None:
     assert (made.headers[PREFIX + "headers.left"] or b"").endswith(b" of 50000")
 
 
+def test_headers_that_begin_as_ours_do_are_the_events_all_the_same() -> None:
+    many = Event("t", 0, 0, b"k", b"v", {f"{PREFIX}x{number}": b"" for number in range(40_000)})
+    long = Event("t", 0, 0, b"k", b"v", {PREFIX + "x" * 1_300_000: b""})
+    for event in (many, long):
+        assert fitted(letter(event), SMALLEST_ROOM).size <= SMALLEST_ROOM
+
+
 def test_a_reason_is_bounded_and_says_so() -> None:
     assert bounded("x" * LONGEST) == "x" * LONGEST
     cut = bounded("x" * 200_080)

@@ -20,7 +20,12 @@ NO_CONTEXT = cast("Any", None)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(FOLDER, "")
-    return tmp_path / "a folder's"
+    return tmp_path / "workers"
+
+
+def seen(folder: Path, since_ns: int = 0) -> int | None:
+    """By which signal a worker of this run has died."""
+    return signal_of_death(folder / str(os.getpid()), since_ns)
 
 
 @pytest.mark.parametrize("number", [9, 11, 15])
@@ -45,13 +50,23 @@ def test_a_worker_that_ends_by_itself_is_no_death(folder: Path, code: int) -> No
         [watched(sys.executable, folder), "-c", program, "a b"], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stdout) == (code, f"{sys.executable} a b\n")
-    assert signal_of_death(folder, 0) is None
+    assert seen(folder) is None
 
 
 def test_deaths_of_earlier_runs_are_forgotten(folder: Path) -> None:
     subprocess.run([watched(sys.executable, folder), "-c", "import os; os.kill(os.getpid(), 9)"], check=False)
-    assert signal_of_death(folder, 0) == 9
-    assert signal_of_death(folder, time.time_ns() + 1) is None
+    assert seen(folder) == 9
+    assert seen(folder, time.time_ns() + 1) is None
     watched(sys.executable, folder)
-    assert signal_of_death(folder, 0) is None
-    assert os.environ[FOLDER] == str(folder.resolve())
+    assert seen(folder) is None
+    assert os.environ[FOLDER] == str(folder.resolve() / str(os.getpid()))
+
+
+def test_an_exit_code_that_is_no_signals_is_no_death(folder: Path) -> None:
+    ended = subprocess.run([watched(sys.executable, folder), "-c", "import sys; sys.exit(255)"], check=False)
+    assert ended.returncode == 255
+    assert seen(folder) is None
+
+
+def test_where_flinks_script_would_break_the_path_python_is_started_plainly(folder: Path) -> None:
+    assert watched(sys.executable, folder / "a folder's") == sys.executable
