@@ -64,7 +64,9 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
     # a run that reads all anew replaces the state of before, also where it dies without a checkpoint of its own
     began = time.time_ns() if how is How.REBUILD or without_state else since_ns(pipeline)
     _place(pipeline).parent.mkdir(parents=True, exist_ok=True)
-    _place(pipeline).write_bytes(msgspec.json.encode(_Kept(owner_to_text(owner), began)))
+    new = _place(pipeline).with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(_Kept(owner_to_text(owner), began)))
+    new.replace(_place(pipeline))
     return owner
 
 

@@ -120,7 +120,7 @@ class Cluster:
         found: list[dict[str, Any]] = self.client.mget(body={"docs": wanted})["docs"]
         for each in found:
             kind = each.get("error", {}).get("type", "")
-            if kind == "index_not_found_exception":
+            if kind in ("index_not_found_exception", "security_exception"):
                 raise ConfigError([self._refuses(item_reason(each))])
             if kind:
                 raise _Busy(item_reason(each))

@@ -29,7 +29,7 @@ from connectors.pgvector_rows import (
 from connectors.pgvector_schema import SETTING, indexable, make, set_up
 from core.batches import halving
 from core.change import Position
-from core.errors import Displaced, StoreRejected
+from core.errors import ConfigError, Displaced, StoreRejected
 from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
 from core.plans import Outcome, Plan, Status
 from core.stores import Hit, Stored, Vectors
@@ -234,7 +234,14 @@ class PgvectorStore:
         assert self._owner is not None
         self._execute("claim", [self._told])
         there = self._owner_there()
-        if there is not None and there != self._owner:
+        if there is None:
+            raise ConfigError(
+                [
+                    f"{SETTING}: whose table {self._table} is stands there in a form that this release doesn't read: "
+                    "run the release that wrote it, or name another table"
+                ]
+            )
+        if there != self._owner:
             raise Displaced(displaced(f"{SETTING}: table {self._table}", self._owner, there))
 
     def owner(self) -> Owner | None:
