@@ -160,7 +160,9 @@ class Workshop:
         try:
             found = []
             for partition in consumer.list_topics(self.dead_letters, timeout=10).topics[self.dead_letters].partitions:
-                _, end = consumer.get_watermark_offsets(TopicPartition(self.dead_letters, partition))
+                begin, end = consumer.get_watermark_offsets(TopicPartition(self.dead_letters, partition))
+                if begin == end:
+                    continue
                 consumer.assign([TopicPartition(self.dead_letters, partition, 0)])
                 while consumer.position([TopicPartition(self.dead_letters, partition)])[0].offset < end:
                     message = consumer.poll(10)
