@@ -17,6 +17,9 @@ from tests import resident
 from tests.pages import Step, blocks, is_shown, steps
 
 _PATIENCE_S = 180.0
+_MOMENT_S = 20.0
+LOOKS = ("freshet check ", "freshet search ", "freshet status ")
+"""Commands that a reader types again, where what they look at takes a moment: a connector's topic, a change's way."""
 STAYS = ("freshet run ", "freshet model serve ", "freshet bundle --rehearse ")
 _FAIL = {"freshet check broken.yaml": 2, "freshet check --msf pipeline.yaml": 1}
 """Commands that fail, as their page says."""
@@ -63,7 +66,11 @@ class Terminal:
             self._type(step, numbers_vary)
 
     def _type(self, step: Step, numbers_vary: bool) -> None:
+        deadline = time.monotonic() + _MOMENT_S
         code, printed = self._ended(step.typed)
+        while step.typed.startswith(LOOKS) and not is_shown(step.shown, printed) and time.monotonic() < deadline:
+            time.sleep(1)
+            code, printed = self._ended(step.typed)
         assert code == _FAIL.get(step.typed, 0), f"{step.typed}\n{printed}"
         assert is_shown(step.shown, printed, numbers_vary), _difference(step, printed)
 
