@@ -37,7 +37,7 @@ class Kept:
 
 
 Memory = MutableMapping[str, Kept]
-"""One table's. Names are those of `_half`, `_behind` and `_values`."""
+"""One table's. Names are those of `_half`, `_behind`, `_values` and `_elder`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
         return []
     known = memory.get(_values(new.document_id))
     if new.change.operation is Operation.REFUSED:
+        memory.pop(_elder(new.document_id), None)
         _forget(memory, new, known)
         return []
     return [_answer(_filled(new, known.values if known else {}))]
@@ -143,9 +144,14 @@ def is_whole(half: Unsettled) -> bool:
 def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
     if arrives and not new.late:
-        memory.pop(_values(new.document_id), None)
+        # of a row that is there still, where a key is deferrable: it leaves with what is known of it
+        elder = memory.pop(_values(new.document_id), None)
+        memory.pop(_elder(new.document_id), None)
+        if elder is not None:
+            memory[_elder(new.document_id)] = elder
     elif not arrives:
-        known = memory.pop(_values(new.document_id), None)
+        elder = memory.pop(_elder(new.document_id), None)
+        known = elder if new.late else memory.pop(_values(new.document_id), None)
         new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
     waiting, operation = _waiting(memory, pair_of(new)), new.change.operation
     others = [at for at, kept in enumerate(waiting) if kept.half and kept.half.change.operation is not operation]
@@ -212,6 +218,10 @@ def _half(pair: str) -> str:
 
 def _behind(document_id: str) -> str:
     return f"behind {document_id}"
+
+
+def _elder(document_id: str) -> str:
+    return f"elder {document_id}"
 
 
 def _values(document_id: str) -> str:
