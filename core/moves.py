@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from core.change import Operation
+from core.keys import id_of
 from core.unsettled import Refused, Unsettled, shared
 
 
@@ -167,11 +168,23 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrival, departure = (new, other.half) if arrives else (other.half, new)
     is_other = departure.document_id != arrival.document_id
     # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
-    gone: list[Answer] = [Settled(departure)] if is_other and not departure.late else []
+    leaves = not departure.late and (is_other or _left_again(arrival, departure))
+    gone: list[Answer] = [Settled(departure)] if leaves else []
     if other.told or arrival.late:
         return gone
     moved_from = departure.document_id if is_other else ""
     return [*_arrived(memory, arrival, departure.change.row, moved_from), *gone]
+
+
+def _left_again(arrival: Unsettled, departure: Unsettled) -> bool:
+    """Whether a row came to a key and left it later, by two key changes of one compressed transaction of MySQL.
+
+    Where `key:` names other columns, halves of one document are those of one row, which is there in the end.
+    """
+    key = departure.change.key
+    if key != arrival.change.key or departure.change.position <= arrival.change.position or None in key.values():
+        return False
+    return departure.document_id.partition("/")[2] == id_of("", key).partition("/")[2]
 
 
 def _waiting(memory: Memory, pair: str) -> list[Kept]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 
-from tests.core.test_halves import MARKER, NEW_KEY, OLD_KEY, Job, at, changes, event, pipeline
+from core.errors import DecodeError, DocumentError
+from tests.core.test_halves import MARKER, MYSQL, NEW_KEY, OLD_KEY, Job, at, changes, event, pipeline
 
 ONE, TWO = "body of one " * 20, "body of two " * 20
 LONG = pipeline(key=[], text="{title}: {body}", types={"id": "integer"})
@@ -36,3 +38,51 @@ def test_what_was_learned_of_the_elder_leaves_with_it(order: tuple[int, ...]) ->
             job.take(change)
     assert job.texts() == {"public.a/2": f"one: {ONE}", "public.a/3": f"two: {TWO}"}
     assert not job.open
+
+
+def moved(old: int, new: int, title: str, offsets: tuple[int, int]) -> list[Any]:
+    """A key change as MySQL tells it; of one compressed transaction all have one position in the binlog."""
+    row = {"id": new, "title": title}
+    return [
+        event("d", {"id": old}, MYSQL, before={**row, "id": old}, header=NEW_KEY, at=offsets[0]),
+        event("c", {"id": new}, MYSQL, after=row, header=OLD_KEY, at=offsets[1]),
+    ]
+
+
+@pytest.mark.parametrize("order", sorted(set(permutations((1, 2, 2, 3)))))
+@pytest.mark.parametrize("moves_on", [True, False])
+def test_key_changes_of_one_compressed_transaction(order: tuple[int, ...], moves_on: bool) -> None:
+    """Row 1 goes to 2 and on to 3; or row 2 goes to 3, and then row 1 to 2. Keys are in partitions of their own."""
+    of = pipeline(key=[], types={"id": "integer"})
+    start = [event("c", {"id": 1}, {**MYSQL, "pos": 4}, after={"id": 1, "title": "one"}, at=1)]
+    if moves_on:
+        (gone, came), (left, last) = moved(1, 2, "one", (10, 10)), moved(2, 3, "one", (11, 10))
+        by_key, want = {1: [gone], 2: [came, left], 3: [last]}, {"public.a/3": "one"}
+    else:
+        start.append(event("c", {"id": 2}, {**MYSQL, "pos": 5}, after={"id": 2, "title": "two"}, at=1))
+        (left, last), (gone, came) = moved(2, 3, "two", (10, 10)), moved(1, 2, "one", (10, 11))
+        by_key, want = {1: [gone], 2: [left, came], 3: [last]}, {"public.a/2": "one", "public.a/3": "two"}
+    job = Job(of)
+    for each in (*start, *(by_key[key].pop(0) for key in order)):
+        for change in changes(of, [each]):
+            job.take(change)
+    assert job.texts() == want
+    assert not job.memory
+
+
+def test_a_column_that_key_names_becomes_null() -> None:
+    """The old document goes; that the row has no key now is said of the new one alone."""
+    of = pipeline(types={"id": "integer"})
+    row = {"id": 1, "code": "x", "title": "first"}
+    first = event("c", {"id": 1}, at(40, 50), after=row)
+    null = event("u", {"id": 1}, at(60, 70), before=row, after={**row, "code": None})
+    gone, left = changes(of, [null])
+    job = Job(of)
+    for change in (*changes(of, [first]), gone):
+        job.take(change)
+    assert job.texts() == {}
+    with pytest.raises(DocumentError, match="key names code, which this upsert doesn't carry"):
+        job.take(left)
+    back = event("u", {"id": 1}, at(80, 90), before={**row, "code": None}, after={**row, "code": "y"})
+    with pytest.raises(DecodeError, match="or that it was null"):
+        changes(of, [back])
