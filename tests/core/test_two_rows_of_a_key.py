@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from core.errors import DecodeError, DocumentError
+from core.moves import Kept, settle
+from core.unsettled import Refused, unknown
 from tests.core.test_halves import MARKER, MYSQL, NEW_KEY, OLD_KEY, Job, at, changes, event, pipeline
 
 ONE, TWO = "body of one " * 20, "body of two " * 20
@@ -86,3 +88,49 @@ def test_a_column_that_key_names_becomes_null() -> None:
     back = event("u", {"id": 1}, at(80, 90), before={**row, "code": None}, after={**row, "code": "y"})
     with pytest.raises(DecodeError, match="or that it was null"):
         changes(of, [back])
+
+
+def two_rows() -> Job:
+    job = Job(LONG)
+    rows = [{"id": 1, "title": "old one", "body": ONE}, {"id": 2, "title": "old two", "body": TWO}]
+    for change in changes(LONG, [event("c", {"id": row["id"]}, at(40, 40), after=row) for row in rows]):
+        job.take(change)
+    return job
+
+
+COMES = [
+    event("d", {"id": 1}, at(90, 100), before={"id": 1}, header=NEW_KEY),
+    event("c", {"id": 2}, at(90, 100), after={"id": 2, "title": "new", "body": MARKER}, header=OLD_KEY),
+]
+
+
+def test_rows_that_are_made_alike_as_they_move_keep_what_else_they_have() -> None:
+    """`UPDATE … SET id = id + 1, title = 'new'`: that the newcomer has the title says nothing of which row leaves."""
+    job = two_rows()
+    leaves = [
+        event("d", {"id": 2}, at(90, 110), before={"id": 2}, header=NEW_KEY),
+        event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "new", "body": MARKER}, header=OLD_KEY),
+    ]
+    for change in changes(LONG, [*COMES, *leaves]):
+        job.take(change)
+    assert job.texts() == {"public.a/2": f"new: {ONE}", "public.a/3": f"new: {TWO}"}
+
+
+def test_an_elder_that_is_deleted_leaves_the_newcomer() -> None:
+    """A key that is looked at when its transaction ends."""
+    job = two_rows()
+    for change in changes(LONG, [*COMES, event("d", {"id": 2}, at(90, 110), before={"id": 2})]):
+        job.take(change)
+    assert job.texts() == {"public.a/2": f"new: {ONE}"}
+
+
+def test_what_was_learned_of_an_elder_goes_with_the_next_change_of_its_key() -> None:
+    job = two_rows()
+    job.memory["values public.a/2"] = Kept(values={"body": TWO})
+    for change in changes(LONG, COMES):
+        job.take(change)
+    assert "elder public.a/2" in job.memory
+    row = {"id": 2, "title": "last", "body": ONE}
+    (last,) = changes(LONG, [event("u", {"id": 2}, at(190, 200), after=row)])
+    settle(job.memory, Refused("public.a/2", unknown(last), DocumentError("it is bad")))
+    assert "elder public.a/2" not in job.memory
