@@ -13,7 +13,7 @@ from connectors.kafka_feed import group_of, has_schemas, tail
 from connectors.kafka_topics import Message, reading
 from core.config import Pipeline
 from core.errors import Unavailable
-from core.formats.debezium_doubt import REMEDY, may_be
+from core.formats.debezium_doubt import may_be, remedy
 
 _json = msgspec.json.Decoder().decode
 
@@ -42,7 +42,7 @@ def untold(pipeline: Pipeline) -> list[str]:
 def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
     """As `untold`, of messages without schemas."""
     settings = pipeline.debezium
-    seen: dict[str, dict[str, str]] = {}
+    seen: dict[str, dict[str, Any]] = {}
     for message in messages:
         envelope, key = _object(message.value), _object(message.key)
         source, row = envelope.get("source"), envelope.get("after")
@@ -50,12 +50,12 @@ def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
             continue
         table = settings.tables.of(f"{source.get('schema') or source.get('db')}.{source.get('table')}")
         for name in settings.untold.get(table, ()):
-            if name not in key and (doubt := may_be(row.get(name))):
-                seen.setdefault(table, {}).setdefault(name, doubt)
+            if name not in key and may_be(row.get(name)):
+                seen.setdefault(table, {}).setdefault(name, row[name])
     return [
         f"{table}: events have no schema, and nothing tells what these are: "
-        f"{'; '.join(f'{name} ({doubt})' for name, doubt in columns.items())}. Such values become dead letters: "
-        f"{REMEDY.replace('COLUMN', next(iter(columns)))}"
+        f"{'; '.join(f'{name} ({may_be(value)})' for name, value in columns.items())}. "
+        f"Such values become dead letters: {remedy(*next(iter(columns.items())))}"
         for table, columns in seen.items()
     ]
 

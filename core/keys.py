@@ -34,7 +34,7 @@ def id_of(table: str, key: Mapping[str, Any]) -> str:
 
 
 def _key_text(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) and value in _LITERALS else as_text(value)
+    return f'"{value}"' if isinstance(value, str) and value.strip('"') in _LITERALS else as_text(value)
 
 
 def escaped(part: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from core.change import Operation
+from core.keys import id_of
 from core.unsettled import Refused, Unsettled, shared
 
 
@@ -37,7 +38,7 @@ class Kept:
 
 
 Memory = MutableMapping[str, Kept]
-"""One table's. Names are those of `_half`, `_behind` and `_values`."""
+"""One table's. Names are those of `_half`, `_behind`, `_values` and `_elder`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
         return []
     known = memory.get(_values(new.document_id))
     if new.change.operation is Operation.REFUSED:
+        memory.pop(_elder(new.document_id), None)
         _forget(memory, new, known)
         return []
     return [_answer(_filled(new, known.values if known else {}))]
@@ -143,9 +145,14 @@ def is_whole(half: Unsettled) -> bool:
 def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
     if arrives and not new.late:
-        memory.pop(_values(new.document_id), None)
+        # of a row that is there still, where a key is deferrable: it leaves with what is known of it
+        elder = memory.pop(_values(new.document_id), None)
+        memory.pop(_elder(new.document_id), None)
+        if elder is not None:
+            memory[_elder(new.document_id)] = elder
     elif not arrives:
-        known = memory.pop(_values(new.document_id), None)
+        elder = memory.pop(_elder(new.document_id), None)
+        known = elder if new.late else memory.pop(_values(new.document_id), None)
         new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
     waiting, operation = _waiting(memory, pair_of(new)), new.change.operation
     others = [at for at, kept in enumerate(waiting) if kept.half and kept.half.change.operation is not operation]
@@ -161,11 +168,23 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrival, departure = (new, other.half) if arrives else (other.half, new)
     is_other = departure.document_id != arrival.document_id
     # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
-    gone: list[Answer] = [Settled(departure)] if is_other and not departure.late else []
+    leaves = not departure.late and (is_other or _left_again(arrival, departure))
+    gone: list[Answer] = [Settled(departure)] if leaves else []
     if other.told or arrival.late:
         return gone
     moved_from = departure.document_id if is_other else ""
     return [*_arrived(memory, arrival, departure.change.row, moved_from), *gone]
+
+
+def _left_again(arrival: Unsettled, departure: Unsettled) -> bool:
+    """Whether a row came to a key and left it later, by two key changes of one compressed transaction of MySQL.
+
+    Where `key:` names other columns, halves of one document are those of one row, which is there in the end.
+    """
+    key = departure.change.key
+    if key != arrival.change.key or departure.change.position <= arrival.change.position or None in key.values():
+        return False
+    return departure.document_id.partition("/")[2] == id_of("", key).partition("/")[2]
 
 
 def _waiting(memory: Memory, pair: str) -> list[Kept]:
@@ -212,6 +231,10 @@ def _half(pair: str) -> str:
 
 def _behind(document_id: str) -> str:
     return f"behind {document_id}"
+
+
+def _elder(document_id: str) -> str:
+    return f"elder {document_id}"
 
 
 def _values(document_id: str) -> str:

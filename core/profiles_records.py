@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgspec
-
-from core.change import BEGINNING, Change, Operation, Position
+from core.change import Change, Operation, Position
 from core.documents import DocumentSpec, document_id, used_columns
 from core.errors import ChangeError, ProfileError
 from core.formats.timestamps import nanoseconds
 from core.identifiers import Identifier, Normalizer, identifiers
 from core.identity import RecordChange
 from core.profiles import Fact, Facts, Kind, Place, decimal, facts_to_bytes
-from core.standing import Holes, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.record_state import RowState as RowState
+from core.record_state import elder_leaves, elder_of, half_of, is_other_half
+from core.record_state import row_from_bytes as row_from_bytes
+from core.record_state import row_to_bytes as row_to_bytes
+from core.standing import Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
 from core.templates import column_of, columns, render, value_of
 from core.unsettled import Refused, unknown
 
-_STATE_VERSION = b"\x02"
-_WITHOUT_HOLES = b"\x01"
 _LATEST_MS = 253_402_300_800_000  # the year 10000
 _EARLIEST_MS = -62_135_596_800_000  # the year 1
 
@@ -75,24 +75,6 @@ class Reading:
     keep_alone: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
-    """The last change of one row: its position, and the values that stand when a later change leaves them out.
-
-    forget_ms  of a row that was deleted: when it may be forgotten, in ms since 1970
-    holes      which of the values don't stand, where changes were refused
-    """
-
-    position: Position = BEGINNING
-    row: Mapping[str, Any] = field(default_factory=dict)
-    forget_ms: int = 0
-    holes: Holes | None = None
-
-    def is_forgotten(self, now_ms: int) -> bool:
-        """Whether it was deleted, for the last time, long ago."""
-        return not self.row and self.holes is None and 0 < self.forget_ms <= now_ms
-
-
 def record_id(spec: RecordSpec, change: Change) -> str:
     """`schema.table/key`, as `core.documents.document_id` writes it. Raises ProfileError where the row has no key."""
     key = {name: change.row.get(name, change.key.get(name)) for name in spec.key} or change.key
@@ -116,9 +98,15 @@ def step(
     Raises ProfileError where the row has no key; the state then stands as it was.
     """
     before = state or RowState()
+    other = is_other_half(before, change)
+    if other and change.operation is Operation.DELETE:
+        return state, None
+    if elder_leaves(before, change):
+        return replace(before, position=max(before.position, change.position), elder=""), None
+    arrives = other and change.operation is Operation.UPSERT
+    if arrives and change.position < before.position:
+        change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
-    # the other half of a key change that isn't one by the columns of `key`: its deletion is no repeat of it
-    arrives = change.moves and change.operation is Operation.UPSERT and not before.row and before.holes is None
     again = change.position == before.position and not arrives
     if (late or (again and not replayed)) and not is_open(before.holes, change.position):
         return state, None
@@ -129,7 +117,7 @@ def step(
         return _caught_up(before, change, spec, reading, arrival_ms, record)
     if replayed and not again:
         after, told = _next(RowState(), change, spec, reading, arrival_ms, record)
-        return RowState(change.position, holes=after.holes), told
+        return RowState(change.position, holes=after.holes, half=after.half), told
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
     return _next(before, change, spec, reading, arrival_ms, record)
@@ -140,13 +128,14 @@ def _next(
 ) -> tuple[RowState, RecordChange | Refused]:
     if change.operation is Operation.DELETE:
         at, time = change.position, min(change.committed_ms or arrival_ms, arrival_ms)
-        return RowState(at), RecordChange(record, spec.table, at, time, deleted=True)
+        return RowState(at, half=half_of(change)), RecordChange(record, spec.table, at, time, deleted=True)
     said = read({} if change.moves else known(before.row, before.holes), change, columns_of(spec, change.row))
+    after = RowState(change.position, half=half_of(change), elder=elder_of(before, change))
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
-        return RowState(change.position, row, holes=holes), Refused(record, unknown(change), _lacks(change, spec, said))
+        return replace(after, row=row, holes=holes), Refused(record, unknown(change), _lacks(change, spec, said))
     row, left = passed(before.row, before.holes, change, said)
-    after = RowState(change.position, row, holes=left)
+    after = replace(after, row=row, holes=left)
     if said.missing:
         return after, Refused(record, unknown(change), _misses(spec, said))
     try:
@@ -161,7 +150,7 @@ def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
     used = dict.fromkeys(column_of(name, told) for name in columns("".join(columns_read(spec))))
     names = [name for name in used if name in told]
     row, holes = marked(before.row, before.holes, change, read(known(before.row, before.holes), change, names))
-    return RowState(change.position, row, holes=holes)
+    return RowState(change.position, row, holes=holes, half=half_of(change), elder=elder_of(before, change))
 
 
 def _caught_up(
@@ -295,23 +284,3 @@ def _misses(spec: RecordSpec, said: Said) -> ProfileError:
 
 def _lacks(change: Change, spec: RecordSpec, said: Said) -> ProfileError:
     return ProfileError(lacks(f"profiles.records.{spec.table}", change, said))
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(RowState).decode
-
-
-def row_to_bytes(state: RowState) -> bytes:
-    """The state as Flink keeps it: a version byte, then MessagePack."""
-    return _STATE_VERSION + _encode(state)
-
-
-def row_from_bytes(raw: bytes) -> RowState:
-    """The state that `row_to_bytes` of this or an earlier release wrote.
-
-    Raises ValueError for a version this release doesn't know.
-    """
-    if raw[:1] not in (_STATE_VERSION, _WITHOUT_HOLES):
-        seen = raw[:1].hex() or "none"
-        raise ValueError(f"row state has version {seen}, this release reads 01 and 02")
-    return _decode(raw[1:])

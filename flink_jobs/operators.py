@@ -116,14 +116,18 @@ class Decode(ProcessFunction):
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            told = [(each, self._key(each)) for each in self._decode(event)]
+            told = self._decode(event)
         except ChangeError as error:
-            self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
-            yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+            yield self._letter(error, event)
             for refused in error.refused if isinstance(error, DecodeError) else ():
                 yield from self._mark(refused)
             return
-        for each, name in told:
+        for each in told:
+            try:
+                name = self._key(each)
+            except ChangeError as error:
+                yield self._letter(error, event)
+                continue
             if isinstance(each, Skip):
                 self._meters.count("skipped", reason=each)
             elif each.table not in self._keys:
@@ -136,6 +140,11 @@ class Decode(ProcessFunction):
                 if each.ends_snapshot and each.table in self._sweeps:
                     yield SWEPT, Row(self._table(each), Row(each.position, ctx.timestamp() + SLACK_MS))
                 yield Row(name, Row(_encode(each), _encode(event)))
+
+    def _letter(self, error: ChangeError, event: Event) -> tuple[Any, Any]:
+        """A dead letter of an event, or of one of its changes, whose others are no worse for it."""
+        self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
+        return DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
 
     def _mark(self, refused: Change) -> Iterator[Row]:
         """Have the state of its key know that there was a change, whatever it was."""

@@ -49,15 +49,17 @@ def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Chang
         if is_bare or not told.key:
             return (told,)
         raise DecodeError(
-            f"{told.table}: key names {', '.join(names)}, which isn't in the primary key, and this change doesn't say "
-            f"what it was before: the document may be another now. Set REPLICA IDENTITY FULL on {told.table}, or let "
-            f"documents.{told.table}.key name columns of the primary key",
+            f"{told.table}: key names {', '.join(names)}, which isn't in the primary key, and this change says nothing "
+            f"of what it was before, or that it was null: the document may be another now. Set REPLICA IDENTITY FULL "
+            f"on {told.table}, or let documents.{told.table}.key name columns of the primary key that are never null",
             (replace(told, operation=Operation.REFUSED, moves=True),),
         )
     # the old row, read as a deletion's is
     envelope |= {"op": "d", "after": None}
     gone = decode(replace(event, value=_encode(value)), settings)
     assert isinstance(gone, Change)
+    if any(told.row.get(name) is None and name not in told.unavailable for name in names):
+        return gone, told  # no document of this row is left; that its key is refused is said of it alone
     if all(gone.row.get(name) == told.row.get(name) for name in names):
         return (told,)
     return replace(gone, moves=True), replace(told, moves=True, rare=Rare(commit=gone.commit, numbers=told.numbers))

@@ -148,11 +148,11 @@ def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
     if not event.key:
         return None, None
     try:
-        value, _ = unwrapped(event.key, "key")
+        value, schema = unwrapped(event.key, "key")
     except DecodeError:
-        value = None
+        value, schema = None, None
     if isinstance(value, dict):
-        return storable_row(value), None
+        return _told(value, NOTHING_KNOWN if schema is None else columns_of_schema(schema, None), "key"), None
     if isinstance(value, str):
         return None, value
     # digits stay as they are written, but for those in a wrapper

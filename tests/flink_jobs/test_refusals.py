@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,3 +87,19 @@ def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
     assert send(envelope(3, row(1, UNAVAILABLE), "u")) == ["upsert unsettled"]
     assert send(envelope(4, {"id": 1, "body": "V4"}, "u")) == ["letter", "refused unsettled"]
     assert send(envelope(5, row(1, UNAVAILABLE), "u")) == ["t\n\nV4", "refused unsettled"]
+
+
+def test_a_change_whose_key_is_refused_leaves_the_events_other_one_its_way() -> None:
+    """A column that `key` names becomes null: the old document goes, and the letter is of the new row."""
+    table = {"text": "{title}", "key": ["code"], "types": {"id": "integer"}}
+    of = Pipeline.model_validate(PIPELINE.model_dump(exclude_unset=True) | {"documents": {"public.a": table}})
+    decode = Decode(of, {})
+    decode._decode, decode._looked, decode._meters = decoder(of), float("inf"), Quiet()  # type: ignore[assignment]
+    row = {"id": 1, "code": "x", "title": "first"}
+    source = {"connector": "postgresql", "schema": "public", "table": "a", "sequence": '["60","70"]'}
+    value = {"op": "u", "before": row, "after": {**row, "code": None}, "source": source}
+    sent = Row(b'{"id":1}', json.dumps(value).encode(), "t", 0, 0, {})
+    gone, refused = decode.process_element(sent, Kept())  # type: ignore[arg-type]
+    assert gone[0] == "public.a/x" and isinstance(refused, tuple)
+    headers = dict(refused[1][2])
+    assert b"key names code" in headers["freshet.reason"]

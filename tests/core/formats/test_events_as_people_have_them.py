@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from core.config import Pipeline
 from core.decoding import Decoder, decoder
 from core.documents import Chunker, DocumentState, Refused, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, DecodeError, DocumentError
-from core.formats.debezium_doubt import may_be
+from core.formats.debezium_doubt import may_be, remedy
 from core.formats.debezium_position import position
 from core.formats.tables import Tables, kin_of
 from core.plans import Plan
@@ -227,10 +228,32 @@ def test_what_nothing_tells_is_refused_by_name() -> None:
         *(("AfQ=", True), ("AA==", True), ("BNI8", True), (19782, True), ("a2Fj", True)),
         *(("Blue", False), ("blue", False), ("2024", False), ("two words", False), ("abc", False), ("", False)),
         *((True, False), (None, False), (1.5, False), ({"a": 1}, False), ("A" * 400 + "b1==", False)),
+        *(([19782], True), ([[None, 1.5], ["AfQ="]], True), ([], False), (["blue", None], False), ([[]], False)),
     ],
 )
 def test_doubtful_values(value: Any, doubtful: bool) -> None:
     assert bool(may_be(value)) is doubtful
+
+
+@pytest.mark.parametrize(
+    ("value", "types"),
+    [
+        ("eBay", 'types: {a: text} or {a: "numeric(10,2)"}'),
+        (7, "types: {a: integer} or {a: date}"),
+        ([None, 7], 'types: {a: "integer[]"} or {a: "date[]"}'),
+        ([["eBay"]], 'types: {a: "text[]"} or {a: "numeric(10,2)[]"}'),
+    ],
+)
+def test_the_remedy_is_of_the_values_kind(value: Any, types: str) -> None:
+    said = remedy("a", value)
+    assert said.endswith(types)
+    *_, first, second = said.split("{")
+    read = [yaml.safe_load("{" + each.split("}")[0] + "}")["a"] for each in (first, second)]
+    of = pipeline("shop.articles", text="{id}", metadata=["a"], types={"a": read[0]})
+    envelope = {"op": "c", "after": {"id": 1, "a": value}, "source": {**BINLOG, "table": "articles"}}
+    told, letters = rows([Event("t", 0, 0, b'{"id":1}', raw(envelope))], of)
+    assert (told["shop.articles/1"][1], letters) == ({"a": value}, [])
+    pipeline("shop.articles", text="{id}", metadata=["a"], types={"a": read[1]})
 
 
 def test_a_schema_goes_before_types() -> None:

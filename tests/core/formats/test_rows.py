@@ -184,3 +184,19 @@ texts = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, 
 @given(texts, texts)
 def test_texts_compare_as_they_do(one: str, other: str) -> None:
     assert ordered("text", one, other) == (one < other, one == other, True)
+
+
+@pytest.mark.parametrize("names", [(), ("id", "day")])
+def test_a_null_message_deletes_the_document_that_a_date_is_in_the_key_of(names: tuple[str, ...]) -> None:
+    """A key has a schema of its own, which says of a number that it is a date."""
+    fields = [
+        {"field": "id", "type": "int32"},
+        {"field": "day", "type": "int32", "name": "io.debezium.time.Date"},
+    ]
+    row = {"id": 1, "day": 19782}
+    key = json.dumps({"schema": {"type": "struct", "fields": fields}, "payload": row}).encode()
+    text = {"field": "t", "type": "string"}
+    value = {"schema": {"type": "struct", "fields": [*fields, text]}, "payload": {**row, "t": "x"}}
+    settings, spec = RowsFormat(table="notes", keys={"notes": names}), DocumentSpec("notes", "{t}", key=names)
+    ids = [document_id(spec, decoded(each, settings, key)) for each in (value, None)]
+    assert ids == ["notes/1/2024-02-29"] * 2
