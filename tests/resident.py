@@ -135,6 +135,8 @@ def serve(kind: Kind) -> None:
     if kind == "jobs":
         _share_flink()
     for line in orders:
+        if kind == "jobs":
+            _number_anew()
         code = _obey(json.loads(line))
         answers.write(f"{code}\n")
         answers.flush()
@@ -149,6 +151,21 @@ def _share_flink() -> None:
 
     environment.CLUSTER["classloader.parent-first-patterns.additional"] = "pemja."
     os.environ["JVM_ARGS"] = f"{environment.JVM_FLAGS} -Xmx2g"
+
+
+def _number_anew() -> None:
+    """Have Flink's planner number a job's parts as in a new JVM: the source's state is found by these numbers."""
+    from pyflink import java_gateway
+
+    gateway = java_gateway._gateway
+    if gateway is None:
+        return
+    java = gateway.jvm
+    loader = java.org.apache.flink.table.planner.loader.PlannerModule.getInstance().getSubmoduleClassLoader()
+    name = "org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext"
+    nothing = gateway.new_array(java.java.lang.Class, 0)
+    reset = java.java.lang.Class.forName(name, True, loader).getMethod("resetIdCounter", nothing)
+    reset.invoke(None, gateway.new_array(java.java.lang.Object, 0))
 
 
 def _obey(order: dict[str, list[str] | str]) -> int:

@@ -19,6 +19,7 @@ from cli.run import stores
 from cli.stack import Stack
 from cli.verify import Options, verify
 from cli.verify_pass import watched
+from connectors.column_types import typed
 from connectors.postgres_rows import Reselect
 from core.change import Position
 from core.config import Pipeline
@@ -56,14 +57,15 @@ class Bench:
 
     def fill(self) -> None:
         """Bring the store to what the source says, as the job would."""
-        source = Reselect(self.dsn, self.pipeline.debezium, schemas=False)
+        pipeline, _ = typed(self.pipeline)
+        source = Reselect(self.dsn, pipeline.debezium, schemas=False)
         chunkers = {
             name: document_chunker("hash", document.chunk) for name, document in self.pipeline.documents.items()
         }
         (store,) = stores(self.pipeline).values()
         store.prepare()
         with source.snapshot() as state:
-            for each in watched(self.pipeline, source, chunkers):
+            for each in watched(pipeline, source, chunkers):
                 for batch in state.rows(each.spec.table, each.columns, 1000):
                     plans = [self._positioned(each.plan(raw)) for raw in batch]
                     vectors = [embedder("hash").embed([chunk.text for chunk in plan.write]) for plan in plans]

@@ -84,6 +84,8 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
         job.send_signal(signal.SIGINT)
         assert job.wait(60) == 0
     assert "resuming from savepoint-" in workshop.printed()
+    # the source goes on where it was: nothing comes again
+    assert "stale" not in workshop.printed()
     assert sorted(workshop.rows()) == [
         ("public.documents/1", 0, "second\n\nfirst"),
         ("public.documents/2", 0, "t\n\nother"),
