@@ -150,12 +150,14 @@ _RULES = tuple((re.compile(pattern), told) for pattern, told in _TOLD)
 _CAUSED = "Caused by: "
 _TRACEBACK = "Traceback (most recent call last)"
 _CLASS = re.compile(r"^(?:[\w$]+\.)+[\w$]+(?:Exception|Error|Throwable|Failure|Interrupt|Warning)?(?::\s*|$)")
-_NAMED = re.compile(r"\b(?:[a-z_][\w$]*\.){2,}[A-Z][\w$]*")
+_NAMED = re.compile(r"(?<![\w$.])(?:[a-z_][\w$]*\.){2,}[A-Z][\w$]*")
 _PYTHON = re.compile(
     r"^(?P<name>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Unavailable|Rejected|Timeout))(?:: (?P<said>.*))?$"
 )
 _PEMJA = re.compile(r"^pemja\.core\.PythonException: <class '[\w.]+'>: ")
 _LONGEST = 500
+_READ = 2_000
+"""Characters of a cause that are looked at: the rest is what a user wrote, and may be as long as it likes."""
 
 
 def root_cause(stacktrace: str) -> str:
@@ -177,7 +179,7 @@ def told(stacktrace: str) -> str:
 
 def _causes(stacktrace: str) -> list[str]:
     """The innermost first: what ends a worker's own traceback, then the causes from the last to the first."""
-    lines = [line.rstrip() for line in stacktrace.splitlines()]
+    lines = [line[:_READ].rstrip() for line in stacktrace.splitlines()]
     named = [_stripped(line.removeprefix(_CAUSED)) for line in lines if line.startswith(_CAUSED)]
     if lines and lines[0].strip():
         named.insert(0, _stripped(lines[0].strip()))

@@ -25,6 +25,7 @@ from core.formats import s3
 from core.formats.quoting import quote
 from core.formats.timestamps import nanoseconds
 from core.structure import structured
+from flink_jobs import failures
 from tests.growth import UNITS, Build, first_grown, grown, repeated, texts
 from udfs import tokenizing
 from udfs.embedding import HashEmbedder
@@ -43,6 +44,7 @@ OF_THE_OWNER = {
     "core/identifiers.py": "`blocked` of the pipeline file",
     "core/formats/tables.py": "`tables` of the pipeline file, and names of tables no longer than databases have them",
     "connectors/kafka.py": "the pipeline file's topic pattern",
+    "flink_jobs/failures.py": "a cause that Flink names, of which the first 2,000 characters are looked at",
 }
 
 
@@ -227,6 +229,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a value in a message": quote,
     "a timestamp": instant,
     "a notification": notified,
+    "a failure": failures.told,
+    "a failure's cause": lambda text: failures.told(f"java.lang.Exception\nCaused by: {text}"),
+    "a cause that is nearly known": lambda text: failures.told("Cannot find " * (len(text) // 12)),
 }
 
 
@@ -239,7 +244,7 @@ def test_no_function_takes_more_time_than_the_text_is_long(name: str) -> None:
 QUADRATIC: list[tuple[Callable[[str], object], Build]] = [
     (partial(_run, re.compile(r"\s*x"), "finditer"), repeated("a", "\n", "")),
     (partial(_run, re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$"), "search"), repeated("# a", " ", "\x0bx")),
-    (lambda text: [text[:at].count("a") for at in range(len(text))], repeated("", "a", "")),
+    (lambda text: [text[:at].replace("a", "b") for at in range(len(text))], repeated("", "a", "")),
 ]
 
 

@@ -110,7 +110,7 @@ def _snapshot(stack: local_stack.Stack, folder: Path) -> debezium.Tables:
     while len(found := world.events(made.world, made.topic)) < len(world.articles()):
         assert time.monotonic() < deadline, f"{len(found)} events of the snapshot after 60 s"
         time.sleep(0.2)
-    keys = {json.loads(message.key() or b"")["id"] for message in found}
+    keys = {json.loads(message.key() or b"")["payload"]["id"] for message in found}
     assert keys == {article.id for article in world.articles()}
     made.close()
     return made

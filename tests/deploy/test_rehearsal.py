@@ -80,6 +80,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
         job = running.submit(first, told)
         eventually(lambda: workshop.prepared() and differences(workshop.rows(), truth) == [], "the true table")
         eventually(lambda: job.progress().counts.get("chunks_embedded", 0) >= len(truth), "the count")
+        eventually(lambda: "public.documents" in written(workshop), "the end of the snapshot")
         savepoint = job.stop_with_savepoint(running.savepoints)
     assert files(first) | files(there.flink) == before
 
