@@ -27,14 +27,16 @@ from rich.progress import track
 from bench.fuzz_bytes import spliced
 from core.change import Change, Event, Skip, Truncate
 from core.errors import LONGEST_REASON, DecodeError
-from core.formats import dms, dynamodb, rows
+from core.formats import dms, dynamodb, rows, s3
 from core.formats.arrival import KINESIS_SEQUENCE
 from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
 from core.formats.dms import DmsFormat
 from core.formats.rows import PositionType, RowsFormat
+from core.objects import ObjectChange
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
-Feed = Literal["debezium", "dynamodb", "dms", "rows"]
+Feed = Literal["debezium", "dynamodb", "dms", "rows", "s3"]
+Told = Change | Truncate | Skip | ObjectChange
 RECORDINGS = ("events", "incremental_snapshot", "workload")
 _LONGEST_MS = 50
 _A_RECORDING = 1_500
@@ -179,7 +181,7 @@ def outcome(event: Event, settings: DebeziumFormat) -> str:
     return told(event, lambda each: (decode(each, settings),))
 
 
-def told(event: Event, decoder: Callable[[Event], tuple[Change | Truncate | Skip, ...]]) -> str:
+def told(event: Event, decoder: Callable[[Event], tuple[Told, ...]]) -> str:
     """As `outcome`, of any decoder."""
     try:
         decoded = decoder(event)
@@ -190,8 +192,11 @@ def told(event: Event, decoder: Callable[[Event], tuple[Change | Truncate | Skip
     return " + ".join(map(_named, decoded))
 
 
-def _named(decoded: Change | Truncate | Skip) -> str:
+def _named(decoded: Told) -> str:
     match decoded:
+        case ObjectChange():
+            _carried(decoded)
+            return "gone" if decoded.gone else "there"
         case Skip():
             return f"skip: {decoded}"
         case Change():
@@ -202,7 +207,7 @@ def _named(decoded: Change | Truncate | Skip) -> str:
             return "truncate"
 
 
-def _carried(decoded: Change | Truncate) -> None:
+def _carried(decoded: Change | Truncate | ObjectChange) -> None:
     encode: Callable[[Any], bytes] = msgspec.msgpack.encode
     if msgspec.msgpack.decode(encode(decoded), type=type(decoded)).position != decoded.position:
         raise ValueError(f"{decoded.position} doesn't travel")
@@ -213,7 +218,13 @@ def _carried(decoded: Change | Truncate) -> None:
 def feed_events(feed: Feed) -> list[dict[str, Any]]:
     """Lines as of a recording, of the fixtures of a feed; rows are the images of DMS's."""
     folder = FIXTURES.parent / ("dms" if feed == "rows" else feed)
-    records = [each for file in sorted(folder.glob("*.json")) for each in json.loads(file.read_text())["records"]]
+    whole = [json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))]
+    if feed == "s3":
+        # each file is a message: as the bucket sends it, of a removal, and as SNS hands it on
+        whole += [json.loads(json.dumps(each).replace("ObjectCreated:Put", "ObjectRemoved:Delete")) for each in whole]
+        records = [*whole, *({"Type": "Notification", "Message": json.dumps(each)} for each in whole)]
+    else:
+        records = [each for file in whole for each in file["records"]]
     if feed == "rows":
         records = [{**each["data"], "v": number, "op": "u"} for number, each in enumerate(records) if "data" in each]
     headers = [[KINESIS_SEQUENCE, "49590338271490256608559692538361571095921575989136588898"]]
@@ -224,8 +235,10 @@ def feed_events(feed: Feed) -> list[dict[str, Any]]:
     ]
 
 
-def feed_decoder(feed: Feed, chance: random.Random) -> Callable[[Event], tuple[Change | Truncate | Skip, ...]]:
+def feed_decoder(feed: Feed, chance: random.Random) -> Callable[[Event], tuple[Told, ...]]:
     """A decoder of a feed that isn't Debezium's, with settings that a fixture may or may not meet."""
+    if feed == "s3":
+        return s3.decode
     if feed == "dynamodb":
         return lambda event: dynamodb.decode(event, "things")
     if feed == "dms":
@@ -247,7 +260,7 @@ def fuzz(events: int, seed: int, feed: Feed = "debezium") -> Iterator[str]:
     settings = formats(random.Random(seed), real) if feed == "debezium" else []
     for number in range(events):
         chance = random.Random(f"{seed}/{number}")
-        event = mutated(chance.choice(real), chance, wraps=feed == "debezium")
+        event = mutated(chance.choice(real), chance, wraps=feed in ("debezium", "rows"))
         if chance.random() < 0.5:
             event = spliced(event, chance)
         decode_with = settings[0] if settings and chance.random() < 0.6 else chance.choice(settings or [None])

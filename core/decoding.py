@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from core.change import Change, Event, Skip, Truncate
 from core.config import Pipeline
+from core.errors import ChangeError, DecodeError
 from core.formats import debezium, debezium_rekeyed, dms, dynamodb, rows
 from core.formats.dms import DmsFormat
+from core.formats.quoting import quote
 from core.formats.rows import RowsFormat
+
+T = TypeVar("T")
 
 Decoder = Callable[[Event], tuple[Change | Truncate | Skip, ...]]
 """What an event says, in its order; raises DecodeError where its bytes are not what the format promises."""
 
 
+def guarded(decode: Callable[[Event], T]) -> Callable[[Event], T]:
+    """A decoder that raises nothing but ChangeError: so a fault of its own costs one event, and not the job."""
+
+    def decode_or_refuse(event: Event) -> T:
+        try:
+            return decode(event)
+        except ChangeError:
+            raise
+        except Exception as error:
+            raise DecodeError(
+                f"the decoder failed with {type(error).__name__}: {quote(str(error))}; this is a fault of Freshet's, "
+                "please report it with this event"
+            ) from error
+
+    return decode_or_refuse
+
+
 def decoder(pipeline: Pipeline) -> Decoder:
     """The decoder for a pipeline's events. Raises ValueError for objects' notifications, which are no changes yet."""
+    return guarded(_decoder(pipeline))
+
+
+def _decoder(pipeline: Pipeline) -> Decoder:
     if pipeline.format.debezium is not None:
         of_debezium, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
         if keys:

@@ -146,6 +146,7 @@ def refusal(found: Sequence[LogChange], name: str) -> str:
 _WAYS_OF_POSITIONS = (
     "Nothing was read: state and store hold positions of before, and would refuse what comes as older. Ways on:",
     "  --without-state        with another table or index below store: all is read from the start, into an empty store",
+    "                         (what a topic tells of the log before wins, by its higher positions: make it anew too)",
 )
 _WAYS_OF_OFFSETS = (
     "Nothing was read: some of what is there would be passed over. Ways on:",
@@ -173,8 +174,8 @@ def flood(surplus: int) -> str:
     return (
         f"most rows of a snapshot ({surplus:,} more than not) are older than what is known of them, and were refused: "
         "the source was restored to an earlier time, or is another database. Nothing that it tells is taken until its "
-        "log has grown past the old positions: stop this run, and start anew with --without-state and another table or "
-        "index"
+        "log has grown past the old positions: stop this run, and start anew with --without-state, another table or "
+        "index, and topics that tell nothing of the log before"
     )
 
 

@@ -23,6 +23,7 @@ from pyflink.table.udf import ScalarFunction, udf
 from connectors import local_files
 from core.change import Event, Skip
 from core.config import Pipeline
+from core.decoding import guarded
 from core.documents import document_id
 from core.errors import ChangeError
 from core.formats import s3
@@ -50,6 +51,7 @@ NOTIFIED = keyed(NOTICE)
 TO_LOAD = Types.ROW_NAMED(["object", "to_load"], [Types.STRING(), BYTES])
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode = guarded(s3.decode)
 _decode_change = msgspec.msgpack.Decoder(ObjectChange).decode
 
 
@@ -71,7 +73,7 @@ class DecodeObjects(ProcessFunction):
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            told = s3.decode(event)
+            told = _decode(event)
         except ChangeError as error:
             self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from core.change import Change, Event, Operation, Position, Rare, Skip
 from core.errors import DecodeError
 from core.formats.arrival import arrival
-from core.formats.debezium_columns import NOTHING_KNOWN, Columns, columns_of_schema
+from core.formats.debezium_columns import NOTHING_KNOWN, Columns
+from core.formats.debezium_envelope import columns_of
 from core.formats.debezium_values import Reader
 from core.formats.json_values import storable, storable_row, unwrapped
 from core.formats.quoting import quote
@@ -86,7 +87,7 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
     table = format.tables.of(_table(row, format))
     names = format.keys.get(table, ())
     key, position = _key(key_object, bare, names), _position(row, event, format)
-    columns = NOTHING_KNOWN if schema is None else columns_of_schema(schema, None)
+    columns = NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN)
     try:
         told = _told(row, columns, table)
         operation = _operation(row, format)
@@ -152,7 +153,7 @@ def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
     except DecodeError:
         value, schema = None, None
     if isinstance(value, dict):
-        return _told(value, NOTHING_KNOWN if schema is None else columns_of_schema(schema, None), "key"), None
+        return _told(value, NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN), "key"), None
     if isinstance(value, str):
         return None, value
     # digits stay as they are written, but for those in a wrapper

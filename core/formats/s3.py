@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
@@ -32,6 +32,7 @@ BACKFILL = "freshet:backfill"
 """`eventSource` of the notifications that Freshet writes itself."""
 
 _WIDTH = 64
+_MOST_BYTES = 2**63 - 1
 _SEQUENCER = re.compile(r"[0-9a-fA-F]{1,64}", re.ASCII)
 _CHANGES = ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration", "ReducedRedundancyLostObject")
 _REMOVALS = ("ObjectRemoved", "LifecycleExpiration", "ReducedRedundancyLostObject")
@@ -45,7 +46,7 @@ class _Bucket(msgspec.Struct):
 
 class _Object(msgspec.Struct):
     key: str
-    size: int | None = None
+    size: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)] | None = None
     etag: str | None = None
     e_tag: str | None = msgspec.field(name="eTag", default=None)
     version_id: str | None = msgspec.field(name="versionId", default=None)

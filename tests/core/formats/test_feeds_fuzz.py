@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from bench.fuzz_decoders import Feed, feed_decoder, feed_events, fuzz, mutated, told
 from core.change import Event
+from core.decoding import guarded
+from core.errors import DecodeError
+from core.formats import rows, s3
 from tests.laws import examples
 
-FEEDS: tuple[Feed, ...] = ("dynamodb", "dms", "rows")
+FEEDS: tuple[Feed, ...] = ("dynamodb", "dms", "rows", "s3")
 REAL = {feed: feed_events(feed) for feed in FEEDS}
 
 feeds = st.sampled_from(FEEDS)
@@ -50,6 +53,7 @@ REACHED = {
     "dynamodb": {"upsert", "delete", "decode error"},
     "dms": {"upsert", "delete", "truncate", "delete + upsert", "skip: schema-change", "decode error"},
     "rows": {"upsert", "delete", "decode error"},
+    "s3": {"there", "gone", "decode error"},
 }
 
 
@@ -58,7 +62,7 @@ def test_the_fuzz_reaches_every_outcome(feed: Feed) -> None:
     counts = Counter(fuzz(3_000, 3, feed))
     assert counts.total() == 3_000
     assert counts.keys() >= REACHED[feed]
-    assert counts["upsert"] > 200 and counts["decode error"] > 200
+    assert counts["upsert"] + counts["there"] > 200 and counts["decode error"] > 200
 
 
 DEEP = b"[" * 5000 + b"]" * 5000
@@ -79,3 +83,28 @@ HOSTILE += [b'{"v":1,"a":' + b"[" * 99 + b"]" * 99 + b"}", b'"\\ud800"', b'{"a":
 def test_hostile_bytes(feed: Feed, raw: bytes) -> None:
     for key in (None, raw):
         told(Event("t", 0, 0, key, raw), feed_decoder(feed, random.Random(0)))
+
+
+def test_a_schema_that_is_no_json_is_refused() -> None:
+    wrapped = b'{"schema":{"type":"struct","fields":[{"type":1e999999,"field":"id"}]},"payload":{"id":1}}'
+    for key, value in ((wrapped, b'{"id":1}'), (None, wrapped)):
+        with pytest.raises(DecodeError, match="schema is not JSON"):
+            rows.decode(Event("t", 0, 0, key, value), rows.RowsFormat(table="t", keys={"t": ("id",)}))
+
+
+def test_a_size_that_no_object_has_is_refused() -> None:
+    for size in (2**64, -1):
+        with pytest.raises(DecodeError, match="size"):
+            s3.decode(Event("t", 0, 0, None, s3.notification("bucket", "a.txt", size)))
+
+
+def test_a_decoders_own_fault_costs_one_event() -> None:
+    def broken(event: Event) -> str:
+        if event.value is None:
+            raise DecodeError("no value")
+        raise OverflowError("int too large")
+
+    with pytest.raises(DecodeError, match="failed with OverflowError: 'int too large'; this is a fault of Freshet's"):
+        guarded(broken)(Event("t", 0, 0, None, b"x"))
+    with pytest.raises(DecodeError, match=r"^no value$"):
+        guarded(broken)(Event("t", 0, 0, None, None))
