@@ -50,7 +50,8 @@ class Rare:
 
     pair         of halves whose positions differ: what they have in common, without blanks. Several key changes of one
                  transaction may share it
-    commit       of a deletion, and of a half of a key's change: which transaction it belongs to, where the feed tells
+    commit       of a deletion that brings its whole old row, and of the new half of a key's change: which transaction
+                 it belongs to, where the feed tells
     key_kinds    of feeds whose keys have no type of a column's: a letter a key column, for the kind of JSON value it is
     numbers      columns of `row` whose text is a number's digits, as no float has them all
     """

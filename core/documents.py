@@ -177,8 +177,8 @@ def _one_of_two_left(
 ) -> tuple[DocumentState, list[Told]]:
     """Two rows have had a key at once, as a deferrable one lets them, and the first that leaves it is the elder.
 
-    That is so within one statement, which changes each row once. A transaction that by several statements puts a row
-    where another is, and then moves the newcomer on, isn't told from it: the document then has the newcomer's text.
+    Where both are alike, a transaction that puts one where the other is, and moves it on by another statement,
+    isn't told from that.
     """
     state = replace(before, position=change.position, elder=None)
     if not change.moves:

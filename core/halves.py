@@ -1,7 +1,8 @@
 """Halves of key changes, as the state of a document sees them that may have been another row's before, or stays one.
 
 Source of the rules: PostgreSQL's documentation, "CREATE TABLE" (a deferrable key is looked at when its statement or its
-transaction ends, so that two rows may have one key for a while).
+transaction ends, so that two rows may have one key for a while), and "ALTER TABLE: REPLICA IDENTITY" (a deferrable key
+is none: a published table with one needs FULL, else PostgreSQL refuses its updates. So its events have whole old rows).
 """
 
 from __future__ import annotations
@@ -24,8 +25,23 @@ def is_other_half(before: DocumentState, change: Change) -> bool:
 
 def elder_leaves(before: DocumentState, change: Change) -> bool:
     """Whether a deletion is that of the row which was there when another one came to its key."""
-    older = before.elder
-    return older is not None and change.operation is Operation.DELETE and older[0] == change.commit
+    return is_elders(before.elder, before.row, change)
+
+
+def is_elders(older: tuple[str, Row] | None, newcomer: Row, change: Change) -> bool:
+    """Whether a deletion is the elder's of two rows of a key, and not the newcomer's.
+
+    A row that a state takes to be there may be gone: truncated, or deleted while nobody told. So the old row that the
+    deletion brings decides. One that doesn't bring its whole row is of a key that is looked at row by row, where one
+    that comes finds nobody there.
+    """
+    if older is None or change.operation is not Operation.DELETE or not change.commit or older[0] != change.commit:
+        return False
+    return _fits(older[1], change.row) or not _fits(newcomer, change.row)
+
+
+def _fits(known: Row, whole: Row) -> bool:
+    return all(whole[name] == value for name, value in known.items() if name in whole)
 
 
 def elder(before: DocumentState, earlier: Row, change: Change) -> tuple[str, Row] | None:

@@ -102,7 +102,7 @@ def step(
     if other and change.operation is Operation.DELETE:
         return state, None
     if elder_leaves(before, change):
-        return replace(before, position=max(before.position, change.position), elder=""), None
+        return replace(before, position=max(before.position, change.position), elder=None), None
     arrives = other and change.operation is Operation.UPSERT
     if arrives and change.position < before.position:
         change = replace(change, position=before.position)  # who links refuses what is older

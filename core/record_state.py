@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
-from core.standing import Holes
+from core.halves import is_elders
+from core.standing import Holes, Row, known
 from core.unsettled import shared
 
 _STATE_VERSION = b"\x02"
@@ -23,7 +24,8 @@ class RowState:
     forget_ms  of a row that was deleted: when it may be forgotten, in ms since 1970
     holes      which of the values don't stand, where changes were refused
     half       where the last change is half of a key change: its key, and what it shares with the other half
-    elder      where the last change brought a row to a key that another one has: the transaction, in which one leaves
+    elder      where the last change brought a row to a key that another one has: the transaction, in which one leaves,
+               and what is known of that one
     """
 
     position: Position = BEGINNING
@@ -31,7 +33,7 @@ class RowState:
     forget_ms: int = 0
     holes: Holes | None = None
     half: tuple[Mapping[str, Any], str] | None = None
-    elder: str = ""
+    elder: tuple[str, Mapping[str, Any]] | None = None
 
     def is_forgotten(self, now_ms: int) -> bool:
         """Whether it was deleted, for the last time, long ago."""
@@ -57,15 +59,14 @@ def is_other_half(before: RowState, change: Change) -> bool:
     return is_gone and before.position == change.position and change.operation is Operation.UPSERT
 
 
-def elder_of(before: RowState, change: Change) -> str:
-    """The transaction that brings a row to a key where another one is; "" for other changes."""
-    return change.commit if change.moves and before.row else ""
+def elder_of(before: RowState, change: Change) -> tuple[str, Row] | None:
+    """The row that is there as another one comes to its key, with the transaction; None for other changes."""
+    return (change.commit, known(before.row, before.holes)) if change.moves and change.commit and before.row else None
 
 
 def elder_leaves(before: RowState, change: Change) -> bool:
     """Whether a deletion is that of the row which was there when another one came to its key."""
-    is_half = change.operation is Operation.DELETE and change.moves
-    return is_half and before.elder != "" and before.elder == change.commit
+    return change.moves and is_elders(before.elder, before.row, change)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -17,7 +17,17 @@ from core.errors import DecodeError
 from core.formats.arrival import arrival
 from core.formats.debezium_columns import NOTHING_KNOWN
 from core.formats.debezium_doubt import may_be, refuse_doubtful
-from core.formats.debezium_envelope import PLAIN, columns_of, full_image, key_of, left_out, read, storable, unwrapped
+from core.formats.debezium_envelope import (
+    PLAIN,
+    columns_of,
+    full_image,
+    is_whole,
+    key_of,
+    left_out,
+    read,
+    storable,
+    unwrapped,
+)
 from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
 from core.formats.debezium_position import pair, position
 from core.formats.debezium_source import source_name
@@ -122,7 +132,9 @@ def _refused(
             unchanged,
             moves=moves,
             source=source_name(source),
-            rare=_rare(source, at, moves) if moves or operation == "d" else None,
+            rare=_rare(source, at, moves, operation != "d" or is_whole(image, raw_key))
+            if moves or operation == "d"
+            else None,
         ),
     )
 
@@ -176,7 +188,9 @@ def _change(
         doubtful=doubtful,
         source=source_name(source),
         snapshot=snapshot,
-        rare=_rare(source, at, moves, gone, columns.numbers) if moves or gone or columns.numbers else None,
+        rare=_rare(source, at, moves, is_whole(raw, raw_key) if gone else moves, columns.numbers)
+        if moves or gone or columns.numbers
+        else None,
     )
 
 
@@ -185,9 +199,9 @@ def _position(event: Event, source: Mapping[str, Any], operation: Any) -> Positi
 
 
 def _rare(
-    source: Mapping[str, Any], at: Position, moves: bool, gone: bool = True, numbers: frozenset[str] = _NONE
+    source: Mapping[str, Any], at: Position, moves: bool, says_commit: bool, numbers: frozenset[str] = _NONE
 ) -> Rare:
-    commit = at[:_PLACE_OF_COMMIT] if (moves or gone) and "sequence" in source else ""
+    commit = at[:_PLACE_OF_COMMIT] if says_commit and "sequence" in source else ""
     return Rare(pair(source, at) if moves else "", commit, numbers=numbers)
 
 

@@ -39,6 +39,11 @@ def full_image(envelope: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str,
     return None
 
 
+def is_whole(before: Any, key: Mapping[str, Any]) -> bool:
+    """Whether a deletion's image has more than the key: with REPLICA IDENTITY DEFAULT all else is null."""
+    return isinstance(before, dict) and any(value is not None for name, value in before.items() if name not in key)
+
+
 def left_out(marked: frozenset[str], before: Mapping[str, Any] | None, source: Mapping[str, Any]) -> frozenset[str]:
     """Of the columns that hold a placeholder those whose value did not travel."""
     if source.get("connector") in _NO_MARKERS:

@@ -40,15 +40,28 @@ def test_two_rows_have_a_deferrable_key_for_a_while() -> None:
     events = [
         event("c", {"id": 1}, at(40, 50), after={"id": 1, "title": "one"}),
         event("c", {"id": 2}, at(40, 51), after={"id": 2, "title": "two"}),
-        event("d", {"id": 1}, at(90, 100), before={"id": 1}, header=NEW_KEY),
+        event("d", {"id": 1}, at(90, 100), before={"id": 1, "title": "one"}, header=NEW_KEY),
         event("c", {"id": 2}, at(90, 100), after={"id": 2, "title": "one"}, header=OLD_KEY),
-        event("d", {"id": 2}, at(90, 110), before={"id": 2}, header=NEW_KEY),
+        event("d", {"id": 2}, at(90, 110), before={"id": 2, "title": "two"}, header=NEW_KEY),
         event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "two"}, header=OLD_KEY),
     ]
     assert told(events) == {"public.a/2": "one", "public.a/3": "two"}
     assert told([*events, *events[2:]]) == {"public.a/2": "one", "public.a/3": "two"}
     gone = event("d", {"id": 2}, at(190, 200), before={"id": 2})
     assert told([*events, gone]) == {"public.a/3": "two"}
+
+
+@pytest.mark.parametrize("title", [None, "third"])
+def test_a_row_that_was_truncated_is_no_elder(title: str | None) -> None:
+    events = [
+        event("c", {"id": 2}, at(40, 51), after={"id": 2, "title": "two"}),
+        event("c", {"id": 1}, at(70, 80), after={"id": 1, "title": "third"}),
+        event("d", {"id": 1}, at(90, 100), before={"id": 1, "title": title}, header=NEW_KEY),
+        event("c", {"id": 2}, at(90, 100), after={"id": 2, "title": "third"}, header=OLD_KEY),
+        event("d", {"id": 2}, at(90, 110), before={"id": 2, "title": title}, header=NEW_KEY),
+        event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "third"}, header=OLD_KEY),
+    ]
+    assert told(events) == {"public.a/3": "third"}
 
 
 @pytest.mark.parametrize("repeats", [1, 2])

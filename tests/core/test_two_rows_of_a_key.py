@@ -27,9 +27,9 @@ def test_what_was_learned_of_the_elder_leaves_with_it(order: tuple[int, ...]) ->
         event("c", {"id": 2}, at(60, 70), after={"id": 2, "title": "two", "body": MARKER}, header=OLD_KEY),
     ]
     shift = [
-        event("d", {"id": 1}, at(90, 100), before={"id": 1}, header=NEW_KEY),
+        event("d", {"id": 1}, at(90, 100), before={"id": 1, "title": "one", "body": ONE}, header=NEW_KEY),
         event("c", {"id": 2}, at(90, 100), after={"id": 2, "title": "one", "body": MARKER}, header=OLD_KEY),
-        event("d", {"id": 2}, at(90, 110), before={"id": 2}, header=NEW_KEY),
+        event("d", {"id": 2}, at(90, 110), before={"id": 2, "title": "two", "body": TWO}, header=NEW_KEY),
         event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "two", "body": MARKER}, header=OLD_KEY),
     ]
     for change in changes(LONG, start):
@@ -92,14 +92,14 @@ def test_a_column_that_key_names_becomes_null() -> None:
 
 def two_rows() -> Job:
     job = Job(LONG)
-    rows = [{"id": 1, "title": "old one", "body": ONE}, {"id": 2, "title": "old two", "body": TWO}]
-    for change in changes(LONG, [event("c", {"id": row["id"]}, at(40, 40), after=row) for row in rows]):
+    for change in changes(LONG, [event("c", {"id": row["id"]}, at(40, 40), after=row) for row in (OLD_ONE, OLD_TWO)]):
         job.take(change)
     return job
 
 
+OLD_ONE, OLD_TWO = {"id": 1, "title": "old one", "body": ONE}, {"id": 2, "title": "old two", "body": TWO}
 COMES = [
-    event("d", {"id": 1}, at(90, 100), before={"id": 1}, header=NEW_KEY),
+    event("d", {"id": 1}, at(90, 100), before=OLD_ONE, header=NEW_KEY),
     event("c", {"id": 2}, at(90, 100), after={"id": 2, "title": "new", "body": MARKER}, header=OLD_KEY),
 ]
 
@@ -108,7 +108,7 @@ def test_rows_that_are_made_alike_as_they_move_keep_what_else_they_have() -> Non
     """`UPDATE … SET id = id + 1, title = 'new'`: that the newcomer has the title says nothing of which row leaves."""
     job = two_rows()
     leaves = [
-        event("d", {"id": 2}, at(90, 110), before={"id": 2}, header=NEW_KEY),
+        event("d", {"id": 2}, at(90, 110), before=OLD_TWO, header=NEW_KEY),
         event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "new", "body": MARKER}, header=OLD_KEY),
     ]
     for change in changes(LONG, [*COMES, *leaves]):
@@ -119,9 +119,28 @@ def test_rows_that_are_made_alike_as_they_move_keep_what_else_they_have() -> Non
 def test_an_elder_that_is_deleted_leaves_the_newcomer() -> None:
     """A key that is looked at when its transaction ends."""
     job = two_rows()
-    for change in changes(LONG, [*COMES, event("d", {"id": 2}, at(90, 110), before={"id": 2})]):
+    for change in changes(LONG, [*COMES, event("d", {"id": 2}, at(90, 110), before=OLD_TWO)]):
         job.take(change)
     assert job.texts() == {"public.a/2": f"new: {ONE}"}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_row_that_was_truncated_is_no_elder(whole: bool) -> None:
+    """The state of a key doesn't hear of a TRUNCATE. A row comes to it, and moves on in the same transaction."""
+    job = two_rows()
+    left = {"id": 1, "title": "a third", "body": ONE}
+    before = [{**left, "id": key} if whole else {"id": key, "title": None, "body": None} for key in (1, 2)]
+    third = [
+        event("c", {"id": 1}, at(70, 80), after=left),
+        event("d", {"id": 1}, at(90, 100), before=before[0], header=NEW_KEY),
+        event("c", {"id": 2}, at(90, 100), after={**left, "id": 2, "body": MARKER}, header=OLD_KEY),
+        event("d", {"id": 2}, at(90, 110), before=before[1], header=NEW_KEY),
+        event("c", {"id": 3}, at(90, 110), after={**left, "id": 3, "body": MARKER}, header=OLD_KEY),
+    ]
+    for change in changes(LONG, third):
+        job.take(change)
+    assert job.texts() == {"public.a/3": f"a third: {ONE}"}
+    assert not job.open
 
 
 def test_what_was_learned_of_an_elder_goes_with_the_next_change_of_its_key() -> None:

@@ -368,9 +368,9 @@ def test_deferrable_keys() -> None:
 
     def event(at: int, op: str, lsn: int, key: int, title: str | None, header: str, commit: int) -> Event:
         source = {"connector": "postgresql", "schema": "public", "table": "a", "sequence": f'["{commit}","{lsn}"]'}
-        before = {"id": key} if op == "d" else None
-        envelope = {"op": op, "before": before, "after": title and {"id": key, "title": title}, "source": source}
-        return Event("t", 0, at, raw({"id": key}), raw(envelope), {header: b"{}"})
+        row = {"id": key, "title": title}
+        images = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
+        return Event("t", 0, at, raw({"id": key}), raw({"op": op, **images, "source": source}), {header: b"{}"})
 
     of = pipeline("public.a")
     spec = of.documents["public.a"].spec("public.a")
@@ -379,8 +379,8 @@ def test_deferrable_keys() -> None:
     events = [
         event(0, "c", 50, 2, "two", elsewhere, 40),
         event(1, "c", 100, 2, "one", old, 90),
-        event(2, "d", 200, 2, None, new, 90),
-        event(3, "d", 300, 2, None, elsewhere, 250),
+        event(2, "d", 200, 2, "two", new, 90),
+        event(3, "d", 300, 2, "one", elsewhere, 250),
     ]
     state: DocumentState | None = None
     told: list[Any] = []
