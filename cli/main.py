@@ -190,10 +190,12 @@ def chaos(
         typer.Option("--dir", file_okay=False, help="Keep all of it here; else a temporary folder, kept on failure."),
     ] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a difference.")] = False,
+    fault: Annotated[str | None, typer.Option(help="What happens, with commas; else all that can.")] = None,
 ) -> None:
     """Kill the servers and the job again and again under concurrent writers, and compare; code 0 if all stays equal."""
     from cli import chaos as chaotic
 
     names = chaotic.chaos_stores(stores, chaotic.chaos_feed(feed))
-    options = chaotic.Options(seed, rounds, feed, first, names, directory, keep_going)
+    faults = chaotic.chaos_faults(fault, feed, names)
+    options = chaotic.Options(seed, rounds, feed, first, names, directory, keep_going, faults)
     raise typer.Exit(chaotic.chaos(options, console))

@@ -6,7 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from cli import stack
 from cli.chaos import aws as aws_server
+from cli.chaos import restored
 from cli.chaos import world as worlds
 from cli.chaos.compare import details, settle
 from cli.chaos.evidence import keep
@@ -25,6 +26,7 @@ from cli.chaos.feeds import FEEDS
 from cli.chaos.job import Job
 from cli.chaos.patience import patience
 from cli.chaos.rounds import Round, Verdict, play
+from cli.chaos.strikes import Fault, possible
 from cli.plain import plain
 from cli.stack.layout import free_ports
 from connectors.aws import Aws
@@ -50,6 +52,7 @@ class Options:
     stores      those to keep equal
     folder      where everything is kept; None: a temporary one, kept only where a round failed
     keep_going  go on after a difference
+    faults      those that happen; (): all that can
     """
 
     seed: int
@@ -59,6 +62,7 @@ class Options:
     stores: tuple[str, ...] = STORES
     folder: Path | None = None
     keep_going: bool = False
+    faults: tuple[Fault, ...] = ()
 
 
 def chaos_stores(names: str | None, feed: str) -> tuple[str, ...]:
@@ -80,6 +84,16 @@ def chaos_feed(name: str) -> str:
     return name
 
 
+def chaos_faults(names: str | None, feed: str, stores: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults that are named, with commas between them. Raises FreshetError where the feed has none of a name."""
+    known = possible(FEEDS[feed].faults, stores)
+    chosen = tuple(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+    for name in chosen:
+        if name not in known:
+            raise FreshetError(f"--fault is {name!r}, must be of {feed}'s: {', '.join(known)}")
+    return tuple(Fault(name) for name in chosen)
+
+
 def chaos(options: Options, console: Console) -> int:
     """Play the rounds; the command's exit code: 0 only where each held, 1 where one differed, 3 where one was late.
 
@@ -95,6 +109,7 @@ def chaos(options: Options, console: Console) -> int:
         code = 0 if held else 1 if any(each.verdict is Verdict.DIFFERS for each in played) else _LATE
         _summary(options, played, console)
     finally:
+        restored.stop(folder)
         stack.down(folder, wipe=held)
         if held and options.folder is None:
             shutil.rmtree(folder)
@@ -119,7 +134,8 @@ def _acts(servers: stack.Stack, aws: Aws | None, folder: Path, options: Options,
         with _act(servers, aws, folder, options, begin, settled_s) as (world, job):
             for number in range(begin, min(begin + ACT, end)):
                 with console.status(f"round {number}"):
-                    found = play(world, job, options.seed, number, options.stores, settled_s)
+                    faults = possible(world.feed.faults, options.stores, options.faults)
+                    found = play(world, job, options.seed, number, faults, settled_s)
                 played.append(found)
                 _show(options.seed, found, console)
                 if not found.holds:
@@ -169,6 +185,8 @@ def _show(seed: int, found: Round, console: Console) -> None:
 def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> None:
     if found.found.waited_for:
         console.print(Text(f"      waited in vain: {plain(found.found.waited_for)}", "red"), soft_wrap=True)
+    for each in found.wrong:
+        console.print(Text(f"      {plain(each)}", "red"), soft_wrap=True)
     for letter in found.letters:
         told = {**letter.told}
         where = f"{told.get('source.topic')} {told.get('source.partition')}:{told.get('source.offset')}"

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+from psycopg import sql
 
 from cli.chaos.patience import Patience
 from cli.chaos.profiles import of_profiles
@@ -155,11 +156,11 @@ def details(world: World, document: str) -> Details:
 
 
 def _pgvector_ledger(world: World, document: str) -> str:
+    assert world.pipeline.store.pgvector is not None
+    ledger = sql.Identifier(f"{world.pipeline.store.pgvector.table}_ledger")
+    asked = sql.SQL("SELECT document_id, position, deleted_at FROM {} WHERE document_id IN (%s, %s)").format(ledger)
     with psycopg.connect(world.place.dsn) as connection:
-        rows = connection.execute(
-            "SELECT document_id, position, deleted_at FROM chunks_ledger WHERE document_id IN (%s, %s)",
-            (document, table_of(document)),
-        ).fetchall()
+        rows = connection.execute(asked, (document, table_of(document))).fetchall()
     return "; ".join(f"{identity} at {position}, deleted {deleted}" for identity, position, deleted in rows)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -13,6 +14,7 @@ import tenacity
 from confluent_kafka.admin import AdminClient
 
 from cli.chaos.feed import Place
+from cli.chaos.kafka import remake_topics
 from cli.chaos.strikes import Fault, Strike
 from cli.stack.connect import register_postgres, remove_postgres
 from connectors.kafka_producer import ensure_topics
@@ -33,29 +35,48 @@ class Connector:
     def __init__(self, place: Place, tables: Sequence[str], deleting: Deleting) -> None:
         """Make topics and connector. `deleting` is done while the connector knows nothing of it."""
         self._place = place
+        self._dsn = place.dsn
+        self._tables = tuple(tables)
         self._deleting = deleting
         self._url = f"{place.stack.connect.url}/connectors/{place.name}"
         self.topics = {table: f"{place.name}.{table}" for table in tables}
         ensure_topics(place.stack.kafka.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
-        register_postgres(place.stack.connect.url, place.name, place.dsn, place.name, tuple(tables), PARTITIONS)
+        self._register()
+
+    def _register(self) -> None:
+        of = self._place
+        register_postgres(of.stack.connect.url, of.name, self._dsn, of.name, self._tables, PARTITIONS)
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """Restart the connector, or have it forget where it was."""
         if strike.fault is Fault.CONNECTOR:
             self._connect("POST", "/restart", {"includeTasks": "true"})
         elif strike.fault is Fault.SNAPSHOT:
-            self._lose_offsets(strike.lasts_s, choices.randrange(9))
+            with self._forgotten() as connection:
+                # what is deleted meanwhile, it never tells: these rows at least, and what the writers delete
+                self._deleting(connection, choices.randrange(9))
+                time.sleep(strike.lasts_s)
 
-    def _lose_offsets(self, seconds: float, remainder: int) -> None:
-        """Stop the connector, forget where it was, and start it again after `seconds`: it snapshots anew.
+    def begin_anew(self) -> None:
+        """Make the topics anew; all rows are told in them again."""
+        with self._forgotten():
+            remake_topics(self._place.stack.kafka.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
 
-        What is deleted meanwhile, it never tells: some rows at least, and what the writers delete.
-        """
+    def move(self, dsn: str) -> None:
+        """Tell of another database from now on, from a snapshot on, in the same topics."""
+        with self._forgotten():
+            remove_postgres(self._place.stack.connect.url, self._place.name, self._dsn)
+            self._dsn = dsn
+            self._register()
+
+    @contextmanager
+    def _forgotten(self) -> Iterator[psycopg.Connection[Any]]:
+        """Within, the connector stands still and knows nothing of where it was; then it snapshots anew."""
         self._connect("PUT", "/stop")
         self._until("STOPPED")
         # the offsets first: without its slot a connector that knows where it was would go on after a gap
         self._connect("DELETE", "/offsets")
-        with psycopg.connect(self._place.dsn, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
             again = tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(psycopg.errors.ObjectInUse),
                 stop=tenacity.stop_after_delay(20),
@@ -63,8 +84,7 @@ class Connector:
                 reraise=True,
             )
             again(lambda: connection.execute(_DROP_SLOTS))
-            self._deleting(connection, remainder)
-        time.sleep(seconds)
+            yield connection
         self._connect("PUT", "/resume")
 
     def mend(self) -> None:
@@ -74,7 +94,7 @@ class Connector:
 
     def end(self) -> None:
         """Remove the connector and the topics."""
-        remove_postgres(self._place.stack.connect.url, self._place.name, self._place.dsn)
+        remove_postgres(self._place.stack.connect.url, self._place.name, self._dsn)
         admin = AdminClient({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
         for deleted in admin.delete_topics(list(self.topics.values())).values():
             deleted.result()

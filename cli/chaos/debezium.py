@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from cli.chaos import restored
 from cli.chaos.connector import Connector
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
 from cli.chaos.strikes import Fault, Strike
@@ -34,6 +35,8 @@ FAULTS = {
     Fault.JOB: 8,
     Fault.JOB_WITHOUT_STATE: 8,
     Fault.RESTART: 6,
+    Fault.TWO_RUNS: 5,
+    Fault.TOPIC: 5,
     Fault.CONNECT: 9,
     Fault.KAFKA: 9,
     Fault.POSTGRES: 12,
@@ -64,13 +67,14 @@ def _delete_some(connection: psycopg.Connection[Any], remainder: int) -> None:
 
 
 class Debezium:
-    """A `cli.chaos.feed.Feed`. Its source is the store's own database."""
+    """A `cli.chaos.feed.Feed`. Its source is the store's own database, until that is restored on another server."""
 
-    faults: Mapping[Fault, int] = FAULTS
+    faults: Mapping[Fault, int] = {**FAULTS, Fault.FILE: 5, Fault.DATABASE: 5}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the tables with their first rows, the topics and the connector."""
         self._place = place
+        self._dsn = place.dsn
         numbers = range(1, MARKERS + 1)
         self.markers = [*(f"{ARTICLES}/-{n}" for n in numbers), *(f"{NOTES}/marker/{n}" for n in numbers)]
         with psycopg.connect(place.dsn) as connection:
@@ -104,11 +108,11 @@ class Debezium:
 
     def work(self, choices: Random) -> Work:
         """Three or four connections at once."""
-        return writing(self._place.dsn, plans(choices, choices.choice((3, 4)), WRITING_S))
+        return writing(self._dsn, plans(choices, choices.choice((3, 4)), WRITING_S))
 
     def mark(self, text: str) -> None:
         """In one transaction."""
-        with psycopg.connect(self._place.dsn, connect_timeout=5) as connection:
+        with psycopg.connect(self._dsn, connect_timeout=5) as connection:
             for statement in _MARK:
                 connection.execute(statement.encode(), (text, MARKERS))
 
@@ -118,7 +122,7 @@ class Debezium:
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
         """As `freshet verify` reads them."""
-        fresh, frozen = (Reselect(self._place.dsn, pipeline.debezium, schemas=False) for _ in range(2))
+        fresh, frozen = (Reselect(self._dsn, pipeline.debezium, schemas=False) for _ in range(2))
         chunkers = {
             name: document_chunker(pipeline.embedding.model, document.chunk)
             for name, document in pipeline.documents.items()
@@ -146,8 +150,16 @@ class Debezium:
                     yield _event(message.partition, message.offset, message.time_ms, message.key, told, moves)
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """Restart the connector, or have it forget where it was."""
-        self._connector.strike(strike, choices)
+        """Restart the connector, have it forget where it was, or have it tell of the database restored elsewhere."""
+        if strike.fault is Fault.DATABASE:
+            self._dsn = restored.copy(self._place, self._dsn, _TABLES, (ARTICLES, NOTES))
+            self._connector.move(self._dsn)
+        else:
+            self._connector.strike(strike, choices)
+
+    def begin_anew(self) -> None:
+        """Make the topics anew; all rows are told in them again."""
+        self._connector.begin_anew()
 
     def mend(self) -> None:
         """Let a connector go on that a fault met while its offsets were being forgotten."""

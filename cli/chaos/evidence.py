@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from cli.chaos.compare import details
 from cli.chaos.job import Job
@@ -24,8 +25,8 @@ from core.errors import FreshetError
 
 _EXPLAINED = 50
 _STORED = {
-    "ledger": "COPY (SELECT * FROM chunks_ledger ORDER BY document_id) TO STDOUT (FORMAT csv, HEADER)",
-    "chunks": "COPY (SELECT document_id, ordinal, text FROM chunks ORDER BY 1, 2) TO STDOUT (FORMAT csv, HEADER)",
+    "ledger": ("_ledger", "COPY (SELECT * FROM {} ORDER BY document_id) TO STDOUT (FORMAT csv, HEADER)"),
+    "chunks": ("", "COPY (SELECT document_id, ordinal, text FROM {} ORDER BY 1, 2) TO STDOUT (FORMAT csv, HEADER)"),
 }
 
 
@@ -41,7 +42,7 @@ def keep(world: World, job: Job, found: Round, folder: Path) -> Path:
             for store, each in found.found.differences]  # fmt: skip
     _json(place / "round.json", {
         "round": found.number, "verdict": found.verdict, "strikes": [str(each) for each in found.strikes],
-        "waited_for": found.found.waited_for, "differences": told, "notes": found.notes,
+        "waited_for": found.found.waited_for, "differences": told, "notes": found.notes, "wrong": found.wrong,
         "letters": [dict(each.told) for each in found.letters],
     })  # fmt: skip
     shutil.copy(world.file, place)
@@ -65,12 +66,14 @@ def _explained(world: World, document: str) -> dict[str, Any]:
 
 
 def _stored(world: World, place: Path) -> None:
-    for name, statement in _STORED.items():
+    assert world.pipeline.store.pgvector is not None
+    for name, (suffix, statement) in _STORED.items():
+        table = sql.Identifier(world.pipeline.store.pgvector.table + suffix)
         with (
             psycopg.connect(world.place.dsn, connect_timeout=5) as connection,
             connection.cursor() as cursor,
             gzip.open(place / f"{name}.csv.gz", "wb") as file,
-            cursor.copy(statement.encode()) as rows,
+            cursor.copy(sql.SQL(statement).format(table)) as rows,
         ):
             for row in rows:
                 file.write(row)

@@ -16,6 +16,7 @@ import tenacity
 
 from cli import stack
 from cli.chaos import aws
+from cli.chaos.between import BETWEEN
 from cli.chaos.job import Job
 from cli.chaos.strikes import Fault, Strike
 from cli.chaos.world import World
@@ -34,12 +35,17 @@ _SERVICES: dict[str, Callable[[Layout], process.Service]] = {
 
 @dataclass(slots=True)
 class Striker:
-    """Does a round's strikes to the world and the job. `notes` are what didn't go as it should."""
+    """Does a round's strikes to the world and the job.
+
+    notes  what didn't go as it should
+    wrong  what the job did otherwise than it must: it went on where it must refuse, or said nothing
+    """
 
     world: World
     job: Job
     choices: Random
     notes: list[str]
+    wrong: list[str]
 
     def strike(self, strike: Strike) -> None:
         """Do it and mend it; what can't be mended now is mended when the round ends."""
@@ -50,7 +56,9 @@ class Striker:
 
     def _strike(self, strike: Strike) -> None:
         fault = strike.fault
-        if fault in (Fault.WORKER, Fault.WORKER_IDLE):
+        if fault in BETWEEN:
+            self.wrong += BETWEEN[fault](self.world, self.job, strike, self.choices)
+        elif fault in (Fault.WORKER, Fault.WORKER_IDLE):
             self._missed(strike, self.job.kill_worker(self.choices))
             time.sleep(strike.lasts_s if fault is Fault.WORKER_IDLE else 0)
         elif fault is Fault.JVM:
@@ -62,7 +70,7 @@ class Striker:
         elif fault in (Fault.JOB, Fault.JOB_WITHOUT_STATE):
             self.job.kill()
             time.sleep(strike.lasts_s)
-            self.job.start(without_state=fault is Fault.JOB_WITHOUT_STATE)
+            self.job.start(*(["--without-state"] if fault is Fault.JOB_WITHOUT_STATE else []))
         elif fault is Fault.RESTART:
             self.job.stop()
             time.sleep(strike.lasts_s)

@@ -91,6 +91,10 @@ class Feed(Protocol):
         """Do a fault that is the feed's own, and mend it."""
         ...
 
+    def begin_anew(self) -> None:
+        """Make its topics anew, and tell in them what the job must know."""
+        ...
+
     def mend(self) -> None:
         """Let go on what a fault of a server has stopped."""
         ...

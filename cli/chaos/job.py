@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from flink_jobs.rest import figures
 
 _STOP_SECONDS = 40.0
 _TOLD_LINES = 12
+_LOOK_EVERY_S = 0.3
+_ANEW = frozenset({"--without-state", "--rebuild"})
 _READ = ("changes", "skipped", "notifications", "records")
 
 
@@ -60,18 +63,18 @@ class Job:
         """What the last start has said."""
         return self.folder / f"{self.world.name}-run-{self.starts}.log"
 
-    def start(self, without_state: bool = False) -> None:
-        """Start it, unless it runs."""
+    def start(self, *options: str) -> None:
+        """Start it with options of `freshet run`, unless it runs."""
         with self._lock:
             if self.runs():
                 return
-            if without_state:
+            if _ANEW.intersection(options):
                 self._forget_progress()
             self.starts += 1
             command = [sys.executable, "-m", "cli", "run", self.world.file.name]
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
-                    [*command, *(["--without-state"] if without_state else [])],
+                    [*command, *options],
                     cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment(),
                     start_new_session=True,
                 )  # fmt: skip
@@ -85,6 +88,27 @@ class Job:
         with suppress(KafkaException):
             for deleted in admin.delete_consumer_groups([self.world.place.group]).values():
                 deleted.result()
+
+    def ended(self, within_s: float) -> int | None:
+        """Its exit code, once it has ended by itself; None where it runs after so long. Raises as `ensure`."""
+        if self.process is None:
+            raise FreshetError("the job was never started")
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(within_s)
+        return None
+
+    def says(self, what: str, within_s: float) -> bool:
+        """Whether its last start says this within so long."""
+        until = time.monotonic() + within_s
+        while what not in self.said():
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_EVERY_S)
+        return True
+
+    def said(self) -> str:
+        """All that the last start has said."""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def runs(self) -> bool:
         """Whether its process lives."""
@@ -133,8 +157,7 @@ class Job:
 
     def told(self) -> str:
         """The end of what the last start has said."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(lines[-_TOLD_LINES:])
+        return "\n".join(self.said().splitlines()[-_TOLD_LINES:])
 
     def ensure(self) -> str:
         """Start it where it has ended; says how it ended, "" where it runs.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 
-from confluent_kafka import KafkaError, Message, Producer
+import tenacity
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
 
+from connectors.kafka_producer import ensure_topics
 from connectors.kafka_topics import ends, messages, reading
 from core.config_source import Kafka
-from core.errors import Unavailable
+from core.errors import FreshetError, Unavailable
 
 PARTITIONS = 3
 
@@ -57,6 +60,27 @@ class Sender:
         left = self._producer.flush(_PATIENCE_S + 10)
         if left or self._failed is not None:
             raise Unavailable(f"topic {self._topic}: {self._failed or f'{left} messages are left'}")
+
+
+def remake_topics(servers: str, partitions: Mapping[str, int]) -> None:
+    """Delete topics with all that is in them, and make them again. Raises Unavailable where that takes over 30 s."""
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 3})
+    for deleted in admin.delete_topics(list(partitions)).values():
+        deleted.result()
+    again = tenacity.Retrying(
+        # a topic is still there for a moment, and then can't be made while it is going
+        retry=tenacity.retry_if_exception_type((FreshetError, KafkaException)),
+        stop=tenacity.stop_after_delay(30),
+        wait=tenacity.wait_fixed(0.3),
+        reraise=True,
+    )
+    again(lambda: _gone(admin, partitions))
+    again(lambda: ensure_topics(servers, partitions))
+
+
+def _gone(admin: AdminClient, names: Iterable[str]) -> None:
+    if left := set(names) & set(admin.list_topics(timeout=5).topics):
+        raise Unavailable(f"topic {min(left)} is still there, though it was deleted")
 
 
 def told_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -14,7 +14,7 @@ from cli.chaos.faults import Striker, mend
 from cli.chaos.feed import WRITING_S, Work
 from cli.chaos.job import Job
 from cli.chaos.patience import patience
-from cli.chaos.strikes import AFTER, Strike, strikes
+from cli.chaos.strikes import AFTER, Fault, Strike, strikes
 from cli.chaos.world import World
 from cli.chaos.writers import in_threads
 from connectors.kafka_letters import Letter
@@ -38,6 +38,7 @@ class Round:
     changes  rows changed by commits that were answered
     letters  the dead letters that came in it
     notes    what isn't a difference and should be known
+    wrong    what the job did otherwise than it must
     """
 
     number: int
@@ -47,21 +48,24 @@ class Round:
     found: Found
     letters: tuple[Letter, ...]
     notes: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Whether every store equals the source, all that was told is applied, and nothing became a dead letter."""
-        return not self.found.differences and not self.found.waited_for and not self.letters
+        """Whether every store equals the source, all is applied, nothing a dead letter, and the job did as it must."""
+        return not (self.found.differences or self.found.waited_for or self.letters or self.wrong)
 
     @property
     def verdict(self) -> Verdict:
         """What is known of it."""
         if self.holds:
             return Verdict.EQUAL
-        return Verdict.LATE if self.found.late and not self.letters else Verdict.DIFFERS
+        return Verdict.LATE if self.found.late and not self.letters and not self.wrong else Verdict.DIFFERS
 
 
-def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str], settled_s: Sequence[float]) -> Round:
+def play(
+    world: World, job: Job, seed: int, number: int, faults: Mapping[Fault, int], settled_s: Sequence[float]
+) -> Round:
     """Play the round `number` of a seed. `settled_s` is how long earlier ones took until all was equal.
 
     Raises FreshetError where a server doesn't come up again.
@@ -69,10 +73,11 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str], 
     began = time.monotonic()
     choices = Random(f"{seed}/{number}")
     work = world.feed.work(choices)
-    struck = strikes(choices, WRITING_S, stores, world.feed.faults)
+    struck = strikes(choices, WRITING_S, faults)
     notes: list[str] = []
+    wrong: list[str] = []
     before = len(dead_letters(world))
-    striker = Striker(world, job, Random(choices.getrandbits(64)), notes)
+    striker = Striker(world, job, Random(choices.getrandbits(64)), notes, wrong)
     done: list[int] = []
     threads = in_threads(
         [
@@ -98,7 +103,8 @@ def play(world: World, job: Job, seed: int, number: int, stores: Sequence[str], 
             striker.strike(each)
             found = settle(world, patience(settled_s), supervise, job.read)
     letters = dead_letters(world)[before:]
-    return Round(number, time.monotonic() - began, done[0], tuple(struck), found, tuple(letters), tuple(notes))
+    took_s = time.monotonic() - began
+    return Round(number, took_s, done[0], tuple(struck), found, tuple(letters), tuple(notes), tuple(wrong))
 
 
 def _write(work: Work, until: float, done: list[int]) -> None:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
-from cli.chaos.kafka import PARTITIONS, Sender, told_in
+from cli.chaos.kafka import PARTITIONS, Sender, remake_topics, told_in
 from cli.chaos.outbox import Outbox
 from cli.chaos.shards import spread
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
@@ -162,6 +162,10 @@ class Rows:
         else:
             aws.strike(self._place.aws, self._place.name, strike, choices, merges=True)
 
+    def begin_anew(self) -> None:
+        """Make the topic anew. What it told is told no more: the store has it."""
+        remake_topics(self._place.stack.kafka.bootstrap_servers, {self._place.name: PARTITIONS})
+
     def mend(self) -> None:
         """Nothing is left stopped."""
 
@@ -243,7 +247,7 @@ ROWS = Kind(
     document={"key": ["id"]},
     key=str,
     message=_plain,
-    faults={**JOB, **STORES, **KAFKA},
+    faults={**JOB, **STORES, **KAFKA, Fault.TOPIC: 5},
     late_s=0.7,
     repeats=0.2,
 )

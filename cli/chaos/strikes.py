@@ -13,6 +13,10 @@ class Fault(StrEnum):
 
     WORKER = "worker killed"
     WORKER_IDLE = "idle worker killed"
+    FILE = "pipeline file changed"
+    TWO_RUNS = "two runs at once"
+    TOPIC = "topics made anew"
+    DATABASE = "database restored"
     JVM = "JVM killed"
     JOB = "job killed"
     JOB_WITHOUT_STATE = "job killed, state lost"
@@ -39,10 +43,12 @@ JOB = {
     Fault.JOB: 8,
     Fault.JOB_WITHOUT_STATE: 8,
     Fault.RESTART: 6,
+    Fault.FILE: 5,
+    Fault.TWO_RUNS: 5,
 }
 """How often what befalls the job comes, as a weight."""
 
-AFTER = frozenset({Fault.WORKER_IDLE})
+AFTER = frozenset({Fault.WORKER_IDLE, Fault.FILE, Fault.TWO_RUNS, Fault.TOPIC, Fault.DATABASE})
 """What happens when a round is settled and nothing is left to do; the round is settled once more then."""
 
 STORES = {
@@ -67,14 +73,18 @@ class Strike:
         return f"{self.fault} {self.at_s:.1f}+{self.lasts_s:.1f} s"
 
 
-def strikes(choices: Random, seconds: float, stores: Sequence[str], faults: Mapping[Fault, int]) -> list[Strike]:
-    """One or two different faults within `seconds`, in their order; `faults` are weights."""
-    weights = {
+def possible(faults: Mapping[Fault, int], stores: Sequence[str], only: Sequence[Fault] = ()) -> dict[Fault, int]:
+    """Those of a feed's faults that can happen to these stores, and are of `only` where that names any."""
+    return {
         fault: weight
         for fault, weight in faults.items()
-        if not fault.startswith("OpenSearch") or "opensearch" in stores
+        if ("opensearch" in stores or not fault.startswith("OpenSearch")) and (fault in only or not only)
     }
-    chosen = list(dict.fromkeys(choices.choices(list(weights), list(weights.values()), k=choices.choice((1, 2, 2)))))
+
+
+def strikes(choices: Random, seconds: float, faults: Mapping[Fault, int]) -> list[Strike]:
+    """One or two different faults within `seconds`, in their order; `faults` are weights."""
+    chosen = list(dict.fromkeys(choices.choices(list(faults), list(faults.values()), k=choices.choice((1, 2, 2)))))
     found = [Strike(fault, _at(fault, choices, seconds), _lasts(fault, choices)) for fault in chosen]
     return sorted(found, key=lambda strike: strike.at_s)
 

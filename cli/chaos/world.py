@@ -28,7 +28,7 @@ Begin = Callable[[Place, Random], Feed]
 """Makes a feed with its source; what there is to begin with is chosen."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
     """Where an act's things are. `place.name` is that of the database, the pipeline and the index."""
 
@@ -47,6 +47,14 @@ class World:
         """The servers."""
         return self.place.stack
 
+    def rewrite(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change what the pipeline's file says; `pipeline` is as it says then."""
+        settings = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        change(settings)
+        self.file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        self.pipeline = load(self.file)
+        prepare_stores(self.pipeline)
+
 
 def make(
     stack: Stack, folder: Path, name: str, stores: tuple[str, ...], choices: Random, begin: Begin, aws: Aws | None
@@ -60,13 +68,18 @@ def make(
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(_pipeline(place, feed, stores), sort_keys=False), encoding="utf-8")
     pipeline = load(file)
+    prepare_stores(pipeline)
+    return World(place, file, pipeline, feed)
+
+
+def prepare_stores(pipeline: Pipeline) -> None:
+    """Make the tables and indexes, which are looked into before the job is there."""
     for store in run.stores(pipeline).values():
         store.prepare()
         store.close()
     for of_profiles in profile_stores(pipeline).values():
         of_profiles.prepare()
         of_profiles.close()
-    return World(place, file, pipeline, feed)
 
 
 def end(world: World) -> None:
@@ -79,7 +92,7 @@ def end(world: World) -> None:
         deleted.result()
     if world.pipeline.store.opensearch is not None:
         for host in world.pipeline.store.opensearch.hosts:
-            httpx.delete(f"{host}/{world.name},{world.name}-ledger", timeout=30)
+            httpx.delete(f"{host}/{world.name}*", params={"expand_wildcards": "all"}, timeout=30)
 
 
 def _letters(name: str) -> str:

@@ -17,7 +17,7 @@ import pytest
 
 from cli import run
 from cli import stack as local_stack
-from cli.chaos import chaos_feed, chaos_stores, world
+from cli.chaos import chaos_faults, chaos_feed, chaos_stores, world
 from cli.chaos.compare import details, settle
 from cli.chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
 from cli.chaos.evidence import keep
@@ -27,7 +27,7 @@ from cli.chaos.objects import Objects
 from cli.chaos.patience import Patience
 from cli.chaos.rounds import Round
 from cli.chaos.rows import DMS, KINESIS, ROWS
-from cli.chaos.strikes import Fault, strikes
+from cli.chaos.strikes import Fault, possible, strikes
 from cli.chaos.writers import plans
 from cli.stack import Stack
 from core.change import Position
@@ -38,20 +38,20 @@ from core.verification import Kind
 
 def test_a_seed_decides_what_writers_do_and_what_fails() -> None:
     for seed in range(20):
-        one, other = (
-            [*plans(Random(seed), 4, 1.0), *strikes(Random(seed), 4.0, ("pgvector",), FAULTS)] for _ in range(2)
-        )
+        one, other = ([*plans(Random(seed), 4, 1.0), *strikes(Random(seed), 4.0, FAULTS)] for _ in range(2))
         assert one == other
     assert plans(Random(1), 1, 1.0) != plans(Random(2), 1, 1.0)
 
 
 def test_every_fault_comes_and_none_to_a_server_that_is_not_there() -> None:
     for stores in (("pgvector",), ("pgvector", "opensearch")):
-        for faults in (FAULTS, DMS.faults, KINESIS.faults, ROWS.faults, Items.faults, Objects.faults):
-            seen = {strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, stores, faults)}
+        for faults in (Debezium.faults, FAULTS, DMS.faults, KINESIS.faults, ROWS.faults, Items.faults, Objects.faults):
+            seen = {
+                strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, possible(faults, stores))
+            }
             without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(stores) == 1 else set()
             assert seen == set(faults) - without
-    of_all = {*FAULTS, *DMS.faults, *KINESIS.faults, *ROWS.faults, *Items.faults, *Objects.faults}
+    of_all = {*Debezium.faults, *DMS.faults, *KINESIS.faults, *ROWS.faults, *Items.faults, *Objects.faults}
     assert of_all == set(Fault)
 
 
@@ -81,6 +81,15 @@ def test_feeds_are_named() -> None:
     assert chaos_feed("dms") == "dms"
     with pytest.raises(FreshetError, match="'carrier pigeon', must be one of debezium, dynamodb, dms, s3"):
         chaos_feed("carrier pigeon")
+
+
+def test_faults_are_named() -> None:
+    assert chaos_faults(None, "rows", ("pgvector",)) == ()
+    assert chaos_faults("topics made anew, job killed", "rows", ("pgvector",)) == (Fault.TOPIC, Fault.JOB)
+    with pytest.raises(FreshetError, match="'database restored', must be of rows's: worker killed, "):
+        chaos_faults("database restored", "rows", ("pgvector",))
+    with pytest.raises(FreshetError, match="'OpenSearch killed', must be of"):
+        chaos_faults("OpenSearch killed", "debezium", ("pgvector",))
 
 
 @pytest.fixture
