@@ -38,6 +38,8 @@ HEALTHY = "wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=2
 _READY_SECONDS = 120.0
 _JVM = (
     *MEMORY,
+    # as the stack's other servers: a start takes half of the processor's time, and there are few vectors
+    "-XX:TieredStopAtLevel=1",
     "-Xss1m",
     "-Djava.awt.headless=true",
     "-Dfile.encoding=UTF-8",
