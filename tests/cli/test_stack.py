@@ -28,6 +28,7 @@ from cli.stack_command import app
 from connectors.aws import Aws, client
 from core.errors import FreshetError, Unavailable
 from core.formats.wrapping import bare
+from tests.cli.test_folder_lock import readable
 from tests.listeners import elsewhere
 
 ARRIVAL_SECONDS = 60
@@ -230,6 +231,13 @@ def test_no_other_machine_reaches_a_server(directory: Path) -> None:
     count, open_to_all = elsewhere(servers)
     assert len(servers) == 5 and count >= 7
     assert open_to_all == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+def test_another_user_reads_nothing_of_the_stack(directory: Path) -> None:
+    place = layout.layout_of(directory).of("postgres").resolve()
+    assert readable(directory / ".freshet") == {"stack/ports.json", "stack/lock"}
+    assert readable(place) == set()
 
 
 def test_down_leaves_no_process_and_keeps_the_data(directory: Path) -> None:
