@@ -6,7 +6,7 @@ import heapq
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -116,10 +116,12 @@ def list_letters(
 ) -> None:
     """The dead letters, oldest first, and how many there are of each reason."""
     wanted = Wanted(reason, document, stage, since, until)
-    with letters(load(pipeline)) as there:
-        matching = (letter for letter in there.read() if letter in wanted)
+    loaded, others = load(pipeline), Counter[str]()
+    with letters(loaded) as there:
+        matching = (letter for letter in _own(there.read(), loaded.name, others) if letter in wanted)
         if not as_json:
             _print_list(matching, limit or _NEWEST, Console())
+            _tell_others(others, Console())
         elif limit is None:
             for letter in matching:
                 typer.echo(json.dumps(_as_json(letter)))
@@ -162,6 +164,22 @@ def replay(
 
     wanted = Wanted(reason, document, stage, since, until)
     raise typer.Exit(resend(load(pipeline), wanted.__contains__, limit, again, yes, Console()))
+
+
+def _own(there: Iterable[Letter], name: str, others: Counter[str]) -> Iterator[Letter]:
+    """The letters of the pipeline of this name, and those that name none; of others it is counted whose they are."""
+    for letter in there:
+        if letter.pipeline in (name, ""):
+            yield letter
+        elif letter.pipeline in others or len(others) < _MOST_REASONS:
+            others[letter.pipeline] += 1
+
+
+def _tell_others(others: Counter[str], console: Console) -> None:
+    if others:
+        names = ", ".join(shortened(plain(name), _LONGEST) for name, _ in others.most_common(5))
+        more = ", …" if len(others) > 5 else ""
+        console.print(Text(f"not shown: {others.total():,} of other pipelines in the same topic ({names}{more})"))
 
 
 def _age(letter: Letter) -> tuple[datetime, tuple[int, int]]:

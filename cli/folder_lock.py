@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli.job_file import home
+from cli.own_folder import close, close_way
 from core.config import Pipeline
 from core.errors import FreshetError
 
@@ -22,14 +23,18 @@ class AlreadyRuns(FreshetError):
 
 
 @contextmanager
-def locked(pipeline: Pipeline) -> Iterator[None]:
+def locked(pipeline: Pipeline, shared: bool = False) -> Iterator[None]:
     """Hold the pipeline's folder for this process; the system frees it when the process ends, however it ends.
 
-    Where the file system knows no locks, as some network shares, there is none. Raises AlreadyRuns, with the other's
-    process id and the folder.
+    Nobody but its owner can look into it then, unless it is `shared` with a cluster's machines. Where the file system
+    knows no locks, as some network shares, there is none. Raises AlreadyRuns, with the other's process id and the
+    folder.
     """
     place = _place(pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
+    if not shared:
+        close(place.parents[1])
+        close_way(place.parents[2])
     # never deleted: who has it open would hold the lock of a file that nobody else finds
     with place.open("a+", encoding="ascii") as file:
         _take(file.fileno(), pipeline)

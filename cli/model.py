@@ -9,6 +9,7 @@ import typer
 
 from core.errors import ConfigError
 from udfs.embedding import embedder
+from udfs.http_bodies import HERE
 from udfs.tokenizing import DEFAULT, HASH
 
 app = typer.Typer(name="model", help="The embedding model as a server.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def serve(
 ) -> None:
     """Serve embeddings over OpenAI's protocol: many clients, one model. Ends on SIGTERM or Ctrl-C."""
     try:
-        from udfs import serving
+        from udfs import http_server, serving
     except ImportError as error:
         raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
     keys = _keys(api_key_file)
@@ -46,7 +47,10 @@ def serve(
     tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)
     started = serving.application(opened, tokens, keys)
     typer.echo(opened.describe())
-    serving.serve(started, host, port, lambda url: typer.echo(f"serving at {url}" + ("" if keys else ", without keys")))
+    # without keys, to stand on this machine is what lets in: pages that its browsers show must not pass for that
+    limits = http_server.Limits(names=HERE if host in HERE and not keys else None)
+    without = "" if keys else ", without keys"
+    http_server.serve(started, host, port, lambda url: typer.echo(f"serving at {url}/v1{without}"), limits)
 
 
 def _keys(file: Path | None) -> list[str]:

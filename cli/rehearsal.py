@@ -16,6 +16,7 @@ from zipfile import ZipFile
 from rich.console import Console
 
 from cli.bundle import made, write
+from cli.own_folder import close
 from cli.pipeline_file import load
 from cli.rehearsal_cluster import cluster
 from cli.rehearsal_python import python, version_of
@@ -38,6 +39,8 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
     pipeline = load(file)
     folder = Path(".freshet").resolve() / "rehearsal"
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    close(folder)
     there = python(console)
     with ThreadPoolExecutor(1) as aside:
         if (version := version_of(there)) != PYTHON:

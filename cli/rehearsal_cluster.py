@@ -22,7 +22,7 @@ import yaml
 from cli.stack.layout import free_port
 from core.errors import Unavailable
 from core.msf import PROPERTIES, TAKEN
-from flink_jobs.environment import JVM_FLAGS
+from flink_jobs.environment import JVM_FLAGS, WITHOUT_UPLOADS
 from flink_jobs.target import TargetJob
 
 _START_SECONDS = 60
@@ -169,6 +169,7 @@ def _settings(python: Python, folder: Path, slots: int, rpc: int, rest: int) -> 
         "python.executable": str(python.executable),
         "python.client.executable": str(python.executable),
         "metrics.fetcher.update-interval": "500",
+        **WITHOUT_UPLOADS,
         # as the service: the defaults of its CheckpointConfiguration, its state backend, and what programs may set
         "execution.checkpointing.interval": "1 min",
         "execution.checkpointing.min-pause": "5 s",

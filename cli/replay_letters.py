@@ -37,7 +37,8 @@ def resend(
     topics = frozenset(kafka.check(pipeline.kafka))
     with letters(pipeline) as there, reading(pipeline.kafka) as consumer:
         originals = Originals(consumer, pipeline.kafka)
-        choice = Choice(wanted, topics, frozenset() if again else done.read(), _newer(there), originals.whole)
+        before = frozenset() if again else done.read()
+        choice = Choice(pipeline.name, wanted, topics, before, _newer(there, pipeline.name), originals.whole)
         counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
         for reason, count in choice.left.items():
             console.print(f"left out: {count:,} {reason}")
@@ -53,11 +54,11 @@ def resend(
     return 0
 
 
-def _newer(there: Letters) -> dict[bytes, int]:
-    """The most attempts of each event that was tried more than once; few, so they are kept in memory."""
+def _newer(there: Letters, name: str) -> dict[bytes, int]:
+    """The most attempts of each event that this pipeline tried more than once; few, so they are kept in memory."""
     newest: dict[bytes, int] = {}
     for letter in there.read():
-        if letter.attempts > 1:
+        if letter.attempts > 1 and letter.pipeline == name:
             event = letter.event()
             newest[event] = max(letter.attempts, newest.get(event, 0))
     return newest
@@ -67,12 +68,14 @@ def _newer(there: Letters) -> dict[bytes, int]:
 class Choice:
     """Which letters are replayed, and in `left` how many of the wanted ones are not, by reason.
 
+    name    the pipeline's: its topic may have letters of others, which they had better replay
     topics  those that the pipeline reads: what anyone else may have put into a letter leads nowhere
     done    letters that were replayed before
     newer   the most attempts of an event: an older letter of it says nothing new
     whole   a cut letter with its whole event; None where nobody has it any more
     """
 
+    name: str
     wanted: Callable[[Letter], bool]
     topics: frozenset[str]
     done: frozenset[str]
@@ -96,6 +99,8 @@ class Choice:
     def _against(self, letter: Letter) -> str | None:
         if letter.source is None:
             return "without a source: none of Freshet's letters"
+        if letter.pipeline != self.name:
+            return "of other pipelines" if letter.pipeline else "that name no pipeline: none of Freshet's letters"
         if letter.source[0] not in self.topics:
             return "from topics that the pipeline doesn't read"
         if name_of(letter) in self.done:

@@ -39,7 +39,7 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     where another process runs the pipeline in this folder, Displaced where a later run takes a store over, and what
     `cli.resuming.begun` does.
     """
-    with locked(pipeline):
+    with locked(pipeline, shared=target is not None):
         return _run(pipeline, console, beginning, target)
 
 

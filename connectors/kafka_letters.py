@@ -34,6 +34,11 @@ class Letter:
     told: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def pipeline(self) -> str:
+        """The name of the pipeline that wrote it; "" where the letter doesn't say, so is none of Freshet's."""
+        return self.told.get("pipeline", "")
+
+    @property
     def attempts(self) -> int:
         """How often the event was tried; 1 where the letter doesn't say."""
         return _whole(self.told.get("attempts", "")) or 1
@@ -113,7 +118,10 @@ def _whole(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """A pipeline's dead letters, up to where their topic ended when it was opened. Empty where there is no topic."""
+    """The dead letters of a pipeline's topic, up to where it ended when it was opened. Empty where there is no topic.
+
+    Other pipelines may write there too: each letter names its own.
+    """
 
     consumer: Consumer
     pipeline: Pipeline

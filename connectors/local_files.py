@@ -44,8 +44,8 @@ class Folder:
     def fetch(self, bucket: str, key: str, admit: Callable[[int], None]) -> Fetched | Gone:
         """The file as it is now. See `core.objects.Fetcher`.
 
-        Raises ObjectError for a key or a symbolic link that leads out of the folder, and for what can't be read,
-        Unavailable where the folder itself is gone.
+        Raises ObjectError for a key or a symbolic link that leads out of the folder, for a file with several hard
+        links, and for what can't be read, Unavailable where the folder itself is gone.
         """
         read_ms = time.time_ns() // 1_000_000
         path = self._path(key)
@@ -64,6 +64,7 @@ class Folder:
                 return Gone(read_ms)
             if not stat.S_ISREG(found.st_mode):
                 raise ObjectError(f"{key!r} in {bucket} is no regular file")
+            _look_at_links(key, found)
             admit(found.st_size)
             with open(opened, "rb", closefd=False) as file:
                 content = file.read(found.st_size)
@@ -82,8 +83,9 @@ class Folder:
     def listing(self) -> Iterator[ObjectListed]:
         """The files, in order of their keys.
 
-        Hidden files and folders (their names begin with a dot) are left out, and links that lead out, and names that
-        are not UTF-8. Links to folders are not followed. Raises Unavailable where the folder can't be listed.
+        Left out are hidden files and folders (their names begin with a dot), links that lead out, files with several
+        hard links, and names that are not UTF-8. Links to folders are not followed. Raises Unavailable where the folder
+        can't be listed.
         """
         yield from self._under(self._root, "", [])
 
@@ -113,13 +115,14 @@ class Folder:
         try:
             key.encode("utf-8")
             found = Path(self._path(key)).stat()
+            if not stat.S_ISREG(found.st_mode):
+                return None
+            _look_at_links(key, found)
         except FileNotFoundError:
             return None
         except (OSError, UnicodeEncodeError, ObjectError) as error:
             _log.warning("%s: left out: %s", self.path, error)
             unseen.append(key)
-            return None
-        if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectListed(key, found.st_size, _etag(found), found.st_mtime_ns // 1_000_000)
 
@@ -145,6 +148,14 @@ class Folder:
 
     def _away(self) -> Unavailable:
         return Unavailable(f"{SETTING}: {self.path!r} can't be listed: mount it, or make it again")
+
+
+def _look_at_links(key: str, found: os.stat_result) -> None:
+    if found.st_nlink > 1:
+        raise ObjectError(
+            f"{key!r} has {found.st_nlink} hard links: it may be a file of elsewhere, which nobody meant to be read; "
+            "copy it into the folder instead"
+        )
 
 
 def _etag(found: os.stat_result) -> str:

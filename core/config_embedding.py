@@ -15,13 +15,6 @@ _OF_REMOTE = ("dimension", "max_texts", "max_tokens", "max_bytes", "concurrency"
 _PROVIDERS = ("openai", "tei", "sagemaker", "bedrock")
 
 
-def _no_user(url: str) -> str:
-    if "@" in url:
-        # not quoted: it may hold a password
-        raise ValueError("the URL names a user; keys have the setting api_key")
-    return url
-
-
 def _fits_a_header(key: SecretStr) -> SecretStr:
     # HTTP clients quote a header that they can't send
     if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
@@ -32,7 +25,7 @@ def _fits_a_header(key: SecretStr) -> SecretStr:
 Key = Annotated[SecretStr, AfterValidator(_fits_a_header)]
 """A key that goes into a header; it shows itself to nobody."""
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$"), AfterValidator(_no_user)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]
 """The address of a server, without user, password and query."""
 
 

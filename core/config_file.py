@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,10 @@ from core.msf import overridden
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _REFERENCE = re.compile(r"\$\{secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?\}")
 _SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
+_NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
+_TEXTS = ("documents", "profiles")
+"""Sections whose texts go into documents and reach no server."""
+
 _SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 
 Secret = Callable[[str, str | None], str]
@@ -43,7 +47,7 @@ def load(
     secret       who is asked for secrets
 
     Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
-    variables and of settings that may hold a secret are never quoted.
+    variables, of settings that may hold a secret and of URLs that name a user are never quoted.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
@@ -56,11 +60,14 @@ def load(
     raw = overridden(raw, properties)
     missing: list[str] = []
     filled = _fill(raw, environment, secret, (), missing)
+    users = set(_with_users({name: value for name, value in filled.items() if name not in _TEXTS}, ()))
+    missing += [f"{'.'.join(place)}: a URL names a user; users, passwords and keys have settings" for place in users]
     problems = [f"{path.name}: {line}" for line in missing]
     try:
         pipeline = Pipeline.model_validate(filled)
     except ValidationError as error:
-        written = [_line(path.name, raw, dict(problem)) for problem in error.errors()]
+        others = [dict(problem) for problem in error.errors() if tuple(map(str, problem["loc"])) not in users]
+        written = [_line(path.name, raw, problem) for problem in others]
         raise ConfigError(problems + written) from None
     if problems:
         raise ConfigError(problems)
@@ -107,6 +114,18 @@ def _fill(
     return _REFERENCE.sub(tell, VARIABLE.sub(fill, value))
 
 
+def _with_users(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The places of URLs that name a user, and so perhaps a password."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _with_users(each, (*place, str(name)))
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _with_users(each, (*place, str(at)))
+    elif isinstance(value, str) and _NAMES_USER.search(value):
+        yield place
+
+
 def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
     place = [str(part) for part in problem["loc"]]
     where = f"{file}: {'.'.join(place)}"
@@ -137,7 +156,7 @@ def _seen(raw: Any, place: list[str]) -> Any:
 
 
 def _show(place: list[str], seen: Any) -> str:
-    if any(_SECRET.search(part) for part in place):
-        return "(not shown)"
     shown = repr(seen)
+    if any(_SECRET.search(part) for part in place) or ("://" in shown and "@" in shown):
+        return "(not shown)"
     return shown if len(shown) <= 80 else shown[:80] + "…"

@@ -14,6 +14,14 @@ from pyflink.java_gateway import get_gateway
 from core.config import Pipeline
 from core.msf import taken
 from flink_jobs import one_core
+from flink_jobs.own_jvm import HERE, listen_here_alone, obey_us_alone
+
+WITHOUT_UPLOADS = {
+    # nobody uploads code by Flink's page, and no page of another site reads what Flink answers
+    "web.submit.enable": "false",
+    "web.cancel.enable": "false",
+    "web.access-control-allow-origin": "none",
+}
 
 CLUSTER = {
     "metrics.fetcher.update-interval": "500",
@@ -25,8 +33,23 @@ CLUSTER = {
     "taskmanager.network.memory.buffer-debloat.enabled": "true",
     "taskmanager.network.memory.buffer-debloat.target": "3 s",
     "taskmanager.network.memory.buffer-debloat.samples": "2",
+    **WITHOUT_UPLOADS,
 }
 """What a cluster of ours is set up with, here or in containers, beside its addresses."""
+
+_HERE_ALONE = {
+    "jobmanager.rpc.address": HERE,
+    "jobmanager.bind-host": HERE,
+    "taskmanager.host": HERE,
+    "taskmanager.bind-host": HERE,
+    "rest.address": HERE,
+    "rest.bind-address": HERE,
+    "rest.port": "0",
+    "rest.bind-port": "0",
+    # POST /jobs runs whatever code it is sent, by pages of other sites too, and can't be turned off: so that no request
+    # to a local job has a body
+    "rest.server.max-content-length": "1",
+}
 
 # Most of the JVM's time goes to Python: its second compiler takes more of two cores than it gives back. Without it the
 # code cache is a fifth, and each 7 MiB of new code stop the job for 0.15 s of full collection; so do new classes.
@@ -62,10 +85,7 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         # a dozen segments for each output of each subtask; what must be there grows with the square of the parallelism
         "taskmanager.memory.network.min": network,
         "taskmanager.memory.network.max": network,
-        "rest.bind-address": "127.0.0.1",
-        "rest.address": "127.0.0.1",
-        "rest.port": "0",
-        "rest.bind-port": "0",
+        **_HERE_ALONE,
         "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
         **pipeline.flink_options,
     }
@@ -149,12 +169,17 @@ def is_unbounded(pipeline: Pipeline) -> bool:
 
 
 def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
-    """The environment; it starts a JVM the first time in a process.
+    """The environment; it starts a JVM the first time in a process, which listens on 127.0.0.1 unless told otherwise.
 
     Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
     """
     one_core.choose()
-    return StreamExecutionEnvironment.get_execution_environment(_configuration(options))
+    configuration = _configuration(options)
+    gateway = get_gateway()
+    obey_us_alone(gateway)
+    if options.get("taskmanager.bind-host", HERE) == HERE:
+        listen_here_alone(gateway.jvm)
+    return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
 def target_environment(options: dict[str, str], code: Path) -> StreamExecutionEnvironment:
@@ -164,7 +189,9 @@ def target_environment(options: dict[str, str], code: Path) -> StreamExecutionEn
     """
     configuration = _configuration(options)
     # not get_execution_environment: where no `flink run` has set one up, that one is local whatever the options say
-    environments = get_gateway().jvm.org.apache.flink.streaming.api.environment
+    gateway = get_gateway()
+    obey_us_alone(gateway)
+    environments = gateway.jvm.org.apache.flink.streaming.api.environment
     environment = StreamExecutionEnvironment(environments.StreamExecutionEnvironment(configuration._j_configuration))
     environment.add_python_file(str(code.resolve()))
     return environment

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from hmac import compare_digest
 from typing import Any, Literal
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,8 +22,6 @@ from udfs.serving_batches import Answer, Batches, Full
 from udfs.tokenizing import short_name
 
 MOST_TEXTS = 2_048
-_MOST_BYTES = 32 << 20
-_GRACE_S = 30
 
 _log = logging.getLogger(__name__)
 
@@ -91,34 +86,6 @@ def application(model: Embedder, tokens: int, keys: Sequence[str] = ()) -> Starl
     )
 
 
-def serve(app: Starlette, host: str, port: int, told: Callable[[str], None]) -> None:
-    """Answer until SIGTERM or SIGINT; what was asked by then is answered. `told` hears the URL once it can be asked.
-
-    `port` 0 takes one that is free. Raises SystemExit where the address can't be had.
-    """
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    listener = config.bind_socket()
-    # inherited by connections: else an answer's body waits 40 ms for the client to confirm its head
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # uvicorn listens later; who comes before that waits
-    listener.listen(config.backlog)
-    # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    address, bound = listener.getsockname()[:2]
-    told(f"http://{f'[{address}]' if ':' in address else address}:{bound}/v1")
-    uvicorn.Server(config).run([listener])
-
-
 def _let_in(request: Request, known: Sequence[bytes]) -> None:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
     # each is compared, so that the time tells nothing
@@ -127,16 +94,10 @@ def _let_in(request: Request, known: Sequence[bytes]) -> None:
 
 
 async def _read(request: Request, model: Embedder) -> _Asked:
-    body = bytearray()
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > _MOST_BYTES:
-                raise _Refused(413, f"the request has more than {_MOST_BYTES:,} bytes: send fewer texts at once")
+        asked = _decode(await request.body())
     except ClientDisconnect:
         raise _Refused(400, "the request isn't whole") from None
-    try:
-        asked = _decode(bytes(body))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _Refused(400, f"no request for embeddings: {error}; input is a text or a list of texts") from None
     if asked.model and short_name(asked.model) != short_name(model.name):

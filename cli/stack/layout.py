@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
+from cli.own_folder import close, close_way
 from core.errors import FreshetError
 
 _SERVERS_PORTS = range(15_000, 32_000)
@@ -58,7 +59,7 @@ def layout_of(directory: Path) -> Layout:
 
 
 def prepare(of: Layout) -> None:
-    """Makes the stack's folders.
+    """Makes the stack's folders, and closes them to other users.
 
     Raises FreshetError where they belong to someone else.
     """
@@ -74,6 +75,12 @@ def prepare(of: Layout) -> None:
             f"{of.folder} belongs to user {of.folder.stat().st_uid}, and this is user {os.geteuid()}: "
             "run as that user, or start from another folder."
         )
+    for folder in (of.folder.parent, of.folder):
+        close_way(folder)
+    for server in ("kafka", "connect"):
+        of.of(server).mkdir(exist_ok=True)
+    for name in ("logs", "run", "kafka", "connect"):
+        close(of.folder / name)
 
 
 @contextmanager

@@ -133,6 +133,7 @@ def _spawn(layout: Layout, port: int, files: Sequence[Path]) -> psutil.Process:
     user = unprivileged.user("OpenSearch")
     unprivileged.make_place(layout.of("opensearch"), user)
     home = _home(layout)
+    home.chmod(0o700)
     _install(home, files)
     configure(home, port)
     for folder in (home / "data", home / "tmp", home / "logs"):

@@ -84,6 +84,7 @@ def _spawn(layout: Layout, port: int) -> psutil.Process:
     user = _user()
     binaries = _reachable_binaries(user)
     _make_place(layout, user)
+    layout.of("postgres").resolve().chmod(0o700)
     data = _data(layout)
     _initialise(binaries, data, user)
     _drop_foreign_lock(data)

@@ -9,7 +9,7 @@ import pyflink
 import yaml
 
 from core.metrics import REPORTER
-from deploy.docker.compose_service import Config, Service, config, config_file, local
+from deploy.docker.compose_service import Config, Service, config, config_file
 from flink_jobs.environment import CLUSTER, JVM_FLAGS
 
 SLOTS = 2
@@ -67,7 +67,7 @@ def _jobmanager() -> Service:
         command=["/opt/freshet/flink/bin/jobmanager.sh", "start-foreground"],
         configs=[_configuration()],
         volumes=["freshet:/var/lib/freshet"],
-        ports=[local(8081)],
+        # not published: whoever reaches it submits jobs, and so does any page in a browser that does
         healthcheck=_asking("/overview", "'taskmanagers' in told", "127.0.0.1"),
     )
 

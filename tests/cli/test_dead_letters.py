@@ -216,6 +216,22 @@ def test_a_note_that_a_crash_has_torn_costs_its_own_letters_alone(desk: Desk) ->
     assert "nothing to replay" in desk.run("replay", "--yes")
 
 
+def test_letters_of_other_pipelines_in_the_topic_are_theirs(desk: Desk) -> None:
+    newer = desk.letter(1, pipeline="others", attempts=5)
+    unnamed = desk.letter(3)
+    unnamed = replace(unnamed, headers=tuple(each for each in unnamed.headers if each[0] != f"{PREFIX}pipeline"))
+    desk.write(desk.letter(1), newer, desk.letter(2, pipeline="p2"), unnamed)
+    listed = desk.run("list")
+    assert "2 letters" in listed and "op is 2" not in listed
+    assert "not shown: 2 of other pipelines in the same topic (others, p2)" in listed
+    assert [json.loads(line)["letter"] for line in desk.run("list", "--json").splitlines()] == ["0:0", "0:3"]
+    printed = desk.run("replay", "--yes")
+    assert "left out: 2 of other pipelines" in printed
+    assert "left out: 1 that name no pipeline" in printed
+    # another's later attempt at the same event doesn't stand in for this one's
+    assert [sent.key for sent in desk.arrived()] == [b'{"id": 1}']
+
+
 def cut(desk: Desk, event: Event, offset: int) -> Record:
     """The letter of an event that is larger than its topic takes."""
     event = replace(event, topic=desk.source, partition=2, offset=offset)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,41 @@ def another_run(first: str = "") -> Iterator[subprocess.Popen[str]]:
         assert process.stdout is not None and process.stdout.readline() == "locked\n"
         yield process
         process.kill()
+
+
+def readable(folder: Path) -> set[str]:
+    """The files below a folder that another user of this machine can read."""
+    search = ["find", str(folder), "-type", "f", "-readable", "-printf", "%P\\n"]
+    found = subprocess.run(
+        search, capture_output=True, text=True, check=False, user=12345, group=12345, extra_groups=[]
+    )
+    return set(found.stdout.split())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_run_closes_its_folder_that_is_there_too(pipeline: Pipeline, shared: bool) -> None:
+    kept = Path(".freshet/pipelines/other/checkpoints")
+    kept.mkdir(parents=True)
+    (kept / "_metadata").write_text("rows")
+    for folder in (Path(".freshet"), *Path(".freshet").rglob("*")):
+        folder.chmod(0o755)
+    with locked(pipeline, shared=shared):
+        modes = [Path(name).stat().st_mode & 0o077 for name in (".freshet", ".freshet/pipelines")]
+    passed = 0o11 if os.geteuid() == 0 else 0
+    assert modes == ([0o55, 0o55] if shared else [passed, 0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+def test_another_user_reads_nothing_of_a_run() -> None:
+    # pytest's own folders are closed to others
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        file = folder / "pipeline.yaml"
+        file.write_text(PIPELINE, encoding="utf-8")
+        with chdir(folder), locked(load(file)):
+            remember(load(file), JobFile("http://127.0.0.1:1", "0a"))
+            assert readable(folder) == {"pipeline.yaml"}
 
 
 def test_a_second_run_is_refused_before_it_reaches_anything(pipeline: Pipeline) -> None:

@@ -28,6 +28,8 @@ from cli.stack_command import app
 from connectors.aws import Aws, client
 from core.errors import FreshetError, Unavailable
 from core.formats.wrapping import bare
+from tests.cli.test_folder_lock import readable
+from tests.listeners import elsewhere
 
 ARRIVAL_SECONDS = 60
 
@@ -222,6 +224,20 @@ def test_aws_is_there_once_it_was_asked_for(directory: Path, monkeypatch: pytest
     s3 = client("s3", Aws("eu-central-1", now["endpoint"]), "test")
     s3.create_bucket(Bucket="things", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["things"]
+
+
+def test_no_other_machine_reaches_a_server(directory: Path) -> None:
+    servers = [server["pid"] for name, server in shown(directory).items() if name != "folder"]
+    count, open_to_all = elsewhere(servers)
+    assert len(servers) == 5 and count >= 7
+    assert open_to_all == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+def test_another_user_reads_nothing_of_the_stack(directory: Path) -> None:
+    place = layout.layout_of(directory).of("postgres").resolve()
+    assert readable(directory / ".freshet") == {"stack/ports.json", "stack/lock"}
+    assert readable(place) == set()
 
 
 def test_down_leaves_no_process_and_keeps_the_data(directory: Path) -> None:

@@ -70,6 +70,21 @@ def test_nothing_outside_the_folder_is_read(folder: Folder, docs: Path, key: str
     assert list(folder.listing()) == []
 
 
+def test_a_file_that_has_another_name_elsewhere_is_not_read_until_it_has_one_alone(folder: Folder, docs: Path) -> None:
+    (docs / "kept").write_text("kept")
+    told: dict[str, str] = {}
+    assert changes(folder, told) == [("kept", False)]
+    (docs / "linked").hardlink_to(docs.parent / "secret.txt")
+    (docs.parent / "another").hardlink_to(docs / "kept")
+    for key in ("linked", "kept"):
+        with pytest.raises(ObjectError, match=r"'(linked|kept)' has 2 hard links"):
+            folder.fetch(folder.bucket, key, any_size)
+    # what was told of is not gone for that
+    assert (list(folder.listing()), changes(folder, told)) == ([], [])
+    (docs.parent / "secret.txt").unlink()
+    assert changes(folder, told) == [("linked", False)]
+
+
 def test_what_is_no_file_or_hidden_does_not_stop_anyone(folder: Folder, docs: Path) -> None:
     os.mkfifo(docs / "pipe")
     with pytest.raises(ObjectError, match="no regular file"):

@@ -57,6 +57,30 @@ def problems(folder: Path, text: str, environment: dict[str, str] | None = None)
     return raised.value.problems
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "place"),
+    [
+        ("parallelism: 1", "flink: {metrics.reporter.push.hostUrl: URL}", "flink.metrics.reporter.push.hostUrl"),
+        ("{model: all-MiniLM-L6-v2}", "{openai: {url: URL}}", "embedding.openai.url"),
+        ("{model: all-MiniLM-L6-v2}", "URL", "embedding"),
+        ("  pgvector:", "  opensearch: {index: a, hosts: [URL]}\n  pgvector:", "store.opensearch.hosts.0"),
+        ("  pgvector:", "  opensearch: {index: a, hosts: URL}\n  pgvector:", "store.opensearch.hosts"),
+        ("properties.enable.auto.commit: false", "properties.oauth.url: URL", "source.kafka.properties.oauth.url"),
+    ],
+)
+def test_a_url_with_a_user_is_refused_and_not_quoted(tmp_path: Path, right: str, wrong: str, place: str) -> None:
+    url = "HTTPS://someone:Geheimnis@search.example:9200/x"
+    for written in (url, "${URL}"):
+        text = GOOD.replace(right, wrong.replace("URL", f'"{written}"'))
+        told = problems(tmp_path, text, {"PASSWORD": "hunter2", "URL": url})
+        assert any(f"{place}: a URL names a user" in line for line in told), told
+        assert "Geheimnis" not in "".join(told)
+
+
+def test_a_text_may_have_an_address_with_a_user(tmp_path: Path) -> None:
+    load(write(tmp_path, GOOD.replace("{title}\\n", "http://user@x {title}\\n")), {"PASSWORD": "hunter2"})
+
+
 def test_a_good_file(tmp_path: Path) -> None:
     pipeline = load(write(tmp_path, GOOD), {"PASSWORD": "hunter2"})
     assert pipeline.store.pgvector.dsn == "postgresql://me:hunter2@127.0.0.1/db"

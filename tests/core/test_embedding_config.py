@@ -45,7 +45,7 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
         ({"openai": {"url": URL, "dimensions": 256}, "dimension": 384}, "dimensions, which is asked for, is 256"),
         ({"openai": {"url": "ftp://x"}}, "url"),
         ({"openai": {"url": "https://x/v1?key=1"}}, "url"),
-        ({"openai": {"url": "https://user:Geheimnis@x/v1"}}, "the URL names a user"),
+        ({"openai": {"url": "https://user:Geheimnis@x/v1"}}, "url"),
         ({"openai": {"url": URL, "api_key": "Geheimnis\n"}}, "a line's end, perhaps"),
         ({"tei": {"url": URL, "api_key": ""}}, "the key is empty"),
         ({"sagemaker": {"endpoint": "a/b"}}, "endpoint"),

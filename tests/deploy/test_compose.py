@@ -170,7 +170,11 @@ def test_flink_runs_with_the_options_of_a_local_run() -> None:
     native = local_options(pipeline, Path("/data"), [], None)
     ours = yaml.safe_load(text_of("flink"))
     differing = {name for name in native.keys() & ours.keys() if native[name] != ours[name]}
-    assert differing == {"rest.address", "rest.bind-address", "rest.port", "taskmanager.numberOfTaskSlots"}
+    addresses = {"rest.address", "rest.bind-address", "rest.port", "jobmanager.rpc.address"}
+    addresses |= {"jobmanager.bind-host", "taskmanager.bind-host"}
+    assert differing == addresses | {"taskmanager.numberOfTaskSlots"}
+    # jobs are submitted to it, which needs no more than who is in its network
+    assert "rest.server.max-content-length" not in ours and "ports" not in SERVICES["jobmanager"]
     assert set(CLUSTER) <= native.keys() & ours.keys()
     assert ours["env.java.opts.all"].startswith(JVM_FLAGS)
     scraped = yaml.safe_load(text_of("prometheus"))["scrape_configs"][0]["dns_sd_configs"][0]

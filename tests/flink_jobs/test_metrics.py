@@ -1,4 +1,4 @@
-"""What an operator sees of a real job: Prometheus' endpoint, `freshet status`, the log of events."""
+"""What is seen of a real job: by its operator, in Prometheus, `freshet status` and the log of events; by strangers."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.deploy.dashboards import queries
 from tests.flink_jobs.conftest import Workshop, eventually, workshop_in
 from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_secrets import SECRET, files_with, secret_dsn
+from tests.listeners import elsewhere, obeyed, submitted_by_a_page
 
 DOCUMENTS = 20
 WITHOUT_SERIES = {
@@ -43,6 +44,9 @@ class Seen:
     stopped: str
     events: list[dict[str, Any]]
     folder: Path
+    listening: tuple[int, list[str]]
+    submitted: dict[str, tuple[int, str | None]]
+    obeyed: list[bytes]
 
     @property
     def families(self) -> dict[str, Family]:
@@ -65,13 +69,16 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
         page = _scraped(place["prometheus"])
         status = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
         shown = workshop.freshet("status", pipeline)
+        listening = elsewhere([job.pid])
+        submitted, told = submitted_by_a_page(place["rest"]), obeyed(job.pid)
         _worker(job.pid).kill()
         # nobody misses the worker until there is something for it to do
         workshop.send(key(3), envelope(200, row(3, "changed after the worker died"), "u"))
         eventually(lambda: '"restart"' in log.read_text(), "the restart")
     # killed meanwhile, so the job's address is still written down
     stopped = workshop.freshet("status", pipeline, ok=False)
-    yield Seen(page, status, shown, stopped, [json.loads(line) for line in log.open()], workshop.folder)
+    happened = [json.loads(line) for line in log.open()]
+    yield Seen(page, status, shown, stopped, happened, workshop.folder, listening, submitted, told)
 
 
 def _send(workshop: Workshop) -> None:
@@ -205,3 +212,22 @@ def test_no_secret_is_told_by_any_of_them(seen: Seen) -> None:
     ours = {label for metric in METRICS.values() for label in metric.labels}
     flinks = {"job_id", "job_name", "task_id", "task_name", "task_attempt_id", "task_attempt_num", "subtask_index"}
     assert labels <= ours | flinks | {"operator_id", "operator_name", "tm_id", "host"}
+
+
+def test_no_other_machine_reaches_the_job(seen: Seen) -> None:
+    count, open_to_all = seen.listening
+    # REST, blobs, Prometheus, py4j in both directions, and Beam's six for the worker
+    assert count >= 11
+    assert open_to_all == []
+
+
+def test_no_page_has_the_job_run_its_code(seen: Seen) -> None:
+    statuses = {name: status for name, (status, _) in seen.submitted.items()}
+    assert statuses == {"jar": 400, "job": 413, "job in chunks": 413, "what it is set to": 200}
+    assert {allowed for _, allowed in seen.submitted.values()} <= {None, "none"}
+
+
+def test_nobody_else_commands_its_jvm(seen: Seen) -> None:
+    assert any(b"Authentication error" in said for said in seen.obeyed)
+    # a version begins with a digit, behind py4j's mark of a text
+    assert not any(said.startswith(b"!ys") for said in seen.obeyed)

@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
 from core.config_embedding import Embedding
 from core.errors import ConfigError
 from core.stores import Vectors
 from tests.model_server import ModelServer, model_server
 from udfs.embedding import HashEmbedder, embed_each, embedder
+from udfs.http_server import served
 from udfs.remote import RemoteEmbedder, opened
 from udfs.serving import MOST_TEXTS, application
 from udfs.serving_batches import Batches, Full
@@ -97,7 +97,7 @@ def test_what_is_served_and_that_it_works_is_told(server: ModelServer) -> None:
         ({"input": "a", "encoding_format": "hex"}, 400, "encoding_format"),
         (b'{"input": "\xff"}', 400, "no request for embeddings"),
         (b'{"input": ["a", "\\ud800"]}', 400, "no request for embeddings"),
-        (b"x" * (33 << 20), 413, "bytes: send fewer texts"),
+        (b"x" * (33 << 20), 413, "bytes: send less at once"),
     ],
 )
 def test_what_is_no_request_is_told_so(server: ModelServer, body: Any, status: int, told: str) -> None:
@@ -208,13 +208,9 @@ def test_a_model_that_fails_fails_who_asked_and_goes_on() -> None:
 
 def test_more_than_can_soon_be_done_is_refused_and_borne_by_the_client() -> None:
     model = Slow()
-    server = uvicorn.Server(uvicorn.Config(application(model, tokens=20), port=0, log_level="critical"))
-    listener = server.config.bind_socket()
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
     texts = [f"text {number} " + "word " * 20 for number in range(120)]
-    try:
+    with served(application(model, tokens=20)) as address:
+        url = f"{address}/v1"
         with ThreadPoolExecutor(1) as pool:
             settings = {"model": "hash", "openai": {"url": url}, "dimension": 384, "max_texts": 1, "concurrency": 64}
             under_way = pool.submit(embed_each, opened(Embedding.model_validate(settings)), texts)
@@ -224,10 +220,6 @@ def test_more_than_can_soon_be_done_is_refused_and_borne_by_the_client() -> None
         assert 429 in held
         assert not errors
         assert np.abs(vectors - HashEmbedder().embed(texts)).max() < 1e-6
-    finally:
-        model.may_work.set()
-        server.should_exit = True
-        thread.join()
 
 
 def pool_free(url: str) -> int:
