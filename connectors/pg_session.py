@@ -113,6 +113,11 @@ class Session:
         )
 
 
+def server_of(dsn: str, setting: str) -> str:
+    """Where a connection string leads, as host:port, several with commas. Raises ConfigError where it can't be read."""
+    return _server(_parameters(dsn, setting))
+
+
 def reason(error: Exception) -> str:
     """The message of an error, without the parameters that a server's context may quote."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None

@@ -120,8 +120,10 @@ def properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
 
 def register_postgres(
     connect_url: str, name: str, dsn: str, topic_prefix: str, tables: Sequence[str], partitions: int = 1
-) -> None:
+) -> bool:
     """Makes or changes a Debezium connector for tables (`schema.table`) of a database, and waits until its task runs.
+
+    False where it ran already, as it would be made.
 
     Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
     The slot and the publication are called after `name`. The snapshot may go on after this returns.
@@ -131,13 +133,31 @@ def register_postgres(
     deadline = time.monotonic() + _RUNNING_SECONDS
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         if _runs_with(client, name, config):
-            return
+            return False
         # not changed in place: until the worker gets to it, the old task's state would pass for the new one's
         _delete(client, name, deadline)
         response = client.put(f"/connectors/{name}/config", json=config)
         if response.is_error:
             raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(response.text, config)}")
         _wait_running(client, name, config, deadline)
+    return True
+
+
+def database_of(connect_url: str, name: str) -> str:
+    """Which database a connector is of, as host:port/name; "" where there is no such connector."""
+    with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
+        present = client.get(f"/connectors/{name}/config")
+    return "" if present.is_error else _database(present.json())
+
+
+def same_database(dsn: str, database: str) -> bool:
+    """Whether a connection string is of a database as `database_of` tells it."""
+    return _database(_postgres_config("", dsn, "", (), 1)) == database
+
+
+def _database(config: dict[str, str]) -> str:
+    host, port, name = (config.get(f"database.{part}", "") for part in ("hostname", "port", "dbname"))
+    return f"{host}:{port}/{name}"
 
 
 def remove_postgres(connect_url: str, name: str, dsn: str) -> None:
@@ -190,6 +210,8 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         "slot.name": _slot(name),
         "publication.name": _slot(name),
         "publication.autocreate.mode": "filtered",
+        # connectors may share a prefix: without it the second would wait a minute for the first's metrics to go
+        "custom.metric.tags": f"connector={_slot(name)}",
         "skipped.operations": "none",
         "poll.interval.ms": "5",
         "retriable.restart.connector.wait.ms": "1000",
