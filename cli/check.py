@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -102,7 +103,8 @@ def show(report: Report, console: Console) -> None:
 
 def _say(finding: Finding, console: Console) -> None:
     sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-    console.print(f"{sign} {finding.step}: {escape(finding.message)}", soft_wrap=True)
+    message = re.sub(r"\n(?! )", "\n  ", finding.message)
+    console.print(f"{sign} {finding.step}: {escape(message)}", soft_wrap=True)
 
 
 def _notes(pipeline: Pipeline) -> list[str]:
@@ -137,7 +139,9 @@ def _steps(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
     if source.kafka is not None:
         yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
     else:
-        yield Step(f"source.{source.name}", partial(reach, pipeline))
+        endpoint = getattr(getattr(source, source.name), "endpoint", None)
+        own = (_of_url(endpoint),) if endpoint else ()
+        yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
     setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
     yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
     if pipeline.reselect is not None and pipeline.reselect.postgres is not None:

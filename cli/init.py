@@ -133,4 +133,4 @@ def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: 
     for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), (STORE_PASSWORD, servers.store_dsn)):
         if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
             say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")
-    say(f"next: freshet check {escape(str(file))}")
+    say(f"next: freshet run {escape(str(file))}")

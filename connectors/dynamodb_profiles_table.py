@@ -245,7 +245,9 @@ class ProfilesTable:
         try:
             return attempts(lambda: self._once(call))
         except NoSuchShard:
-            raise ConfigError([f"{self.what} isn't there: `freshet run` and `freshet check` make it"]) from None
+            raise ConfigError(
+                [f"{self.what} isn't there: `freshet run` and `freshet check --prepare` make it"]
+            ) from None
 
     def _once(self, call: Callable[[], Answer]) -> Answer:
         try:
