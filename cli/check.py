@@ -28,10 +28,11 @@ from core.errors import ConfigError, FreshetError, Unavailable
 from core.msf import refused as refused_by_msf
 from core.references import alike
 from deploy.msf.bundle import misfits
-from udfs.embedding import Embedder, dimension, embedder
+from udfs.embedding import dimension, embedder
 from udfs.tokenizing import document_chunker, tokenizer_of
 
 _PATIENCE_S = 10.0
+_PROBE = "freshet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ class _Model:
     """The pipeline's model, opened once: whether it answers decides what the stores can be asked."""
 
     pipeline: Pipeline
-    known: Embedder | None = None
+    known: int = 0
 
     def described(self) -> str:
         embedding = self.pipeline.embedding
@@ -240,23 +241,25 @@ class _Model:
             document_chunker(embedding, document.chunk)
         if not embedding.remote:
             model = embedder(embedding)
-        else:
-            from udfs.remote import opened
+            model.embed([_PROBE])
+            self.known = model.dimension
+            return model.describe()
+        from udfs.remote import opened
 
-            brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})
-            model = opened(brief, patience_s=_PATIENCE_S)
-        model.embed(["freshet"])
-        self.known = model
-        counts = f"; {tokenizer_of(embedding).name} counts a chunk's tokens" if embedding.remote else ""
-        return model.describe() + counts
+        brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})
+        endpoint = opened(brief, patience_s=_PATIENCE_S)
+        try:
+            endpoint.embed([_PROBE])
+        finally:
+            endpoint.close()
+        self.known = endpoint.dimension
+        return f"{endpoint.describe()}; {tokenizer_of(embedding).name} counts a chunk's tokens"
 
     def dimension(self) -> int:
-        if self.known is not None:
-            return self.known.dimension
         embedding = self.pipeline.embedding
-        if embedding.remote and not (embedding.dimension or embedding.dimensions):
+        if not self.known and embedding.remote and not (embedding.dimension or embedding.dimensions):
             raise ConfigError(["not asked: how long its vectors are, embedding alone could say"])
-        return dimension(embedding)
+        return self.known or dimension(embedding)
 
 
 def _store(model: _Model, name: str, prepare: bool) -> str:

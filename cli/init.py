@@ -63,7 +63,7 @@ def init(
         bootstrap_servers or here.bootstrap_servers or asked("--bootstrap-servers", "Kafka, as host:port"),
     )
     wanted = table or asked("--table", "The table, as schema.table")
-    with catalog(servers.dsn, "--dsn") as database:
+    with catalog(servers.dsn, "--dsn" if dsn else "this folder's stack") as database:
         found = database.table(wanted)
         topics = prefix or prefix_of(database.database)
     if why := found.keyless:

@@ -38,7 +38,7 @@ def connect(
     if not here.connect.server.running or not here.kafka.server.running:
         raise ConfigError(["Kafka and Kafka Connect of this folder's stack don't run: `freshet stack up` starts them"])
     source = dsn or here.postgres.dsn
-    with catalog(source, "--dsn") as database:
+    with catalog(source, "--dsn" if dsn else "this folder's stack") as database:
         found = [database.table(each) for each in tables]
         topics = prefix or prefix_of(database.database)
         _refuse(found, database.wal_level(), database.server)

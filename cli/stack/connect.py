@@ -127,7 +127,7 @@ def register_postgres(
 
     Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
     The slot and the publication are called after `name`. The snapshot may go on after this returns.
-    Raises FreshetError, with the task's trace, where the connector fails, Unavailable where it doesn't run within 60 s.
+    Raises FreshetError, with the cause, where the connector fails, Unavailable where it doesn't run within 60 s.
     """
     config = _postgres_config(name, dsn, topic_prefix, tables, partitions)
     deadline = time.monotonic() + _RUNNING_SECONDS
@@ -138,7 +138,7 @@ def register_postgres(
         _delete(client, name, deadline)
         response = client.put(f"/connectors/{name}/config", json=config)
         if response.is_error:
-            raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(response.text, config)}")
+            raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(_refusal(response), config)}")
         _wait_running(client, name, config, deadline)
     return True
 
@@ -245,12 +245,28 @@ def _wait_running(client: httpx.Client, name: str, config: dict[str, str], deadl
             return
         if any(part["state"] == "FAILED" for part in parts):
             traces = "\n".join(part.get("trace", "") for part in parts)
-            raise FreshetError(f"Connector {name!r} failed: {_redacted(traces, config)}")
+            raise FreshetError(
+                f"Connector {name!r} failed: {_redacted(_cause(traces), config)}. "
+                f"The whole trace: {client.base_url}connectors/{name}/status"
+            )
         time.sleep(0.05)
     raise Unavailable(
         f"Connector {name!r} doesn't run after {_RUNNING_SECONDS:.0f} s; it is {[part['state'] for part in parts]}. "
         f"See {client.base_url}connectors/{name}/status and Kafka Connect's log."
     )
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
+
+
+def _cause(traces: str) -> str:
+    """The last cause that Java's traces name, which is the first that happened."""
+    causes = [line.removeprefix("Caused by: ") for line in traces.splitlines() if line.startswith("Caused by: ")]
+    return (causes or traces.splitlines() or [""])[-1 if causes else 0].rstrip(".")
 
 
 def _parts(status: dict[str, Any]) -> list[dict[str, Any]]:

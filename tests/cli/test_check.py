@@ -38,7 +38,7 @@ class Place:
     servers: str
     topic: str
 
-    def pipeline(self, reselect: bool = True, text: str = "{title} {body}", **changes: Any) -> Pipeline:
+    def pipeline(self, asked: bool = True, text: str = "{title} {body}", **changes: Any) -> Pipeline:
         told: dict[str, Any] = {
             "name": "checked",
             "source": {"kafka": {"topic": self.topic, "properties.bootstrap.servers": self.servers}},
@@ -48,7 +48,7 @@ class Place:
             "store": {"pgvector": {"dsn": self.dsn, "table": "chunks"}},
             "dead_letters": {"kafka": {"topic": f"{self.topic}.letters"}},
         }
-        if reselect:
+        if asked:
             told["reselect"] = {"postgres": {"dsn": self.dsn}}
         return Pipeline.model_validate({**told, **changes})
 
