@@ -164,7 +164,7 @@ def remove_postgres(connect_url: str, name: str, dsn: str) -> None:
     """Deletes a connector of `register_postgres` with its slot and its publication; the topics stay."""
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         _delete(client, name, time.monotonic() + _GONE_SECONDS)
-    slot = _slot(name)
+    slot = slot_of(name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         deadline = time.monotonic() + _GONE_SECONDS
         active = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
@@ -189,7 +189,8 @@ def restart_failed(port: int) -> list[str]:
     return failed
 
 
-def _slot(name: str) -> str:
+def slot_of(name: str) -> str:
+    """What the slot and the publication of a connector of `register_postgres` are called."""
     # a slot's name has lower-case letters, digits and _ only, 63 at most
     return re.sub(r"[^a-z0-9_]", "_", f"freshet_{name}".lower())[:63]
 
@@ -207,11 +208,11 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         # the list's entries are regular expressions
         "table.include.list": ",".join(re.escape(table) for table in tables),
         "plugin.name": "pgoutput",
-        "slot.name": _slot(name),
-        "publication.name": _slot(name),
+        "slot.name": slot_of(name),
+        "publication.name": slot_of(name),
         "publication.autocreate.mode": "filtered",
         # connectors may share a prefix: without it the second would wait a minute for the first's metrics to go
-        "custom.metric.tags": f"connector={_slot(name)}",
+        "custom.metric.tags": f"connector={slot_of(name)}",
         "skipped.operations": "none",
         "poll.interval.ms": "5",
         "retriable.restart.connector.wait.ms": "1000",
