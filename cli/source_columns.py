@@ -23,7 +23,7 @@ from core.decoding import decoder
 from core.errors import ConfigError, DecodeError
 from core.formats.debezium_source import source_block, table_of
 from core.formats.wrapping import bare
-from core.references import alike, references, unmet
+from core.references import alike, nearest, references, unmet
 
 SETTING = "reselect.postgres.dsn"
 
@@ -96,7 +96,7 @@ def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
         if table in found:
             what = f"{table}, in its last {found[table].events} events,"
             lines += unmet(places, found[table].columns, what) if found[table].columns else []
-        elif others and not any(each in found for each in pipeline.used):
+        elif others and (nearest(table, others) or not any(each in found for each in pipeline.used)):
             lines.append(f"no event of the topic's last is of {table}{alike(table, others)}")
     return lines
 

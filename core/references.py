@@ -77,8 +77,14 @@ def unmet(named: tuple[Reference, ...], there: Collection[str], what: str) -> li
 
 def alike(name: str, there: Collection[str]) -> str:
     """A half sentence: what may have been meant; else what there is, as far as that is short. "" for nothing."""
-    folded = {each.casefold(): each for each in there}
-    if near := get_close_matches(name.casefold(), folded, n=1, cutoff=0.6):
-        return f": did you mean {folded[near[0]]}?"
+    if near := nearest(name, there):
+        return f": did you mean {near}?"
     listed = ", ".join(there)
     return f"; there are {listed}" if listed and len(listed) <= 300 else ""
+
+
+def nearest(name: str, there: Collection[str]) -> str:
+    """What is most like a name; "" where nothing is much like it."""
+    folded = {each.casefold(): each for each in there}
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else ""

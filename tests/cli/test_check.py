@@ -167,6 +167,9 @@ def test_events_tell_columns_of_all_rows_together_and_of_other_formats(place: Pl
     assert line.startswith(
         "documents.public.articles.metadata names lang, which public.articles, in its last 1 events,"
     )
+    both = place.pipeline(documents={TABLE: {"text": "{title}"}, "public.pagse": {"text": "{title}"}})
+    (line,) = differences(both, seen(both, [message(event(after=rows[0])), message(event("pages"))]))
+    assert line == "no event of the topic's last is of public.pagse: did you mean public.pages?"
     of_rows = place.pipeline(False, format={"rows": {"table": TABLE}}, text="{titel}")
     assert len(differences(of_rows, seen(of_rows, [message(json.dumps(rows[1]).encode())]))) == 1
 
