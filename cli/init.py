@@ -34,7 +34,7 @@ class Servers:
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="[PIPELINE.YAML]", help="The file to write.")] = Path("pipeline.yaml"),
+    file: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The file to write.")] = Path("pipeline.yaml"),
     table: Annotated[
         str | None, typer.Option(metavar="SCHEMA.TABLE", help="The table whose rows become documents.")
     ] = None,
