@@ -93,4 +93,4 @@ def _most(found: Iterable[Letter]) -> str:
     if not counted:
         return "whose reasons aren't in their topic yet"
     ((alike, count),) = counted.most_common(1)
-    return f"{count:,} of them as this one: {example[alike]}"
+    return f"most often as here (in {count:,} letters): {example[alike]}"

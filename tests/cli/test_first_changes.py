@@ -46,5 +46,5 @@ def test_events_of_other_tables_alone_are_told() -> None:
 def test_the_most_frequent_reason_is_told_with_one_example() -> None:
     reasons = ["row 1 lacks 'titel'", "row 2 lacks 'titel'", "no JSON"]
     found = [Letter((0, at), 0, None, None, (), {"reason": reason}) for at, reason in enumerate(reasons)]
-    assert _most(found) == "2 of them as this one: row 1 lacks 'titel'"
+    assert _most(found) == "most often as here (in 2 letters): row 1 lacks 'titel'"
     assert _most([]) == "whose reasons aren't in their topic yet"
