@@ -1,55 +1,186 @@
-"""`freshet check`: is the pipeline file right, and is every server it names there?"""
+"""`freshet check`: is the pipeline file right, are its servers there, and has the source what it names?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
 
 from cli.column_types import told_or_named
 from cli.owning import refused
-from cli.run import reach, stores
+from cli.pipeline_file import load
+from cli.run import reach
+from cli.source_columns import by_database, by_events
 from connectors import kafka, kafka_letters_topic
-from connectors.opening import profile_stores
+from connectors.opening import open_stores, profile_stores
+from connectors.pg_session import server_of
+from connectors.reaching import unreachable
 from core.config import Pipeline
-from core.errors import ConfigError, FreshetError
+from core.config_source import Kafka
+from core.errors import ConfigError, FreshetError, Unavailable
 from core.msf import refused as refused_by_msf
+from core.references import alike
 from deploy.msf.bundle import misfits
-from udfs.embedding import embedder
+from udfs.embedding import dimension, embedder
 from udfs.tokenizing import document_chunker, tokenizer_of
 
+_PATIENCE_S = 10.0
+_PROBE = "freshet"
 
-def check(pipeline: Pipeline, console: Console) -> int:
-    """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed."""
-    steps: dict[str, Callable[[], str]] = {
-        f"source.{pipeline.source.name}": lambda: (
-            _topics(pipeline) if pipeline.source.kafka is not None else reach(pipeline)
-        ),
-        "dead_letters.kafka": lambda: _letters(pipeline),
-        "embedding": lambda: _model(pipeline),
-    }
-    for name in pipeline.store.names:
-        steps[f"store.{name}"] = partial(_store, pipeline, name)
-    if pipeline.profiles is not None:
-        for name in pipeline.store.of_profiles:
-            steps[f"store.{name}"] = partial(_profiles, pipeline, name)
-    failed = False
-    for name, attempt in steps.items():
-        try:
-            console.print(f"[green]✓[/] {name}: {attempt()}")
-        except FreshetError as error:
-            failed = True
-            console.print(f"[red]✗[/] {name}: {error}")
-    try:
-        lines = told_or_named(pipeline)[1]
-    except FreshetError as error:
-        # where a step has told, once is enough
-        lines, failed = ([] if failed else [str(error)]), True
-    for line in lines:
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that is tried. `addresses`, host:port, are of the servers that it needs, which `setting` names."""
+
+    name: str
+    attempt: Callable[[], str]
+    setting: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen of a step: `ok`, and the message."""
+
+    step: str
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `--json` shows. `problems` are the file's own, without which nothing was tried; `notes` are no failures."""
+
+    pipeline: str | None
+    ok: bool
+    problems: Sequence[str] = ()
+    steps: Sequence[Finding] = ()
+    notes: Sequence[str] = field(default=())
+
+
+def check(pipeline: Pipeline, console: Console, prepare: bool = False, as_json: bool = False) -> int:
+    """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed.
+
+    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters.
+    """
+    found: list[Finding] = []
+    for finding in _findings(pipeline, prepare):
+        found.append(finding)
+        if not as_json:
+            _say(finding, console)
+    ok = all(each.ok for each in found)
+    # where a step has told, once is enough
+    notes = _notes(pipeline) if ok else []
+    for line in notes if not as_json else ():
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    return 1 if failed else 0
+    if as_json:
+        show(Report(pipeline.name, ok, (), found, notes), console)
+    return 0 if ok else 1
+
+
+def check_file(file: Path, console: Console, prepare: bool, as_json: bool) -> int:
+    """As `check`, of a file that may be wrong: then it is 2, and `--json` tells the file's problems."""
+    try:
+        pipeline = load(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        show(Report(None, False, error.problems), console)
+        return 2
+    return check(pipeline, console, prepare, as_json)
+
+
+def show(report: Report, console: Console) -> None:
+    """The report as JSON, for programs."""
+    console.file.write(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
+
+
+def _say(finding: Finding, console: Console) -> None:
+    sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+    message = re.sub(r"\n(?! )", "\n  ", finding.message)
+    console.print(f"{sign} {finding.step}: {escape(message)}", soft_wrap=True)
+
+
+def _notes(pipeline: Pipeline) -> list[str]:
+    try:
+        return told_or_named(pipeline)[1]
+    except FreshetError as error:
+        return [str(error)]
+
+
+def _findings(pipeline: Pipeline, prepare: bool) -> Iterator[Finding]:
+    away: dict[tuple[str, ...], str] = {}
+    for step in _steps(pipeline, prepare):
+        if step.addresses in away:
+            where = ", ".join(step.addresses)
+            yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses]}")
+            continue
+        try:
+            if why := unreachable(step.addresses):
+                where = ", ".join(step.addresses)
+                raise Unavailable(
+                    f"{step.setting}: nobody answers at {where} ({why}): start it, or correct the address"
+                )
+            yield Finding(step.name, True, step.attempt())
+        except FreshetError as error:
+            if isinstance(error, Unavailable) and step.addresses:
+                away[step.addresses] = step.name
+            yield Finding(step.name, False, str(error))
+
+
+def _steps(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
+    source, embedding = pipeline.source, pipeline.embedding
+    if source.kafka is not None:
+        yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
+    else:
+        endpoint = getattr(getattr(source, source.name), "endpoint", None)
+        own = (_of_url(endpoint),) if endpoint else ()
+        yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
+    setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
+    yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
+    if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
+        dsn = pipeline.reselect.postgres.dsn
+        compare = partial(by_database, pipeline, dsn)
+        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", _of_dsn(dsn, "reselect.postgres"))
+    model = _Model(pipeline)
+    provider = embedding.openai or embedding.tei
+    urls = () if provider is None else (_of_url(provider.url),)
+    yield Step("embedding", model.described, "embedding." + ("openai" if embedding.openai else "tei") + ".url", urls)
+    store = pipeline.store
+    addresses = {
+        "pgvector": _of_dsn(store.pgvector.dsn, "store.pgvector") if store.pgvector else (),
+        "opensearch": tuple(map(_of_url, store.opensearch.hosts)) if store.opensearch else (),
+        "postgres": _of_dsn(store.postgres.dsn, "store.postgres") if store.postgres else (),
+    }
+    for name in store.names:
+        at = "hosts" if name == "opensearch" else "dsn"
+        yield Step(f"store.{name}", partial(_store, model, name, prepare), f"store.{name}.{at}", addresses[name])
+    for name in store.of_profiles:
+        yield Step(f"store.{name}", partial(_profiles, pipeline, name, prepare), "", addresses.get(name, ()))
+
+
+def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: str = "source") -> Step:
+    servers = tuple(each.strip() for each in cluster.bootstrap_servers.split(","))
+    return Step(name, attempt, f"{setting}.kafka.properties.bootstrap.servers", servers)
+
+
+def _of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
+    try:
+        return tuple(server_of(dsn, setting).split(","))
+    except ConfigError:
+        return ()  # the attempt tells
+
+
+def _of_url(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def check_msf(pipeline: Pipeline, console: Console) -> int:
@@ -71,42 +202,91 @@ def check_msf(pipeline: Pipeline, console: Console) -> int:
 
 def _topics(pipeline: Pipeline) -> str:
     source = pipeline.kafka
-    there = kafka.check(source)
-    wanted = source.topic or source.topic_pattern
-    return f"{source.bootstrap_servers} has " + (", ".join(there) if there else f"no topic {wanted} yet")
+    there = kafka.topics_there(source)
+    if there is None:
+        return f"{source.bootstrap_servers} isn't asked: only Java clients know its login"
+    found = kafka.named(source, there)
+    wanted = (source.topic or "").split(";") if source.topic is not None else []
+    if lacking := [each for each in wanted if each not in found]:
+        ours = [each for each in there if not each.startswith("_")]
+        raise ConfigError([f"{source.bootstrap_servers} has no topic {each}{alike(each, ours)}" for each in lacking])
+    if not found:
+        pattern = source.topic_pattern
+        raise ConfigError([f"{source.bootstrap_servers} has no topic whose whole name matches {pattern}"])
+    told = f"{source.bootstrap_servers} has {', '.join(found)}"
+    by_reselect = pipeline.reselect is not None and pipeline.reselect.postgres is not None
+    compared = "" if by_reselect and pipeline.format.debezium is not None else by_events(pipeline)
+    return f"{told}; {compared}" if compared else told
 
 
-def _letters(pipeline: Pipeline) -> str:
+def _letters(pipeline: Pipeline, prepare: bool) -> str:
     topic = pipeline.dead_letters.kafka.topic
-    return f"{topic} takes letters of {kafka_letters_topic.room(pipeline.letters, topic):,} bytes"
+    there = kafka.topics_there(pipeline.letters)
+    room = kafka_letters_topic.room(pipeline.letters, topic, make=prepare)
+    if prepare or there is None or topic in there:
+        return f"{topic} takes letters of {room:,} bytes"
+    return f"{topic} isn't there yet: run makes it"
 
 
-def _model(pipeline: Pipeline) -> str:
-    embedding = pipeline.embedding
-    for document in pipeline.documents.values():
-        document_chunker(embedding, document.chunk)
-    model = embedder(embedding)
-    model.embed(["freshet"])
-    counts = f"; {tokenizer_of(embedding).name} counts a chunk's tokens" if embedding.remote else ""
-    return model.describe() + counts
+@dataclass(slots=True)
+class _Model:
+    """The pipeline's model, opened once: whether it answers decides what the stores can be asked."""
+
+    pipeline: Pipeline
+    known: int = 0
+
+    def described(self) -> str:
+        embedding = self.pipeline.embedding
+        for document in self.pipeline.documents.values():
+            document_chunker(embedding, document.chunk)
+        if not embedding.remote:
+            model = embedder(embedding)
+            model.embed([_PROBE])
+            self.known = model.dimension
+            return model.describe()
+        from udfs.remote import opened
+
+        brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})
+        endpoint = opened(brief, patience_s=_PATIENCE_S)
+        try:
+            endpoint.embed([_PROBE])
+        finally:
+            endpoint.close()
+        self.known = endpoint.dimension
+        return f"{endpoint.describe()}; {tokenizer_of(embedding).name} counts a chunk's tokens"
+
+    def dimension(self) -> int:
+        embedding = self.pipeline.embedding
+        if not self.known and embedding.remote and not (embedding.dimension or embedding.dimensions):
+            raise ConfigError(["not asked: how long its vectors are, embedding alone could say"])
+        return self.known or dimension(embedding)
 
 
-def _store(pipeline: Pipeline, name: str) -> str:
-    target = stores(pipeline)[name]
+def _store(model: _Model, name: str, prepare: bool) -> str:
+    pipeline = model.pipeline
+    target = open_stores(pipeline, model.dimension())[name]
     try:
-        target.prepare()
+        there = target.look()
+        if prepare and not there:
+            target.prepare()
     finally:
         target.close()
+    place = pipeline.store.place(name)
+    if not there and not prepare:
+        return f"{place} isn't there yet: run makes it"
     if would := refused(pipeline, name):
         raise ConfigError(would)
-    return f"{pipeline.store.place(name)} is ready"
+    return f"{place} is ready"
 
 
-def _profiles(pipeline: Pipeline, name: str) -> str:
+def _profiles(pipeline: Pipeline, name: str, prepare: bool) -> str:
     target = profile_stores(pipeline)[name]
     try:
-        target.prepare()
+        there = target.look()
+        if prepare:
+            target.prepare()
     finally:
         target.close()
     table = pipeline.store.dynamodb.table if name == "dynamodb" and pipeline.store.dynamodb else ""
-    return f"table {table} is ready" if table else f"tables {pipeline.name}_… are ready"
+    place, are = (f"table {table}", "is") if table else (f"tables {pipeline.name}_…", "are")
+    return f"{place} {are} ready" if there or prepare else f"{place} {are}n't there yet: run makes them"

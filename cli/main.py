@@ -14,21 +14,26 @@ from bench.figures import Measurement, Size
 from cli import dead_letters, model, profile, stack_command, testing
 from cli.bundle import bundle, described
 from cli.demo_feed import DemoFeed
+from cli.help_order import InOrder, version
+from cli.init import init
 from cli.pipeline_file import load
 from cli.produce import produce
 from cli.status import status
 from core.errors import FreshetError
 
 commands = typer.Typer(
+    cls=InOrder,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Vector stores as fresh as the databases they come from.",
 )
+commands.callback()(version)
 commands.add_typer(stack_command.app)
 commands.add_typer(dead_letters.app)
 commands.add_typer(profile.app)
 commands.add_typer(model.app)
+commands.command()(init)
 commands.command()(produce)
 commands.command()(status)
 commands.command()(bundle)
@@ -85,13 +90,17 @@ def check(
     msf: Annotated[
         bool, typer.Option("--msf", help="Name what Managed Service for Apache Flink would refuse; reaches no server.")
     ] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make the stores' tables and the topic of dead letters too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="What was found as JSON, for programs.")] = False,
 ) -> None:
-    """Validate the pipeline file, and reach every server it names."""
+    """Validate the pipeline file, reach every server it names, and look for its tables and columns in the source."""
     from cli import check as checking
 
     if msf:
         raise typer.Exit(checking.check_msf(described(pipeline), console))
-    raise typer.Exit(checking.check(load(pipeline), console))
+    raise typer.Exit(checking.check_file(pipeline, console, prepare, as_json))
 
 
 @commands.command()
@@ -136,11 +145,13 @@ def search(
     store: Annotated[
         str | None, typer.Option("--store", help="Of several stores, the one to ask; else the first is.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, for programs.")] = False,
 ) -> None:
     """Answer a question from the pipeline's store: score, document, chunk and text."""
     from cli import search as searching
 
-    searching.show(*searching.answered(load(pipeline), question, k, where, store), console)
+    show = searching.show_json if as_json else searching.show
+    show(*searching.answered(load(pipeline), question, k, where, store), console)
 
 
 @commands.command()

@@ -50,7 +50,7 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
     pipeline, and `how` doesn't say to; or where --rebuild can't read the source from its beginning.
     """
     now, kept = made_by(pipeline), _kept(pipeline)
-    resumes = not without_state and how is not How.REBUILD and _has_state(pipeline)
+    resumes = not without_state and how is not How.REBUILD and has_state(pipeline)
     found = look(pipeline, now)
     why = obstacles(found, pipeline.name, now, _run(kept), resumes)
     if why and how is How.REFUSE:
@@ -74,7 +74,7 @@ def refused(pipeline: Pipeline, name: str) -> list[str]:
     """What `freshet run` would refuse of a store, for `freshet check`; nothing where it would go on."""
     now, kept = made_by(pipeline), _kept(pipeline)
     found = look(pipeline, now, name)
-    why = obstacles(found, pipeline.name, now, _run(kept), _has_state(pipeline))
+    why = obstacles(found, pipeline.name, now, _run(kept), has_state(pipeline))
     return refusal(pipeline.name, found, why, now) if why else []
 
 
@@ -102,7 +102,8 @@ def no_such_model(pipeline: Pipeline, name: str, store: VectorStore) -> str:
     )
 
 
-def _has_state(pipeline: Pipeline) -> bool:
+def has_state(pipeline: Pipeline) -> bool:
+    """Whether there is a checkpoint or savepoint from which a run would go on."""
     return newest_state(home(pipeline), since_ns(pipeline)) is not None
 
 

@@ -13,16 +13,19 @@ from rich.markup import escape
 from cli import log_record, resuming
 from cli.column_types import told_or_named
 from cli.events import Events, events
+from cli.first_changes import FirstChanges, most_frequent
 from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
+from cli.owning import has_state
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
-from core.errors import Displaced, OtherLog, Unavailable
+from core.errors import ConfigError, Displaced, OtherLog, Unavailable
+from core.owning import How
 from core.stores import VectorStore
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
@@ -48,6 +51,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    first = _first(pipeline, beginning)
     job: Job | TargetJob
     if target is None:
         job = start(pipeline, console, beginning)
@@ -70,12 +74,16 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                     job.cancel()
                     raise Displaced(progress.failure.cause)
                 last = _tell(progress, last, console)
+                if why := first.refusal(progress.counts):
+                    job.cancel()
+                    raise ConfigError([f"{pipeline.name}: {why}"])
+                _alarm(first.warning(progress.counts), console, log)
                 _alarm(watch.news(progress.alarm), console, log)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log)
                 raise OtherLog(other)
-    except Displaced as error:
+    except (Displaced, ConfigError) as error:
         log.tell("fail", cause=str(error))
         raise
     except Unavailable as error:
@@ -87,6 +95,12 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     _end(job, log)
     console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
     return 0
+
+
+def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
+    now_ms = time.time_ns() // 1_000_000
+    anew = beginning.without_state or beginning.how is How.REBUILD or not has_state(pipeline)
+    return FirstChanges(anew, lambda: most_frequent(pipeline, now_ms))
 
 
 def prepare(pipeline: Pipeline, console: Console) -> None:

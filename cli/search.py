@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -68,6 +69,21 @@ def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
             [f"--where is {text!r}, must be column=value with one of the metadata columns: {', '.join(kept)}"]
         )
     return name, value
+
+
+def show_json(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:
+    """The answers as JSON, best first, each chunk whole, and what is to be known of them."""
+    answers = [
+        {
+            "score": round(float(hit.score), 6),
+            "document": hit.document_id,
+            "chunk": hit.ordinal,
+            "text": hit.text,
+            "metadata": dict(hit.metadata),
+        }
+        for hit in hits
+    ]
+    console.file.write(json.dumps({"hits": answers, "notes": list(notes)}, ensure_ascii=False, indent=2) + "\n")
 
 
 def show(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:

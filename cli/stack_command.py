@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import stack
+from cli.stack_connecting import connect
 
 app = typer.Typer(name="stack", help="Real PostgreSQL, Kafka and Debezium on this machine.", no_args_is_help=True)
 
@@ -60,6 +61,9 @@ def down(
     console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing ran")
     if wipe:
         console.print("Deleted its data")
+
+
+app.command()(connect)
 
 
 def _json(now: stack.Stack) -> dict[str, object]:

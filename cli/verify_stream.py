@@ -6,12 +6,13 @@ Where the source can't be asked, as a DynamoDB table, time passes instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import Consumer
 
+from cli.stack.connect import slot_of
 from connectors import kafka
 from connectors.kafka_feed import behind, goals, group_of
 from connectors.postgres_rows import Reselect
@@ -113,18 +114,31 @@ class Stream:
     def _slot(self, lsn: str) -> str:
         """What the slot has not sent of the log up to `lsn`; "" where it has, or nobody can tell."""
         slots = self.source.execute(_SLOTS, (lsn, lsn, lsn))
-        if len(slots) != 1:
+        ours = slots if len(slots) == 1 else self._of_topics(slots)
+        if not ours:
             names = ", ".join(str(name) for name, *_ in slots) or "none"
             self.note = f"the source's logical replication slots are {names}: which one the stream has, can't be told"
             return ""
-        name, active, confirmed, received, distance = slots[0]
-        if confirmed:
-            return ""
-        if received:
-            time.sleep(_SENT_S)
-            return ""
-        read = "" if active else ", and no connector reads it now"
-        return f"the connector's slot {name} is {distance:,} bytes behind the source{read}"
+        return next((lag for each in ours if (lag := _behind(*each))), "")
+
+    def _of_topics(self, slots: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """The slots of connectors that are called as the pipeline's topics; none unless each topic has one."""
+        source = self.pipeline.source.kafka
+        topics = (source.topic or "").split(";") if source is not None else []
+        named = {slot_of(topic) for topic in topics if topic}
+        found = [each for each in slots if each[0] in named]
+        return found if len(found) == len(topics) else []
+
+
+def _behind(name: str, active: bool, confirmed: bool, received: bool, distance: int) -> str:
+    """What a slot has not sent yet; "" where it has."""
+    if confirmed:
+        return ""
+    if received:
+        time.sleep(_SENT_S)
+        return ""
+    read = "" if active else ", and no connector reads it now"
+    return f"the connector's slot {name} is {distance:,} bytes behind the source{read}"
 
 
 def _until(lag: Callable[[], str], deadline: float, report: Callable[[str], object]) -> str:

@@ -75,6 +75,10 @@ class DynamodbProfiles:
         """Make the table where it is missing; see `core.stores.ProfileStore.prepare`."""
         self._table.prepare()
 
+    def look(self) -> bool:
+        """Whether the table is there; see `core.stores.ProfileStore.look`."""
+        return self._table.look()
+
     def close(self) -> None:
         """Give the connections back."""
         self._table.close()

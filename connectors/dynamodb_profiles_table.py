@@ -43,6 +43,14 @@ class ProfilesTable:
         """Give the connections back."""
         self._client.close()
 
+    def look(self) -> bool:
+        """Whether the table is there. Raises Unavailable."""
+        try:
+            self._once(lambda: self._client.describe_table(TableName=self._name))
+        except NoSuchShard:
+            return False
+        return True
+
     def prepare(self) -> None:
         """Make the table where it is missing, with its index, and have dead ends expire.
 
@@ -237,7 +245,9 @@ class ProfilesTable:
         try:
             return attempts(lambda: self._once(call))
         except NoSuchShard:
-            raise ConfigError([f"{self.what} isn't there: `freshet run` and `freshet check` make it"]) from None
+            raise ConfigError(
+                [f"{self.what} isn't there: `freshet run` and `freshet check --prepare` make it"]
+            ) from None
 
     def _once(self, call: Callable[[], Answer]) -> Answer:
         try:

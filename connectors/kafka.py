@@ -6,8 +6,9 @@ Both are tables of raw bytes with metadata: the DataStream connector shows Pytho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from connectors.reaching import unreachable
 from core.config_source import Kafka
 from core.errors import ConfigError, Unavailable
 
@@ -18,6 +19,8 @@ _LARGEST_MESSAGE = str(32 * 1024 * 1024)
 _CLIENT_PREFIX = "properties."
 _WAIT_SECONDS = 10
 _SHARED = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
+# librdkafka would print to stderr, line after line, what its exceptions say anyway
+SILENT = {"log_level": 0, "error_cb": lambda _: None}
 _JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
 
 
@@ -70,22 +73,12 @@ def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
 
 
 def check(kafka: Kafka) -> list[str]:
-    """The topics that the source names and the cluster has, sorted.
+    """The topics that the source names and the cluster has, sorted. Raises as `topics_there`."""
+    return named(kafka, topics_there(kafka) or ())
 
-    Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where `topic-pattern` is no pattern.
-    A cluster whose login only Java clients know (IAM, Kerberos) is asked nothing: the job itself will tell.
-    """
-    # imported late: a job only needs the tables, and runs where librdkafka isn't
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
 
-    client = client_options(kafka)
-    if client is None:
-        return []
-    try:
-        there = AdminClient({**client, "socket.timeout.ms": 5000}).list_topics(timeout=_WAIT_SECONDS).topics
-    except KafkaException as error:
-        raise unavailable(kafka, error.args[0].str()) from None
+def named(kafka: Kafka, there: Iterable[str]) -> list[str]:
+    """Those of the topics that the source names, sorted. Raises ConfigError where `topic-pattern` is no pattern."""
     if kafka.topic is not None:
         return sorted(set(kafka.topic.split(";")) & set(there))
     try:
@@ -94,6 +87,33 @@ def check(kafka: Kafka) -> list[str]:
         raise ConfigError(
             [f"source.kafka.topic-pattern is {kafka.topic_pattern!r}, which is no regular expression: {error}"]
         ) from None
+
+
+def topics_there(kafka: Kafka) -> list[str] | None:
+    """The topics that the cluster has; None where it can't be asked, as only Java clients know its login.
+
+    Raises Unavailable where the cluster doesn't answer within 10 s. A login only Java clients know is IAM or Kerberos:
+    the job itself will tell.
+    """
+    # imported late: a job only needs the tables, and runs where librdkafka isn't
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    client = client_options(kafka)
+    if client is None:
+        return None
+    _refuse_nobody(kafka)
+    try:
+        admin = AdminClient({**client, "socket.timeout.ms": 5000, **SILENT})
+        return sorted(admin.list_topics(timeout=_WAIT_SECONDS).topics)
+    except KafkaException as error:
+        raise unavailable(kafka, error.args[0].str()) from None
+
+
+def _refuse_nobody(kafka: Kafka) -> None:
+    # the client would try for 10 s to reach a port that nobody listens on
+    if why := unreachable(kafka.bootstrap_servers.split(",")):
+        raise unavailable(kafka, why)
 
 
 def unavailable(kafka: Kafka, reason: str) -> Unavailable:

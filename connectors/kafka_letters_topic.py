@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.kafka import client_options, unavailable
+from connectors.kafka import SILENT, client_options, unavailable
 from core.config_source import Kafka
 from core.errors import ConfigError
 from core.letters import SMALLEST_ROOM
@@ -19,16 +19,17 @@ _ANSWER_S = 10.0
 _CLIENT = ("properties.max.request.size", "properties.buffer.memory")
 
 
-def room(kafka: Kafka, topic: str) -> int:
+def room(kafka: Kafka, topic: str, make: bool = True) -> int:
     """Bytes that a letter may have as a record that isn't compressed, so that its topic takes it however it packs.
 
-    A topic that isn't there is made, where that is allowed. Where the cluster can't be asked, because only Java's
-    client can log in, it refuses to tell, or this process has no client, it is what Kafka does by itself.
+    A topic that isn't there is made, where that is allowed and `make` says so. Where the cluster can't be asked,
+    because only Java's client can log in, it refuses to tell, or this process has no client, it is what Kafka does by
+    itself.
     Raises Unavailable where the cluster doesn't answer within 10 s; ConfigError where it lets nobody write there, or
     the topic takes less than SMALLEST_ROOM.
     """
     given = [int(kafka.options[name]) for name in _CLIENT if kafka.options.get(name, "").isdigit()]
-    limit = min(_limit(kafka, topic), LARGEST_REQUEST, *given)
+    limit = min(_limit(kafka, topic, make), LARGEST_REQUEST, *given)
     # a broker counts what is packed, and packing makes some bytes more of what can't be packed
     left = limit - limit // 64 - 256
     if left < SMALLEST_ROOM:
@@ -41,7 +42,7 @@ def room(kafka: Kafka, topic: str) -> int:
     return left
 
 
-def _limit(kafka: Kafka, topic: str) -> int:
+def _limit(kafka: Kafka, topic: str, make: bool) -> int:
     try:
         # imported late: where the job runs on a service librdkafka isn't there
         from confluent_kafka import KafkaException
@@ -52,10 +53,12 @@ def _limit(kafka: Kafka, topic: str) -> int:
     if options is None:
         return USUAL_ROOM
     try:
-        admin = AdminClient({**options, "socket.timeout.ms": 5_000, "log_level": 0, "error_cb": lambda _: None})
+        admin = AdminClient({**options, "socket.timeout.ms": 5_000, **SILENT})
         there = topic in admin.list_topics(timeout=_ANSWER_S).topics
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
+    if not there and not make:
+        return LARGEST_REQUEST
     if not there and not _made(admin, topic):
         return USUAL_ROOM
     _check_writable(admin, topic)

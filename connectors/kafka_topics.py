@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from connectors.kafka import login, unavailable
+from connectors.kafka import SILENT, login, unavailable
 from core.config_source import Kafka
 from core.recordings import Headers
 
@@ -51,9 +51,7 @@ def reading(kafka: Kafka, group: str = "freshet-reader") -> Iterator[Consumer]:
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": _QUEUE_KIB,
             "fetch.message.max.bytes": _LARGEST_MESSAGE,
-            # librdkafka would print to stderr what the exceptions say anyway
-            "log_level": 0,
-            "error_cb": lambda _: None,
+            **SILENT,
         }
     )
     try:

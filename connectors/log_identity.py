@@ -87,7 +87,7 @@ def topic_ids(source: Kafka) -> dict[str, str]:
     if not there:
         return gone
     try:
-        admin = AdminClient({**client, "socket.timeout.ms": 5000, "log_level": 0})
+        admin = AdminClient({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
         asked = admin.describe_topics(TopicCollection(there), request_timeout=_ANSWER_S)
         ids = {f"topic {name}": str(described.result(_ANSWER_S).topic_id) for name, described in asked.items()}
     except KafkaException as error:

@@ -74,9 +74,13 @@ class OpenSearchStore:
         Doesn't wait for a cluster that is away. Raises Unavailable where it doesn't answer, ConfigError where the index
         there has other fields or another dimension, or the user may not make what is missing.
         """
-        self._cluster.once(self._prepare)
+        self._cluster.once(lambda: self._prepare(make=True))
 
-    def _prepare(self) -> None:
+    def look(self) -> bool:
+        """Whether both indexes are there; see `core.stores.VectorStore.look`. Doesn't wait either."""
+        return self._cluster.once(lambda: self._prepare(make=False))
+
+    def _prepare(self, make: bool) -> bool:
         ledger, fields = f"{self._index}-ledger", bodies.chunk_mapping(self._dimension)["properties"]
         # The ledger is looked for first: whoever makes both makes it last.
         known = self._fields(ledger)
@@ -88,12 +92,15 @@ class OpenSearchStore:
                     f"{self._index} has lost: delete {ledger} too"
                 ]
             )
+        if not make and (there is None or known is None):
+            return False
         if there is None:
             there = self._create(self._index, bodies.CHUNK_SETTINGS, bodies.chunk_mapping(self._dimension))
         _check_fields(there, fields, self._index)
         if known is None:
             known = self._create(ledger, bodies.LEDGER_SETTINGS, bodies.LEDGER_MAPPING)
         _check_fields(known, bodies.LEDGER_MAPPING["properties"], ledger)
+        return True
 
     def _fields(self, index: str) -> dict[str, Any] | None:
         try:

@@ -105,12 +105,15 @@ class Session:
                 f"{self._setting}.dsn: PostgreSQL at {self.server} doesn't answer ({reason(error)}): "
                 "start it, or correct the address"
             )
-        return ConfigError(
-            [
-                f"{self._setting}: PostgreSQL at {self.server} refuses ({reason(error)}): "
-                "correct the table's name, or have the user granted what is missing"
-            ]
-        )
+        remedy = "correct the table's name, or have the user granted what is missing"
+        if isinstance(error, errors.UndefinedTable) and self._setting.startswith("store."):
+            remedy = "`freshet run` makes it; or correct the table's name"
+        return ConfigError([f"{self._setting}: PostgreSQL at {self.server} refuses ({reason(error)}): {remedy}"])
+
+
+def server_of(dsn: str, setting: str) -> str:
+    """Where a connection string leads, as host:port, several with commas. Raises ConfigError where it can't be read."""
+    return _server(_parameters(dsn, setting))
 
 
 def reason(error: Exception) -> str:

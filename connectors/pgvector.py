@@ -26,7 +26,7 @@ from connectors.pgvector_rows import (
     stored_of,
     transactions,
 )
-from connectors.pgvector_schema import SETTING, indexable, make, set_up
+from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
 from core.batches import halving
 from core.change import Position
 from core.errors import ConfigError, Displaced, StoreRejected
@@ -88,6 +88,11 @@ class PgvectorStore:
 
     def _prepare(self) -> None:
         make(self._session.connection(), self._names, self._table, self._dimension, self._session.server)
+
+    def look(self) -> bool:
+        """Whether all is there; see `core.stores.VectorStore.look`. Doesn't wait for a server that is away."""
+        shape = (self._names, self._table, self._dimension, self._session.server)
+        return self._session.once(lambda: look(self._session.connection(), *shape))
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector; see `core.stores.VectorStore.held`.

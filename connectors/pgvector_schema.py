@@ -37,6 +37,26 @@ def make(
     register_vector(connection)
 
 
+def look(
+    connection: psycopg.Connection[Any], names: Mapping[str, sql.Composable], table: str, dimension: int, server: str
+) -> bool:
+    """Whether table and ledger are there. Where they aren't, they are made in a transaction that is rolled back.
+
+    Raises as `make` does.
+    """
+    existing = dict(connection.execute(statements.COLUMNS.format(**names)).fetchall())
+    if existing:
+        _check_columns(existing, statements.columns(dimension), table)
+    ledger = connection.execute(sql.SQL("SELECT to_regclass({ledger_name}) IS NOT NULL").format(**names)).fetchall()
+    if existing and ledger[0][0]:
+        return True
+    # an index of chunks that are there is not made for a look
+    if not existing:
+        with connection.transaction(force_rollback=True):
+            make(connection, names, table, dimension, server)
+    return False
+
+
 def _make_extension(connection: psycopg.Connection[Any], server: str) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     (version,) = connection.execute(statements.VERSION).fetchall()[0]

@@ -59,6 +59,18 @@ class PostgresProfiles:
         """
         self._session.once(self._prepare)
 
+    def look(self) -> bool:
+        """Whether the tables are there; see `core.stores.ProfileStore.look`. Else they are made, and that undone."""
+        return self._session.once(self._look)
+
+    def _look(self) -> bool:
+        connection = self._session.connection()
+        (there,) = connection.execute(statements.IS_THERE.format(**self._names)).fetchall()
+        if not there[0]:
+            with connection.transaction(force_rollback=True):
+                self._prepare()
+        return bool(there[0])
+
     def _prepare(self) -> None:
         connection = self._session.connection()
         with connection.transaction():

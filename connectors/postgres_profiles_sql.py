@@ -10,6 +10,8 @@ TABLES = ("profiles", "identifiers", "members", "groups", "aliases", "audit", "w
 # Any number, the same for all: CREATE ... IF NOT EXISTS by two at once fails.
 ONE_AT_A_TIME = SQL("SELECT pg_advisory_xact_lock(7020105108)")
 
+IS_THERE = SQL("SELECT to_regclass({writer_name}) IS NOT NULL")
+
 CREATE = (
     SQL("""
 CREATE TABLE IF NOT EXISTS {profiles} (

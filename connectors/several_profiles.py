@@ -27,6 +27,10 @@ class SeveralProfiles:
         self._stores = dict(stores)
         self._first = next(iter(self._stores.values()))
 
+    def look(self) -> bool:
+        """Whether all is there in each; see `core.stores.ProfileStore.look`."""
+        return all(store.look() for store in self._stores.values())
+
     def prepare(self) -> None:
         """Prepare each."""
         for store in self._stores.values():

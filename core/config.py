@@ -231,8 +231,12 @@ class Pipeline(Model):
     @property
     def tables(self) -> Tables:
         """Which tables' rows are another one's documents, or records."""
-        patterns = {table: each.tables for table, each in self._tables.items() if each.tables}
-        return Tables(patterns) if patterns else ITSELF
+        return Tables(self.patterns) if self.patterns else ITSELF
+
+    @property
+    def patterns(self) -> dict[str, tuple[str, ...]]:
+        """Table to the patterns of those that are its partitions, where the file has any."""
+        return {table: each.tables for table, each in self._tables.items() if each.tables}
 
     @property
     def used(self) -> dict[str, frozenset[str]]:

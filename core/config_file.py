@@ -51,6 +51,8 @@ def load(
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: can't be read: it isn't there; `freshet init` writes one for a table"]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: can't be read: {error}"]) from None
     except yaml.YAMLError as error:

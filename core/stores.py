@@ -65,6 +65,9 @@ class VectorStore(Protocol):
         (another dimension, say).
         """
 
+    def look(self) -> bool:
+        """Whether all is there that `prepare` makes. Writes nothing; raises as `prepare`, as far as it can tell."""
+
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector: the store has them, or knows a later position.
 
@@ -131,6 +134,9 @@ class ProfileStore(Protocol):
 
     def prepare(self) -> None:
         """Make what is missing on the server. Can be repeated. Raises Unavailable as `VectorStore.prepare` does."""
+
+    def look(self) -> bool:
+        """Whether all is there that `prepare` makes; see `VectorStore.look`."""
 
     def begin(self, version: int, least: int = 0) -> Opening:
         """Begin the epoch of a writer whose state stands at `version`; what earlier ones still send is stale from now.

@@ -14,13 +14,14 @@ from core.formats.quoting import quote
 
 _NUL = "\x00"
 _NO_NAME = re.compile(r"[\[\]{}]")
+_OF_JINJA = re.compile(r"(?<!\{)\{\{-?\s*([^\W\d][^{}]*?)\s*-?\}\}(?!\})|\{%[^{}]*%\}")
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def columns(template: str) -> tuple[str, ...]:
     """The columns that a template names, in order.
 
-    Raises ValueError where braces don't pair or hold anything but names.
+    Raises ValueError where braces don't pair or hold anything but names, or are double as Jinja has them.
     """
     return tuple(name for _, names in parts(template) if names is not None for name in names if name)
 
@@ -29,6 +30,9 @@ def columns(template: str) -> tuple[str, ...]:
 def parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
     """Each literal with the alternatives behind it, if there are any. Cached: every change is rendered."""
     found: list[tuple[str, tuple[str, ...] | None]] = []
+    if other := _OF_JINJA.search(template):
+        instead = f"{{{other[1]}}}" if other[1] else "plain text, or no text at all"
+        raise ValueError(f"{other[0]} is Jinja's, and would stand in every text as it is: write {instead}")
     for literal, name, format_spec, conversion in Formatter().parse(template):
         if name is None:
             found.append((literal, None))

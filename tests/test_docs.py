@@ -64,6 +64,12 @@ ELSEWHERE = WITH_AWS | {
     "./freshet test": "this is it",
     "./freshet test --quick": "this is a part of it",
     "./freshet test tests/core -k position": "this is it",
+    **{
+        line: "run by the test of docs/run-a-pipeline.md"
+        for block in blocks(ROOT / "README.md")
+        if block.language == "bash"
+        for line in block.text.splitlines()
+    },
     "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
     "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_REGION=eu-central-1": "as the demo tells it",
     "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",

@@ -178,14 +178,16 @@ def _pause(state: tenacity.RetryCallState) -> float:
     return max(_backoff(state), error.wait_s if isinstance(error, Busy) else 0.0)
 
 
-def opened(embedding: Embedding, of_questions: bool = False) -> RemoteEmbedder:
+def opened(embedding: Embedding, of_questions: bool = False, patience_s: float = PATIENCE_S) -> RemoteEmbedder:
     """The embedder behind the pipeline file's endpoint; with `of_questions`, of what is looked for.
+
+    One that fails is asked again for `patience_s`.
 
     Raises ConfigError where the endpoint lets nobody in or its library isn't installed, Unavailable where it fails.
     """
     endpoint = _endpoint(embedding, of_questions)
     dimension = embedding.dimension or embedding.dimensions
-    return RemoteEmbedder(embedding.model, endpoint, embedding.limits, embedding.concurrency, dimension)
+    return RemoteEmbedder(embedding.model, endpoint, embedding.limits, embedding.concurrency, dimension, patience_s)
 
 
 def _endpoint(embedding: Embedding, of_questions: bool) -> Endpoint:

@@ -120,31 +120,51 @@ def properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
 
 def register_postgres(
     connect_url: str, name: str, dsn: str, topic_prefix: str, tables: Sequence[str], partitions: int = 1
-) -> None:
+) -> bool:
     """Makes or changes a Debezium connector for tables (`schema.table`) of a database, and waits until its task runs.
+
+    False where it ran already, as it would be made.
 
     Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
     The slot and the publication are called after `name`. The snapshot may go on after this returns.
-    Raises FreshetError, with the task's trace, where the connector fails, Unavailable where it doesn't run within 60 s.
+    Raises FreshetError, with the cause, where the connector fails, Unavailable where it doesn't run within 60 s.
     """
     config = _postgres_config(name, dsn, topic_prefix, tables, partitions)
     deadline = time.monotonic() + _RUNNING_SECONDS
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         if _runs_with(client, name, config):
-            return
+            return False
         # not changed in place: until the worker gets to it, the old task's state would pass for the new one's
         _delete(client, name, deadline)
         response = client.put(f"/connectors/{name}/config", json=config)
         if response.is_error:
-            raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(response.text, config)}")
+            raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(_refusal(response), config)}")
         _wait_running(client, name, config, deadline)
+    return True
+
+
+def database_of(connect_url: str, name: str) -> str:
+    """Which database a connector is of, as host:port/name; "" where there is no such connector."""
+    with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
+        present = client.get(f"/connectors/{name}/config")
+    return "" if present.is_error else _database(present.json())
+
+
+def same_database(dsn: str, database: str) -> bool:
+    """Whether a connection string is of a database as `database_of` tells it."""
+    return _database(_postgres_config("", dsn, "", (), 1)) == database
+
+
+def _database(config: dict[str, str]) -> str:
+    host, port, name = (config.get(f"database.{part}", "") for part in ("hostname", "port", "dbname"))
+    return f"{host}:{port}/{name}"
 
 
 def remove_postgres(connect_url: str, name: str, dsn: str) -> None:
     """Deletes a connector of `register_postgres` with its slot and its publication; the topics stay."""
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         _delete(client, name, time.monotonic() + _GONE_SECONDS)
-    slot = _slot(name)
+    slot = slot_of(name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         deadline = time.monotonic() + _GONE_SECONDS
         active = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
@@ -169,7 +189,8 @@ def restart_failed(port: int) -> list[str]:
     return failed
 
 
-def _slot(name: str) -> str:
+def slot_of(name: str) -> str:
+    """What the slot and the publication of a connector of `register_postgres` are called."""
     # a slot's name has lower-case letters, digits and _ only, 63 at most
     return re.sub(r"[^a-z0-9_]", "_", f"freshet_{name}".lower())[:63]
 
@@ -187,9 +208,11 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         # the list's entries are regular expressions
         "table.include.list": ",".join(re.escape(table) for table in tables),
         "plugin.name": "pgoutput",
-        "slot.name": _slot(name),
-        "publication.name": _slot(name),
+        "slot.name": slot_of(name),
+        "publication.name": slot_of(name),
         "publication.autocreate.mode": "filtered",
+        # connectors may share a prefix: without it the second would wait a minute for the first's metrics to go
+        "custom.metric.tags": f"connector={slot_of(name)}",
         "skipped.operations": "none",
         "poll.interval.ms": "5",
         "retriable.restart.connector.wait.ms": "1000",
@@ -223,12 +246,28 @@ def _wait_running(client: httpx.Client, name: str, config: dict[str, str], deadl
             return
         if any(part["state"] == "FAILED" for part in parts):
             traces = "\n".join(part.get("trace", "") for part in parts)
-            raise FreshetError(f"Connector {name!r} failed: {_redacted(traces, config)}")
+            raise FreshetError(
+                f"Connector {name!r} failed: {_redacted(_cause(traces), config)}. "
+                f"The whole trace: {client.base_url}connectors/{name}/status"
+            )
         time.sleep(0.05)
     raise Unavailable(
         f"Connector {name!r} doesn't run after {_RUNNING_SECONDS:.0f} s; it is {[part['state'] for part in parts]}. "
         f"See {client.base_url}connectors/{name}/status and Kafka Connect's log."
     )
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
+
+
+def _cause(traces: str) -> str:
+    """The last cause that Java's traces name, which is the first that happened."""
+    causes = [line.removeprefix("Caused by: ") for line in traces.splitlines() if line.startswith("Caused by: ")]
+    return (causes or traces.splitlines() or [""])[-1 if causes else 0].rstrip(".")
 
 
 def _parts(status: dict[str, Any]) -> list[dict[str, Any]]:

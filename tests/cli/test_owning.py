@@ -143,7 +143,7 @@ def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: P
     place.run()
     place.checkpoint()
     place.run(without_state=True, **elsewhere)
-    assert not owning._has_state(place.pipeline(**elsewhere))
+    assert not owning.has_state(place.pipeline(**elsewhere))
 
 
 def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None:

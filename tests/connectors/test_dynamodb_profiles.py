@@ -141,7 +141,7 @@ def test_a_table_that_is_another_one_is_refused(place: DynamodbPlace, profiles: 
     )
     with pytest.raises(ConfigError, match=r"another one: profiles need the key pk, sk and an index owner"):
         DynamodbProfiles(name, "customers", place.aws).prepare()
-    with pytest.raises(ConfigError, match="isn't there: `freshet run` and `freshet check` make it"):
+    with pytest.raises(ConfigError, match="isn't there: `freshet run` and `freshet check --prepare` make it"):
         DynamodbProfiles(f"{place.table}.none", "customers", place.aws).begin(0)
 
 

@@ -265,6 +265,16 @@ def test_templates_hold_plain_names_only(template: str) -> None:
         columns(template)
 
 
+@pytest.mark.parametrize("template", ["{a} {{ b }}", "{{a}}", "{{- a|upper -}}", "{% if a %}{a}{% endif %}"])
+def test_jinja_s_braces_are_refused(template: str) -> None:
+    with pytest.raises(ValueError, match="is Jinja's"):
+        columns(template)
+
+
+def test_braces_that_are_none_of_jinja_s_stand_as_they_are() -> None:
+    assert render('{{{a}}} {{}} {{"a": "{a}"}} {{1}}', {"a": "x"}) == '{x} {} {"a": "x"} {1}'
+
+
 def test_values_render_as_text() -> None:
     row = {"a": None, "b": 1.5, "c": True, "d": {"x": [1, "ß"]}, "e": "\x00"}
     assert render("{a}|{b}|{c}|{d}|{e}|{{}}", row) == '|1.5|true|{"x":[1,"ß"]}|\ufffd|{}'

@@ -1,0 +1,136 @@
+"""`freshet init`: a first pipeline file for a table, from what its database says of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from psycopg.conninfo import conninfo_to_dict
+from rich.console import Console
+from rich.markup import escape
+
+from cli import stack
+from cli.stack.layout import layout_of, remembered_ports
+from connectors.postgres_catalog import Table, catalog, without_password
+from core import config_file
+from core.errors import ConfigError
+from core.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
+
+SOURCE_PASSWORD, STORE_PASSWORD = "DATABASE_PASSWORD", "STORE_PASSWORD"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where a pipeline's servers are; "" where nobody has said."""
+
+    dsn: str
+    store_dsn: str
+    bootstrap_servers: str
+
+
+def init(
+    file: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The file to write.")] = Path("pipeline.yaml"),
+    table: Annotated[
+        str | None, typer.Option(metavar="SCHEMA.TABLE", help="The table whose rows become documents.")
+    ] = None,
+    dsn: Annotated[
+        str | None, typer.Option(metavar="DSN", help="The database that it is in; else that of the stack here.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="DSN", help="The database for the vectors; else that of the stack here.")
+    ] = None,
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The Kafka of the changes; else that of the stack here.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The connector's topic.prefix; else the database's name.")
+    ] = None,
+) -> None:
+    """Write a pipeline file for a table, from its columns and its primary key; nothing is overwritten."""
+    console = Console()
+    if file.exists():
+        raise ConfigError([f"{file} is there already, and nothing is overwritten: name another file"])
+    asked = _asker(sys.stdin.isatty())
+    here = _here(Path())
+    servers = Servers(
+        dsn or here.dsn or asked("--dsn", "The database's connection string"),
+        store or here.store_dsn or asked("--store", "The connection string of the database for the vectors"),
+        bootstrap_servers or here.bootstrap_servers or asked("--bootstrap-servers", "Kafka, as host:port"),
+    )
+    wanted = table or asked("--table", "The table, as schema.table")
+    with catalog(servers.dsn, "--dsn" if dsn else "this folder's stack") as database:
+        found = database.table(wanted)
+        topics = prefix or prefix_of(database.database)
+    if why := found.keyless:
+        raise ConfigError([why])
+    chosen = choice(found.columns, found.key)
+    if not chosen.text:
+        raise ConfigError([f"{found.name} has no column of text: {', '.join(each.name for each in found.columns)}"])
+    _write(file, _places(found, servers, topics), chosen)
+    _tell(console, file, found, servers, chosen)
+
+
+def _asker(answers: bool) -> Callable[[str, str], str]:
+    def asked(option: str, question: str) -> str:
+        if not answers:
+            how = "name the table, as in --table public.articles"
+            if option != "--table":
+                how = "no stack of this folder says it either: `freshet stack up` starts one"
+            raise ConfigError([f"{option} is missing: {how}"])
+        return str(typer.prompt(question))
+
+    return asked
+
+
+def _here(directory: Path) -> Servers:
+    """What the directory's stack says, whether it runs or not; nothing where there never was one."""
+    if remembered_ports(layout_of(directory)) is None:
+        return Servers("", "", "")
+    there = stack.status(directory)
+    return Servers(there.postgres.dsn, there.postgres.dsn, there.kafka.bootstrap_servers)
+
+
+def _places(found: Table, servers: Servers, prefix: str) -> Places:
+    name = name_of(found.name)
+    same = conninfo_to_dict(servers.dsn) == conninfo_to_dict(servers.store_dsn)
+    return Places(
+        name,
+        found.name,
+        topic_of(prefix, found.name),
+        servers.bootstrap_servers,
+        without_password(servers.dsn, SOURCE_PASSWORD)[0],
+        without_password(servers.store_dsn, SOURCE_PASSWORD if same else STORE_PASSWORD)[0],
+        store_table_of(name),
+    )
+
+
+def _write(file: Path, places: Places, chosen: Choice) -> None:
+    text = written(places, chosen)
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(text)
+    except FileExistsError:
+        raise ConfigError([f"{file} is there already, and nothing is overwritten: name another file"]) from None
+    except OSError as error:
+        raise ConfigError([f"{file} can't be written: {error.strerror}"]) from None
+    known = {SOURCE_PASSWORD: "x", STORE_PASSWORD: "x"}
+    config_file.load(file, {**os.environ, **known})
+
+
+def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: Choice) -> None:
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    say(f"[green]wrote[/] {escape(str(file))}: {escape(found.name)} by {escape(', '.join(found.key))}")
+    say(escape(f"text: {', '.join(chosen.text)}; metadata: {', '.join(chosen.metadata) or 'none'}"))
+    for name, why in chosen.left.items():
+        say(f"[yellow]not used[/]: {escape(f'{name} ({why})')}")
+    for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), (STORE_PASSWORD, servers.store_dsn)):
+        if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
+            say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")
+    say(f"next: freshet run {escape(str(file))}")

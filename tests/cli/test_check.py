@@ -1,0 +1,194 @@
+"""`freshet check`: what would produce nothing is told, dead servers once and quickly, and nothing is written."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from rich.console import Console
+
+from cli.check import check, check_file
+from cli.source_columns import differences, seen
+from cli.stack import Stack
+from connectors.kafka import topics_there
+from connectors.kafka_producer import ensure_topics, produce
+from connectors.kafka_topics import Message
+from core.config import Pipeline
+from core.recordings import Record
+from core.references import references, unmet
+
+NOBODY = "127.0.0.1:1"
+TABLE = "public.articles"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A database with the table, and a topic with one event of it."""
+
+    dsn: str
+    servers: str
+    topic: str
+
+    def pipeline(self, asked: bool = True, text: str = "{title} {body}", **changes: Any) -> Pipeline:
+        told: dict[str, Any] = {
+            "name": "checked",
+            "source": {"kafka": {"topic": self.topic, "properties.bootstrap.servers": self.servers}},
+            "format": "debezium",
+            "documents": {TABLE: {"text": text, "metadata": ["lang"]}},
+            "embedding": {"model": "hash"},
+            "store": {"pgvector": {"dsn": self.dsn, "table": "chunks"}},
+            "dead_letters": {"kafka": {"topic": f"{self.topic}.letters"}},
+        }
+        if asked:
+            told["reselect"] = {"postgres": {"dsn": self.dsn}}
+        return Pipeline.model_validate({**told, **changes})
+
+
+@pytest.fixture(scope="module")
+def place(stack: Stack) -> Iterator[Place]:
+    name = f"checked_{uuid4().hex[:6]}"
+    with psycopg.connect(stack.postgres.dsn, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    made = Place(stack.postgres.dsn.rpartition("/")[0] + f"/{name}", stack.kafka.bootstrap_servers, f"{name}.{TABLE}")
+    with psycopg.connect(made.dsn) as server:
+        server.execute("CREATE TABLE articles (id int PRIMARY KEY, title text, body text, lang text)")
+    ensure_topics(made.servers, {made.topic: 1})
+    produce(made.servers, [Record(made.topic, b'{"id": 7}', event())])
+    yield made
+
+
+def event(table: str = "articles", after: Mapping[str, Any] | None = None) -> bytes:
+    row = after or {"id": 7, "title": "a", "body": "b", "lang": "de"}
+    source = {"connector": "postgresql", "schema": "public", "table": table, "sequence": '["40","50"]'}
+    return json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode()
+
+
+def told(pipeline: Pipeline, **options: bool) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit code, and each step by its name, of the JSON that the documentation describes."""
+    seen = io.StringIO()
+    code = check(pipeline, Console(file=seen), as_json=True, **options)
+    report = json.loads(seen.getvalue())
+    assert report["ok"] is (code == 0) and report.keys() == {"pipeline", "ok", "problems", "steps", "notes"}
+    return code, {each["step"]: each for each in report["steps"]}
+
+
+def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(place: Place) -> None:
+    for reselect, step in ((True, "reselect.postgres"), (False, "source.kafka")):
+        code, steps = told(place.pipeline(reselect))
+        assert code == 0 and "with all that the file names of them" in steps[step]["message"]
+        assert steps["store.pgvector"]["message"] == "table chunks isn't there yet: run makes it"
+    with psycopg.connect(place.dsn) as server:
+        made = server.execute("SELECT relname FROM pg_class WHERE relname LIKE 'chunks%'").fetchall()
+        assert made + server.execute("SELECT extname FROM pg_extension WHERE extname = 'vector'").fetchall() == []
+    pipeline = place.pipeline()
+    assert pipeline.dead_letters.kafka.topic not in (topics_there(pipeline.kafka) or ())
+    code, steps = told(pipeline, prepare=True)
+    assert (code, steps["store.pgvector"]["message"]) == (0, "table chunks is ready")
+    assert pipeline.dead_letters.kafka.topic in (topics_there(pipeline.kafka) or ())
+    assert told(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
+
+
+@pytest.mark.parametrize("reselect", [True, False])
+def test_misspelt_columns_and_tables_are_told_with_what_was_meant(place: Place, reselect: bool) -> None:
+    step = "reselect.postgres" if reselect else "source.kafka"
+    code, steps = told(place.pipeline(reselect, text="{titel} {body} {extra|}"))
+    assert code == 1
+    assert "documents.public.articles.text names titel" in steps[step]["message"]
+    assert "did you mean title?" in steps[step]["message"] and "extra" not in steps[step]["message"]
+    code, steps = told(place.pipeline(reselect, documents={"public.artikels": {"text": "{title}"}}))
+    assert code == 1 and steps[step]["message"].endswith("did you mean public.articles?")
+
+
+def test_a_topic_that_is_not_there_is_told(place: Place) -> None:
+    kafka = {"topic": place.topic.replace("articles", "artikles"), "properties.bootstrap.servers": place.servers}
+    code, steps = told(place.pipeline(source={"kafka": kafka}))
+    assert code == 1 and steps["source.kafka"]["message"].endswith(f"did you mean {place.topic}?")
+    kafka = {"topic-pattern": "nothing\\..*", "properties.bootstrap.servers": place.servers}
+    code, steps = told(place.pipeline(source={"kafka": kafka}))
+    assert code == 1 and r"no topic whose whole name matches nothing\..*" in steps["source.kafka"]["message"]
+
+
+def test_dead_servers_are_told_once_each_and_at_once(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    dead = f"postgresql://u:geheim@{NOBODY}/x"
+    pipeline = place.pipeline(
+        source={"kafka": {"topic": place.topic, "properties.bootstrap.servers": NOBODY}},
+        embedding={"model": "m", "openai": {"url": f"http://{NOBODY}/v1"}},
+        store={"pgvector": {"dsn": dead, "table": "t"}, "opensearch": {"hosts": [f"http://{NOBODY}"], "index": "i"}},
+        reselect={"postgres": {"dsn": dead}},
+    )
+    began = time.monotonic()
+    code, steps = told(pipeline)
+    assert code == 1 and time.monotonic() - began < 5
+    whole = [
+        name for name, each in steps.items() if "nobody answers at 127.0.0.1:1 (Connection refused)" in each["message"]
+    ]
+    assert whole == ["source.kafka"] and not any(each["ok"] for each in steps.values())
+    assert {each["message"] for name, each in steps.items() if name not in whole} == {
+        "not asked: 127.0.0.1:1 doesn't answer, see source.kafka"
+    }
+    other = place.pipeline(reselect={"postgres": {"dsn": dead}})
+    code, steps = told(other)
+    assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
+    printed = capfd.readouterr()
+    assert printed.err == "" and "geheim" not in json.dumps(steps)
+
+
+def test_a_wrong_file_has_its_problems_in_json(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("name: x\n", encoding="utf-8")
+    seen = io.StringIO()
+    assert check_file(tmp_path / "p.yaml", Console(file=seen), prepare=False, as_json=True) == 2
+    report = json.loads(seen.getvalue())
+    assert (
+        report["pipeline"] is None
+        and not report["ok"]
+        and "p.yaml: source is missing; it is required" in report["problems"]
+    )
+
+
+def message(value: bytes, key: bytes | None = b'{"id": 7}') -> Message:
+    return Message("t", 0, 0, 0, key, value, ())
+
+
+def test_events_tell_columns_of_all_rows_together_and_of_other_formats(place: Place) -> None:
+    pipeline = place.pipeline()
+    rows = [{"id": 7, "title": "a", "body": "b"}, {"id": 8, "title": "a", "lang": "de"}]
+    found = seen(pipeline, [message(event(after=row)) for row in rows] + [message(b"no JSON"), message(event("other"))])
+    assert found[TABLE].events == 2 and differences(pipeline, found) == []
+    (line,) = differences(pipeline, seen(pipeline, [message(event(after=rows[0]))]))
+    assert line.startswith(
+        "documents.public.articles.metadata names lang, which public.articles, in its last 1 events,"
+    )
+    both = place.pipeline(documents={TABLE: {"text": "{title}"}, "public.pagse": {"text": "{title}"}})
+    (line,) = differences(both, seen(both, [message(event(after=rows[0])), message(event("pages"))]))
+    assert line == "no event of the topic's last is of public.pagse: did you mean public.pages?"
+    of_rows = place.pipeline(False, format={"rows": {"table": TABLE}}, text="{titel}")
+    assert len(differences(of_rows, seen(of_rows, [message(json.dumps(rows[1]).encode())]))) == 1
+
+
+def test_parts_alternatives_and_profiles_name_columns_too(place: Place) -> None:
+    document = {"text": "{attrs.lang} {old|title}", "metadata": ["a.b.c"], "key": ["nr"]}
+    (places,) = references(place.pipeline(documents={TABLE: document})).values()
+    assert len(unmet(places, ["attrs", "title", "a.b", "nr"], "t")) == 0
+    assert [line.split(" ")[2] for line in unmet(places, ["attrs"], "t")] == ["old", "a.b.c,", "nr,"]
+    record = {
+        "identifiers": {"email": ["{mail}"]},
+        "attributes": {"name": "{first} {last}"},
+        "events": {"spent": {"sum": "total"}},
+        "time": "at",
+    }
+    profiles = {"identifiers": [{"type": "email", "limit": 3}], "records": {"public.people": record}}
+    store = {"postgres": {"dsn": place.dsn}}
+    pipeline = place.pipeline(
+        documents={}, profiles=profiles, embedding={"model": "hash", "text": "{name}"}, store=store
+    )
+    (places,) = references(pipeline).values()
+    assert {name for each in places for name in each.names} == {"mail", "first", "last", "total", "at"}

@@ -1,0 +1,50 @@
+"""A run that begins at the beginning and makes nothing but dead letters."""
+
+from __future__ import annotations
+
+from cli.first_changes import ENOUGH, FirstChanges, _most
+from connectors.kafka_letters import Letter
+
+
+def looking(begins: bool = True) -> FirstChanges:
+    return FirstChanges(begins, lambda: "because")
+
+
+def counts(changes: int, planned: int = 0, decoded: int = 0) -> dict[str, int]:
+    return {"changes": changes, "plan_dead_letters": planned, "decode_dead_letters": decoded}
+
+
+def test_a_run_whose_first_changes_become_dead_letters_stops_and_says_why() -> None:
+    told = looking().refusal(counts(2010, 2007))
+    assert told.startswith("stopped: 2,007 of its first 2,010 changes became dead letters, because\n")
+    assert "freshet run --rebuild" in told
+    assert looking().refusal(counts(0, decoded=ENOUGH))
+
+
+def test_it_goes_on_where_half_are_right_where_it_resumes_and_once_its_first_thousand_were_right() -> None:
+    assert looking().refusal(counts(2000, 1000)) == ""
+    assert looking().refusal(counts(ENOUGH - 1, ENOUGH - 1)) == ""
+    assert looking(begins=False).refusal(counts(2010, 2007)) == ""
+    later = looking()
+    assert [later.refusal(each) for each in (counts(ENOUGH), counts(9000, 8000))] == ["", ""]
+
+
+def test_of_few_changes_it_warns_once_when_no_more_come() -> None:
+    few = looking()
+    told = [few.warning(each) for each in (counts(2, 2), counts(3, 3), counts(3, 3), counts(3, 3))]
+    assert told == ["", "", "3 of the first 3 changes became dead letters, because", ""]
+    right = looking()
+    assert [right.warning(counts(3, 1)) for _ in range(2)] == ["", ""]
+
+
+def test_events_of_other_tables_alone_are_told() -> None:
+    of_others = looking()
+    told = [of_others.warning({"skipped_other-table": 7}) for _ in range(3)]
+    assert told[0] == told[2] == "" and told[1].startswith("all 7 events so far are of tables")
+
+
+def test_the_most_frequent_reason_is_told_with_one_example() -> None:
+    reasons = ["row 1 lacks 'titel'", "row 2 lacks 'titel'", "no JSON"]
+    found = [Letter((0, at), 0, None, None, (), {"reason": reason}) for at, reason in enumerate(reasons)]
+    assert _most(found) == "most often as here (in 2 letters): row 1 lacks 'titel'"
+    assert _most([]) == "whose reasons aren't in their topic yet"

@@ -1,0 +1,50 @@
+"""Which replication slot tells `freshet verify` how far the stream is, where the source has several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from cli.verify_stream import Stream
+from connectors.postgres_rows import Reselect
+from core.config import Pipeline
+
+
+@dataclass
+class Slots:
+    """A source that has these slots: name, active, confirmed, received, bytes behind."""
+
+    rows: list[tuple[Any, ...]]
+
+    def execute(self, *_: object) -> list[tuple[Any, ...]]:
+        return self.rows
+
+
+def told(rows: list[tuple[Any, ...]], topic: str) -> tuple[str, str]:
+    """What is told of the slot, and what is noted."""
+    pipeline = SimpleNamespace(source=SimpleNamespace(kafka=SimpleNamespace(topic=topic)))
+    stream = Stream(cast("Pipeline", pipeline), cast("Reselect", Slots(rows)), None, 0, lambda _: None)
+    return stream._slot("0/1"), stream.note
+
+
+PAGES = ("freshet_shop_public_pages", False, False, False, 7)
+ARTICLES = ("freshet_shop_public_articles", True, True, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "topic", "lag", "note"),
+    [
+        ([PAGES], "other", "slot freshet_shop_public_pages is 7 bytes behind", ""),
+        ([PAGES, ARTICLES], "shop.public.articles", "", ""),
+        ([PAGES, ARTICLES], "shop.public.articles;shop.public.pages", "pages is 7 bytes behind", ""),
+        ([PAGES, ARTICLES], "shop.public.articles;crm.public.people", "", "can't be told"),
+        ([PAGES, ARTICLES], "crm.public.people", "", "can't be told"),
+        ([], "shop.public.articles", "", "are none"),
+    ],
+)
+def test_the_slots_called_as_the_topics_are_asked(rows: list[tuple[Any, ...]], topic: str, lag: str, note: str) -> None:
+    found = told(rows, topic)
+    assert (lag in found[0] and bool(lag) == bool(found[0])) and (note in found[1] and bool(note) == bool(found[1]))

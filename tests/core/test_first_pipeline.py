@@ -1,0 +1,83 @@
+"""What a first pipeline file makes of a table's columns, and that it means what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import config_file
+from core.first_pipeline import Choice, Column, Places, choice, name_of, scalar, store_table_of, topic_of, written
+
+COLUMNS = (
+    Column("id", "bigint"),
+    Column("lang", "character varying(2)"),
+    Column("title", "character varying(200)"),
+    Column("Körper", "text"),
+    Column("gebühr", "numeric(8,2)"),
+    Column("seit", "timestamp(3) without time zone"),
+    Column("mood", "mood", enumerated=True),
+    Column("extra", "jsonb"),
+    Column("tags", "integer[]"),
+    Column("a|b", "text"),
+)
+
+
+def places(table: str = "public.articles") -> Places:
+    name = name_of(table)
+    dsn = "postgresql://127.0.0.1:5432/shop"
+    return Places(name, table, topic_of("shop", table), "127.0.0.1:9092", dsn, dsn, store_table_of(name))
+
+
+def loaded(tmp_path: Path, chosen: Choice, at: Places) -> str:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(written(at, chosen), encoding="utf-8")
+    config_file.load(file, {})
+    return file.read_text(encoding="utf-8")
+
+
+def test_long_text_is_the_text_and_what_is_short_is_metadata(tmp_path: Path) -> None:
+    chosen = choice(COLUMNS, ("id", "lang"))
+    assert chosen.text == ("title", "Körper")
+    assert chosen.metadata == ("id", "lang", "gebühr", "seit", "mood")
+    assert chosen.types == {"gebühr": "numeric(8,2)", "seit": "timestamp(3) without time zone"}
+    assert list(chosen.left) == ["extra", "tags", "a|b"]
+    assert chosen.left["extra"].startswith("jsonb: {extra.PART} in text")
+    file = yaml.safe_load(text := loaded(tmp_path, chosen, places()))
+    document = file["documents"]["public.articles"]
+    assert (document["text"], document["key"]) == ("{title}\n\n{Körper}", ["id", "lang"])
+    assert file["source"]["kafka"]["topic"] == "shop.public.articles"
+    assert "# not used: tags (integer[])" in text
+
+
+def test_a_key_of_one_column_is_the_id_and_no_metadata() -> None:
+    chosen = choice(COLUMNS[:4], ("id",))
+    assert (chosen.metadata, chosen.key) == (("lang",), ("id",))
+
+
+def test_where_nothing_is_long_short_text_is_the_text_and_where_nothing_is_text_there_is_none() -> None:
+    assert choice(COLUMNS[:2], ("id",)).text == ("lang",)
+    assert choice((Column("id", "uuid"),), ("id",)).text == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "topic", "store"),
+    [
+        ("public.articles", "articles", "shop.public.articles", "articles_chunks"),
+        ("crm.Kunden Größe", "crm-Kunden_Gr__e", "shop.crm.Kunden_Gr__e", "crm_kunden_gr__e_chunks"),
+    ],
+)
+def test_names_are_such_as_kafka_and_the_store_take(
+    table: str, name: str, topic: str, store: str, tmp_path: Path
+) -> None:
+    assert (name_of(table), topic_of("shop", table), store_table_of(name_of(table))) == (name, topic, store)
+    loaded(tmp_path, choice(COLUMNS, ("id",)), places(table))
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=20))
+def test_every_name_is_the_same_behind_yaml(name: str) -> None:
+    assert yaml.safe_load(f"[{scalar(name)}, {{{scalar(name)}: 1}}]") == [name, {name: 1}]

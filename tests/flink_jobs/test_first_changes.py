@@ -1,0 +1,20 @@
+"""A first run that makes nothing but dead letters stops, and says why."""
+
+from __future__ import annotations
+
+import re
+
+from connectors.kafka_producer import ensure_topics, produce
+from core.recordings import Record
+from tests.flink_jobs.conftest import Workshop
+from tests.flink_jobs.events import envelope, key, row
+
+
+def test_a_misspelt_column_stops_the_first_run_with_its_reason(workshop: Workshop) -> None:
+    ensure_topics(workshop.bootstrap_servers, {workshop.topic: 1})
+    rows = (Record(workshop.topic, key(at), envelope(at, row(at, "text"))) for at in range(1, 1201))
+    produce(workshop.bootstrap_servers, rows)
+    pipeline = workshop.pipeline(bounded=False, documents={"public.documents": {"text": "{titel} {body}"}})
+    told = workshop.freshet("run", pipeline, ok=False)
+    assert re.search(r"documents: stopped: 1,\d+ of its first 1,\d+ changes became dead letters", told)
+    assert "titel" in told and "freshet run --rebuild" in told
