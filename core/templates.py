@@ -29,7 +29,7 @@ def columns(template: str) -> tuple[str, ...]:
 def parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
     """Each literal with the alternatives behind it, if there are any. Cached: every change is rendered."""
     found: list[tuple[str, tuple[str, ...] | None]] = []
-    for literal, name, format_spec, conversion in Formatter().parse(template):
+    for literal, name, format_spec, conversion in _parsed(template):
         if name is None:
             found.append((literal, None))
             continue
@@ -39,6 +39,15 @@ def parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
             raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
         found.append((literal, names))
     return tuple(found)
+
+
+def _parsed(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(Formatter().parse(template))
+    except ValueError:
+        raise ValueError(
+            "its braces don't pair; {column} is a column's value, and {{ or }} a brace of the text"
+        ) from None
 
 
 def render(template: str, row: Mapping[str, Any]) -> str:
