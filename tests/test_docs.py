@@ -64,7 +64,7 @@ ELSEWHERE = WITH_AWS | {
     "./freshet test": "this is it",
     "./freshet test --quick": "this is a part of it",
     "./freshet test tests/core -k position": "this is it",
-    "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
+    "./freshet test --help": "run by hand: it makes .venv anew; tests/cli/test_launcher.py tests the steps",
     "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_REGION=eu-central-1": "as the demo tells it",
     "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",
     "freshet run .freshet/demo/pipeline.yaml": "the demo's pipeline; docs/run-a-pipeline.md has the same with its own",
