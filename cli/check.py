@@ -18,6 +18,7 @@ from core.errors import ConfigError, FreshetError
 from core.msf import refused as refused_by_msf
 from deploy.msf.bundle import misfits
 from udfs.embedding import embedder
+from udfs.languages import languages
 from udfs.tokenizing import document_chunker, tokenizer_of
 
 
@@ -88,7 +89,7 @@ def _model(pipeline: Pipeline) -> str:
     model = embedder(embedding)
     model.embed(["freshet"])
     counts = f"; {tokenizer_of(embedding).name} counts a chunk's tokens" if embedding.remote else ""
-    return model.describe() + counts
+    return "; ".join(filter(None, (model.describe() + counts, "" if embedding.remote else languages(embedding.model))))
 
 
 def _store(pipeline: Pipeline, name: str) -> str:

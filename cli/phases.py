@@ -15,6 +15,7 @@ from rich.markup import escape
 from core.config import Pipeline
 from flink_jobs.model_load import Load, loads
 from flink_jobs.running import Progress
+from udfs.languages import languages
 
 _REMIND_S = 20.0
 _NOTICED_S = 1.0
@@ -81,7 +82,8 @@ class Phases:
         now, before = loads(), self._loads
         self._loads = now
         if any(load.seconds is None and worker not in before for worker, load in now.items()):
-            self._say(f"loading the model {model.model} …")
+            made_for = languages(model.model)
+            self._say(f"loading the model {model.model}{made_for and f', {made_for}'} …")
         done = [
             load.seconds
             for worker, load in now.items()

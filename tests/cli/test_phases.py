@@ -83,7 +83,7 @@ def test_each_phase_is_told_once_and_as_it_begins(marks: Path) -> None:
         "starting its tasks, 0 of 4 run …",
         "starting its tasks, 3 of 4 run …",
         "reading, 8 s after the start",
-        "loading the model all-MiniLM-L6-v2 …",
+        "loading the model all-MiniLM-L6-v2, made for English …",
         "all-MiniLM-L6-v2 is loaded, which took 9 s",
         "the first checkpoint is there, 20 s after the start",
     ]
