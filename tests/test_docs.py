@@ -39,6 +39,8 @@ FOLLOWED = [
         "verify",
         "profiles",
         "operate",
+        "many-pipelines",
+        "parallelism",
     )
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}
@@ -75,6 +77,8 @@ ELSEWHERE = WITH_AWS | {
     "source .venv/bin/activate": "sets the PATH, as the tests do",
     "git clone <this repository> && cd freshet": "names no address",
     **FAR_AWAY,
+    "git pull": "would change the checkout under the tests",
+    "./freshet --help": "makes .venv anew where the version is another one",
     "pre-commit install": "writes hooks into the checkout; tests/test_house.py checks their configuration",
 }
 """Commands that aren't typed here, and why."""

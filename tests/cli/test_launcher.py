@@ -127,6 +127,7 @@ def test_of_what_uv_says_what_comes_is_told_and_no_list(tmp_path: Path, capfd: p
 
 def test_what_is_on_its_way_is_named() -> None:
     coming: dict[str, float] = {}
+    assert "installing what uv has already" in launcher.so_far(0.0, coming)
     assert launcher.heard("Downloading torch (512.5MiB)", coming) == 0
     assert launcher.heard("Downloading numpy (800.0KiB)", coming) == 0
     assert "0.0" in launcher.so_far(0.0, coming) and "on their way: torch, numpy" in launcher.so_far(0.0, coming)
