@@ -178,9 +178,8 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
             savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
         log.tell("stop", without_savepoint=str(error))
-        console.print(
-            f"[yellow]stopped without a savepoint[/] ({error}); the next run resumes from the last checkpoint"
-        )
+        told = f"({escape(str(error))}); the next run resumes from the last checkpoint"
+        console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
         return 1
     log.tell("savepoint", path=savepoint)
     log.tell("stop")
@@ -197,9 +196,9 @@ def _alarm(told: str, console: Console, log: Events) -> None:
 
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
-        console.print(f"[red]{progress.state.lower()}[/]: {progress.failure}")
+        console.print(f"[red]{progress.state.lower()}[/]: {escape(str(progress.failure))}", soft_wrap=True)
     if last is None or progress.counts != last.counts:
         counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
         if counts:
-            console.print(f"{progress.state.lower()}: {', '.join(counts)}")
+            console.print(f"{progress.state.lower()}: {', '.join(counts)}", soft_wrap=True)
     return progress
