@@ -29,6 +29,7 @@ from core.msf import refused as refused_by_msf
 from core.references import alike
 from deploy.msf.bundle import misfits
 from udfs.embedding import dimension, embedder
+from udfs.languages import languages
 from udfs.tokenizing import document_chunker, tokenizer_of
 
 _PATIENCE_S = 10.0
@@ -243,7 +244,7 @@ class _Model:
             model = embedder(embedding)
             model.embed([_PROBE])
             self.known = model.dimension
-            return model.describe()
+            return "; ".join(filter(None, (model.describe(), languages(embedding.model))))
         from udfs.remote import opened
 
         brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})

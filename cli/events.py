@@ -15,6 +15,9 @@ from flink_jobs.running import Progress
 _LOGIN = re.compile(r"(://[^\s:/@]*:)[^\s@/]+@")
 _LETTERS = "dead_letters"
 
+LARGEST = 5_000_000
+"""Bytes of a log that goes on in another file; of the full ones the last stays, as events.jsonl.1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -28,6 +31,8 @@ class Events:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **told}, ensure_ascii=False)
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        if self.file.exists() and self.file.stat().st_size > LARGEST:
+            self.file.replace(self.file.with_name(self.file.name + ".1"))
         with self.file.open("a", encoding="utf-8") as log:
             # a driver's message may quote an address whole
             log.write(_LOGIN.sub(r"\1…@", line) + "\n")

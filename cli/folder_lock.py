@@ -14,6 +14,7 @@ from cli.own_folder import close, close_way
 from core.config import Pipeline
 from core.errors import FreshetError
 
+_NAME = "lock"
 _LOOKS_S = 0.5
 """How long whoever only looks may hold the lock at most; he needs microseconds."""
 
@@ -50,7 +51,12 @@ def locked(pipeline: Pipeline, shared: bool = False) -> Iterator[None]:
 
 def runs_as(pipeline: Pipeline) -> int | None:
     """The id of the process that runs the pipeline in this folder, 0 where it isn't known; None where none does."""
-    place = _place(pipeline)
+    return runs_at(home(pipeline))
+
+
+def runs_at(folder: Path) -> int | None:
+    """The same, of the pipeline whose folder this is."""
+    place = folder / _NAME
     try:
         with place.open("r", encoding="ascii") as file:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -88,4 +94,4 @@ def _pid(place: Path) -> int:
 
 
 def _place(pipeline: Pipeline) -> Path:
-    return home(pipeline) / "lock"
+    return home(pipeline) / _NAME

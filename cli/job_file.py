@@ -11,6 +11,8 @@ import msgspec
 
 from core.config import Pipeline
 
+_NAME = "job.json"
+
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
@@ -21,9 +23,13 @@ class JobFile:
     prometheus: str = ""
 
 
+PIPELINES = Path(".freshet") / "pipelines"
+"""Where pipelines keep what they leave behind, each in a folder of its name, under the current folder."""
+
+
 def home(pipeline: Pipeline) -> Path:
     """Where a pipeline keeps checkpoints, savepoints and logs: `.freshet/pipelines/NAME` under the current folder."""
-    return Path(".freshet") / "pipelines" / pipeline.name
+    return PIPELINES / pipeline.name
 
 
 def remember(pipeline: Pipeline, job: JobFile) -> None:
@@ -37,8 +43,13 @@ def remember(pipeline: Pipeline, job: JobFile) -> None:
 
 def recall(pipeline: Pipeline) -> JobFile | None:
     """The pipeline's last job, which may be gone by now; None where there is none, or its file can't be read."""
+    return recall_at(home(pipeline))
+
+
+def recall_at(folder: Path) -> JobFile | None:
+    """The same, of the pipeline whose folder this is."""
     try:
-        return msgspec.json.decode(_place(pipeline).read_bytes(), type=JobFile)
+        return msgspec.json.decode((folder / _NAME).read_bytes(), type=JobFile)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 
@@ -50,4 +61,4 @@ def forget(pipeline: Pipeline) -> None:
 
 
 def _place(pipeline: Pipeline) -> Path:
-    return home(pipeline) / "job.json"
+    return home(pipeline) / _NAME

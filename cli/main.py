@@ -48,7 +48,7 @@ def app() -> None:
     try:
         commands()
     except FreshetError as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]")
+        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         sys.exit(2)
 
 

@@ -22,7 +22,7 @@ from core.fingerprint import Owner
 from core.log_identity import LogChange, LogIdentity, accepted, changes, merged, refusal
 from core.owning import How
 from core.sources import two_databases
-from flink_jobs.environment import is_unbounded
+from flink_jobs.environment import LOG4J, is_unbounded
 from flink_jobs.running import forget_checkpoints, newest_state
 
 
@@ -31,6 +31,7 @@ def log_to(pipeline: Pipeline) -> None:
     folder = home(pipeline) / "log"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["FLINK_LOG_DIR"] = str(folder.resolve())
+    os.environ.setdefault("LOG4J_PROPERTIES", str(LOG4J))
 
 
 _KNOWN_AFTER_S = 3.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
 from cli.owning import has_state
+from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
@@ -47,16 +49,19 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
 
 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
-    prepare(pipeline, console)
+    phases = Phases(pipeline, console)
+    with phases.during("reaching the servers that the pipeline names"):
+        prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     first = _first(pipeline, beginning)
     job: Job | TargetJob
     if target is None:
-        job = start(pipeline, console, beginning)
+        job = start(pipeline, console, beginning, phases)
     else:
-        job = start_at(pipeline, target, JARS, console, beginning)
+        with phases.during(f"submitting the job to {target}"):
+            job = start_at(pipeline, target, JARS, console, beginning)
     log = events(pipeline)
     watch = LogWatch(pipeline)
     stopped = threading.Event()
@@ -66,13 +71,14 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     try:
         while not job.ended():
             if stopped.wait(_WATCH_SECONDS):
-                return _stop(job, pipeline, console, log)
+                return _stop(job, pipeline, console, log, phases)
             progress = job.progress()
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
                 if progress.failure is not None and progress.failure.displaced:
                     job.cancel()
                     raise Displaced(progress.failure.cause)
+                phases.look(progress)
                 last = _tell(progress, last, console)
                 if why := first.refusal(progress.counts):
                     job.cancel()
@@ -81,7 +87,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                 _alarm(watch.news(progress.alarm), console, log)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
-                _stop(job, pipeline, console, log)
+                _stop(job, pipeline, console, log, phases)
                 raise OtherLog(other)
     except (Displaced, ConfigError) as error:
         log.tell("fail", cause=str(error))
@@ -136,8 +142,12 @@ def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     return opening.open_stores(pipeline, dimension(pipeline.embedding))
 
 
-def start(pipeline: Pipeline, console: Console, beginning: Beginning) -> Job:
-    """Submit the job, which goes on from the newest checkpoint or savepoint. Raises what `cli.resuming.begun` does."""
+def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Phases | None = None) -> Job:
+    """Submit the job, which goes on from the newest checkpoint or savepoint. Raises what `cli.resuming.begun` does.
+
+    With `phases` it tells what takes its time.
+    """
+    during = nullcontext if phases is None else phases.during
     log_to(pipeline)
     jars = fetch(JARS)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
@@ -154,9 +164,11 @@ def start(pipeline: Pipeline, console: Console, beginning: Beginning) -> Job:
     figures = free_port()
     reporter = reporting(options, figures)
     options |= reporter
-    environment = local_environment(options)
-    build(pipeline, environment, begun.log.sources, begun.owner)
-    job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
+    with during("starting Flink"):
+        environment = local_environment(options)
+        build(pipeline, environment, begun.log.sources, begun.owner)
+    with during("submitting the job"):
+        job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
     identity = str(job.client.get_job_id())
     log_record.submitted(pipeline, identity)
@@ -173,19 +185,20 @@ def _end(job: Job | TargetJob, log: Events) -> None:
     log.tell("finish")
 
 
-def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Events) -> int:
-    console.print("stopping with a savepoint …")
+def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Events, phases: Phases) -> int:
+    begun = time.monotonic()
     try:
-        savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
+        with phases.during("stopping with a savepoint", ": what was read is written first"):
+            savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
         log.tell("stop", without_savepoint=str(error))
-        console.print(
-            f"[yellow]stopped without a savepoint[/] ({error}); the next run resumes from the last checkpoint"
-        )
+        told = f"({escape(str(error))}); the next run resumes from the last checkpoint"
+        console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
         return 1
     log.tell("savepoint", path=savepoint)
     log.tell("stop")
-    console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name}")
+    took = f"{time.monotonic() - begun:.0f} s"
+    console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name} (took {took})", soft_wrap=True)
     return 0
 
 
@@ -197,9 +210,9 @@ def _alarm(told: str, console: Console, log: Events) -> None:
 
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
-        console.print(f"[red]{progress.state.lower()}[/]: {progress.failure}")
+        console.print(f"[red]{progress.state.lower()}[/]: {escape(str(progress.failure))}", soft_wrap=True)
     if last is None or progress.counts != last.counts:
         counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
         if counts:
-            console.print(f"{progress.state.lower()}: {', '.join(counts)}")
+            console.print(f"{progress.state.lower()}: {', '.join(counts)}", soft_wrap=True)
     return progress

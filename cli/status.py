@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
+from cli import status_list
 from cli.folder_lock import runs_as
-from cli.job_file import JobFile, home, recall
+from cli.job_file import PIPELINES, JobFile, home, recall
 from cli.pipeline_file import load
+from cli.status_list import one_line, standings
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
 from core.errors import Unavailable
@@ -30,15 +32,25 @@ _TIMEOUT_S = 5.0
 
 
 def status(
-    file: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PIPELINE.YAML]", help="The pipeline file; else all that ran in this folder."),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a look, a line each.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="For probes: one line; code 0 if it runs, 1 if not, 3 if it restarts.")
+    ] = False,
 ) -> None:
     """Show the pipeline's job as it runs: changes a second, lag, dead letters, checkpoints; code 1 if none runs."""
     console = Console()
+    if file is None:
+        raise typer.Exit(_all(console, as_json, exit_code))
     pipeline = load(file)
     try:
         place = _place(pipeline)
+        if exit_code:
+            raise typer.Exit(_probe(pipeline, place))
         if as_json:
             _print(pipeline, place, once)
         elif once or not console.is_terminal:
@@ -50,6 +62,27 @@ def status(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+
+
+def _all(console: Console, as_json: bool, exit_code: bool) -> int:
+    with httpx.Client(timeout=_TIMEOUT_S) as http:
+        found = standings(http)
+    if not found:
+        console.print(f"[yellow]no pipeline has run in this folder[/]: there is no {PIPELINES}", soft_wrap=True)
+        return 1
+    if as_json:
+        for each in found:
+            typer.echo(json.dumps(status_list.as_dict(each)))
+    else:
+        console.print(status_list.table(found))
+    return 1 if exit_code and not all(each.runs for each in found) else 0
+
+
+def _probe(pipeline: Pipeline, place: JobFile) -> int:
+    with httpx.Client(timeout=_TIMEOUT_S) as http:
+        line, runs = one_line(pipeline.name, look_at(http, pipeline, place).report)
+    typer.echo(line)
+    return 0 if runs else 3
 
 
 def _print(pipeline: Pipeline, place: JobFile, once: bool) -> None:

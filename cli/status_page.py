@@ -71,6 +71,7 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "applied_per_second": rate.applied,
         "lag_ms": largest(told.figures, "source_lag_ms"),
         "pending_events": told.pending,
+        "caught_up": caught_up(told),
         "commit_to_searchable_ms": {
             share: largest(told.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99")
         },
@@ -100,6 +101,22 @@ def letters(figures: tuple[Figure, ...]) -> dict[str, int]:
     return found
 
 
+def caught_up(told: Report) -> bool | None:
+    """Whether nothing waits in the source of a job that runs; None where the source can't tell."""
+    behind = largest(told.figures, "behind_ms") if told.pending is None else told.pending
+    return None if behind is None or told.state != "RUNNING" else not behind
+
+
+def waiting(told: Report) -> str:
+    """How much waits in the source, in words; "" where it can't tell."""
+    if (done := caught_up(told)) is None:
+        return ""
+    if done:
+        return "caught up"
+    late = time_of(largest(told.figures, "behind_ms"))
+    return f"{late} behind" if told.pending is None else f"{told.pending:,} events not read yet"
+
+
 def sparkline(values: Sequence[float]) -> str:
     """One bar a value, the highest for the largest; the lowest for 0."""
     top = max(values, default=0.0)
@@ -110,7 +127,7 @@ def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
     """A pipeline's job as people read it: its last look, how it went before, and where else it can be seen."""
     told = looks[-1].report
     colour = "green" if told.state == "RUNNING" else "red"
-    title = f"[bold]{escape(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {_time(told.since_ms)}[/]"
+    title = f"[bold]{escape(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {time_of(told.since_ms)}[/]"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim")
     rows.add_column(justify="right")
@@ -135,13 +152,12 @@ def _flow(looks: Sequence[Look], since: Sequence[Rates]) -> list[_Line]:
     operations = ", ".join(f"{each:,.0f} {name}" for name, each in rate.changes.items() if each)
     slowest = [largest(look.report.figures, "commit_to_searchable_p99_ms") or 0.0 for look in looks]
     half, most = (largest(told.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99"))
-    waiting = "" if told.pending is None else f"{told.pending:,} events not read yet"
     return [
         ("changes/s", f"{sum(rate.changes.values()):,.0f}", _beside(changes, operations)),
         ("applied/s", f"{rate.applied:,.0f}", sparkline([each.applied for each in since])),
         ("embedded/s", f"{rate.embedded:,.0f}", sparkline([each.embedded for each in since])),
-        ("lag", _time(largest(told.figures, "source_lag_ms")), waiting),
-        ("commit → searchable", _time(half), _beside(slowest, f"p99 {_time(most)}")),
+        ("lag", time_of(largest(told.figures, "source_lag_ms")), waiting(told)),
+        ("commit → searchable", time_of(half), _beside(slowest, f"p99 {time_of(most)}")),
     ]
 
 
@@ -151,8 +167,9 @@ def _totals(told: Report) -> list[_Line]:
     saved = total(figures, "chunks_kept") + total(figures, "chunks_reused")
     found = letters(figures)
     retries = by_label(figures, "retries", "of")
-    last = f"last {_time(kept.duration_ms)}, {_size(kept.size)}" if kept.completed else ""
-    failed = f"{kept.failed:,} failed" if kept.failed else ""
+    last = f"last {time_of(kept.duration_ms)}, {_size(kept.size)}" if kept.completed else ""
+    why = f", the last: {kept.failure}" if kept.failure else ""
+    failed = f"{kept.failed:,} failed{why}" if kept.failed else ""
     return [
         ("chunks embedded", f"{total(figures, 'chunks_embedded'):,}", f"{saved:,} saved"),
         ("stale", f"{total(figures, 'stale') + total(figures, 'outdated'):,}", ""),
@@ -178,7 +195,8 @@ def _beside(values: Sequence[float], text: str) -> str:
     return "  ".join(filter(None, (sparkline(values), text)))
 
 
-def _time(milliseconds: float | None) -> str:
+def time_of(milliseconds: float | None) -> str:
+    """A time as people read it."""
     if milliseconds is None:
         return _NOTHING
     if milliseconds < 1_000:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,8 @@ def test(
     """Check the code with ruff and mypy, then run the tests on real servers; stops at the first that fails."""
     if not (_ROOT / "tests").is_dir():
         raise FreshetError(f"{_ROOT} has no tests: `freshet test` runs in a checkout of the repository")
+    if find_spec("pytest") is None or find_spec("mypy") is None:
+        raise FreshetError("what the tests take isn't installed: `./freshet test`, in the checkout, gets it first")
     environment = dict(os.environ)
     tests = list(arguments or ())
     if quick:

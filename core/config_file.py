@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,18 +13,17 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from core import config_yaml
 from core.config import Pipeline
+from core.config_problems import Place, distinct, place_of, sentence
 from core.errors import ConfigError
 from core.msf import overridden
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _REFERENCE = re.compile(r"\$\{secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?\}")
-_SECRET = re.compile(r"password|secret|\btoken\b|jaas|credential|dsn|api[-_.]?key", re.IGNORECASE)
 _NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
 _TEXTS = ("documents", "profiles")
 """Sections whose texts go into documents and reach no server."""
-
-_SETTING_FIRST = re.compile(r"[a-z_.-]+ is ")
 
 Secret = Callable[[str, str | None], str]
 """The value of a secret, by its name or ARN, and of one key of it."""
@@ -49,49 +49,84 @@ def load(
     Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
     variables, of settings that may hold a secret and of URLs that name a user are never quoted.
     """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: can't be read: it isn't there; `freshet init` writes one for a table"]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: can't be read: {error}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not YAML: {error}"]) from None
-    if not isinstance(raw, dict):
-        raise ConfigError([f"{path}: holds {type(raw).__name__}, must be a mapping with name, source, format, …"])
-    raw = overridden(raw, properties)
-    missing: list[str] = []
+    text = _text(path)
+    raw, where = _read(path, text)
+    if properties:
+        # a value's line isn't the file's any more
+        raw, where = overridden(raw, properties), _Lines(path, {})
+    missing: list[tuple[Place, str]] = []
     filled = _fill(raw, environment, secret, (), missing)
     users = set(_with_users({name: value for name, value in filled.items() if name not in _TEXTS}, ()))
-    missing += [f"{'.'.join(place)}: a URL names a user; users, passwords and keys have settings" for place in users]
-    problems = [f"{path.name}: {line}" for line in missing]
+    missing += [(place, f"{'.'.join(place)}: a URL names a user; users and passwords have settings") for place in users]
+    problems = [f"{where.of(place)}: {line}" for place, line in missing]
     try:
         pipeline = Pipeline.model_validate(filled)
     except ValidationError as error:
-        others = [dict(problem) for problem in error.errors() if tuple(map(str, problem["loc"])) not in users]
-        written = [_line(path.name, raw, problem) for problem in others]
-        raise ConfigError(problems + written) from None
+        others = [dict(each) for each in error.errors() if tuple(map(str, each["loc"])) not in users]
+        for problem in distinct(others):
+            said = sentence(problem, raw, Pipeline)
+            problems.append(f"{where.of(place_of(problem), said)}: {said}")
+        raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
     return pipeline
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win silently; here it is a mistake."""
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    path: Path
+    lines: Mapping[Place, int]
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, as SafeLoader makes it, if no key comes twice."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep)
+    def of(self, place: Place, said: str = "") -> str:
+        """The file, and the line of a place or of what it is missing in; of a deeper one where the words name that."""
+        place = self._named(place, said.partition(" ")[0].rstrip(":"))
+        for length in range(len(place), 0, -1):
+            if (line := self.lines.get(place[:length])) is not None:
+                return f"{self.path}, line {line}"
+        return str(self.path)
+
+    def _named(self, place: Place, name: str) -> Place:
+        """The deepest place from here on whose keys, joined by dots, `name` begins with."""
+        here = ".".join(place)
+        if name != here and name.startswith(f"{here}." if here else ""):
+            for inner in self.lines:
+                joined = ".".join(inner)
+                if inner[:-1] == place and (name == joined or name.startswith(f"{joined}.")):
+                    return self._named(inner, name)
+        return place
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problem = "there is no such file; `freshet init` writes one for a table"
+    except IsADirectoryError:
+        problem = "is a folder, must be a file"
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#x} at place {error.start:,}"
+        problem = f"is not written in UTF-8: {found}; save it so"
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+    raise ConfigError([f"{path}: {problem}"])
+
+
+def _read(path: Path, text: str) -> tuple[dict[str, Any], _Lines]:
+    try:
+        raw = config_yaml.read(text)
+    except yaml.YAMLError as error:
+        line, why = config_yaml.reason(error)
+        raise ConfigError([f"{path}{'' if line is None else f', line {line}'}: {why}"]) from None
+    if raw is None:
+        raise ConfigError([f"{path}: the file is empty; docs/pipeline-file.md has a whole one"])
+    if not isinstance(raw, dict):
+        held = "a list" if isinstance(raw, list) else "one value"
+        raise ConfigError([f"{path}: the file holds {held}; it must hold settings: name, source, format and so on"])
+    return raw, _Lines(path, config_yaml.lines(text))
 
 
 def _fill(
-    value: Any, environment: Mapping[str, str], secret: Secret, place: tuple[str, ...], missing: list[str]
+    value: Any, environment: Mapping[str, str], secret: Secret, place: Place, missing: list[tuple[Place, str]]
 ) -> Any:
     if isinstance(value, dict):
         return {str(k): _fill(v, environment, secret, (*place, str(k)), missing) for k, v in value.items()}
@@ -102,14 +137,15 @@ def _fill(
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in environment:
-            missing.append(f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it")
+            what = f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it"
+            missing.append((place, what))
         return environment.get(match[1], match[0])
 
     def tell(match: re.Match[str]) -> str:
         try:
             return secret(match[1], match[2])
         except ConfigError as error:
-            missing.append(f"{'.'.join(place)}: {error}")
+            missing.append((place, f"{'.'.join(place)}: {error}"))
             return match[0]
 
     # variables first: a secret's own text is taken as it is
@@ -126,39 +162,3 @@ def _with_users(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]
             yield from _with_users(each, (*place, str(at)))
     elif isinstance(value, str) and _NAMES_USER.search(value):
         yield place
-
-
-def _line(file: str, raw: dict[str, Any], problem: Mapping[str, Any]) -> str:
-    place = [str(part) for part in problem["loc"]]
-    where = f"{file}: {'.'.join(place)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        return f"{where} is missing; it is required"
-    if problem["type"] == "extra_forbidden":
-        return f"{where} is no setting; check its spelling and its indentation"
-    if not place:
-        return f"{file}: {message}"
-    if place[-1:] == ["[key]"]:
-        return f"{file}: {'.'.join(place[:-1])} {message}"
-    if _SETTING_FIRST.match(message):
-        return f"{where}.{message}"
-    seen = _seen(raw, place)
-    if seen is None or isinstance(seen, dict | list):
-        return f"{where}: {message}"
-    return f"{where} is {_show(place, seen)}: {message[:1].lower()}{message[1:]}"
-
-
-def _seen(raw: Any, place: list[str]) -> Any:
-    for part in place:
-        if isinstance(raw, dict):
-            raw = raw.get(part)
-        elif isinstance(raw, list) and part.isdecimal() and int(part) < len(raw):
-            raw = raw[int(part)]
-    return raw
-
-
-def _show(place: list[str], seen: Any) -> str:
-    shown = repr(seen)
-    if any(_SECRET.search(part) for part in place) or ("://" in shown and "@" in shown):
-        return "(not shown)"
-    return shown if len(shown) <= 80 else shown[:80] + "…"

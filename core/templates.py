@@ -33,7 +33,7 @@ def parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
     if other := _OF_JINJA.search(template):
         instead = f"{{{other[1]}}}" if other[1] else "plain text, or no text at all"
         raise ValueError(f"{other[0]} is Jinja's, and would stand in every text as it is: write {instead}")
-    for literal, name, format_spec, conversion in Formatter().parse(template):
+    for literal, name, format_spec, conversion in _parsed(template):
         if name is None:
             found.append((literal, None))
             continue
@@ -43,6 +43,15 @@ def parts(template: str) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
             raise ValueError(f"{template!r} has a placeholder that is not a plain column name in braces")
         found.append((literal, names))
     return tuple(found)
+
+
+def _parsed(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(Formatter().parse(template))
+    except ValueError:
+        raise ValueError(
+            "its braces don't pair; {column} is a column's value, and {{ or }} a brace of the text"
+        ) from None
 
 
 def render(template: str, row: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores import Vectors
 from flink_jobs.fan_out import FanOut, reason_of
 from flink_jobs.metrics import Answer, Meters, answer_to_bytes, timed
+from flink_jobs.model_load import told_of_load
 from flink_jobs.workers import end_bundles_at_once, let_end_without_the_jvm
 from udfs.embedding import Embedder, dimension, embed_each, embedder
 
@@ -134,6 +135,11 @@ def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
     return any(outcome.status is Status.REJECTED for outcome in outcomes.values())
 
 
+def _loaded(pipeline: Pipeline) -> Embedder:
+    with told_of_load():
+        return embedder(pipeline.embedding)
+
+
 class _EmbedPlans(ScalarFunction):
     def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
@@ -142,7 +148,7 @@ class _EmbedPlans(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
         end_bundles_at_once()
-        self._embedder = embedder(self._pipeline.embedding)
+        self._embedder = _loaded(self._pipeline)
         self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension, self._owner))
 
     def close(self) -> None:
@@ -168,7 +174,7 @@ class _WritePlans(ScalarFunction):
         self._owner = owner
 
     def open(self, function_context: FunctionContext) -> None:
-        self._embedder = embedder(self._pipeline.embedding)
+        self._embedder = _loaded(self._pipeline)
         opened = open_stores(self._pipeline, self._embedder.dimension, self._owner)
         self._alone = len(opened) == 1
         self._stores = FanOut(opened)

@@ -55,6 +55,9 @@ _HERE_ALONE = {
 # code cache is a fifth, and each 7 MiB of new code stop the job for 0.15 s of full collection; so do new classes.
 JVM_FLAGS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:MetaspaceSize=192m"
 
+LOG4J = Path(__file__).with_name("log4j.properties")
+"""How the JVM of a local run logs, unless LOG4J_PROPERTIES names another file."""
+
 MAX_PARALLELISM = 128
 """Fixed for ever: keyed state is laid out by it."""
 

@@ -96,6 +96,18 @@ def figures(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> li
     return _told(http, address, overview)[0]
 
 
+def tasks(overview: Mapping[str, Any]) -> tuple[int, int]:
+    """How many tasks of a job run, or have finished, and how many there are."""
+    vertices = overview.get("vertices", ())
+    return sum(vertex.get("status") in ("RUNNING", "FINISHED") for vertex in vertices), len(vertices)
+
+
+def completed_checkpoints(http: httpx.Client, address: str) -> int:
+    """How many checkpoints of the job at this address are complete."""
+    answer = http.get(f"{address}/checkpoints")
+    return int(answer.json().get("counts", {}).get("completed", 0)) if answer.is_success else 0
+
+
 def alarm(told: Iterable[Figure]) -> str:
     """What is alarming in a job's figures; "" where nothing is."""
     return flood(int(largest(told, "stale_snapshot_surplus") or 0))

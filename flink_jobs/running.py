@@ -21,7 +21,7 @@ from pyflink.java_gateway import get_gateway
 from core.errors import FreshetError, Unavailable
 from core.metrics import counts
 from flink_jobs import failures
-from flink_jobs.rest import Failure, alarm, failure, figures
+from flink_jobs.rest import Failure, alarm, completed_checkpoints, failure, figures, tasks
 from flink_jobs.worker_deaths import FOLDER, signal_of_death
 
 UNKNOWN = "UNKNOWN"
@@ -39,12 +39,16 @@ class Progress:
     counts   Freshet's counters summed over operators and subtasks since the job's last (re)start
     failure  the newest one that made the job restart; None where there was none
     alarm    what is alarming in its figures, "" where nothing is
+    tasks    how many of its tasks run, and how many there are; none where that isn't known
+    checkpoints  how many are complete
     """
 
     state: str
     counts: Mapping[str, int]
     failure: Failure | None
     alarm: str = ""
+    tasks: tuple[int, int] = (0, 0)
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,12 @@ class Job:
                 overview = http.get(job).json()
                 told = figures(http, job, overview)
                 return Progress(
-                    overview.get("state", UNKNOWN), counts(told), _with_signal(failure(http, job)), alarm(told)
+                    overview.get("state", UNKNOWN),
+                    counts(told),
+                    _with_signal(failure(http, job)),
+                    alarm(told),
+                    tasks(overview),
+                    completed_checkpoints(http, job),
                 )
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)

@@ -13,7 +13,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from core.errors import FreshetError, Unavailable
 from core.metrics import counts
 from flink_jobs.failures import told as failure_told
-from flink_jobs.rest import alarm, failure, figures
+from flink_jobs.rest import alarm, completed_checkpoints, failure, figures, tasks
 from flink_jobs.running import UNKNOWN, Progress
 
 _ENDED = ("FINISHED", "CANCELED", "FAILED")
@@ -54,7 +54,14 @@ class TargetJob:
             with httpx.Client(timeout=5) as http:
                 overview = http.get(job).raise_for_status().json()
                 told = figures(http, job, overview)
-                return Progress(overview.get("state", UNKNOWN), counts(told), failure(http, job), alarm(told))
+                return Progress(
+                    overview.get("state", UNKNOWN),
+                    counts(told),
+                    failure(http, job),
+                    alarm(told),
+                    tasks(overview),
+                    completed_checkpoints(http, job),
+                )
         except (httpx.HTTPError, ValueError):
             return Progress(UNKNOWN, {}, None)
 

@@ -22,11 +22,12 @@ from pyflink.datastream.functions import FlatMapFunction
 from core.errors import Unavailable
 
 FOLDER = "FRESHET_WORKER_DEATHS"
-"""The JVM's environment variable that says where deaths are written down; not there: nobody does."""
+"""The variable, of the JVM and of workers, that says where deaths are written down; not there: nobody does."""
 
 _DEATHS = "died.*"
 _PYTHON = """#!/bin/sh
 # Starts Python for Flink, and writes down by which signal it ended.
+export {variable}={folder}
 {python} "$@"
 code=$?
 if [ "$code" -gt 128 ] && [ "$code" -lt 193 ]; then
@@ -47,7 +48,7 @@ def watched(python: str, folder: Path) -> str:
     folder = folder.resolve() / str(os.getpid())
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "python"
-    quoted = {"python": shlex.quote(python), "folder": shlex.quote(str(folder))}
+    quoted = {"python": shlex.quote(python), "folder": shlex.quote(str(folder)), "variable": FOLDER}
     program.write_text(_PYTHON.format(**quoted), encoding="utf-8")
     program.chmod(0o755)
     os.environ[FOLDER] = str(folder)

@@ -39,6 +39,8 @@ FOLLOWED = [
         "verify",
         "profiles",
         "operate",
+        "many-pipelines",
+        "parallelism",
     )
 ]
 NUMBERS_VARY = {DOCS / "produce.md"}
@@ -70,7 +72,7 @@ ELSEWHERE = WITH_AWS | {
         if block.language == "bash"
         for line in block.text.splitlines()
     },
-    "./freshet --help": "run by tests/cli/test_launcher.py, which needs minutes to make .venv anew",
+    "./freshet test --help": "run by hand: it makes .venv anew; tests/cli/test_launcher.py tests the steps",
     "export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo AWS_REGION=eu-central-1": "as the demo tells it",
     "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",
     "freshet run .freshet/demo/pipeline.yaml": "the demo's pipeline; docs/run-a-pipeline.md has the same with its own",
@@ -81,6 +83,8 @@ ELSEWHERE = WITH_AWS | {
     "source .venv/bin/activate": "sets the PATH, as the tests do",
     "git clone <this repository> && cd freshet": "names no address",
     **FAR_AWAY,
+    "git pull": "would change the checkout under the tests",
+    "./freshet --help": "makes .venv anew where the version is another one",
     "pre-commit install": "writes hooks into the checkout; tests/test_house.py checks their configuration",
 }
 """Commands that aren't typed here, and why."""

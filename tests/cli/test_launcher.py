@@ -31,7 +31,7 @@ launcher = load()
 def checkout(tmp_path: Path) -> Path:
     """A checkout whose set-up is complete: its command `freshet` prints its arguments."""
     root = tmp_path / "checkout"
-    for name in ("freshet", *launcher.INPUTS, *launcher.LOCKS):
+    for name in ("freshet", launcher.TOOLS, *launcher.INPUTS, *launcher.LOCKS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / ".venv/bin").mkdir(parents=True)
@@ -64,6 +64,75 @@ def test_a_changed_pin_is_set_up_anew(checkout: Path, name: str) -> None:
     with (checkout / name).open("a") as file:
         file.write("# changed\n")
     assert not launcher.is_complete(checkout)
+
+
+def test_what_the_tests_take_is_a_set_up_of_its_own(checkout: Path) -> None:
+    assert launcher.is_complete(checkout) and not launcher.has_tools(checkout)
+    launcher.put_stamp(checkout / ".venv/freshet-test.stamp", launcher.tools_stamp(checkout))
+    assert launcher.has_tools(checkout)
+    with (checkout / launcher.TOOLS).open("a") as file:
+        file.write("# changed\n")
+    assert launcher.is_complete(checkout) and not launcher.has_tools(checkout)
+
+
+@pytest.mark.parametrize(("code", "complete"), [(0, True), (1, False)])
+def test_only_test_gets_what_tests_take_and_an_interrupted_one_gets_it_again(
+    checkout: Path, code: int, complete: bool
+) -> None:
+    log = checkout / "uv.log"
+    (checkout / ".venv/bin/uv").write_text(f'#!/bin/sh\necho "$@" >> {log}\necho "no server" >&2\nexit {code}\n')
+    (checkout / ".venv/bin/uv").chmod(0o755)
+    command = [sys.executable, str(checkout / "freshet")]
+    subprocess.run([*command, "search"], capture_output=True, check=True)
+    assert not log.exists()
+    done = subprocess.run([*command, "test", "--quick"], capture_output=True, text=True, check=False)
+    assert log.read_text().startswith("pip install") and "--require-hashes" in log.read_text()
+    assert launcher.has_tools(checkout) is complete and launcher.is_complete(checkout)
+    assert done.stdout == ("test --quick\n" if complete else "")
+    assert ("no server" in done.stderr and "ended with code 1" in done.stderr) is not complete
+    subprocess.run([*command, "test"], capture_output=True, check=False)
+    assert len(log.read_text().splitlines()) == (1 if complete else 2)
+
+
+def test_the_pinned_files_are_of_one_resolution_and_tools_are_in_one_alone() -> None:
+    def pins(name: str) -> dict[str, str]:
+        lines = (ROOT / "requirements" / name).read_text().splitlines()
+        return dict(line.split(" ")[0].split("==") for line in lines if "==" in line and not line.startswith(" "))
+
+    base, tools = pins("requirements.txt"), pins("test.txt")
+    assert {name for name in tools if base.get(name, tools[name]) != tools[name]} == set()
+    assert {"pytest", "mypy", "ruff", "hypothesis", "pre-commit"} <= tools.keys() - base.keys()
+
+
+def test_what_comes_is_said_before_it_begins_and_room_is_looked_for(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launcher, "size", lambda: (3.7, 7.3))
+    launcher.weigh(checkout)
+    assert "3.7 GB of packages come now" in capsys.readouterr().err
+    shutil.rmtree(checkout / ".venv")
+    monkeypatch.setenv("UV_CACHE_DIR", str(checkout / "nothing"))
+    monkeypatch.setattr(launcher.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 10**9))
+    with pytest.raises(launcher.SetupError, match=r"has 1\.0 GB free, and 7\.3 GB are needed"):
+        launcher.weigh(checkout)
+
+
+def test_of_what_uv_says_what_comes_is_told_and_no_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = ["Downloading torch (1000.0MiB)", " Downloaded torch", "Installed 1 package in 1ms", " + torch==2.15.0"]
+    uv = script(tmp_path / "uv", "\n".join(f"echo '{line}' >&2" for line in lines))
+    launcher.fetch("Installing", [str(uv)], dict(os.environ))
+    told = capfd.readouterr().err
+    assert "torch==" not in told and "done, 1.0 GB came in" in told
+
+
+def test_what_is_on_its_way_is_named() -> None:
+    coming: dict[str, float] = {}
+    assert "installing what uv has already" in launcher.so_far(0.0, coming)
+    assert launcher.heard("Downloading torch (512.5MiB)", coming) == 0
+    assert launcher.heard("Downloading numpy (800.0KiB)", coming) == 0
+    assert "0.0" in launcher.so_far(0.0, coming) and "on their way: torch, numpy" in launcher.so_far(0.0, coming)
+    assert round(launcher.heard(" Downloaded torch", coming)) == 537
+    assert launcher.heard(" + torch==2.15.0", coming) == 0 and coming.keys() == {"numpy"}
 
 
 def test_a_moved_checkout_is_set_up_anew(checkout: Path) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import boto3
+import httpx
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli.events import Events
+from cli.events import Events, events
+from cli.folder_lock import locked
 from cli.job_file import JobFile, forget, recall, remember
 from cli.main import commands
-from cli.status_page import Look, as_dict, page, rates, sparkline
+from cli.status_list import one_line, standings
+from cli.status_page import Look, as_dict, caught_up, page, rates, sparkline, waiting
 from core.config_file import load
 from core.metrics import Figure
 from flink_jobs.failures import root_cause
-from flink_jobs.rest import Checkpoints, Failure, Report
+from flink_jobs.rest import Checkpoints, Failure, Report, report
 from flink_jobs.running import Progress
 from tests.aws import moto_server
 
@@ -51,10 +55,10 @@ def look(at: float, upserts: int, **changes: object) -> Look:
         Figure("commit_to_searchable_p99_ms", 2400),
     )
     checkpoints = Checkpoints(7, 1, 180, 16_480)
-    report = Report(
+    seen = Report(
         "RUNNING", 7_200_000, figures, 5, 1, checkpoints, Failure("java.net.ConnectException: no one there", 1)
     )
-    return Look(at, replace(report, **changes))  # type: ignore[arg-type]
+    return Look(at, replace(seen, **changes))  # type: ignore[arg-type]
 
 
 def test_rates_are_of_the_time_between_two_looks() -> None:
@@ -160,6 +164,93 @@ def test_a_file_that_refers_to_a_secret_is_read_with_it(folder: Path, monkeypatc
         file.write_text(PIPELINE.replace("postgresql://freshet@127.0.0.1:1/x", "${secretsmanager:shop/database}"))
         ran = CliRunner().invoke(commands, ["status", "pipeline.yaml"])
     assert (ran.exit_code, ran.output.split(":")[0]) == (1, "documents isn't running")
+
+
+def flink(state: str, pending: int | None) -> httpx.Client:
+    """A client that hears what Flink's REST interface says of a job."""
+    names = [] if pending is None else [{"id": "0.Source.pendingRecords", "sum": pending, "max": pending}]
+    answers: dict[str, object] = {
+        "/jobs/0a": {"state": state, "duration": 7_200_000, "vertices": [{"id": "v"}]},
+        "/jobs/0a/vertices/v/subtasks/metrics": names,
+        "/jobs/0a/metrics": [],
+        "/jobs/0a/checkpoints": {},
+        "/jobs/0a/exceptions": {"exceptionHistory": {"entries": []}},
+    }
+    return httpx.Client(transport=httpx.MockTransport(lambda asked: httpx.Response(200, json=answers[asked.url.path])))
+
+
+@pytest.mark.parametrize(
+    ("state", "pending", "line", "code"),
+    [
+        ("RUNNING", 0, "documents: running, caught up", True),
+        ("RUNNING", 1200, "documents: running, 1,200 events not read yet", True),
+        ("RUNNING", None, "documents: running", True),
+        ("RESTARTING", 0, "documents: restarting", False),
+    ],
+)
+def test_a_probe_says_in_a_line_whether_the_job_runs(state: str, pending: int | None, line: str, code: bool) -> None:
+    with flink(state, pending) as http:
+        assert one_line("documents", report(http, "http://x", "0a")) == (line, code)
+
+
+def test_without_a_file_all_pipelines_of_the_folder_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    none = CliRunner().invoke(commands, ["status"])
+    assert none.exit_code == 1 and "no pipeline has run in this folder" in none.output
+    place = JobFile("http://x", "0a")
+    for name in ("b.running", "a-stopped", "c-never"):
+        text = PIPELINE.replace("name: documents", f"name: {name}")
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        (folder / ".freshet/pipelines" / name).mkdir(parents=True)
+    remember(load(folder / "b.running.yaml"), place)
+    events(load(folder / "a-stopped.yaml")).tell("fail", cause="the disk is full")
+    with flink("RUNNING", 0) as http, locked(load(folder / "b.running.yaml")):
+        found = standings(http)
+        assert [(each.pipeline, each.state, each.waiting, each.pid) for each in found] == [
+            ("a-stopped", "not running", "", None),
+            ("b.running", "running", "caught up", os.getpid()),
+            ("c-never", "not running", "", None),
+        ]
+        assert found[0].more.startswith("fail, 20") and found[0].more.endswith("UTC: the disk is full")
+        assert found[1].more == "for 2.0 h"
+    listed = CliRunner().invoke(commands, ["status", "--json", "--exit-code"])
+    assert listed.exit_code == 1
+    assert [json.loads(line)["state"] for line in listed.output.splitlines()] == ["not running"] * 3
+    assert CliRunner().invoke(commands, ["status"]).exit_code == 0
+
+
+def test_a_probe_of_no_job_is_code_1(folder: Path) -> None:
+    assert CliRunner().invoke(commands, ["status", "pipeline.yaml", "--exit-code"]).exit_code == 1
+
+
+def test_what_waits_is_told_of_shards_by_time_and_of_nothing_that_is_not_known() -> None:
+    now = look(0.0, 1).report
+    assert waiting(replace(now, pending=None)) == ""
+    shards = replace(now, pending=None, figures=(Figure("behind_ms", 90_000),))
+    assert (waiting(shards), caught_up(shards)) == ("90.0 s behind", False)
+    assert waiting(replace(shards, figures=(Figure("behind_ms", 0),))) == "caught up"
+    assert waiting(replace(now, pending=0, state="RESTARTING")) == ""
+
+
+def test_why_a_checkpoint_failed_last_is_told() -> None:
+    console = Console(width=200, color_system=None)
+    failed = Checkpoints(7, 2, 180, 16_480, "it took over 10 min")
+    with console.capture() as captured:
+        console.print(page("documents", PLACE, [look(1.0, 1, checkpoints=failed)]))
+    assert "checkpoints 7 last 180 ms, 16 kB, 2 failed, the last: it took over 10 min" in " ".join(
+        captured.get().split()
+    )
+
+
+def test_a_log_of_events_that_grows_goes_on_in_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.events.LARGEST", 1000)
+    log = Events("documents", folder / "events.jsonl")
+    for number in range(40):
+        log.tell("stop", number=number)
+    kept = [
+        json.loads(line)["number"] for name in ("events.jsonl.1", "events.jsonl") for line in (folder / name).open()
+    ]
+    assert kept == list(range(kept[0], 40)) and len(kept) < 40
+    assert sum(file.stat().st_size for file in folder.glob("events.jsonl*")) < 2500
 
 
 def told(folder: Path) -> list[dict[str, object]]:

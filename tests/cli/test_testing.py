@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import testing
 from cli.concerned import changed_since, concerned
 from core.errors import FreshetError
 from tests import budgets
@@ -51,6 +52,12 @@ def test_what_a_change_concerns_is_what_imports_it_or_is_named_as_it(checkout: P
 def test_a_revision_that_is_none_is_told(checkout: Path) -> None:
     with pytest.raises(FreshetError, match="nothing-of-the-kind"):
         changed_since("nothing-of-the-kind", checkout)
+
+
+def test_without_its_tools_the_command_says_what_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "find_spec", lambda _: None)
+    with pytest.raises(FreshetError, match=r"`\./freshet test`, in the checkout, gets it first"):
+        testing.test()
 
 
 def test_every_folder_has_a_budget() -> None:

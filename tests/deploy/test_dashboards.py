@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.metrics import FLINKS, METRICS
+from core.metrics import FEWER, FLINKS, METRICS
 from tests.deploy.dashboards import GRAFANA, ROOT, asked, asked_of_cloudwatch, dashboard, queries, rules
 
 KNOWN = {metric.prometheus for metric in METRICS.values()} | set(FLINKS)
@@ -20,6 +20,11 @@ def test_a_query_asks_for_what_is_defined(title: str, query: str) -> None:
 
 def test_no_metric_of_flinks_is_named_for_nothing() -> None:
     assert set(FLINKS) == set().union(*map(asked, queries().values())) & set(FLINKS)
+
+
+def test_the_page_has_the_option_that_leaves_no_more_than_is_asked_for() -> None:
+    page = (ROOT / "docs/operate.md").read_text(encoding="utf-8")
+    assert all(f'{name}: "{value}"' in page for name, value in FEWER.items())
 
 
 def test_cloudwatch_asks_for_what_is_defined() -> None:

@@ -16,7 +16,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.stack import Stack
-from core.metrics import METRICS, quantile, total
+from core.metrics import FEWER, FLINKS, METRICS, quantile, total
 from flink_jobs.rest import report
 from tests.deploy.dashboards import asked as asked_by
 from tests.deploy.dashboards import queries
@@ -42,6 +42,8 @@ class Seen:
     status: dict[str, Any]
     shown: str
     stopped: str
+    listed: dict[str, Any]
+    probed: str
     events: list[dict[str, Any]]
     folder: Path
     listening: tuple[int, list[str]]
@@ -59,7 +61,9 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     workshop = workshop_in(stack, tmp_path_factory.mktemp("seen"))
     _send(workshop)
     dsn = secret_dsn(workshop.dsn)
-    pipeline = workshop.pipeline(bounded=False, store={"pgvector": {"dsn": dsn, "table": "documents"}})
+    store = {"pgvector": {"dsn": dsn, "table": "documents"}}
+    # what an endpoint of fewer lines leaves is all that dashboards and alarms ask for
+    pipeline = workshop.pipeline(bounded=False, store=store, flink=dict(FEWER))
     home = workshop.folder / ".freshet" / "pipelines" / "documents"
     log = home / "log" / "events.jsonl"
     with workshop.running(pipeline, alone=True) as job:
@@ -71,6 +75,8 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
         shown = workshop.freshet("status", pipeline)
         listening = elsewhere([job.pid])
         submitted, told = submitted_by_a_page(place["rest"]), obeyed(job.pid)
+        listed = json.loads(workshop.freshet("status", "--json"))
+        probed = workshop.freshet("status", pipeline, "--exit-code")
         _worker(job.pid).kill()
         # nobody misses the worker until there is something for it to do
         workshop.send(key(3), envelope(200, row(3, "changed after the worker died"), "u"))
@@ -78,7 +84,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     # killed meanwhile, so the job's address is still written down
     stopped = workshop.freshet("status", pipeline, ok=False)
     happened = [json.loads(line) for line in log.open()]
-    yield Seen(page, status, shown, stopped, happened, workshop.folder, listening, submitted, told)
+    yield Seen(page, status, shown, stopped, listed, probed, happened, workshop.folder, listening, submitted, told)
 
 
 def _send(workshop: Workshop) -> None:
@@ -177,7 +183,19 @@ def test_status_shows_it_to_people(seen: Seen) -> None:
     assert lines[0].startswith("documents: running for ")
     assert "dead letters 2 2 decode: DecodeError" in lines
     assert any(line.startswith("changes/s 0 ▁") for line in lines)
-    assert any(line.startswith("lag ") and line.endswith("0 events not read yet") for line in lines)
+    assert any(line.startswith("lag ") and line.endswith("caught up") for line in lines)
+
+
+def test_an_endpoint_of_fewer_lines_has_ours_and_what_is_asked_for(seen: Seen) -> None:
+    names = {line.partition("{")[0] for line in seen.page.splitlines() if line and not line.startswith("#")}
+    of_flink = {name for name in names if "_freshet_" not in name}
+    assert of_flink == set(FLINKS)
+
+
+def test_status_without_a_file_lists_what_runs_in_the_folder(seen: Seen) -> None:
+    told = seen.listed
+    assert (told["pipeline"], told["state"], told["waiting"]) == ("documents", "running", "caught up")
+    assert told["pid"] > 0 and seen.probed == "documents: running, caught up\n"
 
 
 def test_status_of_a_job_that_is_not_there_says_so(seen: Seen) -> None:

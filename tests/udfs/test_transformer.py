@@ -1,15 +1,20 @@
 """The real model, against sentence-transformers itself."""
 
 import pydoc_data.topics
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
+import transformers
+from sentence_transformers.sentence_transformer import modules
 
 from core import tally
 from core.errors import EmbeddingError
 from udfs.embedding import dimension, embed_each, embedder
-from udfs.tokenizing import DEFAULT, model_path
+from udfs.languages import MULTILINGUAL, languages
+from udfs.tokenizing import DEFAULT, model_path, tokenizer
 
 transformer = pytest.importorskip("udfs.transformer")
 
@@ -98,3 +103,47 @@ def test_tokens_and_padding_are_counted(model: "transformer.TransformerEmbedder"
     counted = {each.name: each.by for each in tally.drain()}
     # [CLS] and [SEP] beside the words
     assert counted == {"tokens": 3 + 6 + 4, "padding": 3 + 0 + 2}
+
+
+OF_SEVERAL_LANGUAGES = [
+    "Wir liefern binnen drei Tagen.",
+    "私たちは三日以内に配達します。",
+    "Доставляем за три дня",
+    "نوصل خلال ثلاثة أيام",
+]
+
+
+def multilingual(folder: Path) -> Path:
+    """A model of the make of MULTILINGUAL: BERT behind XLM-RoBERTa's tokenizer; small, with weights of chance."""
+    raw = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    raw.pre_tokenizer, raw.decoder = tokenizers.pre_tokenizers.Metaspace(), tokenizers.decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = tokenizers.trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>")
+    raw.train_from_iterator(OF_SEVERAL_LANGUAGES * 4, trainer)
+    ends = [("<s>", 0), ("</s>", 2)]
+    raw.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    transformers.XLMRobertaTokenizerFast(tokenizer_object=raw, model_max_length=128).save_pretrained(folder / "inner")
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    bert = transformers.BertConfig(vocab_size=raw.get_vocab_size(), **size)
+    transformers.BertModel(bert).save_pretrained(folder / "inner")
+    parts = [modules.Transformer(str(folder / "inner"), max_seq_length=128), modules.Pooling(32)]
+    transformer.SentenceTransformer(modules=parts).save(str(folder / "model"))
+    return folder / "model"
+
+
+def test_a_multilingual_model_of_the_make_that_the_documentation_names_is_loaded(tmp_path: Path) -> None:
+    folder = multilingual(tmp_path)
+    expected = transformer.SentenceTransformer(str(folder), device="cpu").encode(
+        OF_SEVERAL_LANGUAGES, normalize_embeddings=True
+    )
+    vectors = transformer.TransformerEmbedder("own", folder, "cpu").embed(OF_SEVERAL_LANGUAGES)
+    assert np.abs(vectors - expected).max() < 1e-5
+    words = tokenizer(str(folder))
+    assert words.budget(256) == 126 and len(list(words.starts(OF_SEVERAL_LANGUAGES[1]))) > 1
+
+
+def test_what_is_made_for_english_is_said_to_be() -> None:
+    assert languages(DEFAULT) == languages(f"sentence-transformers/{DEFAULT}") == "made for English"
+    assert languages(MULTILINGUAL) == languages("hash") == ""
+    page = (Path(__file__).parents[2] / "docs/pipeline-file.md").read_text(encoding="utf-8")
+    assert f"embedding: {{model: {MULTILINGUAL}}}" in page

@@ -1,0 +1,171 @@
+"""What a run says before its counters do, and how it knows that a worker loads its model."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.phases import Phases
+from core.config import Pipeline
+from flink_jobs.model_load import Load, loads, told_of_load
+from flink_jobs.rest import tasks
+from flink_jobs.running import Progress
+from flink_jobs.worker_deaths import FOLDER, watched
+
+SETTINGS: dict[str, Any] = {
+    "name": "articles",
+    "source": {"kafka": {"topic": "t", "properties.bootstrap.servers": "x:1"}},
+    "format": "debezium",
+    "documents": {"public.a": {"text": "{body}"}},
+    "store": {"pgvector": {"dsn": "host=x", "table": "t"}},
+    "dead_letters": {"kafka": {"topic": "l"}},
+}
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines(console: Console) -> list[str]:
+    assert isinstance(console.file, StringIO)
+    return [line.removeprefix("articles: ") for line in console.file.getvalue().splitlines()]
+
+
+@pytest.fixture
+def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    return tmp_path
+
+
+def phases(clock: Clock) -> Phases:
+    return Phases(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), clock)
+
+
+def test_each_phase_is_told_once_and_as_it_begins(marks: Path) -> None:
+    clock = Clock()
+    told = phases(clock)
+    worker = str(os.getpid())
+    looks = [
+        Progress("CREATED", {}, None),
+        Progress("RUNNING", {}, None, "", (0, 4)),
+        Progress("RUNNING", {}, None, "", (0, 4)),
+        Progress("RUNNING", {}, None, "", (3, 4)),
+        Progress("RUNNING", {}, None, "", (4, 4)),
+    ]
+    for at, look in enumerate(looks):
+        clock.now = 100.0 + 2 * at
+        told.look(look)
+    (marks / f"loading.{worker}").touch()
+    for _ in range(2):
+        told.look(looks[-1])
+    (marks / f"loading.{worker}").rename(marks / f"loaded.{worker}")
+    (marks / f"loaded.{worker}").write_text("8.6")
+    clock.now = 120.0
+    for _ in range(2):
+        told.look(Progress("RUNNING", {}, None, "", (4, 4), 1))
+    # a restart's tasks are no new start
+    told.look(Progress("RESTARTING", {}, None, "", (0, 4), 1))
+    assert lines(told.console) == [
+        "starting its tasks, 0 of 4 run …",
+        "starting its tasks, 3 of 4 run …",
+        "reading, 8 s after the start",
+        "loading the model all-MiniLM-L6-v2, made for English …",
+        "all-MiniLM-L6-v2 is loaded, which took 9 s",
+        "the first checkpoint is there, 20 s after the start",
+    ]
+
+
+def test_a_job_that_counts_reads_though_a_task_of_its_end_starts_still(marks: Path) -> None:
+    told = phases(Clock())
+    told.look(Progress("RUNNING", {"changes": 20}, None, "", (6, 8)))
+    assert lines(told.console) == ["reading, 0 s after the start"]
+
+
+def test_a_model_that_loads_in_no_time_is_not_worth_a_line(marks: Path) -> None:
+    told = phases(Clock())
+    (marks / "loaded.7").write_text("0.020")
+    told.look(Progress("RUNNING", {}, None))
+    assert lines(told.console) == []
+
+
+def test_what_an_earlier_run_of_the_process_loaded_is_not_told(marks: Path) -> None:
+    (marks / "loaded.7").write_text("30.0")
+    told = phases(Clock())
+    told.look(Progress("RUNNING", {}, None))
+    assert lines(told.console) == []
+
+
+def test_a_phase_that_lasts_is_told_again() -> None:
+    console = Console(file=StringIO())
+    told = Phases(Pipeline.model_validate(SETTINGS), console, remind_s=0.05)
+    with told.during("starting Flink", ": a slow machine"):
+        assert not gc.isenabled()
+        deadline = time.monotonic() + 10
+        while len(lines(console)) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert gc.isenabled()
+    ended = len(lines(console))
+    time.sleep(0.15)
+    assert len(lines(console)) == ended
+    assert lines(console)[:2] == ["starting Flink …", "still starting Flink after 0 s: a slow machine"]
+
+
+def test_a_load_is_written_down_once_a_worker(marks: Path) -> None:
+    worker = str(os.getpid())
+    with told_of_load():
+        assert loads() == {worker: Load(None)}
+        time.sleep(0.02)
+    took = loads()[worker].seconds
+    assert took is not None and took >= 0.02
+    with told_of_load():
+        assert loads()[worker].seconds == took
+
+
+def test_a_load_that_failed_or_whose_worker_died_is_none(marks: Path) -> None:
+    with pytest.raises(OSError, match="no model"), told_of_load():
+        raise OSError("no model")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (marks / f"loading.{dead.pid}").touch()
+    assert loads() == {}
+
+
+def test_without_a_place_nothing_is_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(FOLDER, raising=False)
+    with told_of_load():
+        assert loads() == {}
+    monkeypatch.setenv(FOLDER, str(tmp_path / "gone"))
+    with told_of_load():
+        assert loads() == {}
+
+
+def test_a_worker_knows_the_place_by_how_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JVM that has run another job before knows that one's place."""
+    monkeypatch.setenv(FOLDER, "elsewhere")
+    program = watched(sys.executable, tmp_path / "workers")
+    place = os.environ[FOLDER]
+    code = f"import os; print(os.environ[{FOLDER!r}])"
+    environment = {**os.environ, FOLDER: "of another job"}
+    said = subprocess.run([program, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == place
+
+
+def test_tasks_that_run_or_have_finished_count() -> None:
+    states = ["RUNNING", "FINISHED", "INITIALIZING", "CREATED"]
+    assert tasks({"vertices": [{"status": state} for state in states]}) == (2, 4)
+    assert tasks({"errors": ["Not found"]}) == (0, 0)
