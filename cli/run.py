@@ -17,6 +17,7 @@ from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
+from cli.owning import OwnerWatch, displaced_by
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
 from cli.stack.layout import free_port
@@ -54,7 +55,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     else:
         job = start_at(pipeline, target, JARS, console, beginning)
     log = events(pipeline)
-    watch = LogWatch(pipeline)
+    watch, owners = LogWatch(pipeline), OwnerWatch(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
@@ -71,6 +72,9 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                     raise Displaced(progress.failure.cause)
                 last = _tell(progress, last, console)
                 _alarm(watch.news(progress.alarm), console, log)
+            if taken := owners.look(time.monotonic()):
+                job.cancel()
+                raise Displaced(taken)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log)
@@ -79,6 +83,10 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
         log.tell("fail", cause=str(error))
         raise
     except Unavailable as error:
+        # as its last worker learned that, Flink may have broken down before it could say so
+        if taken := displaced_by(pipeline):
+            log.tell("fail", cause=taken)
+            raise Displaced(taken) from None
         log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
         raise Unavailable(f"{error}; see {logs}. The next run resumes from the last checkpoint") from None
