@@ -14,12 +14,14 @@ from rich.text import Text
 from cli.job_file import home
 from cli.plain import plain
 from core.config import Pipeline
-from core.errors import ConfigError
-from core.fingerprint import Owner, changes, owner_from_text, owner_to_text
+from core.errors import ConfigError, Unavailable
+from core.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
 from core.owning import How, no_beginning, obstacles, owner_of, refusal
 from core.stores import VectorStore
 from flink_jobs.owning import adopted, claim, look, made_by
 from flink_jobs.running import newest_state
+
+_EVERY_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,35 @@ def no_such_model(pipeline: Pipeline, name: str, store: VectorStore) -> str:
         f"store.{name}: {pipeline.store.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
         "model that made them, or run --rebuild"
     )
+
+
+class OwnerWatch:
+    """Asks the stores now and then whose they are: a run that writes nothing would never learn it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Asks nothing yet."""
+        self._pipeline = pipeline
+        self._looked = 0.0
+
+    def look(self, now: float) -> str:
+        """As `displaced_by`; `now` in seconds of a clock that only rises."""
+        if now < self._looked + _EVERY_S:
+            return ""
+        self._looked = now
+        return displaced_by(self._pipeline)
+
+
+def displaced_by(pipeline: Pipeline) -> str:
+    """Why the last run here must stop: a later one has a store of its. "" where none has, or none answers."""
+    mine = _run(_kept(pipeline))
+    if mine is None:
+        return ""
+    try:
+        found = look(pipeline, mine.made)
+    except (Unavailable, ConfigError):
+        return ""
+    later = ((each.place, each.owner) for each in found if each.owner is not None and each.owner.epoch > mine.epoch)
+    return next((displaced(place, mine, theirs) for place, theirs in later), "")
 
 
 def has_state(pipeline: Pipeline) -> bool:

@@ -19,7 +19,7 @@ from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
-from cli.owning import has_state
+from cli.owning import OwnerWatch, displaced_by, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
@@ -63,7 +63,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
         with phases.during(f"submitting the job to {target}"):
             job = start_at(pipeline, target, JARS, console, beginning)
     log = events(pipeline)
-    watch = LogWatch(pipeline)
+    watch, owners = LogWatch(pipeline), OwnerWatch(pipeline)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
@@ -85,6 +85,9 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                     raise ConfigError([f"{pipeline.name}: {why}"])
                 _alarm(first.warning(progress.counts), console, log)
                 _alarm(watch.news(progress.alarm), console, log)
+            if taken := owners.look(time.monotonic()):
+                job.cancel()
+                raise Displaced(taken)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log, phases)
@@ -93,6 +96,10 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
         log.tell("fail", cause=str(error))
         raise
     except Unavailable as error:
+        # as its last worker learned that, Flink may have broken down before it could say so
+        if taken := displaced_by(pipeline):
+            log.tell("fail", cause=taken)
+            raise Displaced(taken) from None
         log.tell("fail", cause=str(error))
         logs = home(pipeline) / "log"
         raise Unavailable(f"{error}; see {logs}. The next run resumes from the last checkpoint") from None

@@ -27,7 +27,7 @@ from werkzeug.wrappers import Request, Response
 from cli.chaos.shards import Shard, Stream, Told
 from cli.stack.aws_server import copy_tables_lightly
 
-_ACCOUNT = "123456789012"
+_ACCOUNT, _REGION = "123456789012", "eu-central-1"
 _FIRST = 49590338271490256608559692538361571095921575989136588898
 _PAGE = 3
 _EMPTY_SHARE = 0.1
@@ -52,6 +52,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.all: dict[str, Stream] = {}
+        self._made_s: dict[str, float] = {}
         self.epoch = 0
         self.refuses: Callable[[], bool] = lambda: False
         self._numbers = _FIRST
@@ -63,12 +64,15 @@ class Streams:
             return self._records(asked)
         if action == "CreateStream":
             self.all[asked["StreamName"]] = Stream(asked["ShardCount"], lambda n: f"shardId-{n:012d}")
+            self._made_s[asked["StreamName"]] = time.time()
             return {}
         name = asked.get("StreamName") or asked.get("NextToken", "").rpartition(":")[0]
         stream = self._stream(name)
         match action:
             case "DescribeStreamSummary":
                 summary = {"StreamName": name, "StreamStatus": "ACTIVE", "RetentionPeriodHours": 24}
+                summary |= {"StreamARN": f"arn:aws:kinesis:{_REGION}:{_ACCOUNT}:stream/{name}"}
+                summary |= {"StreamCreationTimestamp": self._made_s[name]}
                 return {"StreamDescriptionSummary": {**summary, "OpenShardCount": len(stream.open())}}
             case "ListShards":
                 begin = int(asked.get("NextToken", ":0").rpartition(":")[2])

@@ -147,6 +147,7 @@ def test_a_stream_of_kinesis_is_resharded_and_loses_nothing(aws: Aws) -> None:
     for part in range(8):
         writer.put((f"k{number}", f"k{number} {part:02}".encode()) for number in range(40))
         assert "shardId" in aws_server.reshard(aws, "orders", part, merges=True)
+    assert stream.made().startswith("arn:aws:kinesis:eu-central-1:123456789012:stream/orders of 20")
     shards = stream.shards()
     assert any(len(shard.parents) == 2 for shard in shards) and len(shards) > 8
     by_key: dict[str, list[str]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -11,10 +12,12 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli import run
+from cli import owning, run
 from cli.resuming import Beginning
 from core.config import Pipeline
-from core.errors import Displaced
+from core.errors import Displaced, Unavailable
+from core.fingerprint import Fingerprint, Owner, owner_to_text
+from core.owning import Found
 from flink_jobs.rest import Failure, failure
 from flink_jobs.running import Progress
 
@@ -61,23 +64,75 @@ class Job:
         self.done.append("cancelled")
 
 
-def test_the_run_cancels_its_job_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    job = Job()
-    settings: dict[str, Any] = {
-        "name": "articles",
-        "source": {"kafka": {"topic": "t", "properties.bootstrap.servers": "x:1"}},
-        "format": "debezium",
-        "documents": {"public.a": {"text": "{body}"}},
-        "store": {"pgvector": {"dsn": "host=x", "table": "t"}},
-        "dead_letters": {"kafka": {"topic": "l"}},
-    }
+SETTINGS: dict[str, Any] = {
+    "name": "articles",
+    "source": {"kafka": {"topic": "t", "properties.bootstrap.servers": "x:1"}},
+    "format": "debezium",
+    "documents": {"public.a": {"text": "{body}"}},
+    "store": {"pgvector": {"dsn": "host=x", "table": "t"}},
+    "dead_letters": {"kafka": {"topic": "l"}},
+}
+
+
+@dataclass
+class Idle(Job):
+    """One that has nothing to write, and so doesn't fail."""
+
+    def progress(self) -> Progress:
+        return Progress("RUNNING", {}, None)
+
+
+@dataclass
+class Broken(Job):
+    """One whose TaskManager went down with its worker."""
+
+    def progress(self) -> Progress:
+        raise Unavailable("Flink's TaskManager has failed and isn't there any more")
+
+
+def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose job is this one."""
     monkeypatch.setattr(run, "prepare", lambda *_: None)
     monkeypatch.setattr(run, "told_or_named", lambda pipeline: (pipeline, []))
     monkeypatch.setattr(run, "start", lambda *_: job)
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
+    run.run(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), Beginning())
+
+
+def test_the_run_cancels_its_job_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = Job()
     with pytest.raises(Displaced, match="a later run of articles has taken it over"):
-        run.run(Pipeline.model_validate(settings), Console(file=StringIO()), Beginning())
+        run_of(job, monkeypatch)
     assert job.done == ["cancelled"]
     assert SAID in (tmp_path / ".freshet/pipelines/articles/log/events.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("job", "done"), [(Idle(), ["cancelled"]), (Broken(), [])])
+def test_it_is_looked_for_where_flink_does_not_say_it(
+    job: Job, done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, theirs = (Owner("articles", epoch, Fingerprint("hash")) for epoch in (5, 6))
+    kept = tmp_path / ".freshet/pipelines/articles/made.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"owner": owner_to_text(mine)}))
+    monkeypatch.setattr(owning, "look", lambda *_: (Found("store.pgvector: table t", theirs),))
+    with pytest.raises(Displaced) as told:
+        run_of(job, monkeypatch)
+    assert str(told.value) == SAID
+    assert job.done == done
+    assert SAID in (tmp_path / ".freshet/pipelines/articles/log/events.jsonl").read_text()
+
+
+def test_a_run_that_is_still_the_last_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = Owner("articles", 5, Fingerprint("hash"))
+    pipeline = Pipeline.model_validate(SETTINGS)
+    assert owning.displaced_by(pipeline) == ""
+    kept = tmp_path / ".freshet/pipelines/articles/made.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"owner": owner_to_text(mine)}))
+    monkeypatch.setattr(owning, "look", lambda *_: (Found("store.pgvector: table t", mine),))
+    assert owning.displaced_by(pipeline) == ""
