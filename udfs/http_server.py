@@ -122,12 +122,12 @@ class _Crowd:
         self.connections: dict[_Guarded, None] = {}
 
     def join(self, one: _Guarded) -> bool:
-        """Let one in, in the place of whoever has been half sent for longest; False where all are whole requests."""
+        """Let one in, in the place of who has kept the server waiting for longest; False where it works for all."""
         if len(self.connections) >= self.most:
-            half = next((each for each in self.connections if each.is_half), None)
-            if half is None:
+            slowest = next((each for each in self.connections if each.waits_for_client), None)
+            if slowest is None:
                 return False
-            half.end()
+            slowest.end()
         self.connections[one] = None
         return True
 
@@ -150,9 +150,9 @@ class _Guarded(asyncio.Protocol):
         self._is_out = False
 
     @property
-    def is_half(self) -> bool:
-        """Whether there is no request here, or one that isn't whole."""
-        return self._is_between or bool(self._inner.cycle.more_body)
+    def waits_for_client(self) -> bool:
+        """Whether there is no request here, or one that isn't whole, or an answer that isn't read."""
+        return self._is_between or bool(self._inner.cycle.more_body) or self._unread is not None
 
     @property
     def _is_between(self) -> bool:

@@ -19,7 +19,7 @@ from udfs.http_server import Limits, served
 MOST = 20
 LIMITS = Limits(connections=MOST, head_s=1.0, body_s=1.5, unread_s=1.0, body=1 << 20, bodies=4 << 20, names=HERE)
 HEAD = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n\r\n"
-LARGE = b"x" * (64 << 20)
+LARGE = b"x" * (16 << 20)
 
 
 async def application(scope: Message, receive: Receive, send: Send) -> None:
@@ -61,7 +61,7 @@ def closed_after(connection: socket.socket) -> float:
 
 
 def is_served(url: str, **request: Any) -> bool:
-    return httpx.post(url, content=b"honest", timeout=0.8, **request).text == "6"
+    return httpx.post(url, content=b"honest", timeout=3, **request).text == "6"
 
 
 def test_half_sent_heads_shut_nobody_out_and_have_an_end(url: str) -> None:
@@ -88,6 +88,21 @@ def test_half_sent_bodies_shut_nobody_out(url: str) -> None:
     with ExitStack() as others:
         for _ in range(2 * MOST):
             others.enter_context(connected(url, HEAD + b"x" * 800_000))
+        assert all(is_served(url) for _ in range(5))
+
+
+def test_answers_that_nobody_reads_shut_nobody_out(url: str) -> None:
+    with ExitStack() as others:
+        for _ in range(2 * MOST):
+            others.enter_context(connected(url, b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        assert all(is_served(url) for _ in range(5))
+
+
+def test_connections_that_say_nothing_more_shut_nobody_out(url: str) -> None:
+    with ExitStack() as others:
+        for _ in range(2 * MOST):
+            one = others.enter_context(connected(url, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            assert b"200 OK" in one.recv(65_536)
         assert all(is_served(url) for _ in range(5))
 
 
