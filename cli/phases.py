@@ -60,6 +60,10 @@ class Phases:
             if collects:
                 gc.enable()
 
+    def begin(self, what: str) -> None:
+        """Tell of a phase that nobody waits for here."""
+        self._say(f"{what} …")
+
     def look(self, progress: Progress) -> None:
         """Tell what has begun since the last look at the job: its tasks, reading, the model, the first checkpoint."""
         running, tasks = progress.tasks

@@ -206,6 +206,8 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
     log.tell("stop")
     took = f"{time.monotonic() - begun:.0f} s"
     console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name} (took {took})", soft_wrap=True)
+    if isinstance(job, Job):
+        phases.begin("ending Flink")
     return 0
 
 

@@ -83,7 +83,7 @@ _residents: dict[Kind, _Resident] = {}
 def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
     """Begin a command in a folder; what it prints goes to a file."""
     resident = _resident(kind, environment)
-    output.touch()  # so that who looks before the command begins finds a file
+    output.write_text("", encoding="utf-8")  # so that who looks before the command begins finds nothing of the last one
     order = {"arguments": list(arguments), "folder": str(folder), "output": str(output)}
     orders = resident.process.stdin
     assert orders is not None
