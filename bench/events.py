@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,9 @@ from core.workload import history
 
 RECORDING = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium" / "workload.jsonl.gz"
 """Changes that four connections made to real tables; there in a checkout only."""
+
+SCHEMAS = RECORDING.with_name("articles_schemas.json")
+"""The schemas that Kafka Connect's JSON converter puts around the generated table's keys and values, from a topic."""
 
 _RECORDED_TABLE = "documents"
 
@@ -37,6 +41,22 @@ def generated(topic: str, pipeline: Pipeline, count: int, seed: int = 0) -> list
     articles = [(text.title, text.paragraphs) for text in texts()]
     steps = islice(history(articles, topic, seed, time.time_ns), count)
     return [_told(step.records, pipeline) for step in steps]
+
+
+def with_schemas(backlog: Sequence[Told]) -> list[Told]:
+    """The same changes of the generated table, each key and value with its schema around it, as with schemas on."""
+    schemas = json.loads(SCHEMAS.read_bytes())
+    key, value = (json.dumps(schemas[name], separators=(",", ":")).encode() for name in ("key", "value"))
+    return [
+        replace(told, records=tuple(
+            replace(each, key=_around(key, each.key), value=_around(value, each.value)) for each in told.records
+        ))
+        for told in backlog
+    ]  # fmt: skip
+
+
+def _around(schema: bytes, payload: bytes | None) -> bytes | None:
+    return None if payload is None else b'{"schema":' + schema + b',"payload":' + payload + b"}"
 
 
 def recorded(topic: str, pipeline: Pipeline, count: int) -> list[Told]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from bench.events import Told, generated, recorded, recorded_tables
+from bench.events import Told, generated, recorded, recorded_tables, with_schemas
 from bench.rig import TABLE, Rig, positions, running, until
 from bench.shares import Shares, sampled
 from connectors.kafka_producer import ensure_topics, produce
@@ -47,11 +47,16 @@ def of_recording(rig: Rig, changes: int) -> Throughput:
     return _measure(rig, pipeline, topic, recorded(topic, pipeline, changes))
 
 
-def of_history(rig: Rig, changes: int) -> Throughput:
-    """Of generated inserts (30 %), edits (60 %) and deletes (10 %) of real articles of some 2 chunks."""
-    topic = rig.topic("generated")
-    pipeline = rig.pipeline("generated", "hash", topic, (TABLE,), PARALLELISM)
-    return _measure(rig, pipeline, topic, generated(topic, pipeline, changes))
+def of_history(rig: Rig, changes: int, schemas: bool = False) -> Throughput:
+    """Of generated inserts (30 %), edits (60 %) and deletes (10 %) of real articles of some 2 chunks.
+
+    schemas  whether each event has its schema around it, as `value.converter.schemas.enable` makes them
+    """
+    name = "schemas" if schemas else "generated"
+    topic = rig.topic(name)
+    pipeline = rig.pipeline(name, "hash", topic, (TABLE,), PARALLELISM)
+    backlog = generated(topic, pipeline, changes)
+    return _measure(rig, pipeline, topic, with_schemas(backlog) if schemas else backlog)
 
 
 def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) -> Throughput:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import commit_to_searchable, machinery, raw_encode, savings, topic_to_row
-from bench.events import RECORDING
+from bench.events import RECORDING, SCHEMAS
 from bench.figures import Measurement, Percentiles, Size
 from bench.machinery import Throughput
 from bench.rig import Rig, rig
@@ -78,6 +78,12 @@ def _machinery(own: Rig, size: Size) -> Measured:
     name = Measurement.MACHINERY.value
     entries: dict[str, Any] = {name: generated.changes_per_second, "machinery": asdict(generated)}
     lines = [_at_least("changes/s, generated, hash embedder", generated.changes_per_second, 2000, ",.0f")]
+    if SCHEMAS.exists():
+        wrapped = machinery.of_history(own, size.changes, schemas=True)
+        entries |= {"machinery_with_schemas_changes_per_second": wrapped.changes_per_second}
+        entries |= {"machinery_with_schemas": asdict(wrapped)}
+        share = wrapped.changes_per_second / generated.changes_per_second
+        lines.append(Line("  with schemas in the events", f"{wrapped.changes_per_second:,.0f}, {share:.0%} of it"))
     if RECORDING.exists():
         recorded = machinery.of_recording(own, size.changes)
         entries |= {"machinery_recorded_changes_per_second": recorded.changes_per_second}

@@ -19,7 +19,8 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
 
     assert found["machinery_changes_per_second"] > 0
     assert found["machinery_recorded_changes_per_second"] > 0
-    for machinery in (found["machinery"], found["machinery_recorded"]):
+    assert found["machinery_with_schemas_changes_per_second"] > 0
+    for machinery in (found["machinery"], found["machinery_with_schemas"], found["machinery_recorded"]):
         assert 0 < machinery["changes"] < 3000
         assert machinery["shares"]["cpu"]["PostgreSQL"] > 0
         assert all(0 <= busy <= 1 for busy, _ in machinery["shares"]["vertex"].values())  # told every 5 s, so mostly 0
