@@ -135,6 +135,8 @@ def test_bodies_of_requests_under_way_are_held_to_the_amount(url: str) -> None:
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
+        # else they arrive together, and how many of them are whole before one gives way is chance
+        time.sleep(0.1)
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, 200, 200, 200, 429, 429]
