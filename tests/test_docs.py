@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+import httpx
 import pytest
 import typer
 import yaml
@@ -246,6 +247,9 @@ def terminal(stack: Stack) -> Iterator[Terminal]:
         yield terminal
     finally:
         terminal.close()
+        # a connector that nobody needs looks for changes 200 times a second
+        for name in httpx.get(f"{stack.connect.url}/connectors").json():
+            httpx.delete(f"{stack.connect.url}/connectors/{name}")
 
 
 @pytest.mark.timeout(600)
