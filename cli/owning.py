@@ -18,7 +18,7 @@ from core.errors import ConfigError, Unavailable
 from core.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
 from core.owning import How, no_beginning, obstacles, owner_of, refusal
 from core.stores import VectorStore
-from flink_jobs.owning import adopted, claim, look, made_by
+from flink_jobs.owning import adopted, claim, look, made_by, owners
 from flink_jobs.running import newest_state
 
 _EVERY_S = 15.0
@@ -126,11 +126,10 @@ def displaced_by(pipeline: Pipeline) -> str:
     if mine is None:
         return ""
     try:
-        found = look(pipeline, mine.made)
+        found = owners(pipeline)
     except (Unavailable, ConfigError):
         return ""
-    later = ((each.place, each.owner) for each in found if each.owner is not None and each.owner.epoch > mine.epoch)
-    return next((displaced(place, mine, theirs) for place, theirs in later), "")
+    return next((displaced(place, mine, theirs) for place, theirs in found if theirs.epoch > mine.epoch), "")
 
 
 def has_state(pipeline: Pipeline) -> bool:

@@ -9,10 +9,13 @@ from core.fingerprint import Owner
 from core.stores import ProfileStore, VectorStore
 
 
-def open_stores(pipeline: Pipeline, dimension: int, owner: Owner | None = None) -> dict[str, VectorStore]:
+def open_stores(
+    pipeline: Pipeline, dimension: int, owner: Owner | None = None, patience_s: float = 30.0
+) -> dict[str, VectorStore]:
     """Each store of the pipeline by its name in the file; nothing is connected yet.
 
-    With an `owner` they are written to only while they are that run's.
+    With an `owner` they are written to only while they are that run's. `patience_s`: how long a server that is away is
+    waited for.
 
     Raises ConfigError where settings don't fit, or a store's client isn't installed.
     """
@@ -23,13 +26,13 @@ def open_stores(pipeline: Pipeline, dimension: int, owner: Owner | None = None) 
 
         target = pipeline.store.pgvector
         opened["pgvector"] = PgvectorStore(
-            target.dsn, target.table, dimension, model, remember_deletes_s=remember_s, owner=owner
+            target.dsn, target.table, dimension, model, patience_s, remember_deletes_s=remember_s, owner=owner
         )
     if pipeline.store.opensearch is not None:
         from connectors.opensearch import OpenSearchStore
 
         opened["opensearch"] = OpenSearchStore(
-            pipeline.store.opensearch, dimension, model, remember_deletes_s=remember_s, owner=owner
+            pipeline.store.opensearch, dimension, model, patience_s, remember_deletes_s=remember_s, owner=owner
         )
     return opened
 

@@ -13,6 +13,9 @@ from core.stores import VectorStore
 from udfs.embedding import dimension
 from udfs.tokenizing import document_chunker
 
+_ANY_DIMENSION = 1
+"""An owner is read without a vector, and a remote model would have to be asked how long its are."""
+
 
 def made_by(pipeline: Pipeline) -> Fingerprint:
     """What the pipeline makes now. Raises ConfigError where its model isn't found."""
@@ -40,6 +43,20 @@ def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple
     try:
         asked = {name: store for name, store in stores.items() if only in (None, name)}
         return found_in(pipeline, asked, now)
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
+    """Whose each store is, with its place; those that have no owner are left out. Waits for no server, asks no model.
+
+    Raises Unavailable, ConfigError.
+    """
+    stores = open_stores(pipeline, _ANY_DIMENSION, patience_s=0.0)
+    try:
+        told = ((f"store.{name}: {pipeline.store.place(name)}", store.owner()) for name, store in stores.items())
+        return [(place, owner) for place, owner in told if owner is not None]
     finally:
         for store in stores.values():
             store.close()

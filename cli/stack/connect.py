@@ -23,6 +23,7 @@ from cli.stack import java, process
 from cli.stack.kafka import MAX_RECORD_BYTES, bootstrap_servers
 from cli.stack.layout import Layout, Ports
 from core.errors import FreshetError, Unavailable
+from flink_jobs.failures import root_cause
 
 _CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 SETTINGS: dict[str, str | int] = {
@@ -247,7 +248,7 @@ def _wait_running(client: httpx.Client, name: str, config: dict[str, str], deadl
         if any(part["state"] == "FAILED" for part in parts):
             traces = "\n".join(part.get("trace", "") for part in parts)
             raise FreshetError(
-                f"Connector {name!r} failed: {_redacted(_cause(traces), config)}. "
+                f"Connector {name!r} failed: {_redacted(root_cause(traces), config).rstrip('.')}. "
                 f"The whole trace: {client.base_url}connectors/{name}/status"
             )
         time.sleep(0.05)
@@ -262,12 +263,6 @@ def _refusal(response: httpx.Response) -> str:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         return response.text
-
-
-def _cause(traces: str) -> str:
-    """The last cause that Java's traces name, which is the first that happened."""
-    causes = [line.removeprefix("Caused by: ") for line in traces.splitlines() if line.startswith("Caused by: ")]
-    return (causes or traces.splitlines() or [""])[-1 if causes else 0].rstrip(".")
 
 
 def _parts(status: dict[str, Any]) -> list[dict[str, Any]]:

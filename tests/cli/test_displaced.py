@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -14,10 +15,10 @@ from rich.console import Console
 
 from cli import owning, run
 from cli.resuming import Beginning
+from cli.stack.layout import free_port
 from core.config import Pipeline
 from core.errors import Displaced, Unavailable
 from core.fingerprint import Fingerprint, Owner, owner_to_text
-from core.owning import Found
 from flink_jobs.rest import Failure, failure
 from flink_jobs.running import Progress
 
@@ -118,7 +119,7 @@ def test_it_is_looked_for_where_flink_does_not_say_it(
     kept = tmp_path / ".freshet/pipelines/articles/made.json"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"owner": owner_to_text(mine)}))
-    monkeypatch.setattr(owning, "look", lambda *_: (Found("store.pgvector: table t", theirs),))
+    monkeypatch.setattr(owning, "owners", lambda _: [("store.pgvector: table t", theirs)])
     with pytest.raises(Displaced) as told:
         run_of(job, monkeypatch)
     assert str(told.value) == SAID
@@ -134,5 +135,24 @@ def test_a_run_that_is_still_the_last_goes_on(tmp_path: Path, monkeypatch: pytes
     kept = tmp_path / ".freshet/pipelines/articles/made.json"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"owner": owner_to_text(mine)}))
-    monkeypatch.setattr(owning, "look", lambda *_: (Found("store.pgvector: table t", mine),))
+    monkeypatch.setattr(owning, "owners", lambda _: [("store.pgvector: table t", mine)])
     assert owning.displaced_by(pipeline) == ""
+
+
+def test_the_model_is_not_asked_whose_a_store_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A remote one says only when asked how long its vectors are, and here nobody answers, as at the stores."""
+    monkeypatch.chdir(tmp_path)
+    away = f"http://127.0.0.1:{free_port()}"
+    stores = {"pgvector": {"dsn": "host=127.0.0.1 port=1", "table": "t"}, "opensearch": {"hosts": [away], "index": "a"}}
+    pipeline = Pipeline.model_validate(
+        {**SETTINGS, "store": stores, "embedding": {"model": "m", "tei": {"url": f"{away}/embed"}}}
+    )
+    kept = tmp_path / ".freshet/pipelines/articles/made.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"owner": owner_to_text(Owner("articles", 5, Fingerprint("hash")))}))
+    monkeypatch.setattr("udfs.embedding.embedder", lambda *_: pytest.fail("the model was asked"))
+    begun = time.monotonic()
+    assert owning.displaced_by(pipeline) == ""
+    pipeline = pipeline.model_copy(update={"store": pipeline.store.model_copy(update={"pgvector": None})})
+    assert owning.displaced_by(pipeline) == ""
+    assert time.monotonic() - begun < 10
