@@ -45,6 +45,10 @@ def _fits(known: Row, whole: Row) -> bool:
 
 
 def elder(before: DocumentState, earlier: Row, change: Change) -> tuple[str, Row] | None:
-    """The row that is there as another one comes to its key, with the transaction; `earlier`: its values that stand."""
-    is_there = before.made_by or before.row
-    return (change.commit, earlier) if change.moves and change.commit and is_there else None
+    """`elder_of` of a document; `earlier`: its values that stand."""
+    return elder_of(bool(before.made_by or before.row), earlier, change)
+
+
+def elder_of(is_there: bool, earlier: Row, change: Change) -> tuple[str, Row] | None:
+    """The row that is there as another one comes to its key, with the transaction; None for other changes."""
+    return (change.commit, earlier) if is_there and change.moves and change.commit else None

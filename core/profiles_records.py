@@ -10,11 +10,12 @@ from core.change import Change, Operation, Position
 from core.documents import DocumentSpec, document_id, used_columns
 from core.errors import ChangeError, ProfileError
 from core.formats.timestamps import nanoseconds
+from core.halves import elder_of
 from core.identifiers import Identifier, Normalizer, identifiers
 from core.identity import RecordChange
 from core.profiles import Fact, Facts, Kind, Place, decimal, facts_to_bytes
 from core.record_state import RowState as RowState
-from core.record_state import elder_leaves, elder_of, half_of, is_other_half
+from core.record_state import elder_leaves, half_of, is_other_half
 from core.record_state import row_from_bytes as row_from_bytes
 from core.record_state import row_to_bytes as row_to_bytes
 from core.standing import Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
@@ -129,8 +130,10 @@ def _next(
     if change.operation is Operation.DELETE:
         at, time = change.position, min(change.committed_ms or arrival_ms, arrival_ms)
         return RowState(at, half=half_of(change)), RecordChange(record, spec.table, at, time, deleted=True)
-    said = read({} if change.moves else known(before.row, before.holes), change, columns_of(spec, change.row))
-    after = RowState(change.position, half=half_of(change), elder=elder_of(before, change))
+    earlier = known(before.row, before.holes)
+    said = read({} if change.moves else earlier, change, columns_of(spec, change.row))
+    older = elder_of(bool(before.row), earlier, change)
+    after = RowState(change.position, half=half_of(change), elder=older)
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
         return replace(after, row=row, holes=holes), Refused(record, unknown(change), _lacks(change, spec, said))
@@ -149,8 +152,10 @@ def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
     told = dict.fromkeys((*change.row, *change.unavailable))
     used = dict.fromkeys(column_of(name, told) for name in columns("".join(columns_read(spec))))
     names = [name for name in used if name in told]
-    row, holes = marked(before.row, before.holes, change, read(known(before.row, before.holes), change, names))
-    return RowState(change.position, row, holes=holes, half=half_of(change), elder=elder_of(before, change))
+    earlier = known(before.row, before.holes)
+    row, holes = marked(before.row, before.holes, change, read(earlier, change, names))
+    older = elder_of(bool(before.row), earlier, change)
+    return RowState(change.position, row, holes=holes, half=half_of(change), elder=older)
 
 
 def _caught_up(

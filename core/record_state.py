@@ -10,7 +10,7 @@ import msgspec
 
 from core.change import BEGINNING, Change, Operation, Position
 from core.halves import is_elders
-from core.standing import Holes, Row, known
+from core.standing import Holes
 from core.unsettled import shared
 
 _STATE_VERSION = b"\x02"
@@ -57,11 +57,6 @@ def is_other_half(before: RowState, change: Change) -> bool:
         return before.half[1] == shared(change) and before.half[0] != change.key
     is_gone = not before.row and before.holes is None
     return is_gone and before.position == change.position and change.operation is Operation.UPSERT
-
-
-def elder_of(before: RowState, change: Change) -> tuple[str, Row] | None:
-    """The row that is there as another one comes to its key, with the transaction; None for other changes."""
-    return (change.commit, known(before.row, before.holes)) if change.moves and change.commit and before.row else None
 
 
 def elder_leaves(before: RowState, change: Change) -> bool:

@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -21,15 +20,7 @@ from flink_jobs.model_load import Load, loads, told_of_load
 from flink_jobs.rest import tasks
 from flink_jobs.running import Progress
 from flink_jobs.worker_deaths import FOLDER, watched
-
-SETTINGS: dict[str, Any] = {
-    "name": "articles",
-    "source": {"kafka": {"topic": "t", "properties.bootstrap.servers": "x:1"}},
-    "format": "debezium",
-    "documents": {"public.a": {"text": "{body}"}},
-    "store": {"pgvector": {"dsn": "host=x", "table": "t"}},
-    "dead_letters": {"kafka": {"topic": "l"}},
-}
+from tests.cli.test_displaced import SETTINGS
 
 
 @dataclass
