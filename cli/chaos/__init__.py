@@ -134,7 +134,7 @@ def _acts(servers: stack.Stack, aws: Aws | None, folder: Path, options: Options,
         with _act(servers, aws, folder, options, begin, settled_s) as (world, job):
             for number in range(begin, min(begin + ACT, end)):
                 with console.status(f"round {number}"):
-                    faults = possible(world.feed.faults, options.stores, options.faults)
+                    faults = possible(FEEDS[options.feed].faults, options.stores, options.faults)
                     found = play(world, job, options.seed, number, faults, settled_s)
                 played.append(found)
                 _show(options.seed, found, console)

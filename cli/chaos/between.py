@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -49,7 +50,7 @@ def _tokens(world: World) -> set[int]:
 def _topic(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[str]:
     """While the job runs, or while it doesn't. It is refused, and then reads the new topics from their start."""
     if choices.random() < 0.5:
-        world.feed.begin_anew()
+        world.feed.strike(strike, choices)
         if (code := job.ended(_NOTICED_S)) != _REFUSED:
             yield _otherwise(job, strike, f"ended with {code}, must end with {_REFUSED}")
         elif "anew" not in job.said():
@@ -57,7 +58,7 @@ def _topic(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[
         job.stop()
     else:
         job.stop()
-        world.feed.begin_anew()
+        world.feed.strike(strike, choices)
         yield from _refused(job, strike, "was made anew")
     job.start("--without-state")
 
@@ -80,7 +81,7 @@ def _database(world: World, job: Job, strike: Strike, choices: Random) -> Iterat
                 settings["store"][store][name] += _RESTORED
 
     world.rewrite(change)
-    world.feed.begin_anew()
+    world.feed.strike(replace(strike, fault=Fault.TOPIC), choices)
     job.start("--without-state")
 
 

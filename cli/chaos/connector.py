@@ -48,19 +48,19 @@ class Connector:
         register_postgres(of.stack.connect.url, of.name, self._dsn, of.name, self._tables, PARTITIONS)
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """Restart the connector, or have it forget where it was."""
+        """Restart the connector, have it forget where it was, or its topics too."""
         if strike.fault is Fault.CONNECTOR:
             self._connect("POST", "/restart", {"includeTasks": "true"})
+        elif strike.fault is Fault.TOPIC:
+            with self._forgotten():
+                # all rows are told in the new ones again
+                of = self._place.stack.kafka
+                remake_topics(of.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
         elif strike.fault is Fault.SNAPSHOT:
             with self._forgotten() as connection:
                 # what is deleted meanwhile, it never tells: these rows at least, and what the writers delete
                 self._deleting(connection, choices.randrange(9))
                 time.sleep(strike.lasts_s)
-
-    def begin_anew(self) -> None:
-        """Make the topics anew; all rows are told in them again."""
-        with self._forgotten():
-            remake_topics(self._place.stack.kafka.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
 
     def move(self, dsn: str) -> None:
         """Tell of another database from now on, from a snapshot on, in the same topics."""

@@ -157,10 +157,6 @@ class Debezium:
         else:
             self._connector.strike(strike, choices)
 
-    def begin_anew(self) -> None:
-        """Make the topics anew; all rows are told in them again."""
-        self._connector.begin_anew()
-
     def mend(self) -> None:
         """Let a connector go on that a fault met while its offsets were being forgotten."""
         self._connector.mend()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 
-from cli.chaos.strikes import Fault, Strike
+from cli.chaos.strikes import Strike
 from cli.stack import Stack
 from connectors.aws import Aws
 from connectors.kafka_feed import behind, goals
@@ -54,11 +54,6 @@ class Feed(Protocol):
     """One feed of an act, with its source. Calls for the truth come when nothing writes."""
 
     @property
-    def faults(self) -> Mapping[Fault, int]:
-        """What may happen to it, its job and its stores, with weights."""
-        ...
-
-    @property
     def markers(self) -> Sequence[str]:
         """Documents that tell how far the job is: each partition or shard has one."""
         ...
@@ -89,10 +84,6 @@ class Feed(Protocol):
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """Do a fault that is the feed's own, and mend it."""
-        ...
-
-    def begin_anew(self) -> None:
-        """Make its topics anew, and tell in them what the job must know."""
         ...
 
     def mend(self) -> None:

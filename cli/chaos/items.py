@@ -132,10 +132,6 @@ class Items:
         """AWS refuses, or the stream's shards split and roll over."""
         aws.strike(self._aws, self._name, strike, choices, merges=False)
 
-    def begin_anew(self) -> None:
-        """None of its faults."""
-        raise NotImplementedError
-
     def mend(self) -> None:
         """Nothing is left stopped."""
 

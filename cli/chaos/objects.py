@@ -199,10 +199,6 @@ class Objects:
         """AWS refuses."""
         aws.strike(self._aws, "", strike, choices, merges=False)
 
-    def begin_anew(self) -> None:
-        """None of its faults."""
-        raise NotImplementedError
-
     def mend(self) -> None:
         """Nothing is left stopped."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from random import Random
 from typing import Any
@@ -11,10 +11,9 @@ import psycopg
 
 from cli.chaos import aws
 from cli.chaos.connector import Connector
-from cli.chaos.debezium import FAULTS
 from cli.chaos.feed import WRITING_S, Feed, Place, Waiting, Work, committed, short
 from cli.chaos.people import CREATE, TABLES, fill, plans
-from cli.chaos.strikes import AWS, Fault, Strike
+from cli.chaos.strikes import Fault, Strike
 from cli.chaos.writers import perform, writing
 from cli.verify_profiles import plan_of, read_whole
 from connectors.kafka_topics import ends, messages, reading
@@ -60,7 +59,6 @@ class Profiles:
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the tables with their first rows, the topics and the connector."""
         self._place = place
-        self.faults: Mapping[Fault, int] = FAULTS if place.aws is None else {**FAULTS, **AWS}
         names = (identifier_id(Identifier("customer_id", str(-n))).hex() for n in range(1, MARKERS + 1))
         self.markers = [document(name) for name in names]
         with psycopg.connect(place.dsn) as connection:
@@ -139,10 +137,6 @@ class Profiles:
             aws.strike(self._place.aws, self._place.name, strike, choices, merges=False)
         else:
             self._connector.strike(strike, choices)
-
-    def begin_anew(self) -> None:
-        """Make the topics anew; all rows are told in them again."""
-        self._connector.begin_anew()
 
     def mend(self) -> None:
         """Let a connector go on that a fault met while its offsets were being forgotten."""

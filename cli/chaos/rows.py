@@ -65,7 +65,6 @@ class Rows:
     def __init__(self, place: Place, choices: Random, kind: Kind) -> None:
         """Fill the table, and tell of it in a new stream or topic."""
         self._place, self._kind = place, kind
-        self.faults = kind.faults
         numbers = spread(lambda number: kind.key(-number))
         self._markers = [-number for number in numbers]
         self.markers = [f"{kind.table}/{number}" for number in self._markers]
@@ -155,16 +154,18 @@ class Rows:
                     yield f"{where} {told[:100]} … {told[-300:]}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """AWS refuses, the stream is resharded, or DMS begins again a little earlier."""
+        """AWS refuses, the stream is resharded, DMS begins again a little earlier, or the topic is made anew.
+
+        What a topic told before is told no more: the store has it.
+        """
+        if strike.fault is Fault.TOPIC:
+            remake_topics(self._place.stack.kafka.bootstrap_servers, {self._place.name: PARTITIONS})
+            return
         assert self._place.aws is not None
         if strike.fault is Fault.RESUMED:
             self._outbox.send_again(lambda: list(self._sent))
         else:
             aws.strike(self._place.aws, self._place.name, strike, choices, merges=True)
-
-    def begin_anew(self) -> None:
-        """Make the topic anew. What it told is told no more: the store has it."""
-        remake_topics(self._place.stack.kafka.bootstrap_servers, {self._place.name: PARTITIONS})
 
     def mend(self) -> None:
         """Nothing is left stopped."""
