@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli.column_types import told_or_named
-from cli.owning import refused
+from cli.owning import has_state, refused
 from cli.pipeline_file import load
+from cli.resuming import goes_on_from
 from cli.run import reach
 from cli.source_columns import by_database, by_events
 from connectors import kafka, kafka_letters_topic
@@ -146,6 +147,8 @@ def _steps(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
         yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
     setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
     yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
+    if has_state(pipeline):
+        yield Step("state", partial(_state, pipeline))
     if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
         dsn = pipeline.reselect.postgres.dsn
         compare = partial(by_database, pipeline, dsn)
@@ -227,6 +230,10 @@ def _letters(pipeline: Pipeline, prepare: bool) -> str:
     if prepare or there is None or topic in there:
         return f"{topic} takes letters of {room:,} bytes"
     return f"{topic} isn't there yet: run makes it"
+
+
+def _state(pipeline: Pipeline) -> str:
+    return f"a run goes on from {goes_on_from(pipeline)}, which is of the log that is there"
 
 
 @dataclass(slots=True)

@@ -104,23 +104,16 @@ def resumed(
 
 def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:
     """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
-    asked = ask(pipeline)
-    if state is not None and "" in asked.identity.logs.values():
-        # a broker that just started may not know all its topics yet
-        time.sleep(_KNOWN_AFTER_S)
-        asked = ask(pipeline)
+    asked = _asked(pipeline, state)
     for each in asked.unknown:
         console.print(f"[yellow]{escape(each)} isn't known[/]", soft_wrap=True)
     before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)
-    found = changes(before, asked.identity, "the last run" if state is None else state.name)
+    found = _differences(pipeline, before, asked, state)
     if state is None:
         _warn(pipeline, found, console)
         known = merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
         _tell_others(pipeline, known, asked, console)
         return known
-    if not is_unbounded(pipeline):
-        # what it reads it reads from the start
-        found = tuple(each for each in found if each.positions)
     if found and not same_log:
         raise OtherLog(refusal(found, pipeline.name))
     # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
@@ -129,6 +122,35 @@ def identified(pipeline: Pipeline, console: Console, state: Path | None, same_lo
     known = (accepted if same_log else merged)(before, asked.identity)
     _tell_others(pipeline, known, asked, console)
     return known
+
+
+def goes_on_from(pipeline: Pipeline) -> str:
+    """The name of the state that a run would go on from; "" where there is none.
+
+    Raises OtherLog where it is of another log than the one that is there now, as the run would.
+    """
+    state = newest_state(home(pipeline), since_ns(pipeline))
+    if state is None:
+        return ""
+    before = log_record.log_of(pipeline, state)
+    if found := _differences(pipeline, before, _asked(pipeline, state), state):
+        raise OtherLog(refusal(found, pipeline.name))
+    return state.name
+
+
+def _asked(pipeline: Pipeline, state: Path | None) -> Asked:
+    asked = ask(pipeline)
+    if state is not None and "" in asked.identity.logs.values():
+        # a broker that just started may not know all its topics yet
+        time.sleep(_KNOWN_AFTER_S)
+        asked = ask(pipeline)
+    return asked
+
+
+def _differences(pipeline: Pipeline, before: LogIdentity, asked: Asked, state: Path | None) -> tuple[LogChange, ...]:
+    found = changes(before, asked.identity, "the last run" if state is None else state.name)
+    # what a bounded run reads it reads from the start
+    return found if state is None or is_unbounded(pipeline) else tuple(each for each in found if each.positions)
 
 
 def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) -> None:

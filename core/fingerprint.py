@@ -19,12 +19,17 @@ from core.profiles_delivery import TABLE
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How one table's rows became documents. `chunker` is its name, which changes whenever texts are cut otherwise."""
+    """How one table's rows became documents.
+
+    chunker         its name, which changes whenever texts are cut otherwise
+    id_from_source  None where a release wrote it that didn't say
+    """
 
     text: str
     chunker: str
     metadata: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
+    id_from_source: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str]) -> Fingerprint:
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:
-    return Made(spec.text, chunker, spec.metadata, spec.key)
+    return Made(spec.text, chunker, spec.metadata, spec.key, spec.id_from_source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,9 @@ def _of_table(table: str, old: Made, new: Made) -> list[Change]:
     if old.key != new.key:
         was, now = _list(old.key, "the event's key"), _list(new.key, "the event's key")
         found.append(Change(table, f"key of {table} was {was}, is {now}: its documents have other ids"))
+    if None not in (old.id_from_source, new.id_from_source) and old.id_from_source != new.id_from_source:
+        was, now = ("true" if each else "false" for each in (old.id_from_source, new.id_from_source))
+        found.append(Change(table, f"id_from_source of {table} was {was}, is {now}: its documents have other ids"))
     return found
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli import log_record, log_watch, resuming
 from cli.log_watch import LogWatch
-from cli.resuming import resumed
+from cli.resuming import goes_on_from, resumed
 from connectors.log_identity import Asked
 from core.config import Pipeline
 from core.config_file import load
@@ -88,6 +88,17 @@ def test_another_log_is_refused_until_the_user_says_how_to_go_on(bench: Bench, s
     bench.tells(LOG)
     with pytest.raises(OtherLog):
         bench.begin()
+
+
+def test_check_says_what_a_run_would_do(bench: Bench) -> None:
+    assert goes_on_from(bench.pipeline) == ""
+    bench.begin()
+    bench.ran(JOB, STATES[0])
+    assert goes_on_from(bench.pipeline) == "chk-12"
+    bench.tells(ANEW)
+    with pytest.raises(OtherLog, match="topic changes was made anew since chk-12"):
+        goes_on_from(bench.pipeline)
+    assert log_record.log_of(bench.pipeline, Path(STATES[0])) == LOG, "and writes nothing down"
 
 
 def test_a_run_without_state_that_left_none_does_not_vouch_for_an_older_state(bench: Bench) -> None:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from core.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
 
-MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), ())
+MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), (), False)
 NOW = Fingerprint("m1", {"public.a": MADE})
 
 names = st.text("ab_", min_size=1, max_size=3)
 mades = st.builds(
-    Made, st.text(max_size=9), st.sampled_from(["c1", "c2"]), st.lists(names).map(tuple), st.lists(names).map(tuple)
-)
+    Made, st.text(max_size=9), st.sampled_from(["c1", "c2"]), st.lists(names).map(tuple), st.lists(names).map(tuple),
+    st.booleans(),
+)  # fmt: skip
 prints = st.builds(Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3))
 owners = st.builds(Owner, names, st.integers(0, 2**60), prints, st.lists(st.text(max_size=9)).map(tuple))
 
@@ -33,6 +34,8 @@ def test_each_change_is_told_in_words() -> None:
     )
     assert told(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
     assert told(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)
+    assert told(id_from_source=True) == ("id_from_source of public.a was false, is true: its documents have other ids",)
+    assert told(id_from_source=None) == (), "an earlier release didn't write it down"
     assert list(map(str, changes(NOW, replace(NOW, model="m2")))) == ["embedding.model was m1, is m2"]
     added, gone = changes(NOW, Fingerprint("m1", {"public.b": MADE}))
     assert str(added).startswith("public.a isn't named any more") and not added.embeds
@@ -51,7 +54,10 @@ def test_a_long_template_is_shown_shortened() -> None:
 @given(prints, prints)
 def test_what_is_made_alike_and_only_that_has_no_changes(one: Fingerprint, other: Fingerprint) -> None:
     def plain(each: Fingerprint) -> object:
-        tables = {name: (made.text, made.chunker, set(made.metadata), made.key) for name, made in each.tables.items()}
+        tables = {
+            name: (made.text, made.chunker, set(made.metadata), made.key, made.id_from_source)
+            for name, made in each.tables.items()
+        }
         return each.model, tables
 
     assert (not changes(one, other)) == (plain(one) == plain(other))
