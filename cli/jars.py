@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from jgo.maven import MavenContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
@@ -145,6 +144,8 @@ def download(jar: Jar, folder: Path) -> Path:
 
 
 def _download_once(jar: Jar, folder: Path) -> Path:
+    from jgo.maven import MavenContext  # late: commands that fetch nothing needn't load it
+
     # a new folder an attempt: jgo would take the cut file of the last one for a cached file
     context = MavenContext(repo_cache=Path(tempfile.mkdtemp(dir=folder)), timeout=_TIMEOUT_SECONDS)
     component = context.project(jar.group, jar.artifact).at_version(jar.version)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import connectors.kinesis
 from core.config import Pipeline
 from core.errors import ConfigError, FreshetError
 from core.msf import LARGEST_ZIP
@@ -73,8 +72,10 @@ def misfits(pipeline: Pipeline) -> list[str]:
         problems.append("embedding.tokenizer is a place on this machine, which the service doesn't see; leave it out")
     kinesis = pipeline.source.kinesis
     if kinesis is not None and kinesis.connector is not None:
+        from connectors.kinesis import check_flink_jar  # needs the extra `aws`
+
         try:
-            connectors.kinesis.check_flink_jar([jar.name for jar in named_jars(pipeline)])
+            check_flink_jar([jar.name for jar in named_jars(pipeline)])
         except ConfigError as error:
             problems += error.problems
     return problems

@@ -279,10 +279,11 @@ def test_another_dimension_is_refused(store: VectorStore, place: Opener) -> None
         place(dimension=5).prepare()
 
 
-def test_a_server_away_is_named_after_the_patience(server: Server, place: Opener) -> None:
-    store = place(patience_s=0.5)
+def test_a_server_away_is_named_after_the_patience_and_waited_for_within_it(server: Server, place: Opener) -> None:
+    store, patient = place(patience_s=0.5), place(patience_s=30)
     store.prepare()
-    apply(store, plan("d", "1", "one"))
+    for each in (store, patient):
+        apply(each, plan("d", "1", "one"))
     server.stop()
     try:
         for call in (
@@ -293,22 +294,14 @@ def test_a_server_away_is_named_after_the_patience(server: Server, place: Opener
         ):
             with pytest.raises(Unavailable, match=server.address):
                 call()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(apply, patient, plan("d", "2", "two"))
+            server.start()
+            assert waiting.result() == [APPLIED]
     finally:
         server.start()
-    assert apply(store, plan("d", "2", "two")) == [APPLIED]
     assert texts(store) == [("d", "two")]
-
-
-def test_a_restart_in_between_is_survived(server: Server, place: Opener) -> None:
-    store = place(patience_s=30)
-    store.prepare()
-    apply(store, plan("d", "1", "one"))
-    server.stop()
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(apply, store, plan("d", "2", "two"))
-        server.start()
-        assert waiting.result() == [APPLIED]
-    assert texts(store) == [("d", "two")]
+    assert apply(store, plan("d", "3", "three")) == [APPLIED], "the one that gave up goes on too"
 
 
 def test_racing_writers_end_at_the_highest_position(store: VectorStore, place: Opener) -> None:
