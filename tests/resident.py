@@ -13,12 +13,15 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
+
+from tests import forked_workers
 
 ROOT = Path(__file__).parents[1]
 MOST_COMMANDS = 40
@@ -78,6 +81,7 @@ class _Resident:
 
 
 _residents: dict[Kind, _Resident] = {}
+_workers: list[forked_workers.Server] = []
 
 
 def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
@@ -98,6 +102,8 @@ def end_all() -> None:
     """Leave no process behind."""
     for kind in list(_residents):
         _end(kind)
+    while _workers:
+        _workers.pop().end()
 
 
 def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
@@ -106,14 +112,21 @@ def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
         _end(kind)
         found = None
     if found is None:
+        python = str(_forking().program) if kind == "jobs" else sys.executable
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.resident", kind], cwd=ROOT, env=dict(environment), text=True,
+            [sys.executable, "-m", "tests.resident", kind, python], cwd=ROOT, env=dict(environment), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         first = Command(process)
         first.returncode = 0
         found = _residents[kind] = _Resident(process, environment, first)
     return found
+
+
+def _forking() -> forked_workers.Server:
+    if not _workers:
+        _workers.append(forked_workers.started(Path(tempfile.mkdtemp(prefix="workers-"))))
+    return _workers[0]
 
 
 def _end(kind: Kind) -> None:
@@ -127,13 +140,17 @@ def _end(kind: Kind) -> None:
             pipe.close()
 
 
-def serve(kind: Kind) -> None:
-    """Take orders from the standard input until it ends, and answer each with its exit code on the standard output."""
+def serve(kind: Kind, python: str) -> None:
+    """Take orders from the standard input until it ends, and answer each with its exit code on the standard output.
+
+    python  what Flink starts as Python
+    """
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     if kind == "jobs":
         _share_flink()
+        _share_workers(python)
     for line in orders:
         if kind == "jobs":
             _number_anew()
@@ -151,6 +168,13 @@ def _share_flink() -> None:
 
     environment.CLUSTER["classloader.parent-first-patterns.additional"] = "pemja."
     os.environ["JVM_ARGS"] = f"{environment.JVM_FLAGS} -Xmx2g"
+
+
+def _share_workers(python: str) -> None:
+    from flink_jobs import worker_deaths
+
+    watched = worker_deaths.watched
+    worker_deaths.watched = lambda _, folder: watched(python, folder)
 
 
 def _number_anew() -> None:
@@ -215,4 +239,4 @@ def kill(job: Command | subprocess.Popen[str]) -> None:
 
 if __name__ == "__main__":
     assert sys.argv[1] in ("jobs", "commands")
-    serve("jobs" if sys.argv[1] == "jobs" else "commands")
+    serve("jobs" if sys.argv[1] == "jobs" else "commands", sys.argv[2])

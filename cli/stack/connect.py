@@ -215,7 +215,8 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         # connectors may share a prefix: without it the second would wait a minute for the first's metrics to go
         "custom.metric.tags": f"connector={slot_of(name)}",
         "skipped.operations": "none",
-        "poll.interval.ms": "5",
+        # 5 would be 8 ms faster at the median, and take a sixth of a processor while nothing changes
+        "poll.interval.ms": "20",
         "retriable.restart.connector.wait.ms": "1000",
         # by bytes too: a queue of thousands of rows of several MB wouldn't fit the heap
         "max.queue.size.in.bytes": str(2 * MAX_RECORD_BYTES),
