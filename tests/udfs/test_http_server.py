@@ -94,7 +94,9 @@ def test_half_sent_bodies_shut_nobody_out(url: str) -> None:
 def test_answers_that_nobody_reads_shut_nobody_out(url: str) -> None:
     with ExitStack() as others:
         for _ in range(2 * MOST):
-            others.enter_context(connected(url, b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            one = others.enter_context(connected(url, b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+            # while the server still works for all of them, who comes is honestly told to come back later
+            assert len(one.recv(4096, socket.MSG_WAITALL)) == 4096
         assert all(is_served(url) for _ in range(5))
 
 
