@@ -26,6 +26,8 @@ from tests import forked_workers
 ROOT = Path(__file__).parents[1]
 MOST_COMMANDS = 40
 """Then another process takes over: classes that Flink made for a job are never unloaded."""
+_OF_ONE_TEST = "PYTEST_CURRENT_TEST"
+"""Which pytest sets anew for each test: with it no resident would ever run a second test's commands."""
 Kind = Literal["jobs", "commands"]
 """What starts a JVM, and what a test types meanwhile."""
 
@@ -86,7 +88,7 @@ _workers: list[forked_workers.Server] = []
 
 def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
     """Begin a command in a folder; what it prints goes to a file."""
-    resident = _resident(kind, environment)
+    resident = _resident(kind, {name: value for name, value in environment.items() if name != _OF_ONE_TEST})
     output.write_text("", encoding="utf-8")  # so that who looks before the command begins finds nothing of the last one
     order = {"arguments": list(arguments), "folder": str(folder), "output": str(output)}
     orders = resident.process.stdin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,10 @@ def _opener(dsn: str) -> Opener:
 
 @contextmanager
 def opensearch_server(directory: Path) -> Iterator[Server]:
-    """OpenSearch alone, on a free port; a place is a new index."""
+    """OpenSearch alone, on a free port; a place is a new index.
+
+    The folder is closed to the user that it runs as where that isn't this one: its data lies elsewhere, and goes too.
+    """
     files, port = layout.layout_of(directory), layout.free_ports().opensearch
     layout.prepare(files)
     binaries = jars.fetch(OPENSEARCH_LOCK)
@@ -93,7 +97,11 @@ def opensearch_server(directory: Path) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+        data = files.of("opensearch")
+        closed, place = directory.stat().st_mode & 0o077 == 0, data.resolve()
+        assert data.is_symlink() == (os.geteuid() == 0 and closed)
         opensearch.wipe(files)
+        assert not data.exists() and not place.exists()
 
 
 def _index_opener(url: str) -> Opener:
