@@ -104,8 +104,8 @@ def _attend(way: socket.socket) -> None:
     if worker == 0:
         way.close()
         _work(order, given)
-    ends = select.select([os.pidfd_open(worker), way], [], [])[0]
-    if way in ends:
+    ends = select.select([os.pidfd_open(worker), way.fileno()], [], [])[0]
+    if way.fileno() in ends:
         os.kill(worker, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
     with suppress(OSError):  # nobody waits

@@ -172,11 +172,15 @@ def _share_flink() -> None:
     os.environ["JVM_ARGS"] = f"{environment.JVM_FLAGS} -Xmx2g"
 
 
-def _share_workers(python: str) -> None:
+def _share_workers(program: str) -> None:
     from flink_jobs import worker_deaths
 
     watched = worker_deaths.watched
-    worker_deaths.watched = lambda _, folder: watched(python, folder)
+
+    def of_program(python: str, folder: Path) -> str:
+        return watched(program, folder)
+
+    worker_deaths.watched = of_program
 
 
 def _number_anew() -> None:
