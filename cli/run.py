@@ -19,7 +19,7 @@ from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
-from cli.owning import OwnerWatch, displaced_by, has_state
+from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
@@ -82,6 +82,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                 last = _tell(progress, last, console)
                 if why := first.refusal(progress.counts):
                     job.cancel()
+                    forsake(pipeline)
                     raise ConfigError([f"{pipeline.name}: {why}"])
                 _alarm(first.warning(progress.counts), console, log)
                 _alarm(watch.news(progress.alarm), console, log)
