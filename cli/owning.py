@@ -59,10 +59,14 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
         raise ConfigError(refusal(pipeline.name, found, why, now))
     if how is How.REBUILD and (misfit := no_beginning(pipeline)):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
-    for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
+
+    def say(line: str) -> None:
         console.print(Text(plain(line), "yellow"), soft_wrap=True)
+
+    for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
+        say(line)
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
-    claim(pipeline, owner)
+    claim(pipeline, owner, say)
     # a run that reads all anew replaces the state of before, also where it dies without a checkpoint of its own
     began = time.time_ns() if how is How.REBUILD or without_state else since_ns(pipeline)
     _keep(pipeline, _Kept(owner_to_text(owner), began))
