@@ -23,6 +23,7 @@ from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
+from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
@@ -118,12 +119,14 @@ def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
 
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
-    """Reach every server that the pipeline names, and make the stores' tables and indexes."""
+    """Reach every server that the pipeline names, and make the stores' tables and indexes.
+
+    Raises Unavailable where one isn't there, ConfigError where one doesn't fit, or a topic isn't there.
+    """
     if pipeline.source.kafka is None:
         reach(pipeline)
-    elif not kafka.check(pipeline.kafka):
-        wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
-        console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
+    elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
+        console.print(f"[yellow]source.kafka: {escape(waits(pipeline.kafka))}[/]", soft_wrap=True)
     kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
