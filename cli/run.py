@@ -14,6 +14,7 @@ from rich.markup import escape
 from cli import log_record, resuming
 from cli.column_types import told_or_named
 from cli.events import Events, events
+from cli.finishing import letters_so_far, outcome
 from cli.first_changes import FirstChanges, most_frequent
 from cli.folder_lock import locked
 from cli.jars import fetch
@@ -56,7 +57,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    first = _first(pipeline, beginning)
+    first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
         job = start(pipeline, console, beginning, phases)
@@ -108,7 +109,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     finally:
         forget(pipeline)
     _end(job, log)
-    console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
+    console.print(f"[green]{pipeline.name} finished[/]: {escape(outcome(pipeline, before))}", soft_wrap=True)
     return 0
 
 
