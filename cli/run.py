@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from cli import log_record, resuming
+from cli import log_record, resuming, temporary
 from cli.column_types import told_or_named
 from cli.events import Events, events
 from cli.finishing import letters_so_far, outcome
@@ -47,7 +47,10 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     `cli.resuming.begun` does.
     """
     with locked(pipeline, shared=target is not None):
-        return _run(pipeline, console, beginning, target)
+        try:
+            return _run(pipeline, console, beginning, target)
+        finally:
+            temporary.remove(pipeline)
 
 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
@@ -170,14 +173,16 @@ def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Ph
 
     port = free_port()
     begun = resuming.begun(pipeline, console, beginning)
-    options = local_options(pipeline, home(pipeline), jars, begun.state)
+    own = temporary.make(pipeline)
+    options = local_options(pipeline, home(pipeline), jars, begun.state, own)
     options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)
     options |= reporter
     with during("starting Flink"):
-        environment = local_environment(options)
+        with temporary.used_by_children(own):
+            environment = local_environment(options, temporary.jvm_flag(own))
         build(pipeline, environment, begun.log.sources, begun.owner)
     with during("submitting the job"):
         job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
