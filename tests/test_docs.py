@@ -38,6 +38,8 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "verify",
+        "upgrade",
+        "after-a-restore",
         "profiles",
         "operate",
         "many-pipelines",
