@@ -19,6 +19,7 @@ from cli.pipeline_file import load
 from cli.resuming import goes_on_from
 from cli.run import reach
 from cli.source_columns import by_database, by_events
+from cli.source_topics import refuse_missing, waits
 from connectors import kafka, kafka_letters_topic
 from connectors.opening import open_stores, profile_stores
 from connectors.pg_session import server_of
@@ -27,7 +28,6 @@ from core.config import Pipeline
 from core.config_source import Kafka
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.msf import refused as refused_by_msf
-from core.references import alike
 from deploy.msf.bundle import misfits
 from udfs.embedding import dimension, embedder
 from udfs.languages import languages
@@ -209,14 +209,9 @@ def _topics(pipeline: Pipeline) -> str:
     there = kafka.topics_there(source)
     if there is None:
         return f"{source.bootstrap_servers} isn't asked: only Java clients know its login"
-    found = kafka.named(source, there)
-    wanted = (source.topic or "").split(";") if source.topic is not None else []
-    if lacking := [each for each in wanted if each not in found]:
-        ours = [each for each in there if not each.startswith("_")]
-        raise ConfigError([f"{source.bootstrap_servers} has no topic {each}{alike(each, ours)}" for each in lacking])
+    found = refuse_missing(pipeline, there)
     if not found:
-        pattern = source.topic_pattern
-        raise ConfigError([f"{source.bootstrap_servers} has no topic whose whole name matches {pattern}"])
+        raise ConfigError([waits(source)])
     told = f"{source.bootstrap_servers} has {', '.join(found)}"
     by_reselect = pipeline.reselect is not None and pipeline.reselect.postgres is not None
     compared = "" if by_reselect and pipeline.format.debezium is not None else by_events(pipeline)

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from cli import stack
 from cli.stack.layout import layout_of, remembered_ports
+from cli.stack.passfile import from_here
 from connectors.postgres_catalog import Table, catalog, without_password
 from core import config_file
 from core.errors import ConfigError
@@ -92,7 +93,8 @@ def _here(directory: Path) -> Servers:
     if remembered_ports(layout_of(directory)) is None:
         return Servers("", "", "")
     there = stack.status(directory)
-    return Servers(there.postgres.dsn, there.postgres.dsn, there.kafka.bootstrap_servers)
+    dsn = from_here(there.postgres.dsn)
+    return Servers(dsn, dsn, there.kafka.bootstrap_servers)
 
 
 def _places(found: Table, servers: Servers, prefix: str) -> Places:

@@ -59,17 +59,25 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
         raise ConfigError(refusal(pipeline.name, found, why, now))
     if how is How.REBUILD and (misfit := no_beginning(pipeline)):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
-    for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
+
+    def say(line: str) -> None:
         console.print(Text(plain(line), "yellow"), soft_wrap=True)
+
+    for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
+        say(line)
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
-    claim(pipeline, owner)
+    claim(pipeline, owner, say)
     # a run that reads all anew replaces the state of before, also where it dies without a checkpoint of its own
     began = time.time_ns() if how is How.REBUILD or without_state else since_ns(pipeline)
-    _place(pipeline).parent.mkdir(parents=True, exist_ok=True)
-    new = _place(pipeline).with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(_Kept(owner_to_text(owner), began)))
-    new.replace(_place(pipeline))
+    _keep(pipeline, _Kept(owner_to_text(owner), began))
     return owner
+
+
+def forsake(pipeline: Pipeline) -> None:
+    """Have the next run begin anew, where the source has a beginning: the last one's state is worth nothing."""
+    kept = _kept(pipeline)
+    if kept is not None and not no_beginning(pipeline):
+        _keep(pipeline, _Kept(kept.owner, time.time_ns()))
 
 
 def refused(pipeline: Pipeline, name: str) -> list[str]:
@@ -146,6 +154,13 @@ def _kept(pipeline: Pipeline) -> _Kept | None:
         return msgspec.json.decode(_place(pipeline).read_bytes(), type=_Kept)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+
+
+def _keep(pipeline: Pipeline, kept: _Kept) -> None:
+    _place(pipeline).parent.mkdir(parents=True, exist_ok=True)
+    new = _place(pipeline).with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(kept))
+    new.replace(_place(pipeline))
 
 
 def _place(pipeline: Pipeline) -> Path:

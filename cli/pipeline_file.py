@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from connectors.pg_session import with_whole_passfile
 from core import config_file
 from core.config import Pipeline
 from core.errors import ConfigError
@@ -14,7 +16,21 @@ def load(path: Path) -> Pipeline:
 
     Raises ConfigError where it is wrong, or a secret isn't there; Unavailable where nobody tells.
     """
-    return config_file.load(path, secret=_secret)
+    return _with_passfiles(config_file.load(path, secret=_secret))
+
+
+def _with_passfiles(pipeline: Pipeline) -> Pipeline:
+    """A passfile's path holds for this folder, and the job's workers may be in another one."""
+    store, reselect = pipeline.store, pipeline.reselect
+    changed: dict[str, Any] = {}
+    for name in ("pgvector", "postgres"):
+        if (target := getattr(store, name)) is not None:
+            changed[name] = target.model_copy(update={"dsn": with_whole_passfile(target.dsn)})
+    update: dict[str, Any] = {"store": store.model_copy(update=changed)}
+    if reselect is not None and (source := reselect.postgres) is not None:
+        source = source.model_copy(update={"dsn": with_whole_passfile(source.dsn)})
+        update["reselect"] = reselect.model_copy(update={"postgres": source})
+    return pipeline.model_copy(update=update)
 
 
 def _secret(name: str, key: str | None) -> str:

@@ -11,18 +11,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from cli import log_record, resuming
+from cli import log_record, resuming, temporary
 from cli.column_types import told_or_named
 from cli.events import Events, events
+from cli.finishing import letters_so_far, outcome
 from cli.first_changes import FirstChanges, most_frequent
 from cli.folder_lock import locked
 from cli.jars import fetch
 from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
-from cli.owning import OwnerWatch, displaced_by, has_state
+from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
+from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
@@ -45,7 +47,10 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     `cli.resuming.begun` does.
     """
     with locked(pipeline, shared=target is not None):
-        return _run(pipeline, console, beginning, target)
+        try:
+            return _run(pipeline, console, beginning, target)
+        finally:
+            temporary.remove(pipeline)
 
 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
@@ -55,7 +60,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
-    first = _first(pipeline, beginning)
+    first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
         job = start(pipeline, console, beginning, phases)
@@ -82,6 +87,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                 last = _tell(progress, last, console)
                 if why := first.refusal(progress.counts):
                     job.cancel()
+                    forsake(pipeline)
                     raise ConfigError([f"{pipeline.name}: {why}"])
                 _alarm(first.warning(progress.counts), console, log)
                 _alarm(watch.news(progress.alarm), console, log)
@@ -106,7 +112,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     finally:
         forget(pipeline)
     _end(job, log)
-    console.print(f"[green]{pipeline.name} finished[/]: everything it read is in the store")
+    console.print(f"[green]{pipeline.name} finished[/]: {escape(outcome(pipeline, before))}", soft_wrap=True)
     return 0
 
 
@@ -117,12 +123,14 @@ def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
 
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
-    """Reach every server that the pipeline names, and make the stores' tables and indexes."""
+    """Reach every server that the pipeline names, and make the stores' tables and indexes.
+
+    Raises Unavailable where one isn't there, ConfigError where one doesn't fit, or a topic isn't there.
+    """
     if pipeline.source.kafka is None:
         reach(pipeline)
-    elif not kafka.check(pipeline.kafka):
-        wanted = pipeline.kafka.topic or pipeline.kafka.topic_pattern
-        console.print(f"[yellow]source.kafka: no topic {wanted} yet[/]; its events are read once it is there")
+    elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
+        console.print(f"[yellow]source.kafka: {escape(waits(pipeline.kafka))}[/]", soft_wrap=True)
     kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
@@ -165,14 +173,16 @@ def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Ph
 
     port = free_port()
     begun = resuming.begun(pipeline, console, beginning)
-    options = local_options(pipeline, home(pipeline), jars, begun.state)
+    own = temporary.make(pipeline)
+    options = local_options(pipeline, home(pipeline), jars, begun.state, own)
     options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
     options["rest.port"] = options["rest.bind-port"] = str(port)
     figures = free_port()
     reporter = reporting(options, figures)
     options |= reporter
     with during("starting Flink"):
-        environment = local_environment(options)
+        with temporary.used_by_children(own):
+            environment = local_environment(options, temporary.jvm_flag(own))
         build(pipeline, environment, begun.log.sources, begun.owner)
     with during("submitting the job"):
         job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import stack
+from cli.stack.passfile import from_here
 from cli.stack_connecting import connect
 
 app = typer.Typer(name="stack", help="Real PostgreSQL, Kafka and Debezium on this machine.", no_args_is_help=True)
@@ -85,7 +86,7 @@ def _show(now: stack.Stack, console: Console) -> None:
     for title in ("server", "state", "pid", "memory", "connect with"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("pid", "memory") else "left")
     rows: list[tuple[str, stack.Server, str]] = [
-        ("PostgreSQL", now.postgres.server, now.postgres.dsn),
+        ("PostgreSQL", now.postgres.server, from_here(now.postgres.dsn)),
         ("Kafka", now.kafka.server, now.kafka.bootstrap_servers),
         ("Kafka Connect", now.connect.server, now.connect.url),
     ]
@@ -96,7 +97,8 @@ def _show(now: stack.Stack, console: Console) -> None:
     for title, server, address in rows:
         table.add_row(title, *_process(server), address)
     # wider than the terminal if it must be: an address that is cut or folded can't be copied
-    Console(width=max(console.width, 160)).print(table)
+    longest = max(len(address) for *_, address in rows)
+    Console(width=max(console.width, 100 + longest)).print(table)
 
 
 def _process(server: stack.Server) -> tuple[str, str, str]:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
 from rich.markup import escape
 
 from cli import stack
+from cli.stack import passfile
 from cli.stack.connect import database_of, register_postgres, same_database
+from cli.stack.layout import HERE, Layout, layout_of
 from connectors.kafka_producer import ensure_topics
-from connectors.postgres_catalog import Table, catalog
+from connectors.postgres_catalog import Catalog, Table, catalog
 from core.errors import ConfigError
 from core.first_pipeline import prefix_of, topic_of
 
@@ -42,6 +45,8 @@ def connect(
         found = [database.table(each) for each in tables]
         topics = prefix or prefix_of(database.database)
         _refuse(found, database.wal_level(), database.server)
+        if dsn is not None:
+            source = _without_secret(database, dsn, layout_of(directory))
     for table in found:
         topic = topic_of(topics, table.name)
         with console.status(f"Connecting {table.name}"):
@@ -54,6 +59,15 @@ def connect(
     more = f" --prefix {escape(prefix)}" if prefix else ""
     more += " --dsn …" if dsn else ""
     console.print(f"next: freshet init --table {escape(found[0].name)}{more}", soft_wrap=True, highlight=False)
+
+
+def _without_secret(database: Catalog, dsn: str, of: Layout) -> str:
+    """The connection string without the password, which goes to where Connect looks: its REST answers don't have it."""
+    told = database.connection.info
+    host = str(conninfo_to_dict(dsn).get("host") or HERE)
+    if told.password:
+        passfile.remember(of.connects_passfile, host, str(told.port), told.user, told.password)
+    return make_conninfo(host=host, port=told.port, user=told.user, dbname=told.dbname)
 
 
 def _refuse(found: list[Table], wal_level: str, server: str) -> None:

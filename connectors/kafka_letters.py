@@ -127,10 +127,13 @@ class Letters:
     pipeline: Pipeline
     upto: Ends
 
-    def read(self) -> Iterator[Letter]:
-        """All of them, partition by partition, each in order. Raises Unavailable as `kafka_topics.messages` does."""
+    def read(self, only: Ends | None = None) -> Iterator[Letter]:
+        """All of them, or `only` those, partition by partition, each in order.
+
+        Raises Unavailable as `kafka_topics.messages` does.
+        """
         topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
-        return map(letter_of, messages(self.consumer, kafka, topic, self.upto))
+        return map(letter_of, messages(self.consumer, kafka, topic, self.upto if only is None else only))
 
     def at(self, partition: int, offset: int) -> Letter | None:
         """The one that stands there; None where none does."""

@@ -26,7 +26,7 @@ from core.config_store import OpenSearch
 from core.errors import ConfigError
 from core.fingerprint import Owner
 from core.plans import Outcome, Plan
-from core.stores import Hit, Stored, Vectors
+from core.stores import Hit, Stored, Vectors, nobody_hears
 
 _SETTING = "store.opensearch"
 _MOST_HITS = 10_000  # index.max_result_window, and the most that k-NN gives
@@ -178,7 +178,7 @@ class OpenSearchStore:
         """Whose the store is; None where nobody's yet. Raises as `apply` does."""
         return self._tenure.there()
 
-    def claim(self) -> None:
+    def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `core.stores.VectorStore.claim`. Raises as `apply` does."""
         self._tenure.claim()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 import tenacity
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from core import tally
 from core.errors import ConfigError, Unavailable
@@ -18,6 +19,7 @@ from core.errors import ConfigError, Unavailable
 ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
 """What one bad row raises. ProgramLimitExceeded, an id too long for an index, is an OperationalError to psycopg."""
 
+_NO_PASSWORD = "no password supplied"
 _SERVER_FAULTS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 _LONGEST_NAME = 63  # bytes; Postgres cuts what is longer, and two names may become one
 # A dropped network must not look like a slow server; what the connection string says itself goes first.
@@ -100,6 +102,9 @@ class Session:
 
     def named(self, error: psycopg.Error) -> Unavailable | ConfigError:
         """The error as one of ours: Unavailable where the server doesn't answer, ConfigError where it refuses."""
+        if _NO_PASSWORD in str(error):
+            told = f"{self._setting}.dsn: PostgreSQL at {self.server} asks for a password, and {self._asked()}; "
+            return ConfigError([f"{told}`freshet stack status` shows the connection string of the local stack"])
         if _is_servers(error):
             return Unavailable(
                 f"{self._setting}.dsn: PostgreSQL at {self.server} doesn't answer ({reason(error)}): "
@@ -110,10 +115,29 @@ class Session:
             remedy = "`freshet run` makes it; or correct the table's name"
         return ConfigError([f"{self._setting}: PostgreSQL at {self.server} refuses ({reason(error)}): {remedy}"])
 
+    def _asked(self) -> str:
+        file, user = self._parameters.get("passfile"), self._parameters.get("user", "this user")
+        if file is None:
+            return "its password isn't there: the connection string must name its file, as in ?passfile=pgpass"
+        return f"its passfile {file} isn't there, or has no line for {user} at {self.server}"
+
 
 def server_of(dsn: str, setting: str) -> str:
     """Where a connection string leads, as host:port, several with commas. Raises ConfigError where it can't be read."""
     return _server(_parameters(dsn, setting))
+
+
+def with_whole_passfile(dsn: str) -> str:
+    """A connection string whose `passfile`, if it names one, is found from every folder.
+
+    One that can't be read stays as it is: who connects by it says so.
+    """
+    try:
+        file = conninfo_to_dict(dsn).get("passfile")
+    except psycopg.Error:
+        return dsn
+    whole = None if file is None else Path(str(file)).absolute()
+    return dsn if whole is None or str(whole) == file else make_conninfo(dsn, passfile=str(whole))
 
 
 def reason(error: Exception) -> str:

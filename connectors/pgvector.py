@@ -14,6 +14,7 @@ from psycopg import errors, sql
 
 from connectors import pgvector_sql as statements
 from connectors.pg_session import ROW_FAULTS, Session, identifiers, table_name
+from connectors.pgvector_claim import hold_alone
 from connectors.pgvector_rows import (
     Work,
     as_json,
@@ -32,7 +33,7 @@ from core.change import Position
 from core.errors import ConfigError, Displaced, StoreRejected
 from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
 from core.plans import Outcome, Plan, Status
-from core.stores import Hit, Stored, Vectors
+from core.stores import Hit, Stored, Vectors, nobody_hears
 
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
@@ -224,15 +225,15 @@ class PgvectorStore:
                 self._session.connection().rollback()
                 self._claim()
 
-    def claim(self) -> None:
+    def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `core.stores.VectorStore.claim`. Doesn't wait for a server that is away."""
         if self._owner is not None:
-            self._session.once(self._claim)
+            self._session.once(lambda: self._claim(say))
 
-    def _claim(self) -> None:
-        with self._session.connection().transaction():
-            # waits for the batches under way: what they write is before whatever the new owner does
-            self._execute("exclusive", [])
+    def _claim(self, say: Callable[[str], None] = nobody_hears) -> None:
+        connection, place = self._session.connection(), f"{SETTING}: table {self._table}"
+        with connection.transaction():
+            hold_alone(connection, self._sql["exclusive"], self._names, place, say)
             self._take()
 
     def _take(self) -> None:

@@ -19,6 +19,17 @@ COMMIT = SQL("COMMIT")
 _SHARED = "SELECT pg_advisory_xact_lock_shared(702010510, {ledger_name}::regclass::oid::int)"
 _EXCLUSIVE = "SELECT pg_advisory_xact_lock(702010510, {ledger_name}::regclass::oid::int)"
 
+# Who writes, or clears, by one of these.
+HOLDERS = SQL("""
+SELECT activity.pid, coalesce(activity.state, 'state unknown'),
+       coalesce(extract(epoch FROM clock_timestamp() - activity.xact_start), 0)::int
+FROM pg_locks AS lock JOIN pg_stat_activity AS activity USING (pid)
+WHERE lock.locktype = 'advisory' AND lock.granted AND lock.classid = 702010510
+  AND lock.objid = {ledger_name}::regclass::oid AND activity.datname = current_database()
+  AND activity.pid <> pg_backend_pid()
+ORDER BY activity.pid
+""")
+
 # Locks every document of the batch, and moves the older ones on. One that then stands elsewhere than its plan is stale.
 # A table's mark, the ledger's row under its own name, refuses what is older than a TRUNCATE or a snapshot.
 # An equal position may tell that a document lives which was deleted, or the other way round: `deleted_at` must follow.

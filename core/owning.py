@@ -25,7 +25,7 @@ class Found:
 
     place   as messages name it: `store.pgvector: table article_chunks`
     owner   None where it has none yet
-    models  how many chunks there are of each; may be left out where the owner says what made them
+    models  how many chunks there are of each; may be left out where the owner says that they are as they'd be made now
     """
 
     place: str
@@ -54,7 +54,8 @@ def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) 
     if found.owner is None:
         empty = "is new and empty, and the state that the run goes on from has told its documents to another"
         return (Change("", empty),) if goes_on is not None and not found.models else ()
-    differ = changes(found.owner.made, now)
+    # where nothing stands, nothing can be mixed
+    differ = changes(found.owner.made, now) if found.models else ()
     if found.owner.pipeline == name and (goes_on is None or goes_on.epoch <= found.owner.epoch):
         return differ
     if found.owner.pipeline == name:

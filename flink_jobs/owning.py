@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from connectors.opening import open_stores
 from core.config import Chunk, Pipeline
@@ -62,12 +62,12 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
             store.close()
 
 
-def claim(pipeline: Pipeline, owner: Owner) -> None:
-    """Make the pipeline's stores the run's: earlier ones stop. Raises Displaced where a later run has one."""
+def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
+    """Make the pipeline's stores the run's: earlier ones stop. Raises as `core.stores.VectorStore.claim`, and tells."""
     stores = open_stores(pipeline, dimension(pipeline.embedding), owner) if pipeline.store.names else {}
     try:
         for store in stores.values():
-            store.claim()
+            store.claim(say)
     finally:
         for store in stores.values():
             store.close()

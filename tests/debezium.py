@@ -36,7 +36,7 @@ def connector(
         "database.hostname": "127.0.0.1",
         "database.port": re.findall(r":(\d+)/", dsn)[0],
         "database.user": "freshet",
-        "database.dbname": dsn.rpartition("/")[2],
+        "database.dbname": dsn.partition("?")[0].rpartition("/")[2],
         "topic.prefix": name,
         "table.include.list": table,
         "plugin.name": "pgoutput",

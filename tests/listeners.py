@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -26,6 +27,15 @@ def elsewhere(processes: Iterable[int]) -> tuple[int, list[str]]:
                         if connection.laddr.ip not in LOOPBACK:
                             open_to_all.append(f"{each.name()} {connection.laddr.ip}:{connection.laddr.port}")
     return found, open_to_all
+
+
+def files_of(pid: int, below: Path) -> set[Path]:
+    """What a process and those below it have open or mapped of the files below a folder."""
+    of, found = psutil.Process(pid), set[Path]()
+    for each in (of, *of.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            found |= {Path(file.path) for file in (*each.open_files(), *each.memory_maps())}
+    return {file for file in found if below in file.parents}
 
 
 def ports(pid: int) -> set[int]:

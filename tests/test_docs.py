@@ -38,6 +38,8 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "verify",
+        "upgrade",
+        "after-a-restore",
         "profiles",
         "operate",
         "many-pipelines",
@@ -81,6 +83,8 @@ ELSEWHERE = WITH_AWS | {
     "freshet stack down": "run by tests/cli/test_stack.py: other tests use the stack that this one has",
     "freshet bench --json figures.json": "run by tests/cli/test_bench.py with less of everything: it takes minutes",
     "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py on another bucket",
+    'psql "postgresql://freshet@127.0.0.1:5432/freshet?passfile=.freshet/stack/pgpass"': "psql isn't part of Freshet; "
+    "the same string is used by all that the pages run",
     "source .venv/bin/activate": "sets the PATH, as the tests do",
     "git clone <this repository> && cd freshet": "names no address",
     **FAR_AWAY,

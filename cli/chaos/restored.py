@@ -7,11 +7,10 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from cli.chaos.feed import Place
-from cli.stack import postgres, process
-from cli.stack.layout import Layout, free_port, layout_of, prepare
+from cli.stack import passfile, postgres, process
+from cli.stack.layout import HERE, Layout, free_port, layout_of, prepare
 
 
 def copy(place: Place, dsn: str, tables: Sequence[str], names: Sequence[str]) -> str:
@@ -19,14 +18,17 @@ def copy(place: Place, dsn: str, tables: Sequence[str], names: Sequence[str]) ->
 
     Raises FreshetError where the server doesn't come up.
     """
-    stop(place.stack.folder.parents[1])
-    layout, port = _layout(place.stack.folder.parents[1]), free_port()
+    folder = place.stack.folder.parents[1]
+    stop(folder)
+    layout, port = _layout(folder), free_port()
     prepare(layout)
     postgres.start(layout, port, lambda _: None)
-    with psycopg.connect(postgres.dsn(port), autocommit=True) as server:
+    if (password := passfile.password_of(layout.passfile, postgres.USER)) is not None:
+        passfile.remember(layout_of(folder).connects_passfile, HERE, str(port), postgres.USER, password)
+    with psycopg.connect(postgres.dsn(layout, port), autocommit=True) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(place.name)))
     # of the same name as before, as a restored database is
-    new = make_conninfo(postgres.dsn(port), dbname=place.name)
+    new = postgres.dsn(layout, port, place.name)
     with psycopg.connect(dsn) as source, psycopg.connect(new) as target:
         for statement in tables:
             target.execute(statement.encode())

@@ -27,6 +27,7 @@ from cli.job_file import home
 from cli.resuming import Beginning
 from cli.search import show
 from cli.stack import Extra, Stack
+from cli.stack.passfile import from_here
 from core.config import Pipeline
 from core.config_file import load
 from core.errors import FreshetError, Unavailable
@@ -120,7 +121,7 @@ def _play(console: Console, show: Show, leave: bool) -> int:
         loading = threads.submit(embedder, world.MODEL)
         with console.status("starting the servers"):
             servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"), extra=show.extra)
-            at = [servers.postgres.dsn, servers.kafka.bootstrap_servers]
+            at = [from_here(servers.postgres.dsn), servers.kafka.bootstrap_servers]
             at += [servers.aws.endpoint] if show.extra and servers.aws is not None else []
             console.print(f"  run at {escape(', '.join(at[:-1]))} and {at[-1]}")
             clock.lap("servers")

@@ -89,7 +89,7 @@ def topics(world: World) -> tuple[str, ...]:
 
 def pipeline(world: World) -> str:
     """The demo's pipeline file."""
-    store = f"{world.dsn}?options=-csearch_path%3D{SCHEMA},public"
+    store = f"{world.dsn}{'&' if '?' in world.dsn else '?'}options=-csearch_path%3D{SCHEMA},public"
     customers, orders, visits = TABLES
     return f"""\
 name: {NAME}

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
 from cli.stack import Stack
+from cli.stack.passfile import from_here
 from cli.texts import Text, texts
 from core.errors import FreshetError, Unavailable
 
@@ -82,7 +83,7 @@ def world(name: str, stack: Stack, file: Path, written: str) -> World:
     """
     delete_topics(stack.kafka.bootstrap_servers, re.compile(rf"{re.escape(name)}-[0-9a-f]{{6}}(\..*)?"))
     prefix = f"{name}-{uuid4().hex[:6]}"
-    made = World(name, stack.postgres.dsn, stack.kafka.bootstrap_servers, prefix, file, written)
+    made = World(name, from_here(stack.postgres.dsn), stack.kafka.bootstrap_servers, prefix, file, written)
     with psycopg.connect(made.dsn) as connection:
         schema = sql.Identifier(made.schema)
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))

@@ -50,7 +50,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Postgres:
-    """PostgreSQL, reached by `dsn`."""
+    """PostgreSQL, reached by `dsn`, which names the file with the password."""
 
     dsn: str
     server: Server
@@ -171,12 +171,17 @@ def status(directory: Path) -> Stack:
     ports = remembered_ports(of) or Ports()
     return Stack(
         of.folder,
-        Postgres(postgres.dsn(ports.postgres), _server(of, "postgres", partial(postgres.is_ready, ports.postgres))),
+        _postgres(of, ports),
         Kafka(kafka.bootstrap_servers(ports.kafka), _server(of, "kafka", partial(kafka.is_ready, ports.kafka))),
         Connect(connect.url(ports.connect), _server(of, "connect", partial(connect.is_ready, ports.connect))),
         _opensearch(of, ports) if opensearch.is_there(of) else None,
         _aws(of, ports) if aws.is_there(of) else None,
     )
+
+
+def _postgres(of: Layout, ports: Ports) -> Postgres:
+    ready = partial(postgres.is_ready, of, ports.postgres)
+    return Postgres(postgres.dsn(of, ports.postgres), _server(of, "postgres", ready))
 
 
 def _extras(of: Layout) -> set[Extra]:

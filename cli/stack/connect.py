@@ -2,6 +2,9 @@
 
 The worker is a distributed one, alone in its group: connectors, offsets and states are topics in the stack's Kafka.
 So a connector made over REST is there again after the worker was killed, and offsets go when Kafka's data goes.
+
+A connector's configuration, which whoever is on this machine can ask for, has no password of the stack's: PostgreSQL's
+driver finds it in a file.
 """
 
 import re
@@ -19,9 +22,10 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from cli.stack import java, process
+from cli.stack import java, passfile, process
 from cli.stack.kafka import MAX_RECORD_BYTES, bootstrap_servers
-from cli.stack.layout import Layout, Ports
+from cli.stack.layout import HERE, Layout, Ports
+from cli.stack.postgres import USER
 from core.errors import FreshetError, Unavailable
 from flink_jobs.failures import root_cause
 
@@ -83,6 +87,8 @@ def start(layout: Layout, ports: Ports, jars: Sequence[Path], report: process.Re
 
     Raises Unavailable where it doesn't come up.
     """
+    if (own := passfile.password_of(layout.passfile, USER)) is not None:
+        passfile.remember(layout.connects_passfile, HERE, str(ports.postgres), USER, own)
     spawn = partial(_spawn, layout, ports, jars)
     process.ensure(service(layout), spawn, partial(is_ready, ports.connect), _READY_SECONDS, report)
 
@@ -92,8 +98,8 @@ def _spawn(layout: Layout, ports: Ports, jars: Sequence[Path]) -> psutil.Process
     folder.mkdir(parents=True, exist_ok=True)
     plugins = unpack(next(jar for jar in jars if jar.name.endswith(".tar.gz")), folder / "plugins")
     java.write_properties(Path(of.mark), properties(plugins, ports))
-    command = java.command(folder, jars, "org.apache.kafka.connect.cli.ConnectDistributed", of.mark)
-    return process.spawn(of, command)
+    java_, *rest = java.command(folder, jars, "org.apache.kafka.connect.cli.ConnectDistributed", of.mark)
+    return process.spawn(of, [java_, f"-Dorg.postgresql.pgpassfile={layout.connects_passfile}", *rest])
 
 
 def unpack(archive: Path, plugins: Path) -> Path:
@@ -127,7 +133,8 @@ def register_postgres(
     False where it ran already, as it would be made.
 
     Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
-    The slot and the publication are called after `name`. The snapshot may go on after this returns.
+    The slot and the publication are called after `name`. The snapshot may go on after this returns. Where the dsn has
+    no password in it the worker takes that from its own file.
     Raises FreshetError, with the cause, where the connector fails, Unavailable where it doesn't run within 60 s.
     """
     config = _postgres_config(name, dsn, topic_prefix, tables, partitions)
@@ -203,7 +210,8 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         "database.hostname": str(of.get("host", "127.0.0.1")),
         "database.port": str(of.get("port", 5432)),
         "database.user": str(of.get("user", "")),
-        "database.password": str(of.get("password", "")),
+        # an empty one would keep the driver from looking into its file
+        **({"database.password": str(of["password"])} if of.get("password") else {}),
         "database.dbname": str(of.get("dbname", of.get("user", ""))),
         "topic.prefix": topic_prefix,
         # the list's entries are regular expressions
@@ -275,5 +283,5 @@ def _is_running(parts: list[dict[str, Any]]) -> bool:
 
 
 def _redacted(text: str, config: dict[str, str]) -> str:
-    password = config["database.password"]
+    password = config.get("database.password")
     return text.replace(password, "***") if password else text

@@ -14,6 +14,7 @@ from pathlib import Path
 from cli.own_folder import close, close_way
 from core.errors import FreshetError
 
+HERE = "127.0.0.1"
 _SERVERS_PORTS = range(15_000, 32_000)
 
 
@@ -46,6 +47,16 @@ class Layout:
     def pid(self, server: str) -> Path:
         """The file with a server's process id."""
         return self.folder / "run" / f"{server}.pid"
+
+    @property
+    def passfile(self) -> Path:
+        """The file with PostgreSQL's password, as `cli.stack.passfile` tells; none where the data asks for none."""
+        return self.folder / "pgpass"
+
+    @property
+    def connects_passfile(self) -> Path:
+        """The same for Kafka Connect, with the passwords of all databases that it has connectors to."""
+        return self.of("connect") / "pgpass"
 
     @property
     def ports(self) -> Path:

@@ -3,6 +3,9 @@
 PostgreSQL refuses to run as root. Then it runs as the user `nobody`; and where `nobody` can't reach a path (a checkout
 in /root, mode 0700), the binaries are copied and the data is kept below /var/lib/freshet, with a link at the usual
 place. Modes of folders that aren't ours never change.
+
+Who logs in needs the password that was made with the data: it is in `Layout.passfile`, which clients are told of by the
+connection string. Data of an earlier version has none, and goes on letting in whoever is on this machine.
 """
 
 import hashlib
@@ -20,8 +23,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from cli.stack import process
-from cli.stack.layout import Layout
+from cli.stack import passfile, process
+from cli.stack.layout import HERE, Layout
 from core.errors import FreshetError
 
 _UNPRIVILEGED = "nobody"
@@ -37,9 +40,14 @@ SETTINGS = {
 }
 """The server's settings but for addresses."""
 
+AUTHENTICATION = "scram-sha-256"
+_TRUSTED = (
+    "PostgreSQL's data here was made by an earlier version: it lets in whoever is on this machine, without a password. "
+    "`freshet stack down --wipe` deletes it, and the next `up` makes new data, with a password"
+)
 INITDB = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 EXTENSION: LiteralString = "CREATE EXTENSION IF NOT EXISTS vector"
-_ADDRESSES = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+_ADDRESSES = {"listen_addresses": HERE, "unix_socket_directories": ""}
 
 
 def service(layout: Layout) -> process.Service:
@@ -48,15 +56,16 @@ def service(layout: Layout) -> process.Service:
     return process.Service("PostgreSQL", str(_data(layout)), layout.log("postgres"), layout.pid("postgres"), deadlines)
 
 
-def dsn(port: int) -> str:
-    """The connection string of the stack's database. Connections from 127.0.0.1 need no password."""
-    return f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+def dsn(layout: Layout, port: int, database: str = DATABASE) -> str:
+    """The connection string of a database of the stack's. It names the file that has the password, if there is one."""
+    plain = f"postgresql://{USER}@{HERE}:{port}/{database}"
+    return passfile.with_passfile(plain, layout.passfile) if layout.passfile.exists() else plain
 
 
-def is_ready(port: int, database: str = DATABASE) -> bool:
+def is_ready(layout: Layout, port: int, database: str = DATABASE) -> bool:
     """Whether the server answers a query."""
     try:
-        with psycopg.connect(host="127.0.0.1", port=port, user=USER, dbname=database, connect_timeout=2) as connection:
+        with psycopg.connect(dsn(layout, port, database), connect_timeout=2) as connection:
             return connection.execute("SELECT 1").fetchone() is not None
     except psycopg.OperationalError:
         return False
@@ -65,11 +74,12 @@ def is_ready(port: int, database: str = DATABASE) -> bool:
 def start(layout: Layout, port: int, report: process.Report) -> None:
     """Starts the server where it doesn't run, on its data or on new data, and waits until the database is there.
 
-    Raises FreshetError where the machine can't run it, Unavailable where it doesn't come up.
+    Raises FreshetError where the machine can't run it or the password is lost, Unavailable where it doesn't come up.
     """
-    ready = partial(is_ready, port, "postgres")
-    process.ensure(service(layout), partial(_spawn, layout, port), ready, _READY_SECONDS, report)
-    _create_database(port)
+    _know_password(layout, port)
+    ready = partial(is_ready, layout, port, "postgres")
+    process.ensure(service(layout), partial(_spawn, layout, port, report), ready, _READY_SECONDS, report)
+    _create_database(layout, port)
 
 
 def wipe(layout: Layout) -> None:
@@ -80,13 +90,34 @@ def wipe(layout: Layout) -> None:
         place.unlink()
 
 
-def _spawn(layout: Layout, port: int) -> psutil.Process:
+def _know_password(layout: Layout, port: int) -> None:
+    """Have the file with the password name the port of now, which may be another one than the last time."""
+    data = _data(layout)
+    if layout.passfile.exists() or not data.exists():
+        password = passfile.password_of(layout.passfile, USER) or passfile.new_password()
+        passfile.record(layout.passfile, HERE, str(port), USER, password)
+    elif not _trusts(data):
+        raise FreshetError(
+            f"{layout.passfile} is gone, and with it the password of PostgreSQL's data: put it back, or have "
+            "`freshet stack down --wipe` delete the data too"
+        )
+
+
+def _trusts(data: Path) -> bool:
+    """Whether the data is of an earlier version, which asked for no password."""
+    rules = (data / "pg_hba.conf").read_text(encoding="utf-8").splitlines()
+    return any(line.split()[-1:] == ["trust"] for line in rules if not line.startswith("#"))
+
+
+def _spawn(layout: Layout, port: int, report: process.Report) -> psutil.Process:
     user = _user()
     binaries = _reachable_binaries(user)
     _make_place(layout, user)
     layout.of("postgres").resolve().chmod(0o700)
     data = _data(layout)
-    _initialise(binaries, data, user)
+    _initialise(binaries, layout, user)
+    if not layout.passfile.exists():
+        report(_TRUSTED)
     _drop_foreign_lock(data)
     return process.spawn(service(layout), command(binaries, layout, port), user)
 
@@ -183,17 +214,31 @@ def _can_write(folder: Path, user: process.User) -> bool:
     return process.run(command, user).returncode == 0
 
 
-def _initialise(binaries: Path, data: Path, user: process.User | None) -> None:
+def _initialise(binaries: Path, layout: Layout, user: process.User | None) -> None:
+    data = _data(layout)
     if data.exists():
         return
     # under another name until it is complete: an interrupted initdb leaves no half database behind
-    new = data.with_name("data.new")
+    new, password = data.with_name("data.new"), data.with_name("password.new")
     shutil.rmtree(new, ignore_errors=True)
-    command = [str(binaries / "initdb"), "-D", str(new), "-U", USER, "--auth=trust", "--no-instructions", *INITDB]
-    result = process.run(command, user)
+    told = (f"--auth={AUTHENTICATION}", f"--pwfile={password}", "--no-instructions", *INITDB)
+    try:
+        _lend(password, layout, user)
+        result = process.run([str(binaries / "initdb"), "-D", str(new), "-U", USER, *told], user)
+    finally:
+        password.unlink(missing_ok=True)
     if result.returncode != 0:
         raise FreshetError(f"initdb could not make a database in {new}:\n{result.stderr.strip()}")
     new.rename(data)
+
+
+def _lend(to: Path, layout: Layout, user: process.User | None) -> None:
+    # initdb runs as the server's user, who can't read what is ours; the folder lets in nobody else
+    to.unlink(missing_ok=True)
+    with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(passfile.password_of(layout.passfile, USER) or "")
+        if user is not None:
+            os.fchown(file.fileno(), user.uid, user.gid)
 
 
 def _drop_foreign_lock(data: Path) -> None:
@@ -218,11 +263,10 @@ def _stays_dead(owner: psutil.Process) -> bool:
     return False
 
 
-def _create_database(port: int) -> None:
-    connection = psycopg.connect(host="127.0.0.1", port=port, user=USER, dbname="postgres", autocommit=True)
-    with connection:
+def _create_database(layout: Layout, port: int) -> None:
+    with psycopg.connect(dsn(layout, port, "postgres"), autocommit=True) as connection:
         exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
         if not exists:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-    with psycopg.connect(dsn(port), autocommit=True) as connection:
+    with psycopg.connect(dsn(layout, port), autocommit=True) as connection:
         connection.execute(EXTENSION)

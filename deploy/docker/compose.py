@@ -18,7 +18,7 @@ from deploy.docker.compose_service import Service, config, config_file, local, s
 
 HEADER = """\
 # Made by `python -m deploy.docker.compose`, from the settings that `freshet stack` runs its servers with: change those.
-# docs/compose.md says how to start it. No Docker engine has run it.
+# docs/compose.md says how to start it. No Docker engine has run it. Tags carry no digests: docs/security.md, Versions.
 """
 POSTGRES_IMAGE = "pgvector/pgvector:0.8.5-pg18"
 OPENSEARCH_IMAGE = "opensearchproject/opensearch:2.19.1"

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -24,7 +26,9 @@ from cli.stack_connecting import connector_of
 from connectors.kafka import topics_there
 from connectors.postgres_catalog import without_password
 from core.config_source import Kafka
+from tests.databases import as_user, in_database
 
+SECRET = "gehe:im"
 COLUMNS = (
     'id int, lang varchar(2), "Titel" text, body text, "gebühr" numeric(8,2), seit date, extra jsonb, '
     "PRIMARY KEY (lang, id)"
@@ -37,7 +41,7 @@ def database(stack: Stack) -> Iterator[tuple[str, str]]:
     name = f"first_{uuid4().hex[:6]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    dsn = in_database(stack.postgres.dsn, name)
     with psycopg.connect(dsn) as server:
         server.execute(f"CREATE TABLE articles ({COLUMNS})".encode())
         row = (7, "de", "Versand", "Nach Österreich auch", 4.90, "2026-03-01", '{"by": "Post"}')
@@ -66,9 +70,14 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
         # a page of the documentation may have made it of its own table of this name
         connection.execute("DROP TABLE IF EXISTS articles_chunks, articles_chunks_ledger")
     try:
+        secret = as_user(dsn, SECRET)
         for how in ("reports", "reported already"):
-            printed = ran("stack", "connect", "articles", "--dsn", dsn, folder=here, monkeypatch=monkeypatch)
+            printed = ran("stack", "connect", "articles", "--dsn", secret, folder=here, monkeypatch=monkeypatch)
             assert f"public.articles: Debezium {how} its changes to topic {topic}" in printed
+        # whoever is on this machine can ask Connect
+        told = httpx.get(f"{stack.connect.url}/connectors", params=[("expand", "info"), ("expand", "status")]).text
+        logged = stack.connect.server.log.read_text(encoding="utf-8")
+        assert connector_of(name, "public.articles") in told and SECRET not in told + logged
         file = tmp_path / "pipeline.yaml"
         printed = ran("init", file, "--table", "public.articles", "--dsn", dsn, folder=here, monkeypatch=monkeypatch)
         assert f"{file}: public.articles by lang, id" in printed.replace("\n", "")
@@ -78,7 +87,10 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
         assert (document.text, document.key) == ("{Titel}\n\n{body}", ("lang", "id"))
         assert document.metadata == ("id", "lang", "gebühr", "seit")
         assert pipeline.kafka.topic == topic
-        assert pipeline.store.pgvector is not None and pipeline.store.pgvector.dsn == stack.postgres.dsn
+        # written as this folder has it, read as it is found from everywhere
+        assert "passfile=.freshet/stack/pgpass" in file.read_text(encoding="utf-8")
+        assert pipeline.store.pgvector is not None
+        assert conninfo_to_dict(pipeline.store.pgvector.dsn) == conninfo_to_dict(stack.postgres.dsn)
         seen = io.StringIO()
         assert check(pipeline, Console(file=seen, width=200), as_json=True) == 0, seen.getvalue()
         steps = {each["step"]: each for each in json.loads(seen.getvalue())["steps"]}
@@ -115,7 +127,7 @@ def test_what_cannot_be_told_is_said_and_nothing_written(
 def test_no_password_is_written(
     stack: Stack, database: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dsn = database[1].replace("freshet@", "freshet:p%40ss'w%C3%B6rd@")
+    dsn = as_user(database[1], "p@ss'wörd")
     folder, file = stack.folder.parents[1], tmp_path / "pipeline.yaml"
     printed = ran("init", file, "--table", "articles", "--dsn", dsn, folder=folder, monkeypatch=monkeypatch)
     assert "$DATABASE_PASSWORD is the password in it" in printed

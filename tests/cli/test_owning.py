@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from cli import owning
-from cli.owning import how_of, no_such_model, otherwise, refused, since_ns, take
-from cli.run import stores
+from cli.owning import forsake, how_of, no_such_model, otherwise, refused, since_ns, take
+from cli.resuming import Beginning
+from cli.run import start, stores
 from cli.stack import Stack
 from connectors import opening
 from core.config import Pipeline
@@ -115,6 +116,25 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
     assert newest_state(home, since_ns(changed)) is not None
 
 
+def test_a_first_run_that_left_nothing_is_no_obstacle_to_the_corrected_file(place: Place) -> None:
+    place.run()
+    place.checkpoint()
+    changed = place.pipeline(**OTHER_TEXT)
+    assert "the run before: text of public.a was" in refused(changed, "pgvector")[1]
+    forsake(place.pipeline())
+    assert refused(changed, "pgvector") == []
+    _, printed = place.run(**OTHER_TEXT)
+    assert printed == "" and not owning.has_state(changed)
+
+
+def test_a_state_is_kept_where_nothing_comes_again(place: Place) -> None:
+    latest = {"source": {"kafka": {**KAFKA, "scan.startup.mode": "latest-offset"}}}
+    place.run(**latest)
+    place.checkpoint()
+    forsake(place.pipeline(**latest))
+    assert owning.has_state(place.pipeline(**latest))
+
+
 def test_another_pipelines_table_is_refused_by_its_owners_name_and_can_be_taken(place: Place) -> None:
     place.run(name="pages")
     with pytest.raises(ConfigError, match="table chunks: belongs to pipeline pages, which last began on"):
@@ -124,6 +144,16 @@ def test_another_pipelines_table_is_refused_by_its_owners_name_and_can_be_taken(
     assert refused(place.pipeline(), "pgvector") == []
     with pytest.raises(ConfigError, match="belongs to pipeline articles"):
         place.run(name="pages")
+
+
+def test_anothers_store_is_told_before_flink_starts(
+    place: Place, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run(name="pages")
+    monkeypatch.setattr("flink_jobs.environment.local_environment", lambda *_: pytest.fail("Flink was started"))
+    kafka = {**KAFKA, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}
+    with pytest.raises(ConfigError, match="belongs to pipeline pages"):
+        start(place.pipeline(source={"kafka": kafka}), Console(file=StringIO()), Beginning())
 
 
 def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:

@@ -26,6 +26,7 @@ from core.config import Pipeline
 from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
+from tests.databases import in_database
 from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker
 
@@ -81,7 +82,7 @@ def database(stack: Stack) -> str:
     name = f"v{uuid4().hex[:8]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    return stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    return in_database(stack.postgres.dsn, name)
 
 
 def pipeline_of(folder: Path, stack: Stack, dsn: str, **changes: Any) -> Pipeline:

@@ -46,4 +46,4 @@ def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 @pytest.fixture
 def dsn(pgvector_server: Server) -> str:
-    return new_schema(f"postgresql://freshet@{pgvector_server.address}/freshet")
+    return new_schema(pgvector_server.dsn)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -20,6 +21,7 @@ from connectors.pgvector import PgvectorStore
 from core.config_store import OpenSearch
 from core.fingerprint import Owner
 from core.stores import VectorStore
+from tests.databases import with_parameter
 
 
 class Opener(Protocol):
@@ -36,12 +38,13 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that tests may stop and start; `address` is what messages must name."""
+    """A server that tests may stop and start; `address` is what messages must name, `dsn` how PostgreSQL is reached."""
 
     address: str
     place: Callable[[], Opener]
     stop: Callable[[], object]
     start: Callable[[], None]
+    dsn: str = ""
 
 
 @contextmanager
@@ -49,17 +52,18 @@ def postgres_server(directory: Path) -> Iterator[Server]:
     """PostgreSQL alone, on a free port; a place is a new schema."""
     files, port = layout.layout_of(directory), layout.free_ports().postgres
     layout.prepare(files)
-    server = Server(
-        address=f"127.0.0.1:{port}",
-        place=lambda: _opener(new_schema(postgres.dsn(port))),
-        stop=lambda: process.stop(postgres.service(files)),
-        start=lambda: postgres.start(files, port, lambda line: None),
-    )
+
+    def stop() -> bool:
+        # where its data is decides how it is recognised, and is known once it was started
+        return process.stop(postgres.service(files))
+
+    start = partial(postgres.start, files, port, lambda line: None)
     try:
-        server.start()
-        yield server
+        start()
+        dsn = postgres.dsn(files, port)
+        yield Server(f"127.0.0.1:{port}", lambda: _opener(new_schema(dsn)), stop, start, dsn)
     finally:
-        server.stop()
+        stop()
         postgres.wipe(files)
 
 
@@ -68,7 +72,7 @@ def new_schema(dsn: str) -> str:
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    return f"{dsn}?options=-csearch_path%3D{name},public"
+    return with_parameter(dsn, "options", f"-csearch_path={name},public")
 
 
 def _opener(dsn: str) -> Opener:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from connectors import pgvector_claim
+from connectors.pg_session import with_whole_passfile
 from connectors.pgvector import PgvectorStore
 from core.errors import ConfigError, Unavailable
+from core.fingerprint import Fingerprint, Owner
 from tests.connectors.servers import Server
 from tests.connectors.test_store_contract import APPLIED, apply, plan, texts
+from tests.databases import as_user
 
 
 @pytest.fixture
@@ -149,9 +155,9 @@ def test_a_user_without_rights_to_create_uses_what_is_there(
     chunks: PgvectorStore, dsn: str, database: psycopg.Connection[Any]
 ) -> None:
     name = f"reader_{uuid4().hex[:8]}"
-    database.execute(f"CREATE ROLE {name} LOGIN")
+    database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
     database.execute(f"DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO {name}', current_schema()); END $$")
-    theirs = PgvectorStore(dsn.replace("freshet@", f"{name}@"), "articles", 4, "m")
+    theirs = PgvectorStore(dsn.replace("freshet@", f"{name}:x@"), "articles", 4, "m")
     theirs.prepare()
     with pytest.raises(ConfigError, match="permission denied"):
         apply(theirs, plan("d", "1", "one"))
@@ -160,12 +166,60 @@ def test_a_user_without_rights_to_create_uses_what_is_there(
     theirs.close()
 
 
+def test_a_password_that_is_not_there_is_asked_for_by_its_file(
+    pgvector_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    plain = pgvector_server.dsn.partition("?")[0]
+    for dsn, told in (
+        (plain, "its password isn't there: the connection string must name its file, as in ?passfile=pgpass; `freshet"),
+        (f"{plain}?passfile={tmp_path}/no", f"its passfile {tmp_path}/no isn't there, or has no line for freshet at"),
+    ):
+        with pytest.raises(ConfigError) as raised:
+            PgvectorStore(dsn, "articles", 4, "m").prepare()
+        assert f"store.pgvector.dsn: PostgreSQL at {pgvector_server.address} asks for a password" in str(raised.value)
+        assert told in str(raised.value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").symlink_to(conninfo_to_dict(pgvector_server.dsn)["passfile"] or "")
+    found = with_whole_passfile(f"{plain}?passfile=own")
+    assert conninfo_to_dict(found)["passfile"] == str(tmp_path / "own")
+    assert with_whole_passfile(found) == found and with_whole_passfile(plain) == plain
+    monkeypatch.chdir("/")
+    PgvectorStore(found, "articles_by_file", 4, "m").prepare()
+
+
+def owner(epoch: int) -> Owner:
+    return Owner("articles", epoch, Fingerprint("m"))
+
+
+def test_a_claim_says_whom_it_waits_for_and_gives_up(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pgvector_claim, "_QUIET_S", 0.2)
+    monkeypatch.setattr(pgvector_claim, "_PATIENCE_S", 0.5)
+    mine, said = PgvectorStore(dsn, "articles", 4, "m", owner=owner(1)), list[str]()
+    mine.prepare()
+    with psycopg.connect(dsn) as batch:
+        # a run's worker that was cut off within its batch
+        batch.execute(mine._sql["shared"])
+        process = batch.info.backend_pid
+        with pytest.raises(Unavailable, match=rf"after 0 s .* SELECT pg_terminate_backend\({process}\)"):
+            mine.claim(said.append)
+        told = f"store.pgvector: table articles: waits for the batch under way of PostgreSQL's process {process} (idle"
+        assert len(said) == 1 and said[0].startswith(told)
+        monkeypatch.setattr(pgvector_claim, "_PATIENCE_S", 30)
+        # it ends as soon as the run has said that it waits
+        mine.claim(lambda line: batch.rollback())
+    assert mine.owner() == owner(1)
+    assert mine._session.connection().execute("SHOW lock_timeout").fetchone() == ("0",)
+    mine.close()
+
+
 def test_passwords_are_never_told(pgvector_server: Server) -> None:
     host, port = pgvector_server.address.split(":")
     with pytest.raises(Unavailable, match=rf"{host}:1 [\s\S]*start it, or correct the address") as away:
         PgvectorStore(f"postgresql://freshet:hunter2@{host}:1/freshet", "articles", 4, "m").prepare()
+    user = conninfo_to_dict(as_user(pgvector_server.dsn, "hunter2"))["user"]
     with pytest.raises(Unavailable, match='database "nowhere" does not exist') as unknown:
-        PgvectorStore(f"host={host} port={port} user=freshet password=hunter2 dbname=nowhere", "a", 4, "m").prepare()
+        PgvectorStore(f"host={host} port={port} user={user} password=hunter2 dbname=nowhere", "a", 4, "m").prepare()
     with pytest.raises(ConfigError, match=r"store\.pgvector\.dsn can't be read") as unreadable:
         PgvectorStore("postgresql:/freshet:hunter2@nowhere", "articles", 4, "m")
     for caught in (away, unknown, unreadable):

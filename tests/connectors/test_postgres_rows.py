@@ -14,6 +14,7 @@ from connectors.postgres_rows import Reselect
 from core.change import Change
 from core.errors import ConfigError
 from core.formats.debezium import DebeziumFormat, decode
+from tests.databases import in_database
 from tests.debezium import connector, converters, events
 
 COLUMNS = {
@@ -76,7 +77,7 @@ def database(stack: Stack) -> str:
     name = f"r{uuid4().hex[:8]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    dsn = in_database(stack.postgres.dsn, name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
         connection.execute("CREATE TYPE mood AS ENUM ('happy', 'sad')")

@@ -58,10 +58,17 @@ def test_a_store_that_missed_runs_is_refused_where_their_state_goes_on() -> None
 
 
 def test_store_and_state_are_both_compared_and_each_change_is_told_once() -> None:
-    (line,) = why(found(OTHER_TEXT), OTHER_TEXT, True)
+    (line,) = why(found(OTHER_TEXT, m=1), OTHER_TEXT, True)
     assert line == f"{P}: text of public.a was '{{title}}', is '{{body}}'"
     assert why(found(NOW), OTHER_TEXT, True) == ["the run before: text of public.a was '{title}', is '{body}'"]
     assert why(found(NOW), OTHER_TEXT, False) == []
+
+
+def test_an_empty_store_mixes_nothing_but_a_state_may() -> None:
+    assert why(found(OTHER_TEXT)) == why(found(OTHER_MODEL)) == []
+    assert why(found(OTHER_TEXT, m=1)) != []
+    # what that run skipped or refused doesn't come again
+    assert why(found(OTHER_TEXT), OTHER_TEXT, True) == ["the run before: text of public.a was '{title}', is '{body}'"]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +87,8 @@ def test_store_and_state_are_both_compared_and_each_change_is_told_once() -> Non
 def test_a_refusal_names_the_ways_on_and_what_they_embed(
     made: Fingerprint, models: dict[str, int], embeds: str
 ) -> None:
-    there = [found(made, **models)]
-    lines = refusal("articles", there, obstacles(there, "articles", NOW, None, False), NOW)
+    there, kept = [found(made, **models)], Owner("articles", EPOCH, made)
+    lines = refusal("articles", there, obstacles(there, "articles", NOW, kept, True), NOW)
     assert lines[0] == "articles isn't started, as it would mix what was made in two ways"
     (rebuild,) = (line for line in lines if line.startswith("  --rebuild"))
     assert embeds in rebuild
@@ -104,7 +111,7 @@ def test_an_owner_is_later_than_all_that_it_finds() -> None:
 
 
 def test_what_was_left_as_it_was_is_remembered_until_it_is_made_anew() -> None:
-    there = [found(OTHER_TEXT)]
+    there = [found(OTHER_TEXT, m=1)]
     mixed = owner_of("articles", there, obstacles(there, "articles", NOW, None, True), NOW, How.MIXED, 5)
     assert mixed.mixed == (f"{P}: text of public.a was '{{title}}', is '{{body}}'",)
     again = [Found(P, mixed)]

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from cli.stack import Stack
 from connectors.kafka_producer import ensure_topics
 from tests import resident
+from tests.databases import in_database
 from tests.replay import WORKLOAD, StoredChunk
 from tests.resident import kill
 
@@ -189,7 +190,7 @@ def workshop_in(stack: Stack, folder: Path) -> Workshop:
     name = f"t{uuid4().hex[:8]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    dsn = in_database(stack.postgres.dsn, name)
     return Workshop(folder, stack.kafka.bootstrap_servers, dsn, name)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import httpx
@@ -15,15 +17,18 @@ import pytest
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli.jars import cache
 from cli.stack import Stack
 from core.metrics import FEWER, FLINKS, METRICS, quantile, total
 from flink_jobs.rest import report
+from tests.databases import as_user
 from tests.deploy.dashboards import asked as asked_by
 from tests.deploy.dashboards import queries
 from tests.flink_jobs.conftest import Workshop, eventually, workshop_in
 from tests.flink_jobs.events import envelope, key, row
-from tests.flink_jobs.test_secrets import SECRET, files_with, secret_dsn
-from tests.listeners import elsewhere, obeyed, submitted_by_a_page
+from tests.flink_jobs.test_secrets import SECRET, files_with
+from tests.listeners import elsewhere, files_of, obeyed, submitted_by_a_page
+from tests.resident import ROOT
 
 DOCUMENTS = 20
 WITHOUT_SERIES = {
@@ -49,6 +54,8 @@ class Seen:
     listening: tuple[int, list[str]]
     submitted: dict[str, tuple[int, str | None]]
     obeyed: list[bytes]
+    temporary: set[Path]
+    left: list[str]
 
     @property
     def families(self) -> dict[str, Family]:
@@ -60,7 +67,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     """Twenty documents, one of them changed and changed late, one deleted, and two events that are no use."""
     workshop = workshop_in(stack, tmp_path_factory.mktemp("seen"))
     _send(workshop)
-    dsn = secret_dsn(workshop.dsn)
+    dsn = as_user(workshop.dsn, SECRET)
     store = {"pgvector": {"dsn": dsn, "table": "documents"}}
     # what an endpoint of fewer lines leaves is all that dashboards and alarms ask for
     pipeline = workshop.pipeline(bounded=False, store=store, flink=dict(FEWER))
@@ -77,6 +84,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
         submitted, told = submitted_by_a_page(place["rest"]), obeyed(job.pid)
         listed = json.loads(workshop.freshet("status", "--json"))
         probed = workshop.freshet("status", pipeline, "--exit-code")
+        temporary = files_of(job.pid, Path(gettempdir()))
         _worker(job.pid).kill()
         # nobody misses the worker until there is something for it to do
         workshop.send(key(3), envelope(200, row(3, "changed after the worker died"), "u"))
@@ -84,7 +92,11 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     # killed meanwhile, so the job's address is still written down
     stopped = workshop.freshet("status", pipeline, ok=False)
     happened = [json.loads(line) for line in log.open()]
-    yield Seen(page, status, shown, stopped, listed, probed, happened, workshop.folder, listening, submitted, told)
+    left = [file.name for file in (home / "tmp").iterdir()]
+    yield Seen(
+        page, status, shown, stopped, listed, probed, happened, workshop.folder, listening, submitted, told,
+        temporary, left,
+    )  # fmt: skip
 
 
 def _send(workshop: Workshop) -> None:
@@ -249,3 +261,13 @@ def test_nobody_else_commands_its_jvm(seen: Seen) -> None:
     assert any(b"Authentication error" in said for said in seen.obeyed)
     # a version begins with a digit, behind py4j's mark of a text
     assert not any(said.startswith(b"!ys") for said in seen.obeyed)
+
+
+def test_its_temporary_files_lie_in_its_own_folder(seen: Seen) -> None:
+    own = seen.folder / ".freshet" / "pipelines" / "documents" / "tmp"
+    assert [file for file in seen.temporary if own in file.parents] != []
+    # the code, where that lies there too, and a JVM's counters for jps, which no one else may read
+    known = {seen.folder, ROOT, Path(sys.prefix), cache()}
+    others = {file for file in seen.temporary if known.isdisjoint(file.parents)}
+    assert {file for file in others if not file.parent.name.startswith("hsperfdata_")} == set()
+    assert seen.left != [], "a killed run leaves them to the next one"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from core.formats.debezium import UNAVAILABLE
+from tests.databases import as_user
 from tests.flink_jobs.conftest import Workshop
 from tests.flink_jobs.events import envelope, key, row
 
@@ -17,10 +18,9 @@ def files_with(folder: Path, secret: str) -> list[str]:
     return [str(path) for path in told if secret.encode() in path.read_bytes()]
 
 
-def secret_dsn(dsn: str, host: str | None = None) -> str:
-    """The same server, which asks for no password, with one; or one that isn't there."""
-    address = dsn.partition("@")[2]
-    return f"postgresql://freshet:{SECRET}@{address if host is None else host}"
+def away(name: str) -> str:
+    """A database of a server that isn't there."""
+    return f"postgresql://freshet:{SECRET}@127.0.0.1:1/{name}"
 
 
 def test_no_secret_is_told(workshop: Workshop) -> None:
@@ -34,7 +34,7 @@ def test_no_secret_is_told(workshop: Workshop) -> None:
     for number, body in enumerate(("good", UNAVAILABLE, UNAVAILABLE)):
         workshop.send(key(number), envelope(number + 1, row(number, body), op="u"))
     workshop.send(key(9), b"nonsense")
-    dsn = secret_dsn(workshop.dsn)
+    dsn = as_user(workshop.dsn, SECRET)
     pipeline = workshop.pipeline(
         source={"kafka": source},
         store={"pgvector": {"dsn": dsn, "table": "documents"}},
@@ -44,13 +44,15 @@ def test_no_secret_is_told(workshop: Workshop) -> None:
     # its database has no such table, as check says
     printed = workshop.freshet("check", pipeline, ok=False) + workshop.freshet("run", pipeline, alone=True)
     assert len(workshop.letters()) == 3
-    away = workshop.pipeline(
+    assert f"finished: 3 dead letters are in topic {workshop.dead_letters}" in printed
+    assert not (workshop.folder / ".freshet/pipelines/documents/tmp").exists()
+    other = workshop.pipeline(
         source={"kafka": source},
-        store={"pgvector": {"dsn": secret_dsn(dsn, "127.0.0.1:1/x"), "table": "documents"}},
-        reselect={"postgres": {"dsn": secret_dsn(dsn, "127.0.0.1:1/x")}},
+        store={"pgvector": {"dsn": away("x"), "table": "documents"}},
+        reselect={"postgres": {"dsn": away("x")}},
     )
-    printed += workshop.freshet("check", away, ok=False) + workshop.freshet("run", away, ok=False)
-    printed += workshop.freshet("verify", away, ok=False) + workshop.freshet("dead-letters", "list", away)
+    printed += workshop.freshet("check", other, ok=False) + workshop.freshet("run", other, ok=False)
+    printed += workshop.freshet("verify", other, ok=False) + workshop.freshet("dead-letters", "list", other)
     assert "127.0.0.1:1" in printed
     assert SECRET not in printed
     assert files_with(workshop.folder, SECRET) == []
