@@ -38,6 +38,7 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "verify",
+        "backfill",
         "profiles",
         "operate",
         "many-pipelines",
