@@ -24,6 +24,7 @@ from rich.console import Console
 from bench.rig import Rig, ledger, rig, running, until
 from cli import stack
 from cli.backfill import backfill
+from cli.backfill_progress import Options
 from cli.texts import texts
 from connectors.aws import Aws, client
 from connectors.kafka_producer import ensure_topics
@@ -88,10 +89,10 @@ def measure(rig: Rig, endpoint: str, objects: int) -> None:
             found: tuple[Any, ...] = connection.execute(count).fetchall()[0]
             return int(found[0]) >= wanted
 
-        backfill(pipeline, f"s3://{BUCKET}/warm/", True, quiet)
+        backfill(pipeline, [f"s3://{BUCKET}/warm/"], Options(restart=True), quiet)
         until(partial(stored, _WARM), job, "the first objects", every=0.2)
         before, started, held = _memory(), time.perf_counter(), []
-        backfill(pipeline, f"s3://{BUCKET}/docs/", True, quiet)
+        backfill(pipeline, [f"s3://{BUCKET}/docs/"], Options(restart=True), quiet)
         told = time.perf_counter() - started
         for mark in range(1, _MARKS + 1):
             wanted = _WARM + objects * mark // _MARKS

@@ -12,16 +12,17 @@ from core.log_identity import LogIdentity, changes, merged, order_of, refusal
 _EVERY_S = 15.0
 
 
-def refuse_repair_in_another_log(pipeline: Pipeline) -> None:
+def refuse_in_another_log(pipeline: Pipeline, what: str) -> None:
     """Raise OtherLog where the log isn't the one that the last run here read, and its positions mean nothing in it.
 
-    Events of a repair are sent at positions of the log that is there: state and store would refuse them as older.
+    Events of a repair or a backfill are sent at positions of the log that is there: state and store would refuse them
+    as older. `what` they would do in vain, as in "--repair would mend nothing".
     """
     found = changes(log_record.last_log(pipeline), ask(pipeline).identity, "the last run")
     if told := [each.what for each in found if each.positions]:
         raise OtherLog(
             "\n".join(f"{pipeline.name}: {each}" for each in told)
-            + "\n--repair would mend nothing: what it sends has positions of this log, which state and store refuse as "
+            + f"\n{what}: what it sends has positions of this log, which state and store refuse as "
             "older. Start anew: freshet run --without-state, with another table or index below store"
         )
 

@@ -125,15 +125,22 @@ def verify(
 @commands.command()
 def backfill(
     pipeline: PipelineFile,
-    place: Annotated[str, typer.Argument(metavar="s3://BUCKET/PREFIX", help="The objects to tell the pipeline of.")],
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PLACE …]", help="schema.table or s3://BUCKET/PREFIX; none: all that the file names."),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Send at most so many rows or objects a second.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, not where an unfinished one has stopped.")
     ] = False,
 ) -> None:
-    """List the objects that a bucket has, and send a notification for each to the topic that the pipeline reads."""
+    """Tell the pipeline of the rows or objects that its source holds already, where it reads their changes."""
     from cli import backfill as backfilling
+    from cli.backfill_progress import Options
 
-    raise typer.Exit(backfilling.backfill(load(pipeline), place, restart, console))
+    raise typer.Exit(backfilling.backfill(load(pipeline), places or [], Options(restart, rate), console))
 
 
 @commands.command()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cli.log_watch import refuse_repair_in_another_log
+from cli.log_watch import refuse_in_another_log
 from cli.owning import otherwise
 from cli.plain import plain, shortened
 from cli.run import stores
@@ -73,7 +73,7 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
     if options.repair and not is_repairable(pipeline):
         raise ConfigError([_NO_REPAIR])
     if options.repair:
-        refuse_repair_in_another_log(pipeline)
+        refuse_in_another_log(pipeline, "--repair would mend nothing")
     with _asked(pipeline, console) as (consumer, schemas):
         findings, sent = _pass(pipeline, options, consumer, schemas, console)
         show(findings, pipeline, console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -14,6 +15,8 @@ from core.config import Pipeline
 from core.config_source import Kafka
 from core.errors import ConfigError, DecodeError
 from core.formats.debezium import decode
+from core.formats.debezium_event import Pattern, best, pattern_of
+from core.formats.debezium_source import OURS, source_block, table_of
 
 _TAIL = 100
 _ANSWER_S = 10.0
@@ -67,6 +70,42 @@ def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
             told = error.refused
         last = max(last, *(each.position for each in told if not isinstance(each, Skip)), BEGINNING)
     return last
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What the end of a topic tells of a table.
+
+    position      of the last of its events, or of another table's of the same connector: after all that was told, not
+                  after anything that will be. BEGINNING where none of them is the table's
+    pattern       how its events are written; None where none is there
+    transactions  ids of those that the last events are of: who reads a row at this position must see them
+    """
+
+    position: Position
+    pattern: Pattern | None
+    transactions: frozenset[int]
+
+
+def tail_of(pipeline: Pipeline, consumer: Consumer, topic: str, table: str) -> Tail:
+    """What the topic tells of the table `schema.table` by its last events. Raises Unavailable."""
+    found = [(message, source_block(message.value)) for message in tail(consumer, pipeline.kafka, topic)]
+    of_table = [source.get("name") for _, source in found if table_of(source) == table]
+    names = {name for name in of_table if name not in OURS}
+    # another connector's last commit may be later than the one that this one's next change starts with
+    kin = [(message, source) for message, source in found if table_of(source) == table or source.get("name") in names]
+    patterns = [pattern_of(message.topic, message.key, message.value, table) for message, _ in kin]
+    ids = [source.get("txId") for _, source in kin if source.get("lsn") is not None and not _is_read(source)]
+    return Tail(
+        latest(pipeline, [message for message, _ in kin]),
+        best([pattern for pattern in patterns if pattern is not None]),
+        frozenset(each for each in ids if isinstance(each, int)),
+    )
+
+
+def _is_read(source: Mapping[str, Any]) -> bool:
+    """Whether an event tells what a snapshot read, whose transaction goes on as long as that does."""
+    return source.get("snapshot") not in (None, "false", False)
 
 
 @dataclass(frozen=True, slots=True)

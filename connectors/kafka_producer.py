@@ -103,8 +103,44 @@ def produce(
     what it took compressed.
     Raises Unavailable where the server stops answering for 30 s, ConfigError where it refuses a record.
     """
-    failures = _Failures()
-    producer = Producer(
+    sender = Sender(bootstrap_servers, login, packed)
+    started = time.monotonic()
+    events = size = 0
+    topics = set()
+    for record in records:
+        sender.put(record)
+        on_sent(record)
+        events += 1
+        size += len(record.key or b"") + len(record.value or b"")
+        topics.add(record.topic)
+    sender.flush()
+    return Sent(events, size, len(topics), time.monotonic() - started)
+
+
+class Sender:
+    """As `produce`, for who sends again and again, and would know in between that the server has it all."""
+
+    def __init__(self, bootstrap_servers: str, login: Mapping[str, str] | None = None, packed: bool = False) -> None:
+        """Connects. Raises Unavailable where no server answers within 8 s."""
+        self._servers, self._failures = bootstrap_servers, _Failures()
+        self._producer = _producer(bootstrap_servers, login, packed, self._failures)
+        # a producer that has no connection yet holds its first record for 0.5 s
+        _topics(self._producer, bootstrap_servers, self._failures)
+
+    def put(self, record: Record) -> None:
+        """Queue a record. Raises as `produce` does, also for one that was queued before."""
+        _enqueue(self._producer, record)
+        _check(self._servers, self._failures)
+
+    def flush(self) -> None:
+        """Wait until the server has acknowledged every record. Raises as `produce` does."""
+        while self._producer.flush(0.5):
+            _check(self._servers, self._failures)
+        _check(self._servers, self._failures)
+
+
+def _producer(bootstrap_servers: str, login: Mapping[str, str] | None, packed: bool, failures: _Failures) -> Producer:
+    return Producer(
         {**(login or {})}
         | _settings(bootstrap_servers, failures)
         | {
@@ -118,23 +154,6 @@ def produce(
             "on_delivery": failures.note_delivery,
         }
     )
-    _topics(
-        producer, bootstrap_servers, failures
-    )  # a producer that has no connection yet holds its first record for 0.5 s
-    started = time.monotonic()
-    events = size = 0
-    topics = set()
-    for record in records:
-        _enqueue(producer, record)
-        _check(bootstrap_servers, failures)
-        on_sent(record)
-        events += 1
-        size += len(record.key or b"") + len(record.value or b"")
-        topics.add(record.topic)
-    while producer.flush(0.5):
-        _check(bootstrap_servers, failures)
-    _check(bootstrap_servers, failures)
-    return Sent(events, size, len(topics), time.monotonic() - started)
 
 
 def _enqueue(producer: Producer, record: Record) -> None:

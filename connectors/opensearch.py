@@ -170,6 +170,10 @@ class OpenSearchStore:
         entries = zip(wanted, self._writer.entries(wanted), strict=True)
         return {document_id: entry.position for document_id, entry in entries if entry.generation >= 0}
 
+    def latest(self, table: str) -> Position:
+        """The latest position of a table's documents and mark; see `core.stores.VectorStore.latest`."""
+        return self._writer.latest(table)
+
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `core.stores.VectorStore.drop`."""
         return self._strays.drop({each: position for each, position in stood.items() if _is_id(each)})

@@ -256,6 +256,15 @@ def alive_before(table: str, before: str, size: int) -> dict[str, Any]:
     return {"size": size, "query": {"bool": {"filter": conditions, "must_not": settled}}, "_source": ["document_id"]}
 
 
+def latest(table: str) -> dict[str, Any]:
+    """The entry of a table's documents that stands last, and the table's mark."""
+    of_table = [{"term": {"tables": mark_id(table)}}, {"term": {"table": table}}]
+    highest = [{"position": {"order": "desc", "missing": "_last"}}]
+    query = {"bool": {"should": of_table, "minimum_should_match": 1}}
+    aggregations = {"marks": {"terms": {"field": "mark", "order": {"_key": "desc"}, "size": 1}}}
+    return {"size": 1, "query": query, "sort": highest, "_source": ["position"], "aggs": aggregations}
+
+
 def deleted_before(ms: int, size: int) -> dict[str, Any]:
     """Entries of documents deleted before a time."""
     query = {"bool": {"filter": [{"range": {"deleted_at": {"lt": ms}}}, {"term": {"complete": True}}]}}

@@ -31,6 +31,7 @@ from connectors import opensearch_bodies as bodies
 from connectors.opensearch_client import Cluster, item_reason
 from connectors.opensearch_owner import Tenure
 from connectors.opensearch_plans import Entry, Work, entry_of, lacking, rejected
+from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
 
@@ -256,6 +257,14 @@ class Writer:
             if not hits:
                 return removed
             removed += self.remove([hit["_source"]["document_id"] for hit in hits], before)
+
+    def latest(self, table: str) -> Position:
+        """The latest position of a table's documents and of its mark; BEGINNING where none is."""
+        self.refresh(self._ledger)
+        found = self._cluster.patiently(lambda: self._cluster.search(self._ledger, bodies.latest(table)))
+        stand = [hit["_source"].get("position") for hit in found["hits"]["hits"]]
+        marks = [each["key"] for each in found["aggregations"]["marks"]["buckets"]]
+        return Position(max((each for each in (*stand, *marks) if each), default=BEGINNING))
 
     def forget(self, deleted_before_ms: int) -> None:
         """Drop the entries of documents deleted before a time, in milliseconds since 1970."""

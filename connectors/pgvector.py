@@ -106,7 +106,7 @@ class PgvectorStore:
 
     def _held(self, wanted: Sequence[tuple[str, str, str]]) -> list[bool]:
         columns = columns_of(wanted)
-        rows = self._session.patiently(lambda: self._execute("held", columns).fetchall(), self._patience_s)
+        rows = self._rows("held", columns)
         there = {chunk_id for (chunk_id,) in rows}
         return [row[2] in there for row in wanted]
 
@@ -154,8 +154,7 @@ class PgvectorStore:
 
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
         """What is stored of these documents; see `core.stores.VectorStore.read`."""
-        parameters = [self._model, list(document_ids)]
-        rows = self._session.patiently(lambda: self._execute("read", parameters).fetchall(), self._patience_s)
+        rows = self._rows("read", [self._model, list(document_ids)])
         found: dict[str, list[tuple[Any, ...]]] = {}
         for row in rows:
             found.setdefault(row[0], []).append(row)
@@ -163,10 +162,11 @@ class PgvectorStore:
 
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
         """Where the ledger has the documents; see `core.stores.VectorStore.positions`."""
-        parameters = [list(document_ids)]
-        return dict(
-            self._session.patiently(lambda: self._execute("positions", parameters).fetchall(), self._patience_s)
-        )
+        return dict(self._rows("positions", [list(document_ids)]))
+
+    def latest(self, table: str) -> Position:
+        """The latest position of a table's documents and mark; see `core.stores.VectorStore.latest`."""
+        return Position(self._rows("latest", [table, table])[0][0])
 
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `core.stores.VectorStore.drop`. One transaction."""
@@ -193,13 +193,10 @@ class PgvectorStore:
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""
-        page: list[tuple[str]] = [("",)]
+        page: list[tuple[Any, ...]] = [("",)]
         while page:
             last = page[-1][0]
-            page = self._session.patiently(
-                lambda: self._execute("page", [last, _PAGE]).fetchall(),  # noqa: B023  # called at once
-                self._patience_s,
-            )
+            page = self._rows("page", [last, _PAGE])
             yield from (document_id for (document_id,) in page)
 
     def _write(self, batch: Sequence[Work]) -> list[Outcome]:
@@ -281,6 +278,9 @@ class PgvectorStore:
             if all(len(work.plan.write) == len(work.plan.chunk_ids) for work in batch):
                 connection.execute(statements.COMMIT)
         return answer.fetchall()
+
+    def _rows(self, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._session.patiently(lambda: self._execute(name, parameters).fetchall(), self._patience_s)
 
     def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
         return self._session.connection().execute(self._sql[name], parameters, prepare=True)

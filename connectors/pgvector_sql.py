@@ -126,6 +126,10 @@ WITH stood AS (SELECT * FROM unnest(%b::text[], %b::text[]) AS stood (document_i
 SELECT document_id FROM removed
 """)
 _POSITIONS = SQL("SELECT document_id, position FROM {ledger} WHERE document_id = ANY(%b::text[])")
+_LATEST = SQL("""
+SELECT coalesce(max(position), '') FROM {ledger}
+WHERE document_id = %b::text OR starts_with(document_id, %b::text || '/')
+""")
 
 _READ = SQL("""
 SELECT chunk.document_id, coalesce(ledger.position, ''), chunk.chunk_id, chunk.ordinal, chunk.text, chunk.metadata,
@@ -157,6 +161,7 @@ WRITING = {
     "forget": _FORGET,
     "drop": _DROP,
     "positions": _POSITIONS,
+    "latest": _LATEST,
     "read": _READ,
     "page": _PAGE,
     "held": _HELD,

@@ -43,6 +43,7 @@ _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _AS_TEXT = (
     "numeric", "date", "time", "timetz", "timestamp", "timestamptz", "interval", "json", "jsonb", "uuid", "inet",
     "cidr", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange",
+    "int4multirange", "int8multirange", "nummultirange", "tsmultirange", "tstzmultirange", "datemultirange",
 )  # fmt: skip
 _COLUMNS = """
     WITH RECURSIVE plain AS (
@@ -60,6 +61,10 @@ _COLUMNS = """
     JOIN pg_type t ON t.oid = plain.type AND t.typtype <> 'd'
     LEFT JOIN pg_index i ON i.indrelid = to_regclass(%s) AND i.indisprimary
     ORDER BY plain.attnum"""
+
+_COUNT = """
+    SELECT sum(greatest(0, reltuples))::bigint FROM pg_class
+    WHERE oid = to_regclass(%s) OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s)) WHERE isleaf)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Reselect:
         self._session = Session(dsn, SETTING, self._set_up)
         found = settings or DebeziumFormat()
         # what this class itself writes and reads leaves no doubt
-        self._settings = replace(found, decimal_handling_mode=found.decimals)
+        self.settings = replace(found, decimal_handling_mode=found.decimals)
         self._schemas = schemas
         self._tables: dict[str, Table] = {}
         self._arrays: dict[int, int] = {}
@@ -149,11 +154,11 @@ class Reselect:
             self._session.close()  # the next connection reads these arrays as lists too
         types = {column: sql_type for column, sql_type, *_ in rows}
         places = {column: place for column, *_, place in rows if place is not None}
-        writers = {column: write for column, kind in types.items() if (write := writer(kind, self._settings))}
-        readers = dict(self._settings.columns.get(name, NOTHING_KNOWN).readers)
+        writers = {column: write for column, kind in types.items() if (write := writer(kind, self.settings))}
+        readers = dict(self.settings.columns.get(name, NOTHING_KNOWN).readers)
         if self._schemas:
-            readers |= _told_by_schemas(types, self._settings)
-        catalog = _readers(types, self._settings)
+            readers |= _told_by_schemas(types, self.settings)
+        catalog = _readers(types, self.settings)
         return Table(name, types, tuple(sorted(places, key=places.__getitem__)), writers, readers, catalog)
 
     def _is_unknown(self, oid: int) -> bool:
@@ -197,7 +202,7 @@ class Reselect:
             )
         conditions = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder()) for name in key]
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            _selected(of, columns), of.sql(), sql.SQL(" AND ").join(conditions)
+            selected(of, columns), of.sql(), sql.SQL(" AND ").join(conditions)
         )
         try:
             rows = self.execute(query, [_argument(of, name, value) for name, value in key.items()])
@@ -227,15 +232,15 @@ class Snapshot:
     table: Callable[[str], Table]
 
     def count(self, table: str) -> int:
-        """About how many rows the table has, from the planner's statistics; 0 where it has none."""
-        query = "SELECT greatest(0, reltuples)::bigint FROM pg_class WHERE oid = to_regclass(%s)"
-        found = self.connection.execute(query, (self.table(table).sql().as_string(None),)).fetchone()
-        return int(found[0]) if found else 0
+        """About how many rows the table and its partitions have, by the planner's statistics; 0 where it has none."""
+        name = self.table(table).sql().as_string(None)
+        found = self.connection.execute(_COUNT, (name, name)).fetchone()
+        return int(found[0] or 0) if found else 0
 
     def rows(self, table: str, columns: Sequence[str], at_once: int) -> Iterator[list[dict[str, Any]]]:
         """The table's rows, as Debezium's JSON has them: in memory `at_once` at a time, fewer where they are long."""
         of = self.table(table)
-        query = sql.SQL("SELECT {} FROM {}").format(_selected(of, columns), of.sql())
+        query = sql.SQL("SELECT {} FROM {}").format(selected(of, columns), of.sql())
         with self.connection.cursor("freshet_rows") as cursor:
             cursor.execute(query)
             count = min(at_once, _FIRST_BATCH)
@@ -277,7 +282,8 @@ def _readers(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str,
     return columns_of_types(plain, encoded, settings.time_precision_mode, settings.binary_handling_mode).readers
 
 
-def _selected(table: Table, columns: Sequence[str]) -> sql.Composed:
+def selected(table: Table, columns: Sequence[str]) -> sql.Composed:
+    """The columns of a query whose rows `raw_of` takes."""
     # money is printed as the server's locale has it
     return sql.SQL(", ").join(
         sql.SQL("{}::numeric" if table.types[name] == "money" else "{}").format(sql.Identifier(name))

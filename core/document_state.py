@@ -29,6 +29,8 @@ class DocumentState:
     elder      a row that was there when another one came to its key, and the transaction in which it did: one of the
                two leaves the key before that ends (PostgreSQL's deferrable keys)
     left       where the last change is the old key's half of a key change: what it shares with the other half
+    ahead      values of the row were read in the source, where the key may have another row than the changes that are
+               still to come begin with: a change of that row tells its own, but none leaves the key with them
     """
 
     position: Position = BEGINNING
@@ -40,6 +42,7 @@ class DocumentState:
     kinds: str = ""
     elder: tuple[str, Mapping[str, Any]] | None = None
     left: str = ""
+    ahead: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

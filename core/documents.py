@@ -88,6 +88,7 @@ def step(
     model: str,
     chunker: Chunker,
     replayed: bool = False,
+    backfilled: bool = False,
 ) -> tuple[DocumentState | None, list[Told]]:
     """The document's next state, and what follows from the change: nothing where it is late or repeated.
 
@@ -96,6 +97,8 @@ def step(
     `replayed`: a dead letter comes again, and the last change is told to the store once more. A plan has the document
     whole, whatever the state knows: what the store holds of it is the store's to say. Of one that the state has not
     seen nobody knows what came between, so nothing that it leaves out stands, nor stands what it says for later ones.
+    `backfilled`: a row as the source had it when its position was the latest, or later. It is told once more as a
+    replayed one is, and stands for later changes, for what came between comes yet.
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
     before = state or DocumentState()
@@ -111,7 +114,7 @@ def step(
             return _next(before, change, spec, model, chunker, document_id(spec, change))
         late = change.position < before.position
         again = not late
-        if not is_open(before.holes, change.position) and (late or not replayed):
+        if not is_open(before.holes, change.position) and (late or not (replayed or backfilled)):
             return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -122,12 +125,14 @@ def step(
     if late:
         return _caught_up(before, change, spec, model, chunker, identity)
     if replayed and not again and not elder_leaves(before, change):
-        after, told = _next(DocumentState(), change, spec, model, chunker, identity)
-        now = DocumentState(change.position, holes=after.holes, kinds=change.key_kinds, left=after.left)
+        now, told = _next(DocumentState(), change, spec, model, chunker, identity)
+        now = DocumentState(change.position, holes=now.holes, kinds=change.key_kinds, left=now.left)
         return now, [forgotten(identity, change), *told]
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
-    return _next(before, change, spec, model, chunker, identity)
+    now, told = _next(before, change, spec, model, chunker, identity)
+    # the transaction that brought the newcomer may have been told in part: its elder has yet to leave
+    return (replace(now, elder=before.elder, ahead=True) if backfilled else now), told
 
 
 def _refuse_other_rows(before: DocumentState, change: Change, spec: DocumentSpec) -> None:
@@ -141,21 +146,23 @@ def _next(
     before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
 ) -> tuple[DocumentState, list[Told]]:
     earlier = known(before.row, before.holes)
+    leaving = {} if before.ahead else earlier
+    ahead = before.ahead and not change.moves and bool(change.unavailable or change.doubtful)
     if change.operation is Operation.DELETE:
         if before.elder is not None and elder_leaves(before, change):
             return _one_of_two_left(before, before.elder[1], change, identity)
         left = shared(change) if change.moves else ""
-        return DocumentState(change.position, left=left), _removed(before, earlier, change, spec, identity)
-    kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
+        return DocumentState(change.position, left=left), _removed(before, earlier, leaving, change, spec, identity)
+    kinds, older = change.key_kinds or before.kinds, elder(before, leaving, change)
     said = read({} if change.moves else earlier, change, used_columns(spec, change.row))
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
-        refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
+        refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older, ahead=ahead)
         return refused, [_lacks(identity, change, spec, said)]
     if said.missing or change.moves:
         row, open_ = passed(before.row, before.holes, change, said)
         known_of = replace(change, row=said.standing, unavailable=said.missing, doubtful=frozenset())
-        after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older)
+        after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older, ahead=ahead)
         return after, [Unsettled(identity, known_of)]
     try:
         made_by = f"{model}|{chunker.name}|{spec.text}"
@@ -165,11 +172,11 @@ def _next(
         made = chunks(identity, text, ranges, model, chunker.name)
         told: list[Told] = [_plan(identity, change, spec, said.standing, made)]
     except ChangeError as error:
-        unusable = DocumentState(change.position, row=said.standing, kinds=kinds)
+        unusable = DocumentState(change.position, row=said.standing, kinds=kinds, ahead=ahead)
         return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
         told.append(forgotten(identity, change))
-    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds), told
+    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds, ahead=ahead), told
 
 
 def _one_of_two_left(
@@ -195,7 +202,8 @@ def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> Docume
     said = read(earlier, change, [name for name in names if name in told])
     row, holes = marked(before.row, before.holes, change, said)
     kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
-    return DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
+    ahead = before.ahead and not change.moves
+    return DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older, ahead=ahead)
 
 
 def _caught_up(
@@ -207,7 +215,7 @@ def _caught_up(
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
     gone = change.operation is Operation.DELETE
-    still = DocumentState(before.position, kinds=before.kinds, elder=before.elder)
+    still = DocumentState(before.position, kinds=before.kinds, elder=before.elder, ahead=before.ahead)
     said = Said({}) if gone else read({} if change.moves else earlier, change, used_columns(spec, change.row))
     if said.lacking:
         row, left = marked(before.row, before.holes, change, said)
@@ -238,10 +246,12 @@ def _late(change: Change, spec: DocumentSpec) -> list[Told]:
     return [Unsettled(document_id(spec, change), replace(change, row={}, unavailable=frozenset()), late=True)]
 
 
-def _removed(before: DocumentState, earlier: Row, change: Change, spec: DocumentSpec, identity: str) -> list[Told]:
+def _removed(
+    before: DocumentState, earlier: Row, leaving: Row, change: Change, spec: DocumentSpec, identity: str
+) -> list[Told]:
     gone = Plan(identity, change.position, committed_ms=change.committed_ms)
     if change.moves:
-        return [Unsettled(identity, replace(change, row=earlier, unavailable=frozenset()))]
+        return [Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()))]
     return [gone, forgotten(identity, change)] if _was_short(before, earlier, spec) else [gone]
 
 

@@ -16,6 +16,10 @@ REPLAY = PREFIX + "replay"
 """Header of a dead letter that was sent round again: how many attempts it has had. Such an event is told to the stores
 though its document has been at its position before."""
 
+BACKFILL = PREFIX + "backfill"
+"""Header of a row that `freshet backfill` has read in the source. Such an event is told to the stores though its
+document has been at its position before, as a replayed one; and it is whole, so what it says stands for later ones."""
+
 CUT = ("value.size", "value.sha256", "key.size", "key.sha256", "headers.left")
 """What a letter tells, without PREFIX, where it didn't fit its topic: how many bytes value and key have whole, and
 their hashes, in hexadecimal; and how many of the event's own headers are in it, as in "3 of 5000"."""
@@ -30,7 +34,7 @@ LONGEST = 1_000
 SMALLEST_ROOM = 4_096
 """Bytes that a topic's messages must be allowed for a letter to say what happened."""
 
-_RESERVED = frozenset((REPLAY, *(PREFIX + name for name in (*CUT, NULLS))))
+_RESERVED = frozenset((REPLAY, BACKFILL, *(PREFIX + name for name in (*CUT, NULLS))))
 _BATCH, _RECORD, _HEADER = 61, 21, 10
 _TOLD = ("pipeline", "stage", "error.class", "reason", "document", "source.topic", "source.partition", "source.offset")
 # By name, and not by their beginning: an event may have a million headers that begin as ours do.

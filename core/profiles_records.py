@@ -88,14 +88,20 @@ def record_id(spec: RecordSpec, change: Change) -> str:
 
 
 def step(
-    state: RowState | None, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, replayed: bool = False
+    state: RowState | None,
+    change: Change,
+    spec: RecordSpec,
+    reading: Reading,
+    arrival_ms: int,
+    replayed: bool = False,
+    backfilled: bool = False,
 ) -> tuple[RowState | None, RecordChange | Refused | None]:
     """The row's next state, and what its record says now; None where the change is late or repeated.
 
     arrival_ms  when the change came, in milliseconds since 1970: the event time where nothing else says one, and the
                 measure of clocks that are ahead
     Refused is a record that can't be used, or one with an event time further ahead than `reading` lets it be. The state
-    knows of it as that of a document does: see `core.documents.step`, also for `replayed`.
+    knows of it as that of a document does: see `core.documents.step`, also for `replayed` and `backfilled`.
     Raises ProfileError where the row has no key; the state then stands as it was.
     """
     before = state or RowState()
@@ -109,7 +115,7 @@ def step(
         change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
     again = change.position == before.position and not arrives
-    if (late or (again and not replayed)) and not is_open(before.holes, change.position):
+    if (late or (again and not (replayed or backfilled))) and not is_open(before.holes, change.position):
         return state, None
     record = record_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -121,7 +127,8 @@ def step(
         return RowState(change.position, holes=after.holes, half=after.half), told
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
-    return _next(before, change, spec, reading, arrival_ms, record)
+    now, said = _next(before, change, spec, reading, arrival_ms, record)
+    return (replace(now, elder=before.elder) if backfilled and before.elder is not None else now), said
 
 
 def _next(

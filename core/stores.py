@@ -106,6 +106,12 @@ class VectorStore(Protocol):
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
         """Where the ledger has the documents, deleted ones too; it doesn't know those that are left out."""
 
+    def latest(self, table: str) -> Position:
+        """The latest position of the table's documents and of its mark, as `clear` sets it; BEGINNING where none is.
+
+        Documents of a table are those of `clear`. Looks through all of them.
+        """
+
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been: all their chunks, and what the ledger knows; which were.
 

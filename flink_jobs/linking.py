@@ -28,7 +28,7 @@ from flink_jobs.environment import is_unbounded
 from flink_jobs.kept import Kept
 from flink_jobs.keying import keyed
 from flink_jobs.metrics import Meters, Snapshots
-from flink_jobs.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
+from flink_jobs.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
 RECORDS = keyed(RECORD)
@@ -72,8 +72,8 @@ class ParseRecord(KeyedProcessFunction):
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else row_from_bytes(raw)
-        replayed = REPLAY_MARK in event
-        after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), replayed)
+        marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
+        after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
         if after is not None and after is not before:
             if change.operation is Operation.DELETE and after.position == change.position:
                 timers = ctx.timer_service()
@@ -155,7 +155,7 @@ class LinkPersons(KeyedProcessFunction):
             return
         change = _decode_record(encoded)
         try:
-            told = self._persons.step(change, REPLAY_MARK in event)
+            told = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
             name = type(error).__name__
             self._meters.count("dead_letters", stage="link", reason=name)

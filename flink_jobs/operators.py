@@ -24,7 +24,7 @@ from core.document_state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents import Refused, Unsettled, document_id, step
 from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
-from core.letters import REPLAY, letter_headers
+from core.letters import BACKFILL, REPLAY, letter_headers
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
@@ -72,7 +72,7 @@ SLACK_MS = 30_000
 """How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
 
 # Looked for in an encoded event: to decode each for a header that hardly any has would cost more.
-REPLAY_MARK = REPLAY.encode()
+REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
@@ -221,8 +221,9 @@ class PlanDocument(KeyedProcessFunction):
         change = _decode_change(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
-        chunker = self._chunkers[change.table]
-        state, told = step(before, change, self._specs[change.table], self._model, chunker, REPLAY_MARK in event)
+        spec, chunker = self._specs[change.table], self._chunkers[change.table]
+        marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
+        state, told = step(before, change, spec, self._model, chunker, *marks)
         if not told and event:
             self._meters.count("stale")
         if change.snapshot and not self._again:

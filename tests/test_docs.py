@@ -38,6 +38,7 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "verify",
+        "backfill",
         "upgrade",
         "after-a-restore",
         "profiles",

@@ -21,11 +21,11 @@ def consume(bootstrap_servers: str, topic: str) -> list[Record]:
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
-            for number in partitions
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10) for number in partitions
         }
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        expected = sum(ends.values())  # topics here are never compacted, and no transaction leaves marks in them
+        consumer.assign([TopicPartition(topic, number, first) for number, (first, _) in ends.items()])
+        # topics here are never compacted, and no transaction leaves marks in them
+        expected = sum(end - first for first, end in ends.values())
         found: list[Record] = []
         while len(found) < expected:
             messages = consumer.consume(expected - len(found), timeout=10)

@@ -21,7 +21,9 @@ from core.formats.debezium_values import MICRO, MILLI, NANO
 Writer = Callable[[Any], Any]
 """Makes a value, which isn't null, what Debezium's JSON has. Text as PostgreSQL prints it, else Python's own."""
 
-_TYPE = re.compile(r"(?:.*\.)?\"?([^\"(\[]+?)\"?(?:\((\d+)(?:,(-?\d+))?\))?( with(?:out)? time zone)?((?:\[\d*\])*)")
+TYPE = re.compile(r"(?:.*\.)?\"?([^\"(\[]+?)\"?(?:\((\d+)(?:,(-?\d+))?\))?( with(?:out)? time zone)?((?:\[\d*\])*)")
+"""A type as PostgreSQL's `format_type` names it: name, length or precision, scale, zone, brackets."""
+
 _MOMENT = re.compile(r"(\d+)-(\d\d)-(\d\d)(?: (\d\d:\d\d:\d\d(?:\.\d+)?))?(?:[+-]00)?( BC)?")
 _INTERVAL = re.compile(
     r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?\d+(?:\.\d+)?)S)?)?"
@@ -36,7 +38,7 @@ _INFINITE_DATES = {"infinity": 2**31 - 1, "-infinity": -(2**31)}
 
 def writer(sql_type: str, settings: DebeziumFormat) -> Writer | None:
     """How values of a type, as PostgreSQL's `format_type` names it, are written; None where they are what they are."""
-    matched = _TYPE.fullmatch(sql_type)
+    matched = TYPE.fullmatch(sql_type)
     if matched is None:
         return None
     name, first, second, zone, array = matched.groups()
@@ -56,9 +58,9 @@ def _of_name(name: str, precision: int | None, scale: int, settings: DebeziumFor
         case "date":
             return (lambda text: f"{_iso_day(text)}Z") if times == "isostring" else _days
         case "time without time zone":
-            return partial(_time, units=_units(times, precision, whole_times=True))
+            return partial(_time, units=units_of(times, precision, whole_times=True))
         case "timestamp without time zone":
-            return partial(_timestamp, units=_units(times, precision))
+            return partial(_timestamp, units=units_of(times, precision))
         case "timestamp with time zone":
             return _instant
         case "time with time zone":
@@ -76,7 +78,7 @@ def _of_name(name: str, precision: int | None, scale: int, settings: DebeziumFor
     return None
 
 
-def _units(times: str, precision: int | None, whole_times: bool = False) -> int | None:
+def units_of(times: str, precision: int | None, whole_times: bool = False) -> int | None:
     """Units a second; None for text."""
     match times:
         case "isostring":

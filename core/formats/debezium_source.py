@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-REPAIRS = "freshet-verify"
-"""`source.name` of the events that `freshet verify --repair` sends: they are of the table's own database."""
+REPAIRS, BACKFILLS = OURS = ("freshet-verify", "freshet-backfill")
+"""`source.name` of the events that `freshet verify --repair` and `freshet backfill` send: they are of the table's own
+database."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -34,7 +35,7 @@ def source_name(source: Mapping[str, Any]) -> str:
     A prefix holds no colon, so two databases never have one name.
     """
     name = source.get("name")
-    if not isinstance(name, str) or not name or name == REPAIRS:
+    if not isinstance(name, str) or not name or name in OURS:
         return ""
     database = source.get("db") if source.get("schema") else None
     return f"{name}:{database}" if isinstance(database, str) and database else name

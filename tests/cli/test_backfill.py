@@ -1,4 +1,4 @@
-"""`freshet backfill`: each object of a bucket is told at least once, whatever stops it on the way."""
+"""`freshet backfill` of buckets: each object is told at least once, whatever stops it on the way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import pytest
 import yaml
 from rich.progress import Progress
 
-from cli import backfill
+from cli import backfill_objects, backfill_progress
 from cli.stack import Stack
 from connectors.aws import Aws
 from connectors.kafka_producer import ensure_topics
@@ -185,7 +185,7 @@ def test_an_unfinished_one_can_begin_anew_and_concerns_its_own_place_alone(desk:
         ("file:docs", {}, "'file:docs' is no place to list: write s3://BUCKET"),
         ("s3://other-bucket/x", {}, "documents.s3.other-bucket is missing"),
         ("s3://pages-of-nobody", {"documents": {"s3.pages-of-nobody": {"text": "{text}"}}}, "can't be listed"),
-        ("s3://docs", {"format": "debezium", "documents": {"public.a": {"text": "{a}"}}}, "format is debezium"),
+        ("s3://docs", {"format": "debezium", "documents": {"public.a": {"text": "{a}"}}}, "s3://docs is a place for"),
     ],
 )
 def test_what_cannot_be_backfilled_is_told(desk: Desk, place: str, changes: dict[str, Any], told: str) -> None:
@@ -224,17 +224,25 @@ def test_a_pipeline_that_reads_a_queue_gets_them_there(desk: Desk) -> None:
     assert sorted(found) == sorted(key for key in KEYS if key.startswith("docs/0/"))
 
 
+def test_what_the_file_names_is_told_where_no_place_is_given_and_no_faster_than_it_may(desk: Desk) -> None:
+    started = time.monotonic()
+    printed = desk.run("--rate", "1000")
+    assert f"2,000 objects of s3://{desk.bucket}/ told in topic {desk.topic}" in printed
+    assert time.monotonic() - started > 2
+    assert sorted(change.key for change in desk.told()) == sorted(KEYS)
+
+
 def test_how_long_it_takes_is_told_when_all_are_counted(desk: Desk) -> None:
     counts: queue.Queue[int] = queue.Queue()
-    with backfill._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
+    with backfill_objects._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
         assert counts.get(timeout=60) == 2_000
-    with backfill._counting(listing(S3("test", desk.aws), "no-such-bucket"), counts.put):
+    with backfill_objects._counting(listing(S3("test", desk.aws), "no-such-bucket"), counts.put):
         time.sleep(0.5)
-    with backfill._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
+    with backfill_objects._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
         pass
     assert counts.empty(), "what could not be counted, or not to its end, is not told"
     clock = iter(range(100))
-    bar, column = Progress(get_time=lambda: float(next(clock))), backfill._Left()
+    bar, column = Progress(get_time=lambda: float(next(clock))), backfill_progress.Left("counting …")
     task = bar.add_task("objects", total=None)
     for completed in (100, 200, 300):
         bar.update(task, completed=completed)

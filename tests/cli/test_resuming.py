@@ -190,14 +190,14 @@ def test_the_first_events_say_whose_a_table_is(bench: Bench) -> None:
 
 def test_a_repair_in_another_log_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_watch, "ask", lambda _: bench.asked)
-    log_watch.refuse_repair_in_another_log(bench.pipeline)
+    log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
     bench.begin()
     log_record.submitted(bench.pipeline, JOB)
     bench.tells(ANEW)
-    log_watch.refuse_repair_in_another_log(bench.pipeline)
+    log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
     bench.tells(RESTORED)
     with pytest.raises(OtherLog, match=r"(?s)timeline was 1 and is 2.*--repair would mend nothing"):
-        log_watch.refuse_repair_in_another_log(bench.pipeline)
+        log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
 
 
 def test_an_alarm_is_told_once(bench: Bench) -> None:

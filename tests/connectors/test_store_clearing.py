@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.change import Position
+from core.change import BEGINNING, Position
 from core.stores import VectorStore
 from tests.connectors.servers import Opener
 from tests.connectors.test_store_contract import APPLIED, HOSTILE, STALE, apply, plan, rows, texts, vector_of
@@ -51,6 +51,19 @@ def test_a_mark_only_goes_up(store: VectorStore) -> None:
     assert texts(store) == [("public.a/1", "five")]
     assert store.clear("public.a", Position("6")) == 1
     assert texts(store) == []
+
+
+def test_the_latest_of_a_table_is_of_its_documents_and_its_mark(store: VectorStore) -> None:
+    assert store.latest("public.a") == BEGINNING
+    apply(store, plan("public.a/1", "1", "one"), plan("public.a/2", "3", "two"), plan("public.ab/1", "9", "other"))
+    assert store.latest("public.a") == "3"
+    apply(store, plan("public.a/2", "4"))
+    assert store.latest("public.a") == "4"
+    store.clear("public.a", Position("7"))
+    store.clear("public.b", Position("8"))
+    assert (store.latest("public.a"), store.latest("public.b"), store.latest("public")) == ("7", "8", BEGINNING)
+    apply(store, plan("public.a/3", "8", "three"))
+    assert store.latest("public.a") == "8"
 
 
 def test_a_deleted_document_is_not_counted(store: VectorStore) -> None:
