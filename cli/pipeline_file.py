@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from connectors.pg_session import with_whole_passfile
+from connectors.pg_session import passfile_of, with_whole_passfile
 from core import config_file
 from core.config import Pipeline
 from core.errors import ConfigError
@@ -17,6 +17,19 @@ def load(path: Path) -> Pipeline:
     Raises ConfigError where it is wrong, or a secret isn't there; Unavailable where nobody tells.
     """
     return _with_passfiles(config_file.load(path, secret=_secret))
+
+
+def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
+    """Of a pipeline of `load` the connection strings that name a passfile, by their settings' names."""
+    store, reselect = pipeline.store, pipeline.reselect
+    dsns = {
+        "store.pgvector.dsn": store.pgvector.dsn if store.pgvector is not None else "",
+        "store.postgres.dsn": store.postgres.dsn if store.postgres is not None else "",
+        "reselect.postgres.dsn": reselect.postgres.dsn
+        if reselect is not None and reselect.postgres is not None
+        else "",
+    }
+    return {name: dsn for name, dsn in dsns.items() if passfile_of(dsn)}
 
 
 def _with_passfiles(pipeline: Pipeline) -> Pipeline:

@@ -17,13 +17,13 @@ from rich.console import Console
 
 from cli.bundle import made, write
 from cli.own_folder import close
-from cli.pipeline_file import load
+from cli.pipeline_file import load, with_passfiles
 from cli.rehearsal_cluster import cluster
 from cli.rehearsal_python import python, version_of
 from core.config import Pipeline
 from core.config_file import VARIABLE
 from deploy.msf.bundle import Bundle
-from deploy.msf.main import REHEARSAL, RUN, VARIABLES
+from deploy.msf.main import REHEARSAL, RUN, SETTINGS, VARIABLES
 from deploy.msf.wheels import PYTHON
 from flink_jobs.target import TargetJob
 
@@ -51,7 +51,8 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
             if output is not None:
                 write(built, output, console)
             application = unpacked(built, folder / "application")
-            job = running.submit(application, properties(file, folder / "properties.json"), pipeline.parallelism)
+            told = properties(file, pipeline, folder / "properties.json")
+            job = running.submit(application, told, pipeline.parallelism)
             console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
             return _watch(job, pipeline, running.savepoints, began, console)
 
@@ -65,12 +66,16 @@ def unpacked(built: Bundle, folder: Path) -> Path:
     return folder
 
 
-def properties(file: Path, to: Path) -> Path:
-    """What the service would have in /etc/flink: the variables that the pipeline file has, and a rehearsal's mark."""
+def properties(file: Path, pipeline: Pipeline, to: Path) -> Path:
+    """What the service would have in /etc/flink: the variables that the pipeline file has, and a rehearsal's mark.
+
+    Connection strings that name a passfile are told whole, as its path is of the current folder.
+    """
     used = {name for name in VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
     groups = [
         {"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}},
         {"PropertyGroupId": RUN, "PropertyMap": {REHEARSAL: "yes"}},
+        {"PropertyGroupId": SETTINGS, "PropertyMap": with_passfiles(pipeline)},
     ]
     to.touch(mode=0o600)
     to.write_text(json.dumps(groups), encoding="utf-8")

@@ -183,10 +183,9 @@ def _settings(python: Python, folder: Path, slots: int, rpc: int, rest: int) -> 
 
 def _start(python: Python, folder: Path, name: str) -> subprocess.Popen[bytes]:
     with (folder / "log" / f"{name}.out").open("wb") as out:
-        # in the current folder, which a relative path in a pipeline file is of
         return subprocess.Popen(
             [str(python.flink / "bin" / f"{name}.sh"), "start-foreground"],
-            env=environment(python, folder), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            cwd=folder, env=environment(python, folder), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip
 

@@ -127,17 +127,18 @@ def server_of(dsn: str, setting: str) -> str:
     return _server(_parameters(dsn, setting))
 
 
-def with_whole_passfile(dsn: str) -> str:
-    """A connection string whose `passfile`, if it names one, is found from every folder.
-
-    One that can't be read stays as it is: who connects by it says so.
-    """
+def passfile_of(dsn: str) -> str:
+    """The file with passwords that a connection string names; "" where it names none, or can't be read."""
     try:
-        file = conninfo_to_dict(dsn).get("passfile")
+        return str(conninfo_to_dict(dsn).get("passfile") or "")
     except psycopg.Error:
-        return dsn
-    whole = None if file is None else Path(str(file)).absolute()
-    return dsn if whole is None or str(whole) == file else make_conninfo(dsn, passfile=str(whole))
+        return ""
+
+
+def with_whole_passfile(dsn: str) -> str:
+    """A connection string whose `passfile`, if it names one, is found from every folder."""
+    file = passfile_of(dsn)
+    return dsn if not file or Path(file).is_absolute() else make_conninfo(dsn, passfile=str(Path(file).absolute()))
 
 
 def reason(error: Exception) -> str:
