@@ -153,7 +153,7 @@ class Ranges:
 
 def _parameter(number: int) -> sql.SQL:
     # numbered, as PostgreSQL has them: among psycopg's own the % in a column's name would be one
-    return sql.SQL(f"${int(number)}")  # type: ignore[arg-type]  # not literal, but a number
+    return sql.SQL(f"${int(number)}")
 
 
 def _streamed(
