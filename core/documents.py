@@ -16,7 +16,7 @@ from core.halves import elder, elder_leaves, is_other_half
 from core.keys import escaped, id_of, refuse_other_kinds, refuse_other_width
 from core.plans import Chunk, Plan, chunks
 from core.sources import of_source
-from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, may_tell, passed, read
 from core.templates import chosen, column_of, columns, parts, render, value_of
 from core.unsettled import Refused as Refused
 from core.unsettled import Unsettled as Unsettled
@@ -111,7 +111,8 @@ def step(
             return _next(before, change, spec, model, chunker, document_id(spec, change))
         late = change.position < before.position
         again = not late
-        if not is_open(before.holes, change.position) and (late or not replayed):
+        told_since = late and may_tell(before.holes, change)
+        if not is_open(before.holes, change.position) and not told_since and (late or not replayed):
             return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -153,7 +154,7 @@ def _next(
         refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older)
         return refused, [_lacks(identity, change, spec, said)]
     if said.missing or change.moves:
-        row, open_ = passed(before.row, before.holes, change, said)
+        row, open_ = passed(before.row, before.holes, change, said, before.position)
         known_of = replace(change, row=said.standing, unavailable=said.missing, doubtful=frozenset())
         after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older)
         return after, [Unsettled(identity, known_of)]
@@ -169,7 +170,8 @@ def _next(
         return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
         told.append(forgotten(identity, change))
-    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds), told
+    holes = passed(before.row, before.holes, change, said, before.position)[1] if said.carried else None
+    return DocumentState(change.position, made_by, said.standing, ranges, holes=holes, kinds=kinds), told
 
 
 def _one_of_two_left(
@@ -228,7 +230,11 @@ def _caught_up(
         committed_ms=before.holes.committed_ms,
         rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
+    if now.unavailable and not is_open(before.holes, at):
+        return replace(still, row=row, holes=left), []  # what is still missing was asked for
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
+    older = any(since < before.position for since in left.told.values())
+    after = replace(after, holes=left if older else None)
     return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]
 
 
