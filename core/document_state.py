@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Position
+from core.departures import Departure
 from core.standing import Holes
 
 _STATE_VERSION = b"\x03"
@@ -29,6 +30,7 @@ class DocumentState:
     elder      a row that was there when another one came to its key, and the transaction in which it did: one of the
                two leaves the key before that ends (PostgreSQL's deferrable keys)
     left       where the last change is the old key's half of a key change: what it shares with the other half
+    departures  rows that left the key for another one, of which changes may come late
     """
 
     position: Position = BEGINNING
@@ -40,6 +42,7 @@ class DocumentState:
     kinds: str = ""
     elder: tuple[str, Mapping[str, Any]] | None = None
     left: str = ""
+    departures: tuple[Departure, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -137,15 +137,24 @@ def is_open(holes: Holes | None, at: Position) -> bool:
     return holes is not None and any(hole.position == at for hole in holes.open)
 
 
-def may_tell(holes: Holes | None, change: Change) -> bool:
-    """Whether a late change tells a value that is newer than what stands, of a column that later ones left out.
+def told_at(holes: Holes | None, name: str, last: Position) -> Position:
+    """When a column was told last, or became unknown, where the row's last change was at `last`."""
+    if holes is None:
+        return last
+    told = holes.told.get(name, holes.open[0].position if holes.open else last)
+    return max(told, *(hole.position for hole in holes.open if name not in hole.spared), BEGINNING)
 
-    So it is where a key's changes came by two partitions, as when a topic was given more of them.
+
+def may_tell(holes: Holes | None, change: Change) -> bool:
+    """Whether a late change tells what is newer than what stands, of a column that later ones left out.
+
+    So it is where a key's changes came by two partitions, as when a topic was given more of them. A row that came from
+    another key tells, of what it leaves out, that what stands is another row's.
     """
-    if holes is None or change.operation is not Operation.UPSERT or change.moves:
+    if holes is None or change.operation is not Operation.UPSERT:
         return False
-    left_out = change.unavailable | change.doubtful
-    return any(at < change.position and name in change.row and name not in left_out for name, at in holes.told.items())
+    said = change.row.keys() | change.unavailable if change.moves else change.row.keys() - change.unavailable
+    return any(at < change.position and (change.partial or name in said) for name, at in holes.told.items())
 
 
 def is_last(holes: Holes | None, at: Position) -> bool:
@@ -176,8 +185,13 @@ def passed(
 
     since  when what `holes` says nothing of was told: the position of the change before
     """
-    if change.moves or not (said.missing or said.carried):
+    if not (said.missing or said.carried):
         return said.standing, None
+    used = (*said.standing, *sorted(said.missing))
+    if change.moves:
+        return said.standing, Holes(
+            told=dict.fromkeys(used, change.position), used=used, committed_ms=change.committed_ms
+        )
     before = holes or Holes()
     stay_open = before.open if said.missing else ()
     # what isn't noted was told by the change before, or before the first hole
@@ -187,7 +201,6 @@ def passed(
     lost = said.missing - stay
     told = {name: before.told.get(name, first) for name in (*stay, *said.carried)}
     told |= dict.fromkeys((*(said.standing.keys() - said.carried), *lost), change.position)
-    used = (*said.standing, *sorted(said.missing))
     values = {name: value for name, value in row.items() if name in stay} | said.standing
     doubts = {**before.doubted, **dict.fromkeys(doubted, change.position)}
     return values, Holes(stay_open, told, doubts, used, change.committed_ms)
@@ -197,7 +210,8 @@ def filled(row: Row, holes: Holes, change: Change, said: Said) -> tuple[dict[str
     """Row and holes, `change` being known by now: what was told since stands, the rest is as it says."""
     values, before = _begun(row, holes, change)
     new = {name for name in (*said.standing, *said.missing) if before.told.get(name, BEGINNING) <= change.position}
-    lost = new & (said.missing - change.unavailable - change.doubtful)
+    stay = frozenset() if change.moves else change.unavailable | change.doubtful
+    lost = new & (said.missing - stay)
     values = {name: value for name, value in values.items() if name not in lost}
     values |= {name: value for name, value in said.standing.items() if name in new}
     told = {**before.told, **dict.fromkeys(new & (said.standing.keys() | lost), change.position)}
