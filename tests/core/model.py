@@ -32,7 +32,7 @@ from tests.core.histories import TABLE, Course, Rows, Sent, Source, all_of, hist
 SPEC = DocumentSpec(TABLE, "{body}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 SUBTASKS = 2
-"""Among which documents are shared out. Each sends on plans in their order, and what is unsettled, another way, in its."""
+"""Among which documents are shared out. Each keeps the order of its plans, and that of what goes by way of settle."""
 
 
 class Encoded(MutableMapping[str, Kept]):
