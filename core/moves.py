@@ -36,7 +36,7 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     if isinstance(new, Refused):
         new = Unsettled(new.name, new.change)
     waiting = memory.get(behind(new.document_id))
-    if waiting is not None and not _is_awaited(memory, new):
+    if waiting is not None and not _is_awaited(memory, new) and not _is_of_one_that_left(waiting, new):
         # Its key's values are still to come: whatever happens to the key happens after that.
         memory[behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
         return []
@@ -65,6 +65,13 @@ def _is_awaited(memory: Memory, new: Unsettled) -> bool:
     halves = (kept.half for kept in waiting_for(memory, pair_of(new)) if kept.half)
     operation = new.change.operation
     return any(half.document_id == new.document_id and half.change.operation is not operation for half in halves)
+
+
+def _is_of_one_that_left(waiting: Kept, new: Unsettled) -> bool:
+    """Whether a change is of a row that has left the key, and whose departure doesn't wait there too."""
+    return new.onward != "" and not any(
+        each.change.operation is Operation.DELETE and pair_of(each) == new.onward for each in waiting.behind
+    )
 
 
 def _forget(memory: Memory, new: Unsettled, known: Kept | None) -> None:
