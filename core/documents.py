@@ -156,8 +156,8 @@ def _next(
         return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
         told.append(forgotten(identity, change))
-    holes = passed(before.row, before.holes, change, said, before.position)[1] if said.carried else None
-    return DocumentState(change.position, made_by, said.standing, ranges, holes=holes, kinds=kinds), told
+    when = passed(before.row, before.holes, change, said, before.position)[1] if said.carried else None
+    return DocumentState(change.position, made_by, said.standing, ranges, holes=when, kinds=kinds), told
 
 
 def _one_of_two_left(

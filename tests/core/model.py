@@ -24,9 +24,9 @@ from core.documents import (
     step,
 )
 from core.memory import Kept
-from core.moves import Answer, Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
+from core.moves import Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
 from core.plans import Plan
-from core.unsettled import shared
+from core.unsettled import Answer, shared
 from tests.core.histories import TABLE, Course, Rows, Sent, Source, all_of, history, topic
 
 SPEC = DocumentSpec(TABLE, "{body}|{note}")
@@ -201,14 +201,13 @@ class Job:
 
     def _hear(self, answers: list[Answer]) -> None:
         for answer in answers:
-            if isinstance(answer, Unknown):
-                self.asked += 1
-                answer = self._asked(answer.what)
-            if answer is not None:
-                self.store.apply(plan_of(answer.what, SPEC, "m", WHOLE, answer.moved_from))
+            settled = self._asked(answer.what) if isinstance(answer, Unknown) else answer
+            if settled is not None:
+                self.store.apply(plan_of(settled.what, SPEC, "m", WHOLE, settled.moved_from))
 
     def _asked(self, what: Unsettled) -> Settled | None:
         """With the values that the source has, which is ahead of what is read; None where there are none."""
+        self.asked += 1
         if not self.source.course.reselects:
             self.letters.add(what.document_id)
             return None

@@ -1,4 +1,4 @@
-"""A topic was given more partitions, and the newer of a key's are read first, case by case. `test_model` has the law."""
+"""A topic was given more partitions, and the newer of a key's are read first: some cases. `test_model` has the law."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from core.change import Change, Operation, Position
 from core.departures import MOST_DEPARTURES
 from core.documents import Chunker, DocumentSpec, document_id, plan_of, state_from_bytes, state_to_bytes, step
 from core.memory import Kept
-from core.moves import Answer, Settled, decode_unsettled, encode_unsettled, give_up, learn, settle
+from core.moves import Settled, decode_unsettled, encode_unsettled, give_up, learn, settle
 from core.plans import Plan
+from core.unsettled import Answer
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
