@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Position
+from core.departures import Departure
 from core.standing import Holes
 
 _STATE_VERSION = b"\x03"
@@ -31,6 +32,7 @@ class DocumentState:
     left       where the last change is the old key's half of a key change: what it shares with the other half
     ahead      values of the row were read in the source, where the key may have another row than the changes that are
                still to come begin with: a change of that row tells its own, but none leaves the key with them
+    departures  rows that left the key for another one, of which changes may come late
     """
 
     position: Position = BEGINNING
@@ -43,6 +45,7 @@ class DocumentState:
     elder: tuple[str, Mapping[str, Any]] | None = None
     left: str = ""
     ahead: bool = False
+    departures: tuple[Departure, ...] = ()
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -2,83 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.change import Change, Operation, Rare
+from core.departures import caught_up, departed, left_behind, with_caught_up
+from core.document_spec import Chunker as Chunker
+from core.document_spec import DocumentSpec as DocumentSpec
+from core.document_spec import document_id as document_id
+from core.document_spec import table_id as table_id
+from core.document_spec import used_columns as used_columns
 from core.document_state import DocumentState as DocumentState
 from core.document_state import state_from_bytes as state_from_bytes
 from core.document_state import state_to_bytes as state_to_bytes
 from core.errors import ChangeError, DocumentError
 from core.halves import elder, elder_leaves, is_other_half
-from core.keys import escaped, id_of, refuse_other_kinds, refuse_other_width
+from core.keys import refuse_other_kinds, refuse_other_width
 from core.plans import Chunk, Plan, chunks
-from core.sources import of_source
-from core.standing import Row, Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
-from core.templates import chosen, column_of, columns, parts, render, value_of
+from core.standing import (
+    Holes,
+    Row,
+    Said,
+    closed,
+    filled,
+    is_last,
+    is_open,
+    known,
+    lacks,
+    marked,
+    may_tell,
+    passed,
+    read,
+    told_at,
+)
+from core.templates import chosen, column_of, columns, render, value_of
 from core.unsettled import Refused as Refused
 from core.unsettled import Unsettled as Unsettled
 from core.unsettled import forgotten, shared, unknown
 
-
-@dataclass(frozen=True, slots=True)
-class Chunker:
-    """Cuts a text into ranges that cover it. `name` changes whenever the same text might be cut otherwise."""
-
-    name: str
-    ranges: Callable[[str], Sequence[tuple[int, int]]]
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentSpec:
-    """How one table's rows become documents.
-
-    table     `schema.table`
-    text      a template: column names in braces, as in `"{title}\\n\\n{body}"`; `{old|new}` is the first that is there,
-              `{extra|}` nothing where it isn't
-    metadata  columns kept beside each chunk; `old|new` and `extra|` as in the text
-    key       columns that identify a row; empty: those of the event's key
-    id_from_source  whether its id says which database a row is of
-    """
-
-    table: str
-    text: str
-    metadata: tuple[str, ...] = ()
-    key: tuple[str, ...] = ()
-    id_from_source: bool = False
-
-
 Told = Plan | Unsettled | Refused
 """What follows from a change."""
-
-
-def document_id(spec: DocumentSpec, change: Change) -> str:
-    """The id of a row's document: `core.keys.id_of`; with `id_from_source` the table is `schema.table@source`.
-
-    Raises DocumentError where the row has no key, a null in it, or lacks a column that `key:` names, SourceError where
-    it doesn't say its source.
-    """
-    key = {name: _key_column(spec, change, name) for name in spec.key} or change.key
-    if not key:
-        raise DocumentError(f"{spec.table} has no primary key: give the table one, or set documents.{spec.table}.key")
-    return id_of(of_source(spec.table, change.source) if spec.id_from_source else spec.table, key)
-
-
-def table_id(table: str) -> str:
-    """What the ids of a table's documents begin with, before the first slash."""
-    return escaped(table)
-
-
-def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
-    value = change.row.get(name, change.key.get(name))
-    if value is None or name in change.unavailable:
-        raise DocumentError(
-            f"documents.{spec.table}.key names {name}, which this {change.operation} doesn't carry: "
-            "use columns of the primary key, or have the feed send whole rows (PostgreSQL: REPLICA IDENTITY FULL)"
-        )
-    return value
 
 
 def step(
@@ -92,6 +56,9 @@ def step(
 ) -> tuple[DocumentState | None, list[Told]]:
     """The document's next state, and what follows from the change: nothing where it is late or repeated.
 
+    What is late tells all the same where later changes left out what it says, or where its row has left the key since:
+    a key's changes may come by two partitions, as when a topic was given more of them.
+
     Refused is a change whose row can't become a document. The state knows of it: what it may have touched is unknown
     from then on, until a later change tells it or the refused one comes again, late as it may be by then.
     `replayed`: a dead letter comes again, and the last change is told to the store once more. A plan has the document
@@ -101,6 +68,21 @@ def step(
     replayed one is, and stands for later changes, for what came between comes yet.
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
+    after, told = _stepped(state, change, spec, model, chunker, replayed, backfilled)
+    if state is not None and state.departures and after is not None and not after.departures:
+        after = replace(after, departures=state.departures)
+    return after, told
+
+
+def _stepped(
+    state: DocumentState | None,
+    change: Change,
+    spec: DocumentSpec,
+    model: str,
+    chunker: Chunker,
+    replayed: bool,
+    backfilled: bool,
+) -> tuple[DocumentState | None, list[Told]]:
     before = state or DocumentState()
     try:
         _refuse_other_rows(before, change, spec)
@@ -114,7 +96,15 @@ def step(
             return _next(before, change, spec, model, chunker, document_id(spec, change))
         late = change.position < before.position
         again = not late
-        if not is_open(before.holes, change.position) and (late or not (replayed or backfilled)):
+        refused = is_open(before.holes, change.position)
+        if late and backfilled and not refused:
+            return state, []  # it may be another row than the one whose changes are told there
+        left = left_behind(before.departures, change.position)
+        if left is not None and change.operation is Operation.UPSERT:
+            left, of_left = caught_up(left, change, used_columns(spec, change.row), document_id(spec, change))
+            return replace(before, departures=with_caught_up(before.departures, left)), [*of_left]
+        told_since = late and may_tell(before.holes, change)
+        if not refused and not told_since and (late or not (replayed or backfilled)):
             return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -126,7 +116,8 @@ def step(
         return _caught_up(before, change, spec, model, chunker, identity)
     if replayed and not again and not elder_leaves(before, change):
         now, told = _next(DocumentState(), change, spec, model, chunker, identity)
-        now = DocumentState(change.position, holes=now.holes, kinds=change.key_kinds, left=now.left)
+        gone = (*before.departures, *now.departures)
+        now = DocumentState(change.position, holes=now.holes, kinds=change.key_kinds, left=now.left, departures=gone)
         return now, [forgotten(identity, change), *told]
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
@@ -151,8 +142,11 @@ def _next(
     if change.operation is Operation.DELETE:
         if before.elder is not None and elder_leaves(before, change):
             return _one_of_two_left(before, before.elder[1], change, identity)
-        left = shared(change) if change.moves else ""
-        return DocumentState(change.position, left=left), _removed(before, earlier, leaving, change, spec, identity)
+        if change.moves:
+            return _left(before, leaving, change, spec, identity)
+        gone = Plan(identity, change.position, committed_ms=change.committed_ms)
+        was_short = _was_short(before, earlier, spec)
+        return DocumentState(change.position), [gone, forgotten(identity, change)] if was_short else [gone]
     kinds, older = change.key_kinds or before.kinds, elder(before, leaving, change)
     said = read({} if change.moves else earlier, change, used_columns(spec, change.row))
     if said.lacking:
@@ -160,7 +154,7 @@ def _next(
         refused = DocumentState(change.position, row=row, holes=holes, kinds=kinds, elder=older, ahead=ahead)
         return refused, [_lacks(identity, change, spec, said)]
     if said.missing or change.moves:
-        row, open_ = passed(before.row, before.holes, change, said)
+        row, open_ = passed(before.row, before.holes, change, said, before.position)
         known_of = replace(change, row=said.standing, unavailable=said.missing, doubtful=frozenset())
         after = DocumentState(change.position, row=row, holes=open_, kinds=kinds, elder=older, ahead=ahead)
         return after, [Unsettled(identity, known_of)]
@@ -176,7 +170,8 @@ def _next(
         return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
         told.append(forgotten(identity, change))
-    return DocumentState(change.position, made_by, said.standing, ranges, kinds=kinds, ahead=ahead), told
+    when = passed(before.row, before.holes, change, said, before.position)[1] if said.carried else None
+    return DocumentState(change.position, made_by, said.standing, ranges, holes=when, kinds=kinds, ahead=ahead), told
 
 
 def _one_of_two_left(
@@ -209,14 +204,16 @@ def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> Docume
 def _caught_up(
     before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
 ) -> tuple[DocumentState, list[Told]]:
-    """A refused change comes again, behind later ones. Where one of those was refused too, the document is told as it
-    stood at this one; else as it stands now.
+    """A refused change comes again, behind later ones, or one that tells what they left out comes late. Where one of
+    those was refused too, the document is told as it stood at this one; else as it stands now.
     """
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
     gone = change.operation is Operation.DELETE
     still = DocumentState(before.position, kinds=before.kinds, elder=before.elder, ahead=before.ahead)
-    said = Said({}) if gone else read({} if change.moves else earlier, change, used_columns(spec, change.row))
+    was_refused = is_open(before.holes, at)
+    own = change.moves or not was_refused  # it is asked for what it says itself
+    said = Said({}) if gone else read({} if own else earlier, change, used_columns(spec, change.row))
     if said.lacking:
         row, left = marked(before.row, before.holes, change, said)
         return replace(still, row=row, holes=left), [_lacks(identity, change, spec, said)]
@@ -236,8 +233,24 @@ def _caught_up(
         committed_ms=before.holes.committed_ms,
         rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
+    if not was_refused:
+        told = _arrived_late(change, now, left, identity) if change.moves else []
+        if now.unavailable or not before.made_by:
+            # what is missing was asked for, but for what another row had told; and what was told behind values that
+            # were is told in its turn: the store hears of one position twice
+            told.append(Unsettled(identity, now, late=not change.moves))
+            rest = [] if now.unavailable else [forgotten(identity, change)]
+            return replace(still, row=row, holes=left), [*told, *rest]
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
+    older = any(since < before.position for since in left.told.values())
+    after = replace(after, holes=left if older else None)
     return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]
+
+
+def _arrived_late(change: Change, now: Change, left: Holes, identity: str) -> list[Told]:
+    """The row came to its key before what is known of it: what it has from its old key is to be found yet."""
+    lacks_it = frozenset(name for name in now.unavailable if left.told.get(name) == change.position)
+    return [Unsettled(identity, replace(change, row={}, unavailable=lacks_it, doubtful=frozenset()), late=True)]
 
 
 def _late(change: Change, spec: DocumentSpec) -> list[Told]:
@@ -246,13 +259,15 @@ def _late(change: Change, spec: DocumentSpec) -> list[Told]:
     return [Unsettled(document_id(spec, change), replace(change, row={}, unavailable=frozenset()), late=True)]
 
 
-def _removed(
-    before: DocumentState, earlier: Row, leaving: Row, change: Change, spec: DocumentSpec, identity: str
-) -> list[Told]:
-    gone = Plan(identity, change.position, committed_ms=change.committed_ms)
-    if change.moves:
-        return [Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()))]
-    return [gone, forgotten(identity, change)] if _was_short(before, earlier, spec) else [gone]
+def _left(
+    before: DocumentState, leaving: Row, change: Change, spec: DocumentSpec, identity: str
+) -> tuple[DocumentState, list[Told]]:
+    """The row goes to another key, and takes along what is known of it."""
+    names = used_columns(spec, before.row)
+    departures = departed(before.departures, before.position, before.holes, change, names)
+    told = {name: told_at(before.holes, name, before.position) for name in names}
+    taken = Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()), told=told)
+    return DocumentState(change.position, left=shared(change), departures=departures), [taken]
 
 
 def _was_short(before: DocumentState, earlier: Row, spec: DocumentSpec) -> bool:
@@ -287,19 +302,6 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tup
         committed_ms=change.committed_ms,
         numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
     )
-
-
-def used_columns(spec: DocumentSpec, row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns that a document is made of; of alternatives, the first that the row has, else the first."""
-    names_of = _alternatives(spec.text, spec.metadata)
-    used = [names[0] if names[0] in row else column_of(chosen(names, row), row) for names in names_of]
-    return tuple([name for name in dict.fromkeys(used) if name])
-
-
-@lru_cache(maxsize=256)
-def _alternatives(text: str, metadata: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    in_text = (names for _, names in parts(text) if names is not None)
-    return tuple(dict.fromkeys((*in_text, *(tuple(names.split("|")) for names in metadata))))
 
 
 def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,8 @@ class DecodeError(ChangeError):
     """The bytes of an event are not what its format promises.
 
     `refused` has the changes that it told of, as far as they could be read: with the operation REFUSED, their table,
-    key and position. Empty where even these can't be told.
+    key and position. Empty where even these can't be told; without a key where all that is known is that a snapshot
+    has ended.
     """
 
     def __init__(self, message: str, refused: tuple[Change, ...] = ()) -> None:

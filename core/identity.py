@@ -53,6 +53,7 @@ class RecordChange:
     position     orders the changes of this record
     time_ms      when it happened, in milliseconds since 1970
     facts        what it says beside identifiers, in bytes: `core.profiles`
+    anew         it says other things than at its position before: a late change told what this one had left out
     """
 
     record: str
@@ -62,6 +63,7 @@ class RecordChange:
     identifiers: tuple[Identifier, ...] = ()
     facts: bytes = b""
     deleted: bool = False
+    anew: bool = False
 
 
 def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
@@ -79,7 +81,8 @@ def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
     before = graph.records.get(rid)
     # the halves of a key change may be one record's: the row that is deleted at a position is there at it
     arrives = before is not None and before.forget and not change.deleted and change.position == before.position
-    if before is not None and change.position <= before.position and not arrives:
+    anew = before is not None and change.anew and not before.forget and change.position == before.position
+    if before is not None and change.position <= before.position and not (arrives or anew):
         again = replayed and change.position == before.position and before.group
         return _told_again(graph, before) if again else Linked()
     standing, end = graph.rules.signature(change.identifiers, change.time_ms, graph.meta.hour)

@@ -10,53 +10,21 @@ All of a table's unsettled changes meet under one key, so that rows that move on
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import msgspec
 
 from core.change import Operation
 from core.keys import id_of
-from core.unsettled import Refused, Unsettled, shared
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept under a name: a half that waits, changes that wait behind it, or values.
-
-    told    the half was told without the other, which is expected all the same
-    others  further halves that wait for the same: several key changes of one compressed transaction of MySQL share all
-            that there is to share. Which of them is whose is not told, and only decides whose vectors are looked at
-    """
-
-    half: Unsettled | None = None
-    told: bool = False
-    behind: tuple[Unsettled, ...] = ()
-    values: dict[str, Any] = field(default_factory=dict)
-    others: tuple[Kept, ...] = ()
-
-
-Memory = MutableMapping[str, Kept]
-"""One table's. Names are those of `_half`, `_behind`, `_values` and `_elder`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A change whose every value is known; `moved_from` is the document it was before, if that is known."""
-
-    what: Unsettled
-    moved_from: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A change with values that nothing here knows: the source must be asked."""
-
-    what: Unsettled
-
-
-Answer = Settled | Unknown
+from core.lineage import Late, arrived, forget_ways, left, passed_on, tell_late, told_last
+from core.memory import ASKED, Kept, Memory, Origin, behind, wait, waiting_for
+from core.memory import decode_kept as decode_kept
+from core.memory import elder as elder_of
+from core.memory import encode_kept as encode_kept
+from core.memory import values as values_of
+from core.unsettled import Answer, Refused, Unsettled, answer, filled_in, shared
+from core.unsettled import Settled as Settled
+from core.unsettled import Unknown as Unknown
 
 
 def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
@@ -67,63 +35,89 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
     """
     if isinstance(new, Refused):
         new = Unsettled(new.name, new.change)
-    waiting = memory.get(_behind(new.document_id))
-    if waiting is not None and not _is_awaited(memory, new):
+    waiting = memory.get(behind(new.document_id))
+    if waiting is not None and not _is_awaited(memory, new) and not _is_of_one_that_left(waiting, new):
         # Its key's values are still to come: whatever happens to the key happens after that.
-        memory[_behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
+        memory[behind(new.document_id)] = Kept(behind=(*waiting.behind, new))
         return []
     if new.change.moves:
         return _half_came(memory, new)
     if new.change.operation is Operation.DELETE:
-        memory.pop(_values(new.document_id), None)
+        memory.pop(values_of(new.document_id), None)
         return []
-    known = memory.get(_values(new.document_id))
+    if new.onward:
+        late = Late(new.change.row, new.change.unavailable, new.change.position)
+        return tell_late(memory, new.document_id, new.onward, late)
+    known = memory.get(values_of(new.document_id))
     if new.change.operation is Operation.REFUSED:
-        memory.pop(_elder(new.document_id), None)
+        memory.pop(elder_of(new.document_id), None)
         _forget(memory, new, known)
         return []
-    return [_answer(_filled(new, known.values if known else {}))]
+    told_last(memory, new, known)
+    whole = filled_in(new, known.values if known else {})
+    return [] if new.late and whole.change.unavailable else [answer(whole)]
 
 
 def _is_awaited(memory: Memory, new: Unsettled) -> bool:
     """Whether the other half of a key change waits for this one, both being the same document."""
     if not new.change.moves:
         return False
-    halves = (kept.half for kept in _waiting(memory, pair_of(new)) if kept.half)
+    halves = (kept.half for kept in waiting_for(memory, pair_of(new)) if kept.half)
     operation = new.change.operation
     return any(half.document_id == new.document_id and half.change.operation is not operation for half in halves)
 
 
+def _is_of_one_that_left(waiting: Kept, new: Unsettled) -> bool:
+    """Whether a change is of a row that has left the key, and whose departure doesn't wait there too."""
+    return new.onward != "" and not any(
+        each.change.operation is Operation.DELETE and pair_of(each) == new.onward for each in waiting.behind
+    )
+
+
 def _forget(memory: Memory, new: Unsettled, known: Kept | None) -> None:
-    spared = {name: value for name, value in (known or Kept()).values.items() if name in new.change.unavailable}
-    if spared:
-        memory[_values(new.document_id)] = Kept(values=spared)
-    elif known is not None:
-        del memory[_values(new.document_id)]
+    if known is not None:
+        _keep(memory, new.document_id, known, new.change.unavailable)
+
+
+def _keep(memory: Memory, document_id: str, known: Kept, names: frozenset[str]) -> None:
+    """Of what was learned of a document's values, these columns alone."""
+    values = {name: value for name, value in known.values.items() if name in names}
+    if values:
+        origin = known.origin or Origin()
+        since = {name: at for name, at in origin.since.items() if name in values}
+        memory[values_of(document_id)] = Kept(values=values, origin=replace(origin, since=since))
+    else:
+        del memory[values_of(document_id)]
 
 
 def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
-    """Keep the values of `missing` columns: the state of the document's own key doesn't have them."""
-    memory[_values(known.document_id)] = Kept(values={name: known.change.row[name] for name in missing})
+    """Keep the values of `missing` columns, as the source was asked for them: the state of the document's own key
+    doesn't have them.
+    """
+    before = memory.get(values_of(known.document_id)) or Kept()
+    origin = before.origin or Origin()
+    asked = replace(origin, since={**origin.since, **dict.fromkeys(missing, ASKED)})
+    values = {**before.values, **{name: known.change.row[name] for name in missing}}
+    memory[values_of(known.document_id)] = Kept(values=values, origin=asked)
 
 
 def tell_early(memory: Memory, pair: str) -> list[Answer]:
     """The new rows that wait for their `pair`, if they came whole: they lack nothing but the vectors of the old one."""
-    waiting = _waiting(memory, pair)
+    waiting = waiting_for(memory, pair)
     early = [kept for kept in waiting if kept.half and not kept.told and not kept.half.late and is_whole(kept.half)]
     if early:
-        _wait(memory, pair, [replace(kept, told=True) if kept in early else kept for kept in waiting])
+        wait(memory, pair, [replace(kept, told=True) if kept in early else kept for kept in waiting])
     return [Settled(kept.half) for kept in early if kept.half]
 
 
 def give_up(memory: Memory, pair: str) -> list[Answer]:
     """What follows where the halves that wait for their `pair` wait no longer."""
-    waiting = _waiting(memory, pair)
-    _wait(memory, pair, [])
-    told: list[Answer] = []
+    waiting = waiting_for(memory, pair)
+    wait(memory, pair, [])
+    told = forget_ways(memory, pair)
     for kept in waiting:
-        if kept.half is not None and not kept.told and not kept.half.late:
-            told += _arrived(memory, kept.half, {}, "")
+        if kept.half is not None and not kept.told and (not kept.half.late or kept.half.change.unavailable):
+            told += _arrived(memory, kept.half, None, "")
     return told
 
 
@@ -146,34 +140,37 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
     if arrives and not new.late:
         # of a row that is there still, where a key is deferrable: it leaves with what is known of it
-        elder = memory.pop(_values(new.document_id), None)
-        memory.pop(_elder(new.document_id), None)
+        elder = memory.pop(values_of(new.document_id), None)
+        memory.pop(elder_of(new.document_id), None)
         if elder is not None:
-            memory[_elder(new.document_id)] = elder
+            memory[elder_of(new.document_id)] = elder
     elif not arrives:
-        elder = memory.pop(_elder(new.document_id), None)
-        known = elder if new.late else memory.pop(_values(new.document_id), None)
-        new = replace(new, change=replace(new.change, row={**(known.values if known else {}), **new.change.row}))
-    waiting, operation = _waiting(memory, pair_of(new)), new.change.operation
+        elder = memory.pop(elder_of(new.document_id), None)
+        known = elder if new.late else memory.pop(values_of(new.document_id), None)
+        new = left(memory, known, new)
+    elif not new.onward and (known := memory.get(values_of(new.document_id))):
+        # what it lacks is another row's, as far as it is known
+        _keep(memory, new.document_id, known, frozenset(known.values.keys() - new.change.unavailable))
+    waiting, operation = waiting_for(memory, pair_of(new)), new.change.operation
     others = [at for at, kept in enumerate(waiting) if kept.half and kept.half.change.operation is not operation]
     if not others:
         same = [kept for kept in waiting if kept.half and kept.half.document_id != new.document_id]
-        _wait(memory, pair_of(new), [*same, Kept(half=new)])
-        if arrives and new.change.unavailable:
-            memory[_behind(new.document_id)] = Kept()
+        wait(memory, pair_of(new), [*same, Kept(half=new)])
+        if arrives and new.change.unavailable and not new.onward:
+            memory[behind(new.document_id)] = Kept()
         return []
     other = waiting.pop(others[0])
-    _wait(memory, pair_of(new), waiting)
+    wait(memory, pair_of(new), waiting)
     assert other.half is not None, "found by it"
     arrival, departure = (new, other.half) if arrives else (other.half, new)
     is_other = departure.document_id != arrival.document_id
     # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
     leaves = not departure.late and (is_other or _left_again(arrival, departure))
     gone: list[Answer] = [Settled(departure)] if leaves else []
-    if other.told or arrival.late:
+    if other.told:
         return gone
     moved_from = departure.document_id if is_other else ""
-    return [*_arrived(memory, arrival, departure.change.row, moved_from), *gone]
+    return [*_arrived(memory, arrival, departure, moved_from), *gone]
 
 
 def _left_again(arrival: Unsettled, departure: Unsettled) -> bool:
@@ -187,61 +184,22 @@ def _left_again(arrival: Unsettled, departure: Unsettled) -> bool:
     return departure.document_id.partition("/")[2] == id_of("", key).partition("/")[2]
 
 
-def _waiting(memory: Memory, pair: str) -> list[Kept]:
-    kept = memory.get(_half(pair))
-    return [] if kept is None else [replace(kept, others=()), *kept.others]
-
-
-def _wait(memory: Memory, pair: str, waiting: list[Kept]) -> None:
-    if waiting:
-        memory[_half(pair)] = replace(waiting[0], others=tuple(waiting[1:]))
-    else:
-        memory.pop(_half(pair), None)
-
-
-def _arrived(memory: Memory, half: Unsettled, values: dict[str, Any] | Any, moved_from: str) -> list[Answer]:
+def _arrived(memory: Memory, half: Unsettled, departure: Unsettled | None, moved_from: str) -> list[Answer]:
+    """What follows where the other half of a half has come, or never comes."""
+    lacks, known = half.change.unavailable, departure.change.row if departure else {}
     if half.change.operation is Operation.DELETE:
         return [Settled(half)]
-    whole = _filled(half, values)
-    if half.change.unavailable and not whole.change.unavailable:
-        learn(memory, whole, half.change.unavailable)
+    if half.onward:
+        return passed_on(memory, half, known, departure.document_id if departure else "")
+    if lacks and departure and not half.change.partial:
+        arrived(memory, half, departure)
+    told = [] if half.late else [answer(filled_in(half, known), moved_from)]
     # what waits behind a key waits for the row that lacked values, and no other one that came to the key
-    behind = memory.pop(_behind(half.document_id), None) if half.change.unavailable else None
-    told = [_answer(whole, moved_from)]
-    for each in behind.behind if behind else ():
+    waits = memory.pop(behind(half.document_id), None) if lacks else None
+    for each in waits.behind if waits else ():
         told += settle(memory, each)
     return told
 
 
-def _answer(what: Unsettled, moved_from: str = "") -> Answer:
-    return Unknown(what) if what.change.unavailable else Settled(what, moved_from)
-
-
-def _filled(what: Unsettled, values: dict[str, Any]) -> Unsettled:
-    if what.change.partial:  # a value known from before may be null by now
-        return what
-    found = {name: values[name] for name in what.change.unavailable if name in values}
-    change = replace(what.change, row={**what.change.row, **found}, unavailable=what.change.unavailable - found.keys())
-    return replace(what, change=change)
-
-
-def _half(pair: str) -> str:
-    return f"half {pair}"
-
-
-def _behind(document_id: str) -> str:
-    return f"behind {document_id}"
-
-
-def _elder(document_id: str) -> str:
-    return f"elder {document_id}"
-
-
-def _values(document_id: str) -> str:
-    return f"values {document_id}"
-
-
 encode_unsettled = msgspec.msgpack.Encoder().encode
 decode_unsettled = msgspec.msgpack.Decoder(Unsettled).decode
-decode_kept = msgspec.msgpack.Decoder(Kept).decode
-encode_kept = encode_unsettled

@@ -18,7 +18,7 @@ from core.record_state import RowState as RowState
 from core.record_state import elder_leaves, half_of, is_other_half
 from core.record_state import row_from_bytes as row_from_bytes
 from core.record_state import row_to_bytes as row_to_bytes
-from core.standing import Said, closed, filled, is_last, is_open, known, lacks, marked, passed, read
+from core.standing import Said, closed, filled, is_last, is_open, known, lacks, marked, may_tell, passed, read
 from core.templates import column_of, columns, render, value_of
 from core.unsettled import Refused, unknown
 
@@ -115,7 +115,9 @@ def step(
         change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
     again = change.position == before.position and not arrives
-    if (late or (again and not (replayed or backfilled))) and not is_open(before.holes, change.position):
+    told_since = late and not backfilled and may_tell(before.holes, change)
+    is_told = late or (again and not (replayed or backfilled))
+    if is_told and not is_open(before.holes, change.position) and not told_since:
         return state, None
     record = record_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -144,7 +146,7 @@ def _next(
     if said.lacking:
         row, holes = marked(before.row, before.holes, change, said)
         return replace(after, row=row, holes=holes), Refused(record, unknown(change), _lacks(change, spec, said))
-    row, left = passed(before.row, before.holes, change, said)
+    row, left = passed(before.row, before.holes, change, said, before.position)
     after = replace(after, row=row, holes=left)
     if said.missing:
         return after, Refused(record, unknown(change), _misses(spec, said))
@@ -167,14 +169,16 @@ def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
 
 def _caught_up(
     before: RowState, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, record: str
-) -> tuple[RowState, RecordChange | Refused]:
-    """A refused change comes again, behind later ones. Where one of those was refused too, the record is told as it
-    stood at this one; else as it stands now.
+) -> tuple[RowState, RecordChange | Refused | None]:
+    """A refused change comes again, behind later ones, or one that tells what they left out comes late. Where one of
+    those was refused too, the record is told as it stood at this one; else as it stands now.
     """
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
     gone = change.operation is Operation.DELETE
-    said = Said({}) if gone else read({} if change.moves else earlier, change, columns_of(spec, change.row))
+    was_refused = is_open(before.holes, at)
+    own = change.moves or not was_refused  # it is asked for what it says itself
+    said = Said({}) if gone else read({} if own else earlier, change, columns_of(spec, change.row))
     if said.lacking:
         row, left = marked(before.row, before.holes, change, said)
         return RowState(before.position, row, holes=left), Refused(record, unknown(change), _lacks(change, spec, said))
@@ -194,7 +198,13 @@ def _caught_up(
         moves=False,
         committed_ms=before.holes.committed_ms,
     )
-    return _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)
+    if was_refused:
+        return _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)
+    still = replace(before, row=row, holes=left)
+    if now.unavailable and not change.moves:
+        return still, None  # of what is still missing a dead letter has told
+    told = _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)[1]
+    return still, replace(told, anew=True) if isinstance(told, RecordChange) else told
 
 
 def _said(

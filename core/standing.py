@@ -38,7 +38,7 @@ class Holes:
 
     open          the holes, by position
     told          column to the position at which it was told last, or became unknown; one that isn't here was told
-                  before the first hole
+                  before the first hole. Of a row without holes some were told by an earlier change than the last
     doubted       column to the position of the last null that may have meant that its value is unchanged
     used          the columns that the last change uses
     committed_ms  when that was committed
@@ -57,11 +57,13 @@ class Said(NamedTuple):
     standing  those that are known by it: their values
     missing   those whose value did not travel, where none stands from before
     lacking   those that its row should have and has not
+    carried   of those that stand, whose value did not travel
     """
 
     standing: dict[str, Any]
     missing: frozenset[str] = frozenset()
     lacking: tuple[str, ...] = ()
+    carried: frozenset[str] = frozenset()
 
 
 def read(earlier: Row, change: Change, names: Sequence[str]) -> Said:
@@ -70,12 +72,13 @@ def read(earlier: Row, change: Change, names: Sequence[str]) -> Said:
     if not (change.unavailable or change.doubtful) and all(map(row.__contains__, names)):
         return Said({name: row[name] for name in names})  # as most changes are
     standing: dict[str, Any] = {}
-    missing = set()
+    missing, carried = set(), set()
     lacking = []
     for name in names:
         if name in change.unavailable or (name in change.doubtful and _may_stand(earlier, name)):
             if name in earlier:
                 standing[name] = earlier[name]
+                carried.add(name)
             else:
                 missing.add(name)
         elif name in row:
@@ -84,7 +87,7 @@ def read(earlier: Row, change: Change, names: Sequence[str]) -> Said:
             missing.add(name)
         else:
             lacking.append(name)
-    return Said(standing, frozenset(missing), tuple(lacking))
+    return Said(standing, frozenset(missing), tuple(lacking), frozenset(carried))
 
 
 def _may_stand(earlier: Row, name: str) -> bool:
@@ -134,6 +137,26 @@ def is_open(holes: Holes | None, at: Position) -> bool:
     return holes is not None and any(hole.position == at for hole in holes.open)
 
 
+def told_at(holes: Holes | None, name: str, last: Position) -> Position:
+    """When a column was told last, or became unknown, where the row's last change was at `last`."""
+    if holes is None:
+        return last
+    told = holes.told.get(name, holes.open[0].position if holes.open else last)
+    return max(told, *(hole.position for hole in holes.open if name not in hole.spared), BEGINNING)
+
+
+def may_tell(holes: Holes | None, change: Change) -> bool:
+    """Whether a late change tells what is newer than what stands, of a column that later ones left out.
+
+    So it is where a key's changes came by two partitions, as when a topic was given more of them. A row that came from
+    another key tells, of what it leaves out, that what stands is another row's.
+    """
+    if holes is None or change.operation is not Operation.UPSERT:
+        return False
+    said = change.row.keys() | change.unavailable if change.moves else change.row.keys() - change.unavailable
+    return any(at < change.position and (change.partial or name in said) for name, at in holes.told.items())
+
+
 def is_last(holes: Holes | None, at: Position) -> bool:
     """Whether no hole is behind this position."""
     return holes is None or all(hole.position <= at for hole in holes.open)
@@ -155,26 +178,40 @@ def marked(row: Row, holes: Holes | None, change: Change, said: Said) -> tuple[R
     return _bounded(values, replace(before, open=tuple(sorted((*before.open, hole), key=lambda each: each.position))))
 
 
-def passed(row: Row, holes: Holes | None, change: Change, said: Said) -> tuple[Row, Holes | None]:
-    """Row and holes behind a change that is the latest and wasn't refused."""
-    if holes is None or not holes.open or change.moves or not said.missing:
+def passed(
+    row: Row, holes: Holes | None, change: Change, said: Said, since: Position = BEGINNING
+) -> tuple[Row, Holes | None]:
+    """Row and holes behind a change that is the latest and wasn't refused.
+
+    since  when what `holes` says nothing of was told: the position of the change before
+    """
+    if not (said.missing or said.carried):
         return said.standing, None
+    used = (*said.standing, *sorted(said.missing))
+    if change.moves:
+        return said.standing, Holes(
+            told=dict.fromkeys(used, change.position), used=used, committed_ms=change.committed_ms
+        )
+    before = holes or Holes()
+    stay_open = before.open if said.missing else ()
+    # what isn't noted was told by the change before, or before the first hole
+    first = since if not before.open else BEGINNING if stay_open else before.open[0].position
     doubted = said.missing & change.doubtful
     stay = said.missing & (change.unavailable | doubted)
     lost = said.missing - stay
-    told = {name: at for name, at in holes.told.items() if name in stay}
-    told |= dict.fromkeys((*said.standing, *lost), change.position)
-    used = (*said.standing, *sorted(said.missing))
+    told = {name: before.told.get(name, first) for name in (*stay, *said.carried)}
+    told |= dict.fromkeys((*(said.standing.keys() - said.carried), *lost), change.position)
     values = {name: value for name, value in row.items() if name in stay} | said.standing
-    doubts = {**holes.doubted, **dict.fromkeys(doubted, change.position)}
-    return values, Holes(holes.open, told, doubts, used, change.committed_ms)
+    doubts = {**before.doubted, **dict.fromkeys(doubted, change.position)}
+    return values, Holes(stay_open, told, doubts, used, change.committed_ms)
 
 
 def filled(row: Row, holes: Holes, change: Change, said: Said) -> tuple[dict[str, Any], Holes]:
     """Row and holes, `change` being known by now: what was told since stands, the rest is as it says."""
     values, before = _begun(row, holes, change)
     new = {name for name in (*said.standing, *said.missing) if before.told.get(name, BEGINNING) <= change.position}
-    lost = new & (said.missing - change.unavailable - change.doubtful)
+    stay = frozenset() if change.moves else change.unavailable | change.doubtful
+    lost = new & (said.missing - stay)
     values = {name: value for name, value in values.items() if name not in lost}
     values |= {name: value for name, value in said.standing.items() if name in new}
     told = {**before.told, **dict.fromkeys(new & (said.standing.keys() | lost), change.position)}

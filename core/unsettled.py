@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from core.change import Change, Operation
+from core.change import Change, Operation, Position
 from core.errors import ChangeError
 
 _NONE: frozenset[str] = frozenset()
@@ -18,13 +20,20 @@ class Unsettled:
     change.unavailable  the columns that the document needs and nobody has told
     event               the message it came in, encoded, for a dead letter
     late                the new row of a key change, whose key has changed since: the old row goes all the same. Or the
-                        old key of one, which another row has by now: no document goes
+                        old key of one, which another row has by now: no document goes. Or a row that is told anew: what
+                        it still lacks was asked for
+    told                of a deletion that is half of a key change: column to when its key's changes told it, or when it
+                        became unknown
+    onward              what was told late, of a row that had left its key: what its departure has in common with the
+                        other half
     """
 
     document_id: str
     change: Change
     event: bytes = b""
     late: bool = False
+    told: Mapping[str, Position] = field(default_factory=dict)
+    onward: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,38 @@ class Refused:
     name: str
     change: Change
     error: ChangeError
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A change whose every value is known; `moved_from` is the document it was before, if that is known."""
+
+    what: Unsettled
+    moved_from: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A change with values that nothing here knows: the source must be asked."""
+
+    what: Unsettled
+
+
+Answer = Settled | Unknown
+
+
+def filled_in(what: Unsettled, values: Mapping[str, Any]) -> Unsettled:
+    """A change with what it lacks of these values."""
+    if what.change.partial:  # a value known from before may be null by now
+        return what
+    found = {name: values[name] for name in what.change.unavailable if name in values}
+    change = replace(what.change, row={**what.change.row, **found}, unavailable=what.change.unavailable - found.keys())
+    return replace(what, change=change)
+
+
+def answer(what: Unsettled, moved_from: str = "") -> Answer:
+    """A change as it is to be told, or to be asked for."""
+    return Unknown(what) if what.change.unavailable else Settled(what, moved_from)
 
 
 def forgotten(document_id: str, change: Change, spared: frozenset[str] = _NONE) -> Unsettled:

@@ -121,12 +121,15 @@ class Decode(ProcessFunction):
             yield self._letter(error, event)
             for refused in error.refused if isinstance(error, DecodeError) else ():
                 yield from self._mark(refused)
+                yield from self._ended(refused, ctx)
             return
         for each in told:
             try:
                 name = self._key(each)
             except ChangeError as error:
                 yield self._letter(error, event)
+                if isinstance(each, Change):
+                    yield from self._ended(each, ctx)
                 continue
             if isinstance(each, Skip):
                 self._meters.count("skipped", reason=each)
@@ -137,9 +140,21 @@ class Decode(ProcessFunction):
                 yield SWEPT, Row(name, Row(each.position, 0))
             else:
                 self._read(each)
-                if each.ends_snapshot and each.table in self._sweeps:
-                    yield SWEPT, Row(self._table(each), Row(each.position, ctx.timestamp() + SLACK_MS))
+                yield from self._ended(each, ctx) if each.ends_snapshot else ()
                 yield Row(name, Row(_encode(each), _encode(event)))
+
+    def _ended(self, last: Change, ctx: ProcessFunction.Context) -> Iterator[tuple[OutputTag, Row]]:
+        """The sweep behind the last row of a snapshot, whatever became of that row."""
+        if not last.ends_snapshot or last.table not in self._sweeps:
+            return
+        try:
+            if last.source and last.table in self._of_one_source:
+                hold_to_first(self._sources, last.table, last.source)
+            table = self._table(last)
+        except ChangeError as error:
+            log.warning("A snapshot of %s has ended, and nothing is swept behind it: %s", last.table, error)
+            return
+        yield SWEPT, Row(table, Row(last.position, ctx.timestamp() + SLACK_MS))
 
     def _letter(self, error: ChangeError, event: Event) -> tuple[Any, Any]:
         """A dead letter of an event, or of one of its changes, whose others are no worse for it."""

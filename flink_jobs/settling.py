@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyflink.common import Row, Types
-from pyflink.datastream import RuntimeContext
+from pyflink.datastream import RuntimeContext, TimerService
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
@@ -117,6 +117,7 @@ class Settle(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
         timers = ctx.timer_service()
+        self._memory.began_to_wait.clear()
         seeming = _taken(self._due, timestamp)
         for pair in seeming:
             yield from self._tell(tell_early(self._memory, pair))
@@ -128,6 +129,20 @@ class Settle(KeyedProcessFunction):
             seeming = []
         for pair in (*seeming, *_taken(self._last, timestamp)):
             yield from self._tell(give_up(self._memory, pair))
+        yield from self._wait_on(timers)
+
+    def _wait_on(self, timers: TimerService) -> Iterator[Any]:
+        """What waited behind a half that waits no longer may be a half itself, and wait for another one."""
+        while began := sorted(set(self._memory.began_to_wait)):
+            self._memory.began_to_wait.clear()
+            if timers.current_watermark() < _END:
+                due = timers.current_watermark() + EARLY_MS
+                for pair in began:
+                    _note(self._due, due, pair)
+                timers.register_event_time_timer(due)
+                return
+            for pair in began:  # no timer will be called any more
+                yield from self._tell([*tell_early(self._memory, pair), *give_up(self._memory, pair)])
 
     def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
         for each in told:
@@ -194,7 +209,7 @@ def _taken(timers: MapState, at: int) -> list[str]:
     if waiting is None:
         return []
     timers.remove(at)
-    return str(waiting).split()
+    return sorted(str(waiting).split())  # an earlier key change first: what it brings may go on by a later one
 
 
 class Sweep(KeyedProcessFunction):

@@ -98,7 +98,7 @@ def _refused(
 ) -> tuple[Change, ...]:
     """What can be told of a change that can't be read: of its row the columns that nothing converts.
 
-    Nothing where its table, key or position can't be told.
+    Nothing where its table or position can't be told, or its key; the last of a snapshot is told of without one.
     """
     row: dict[str, Any] = {}
     unchanged = _NONE
@@ -107,10 +107,15 @@ def _refused(
     try:
         table = settings.tables.of(_table(source))
         at = _position(event, source, operation)
+        ends = operation == "r" and _ends_snapshot(source, table)
+    except DecodeError:
+        return ()
+    try:
         types = settings.columns.get(table, NOTHING_KNOWN)
         key, raw_key = key_of(event, table, types, settings.keys.get(table, ()), image if type(image) is dict else {})
     except DecodeError:
-        return ()
+        nobody = Change(table, {}, Operation.REFUSED, at, source=source_name(source), ends_snapshot=ends)
+        return (nobody,) if ends else ()
     moves = _OLD_KEY in event.headers or _NEW_KEY in event.headers
     with suppress(DecodeError):
         if operation in ("c", "u", "r") and isinstance(raw, dict):
@@ -132,6 +137,7 @@ def _refused(
             unchanged,
             moves=moves,
             source=source_name(source),
+            ends_snapshot=ends,
             rare=_rare(source, at, moves, operation != "d" or is_whole(image, raw_key))
             if moves or operation == "d"
             else None,
@@ -183,8 +189,7 @@ def _change(
         unavailable=unavailable,
         committed_ms=_milliseconds(source),
         moves=moves,
-        # each of several tables ends by itself: what the others have still to show isn't gone
-        ends_snapshot=snapshot and (source.get("snapshot") in _LASTS if told == table else False),
+        ends_snapshot=snapshot and _ends_snapshot(source, table),
         doubtful=doubtful,
         source=source_name(source),
         snapshot=snapshot,
@@ -192,6 +197,11 @@ def _change(
         if moves or gone or columns.numbers
         else None,
     )
+
+
+def _ends_snapshot(source: Mapping[str, Any], table: str) -> bool:
+    """Each of several tables ends by itself: what the others have still to show isn't gone."""
+    return source.get("snapshot") in _LASTS and _table(source) == table
 
 
 def _position(event: Event, source: Mapping[str, Any], operation: Any) -> Position:

@@ -223,3 +223,38 @@ def test_a_primary_key_changes_that_the_record_is_not_named_by(gone_first: bool)
     record = Graph(store, rules).records.get(digest("record", "shop.orders/K@x.no"))
     assert record is not None and record.group and not record.forget
     assert facts_from_bytes(record.facts)["city"].value == "Bergen"
+
+
+def test_a_late_change_tells_what_later_ones_left_out() -> None:
+    """The topic was given more partitions, and the one with the record's later changes is read first."""
+
+    def left_out(number: int, *names: str, **row: Any) -> Change:
+        return replace(change(number, **row), unavailable=frozenset(names))
+
+    first, late = change(1, city="Oslo"), left_out(2, "name", city="Bergen")
+    last, later = left_out(3, "city", "name", amount="1"), left_out(4, "city", "name", amount="2")
+    state: RowState | None = None
+    graph = Graph(Memory(), Rules([IdentifierRule(kind, 3) for kind in ("id", "email", "who")]))
+    for each in (first, last, later):
+        state, said = step(state, each, SPEC, READING, ARRIVAL)
+        assert state is not None and row_from_bytes(row_to_bytes(state)) == state
+        assert isinstance(said, RecordChange)
+        link(graph, said)
+    assert isinstance(said, RecordChange) and facts_from_bytes(said.facts)["city"].value == "Oslo"
+    state, said = step(state, late, SPEC, READING, ARRIVAL)
+    assert isinstance(said, RecordChange) and said.position == later.position
+    facts = {name: fact.value for name, fact in facts_from_bytes(said.facts).items()}
+    assert (facts["city"], facts["spent"], facts["full"]) == ("Bergen", "2", "Kari, Bergen")
+    link(graph, said)
+    record = graph.records.get(digest("record", "shop.orders/4"))
+    assert record is not None and record.group and facts_from_bytes(record.facts)["city"].value == "Bergen"
+    assert step(state, late, SPEC, READING, ARRIVAL) == (state, None)
+    assert facts_from_bytes(said_by(state, left_out(5, "city", "name")).facts)["city"].value == "Bergen"
+
+
+def test_a_record_whose_first_change_comes_last_is_told_then() -> None:
+    last = replace(change(2), unavailable=frozenset(["city"]))
+    state, said = step(None, last, SPEC, READING, ARRIVAL)
+    assert isinstance(said, Refused)
+    told = said_by(state, change(1, city="Oslo", amount="3"))
+    assert told.position == "2" and facts_from_bytes(told.facts)["spent"].value == "12.5"

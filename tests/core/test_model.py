@@ -1,0 +1,51 @@
+"""However a history is read, the store ends with its rows, or a dead letter says of which document it doesn't.
+
+In a run of the tests each course takes a second or two. For longer: `FRESHET_MODEL_S=600 ./freshet test
+tests/core/test_model.py`; what is found is named by its seed, which `run` plays again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from itertools import count
+
+import pytest
+
+from cli.testing import QUICK
+from tests.core.histories import Course
+from tests.core.model import run
+
+PUTS, UPDATES, MOVES = ("put",) * 4, ("update",) * 4, ("move",) * 3
+ALL = (*PUTS, *UPDATES, "delete", *MOVES)
+COURSES = {
+    "moves and truncates": Course((*ALL, "truncate")),
+    "and crashes": Course((*ALL, "truncate"), crashes=True),
+    "lost places": Course((*ALL, "lose"), crashes=True),
+    "all of it, and the source can be asked": Course((*ALL, "truncate", "lose"), crashes=True, reselects=True),
+    "compressed transactions": Course((*ALL, "truncate"), compressed=True, crashes=True),
+    "grown, whole rows": Course((*PUTS, "delete"), grows=True, crashes=True),
+    "grown, updates": Course((*PUTS, *UPDATES, "delete"), grows=True, crashes=True),
+    "grown, moves": Course(ALL, grows=True, crashes=True),
+    "grown, and the source can be asked": Course((*ALL, "truncate"), grows=True, crashes=True, reselects=True),
+    "grown, compressed transactions": Course(ALL, grows=True, compressed=True, crashes=True),
+}
+SECONDS = float(os.environ.get("FRESHET_MODEL_S", "0.3" if QUICK in os.environ else "1.2"))
+FEWEST = 20
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_no_document_is_wrong_without_a_word(name: str) -> None:
+    course, end, seen = COURSES[name], time.process_time() + SECONDS, Counter[str]()
+    for seed in count():
+        if seed >= FEWEST and time.process_time() > end:
+            break
+        _, outcome = run(seed, course)
+        assert not outcome.wrong, f"seed {seed}: {outcome}"
+        assert not outcome.left, f"seed {seed}: {outcome}"
+        if "truncate" not in course.actions and "lose" not in course.actions:
+            assert not outcome.learned, f"seed {seed}: {outcome}"
+            assert not outcome.ghosts, f"seed {seed}: {outcome}"
+        seen.update(runs=1, told_of=outcome.told_of, asked=outcome.asked)
+    print(name, dict(seen))

@@ -1,0 +1,87 @@
+"""What waits for the other half of a key change, when nobody waits any more: the operator, without a job around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.change import Change, Event, Operation, Position
+from core.documents import Unsettled
+from core.moves import encode_unsettled
+from core.plans import plan_from_bytes
+from flink_jobs.settling import _END, EARLY_MS, PATIENCE_MS, Settle, _KeptInState
+from tests.flink_jobs.test_refusals import PIPELINE, Quiet
+from udfs.tokenizing import document_chunker
+
+
+class Map(dict[Any, Any]):
+    """A MapState."""
+
+    def put(self, name: Any, value: Any) -> None:
+        self[name] = value
+
+    def remove(self, name: Any) -> None:
+        del self[name]
+
+
+@dataclass
+class Timers:
+    """A context and its timers."""
+
+    watermark: int = 0
+    event_time: list[int] = field(default_factory=list)
+    processing_time: list[int] = field(default_factory=list)
+
+    def timer_service(self) -> Timers:
+        return self
+
+    def current_watermark(self) -> int:
+        return self.watermark
+
+    def current_processing_time(self) -> int:
+        return 1000
+
+    def register_event_time_timer(self, at: int) -> None:
+        self.event_time.append(at)
+
+    def register_processing_time_timer(self, at: int) -> None:
+        self.processing_time.append(at)
+
+
+def settle() -> Settle:
+    made = Settle(PIPELINE)
+    made._memory, made._due, made._last = _KeptInState(Map()), Map(), Map()  # type: ignore[arg-type]
+    made._chunkers = {table: document_chunker("hash", document.chunk) for table, document in PIPELINE.documents.items()}
+    made._source, made._meters = None, Quiet()  # type: ignore[assignment]
+    return made
+
+
+def half(key: int, at: int, **row: str) -> Any:
+    lacks = frozenset(["title", "body"]) - row.keys()
+    position = Position(f"{at:04}")
+    change = Change("public.documents", {"id": key}, Operation.UPSERT, position, row, lacks, moves=True)
+    event = msgspec.msgpack.encode(Event("t", 0, at, None, None))
+    return encode_unsettled(Unsettled(f"public.documents/{key}", change, event)), at
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_half_that_waited_behind_another_is_told_when_that_one_is_given_up(bounded: bool) -> None:
+    operator, timers = settle(), Timers(watermark=_END if bounded else 50)
+    for each in (half(1, 10), half(1, 20, title="t", body="b")):
+        assert list(operator.process_element(each, timers)) == []  # type: ignore[arg-type]
+    assert timers.event_time == [10 + EARLY_MS]
+    found = list(operator.on_timer(10 + EARLY_MS, timers))  # type: ignore[arg-type]
+    if not bounded:
+        assert found == [] and timers.processing_time == [1000 + PATIENCE_MS]
+        found = list(operator.on_timer(1000 + PATIENCE_MS, timers))  # type: ignore[arg-type]
+        assert timers.event_time[1:] == [50 + EARLY_MS]
+        found += list(operator.on_timer(50 + EARLY_MS, timers))  # type: ignore[arg-type]
+    letter, plan = found
+    assert isinstance(letter, tuple)
+    assert "".join(chunk.text for chunk in plan_from_bytes(plan[0]).write) == "t\n\nb"
+    if not bounded:
+        assert list(operator.on_timer(1000 + PATIENCE_MS, timers)) == []  # type: ignore[arg-type]
+    assert len(operator._memory) == 0
