@@ -109,7 +109,7 @@ def step(
         change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
     again = change.position == before.position and not arrives
-    told_since = late and may_tell(before.holes, change)
+    told_since = late and not replayed and may_tell(before.holes, change)
     if (late or (again and not replayed)) and not is_open(before.holes, change.position) and not told_since:
         return state, None
     record = record_id(spec, change)
