@@ -94,16 +94,16 @@ def _stepped(
     if change.position <= before.position:
         if change.moves and is_other_half(before, change):
             return _next(before, change, spec, model, chunker, document_id(spec, change))
-        late = change.position < before.position
-        again = not late
+        late, again = change.position < before.position, change.position == before.position
         refused = is_open(before.holes, change.position)
         if late and backfilled and not refused:
             return state, []  # it may be another row than the one whose changes are told there
         left = left_behind(before.departures, change.position)
-        if left is not None and change.operation is Operation.UPSERT:
+        if left is not None and change.operation is Operation.UPSERT and not replayed:
             left, of_left = caught_up(left, change, used_columns(spec, change.row), document_id(spec, change))
             return replace(before, departures=with_caught_up(before.departures, left)), [*of_left]
-        told_since = late and may_tell(before.holes, change)
+        # of a replayed one that the state hasn't refused itself, nobody knows what came between
+        told_since = late and not replayed and may_tell(before.holes, change)
         if not refused and not told_since and (late or not (replayed or backfilled)):
             return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
@@ -233,18 +233,19 @@ def _caught_up(
         committed_ms=before.holes.committed_ms,
         rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
-    if not was_refused:
-        told = _arrived_late(change, now, left, identity) if change.moves else []
-        if now.unavailable or not before.made_by:
-            # what is missing was asked for, but for what another row had told; and what was told behind values that
-            # were is told in its turn: the store hears of one position twice
-            told.append(Unsettled(identity, now, late=not change.moves))
-            rest = [] if now.unavailable else [forgotten(identity, change)]
-            return replace(still, row=row, holes=left), [*told, *rest]
+    if not change.moves:
+        told = []
+    elif not was_refused:
+        told = _arrived_late(change, now, left, identity)
+    if now.unavailable and not was_refused:  # which was asked for, but for what another row had told
+        return replace(still, row=row, holes=left), [*told, Unsettled(identity, now, late=not change.moves)]
+    if not now.unavailable and not before.made_by:
+        # it was told as one that lacked values, and may wait for them still: of one position a store takes the last
+        return replace(still, row=row, holes=left), [*told, Unsettled(identity, now), forgotten(identity, change)]
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
     older = any(since < before.position for since in left.told.values())
     after = replace(after, holes=left if older else None)
-    return after, [*(told if change.moves else ()), *last, forgotten(identity, change)]
+    return after, [*told, *last, forgotten(identity, change)]
 
 
 def _arrived_late(change: Change, now: Change, left: Holes, identity: str) -> list[Told]:

@@ -17,7 +17,8 @@ import msgspec
 from core.change import Operation
 from core.keys import id_of
 from core.lineage import Late, arrived, forget_ways, left, passed_on, tell_late, told_last
-from core.memory import ASKED, Kept, Memory, Origin, behind, wait, waiting_for
+from core.memory import ASKED, Memory, Origin, behind, wait, waiting_for
+from core.memory import Kept as Kept
 from core.memory import decode_kept as decode_kept
 from core.memory import elder as elder_of
 from core.memory import encode_kept as encode_kept

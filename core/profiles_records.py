@@ -115,7 +115,7 @@ def step(
         change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
     again = change.position == before.position and not arrives
-    told_since = late and not backfilled and may_tell(before.holes, change)
+    told_since = late and not (replayed or backfilled) and may_tell(before.holes, change)
     is_told = late or (again and not (replayed or backfilled))
     if is_told and not is_open(before.holes, change.position) and not told_since:
         return state, None

@@ -38,12 +38,16 @@ class Terminal:
 
     def follow(self, page: Path, numbers_vary: bool = False) -> None:
         """Make the page's files and take its steps; each must end and print as the page shows it."""
-        for block in blocks(page):
-            if block.title:
-                (self.folder / block.title).write_text(self._here(block.text), encoding="utf-8")
-            for step in steps(block) if block.language == "console" else ():
-                shown = tuple(self._here(line) for line in step.shown)
-                self._take(Step(self._here(step.typed), shown), numbers_vary)
+        try:
+            for block in blocks(page):
+                if block.title:
+                    (self.folder / block.title).write_text(self._here(block.text), encoding="utf-8")
+                for step in steps(block) if block.language == "console" else ():
+                    shown = tuple(self._here(line) for line in step.shown)
+                    self._take(Step(self._here(step.typed), shown), numbers_vary)
+        except BaseException:
+            self.close()  # its job would have each page behind it fail
+            raise
 
     def close(self) -> None:
         """Leave nothing running."""

@@ -19,6 +19,7 @@ from core.documents import (
 )
 from core.plans import Plan
 from core.standing import MOST_HOLES
+from core.templates import render
 
 SPEC = DocumentSpec("public.t", "{body}|{num}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
@@ -44,6 +45,8 @@ def told(state: DocumentState | None, change: Change, replayed: bool = False) ->
             brief.append(f"{each.position} {''.join(chunk.text for chunk in each.write)}")
         elif isinstance(each, Refused):
             brief.append("refused")
+        elif each.change.operation is Operation.UPSERT and not each.change.unavailable:
+            brief.append(f"{each.change.position} {render(SPEC.text, each.change.row)}")
         elif each.change.operation is not Operation.REFUSED:
             brief.append(f"{each.change.position} lacks {', '.join(sorted(each.change.unavailable))}")
     return state, brief

@@ -208,12 +208,12 @@ def lives(draw: st.DrawFn, job: Job, actions: tuple[str, ...], most: int, losing
         if action == "replay" and job.letters:
             letter = job.letters.pop(draw(st.integers(0, len(job.letters) - 1)))
             job.take(letter.change, draw(st.sampled_from([GOOD, GOOD, *BAD])), replayed=True)
-        elif action == "again" and (known := [each for (_, name), each in job.events.items() if name in job.states]):
-            # where the state is lost, what is read again is all that was told since its checkpoint, and no single event
-            job.take(draw(st.sampled_from(known)))
+        elif action == "again" and job.events:
+            job.take(draw(st.sampled_from(list(job.events.values()))))
         elif action == "lose" and not waits:
             job.states.clear()
             job.memory.clear()
+            job.events.clear()  # of those, no single one is read again
         elif action == "put" and key not in source.rows:
             changes = source.put(key, draw(values(number)))
         elif action == "update" and key in source.rows:

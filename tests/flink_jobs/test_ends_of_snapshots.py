@@ -19,7 +19,7 @@ def sent(value: bytes, key_columns: list[str] | None = None, decode: Decode | No
     """In brief what follows from an event."""
     decode = decode or decoding(key_columns)
     found = []
-    for each in decode.process_element(Row(key(1), value, "t", 0, 0, {}), Kept()):  # type: ignore[arg-type]
+    for each in decode.process_element(Row(key(1), value, "t", 0, 0, {}), Kept()):
         if not isinstance(each, tuple):
             found.append(f"change of {each[0]}")
         elif each[0] is SWEPT:
@@ -66,7 +66,7 @@ def test_a_row_that_cannot_be_read_keeps_nothing_from_being_swept() -> None:
 
 def test_a_row_without_a_key_that_can_be_read_keeps_nothing_from_being_swept() -> None:
     decode = decoding()
-    found = list(decode.process_element(Row(b"no key", last({"after": "no row"}), "t", 0, 0, {}), Kept()))  # type: ignore[arg-type]
+    found = list(decode.process_element(Row(b"no key", last({"after": "no row"}), "t", 0, 0, {}), Kept()))
     assert [each[0] for each in found] == [DEAD_LETTERS, SWEPT]
 
 

@@ -53,7 +53,7 @@ class Timers:
 
 def settle() -> Settle:
     made = Settle(PIPELINE)
-    made._memory, made._due, made._last = _KeptInState(Map()), Map(), Map()  # type: ignore[arg-type]
+    made._memory, made._due, made._last = _KeptInState(Map()), Map(), Map()
     made._chunkers = {table: document_chunker("hash", document.chunk) for table, document in PIPELINE.documents.items()}
     made._source, made._meters = None, Quiet()  # type: ignore[assignment]
     return made
@@ -71,17 +71,17 @@ def half(key: int, at: int, **row: str) -> Any:
 def test_a_half_that_waited_behind_another_is_told_when_that_one_is_given_up(bounded: bool) -> None:
     operator, timers = settle(), Timers(watermark=_END if bounded else 50)
     for each in (half(1, 10), half(1, 20, title="t", body="b")):
-        assert list(operator.process_element(each, timers)) == []  # type: ignore[arg-type]
+        assert list(operator.process_element(each, timers)) == []
     assert timers.event_time == [10 + EARLY_MS]
-    found = list(operator.on_timer(10 + EARLY_MS, timers))  # type: ignore[arg-type]
+    found = list(operator.on_timer(10 + EARLY_MS, timers))
     if not bounded:
         assert found == [] and timers.processing_time == [1000 + PATIENCE_MS]
-        found = list(operator.on_timer(1000 + PATIENCE_MS, timers))  # type: ignore[arg-type]
+        found = list(operator.on_timer(1000 + PATIENCE_MS, timers))
         assert timers.event_time[1:] == [50 + EARLY_MS]
-        found += list(operator.on_timer(50 + EARLY_MS, timers))  # type: ignore[arg-type]
+        found += list(operator.on_timer(50 + EARLY_MS, timers))
     letter, plan = found
     assert isinstance(letter, tuple)
     assert "".join(chunk.text for chunk in plan_from_bytes(plan[0]).write) == "t\n\nb"
     if not bounded:
-        assert list(operator.on_timer(1000 + PATIENCE_MS, timers)) == []  # type: ignore[arg-type]
+        assert list(operator.on_timer(1000 + PATIENCE_MS, timers)) == []
     assert len(operator._memory) == 0
