@@ -196,7 +196,7 @@ def test_a_repair_in_another_log_is_refused(bench: Bench, monkeypatch: pytest.Mo
     bench.tells(ANEW)
     log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
     bench.tells(RESTORED)
-    with pytest.raises(OtherLog, match=r"(?s)timeline was 1 and is 2.*--repair would mend nothing"):
+    with pytest.raises(OtherLog, match=r"(?s)timeline was 1 and is 2.*it would mend nothing"):
         log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
 
 
