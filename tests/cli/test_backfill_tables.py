@@ -34,6 +34,7 @@ from core.formats.debezium import decode
 from core.letters import BACKFILL
 from core.plans import Plan
 from tests.connectors.test_postgres_rows import COLUMNS
+from tests.databases import as_user, in_database
 from tests.debezium import connector, converters, events
 from tests.topics import consume
 from udfs.embedding import dimension
@@ -119,7 +120,7 @@ def desk_in(stack: Stack, folder: Path, topic: str = "") -> Desk:
     name = f"b{uuid4().hex[:8]}"
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = stack.postgres.dsn.rpartition("/")[0] + f"/{name}"
+    dsn = in_database(stack.postgres.dsn, name)
     return Desk(folder, stack.kafka.bootstrap_servers, dsn, topic or f"{name}.{TABLE}")
 
 
@@ -323,11 +324,11 @@ def test_what_cannot_be_backfilled_is_told(desk: Desk, place: str, changes: dict
 
 
 def test_a_topic_that_is_not_there_and_a_right_that_is_missing_are_told(desk: Desk) -> None:
-    desk.sql("CREATE TABLE things (t text PRIMARY KEY)", "DROP ROLE IF EXISTS nobody", "CREATE ROLE nobody LOGIN")
+    desk.sql("CREATE TABLE things (t text PRIMARY KEY)")
     kafka = {"topic": f"no-{desk.topic}", "properties.bootstrap.servers": desk.servers}
     desk.write(source={"kafka": kafka})
     assert f"source.kafka.topic is 'no-{desk.topic}', which isn't there: make it" in desk.run(code=2)
-    desk.write(reselect={"postgres": {"dsn": desk.dsn.replace("freshet@", "nobody@")}})
+    desk.write(reselect={"postgres": {"dsn": as_user(desk.dsn, "secret", "NOSUPERUSER")}})
     assert "refuses (permission denied for table things)" in desk.run(code=2)
 
 
