@@ -259,7 +259,7 @@ def test_an_opensearch_that_ends_quotes_its_log(tmp_path: Path) -> None:
     of = layout.layout_of(tmp_path)
     layout.prepare(of)
     files = jars.fetch(stack.OPENSEARCH_LOCK)
-    with pytest.raises(Unavailable, match=r"(?s)ended while.*http\.port"):
+    with pytest.raises(Unavailable, match=r"(?s)ended while.*Failed to bind"):
         opensearch.start(of, 700_000, files, lambda line: None)
     opensearch.wipe(of)
 
