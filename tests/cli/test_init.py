@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -67,8 +68,9 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
     here = stack.folder.parents[1]
     topic = f"{name}.public.articles"
     with psycopg.connect(stack.postgres.dsn) as connection:
-        # a page of the documentation may have made it of its own table of this name
+        # a page of the documentation may have made them of its own table of this name
         connection.execute("DROP TABLE IF EXISTS articles_chunks, articles_chunks_ledger")
+    shutil.rmtree(here / ".freshet" / "pipelines" / "articles", ignore_errors=True)
     try:
         secret = as_user(dsn, SECRET)
         for how in ("reports", "reported already"):
