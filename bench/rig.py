@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
+from cli import temporary
 from cli.job_file import home
 from cli.resuming import Beginning
 from cli.run import prepare, start
@@ -111,7 +114,19 @@ def running(pipeline: Pipeline) -> Iterator[Job]:
             job.client.cancel().result()
             while not job.ended():
                 time.sleep(0.05)
-        shutil.rmtree(home(pipeline), ignore_errors=True)
+        _forget(home(pipeline))
+
+
+def _forget(folder: Path) -> None:
+    """Delete a pipeline's folder: what the JVM keeps there as this process ends, as the next pipeline's job has it."""
+    atexit.register(shutil.rmtree, folder.absolute(), ignore_errors=True)
+    for each in folder.iterdir():
+        if each == temporary.place_in(folder):
+            continue
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        else:
+            each.unlink()
 
 
 def until(condition: Callable[[], bool], job: Job, what: str, every: float = 0.02) -> None:

@@ -18,7 +18,12 @@ from core.config import Pipeline
 
 def place(pipeline: Pipeline) -> Path:
     """Where they lie, as an absolute path."""
-    return (home(pipeline) / "tmp").absolute()
+    return place_in(home(pipeline)).absolute()
+
+
+def place_in(folder: Path) -> Path:
+    """Where they lie in a pipeline's folder."""
+    return folder / "tmp"
 
 
 def make(pipeline: Pipeline) -> Path:
