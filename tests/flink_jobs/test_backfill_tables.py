@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
+from tests.databases import in_database
 from tests.debezium import events
 from tests.flink_jobs.conftest import FRESHET, Workshop, eventually
 
@@ -95,21 +96,25 @@ def killed_at(workshop: Workshop, pipeline: str, rows: int) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_topic_that_has_expired_while_rows_change(stack: Stack, workshop: Workshop) -> None:
+    name = workshop.prefix
     with psycopg.connect(workshop.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}_source".encode())
+    # the store's table has the source's name
+    source = in_database(workshop.dsn, f"{name}_source")
+    with psycopg.connect(source, autocommit=True) as connection:
         connection.execute(MADE.encode())
     pipeline = workshop.pipeline(
         bounded=False,
         flink={"execution.checkpointing.interval": "1 s"},
-        reselect={"postgres": {"dsn": workshop.dsn}},
+        reselect={"postgres": {"dsn": source}},
     )
-    name = workshop.prefix
-    register_postgres(stack.connect.url, name, workshop.dsn, name, [TABLE], partitions=2)
+    register_postgres(stack.connect.url, name, source, name, [TABLE], partitions=2)
     try:
         events(stack, workshop.topic, ROWS)
         expire(workshop)
         with workshop.running(pipeline):
             eventually(workshop.prepared, "the store's tables")
-            with writing(workshop.dsn):
+            with writing(source):
                 killed_at(workshop, str(pipeline), 1_000)
                 killed_at(workshop, str(pipeline), 2_000)
                 printed = workshop.freshet("backfill", pipeline)
@@ -120,4 +125,4 @@ def test_a_topic_that_has_expired_while_rows_change(stack: Stack, workshop: Work
             assert found["tables"][0]["rows"] > ROWS / 2
             assert not workshop.has_letters()
     finally:
-        remove_postgres(stack.connect.url, name, workshop.dsn)
+        remove_postgres(stack.connect.url, name, source)
