@@ -104,6 +104,9 @@ def test_damage_is_mended_through_the_topic_and_later_changes_arrive(stack: Stac
     )
     with connector(stack, workshop), workshop.running(pipeline):
         eventually(lambda: stored(workshop, "SELECT document_id FROM chunks") >= 300, "the snapshot")
+        # the sweep behind it takes what no ledger tells of, as the damage does
+        swept = "SELECT 1 FROM chunks_ledger WHERE document_id = 'public.documents'"
+        eventually(lambda: stored(workshop, swept) == 1, "the end of the snapshot")
         with writing(workshop.dsn):
             found = verify(workshop, pipeline)
         assert found["equal"], found
