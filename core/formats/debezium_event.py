@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -117,7 +118,7 @@ def _with_schema(pattern: Pattern, types: Mapping[str, str], settings: DebeziumF
     return replace(pattern, schema=value_schema(pattern.topic, types, source, settings))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Telling:
     """What the events of one batch have in common: how they are written, where they stand, and who says so, and when.
 
@@ -129,6 +130,10 @@ class Telling:
     position: Position
     name: str
     now_ns: int
+
+    @cached_property
+    def _source(self) -> msgspec.Raw:
+        return msgspec.Raw(_json(_source(self.pattern, self.position, self.name, self.now_ns)))
 
     def row(self, raw: Mapping[str, Any]) -> tuple[bytes | None, bytes]:
         """Key and value of the event of a row, in Debezium's JSON: as it is now (op `r`)."""
@@ -149,9 +154,8 @@ class Telling:
     def _event(
         self, operation: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        source = _source(self.pattern, self.position, self.name, self.now_ns)
-        times = _times(self.now_ns)
-        return {"before": before, "after": after, "source": source, "transaction": None, "op": operation, **times}
+        told = {"before": before, "after": after, "source": self._source, "transaction": None, "op": operation}
+        return {**told, **_times(self.now_ns)}
 
 
 def _source(pattern: Pattern, position: Position, name: str, now_ns: int) -> dict[str, Any]:
