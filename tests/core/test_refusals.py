@@ -102,6 +102,8 @@ class Job:
     letters: list[Letter] = field(default_factory=list)
     rejects: bool = False
     events: dict[tuple[str, str], Change] = field(default_factory=dict)
+    again: list[Change] = field(default_factory=list)
+    """Those that may come a second time."""
 
     def take(self, change: Change, how: str = GOOD, replayed: bool = False) -> None:
         document, told_as = document_id(SPEC, change), spoiled(change, how)
@@ -208,12 +210,12 @@ def lives(draw: st.DrawFn, job: Job, actions: tuple[str, ...], most: int, losing
         if action == "replay" and job.letters:
             letter = job.letters.pop(draw(st.integers(0, len(job.letters) - 1)))
             job.take(letter.change, draw(st.sampled_from([GOOD, GOOD, *BAD])), replayed=True)
-        elif action == "again" and job.events:
-            job.take(draw(st.sampled_from(list(job.events.values()))))
+        elif action == "again" and job.again:
+            job.take(draw(st.sampled_from(job.again)))
         elif action == "lose" and not waits:
             job.states.clear()
             job.memory.clear()
-            job.events.clear()  # of those, no single one is read again
+            job.again.clear()  # of what was before, no single event is read again
         elif action == "put" and key not in source.rows:
             changes = source.put(key, draw(values(number)))
         elif action == "update" and key in source.rows:
@@ -225,6 +227,7 @@ def lives(draw: st.DrawFn, job: Job, actions: tuple[str, ...], most: int, losing
             changes = source.move(key, other)
         for change in changes:
             job.events[change.position, document_id(SPEC, change)] = change
+            job.again.append(change)
             job.rejects = draw(st.integers(0, 9)) == 0
             job.take(change, draw(st.sampled_from([GOOD, GOOD, GOOD, *BAD])))
             job.rejects = False
