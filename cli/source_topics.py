@@ -10,8 +10,6 @@ from core.config_source import Kafka
 from core.errors import ConfigError
 from core.references import alike, nearest
 
-_DISCOVERY = "scan.topic-partition-discovery.interval"
-
 
 def refuse_missing(pipeline: Pipeline, there: Sequence[str]) -> list[str]:
     """The topics that are read, of those that the cluster has; none where a pattern matches none yet.
@@ -32,10 +30,9 @@ def refuse_missing(pipeline: Pipeline, there: Sequence[str]) -> list[str]:
 
 def waits(source: Kafka) -> str:
     """What is said of a pattern that no topic matches."""
-    every = source.options.get(_DISCOVERY, "5 min")
     return (
         f"{source.bootstrap_servers} has no topic whose whole name matches {source.topic_pattern} yet; Flink looks "
-        f"every {every} ({_DISCOVERY}), and reads one that is there then"
+        f"every {kafka.discovery(source)} ({kafka.DISCOVERY}), and reads one that is there then"
     )
 
 

@@ -18,12 +18,18 @@ LETTER_COLUMNS = ("key", "value", "headers")
 _LARGEST_MESSAGE = str(32 * 1024 * 1024)
 _CLIENT_PREFIX = "properties."
 _WAIT_SECONDS = 10
-_DISCOVERY = "10 s"
-"""How often new partitions are looked for. Flink's default, 5 minutes, has changes wait there that long."""
+DISCOVERY = "scan.topic-partition-discovery.interval"
+"""The option that says how often new partitions, and topics of a pattern, are looked for."""
+_EVERY = "10 s"  # Flink's default, 5 minutes, has changes wait there that long
 _SHARED = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
 # librdkafka would print to stderr, line after line, what its exceptions say anyway
 SILENT = {"log_level": 0, "error_cb": lambda _: None}
 _JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
+
+
+def discovery(kafka: Kafka) -> str:
+    """How often new partitions, and topics of a pattern, are looked for, as in `10 s`."""
+    return kafka.options.get(DISCOVERY, _EVERY)
 
 
 def source_ddl(name: str, kafka: Kafka, group: str) -> str:
@@ -36,7 +42,7 @@ def source_ddl(name: str, kafka: Kafka, group: str) -> str:
     options = {
         "properties.group.id": group,
         "properties.fetch.message.max.bytes": _LARGEST_MESSAGE,
-        "scan.topic-partition-discovery.interval": _DISCOVERY,
+        DISCOVERY: discovery(kafka),
         **kafka.options,
         **topic,
         "connector": "kafka",

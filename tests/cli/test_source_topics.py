@@ -44,4 +44,6 @@ def test_what_is_there_is_read_and_a_pattern_may_wait() -> None:
     assert refuse_missing(pipeline(topic="shop.public.orders"), THERE) == ["shop.public.orders"]
     later = pipeline(**{"topic-pattern": r"new\..*"})
     assert refuse_missing(later, THERE) == []
-    assert waits(later.kafka).startswith(r"x:1 has no topic whose whole name matches new\..* yet; Flink looks every 5 ")
+    assert waits(later.kafka).startswith(
+        r"x:1 has no topic whose whole name matches new\..* yet; Flink looks every 10 s "
+    )
