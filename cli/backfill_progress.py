@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from cli.job_file import home
 from core.config import Pipeline
 from core.errors import ConfigError, FreshetError
 
@@ -84,7 +85,7 @@ class Notes:
 
 def notes_of(pipeline: Pipeline, place: str) -> Notes:
     """Those of a place, in the folder from which the command is started."""
-    return Notes(Path(".freshet") / "pipelines" / pipeline.name / "backfill.json", place)
+    return Notes(home(pipeline) / "backfill.json", place)
 
 
 class Pace:

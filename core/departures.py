@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from core.change import BEGINNING, Change, Position
-from core.standing import Holes, told_at
 from core.unsettled import Unsettled, shared
 
 MOST_DEPARTURES = 16
@@ -35,10 +34,9 @@ class Departure:
 
 
 def departed(
-    earlier: tuple[Departure, ...], last: Position, holes: Holes | None, change: Change, names: Iterable[str]
+    earlier: tuple[Departure, ...], last: Position, change: Change, told: Mapping[str, Position]
 ) -> tuple[Departure, ...]:
-    """The departures with that of a row whose last change was at `last`, with `names` for columns."""
-    told = {name: told_at(holes, name, last) for name in names}
+    """The departures with that of a row whose last change was at `last`; `told` says of each column when it was."""
     some = {name: at for name, at in told.items() if at != last}
     return (*earlier, Departure(change.position, shared(change), last, some))[-MOST_DEPARTURES:]
 

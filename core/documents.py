@@ -218,8 +218,8 @@ def _caught_up(
         row, left = marked(before.row, before.holes, change, said)
         return replace(still, row=row, holes=left), [_lacks(identity, change, spec, said)]
     row, left = filled(before.row, holes, change, said)
-    told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
     if not is_last(left, at) or gone:
+        told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
         return replace(still, row=row, holes=left if left.open else None), told
     assert before.holes is not None
     stands, used = known(row, left), used_columns(spec, dict.fromkeys(before.holes.used))
@@ -233,9 +233,10 @@ def _caught_up(
         committed_ms=before.holes.committed_ms,
         rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
-    if not change.moves:
-        told = []
-    elif not was_refused:
+    told = []
+    if change.moves and was_refused:
+        told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
+    elif change.moves:
         told = _arrived_late(change, now, left, identity)
     if now.unavailable and not was_refused:  # which was asked for, but for what another row had told
         return replace(still, row=row, holes=left), [*told, Unsettled(identity, now, late=not change.moves)]
@@ -264,9 +265,8 @@ def _left(
     before: DocumentState, leaving: Row, change: Change, spec: DocumentSpec, identity: str
 ) -> tuple[DocumentState, list[Told]]:
     """The row goes to another key, and takes along what is known of it."""
-    names = used_columns(spec, before.row)
-    departures = departed(before.departures, before.position, before.holes, change, names)
-    told = {name: told_at(before.holes, name, before.position) for name in names}
+    told = {name: told_at(before.holes, name, before.position) for name in used_columns(spec, before.row)}
+    departures = departed(before.departures, before.position, change, told)
     taken = Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()), told=told)
     return DocumentState(change.position, left=shared(change), departures=departures), [taken]
 

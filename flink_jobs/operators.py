@@ -148,9 +148,7 @@ class Decode(ProcessFunction):
         if not last.ends_snapshot or last.table not in self._sweeps:
             return
         try:
-            if last.source and last.table in self._of_one_source:
-                hold_to_first(self._sources, last.table, last.source)
-            table = self._table(last)
+            table = self._key(Truncate(last.table, last.position, source=last.source))
         except ChangeError as error:
             log.warning("A snapshot of %s has ended, and nothing is swept behind it: %s", last.table, error)
             return

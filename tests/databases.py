@@ -15,6 +15,13 @@ def in_database(dsn: str, name: str) -> str:
     return f"{address.rpartition('/')[0]}/{name}?{parameters}".rstrip("?")
 
 
+def new_database(dsn: str, name: str) -> str:
+    """A database of this name, made now on the server: its connection string."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return in_database(dsn, name)
+
+
 def with_parameter(dsn: str, name: str, value: str) -> str:
     """The same with one more parameter."""
     return f"{dsn}{'&' if '?' in dsn else '?'}{name}={quote(value)}"

@@ -17,8 +17,10 @@ from core.change import Position
 from core.formats.debezium_format import DebeziumFormat
 from core.formats.debezium_schema import is_read_alike, key_schema, value_schema
 from core.formats.debezium_source import OURS, table_of
+from core.formats.wrapping import unwrapper
 
 _json = msgspec.json.Encoder(enc_hook=str).encode
+_take_apart = unwrapper()
 
 
 class _Wrapped(msgspec.Struct):
@@ -179,12 +181,12 @@ def _times(now_ns: int) -> dict[str, int]:
 def _unwrapped(raw: bytes | None) -> tuple[dict[str, Any], bytes | None]:
     if raw is None:
         return {}, None
-    if raw.startswith(b'{"schema"'):
-        parts = msgspec.json.decode(raw, type=_Wrapped)
-        payload = msgspec.json.decode(parts.payload)
-        return (payload if isinstance(payload, dict) else {}), bytes(parts.schema)
-    found = msgspec.json.decode(raw)
-    return (found if isinstance(found, dict) else {}), None
+    schema: bytes | None = None
+    try:
+        found, schema = _take_apart(raw)
+    except msgspec.ValidationError:
+        found = msgspec.json.decode(raw)
+    return (found if isinstance(found, dict) else {}), schema
 
 
 def _wrapped(schema: bytes | None, payload: Mapping[str, Any]) -> bytes:

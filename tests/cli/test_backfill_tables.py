@@ -34,7 +34,7 @@ from core.formats.debezium import decode
 from core.letters import BACKFILL
 from core.plans import Plan
 from tests.connectors.test_postgres_rows import COLUMNS
-from tests.databases import as_user, in_database
+from tests.databases import as_user, new_database
 from tests.debezium import connector, converters, events
 from tests.topics import consume
 from udfs.embedding import dimension
@@ -118,9 +118,7 @@ class Desk:
 
 def desk_in(stack: Stack, folder: Path, topic: str = "") -> Desk:
     name = f"b{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = in_database(stack.postgres.dsn, name)
+    dsn = new_database(stack.postgres.dsn, name)
     return Desk(folder, stack.kafka.bootstrap_servers, dsn, topic or f"{name}.{TABLE}")
 
 

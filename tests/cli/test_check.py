@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 from rich.console import Console
 
 from cli.check import check, check_file
@@ -25,7 +24,7 @@ from connectors.kafka_topics import Message
 from core.config import Pipeline
 from core.recordings import Record
 from core.references import references, unmet
-from tests.databases import in_database
+from tests.databases import new_database
 
 NOBODY = "127.0.0.1:1"
 TABLE = "public.articles"
@@ -57,9 +56,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(stack: Stack) -> Iterator[Place]:
     name = f"checked_{uuid4().hex[:6]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    made = Place(in_database(stack.postgres.dsn, name), stack.kafka.bootstrap_servers, f"{name}.{TABLE}")
+    made = Place(new_database(stack.postgres.dsn, name), stack.kafka.bootstrap_servers, f"{name}.{TABLE}")
     with psycopg.connect(made.dsn) as server:
         server.execute("CREATE TABLE articles (id int PRIMARY KEY, title text, body text, lang text)")
     ensure_topics(made.servers, {made.topic: 1})

@@ -12,7 +12,6 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from typer.testing import CliRunner
@@ -27,7 +26,7 @@ from cli.stack_connecting import connector_of
 from connectors.kafka import topics_there
 from connectors.postgres_catalog import without_password
 from core.config_source import Kafka
-from tests.databases import as_user, in_database
+from tests.databases import as_user, new_database
 
 SECRET = "gehe:im"
 COLUMNS = (
@@ -40,9 +39,7 @@ COLUMNS = (
 def database(stack: Stack) -> Iterator[tuple[str, str]]:
     """A database of the stack's server, whose name and connection string these are, with a few tables."""
     name = f"first_{uuid4().hex[:6]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    dsn = in_database(stack.postgres.dsn, name)
+    dsn = new_database(stack.postgres.dsn, name)
     with psycopg.connect(dsn) as server:
         server.execute(f"CREATE TABLE articles ({COLUMNS})".encode())
         row = (7, "de", "Versand", "Nach Österreich auch", 4.90, "2026-03-01", '{"by": "Post"}')

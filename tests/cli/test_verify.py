@@ -26,7 +26,7 @@ from core.config import Pipeline
 from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
-from tests.databases import in_database
+from tests.databases import new_database
 from udfs.embedding import embedder
 from udfs.tokenizing import document_chunker
 
@@ -80,9 +80,7 @@ class Bench:
 
 def database(stack: Stack) -> str:
     name = f"v{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return in_database(stack.postgres.dsn, name)
+    return new_database(stack.postgres.dsn, name)
 
 
 def pipeline_of(folder: Path, stack: Stack, dsn: str, **changes: Any) -> Pipeline:

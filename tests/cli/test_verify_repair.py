@@ -29,7 +29,7 @@ from core.formats.debezium_source import REPAIRS
 from core.letters import REPLAY
 from core.recordings import Record
 from core.verification import Difference, Kind
-from tests.databases import in_database
+from tests.databases import new_database
 from tests.debezium import connector, converters, events
 from tests.topics import consume
 
@@ -56,9 +56,7 @@ class Works:
 @pytest.fixture(params=[True, False], ids=["schemas", "bare"])
 def works(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Works]:
     name = f"w{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = in_database(stack.postgres.dsn, name)
+    dsn = new_database(stack.postgres.dsn, name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE things (price numeric(8,2), d date, id bigint, body text, at timestamp, secret text, "

@@ -15,7 +15,7 @@ from connectors import postgres_ranges
 from connectors.postgres_ranges import Key, Ranges, catch_up, relations
 from connectors.postgres_rows import Reselect
 from core.errors import ConfigError, Unavailable
-from tests.databases import in_database
+from tests.databases import new_database
 
 TABLE = 'public.things "x"'
 KEYS = {
@@ -37,9 +37,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def dsn(stack: Stack) -> str:
     name = f"r{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    made = in_database(stack.postgres.dsn, name)
+    made = new_database(stack.postgres.dsn, name)
     run(made, "CREATE TYPE mood AS ENUM ('sad', 'happy')")
     return made
 

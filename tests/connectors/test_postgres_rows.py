@@ -14,7 +14,7 @@ from connectors.postgres_rows import Reselect
 from core.change import Change
 from core.errors import ConfigError
 from core.formats.debezium import DebeziumFormat, decode
-from tests.databases import in_database
+from tests.databases import new_database
 from tests.debezium import connector, converters, events
 
 COLUMNS = {
@@ -75,9 +75,7 @@ MODES = [
 def database(stack: Stack) -> str:
     """A database with a row for each of the values."""
     name = f"r{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = in_database(stack.postgres.dsn, name)
+    dsn = new_database(stack.postgres.dsn, name)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
         connection.execute("CREATE TYPE mood AS ENUM ('happy', 'sad')")

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from cli.stack import Stack
 from connectors.kafka_producer import ensure_topics
 from tests import resident
-from tests.databases import in_database
+from tests.databases import new_database
 from tests.replay import WORKLOAD, StoredChunk
 from tests.resident import kill
 
@@ -188,9 +188,7 @@ def _plain() -> dict[str, str]:
 def workshop_in(stack: Stack, folder: Path) -> Workshop:
     """A workshop with topics and a database of its own."""
     name = f"t{uuid4().hex[:8]}"
-    with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    dsn = in_database(stack.postgres.dsn, name)
+    dsn = new_database(stack.postgres.dsn, name)
     return Workshop(folder, stack.kafka.bootstrap_servers, dsn, name)
 
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.stack import Stack
 from cli.stack.connect import register_postgres, remove_postgres
-from tests.databases import in_database
+from tests.databases import new_database
 from tests.debezium import events
 from tests.flink_jobs.conftest import FRESHET, Workshop, eventually
 
@@ -97,10 +97,8 @@ def killed_at(workshop: Workshop, pipeline: str, rows: int) -> None:
 @pytest.mark.timeout(300)
 def test_a_topic_that_has_expired_while_rows_change(stack: Stack, workshop: Workshop) -> None:
     name = workshop.prefix
-    with psycopg.connect(workshop.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}_source".encode())
     # the store's table has the source's name
-    source = in_database(workshop.dsn, f"{name}_source")
+    source = new_database(workshop.dsn, f"{name}_source")
     with psycopg.connect(source, autocommit=True) as connection:
         connection.execute(MADE.encode())
     pipeline = workshop.pipeline(

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from core.formats.debezium import UNAVAILABLE
-from tests.databases import in_database
+from tests.databases import new_database
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, key, row
 
@@ -105,9 +105,7 @@ def test_sweeping_can_be_switched_off(workshop: Workshop) -> None:
 
 def source_with(workshop: Workshop, body: str) -> dict[str, object]:
     """A database that has row 1 of the table that the events tell of; the setting that names it."""
-    with psycopg.connect(workshop.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {workshop.prefix}_source".encode())
-    dsn = in_database(workshop.dsn, f"{workshop.prefix}_source")
+    dsn = new_database(workshop.dsn, f"{workshop.prefix}_source")
     with psycopg.connect(dsn) as connection:
         connection.execute("CREATE TABLE public.documents (id bigint PRIMARY KEY, title text, body text)")
         connection.execute("INSERT INTO public.documents VALUES (1, 't', %s)", [body])
