@@ -280,7 +280,7 @@ def test_another_dimension_is_refused(store: VectorStore, place: Opener) -> None
 
 
 def test_a_server_away_is_named_after_the_patience_and_waited_for_within_it(server: Server, place: Opener) -> None:
-    store, patient = place(patience_s=0.5), place(patience_s=30)
+    store, patient = place(patience_s=0.5), place(patience_s=120)
     store.prepare()
     for each in (store, patient):
         apply(each, plan("d", "1", "one"))
