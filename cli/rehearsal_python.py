@@ -67,9 +67,10 @@ def _candidates() -> Iterator[Path]:
 def _make(base: Path, folder: Path) -> None:
     target = folder / "bin" / "python"
     if (uv := shutil.which("uv")) is not None:
-        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(target)]
+        install = [uv, "pip", "install", "--quiet", "--python", str(target)]
     else:
-        install = [str(target), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        # of what is installed a rehearsal imports a tenth: Python compiles that when it is imported
+        install = [str(target), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
     for command in (
         [str(base), "-I", "-m", "venv", str(folder)],
         [*install, "--require-hashes", "-r", str(REQUIREMENTS)],
