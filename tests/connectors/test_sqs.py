@@ -137,7 +137,8 @@ def test_messages_are_deleted_when_a_later_checkpoint_has_them_and_not_before(
     checkpoint_ms = 0
     reader = QueueReader(queue, lambda: checkpoint_ms, 600, threads)
     first = taken(reader, 25)
-    assert sorted(int(message.body) for message in first) == list(range(25))
+    # a queue may give one message twice, and moto does where two ask at once
+    assert {int(message.body) for message in first} == set(range(25))
     handed_ms = now_ms()
     reader.handed_on(first, handed_ms)
     # one that began before, or just then, need not have them
@@ -145,12 +146,12 @@ def test_messages_are_deleted_when_a_later_checkpoint_has_them_and_not_before(
     for _ in range(30):
         assert reader.take(now_ms()) == []
         time.sleep(0.1)
-    assert (reader.deleted, reader.pending, left(aws, url)) == (0, 25, 25)
+    assert (reader.deleted, reader.pending, left(aws, url)) == (0, len(first), 25)
     queue.send([b"late"])
     late = taken(reader, 1)
     reader.handed_on(late, now_ms() + 60_000)
     checkpoint_ms = handed_ms + CLOCKS_MS + 1
-    until(lambda: reader.deleted == 25, reader)
+    until(lambda: reader.deleted == len(first), reader)
     assert (reader.pending, left(aws, url)) == (1, 1)
 
 
