@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
 
 class Measurement(StrEnum):
     """What can be measured, and the key of it in the JSON."""
@@ -46,5 +44,7 @@ def percentiles(seconds: Sequence[float]) -> Percentiles:
     """
     if not seconds:
         raise ValueError("no latency was measured")
+    import numpy as np  # late: each command names what can be measured
+
     p50, p95, p99 = (float(value) for value in np.percentile(np.array(seconds) * 1000, (50, 95, 99)))
     return Percentiles(p50, p95, p99, len(seconds))

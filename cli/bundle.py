@@ -23,8 +23,10 @@ MORE_JARS = Path(__file__).parent.parent / "deploy" / "msf" / "jars.lock"
 _MIB = 1024 * 1024
 _UNKNOWN = "unknown"
 _console = Console()
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def bundle(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")],
     output: Annotated[

@@ -22,6 +22,8 @@ from core import config_file
 from core.errors import ConfigError
 from core.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
 
+app = typer.Typer(add_completion=False)
+
 SOURCE_PASSWORD, STORE_PASSWORD = "DATABASE_PASSWORD", "STORE_PASSWORD"
 
 
@@ -34,6 +36,7 @@ class Servers:
     bootstrap_servers: str
 
 
+@app.command()
 def init(
     file: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The file to write.")] = Path("pipeline.yaml"),
     table: Annotated[

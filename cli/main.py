@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from bench.figures import Measurement, Size
-from cli import dead_letters, model, profile, stack_command, testing
-from cli.bundle import bundle, described
 from cli.demo_feed import DemoFeed
-from cli.help_order import InOrder, version
-from cli.init import init
-from cli.pipeline_file import load
-from cli.produce import produce
-from cli.status import status
+from cli.groups import Main, version
 from core.errors import FreshetError
 
 commands = typer.Typer(
-    cls=InOrder,
+    cls=Main,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Vector stores as fresh as the databases they come from.",
 )
 commands.callback()(version)
-commands.add_typer(stack_command.app)
-commands.add_typer(dead_letters.app)
-commands.add_typer(profile.app)
-commands.add_typer(model.app)
-commands.command()(init)
-commands.command()(produce)
-commands.command()(status)
-commands.command()(bundle)
-commands.command(context_settings=testing.CONTEXT)(testing.test)
 console = Console()
+
+if TYPE_CHECKING:
+    from core.config import Pipeline
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")]
 
@@ -81,7 +69,7 @@ def run(
     from cli.resuming import Beginning
 
     beginning = Beginning(without_state, same_log, how_of(mixed, rebuild))
-    raise typer.Exit(running.run(load(pipeline), console, beginning, target))
+    raise typer.Exit(running.run(_loaded(pipeline), console, beginning, target))
 
 
 @commands.command()
@@ -97,6 +85,7 @@ def check(
 ) -> None:
     """Validate the pipeline file, reach every server it names, and look for its tables and columns in the source."""
     from cli import check as checking
+    from cli.bundle import described
 
     if msf:
         raise typer.Exit(checking.check_msf(described(pipeline), console))
@@ -119,7 +108,7 @@ def verify(
     from cli import verify as verifying
 
     options = verifying.Options(verifying.sample_of(sample), repair, wait, json_file)
-    raise typer.Exit(verifying.verify(load(pipeline), options, console))
+    raise typer.Exit(verifying.verify(_loaded(pipeline), options, console))
 
 
 @commands.command()
@@ -140,7 +129,7 @@ def backfill(
     from cli import backfill as backfilling
     from cli.backfill_progress import Options
 
-    raise typer.Exit(backfilling.backfill(load(pipeline), places or [], Options(restart, rate), console))
+    raise typer.Exit(backfilling.backfill(_loaded(pipeline), places or [], Options(restart, rate), console))
 
 
 @commands.command()
@@ -158,7 +147,7 @@ def search(
     from cli import search as searching
 
     show = searching.show_json if as_json else searching.show
-    show(*searching.answered(load(pipeline), question, k, where, store), console)
+    show(*searching.answered(_loaded(pipeline), question, k, where, store), console)
 
 
 @commands.command()
@@ -217,3 +206,9 @@ def chaos(
     faults = chaotic.chaos_faults(fault, feed, names)
     options = chaotic.Options(seed, rounds, feed, first, names, directory, keep_going, faults)
     raise typer.Exit(chaotic.chaos(options, console))
+
+
+def _loaded(file: Path) -> Pipeline:
+    from cli.pipeline_file import load
+
+    return load(file)

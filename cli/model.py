@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from core.errors import ConfigError
-from udfs.embedding import embedder
 from udfs.http_bodies import HERE
 from udfs.tokenizing import DEFAULT, HASH
 
@@ -42,6 +41,8 @@ def serve(
         from udfs import http_server, serving
     except ImportError as error:
         raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
+    from udfs.embedding import embedder
+
     keys = _keys(api_key_file)
     opened = embedder(model, device)
     tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)

@@ -20,6 +20,8 @@ from core.errors import ConfigError
 from core.feeds import Feed
 from core.workload import Article, truth_csv
 
+app = typer.Typer(add_completion=False)
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _GENERATED = frozenset({"--events", "--duration", "--rate", "--seed", "--truth"})
@@ -58,6 +60,7 @@ def seconds_of(duration: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+@app.command()
 def produce(
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="Kafka servers to write to, HOST:PORT[,HOST:PORT].")

@@ -25,12 +25,15 @@ from core.config import Pipeline
 from core.errors import Unavailable
 from flink_jobs.rest import report
 
+app = typer.Typer(add_completion=False)
+
 EVERY_S = 2.0
 _FIRST_S = 1.0
 _KEPT = 60
 _TIMEOUT_S = 5.0
 
 
+@app.command()
 def status(
     file: Annotated[
         Path | None,

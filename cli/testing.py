@@ -14,13 +14,12 @@ import typer
 from cli.concerned import changed_since, concerned
 from core.errors import FreshetError
 
+app = typer.Typer(add_completion=False)
+
 _ROOT = Path(__file__).parents[1]
 
 CHECKS = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
 """What comes before the tests; .pre-commit-config.yaml has the same."""
-
-CONTEXT = {"ignore_unknown_options": True}
-"""How the command is mounted: what isn't an option of ours is pytest's."""
 
 PURE = ("tests/core", "tests/test_house.py")
 """The tests that need no server."""
@@ -29,6 +28,8 @@ QUICK = "FRESHET_QUICK"
 """The variable by which laws know that they need not try so hard."""
 
 
+# what isn't an option of ours is pytest's
+@app.command(context_settings={"ignore_unknown_options": True})
 def test(
     arguments: Annotated[list[str] | None, typer.Argument(metavar="PYTEST_ARGS", help="Go to pytest.")] = None,
     quick: Annotated[

@@ -101,11 +101,11 @@ def every_command() -> dict[str, click.Command]:
     found: dict[str, click.Command] = {}
 
     def walk(command: Any, name: str) -> None:
-        inner = getattr(command, "commands", None)
-        if inner is None:
+        if not hasattr(command, "list_commands"):
             found[name] = command
-        for part, each in (inner or {}).items():
-            walk(each, f"{name} {part}".strip())
+            return
+        for part in command.list_commands(None):
+            walk(command.get_command(None, part), f"{name} {part}".strip())
 
     walk(typer.main.get_command(application), "")
     return found

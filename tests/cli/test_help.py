@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import version
+from typing import Any
 
-import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.help_order import ORDER
+from cli.groups import ORDER
 from cli.main import commands
 
 
@@ -15,8 +18,16 @@ def test_every_command_has_its_place_in_the_help() -> None:
     printed = CliRunner().invoke(commands, ["--help"]).output
     shown = [line.strip("│ ").split(" ")[0] for line in printed.splitlines() if line.startswith("│ ")]
     assert [name for name in shown if name in ORDER] == list(ORDER)
-    assert set(typer.main.get_command(commands).commands) == set(ORDER)  # type: ignore[attr-defined]
+    listed: Any = get_command(commands)
+    assert set(listed.list_commands(None)) == set(ORDER)
 
 
 def test_the_version_is_told() -> None:
     assert CliRunner().invoke(commands, ["--version"]).output == f"freshet {version('freshet')}\n"
+
+
+def test_a_command_loads_no_other_ones_modules() -> None:
+    asked = "import sys, cli.main; cli.main.commands(['stack', '--help'], standalone_mode=False); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    assert {"cli.stack", "typer"} <= set(loaded)
+    assert {"numpy", "pyflink", "cli.bundle", "cli.produce"}.isdisjoint(loaded)
