@@ -211,7 +211,7 @@ def _position(event: Event, source: Mapping[str, Any], operation: Any) -> Positi
 def _rare(
     source: Mapping[str, Any], at: Position, moves: bool, says_commit: bool, numbers: frozenset[str] = _NONE
 ) -> Rare:
-    commit = at[:_PLACE_OF_COMMIT] if says_commit and "sequence" in source else ""
+    commit = at[:_PLACE_OF_COMMIT] if says_commit and source.get("sequence") else ""
     return Rare(pair(source, at) if moves else "", commit, numbers=numbers)
 
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from core.change import Change, Operation, Position, Rare, Truncate
-from core.formats.debezium_position import pair, position
+from core.change import Change, Operation, Position, Truncate
+from tests.core.wire import from_mysql, from_postgresql
 
 TABLE = "public.t"
 COLUMNS = ("body", "note")
@@ -24,6 +24,8 @@ class Course:
     grows       the topic is given more partitions on the way, so that a key's changes come by two
     compressed  the source is MySQL with compressed transactions: whole rows, and all that happens in one transaction
                 has one position but for its arrival. Else it is PostgreSQL: long unchanged values don't travel
+    mysql       the source is MySQL: whole rows, ordered by file and place in the binlog
+    repeats     the connector is killed now and then, and sends again what it sent since it last wrote down its place
     crashes     the job goes back to a checkpoint now and then
     reselects   the source can be asked
     """
@@ -31,6 +33,8 @@ class Course:
     actions: tuple[str, ...]
     grows: bool = False
     compressed: bool = False
+    mysql: bool = False
+    repeats: bool = False
     crashes: bool = False
     reselects: bool = False
     keys: int = 6
@@ -133,7 +137,11 @@ class Source:
         self, key: int, at: Position, changed: Iterable[str], moves: bool = False, ends_snapshot: bool = False
     ) -> None:
         row = self.rows[key]
-        long = [] if self.course.compressed else [name for name in row if row[name].startswith("long")]
+        long = (
+            []
+            if self.course.compressed or self.course.mysql
+            else [name for name in row if row[name].startswith("long")]
+        )
         left_out = frozenset(long).difference(changed)
         told = {name: "marker" if name in left_out else value for name, value in row.items()}
         self._tell(
@@ -167,12 +175,12 @@ def topic(source: Source) -> list[list[Sent]]:
     chance, count = source.chance, source.chance.randrange(1, 4)
     grows_at = [_between_transactions(source) for _ in range(chance.randrange(1, 3))] if source.course.grows else []
     partitions: list[list[Sent]] = [[] for _ in range(count)]
-    for number, told in enumerate(source.told):
+    for number, told in _sent(source):
         for _ in range(grows_at.count(number) * chance.randrange(1, 3)):
             partitions.append([])
         key = chance.randrange(count) if isinstance(told.change, Truncate) else int(told.change.key["id"])
         partition = partitions[key % len(partitions)]
-        change = _compressed(told, len(partition)) if source.course.compressed else told.change
+        change = _on_the_wire(source, number, len(partition))
         partition.append(Sent(number, change))
     return partitions
 
@@ -185,13 +193,28 @@ def _between_transactions(source: Source) -> int:
     return next(between, len(told))
 
 
-def _compressed(told: Told, offset: int) -> Change | Truncate:
-    """As MySQL's connector tells it, whose events within a compressed transaction share a position."""
-    block = {"file": "binlog.000001", "pos": told.place, "row": 0}
-    at = position(block, False, f"{offset:020}")
-    if isinstance(told.change, Truncate) or not told.change.moves:
-        return replace(told.change, position=at)
-    return replace(told.change, position=at, rare=Rare(pair=pair(block, at)))
+def _sent(source: Source) -> Iterator[tuple[int, Told]]:
+    """Each event by its number, some of them twice or three times."""
+    chance, since = source.chance, 0
+    for number, told in enumerate(source.told):
+        yield number, told
+        if chance.random() < 0.1:
+            if source.course.repeats:
+                yield from ((each, source.told[each]) for each in range(since, number + 1))
+            since = chance.randrange(since, number + 1)
+
+
+def _on_the_wire(source: Source, number: int, offset: int) -> Change | Truncate:
+    """An event as the connector writes it and the decoder reads it; of a compressed transaction all have its place."""
+    told = source.told[number]
+    before = source.history[number - 1] if number else {}
+    row = None if isinstance(told.change, Truncate) else before.get(told.change.key["id"])
+    if source.course.compressed:
+        return from_mysql(told.change, row, told.place, offset)
+    if source.course.mysql:
+        return from_mysql(told.change, row, int(told.change.position[17:], 16), offset)
+    # the replica identity is the primary key
+    return from_postgresql(told.change, {} if row else None)
 
 
 def all_of(partitions: list[list[Sent]]) -> Iterator[Sent]:
