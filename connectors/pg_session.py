@@ -163,9 +163,10 @@ class Session:
             before_sleep=self._again,
             reraise=True,
         )
+        faults: tuple[type[Exception], ...] = (*ROW_FAULTS, *passing)
         try:
             return attempts(call)
-        except (*ROW_FAULTS, *passing):
+        except faults:
             self.roll_back()
             raise
         except psycopg.Error as error:

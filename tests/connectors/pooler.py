@@ -62,7 +62,7 @@ def pooler(dsn: str) -> Iterator[str]:
 
 
 def _password(dsn: str) -> str:
-    (line,) = Path(conninfo_to_dict(dsn)["passfile"] or "").read_text(encoding="utf-8").split()
+    (line,) = Path(str(conninfo_to_dict(dsn)["passfile"])).read_text(encoding="utf-8").split()
     return line.rpartition(":")[2]
 
 
