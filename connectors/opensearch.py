@@ -11,24 +11,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from opensearchpy.exceptions import NotFoundError, RequestError
 
 from connectors import opensearch_bodies as bodies
 from connectors import opensearch_queries as queries
 from connectors.opensearch_client import Cluster
 from connectors.opensearch_hits import fused, hit_of, stored_of, worded
+from connectors.opensearch_indexes import SETTING, Indexes
 from connectors.opensearch_owner import Tenure
 from connectors.opensearch_plans import FAULTS, Work, batches, check_id, rejected, work
 from connectors.opensearch_strays import Strays
 from connectors.opensearch_writing import Writer
 from core.change import Position
 from core.config_store import OpenSearch
-from core.errors import ConfigError
 from core.fingerprint import Owner
 from core.plans import Outcome, Plan
 from core.stores import Hit, Stored, Vectors, nobody_hears
 
-_SETTING = "store.opensearch"
 _MOST_HITS = 10_000  # index.max_result_window, and the most that k-NN gives
 _READ_AT_ONCE = 200
 _LISTED_AT_ONCE = 1000
@@ -58,8 +56,11 @@ class OpenSearchStore:
 
         Raises ConfigError where certificates or AWS credentials can't be had. Connects to nothing.
         """
-        self._cluster = Cluster(target, _SETTING, patience_s)
+        ledger = f"{target.index}-ledger"
+        samples = {target.index: bodies.sample_chunk(target.index, dimension), ledger: bodies.sample_entry(ledger)}
+        self._cluster = Cluster(target, SETTING, patience_s, samples)
         self._tenure = Tenure(self._cluster, target.index, owner)
+        self._indexes = Indexes(self._cluster.client, target.index, dimension)
         self._writer = Writer(self._cluster, target.index, self._tenure)
         self._strays = Strays(self._cluster, self._writer, target.index)
         self._index = target.index
@@ -74,48 +75,11 @@ class OpenSearchStore:
         Doesn't wait for a cluster that is away. Raises Unavailable where it doesn't answer, ConfigError where the index
         there has other fields or another dimension, or the user may not make what is missing.
         """
-        self._cluster.once(lambda: self._prepare(make=True))
+        self._cluster.once(lambda: self._indexes.prepare(make=True))
 
     def look(self) -> bool:
         """Whether both indexes are there; see `core.stores.VectorStore.look`. Doesn't wait either."""
-        return self._cluster.once(lambda: self._prepare(make=False))
-
-    def _prepare(self, make: bool) -> bool:
-        ledger, fields = f"{self._index}-ledger", bodies.chunk_mapping(self._dimension)["properties"]
-        # The ledger is looked for first: whoever makes both makes it last.
-        known = self._fields(ledger)
-        there = self._fields(self._index)
-        if known is not None and there is None:
-            raise ConfigError(
-                [
-                    f"{_SETTING}.index: {ledger} is there without {self._index}, and would refuse as late what "
-                    f"{self._index} has lost: delete {ledger} too"
-                ]
-            )
-        if not make and (there is None or known is None):
-            return False
-        if there is None:
-            there = self._create(self._index, bodies.CHUNK_SETTINGS, bodies.chunk_mapping(self._dimension))
-        _check_fields(there, fields, self._index)
-        if known is None:
-            known = self._create(ledger, bodies.LEDGER_SETTINGS, bodies.LEDGER_MAPPING)
-        _check_fields(known, bodies.LEDGER_MAPPING["properties"], ledger)
-        return True
-
-    def _fields(self, index: str) -> dict[str, Any] | None:
-        try:
-            (found,) = self._cluster.client.indices.get_mapping(index=index).values()
-        except NotFoundError:
-            return None
-        return dict(found["mappings"].get("properties", {}))
-
-    def _create(self, index: str, settings: Mapping[str, Any], mapping: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            self._cluster.client.indices.create(index=index, body={"settings": settings, "mappings": mapping})
-        except RequestError as error:
-            if error.error != "resource_already_exists_exception":
-                raise
-        return self._fields(index) or {}
+        return self._cluster.once(lambda: self._indexes.prepare(make=False))
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector; see `core.stores.VectorStore.held`.
@@ -282,32 +246,3 @@ def _is_fit(plan: Plan) -> bool:
     except UnicodeError:
         return False
     return _is_id(plan.document_id)
-
-
-def _check_fields(seen: Mapping[str, Any], expected: Mapping[str, Any], index: str) -> None:
-    vector, wanted = seen.get("embedding", {}), expected.get("embedding", {})
-    if vector.get("type") == "knn_vector" and vector.get("dimension") != wanted.get("dimension"):
-        raise ConfigError(
-            [
-                f"{_SETTING}.index: {index} has embedding vector({vector.get('dimension')}), the model has "
-                f"vector({wanted.get('dimension')}): name another index, delete this one, or choose the model "
-                "that made it"
-            ]
-        )
-    wrong = [
-        f"{name} {_kind(seen.get(name))} (needed: {_kind(field)})"
-        for name, field in expected.items()
-        if _kind(seen.get(name)) != _kind(field)
-    ]
-    if wrong:
-        raise ConfigError(
-            [f"{_SETTING}.index: {index} is not an index of Freshet's: {', '.join(wrong)}: name another index"]
-        )
-
-
-def _kind(field: Mapping[str, Any] | None) -> str:
-    if field is None:
-        return "missing"
-    method = field.get("method", {})
-    parts = (field.get("type", "object"), method.get("engine"), method.get("name"), method.get("space_type"))
-    return " ".join(part for part in parts if part)

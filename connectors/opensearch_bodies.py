@@ -14,6 +14,7 @@ from core.plans import Chunk, Plan
 _ENTRY = ("position", "generation", "complete", "chunk_ids", "leftover", "moved")
 
 _LONGEST_ID = 512  # bytes, of an _id
+_SAMPLE = "s:"  # an id that no chunk has, nor an entry
 _LONGEST_FILTER = 8000  # bytes; a longer term is replaced by its hash, Lucene takes 32,766
 _UNSEARCHED = {"type": "keyword", "index": False, "doc_values": False}
 
@@ -192,6 +193,30 @@ def _update(
     return orjson.dumps(action) + b"\n" + orjson.dumps(body) + b"\n"
 
 
+def guard(index: str) -> bytes:
+    """An operation that fails, first in a request: it keeps the others from making the index where that is gone.
+
+    By default OpenSearch makes an index that is written to, without any of its mapping: unless one of a request's
+    operations on it must find an alias (`require_alias`), whether or not that one does (TransportBulkAction).
+    """
+    action = {"update": {"_index": index, "_id": "g:", "require_alias": True}}
+    return orjson.dumps(action) + b'\n{"doc":{}}\n'
+
+
+def sample_chunk(index: str, dimension: int) -> tuple[bytes, ...]:
+    """Operations on a chunk that there isn't, and is none afterwards either."""
+    source = chunk("", Chunk(_SAMPLE, 0, ""), b"{}", b"[]", [1.0] * dimension, "")
+    place = {"_index": index, "_id": _SAMPLE}
+    return orjson.dumps({"index": place}) + b"\n" + source + b"\n", orjson.dumps({"delete": place}) + b"\n"
+
+
+def sample_entry(ledger: str) -> tuple[bytes, ...]:
+    """As `sample_chunk`, in the ledger."""
+    parameters = {"table": _SAMPLE, "before": ""}
+    made = _update(ledger, _SAMPLE, _MARK, parameters, upsert=True, answer=("mark",))
+    return made, orjson.dumps({"delete": {"_index": ledger, "_id": _SAMPLE}}) + b"\n"
+
+
 def write(index: str, of: str, document_id: str, version: int, source: bytes) -> bytes:
     """The operation that writes a chunk, unless a later version is there."""
     return orjson.dumps({"index": _versioned(index, of, document_id, version)}) + b"\n" + source + b"\n"
@@ -212,24 +237,24 @@ def forget(ledger: str, hit: Mapping[str, Any]) -> bytes:
     return orjson.dumps({"delete": found}) + b"\n"
 
 
-def chunk(document_id: str, each: Chunk, metadata: Mapping[str, Any], encoded: bytes, vector: Any, model: str) -> bytes:
-    """A chunk as JSON; `encoded` is the metadata's. Floats have as few digits as tell float32 values apart."""
+def chunk(document_id: str, each: Chunk, encoded: bytes, filters: bytes, vector: Any, model: str) -> bytes:
+    """A chunk as JSON; `encoded` and `filters` are its metadata's. Floats have the digits that tell float32s apart."""
     found = {
         "chunk_id": each.chunk_id,
         "document_id": document_id,
         "ordinal": each.ordinal,
         "text": each.text,
         "metadata": orjson.Fragment(encoded),
-        "filters": filters(metadata),
+        "filters": orjson.Fragment(filters),
         "embedding": vector,
         "model": model,
     }
     return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def moved(source: Mapping[str, Any], ordinal: int, metadata: Mapping[str, Any], encoded: bytes) -> bytes:
-    """A chunk that was read, with another place and metadata."""
-    changed = {"ordinal": ordinal, "metadata": orjson.Fragment(encoded), "filters": filters(metadata)}
+def moved(source: Mapping[str, Any], ordinal: int, encoded: bytes, filters: bytes) -> bytes:
+    """A chunk that was read, with another place and metadata, as `chunk` has it."""
+    changed = {"ordinal": ordinal, "metadata": orjson.Fragment(encoded), "filters": orjson.Fragment(filters)}
     return orjson.dumps({**source, **changed})
 
 

@@ -15,15 +15,19 @@ import urllib3
 from opensearchpy import OpenSearch as Client
 from opensearchpy import Urllib3AWSV4SignerAuth
 from opensearchpy.exceptions import ConnectionError as ConnectionFailed
-from opensearchpy.exceptions import OpenSearchException, SSLError, TransportError
+from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLError, TransportError
 
+from connectors import opensearch_bodies as bodies
 from core import tally
 from core.batches import halving
 from core.config_store import OpenSearch
 from core.errors import ConfigError, Unavailable
 
 _BUSY = (429, 502, 503, 504)
+_ANSWERS = (404, 409, 413)  # what an operation may be answered that is no fault of the index
+_UNUSABLE = ("illegal_argument_exception", "index_closed_exception")
 _BYTES_A_REQUEST = 8 * 2**20  # Amazon's smaller nodes take 10 MiB
+_LEAST_BYTES_A_REQUEST = 2**16
 _READ_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
 
@@ -41,15 +45,27 @@ class _TooLarge(Exception):
     """A request has more bytes than the cluster takes."""
 
 
+class _Unusable(Exception):
+    """An index takes or gives nothing, whatever it is."""
+
+    def __init__(self, index: str, why: str) -> None:
+        super().__init__(why)
+        self.index = index
+
+
 class Cluster:
     """The cluster that `target` names. Connects when first asked; `setting` is the pipeline file's key in messages.
 
     `patience_s`: how long to repeat what the cluster doesn't answer, or answers with 429, 502, 503 or 504, further and
     further apart. Where a part of a request was answered, the rest alone is repeated, and the time starts anew.
+    `samples`: operations, by index, that it takes if it takes any: they tell whose fault it is that others are refused.
     """
 
-    def __init__(self, target: OpenSearch, setting: str, patience_s: float) -> None:
+    def __init__(
+        self, target: OpenSearch, setting: str, patience_s: float, samples: Mapping[str, Sequence[bytes]]
+    ) -> None:
         """Connects to nothing. Raises ConfigError where there are no AWS credentials, or a file of certificates."""
+        self._samples = samples
         self._setting = setting
         self._patience_s = patience_s
         self.server = ",".join(_address(host) for host in target.hosts)
@@ -66,19 +82,26 @@ class Cluster:
         """As `once`, with attempts for the cluster's patience. `call` must bear repeating."""
         return self._repeat(call, tenacity.stop_after_delay(self._patience_s))
 
-    def bulk(self, operations: Sequence[bytes]) -> list[dict[str, Any]]:
-        """The answer to each operation: its `status`, and `result`, `get` or `error`.
+    def bulk(self, index: str, operations: Sequence[bytes]) -> list[dict[str, Any]]:
+        """The answer to each operation on an index: its `status`, and `result`, `get` or `error`.
 
-        An operation is one or two lines of JSON. Requests have 8 MiB at most, or one operation.
+        An operation is one or two lines of JSON. Requests have 8 MiB at most, or one operation; less where so many are
+        too much for the cluster at once. An index that is gone stays gone: raises ConfigError.
         """
         answers: list[dict[str, Any] | None] = [None] * len(operations)
-        progress = time.monotonic()
+        progress, most = time.monotonic(), _BYTES_A_REQUEST
 
         def send_the_rest() -> None:
-            nonlocal progress
+            nonlocal progress, most
             reason = ""
-            for group in _sized([at for at, answer in enumerate(answers) if answer is None], operations):
-                for at, answer in zip(group, self._bulk([operations[at] for at in group]), strict=True):
+            for group in _sized([at for at, answer in enumerate(answers) if answer is None], operations, most):
+                try:
+                    found = self._bulk(index, [operations[at] for at in group])
+                except TransportError as error:
+                    if isinstance(error, ConnectionTimeout) or error.status_code == 429:
+                        most = max(most // 2, _LEAST_BYTES_A_REQUEST)
+                    raise
+                for at, answer in zip(group, found, strict=True):
                     if answer["status"] in _BUSY or (answer["status"] == 409 and "update" in answer):
                         reason = item_reason(answer)
                     else:
@@ -90,23 +113,33 @@ class Cluster:
         self._repeat(send_the_rest, lambda _: time.monotonic() - progress > self._patience_s)
         return [answer for answer in answers if answer is not None]
 
-    def _bulk(self, operations: Sequence[bytes]) -> list[dict[str, Any]]:
+    def _bulk(self, index: str, operations: Sequence[bytes]) -> list[dict[str, Any]]:
         too_large = {"status": 413, "error": {"type": "too large", "reason": "more bytes than the cluster takes"}}
-        return halving(operations, self._post, lambda *_: dict(too_large), (_TooLarge,))
+        answers = halving(operations, lambda some: self._post(index, some), lambda *_: dict(too_large), (_TooLarge,))
+        if any(map(_is_refused, answers)):
+            for answer in self._post(index, self._samples[index]):
+                if _is_refused(answer):
+                    raise _Unusable(index, item_reason(answer))
+        return answers
 
-    def _post(self, operations: Sequence[bytes]) -> list[dict[str, Any]]:
+    def _post(self, index: str, operations: Sequence[bytes]) -> list[dict[str, Any]]:
         wanted = "items.*.status,items.*.error.type,items.*.error.reason,items.*.result,items.*.get"
         try:
-            found = self.client.bulk(body=b"".join(operations), params={"filter_path": wanted})
+            body = b"".join((bodies.guard(index), *operations))
+            found = self.client.bulk(body=body, params={"filter_path": wanted})
         except TransportError as error:
             if error.status_code == 413:
                 raise _TooLarge from error
             raise
-        answers = [{kind: True, **answer} for item in found["items"] for kind, answer in item.items()]
+        answers = [{kind: True, **answer} for item in found["items"][1:] for kind, answer in item.items()]
         for answer in answers:
             kind = answer.get("error", {}).get("type", "")
-            if answer["status"] in (401, 403) or kind == "index_not_found_exception":
+            if kind == "index_not_found_exception":
+                raise ConfigError([self._gone(index, item_reason(answer))])
+            if answer["status"] in (401, 403):
                 raise ConfigError([self._refuses(item_reason(answer))])
+            if answer.get("result") == "noop" and "get" not in answer:
+                raise _Unusable(index, "a pipeline of the index drops what is written")
         return answers
 
     def get(self, wanted: Sequence[Mapping[str, Any]], at_once: int = 500) -> list[dict[str, Any]]:
@@ -120,8 +153,12 @@ class Cluster:
         found: list[dict[str, Any]] = self.client.mget(body={"docs": wanted})["docs"]
         for each in found:
             kind = each.get("error", {}).get("type", "")
-            if kind in ("index_not_found_exception", "security_exception"):
+            if kind == "index_not_found_exception":
+                raise ConfigError([self._gone(each["_index"], item_reason(each))])
+            if kind == "security_exception":
                 raise ConfigError([self._refuses(item_reason(each))])
+            if kind in _UNUSABLE:
+                raise _Unusable(each["_index"], item_reason(each))
             if kind:
                 raise _Busy(item_reason(each))
         return found
@@ -142,6 +179,11 @@ class Cluster:
         )
         try:
             return attempts(call)
+        except _Unusable as error:
+            raise Unavailable(
+                f"{self._setting}.index: {error.index} at {self.server} can't be used, whatever is written or read "
+                f"({error}): put its settings, pipelines and aliases right"
+            ) from error
         except (OpenSearchException, _Busy) as error:
             if _is_servers(error):
                 raise Unavailable(
@@ -149,6 +191,12 @@ class Cluster:
                     "start it, or correct the address"
                 ) from error
             raise ConfigError([self._refuses(reason(error))]) from error
+
+    def _gone(self, index: str, why: str) -> str:
+        return (
+            f"{self._setting}.index: OpenSearch at {self.server} has no {index} ({why}): where it was deleted, delete "
+            "the other of index and ledger too, and `freshet run --rebuild` makes both; or correct the name"
+        )
 
     def _refuses(self, why: str) -> str:
         return (
@@ -179,16 +227,20 @@ def item_reason(answer: Mapping[str, Any]) -> str:
 def _is_servers(error: BaseException) -> bool:
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error.info):
         return False
-    if isinstance(error, ConnectionFailed | _Busy):
+    if isinstance(error, ConnectionFailed | _Busy | _Unusable):
         return True
     return isinstance(error, TransportError) and error.status_code in _BUSY
 
 
-def _sized(places: Sequence[int], operations: Sequence[bytes]) -> Iterator[list[int]]:
+def _is_refused(answer: Mapping[str, Any]) -> bool:
+    return "error" in answer and answer["status"] not in (*_ANSWERS, *_BUSY)
+
+
+def _sized(places: Sequence[int], operations: Sequence[bytes], most: int) -> Iterator[list[int]]:
     group: list[int] = []
     size = 0
     for at in places:
-        if group and size + len(operations[at]) > _BYTES_A_REQUEST:
+        if group and size + len(operations[at]) > most:
             yield group
             group, size = [], 0
         group.append(at)

@@ -56,7 +56,8 @@ class Tenure:
         parameters = {"epoch": self._owner.epoch, "owner": owner_to_text(self._owner)}
         action = {"update": {"_index": self._entry["_index"], "_id": _ID, "retry_on_conflict": 10}}
         body = {"script": {"source": _CLAIM, "params": parameters}, "scripted_upsert": True, "upsert": {}}
-        self._cluster.bulk([orjson.dumps(action) + b"\n" + orjson.dumps(body) + b"\n"])
+        body["_source"] = ["digest"]
+        self._cluster.bulk(self._entry["_index"], [orjson.dumps(action) + b"\n" + orjson.dumps(body) + b"\n"])
         there = self.there()
         if there is not None and there != self._owner:
             raise Displaced(displaced(self._place, self._owner, there))

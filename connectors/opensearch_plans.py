@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import orjson
 
 from connectors import opensearch_bodies as bodies
 from core.change import BEGINNING, Position
@@ -18,23 +19,43 @@ from core.exact_numbers import with_numbers
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors
 
+Item = TypeVar("Item")
+
 FAULTS = (StoreRejected, TypeError, ValueError, RecursionError)
 """What `work` raises for a plan that no index can hold."""
 
 _LONGEST_DOCUMENT_ID = 32_766  # bytes, of a term
 _LONGEST_CHUNK_ID = 512  # bytes, of an _id
 _BYTES_A_BATCH = 32 * 2**20
+_BYTES_A_FLOAT = 12
+_BYTES_A_CHUNK = 500  # beside text, metadata and vector: ids, and the names of the fields
 
 
 @dataclass(frozen=True)
 class Work:
-    """A plan that is fit to be sent: `sources` are the JSON of its written chunks, `encoded` that of its metadata."""
+    """A plan that is fit to be sent.
+
+    encoded  the JSON of its metadata; `filters` that of what searches can ask of it
+    vectors  (n, dimension), of its written chunks
+    """
 
     at: int
     plan: Plan
     metadata: Mapping[str, Any]
     encoded: bytes
-    sources: tuple[bytes, ...]
+    filters: bytes
+    vectors: Vectors
+    model: str
+
+    def sources(self) -> Iterator[bytes]:
+        """The JSON of its written chunks, one by one: each has the metadata whole."""
+        for chunk, vector in zip(self.plan.write, self.vectors, strict=True):
+            yield bodies.chunk(self.plan.document_id, chunk, self.encoded, self.filters, vector, self.model)
+
+    def size(self) -> int:
+        """The bytes of its chunks' JSON, about."""
+        of_each = len(self.encoded) + len(self.filters) + _BYTES_A_CHUNK
+        return self.vectors.size * _BYTES_A_FLOAT + sum(len(chunk.text) + of_each for chunk in self.plan.write)
 
     @cached_property
     def kept(self) -> tuple[str, ...]:
@@ -61,11 +82,9 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
     metadata = _without_nul(plan.metadata)
     write = partial(json.dumps, ensure_ascii=False, allow_nan=False)
     encoded = (with_numbers(metadata, plan.numbers, write) if plan.numbers else write(metadata)).encode()
-    sources = tuple(
-        bodies.chunk(plan.document_id, chunk, metadata, encoded, vector, model)
-        for chunk, vector in zip(plan.write, rows, strict=True)
-    )
-    return Work(at, plan, metadata, encoded, sources)
+    for chunk in plan.write:
+        chunk.text.encode()
+    return Work(at, plan, metadata, encoded, orjson.dumps(bodies.filters(metadata)), rows, model)
 
 
 def check_id(document_id: str) -> None:
@@ -100,17 +119,26 @@ def _without_nul(value: Any) -> Any:
 
 def batches(ready: Sequence[Work]) -> Iterator[list[Work]]:
     """The plans in order, in parts of at most 32 MiB, or one plan."""
-    batch: list[Work] = []
+    return _parts(ready, Work.size)
+
+
+def parts(operations: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Operations, each of a work, in parts of at most 32 MiB, or one."""
+    return _parts(operations, lambda each: len(each[1]))
+
+
+def _parts(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    part: list[Item] = []
     size = 0
-    for each in ready:
-        more = sum(map(len, each.sources))
-        if batch and size + more > _BYTES_A_BATCH:
-            yield batch
-            batch, size = [], 0
-        batch.append(each)
+    for item in items:
+        more = size_of(item)
+        if part and size + more > _BYTES_A_BATCH:
+            yield part
+            part, size = [], 0
+        part.append(item)
         size += more
-    if batch:
-        yield batch
+    if part:
+        yield part
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Strays:
             found = dict(zip(some, self._cluster.get(wanted), strict=True))
             known = [each for each in some if found[each]["found"]]
             at = [each for each in known if found[each]["_source"].get("position") == stood[each]]
-            answers = self._cluster.bulk([bodies.forget(self._ledger, found[each]) for each in at])
+            answers = self._cluster.bulk(self._ledger, [bodies.forget(self._ledger, found[each]) for each in at])
             gone = [each for each, answer in zip(at, answers, strict=True) if answer.get("result") == "deleted"]
             gone += [each for each in some if not found[each]["found"] and stood[each] == BEGINNING]
             self._delete(gone)
@@ -83,7 +83,7 @@ class Strays:
             body = queries.there(document_ids, _LISTED_AT_ONCE, after)
             found = self._cluster.patiently(lambda body=body: self._cluster.search(self._index, body))  # type: ignore[misc]
             hits: list[dict[str, Any]] = found["hits"]["hits"]
-            self._cluster.bulk([bodies.delete_seen(self._index, hit) for hit in hits])
+            self._cluster.bulk(self._index, [bodies.delete_seen(self._index, hit) for hit in hits])
             if len(hits) < _LISTED_AT_ONCE:
                 return
             after = hits[-1]["sort"]

@@ -23,20 +23,21 @@ plan comes again, and is taken back.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from connectors import opensearch_bodies as bodies
 from connectors.opensearch_client import Cluster, item_reason
 from connectors.opensearch_owner import Tenure
-from connectors.opensearch_plans import Entry, Work, entry_of, lacking, rejected
+from connectors.opensearch_plans import Entry, Work, entry_of, lacking, parts, rejected
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
 
 _LISTED_AT_ONCE = 500
 _MOVED_AT_ONCE = 200
+_MOVED_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Writer:
                 for each in left
             ]
             unsure: list[tuple[Work, Entry]] = []
-            for work, answer in zip(left, self._cluster.bulk(moves), strict=True):
+            for work, answer in zip(left, self._cluster.bulk(self._ledger, moves), strict=True):
                 entry = entry_of(answer.get("get", {}))
                 missing = len(set(work.kept) - entry.chunk_ids)
                 if "error" in answer:
@@ -167,24 +168,23 @@ class Writer:
 
     def _write(self, claimed: Sequence[tuple[Work, _Claim]]) -> dict[int, _Written]:
         """Step 3, for each document, by its work's `at`."""
-        operations: list[bytes] = []
-        owners: list[int] = []
         written = {work.at: _Written() for work, _ in claimed}
-        for work, claim in claimed:
-            plan = work.plan
-            mine = [
-                bodies.write(self._index, chunk.chunk_id, plan.document_id, claim.generation, source)
-                for chunk, source in zip(plan.write, work.sources, strict=True)
-            ]
-            mine += self._deletes(claim)
-            operations += mine
-            owners += [work.at] * len(mine)
-        for at, answer in zip(owners, self._cluster.bulk(operations), strict=True):
-            written[at] = _and(written[at], answer)
+        for some in parts(self._operations(claimed)):
+            answers = self._cluster.bulk(self._index, [operation for _, operation in some])
+            for (at, _), answer in zip(some, answers, strict=True):
+                written[at] = _and(written[at], answer)
         for work, claim in claimed:
             if claim.moved and not written[work.at].refused:
                 written[work.at] = self._move(work, claim, written[work.at])
         return written
+
+    def _operations(self, claimed: Sequence[tuple[Work, _Claim]]) -> Iterator[tuple[int, bytes]]:
+        """By the work's `at`: made as they are sent, for a document's metadata may be long and its chunks many."""
+        for work, claim in claimed:
+            plan = work.plan
+            for chunk, source in zip(plan.write, work.sources(), strict=True):
+                yield work.at, bodies.write(self._index, chunk.chunk_id, plan.document_id, claim.generation, source)
+            yield from ((work.at, each) for each in self._deletes(claim))
 
     def _deletes(self, claim: _Claim) -> list[bytes]:
         return [bodies.delete(self._index, each, claim.document_id, claim.generation) for each in claim.leftover]
@@ -192,8 +192,9 @@ class Writer:
     def _move(self, work: Work, claim: _Claim, written: _Written) -> _Written:
         """Gives kept chunks their place and metadata: read and written whole, as `update` knows no versions of ours."""
         ordinals = {chunk_id: ordinal for ordinal, chunk_id in enumerate(work.plan.chunk_ids)}
-        for start in range(0, len(claim.moved), _MOVED_AT_ONCE):
-            some = claim.moved[start : start + _MOVED_AT_ONCE]
+        at_once = max(1, min(_MOVED_AT_ONCE, _MOVED_BYTES // (len(work.encoded) + 1)))
+        for start in range(0, len(claim.moved), at_once):
+            some = claim.moved[start : start + at_once]
             found = self._cluster.get([self._place(claim.document_id, each) for each in some])
             missing = sum(not each["found"] for each in found)
             if missing:
@@ -204,12 +205,12 @@ class Writer:
                     chunk_id,
                     claim.document_id,
                     claim.generation,
-                    bodies.moved(each["_source"], ordinals[chunk_id], work.metadata, work.encoded),
+                    bodies.moved(each["_source"], ordinals[chunk_id], work.encoded, work.filters),
                 )
                 for chunk_id, each in zip(some, found, strict=True)
                 if (each["_source"]["ordinal"], each["_source"]["metadata"]) != (ordinals[chunk_id], work.metadata)
             ]
-            for answer in self._cluster.bulk(operations):
+            for answer in self._cluster.bulk(self._index, operations):
                 written = _and(written, answer)
         return written
 
@@ -218,14 +219,14 @@ class Writer:
         finishing = [bodies.finish(self._ledger, each.document_id, each.generation) for each in claims]
         ours: list[bool] = []
         deletes: list[bytes] = []
-        for claim, answer in zip(claims, self._cluster.bulk(finishing), strict=True):
+        for claim, answer in zip(claims, self._cluster.bulk(self._ledger, finishing), strict=True):
             entry = entry_of(answer.get("get", {}))
             ours.append(answer.get("result") == "updated" or entry.generation == claim.generation)
             if not ours[-1] and entry.generation >= 0:
                 unwanted = tuple(each for each in claim.chunk_ids if each not in entry.chunk_ids)
                 deletes += self._deletes(_Claim(claim.document_id, entry.generation, (), unwanted))
         if deletes:
-            self._cluster.bulk(deletes)
+            self._cluster.bulk(self._index, deletes)
             self.refresh(self._index)
         return ours
 
@@ -234,12 +235,12 @@ class Writer:
         now = _now_ms()
         moves = [bodies.remove(self._ledger, each, before, now) for each in document_ids]
         claims = []
-        for document_id, answer in zip(document_ids, self._cluster.bulk(moves), strict=True):
+        for document_id, answer in zip(document_ids, self._cluster.bulk(self._ledger, moves), strict=True):
             if answer.get("result") == "updated":
                 entry = entry_of(answer["get"])
                 claims.append(_Claim(document_id, entry.generation, (), entry.leftover))
         deletes = [(claim.document_id, delete) for claim in claims for delete in self._deletes(claim)]
-        answers = self._cluster.bulk([delete for _, delete in deletes])
+        answers = self._cluster.bulk(self._index, [delete for _, delete in deletes])
         had = {each for (each, _), answer in zip(deletes, answers, strict=True) if answer.get("result") == "deleted"}
         if claims:
             self.refresh(self._index)
@@ -249,7 +250,7 @@ class Writer:
     def clear(self, table: str, before: str) -> int:
         """Raise the table's mark, and delete its documents that stand below; how many had chunks."""
         self._tenure.hold()
-        self._cluster.bulk([bodies.mark(self._ledger, table, before)])
+        self._cluster.bulk(self._ledger, [bodies.mark(self._ledger, table, before)])
         removed = 0
         while True:
             self.refresh(self._ledger)
@@ -271,7 +272,7 @@ class Writer:
         while True:
             self.refresh(self._ledger)
             hits = self._search_ledger(bodies.deleted_before(deleted_before_ms, _LISTED_AT_ONCE))
-            self._cluster.bulk([bodies.forget(self._ledger, hit) for hit in hits])
+            self._cluster.bulk(self._ledger, [bodies.forget(self._ledger, hit) for hit in hits])
             if len(hits) < _LISTED_AT_ONCE:
                 return
 

@@ -7,32 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 from pgvector import Vector
-from psycopg import errors, sql
+from psycopg import sql
 
 from connectors import pgvector_sql as statements
-from connectors.pg_session import ROW_FAULTS, Session, identifiers, table_name
-from connectors.pgvector_claim import hold_alone
-from connectors.pgvector_rows import (
-    Work,
-    as_json,
-    columns_of,
-    fitting,
-    outcome_of,
-    rejected,
-    rows_to_move,
-    rows_to_write,
-    stored_of,
-    transactions,
-)
+from connectors.pg_faults import ROW_FAULTS, TOO_SLOW
+from connectors.pg_session import Session, identifiers, table_name
+from connectors.pgvector_claim import Tenure
+from connectors.pgvector_rows import Work, columns_of, rejected, stored_of, work_of
 from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
+from connectors.pgvector_writing import Writer
 from core.batches import halving
 from core.change import Position
-from core.errors import ConfigError, Displaced, StoreRejected
-from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
-from core.plans import Outcome, Plan, Status
+from core.errors import StoreRejected
+from core.fingerprint import Owner
+from core.plans import Outcome, Plan
 from core.stores import Hit, Stored, Vectors, nobody_hears
 
 _FORGET_EVERY_S = 3600.0
@@ -43,7 +33,7 @@ class PgvectorStore:
     """A `core.stores.VectorStore` in one table of a PostgreSQL database, with its ledger in `<table>_ledger`.
 
     One store holds one connection, made when first needed and made again when lost; it is not for several threads.
-    The connection must be a session of its own: not behind a pooler in transaction mode.
+    The connection may lead to a pooler in transaction mode.
     """
 
     def __init__(
@@ -71,13 +61,13 @@ class PgvectorStore:
         self._patience_s = patience_s
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
-        self._owner = owner
-        self._told = None if owner is None else f"{owner.epoch:016x} {owner_to_text(owner)}"
         parts = table_name(table, "_ledger", SETTING)
         self._names = identifiers(table=parts, ledger=(*parts[:-1], f"{parts[-1]}_ledger"))
         self._sql = {
             name: template.format(**self._names).as_bytes(None) for name, template in statements.WRITING.items()
         }
+        self._tenure = Tenure(self._session, self._sql, self._names, table, owner)
+        self._writer = Writer(self._session, self._sql, self._tenure, model, patience_s)
 
     def prepare(self) -> None:
         """Make what is missing: extension, table, indexes, ledger. Can be repeated, also by many at once.
@@ -101,20 +91,20 @@ class PgvectorStore:
         Chunks that no row can hold count as missing, so that `apply` rejects their plan. Raises as `apply` does.
         """
         wanted = [(plan.document_id, plan.position, chunk.chunk_id) for plan in plans for chunk in plan.write]
-        found = halving(wanted, self._held, lambda row, error: False, ROW_FAULTS)
+        found = halving(wanted, self._held, lambda row, error: False, (*ROW_FAULTS, *TOO_SLOW))
         return frozenset(row[2] for row, there in zip(wanted, found, strict=True) if there)
 
     def _held(self, wanted: Sequence[tuple[str, str, str]]) -> list[bool]:
-        columns = columns_of(wanted)
-        rows = self._rows("held", columns)
+        rows = self._rows("held", columns_of(wanted), TOO_SLOW if len(wanted) > 1 else ())
         there = {chunk_id for (chunk_id,) in rows}
         return [row[2] in there for row in wanted]
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
         """Bring each plan's document to its state; see `core.stores.VectorStore.apply`.
 
-        A batch is one transaction; several where it has more than 64 MiB, or a bad row. A vector that didn't change is
-        not written again. NUL characters in metadata, which jsonb can't hold, become U+FFFD.
+        A batch is one transaction; several where it has more than 64 MiB, a bad row, or takes longer than the server
+        allows. A vector that didn't change is not written again. NUL characters in metadata, which jsonb can't hold,
+        become U+FFFD.
         Raises Unavailable where the server is away for longer than the store's patience, ConfigError where its tables
         or rights are gone.
         """
@@ -122,33 +112,28 @@ class PgvectorStore:
         ready: list[Work] = []
         for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
             try:
-                ready.append(Work(at, plan, fitting(plan, rows, self._dimension), as_json(plan.metadata, plan.numbers)))
+                ready.append(work_of(at, plan, rows, self._dimension))
             except (StoreRejected, TypeError, ValueError, RecursionError) as error:
                 outcomes[at] = rejected(plan, error)
-        # Whoever writes takes the documents' locks in one order, so that no two writers wait for each other.
-        ready.sort(key=lambda work: work.plan.document_id)
-        for batch in transactions(ready):
-            answers = halving(batch, self._write, lambda work, error: rejected(work.plan, error), ROW_FAULTS)
-            outcomes.update((work.at, answer) for work, answer in zip(batch, answers, strict=True))
+        outcomes |= self._writer.apply(ready)
         self._forget()
         return [outcomes[at] for at in range(len(plans))]
 
     def _forget(self) -> None:
         if time.monotonic() < self._forget_at:
             return
-        self._session.patiently(lambda: self._execute("forget", [self._remember_deletes_s]), self._patience_s)
+        self._rows("forget", [self._remember_deletes_s])
         self._forget_at = time.monotonic() + _FORGET_EVERY_S
 
     def clear(self, table: str, before: Position) -> int:
         """Delete the table's documents older than `before`; see `core.stores.VectorStore.clear`. One transaction."""
 
         def clear() -> int:
-            with self._session.connection().transaction():
-                self._execute("exclusive", [])
-                if self._owner is not None:
-                    self._take()
-                self._execute("mark", [table, before])
-                return int(self._execute("clear", [table, before, table]).fetchall()[0][0])
+            with self._session.transaction() as connection:
+                connection.execute(self._sql["exclusive"])
+                self._tenure.take()
+                connection.execute(self._sql["mark"], [table, before])
+                return int(connection.execute(self._sql["clear"], [table, before, table]).fetchall()[0][0])
 
         return self._session.patiently(clear, self._patience_s)
 
@@ -173,9 +158,9 @@ class PgvectorStore:
         dropped: set[str] = set()
 
         def drop() -> None:
-            with self._session.connection().transaction():
-                self._execute("exclusive", [])
-                gone = self._execute("drop", [list(stood), list(stood.values())]).fetchall()
+            with self._session.transaction() as connection:
+                connection.execute(self._sql["exclusive"])
+                gone = connection.execute(self._sql["drop"], [list(stood), list(stood.values())]).fetchall()
             dropped.update(document_id for (document_id,) in gone)
 
         self._session.patiently(drop, self._patience_s)
@@ -183,13 +168,9 @@ class PgvectorStore:
 
     def models(self) -> dict[str, int]:
         """How many chunks there are of each model. Doesn't wait for a server that is away."""
-        return self._session.once(self._models)
-
-    def _models(self) -> dict[str, int]:
-        connection = self._session.connection()
-        with connection.transaction():
-            connection.execute(statements.IN_ONE_GO)
-            return dict(connection.execute(statements.MODELS.format(**self._names)).fetchall())
+        # all rows are counted: the table as it lies is read faster than by any index
+        query = statements.MODELS.format(**self._names)
+        return dict(self._session.once(lambda: self._session.connection().execute(query).fetchall()))
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""
@@ -199,91 +180,21 @@ class PgvectorStore:
             page = self._rows("page", [last, _PAGE])
             yield from (document_id for (document_id,) in page)
 
-    def _write(self, batch: Sequence[Work]) -> list[Outcome]:
-        return self._session.patiently(lambda: self._transact(batch), self._patience_s)
-
-    def _transact(self, batch: Sequence[Work]) -> list[Outcome]:
-        connection = self._session.connection()
-        standing = self._owning(lambda: self._send(connection, batch))
-        outcomes = [outcome_of(work.plan, *stands) for work, stands in zip(batch, standing, strict=True)]
-        if not any(outcome.status is Status.REJECTED for outcome in outcomes):
-            connection.commit()
-            return outcomes
-        connection.rollback()
-        kept = [work for work, outcome in zip(batch, outcomes, strict=True) if outcome.status is not Status.REJECTED]
-        again = iter(self._transact(kept) if kept else [])
-        return [outcome if outcome.status is Status.REJECTED else next(again) for outcome in outcomes]
-
-    def _owning(self, send: Callable[[], list[tuple[bool, int]]]) -> list[tuple[bool, int]]:
-        while True:
-            try:
-                return send()
-            except errors.DivisionByZero:
-                self._session.connection().rollback()
-                self._claim()
-
     def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `core.stores.VectorStore.claim`. Doesn't wait for a server that is away."""
-        if self._owner is not None:
-            self._session.once(lambda: self._claim(say))
-
-    def _claim(self, say: Callable[[str], None] = nobody_hears) -> None:
-        connection, place = self._session.connection(), f"{SETTING}: table {self._table}"
-        with connection.transaction():
-            hold_alone(connection, self._sql["exclusive"], self._names, place, say)
-            self._take()
-
-    def _take(self) -> None:
-        assert self._owner is not None
-        self._execute("claim", [self._told])
-        there = self._owner_there()
-        if there is None:
-            raise ConfigError(
-                [
-                    f"{SETTING}: whose table {self._table} is stands there in a form that this release doesn't read: "
-                    "run the release that wrote it, or name another table"
-                ]
-            )
-        if there != self._owner:
-            raise Displaced(displaced(f"{SETTING}: table {self._table}", self._owner, there))
+        if self._tenure.told is not None:
+            self._session.once(lambda: self._tenure.claim(say))
 
     def owner(self) -> Owner | None:
         """Whose the store is; None where nobody's yet. Doesn't wait for a server that is away."""
-        return self._session.once(self._owner_there)
+        return self._session.once(self._tenure.there)
 
-    def _owner_there(self) -> Owner | None:
-        rows = self._execute("owner", []).fetchall()
-        return owner_from_text(rows[0][0].partition(" ")[2]) if rows else None
-
-    def _send(self, connection: psycopg.Connection[Any], batch: Sequence[Work]) -> list[tuple[bool, int]]:
-        """Whether each document now stands at its plan's position, and with how many chunks.
-
-        All statements travel together, and the COMMIT with them where no plan relies on chunks from before.
-        """
-        keys = columns_of([(work.plan.document_id, work.plan.position) for work in batch])
-        empty = [not work.plan.chunk_ids for work in batch]
-        moves, writes = rows_to_move(batch), rows_to_write(batch)
-        with connection.pipeline():
-            connection.execute(statements.BEGIN)
-            self._execute("shared", [])
-            if self._told is not None:
-                self._execute("owned", [self._told])
-            self._execute("advance", (*keys, empty))
-            self._execute("remove", (*keys, [chunk for work in batch for chunk in work.plan.chunk_ids]))
-            if moves:
-                self._execute("move", columns_of(moves))
-            if writes:
-                self._execute("upsert", (self._model, *columns_of(writes)))
-            answer = self._execute("standing", keys)
-            if all(len(work.plan.write) == len(work.plan.chunk_ids) for work in batch):
-                connection.execute(statements.COMMIT)
-        return answer.fetchall()
-
-    def _rows(self, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return self._session.patiently(lambda: self._execute(name, parameters).fetchall(), self._patience_s)
-
-    def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
-        return self._session.connection().execute(self._sql[name], parameters, prepare=True)
+    def _rows(
+        self, name: str, parameters: Sequence[Any], passing: tuple[type[Exception], ...] = ()
+    ) -> list[tuple[Any, ...]]:
+        return self._session.patiently(
+            lambda: self._session.rows(self._sql[name], parameters), self._patience_s, passing
+        )
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
         """The `k` nearest chunks of this store's model whose metadata has each value of `where`, nearest first.
@@ -295,22 +206,17 @@ class PgvectorStore:
         """
         if vector.shape != (self._dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        return self._session.once(lambda: self._search(vector, k, where))
-
-    def _search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
-        connection = self._session.connection()
         filters = [part for pair in where.items() for part in pair]
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
         conditions = sql.SQL(" ").join([statements.FILTER] * len(where))
         query = statements.NEAREST.format(**self._names, filters=conditions)
         parameters = [Vector(vector), self._model, *filters, reach, k]
-        with connection.transaction():
-            connection.execute(statements.SEARCH_SETTINGS, [str(min(1000, max(200, 2 * reach)))])
-            rows = connection.execute(query, parameters, prepare=False).fetchall()
-            if len(rows) < k:
-                connection.execute(statements.EXACT)
-                rows = connection.execute(query, parameters, prepare=False).fetchall()
+        wide = sql.Literal(min(1000, max(200, 2 * reach)))
+        settings = [each.format(reach=wide) for each in statements.SEARCHING]
+        rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
+        if len(rows) < k:
+            rows = self._session.once(lambda: self._session.rows(query, parameters, [statements.EXACT], prepare=False))
         return [Hit(*row) for row in rows]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run does before a table becomes its own: it waits for the batches under way, says so, and not without end."""
+"""Whose a table is, and what a run does before it becomes its own: it waits for the batches under way, not for ever."""
 
 from __future__ import annotations
 
@@ -8,11 +8,65 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from connectors.pg_session import Session
+from connectors.pgvector_schema import SETTING
 from connectors.pgvector_sql import HOLDERS
-from core.errors import Unavailable
+from core.errors import ConfigError, Displaced, Unavailable
+from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
+from core.stores import nobody_hears
 
 _QUIET_S = 3.0
 _PATIENCE_S = 60.0
+
+
+class Tenure:
+    """A table's ownership, of the owner that it was opened for; None: whoever's it is.
+
+    told  how the ledger has the owner
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        statements: Mapping[str, bytes],
+        names: Mapping[str, sql.Composable],
+        table: str,
+        owner: Owner | None,
+    ) -> None:
+        self._session = session
+        self._sql = statements
+        self._names = names
+        self._place = f"{SETTING}: table {table}"
+        self._owner = owner
+        self.told = None if owner is None else f"{owner.epoch:016x} {owner_to_text(owner)}"
+
+    def there(self) -> Owner | None:
+        """Whose it is now; None where nobody's yet."""
+        rows = self._session.connection().execute(self._sql["owner"]).fetchall()
+        return owner_from_text(rows[0][0].partition(" ")[2]) if rows else None
+
+    def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
+        """Make it ours, in a transaction of its own. Raises Displaced where a later run has it."""
+        connection = self._session.connection()
+        with connection.transaction():
+            hold_alone(connection, self._sql["exclusive"], self._names, self._place, say)
+            self.take()
+
+    def take(self) -> None:
+        """As `claim`, within the transaction that is open, which has the ledger's lock. Nothing without an owner."""
+        if self._owner is None:
+            return
+        self._session.connection().execute(self._sql["claim"], [self.told])
+        there = self.there()
+        if there is None:
+            raise ConfigError(
+                [
+                    f"{self._place}: whose it is stands there in a form that this release doesn't read: "
+                    "run the release that wrote it, or name another table"
+                ]
+            )
+        if there != self._owner:
+            raise Displaced(displaced(self._place, self._owner, there))
 
 
 def hold_alone(

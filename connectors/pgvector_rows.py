@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pgvector import Vector
 
-from connectors.pg_session import reason
+from connectors.pg_faults import reason
 from core.change import Position
 from core.errors import StoreRejected
 from core.exact_numbers import with_numbers
 from core.plans import Chunk, Outcome, Plan, Status
 from core.stores import Stored, Vectors
 
-_BYTES_A_TRANSACTION = 64 * 2**20
+Item = TypeVar("Item")
+
+_BYTES_AT_ONCE = 64 * 2**20
+_MOST_BYTES = 2**28  # of a jsonb; a message has 1 GiB at most, and a row's holds a text, its metadata and a vector
+_BYTES_A_ROW = 100  # beside text, metadata and vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,42 @@ class Work:
 
     def size(self) -> int:
         """Its bytes, about."""
-        return self.vectors.nbytes + sum(len(chunk.text) + len(self.metadata) for chunk in self.plan.write)
+        texts = sum(len(chunk.text) for chunk in self.plan.write)
+        return self.vectors.nbytes + texts + len(self.metadata) + _BYTES_A_ROW * len(self.plan.chunk_ids)
+
+
+class Row(NamedTuple):
+    """A chunk to be written, or to be moved: then without text and vector."""
+
+    work: Work
+    chunk_id: str
+    ordinal: int
+    text: str = ""
+    vector: Vector | None = None
+
+    def size(self) -> int:
+        """Its bytes, about, but for its document's metadata."""
+        return len(self.text) + (0 if self.vector is None else self.work.vectors.itemsize * self.work.vectors.shape[1])
+
+
+def work_of(at: int, plan: Plan, vectors: Vectors, dimension: int) -> Work:
+    """The `at`-th plan of a batch, made fit to be sent.
+
+    Raises StoreRejected, TypeError, ValueError or RecursionError where it can't be stored.
+    """
+    rows, metadata = fitting(plan, vectors, dimension), as_json(plan.metadata, plan.numbers)
+    _check_size("metadata", metadata)
+    for chunk in plan.write:
+        _check_size(f"text of chunk {chunk.ordinal}", chunk.text)
+    return Work(at, plan, rows, metadata)
+
+
+def _check_size(what: str, text: str) -> None:
+    # a character has four bytes at most
+    if len(text) > _MOST_BYTES // 4 and (size := len(text.encode())) > _MOST_BYTES:
+        raise StoreRejected(
+            f"the {what} has {size} bytes, which is more than the {_MOST_BYTES} that are written at once"
+        )
 
 
 def fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
@@ -81,22 +120,39 @@ def _without_nul(value: Any) -> Any:
 
 def transactions(ready: Sequence[Work]) -> Iterator[list[Work]]:
     """The work in transactions of at most 64 MiB, or one plan."""
-    batch: list[Work] = []
+    return _parts(ready, Work.size)
+
+
+def at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Rows in statements of at most 64 MiB, or one row. A document's metadata, once in each, counts with the first."""
+    seen: set[int] = set()
+
+    def size(row: Row) -> int:
+        fresh = row.work.at not in seen
+        seen.add(row.work.at)
+        return row.size() + _BYTES_A_ROW + (len(row.work.metadata) if fresh else 0)
+
+    return _parts(rows, size)
+
+
+def _parts(items: Sequence[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    part: list[Item] = []
     size = 0
-    for work in ready:
-        if batch and size + work.size() > _BYTES_A_TRANSACTION:
-            yield batch
-            batch, size = [], 0
-        batch.append(work)
-        size += work.size()
-    if batch:
-        yield batch
+    for item in items:
+        more = size_of(item)
+        if part and size + more > _BYTES_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += more
+    if part:
+        yield part
 
 
-def rows_to_move(batch: Sequence[Work]) -> list[tuple[Any, ...]]:
+def rows_to_move(batch: Sequence[Work]) -> list[Row]:
     """The kept chunks: whether their ordinal or metadata moved, the database sees."""
     return [
-        (chunk_id, work.plan.document_id, work.plan.position, ordinal, work.metadata)
+        Row(work, chunk_id, ordinal)
         for work in batch
         for written in (frozenset(chunk.chunk_id for chunk in work.plan.write),)
         for ordinal, chunk_id in enumerate(work.plan.chunk_ids)
@@ -104,14 +160,32 @@ def rows_to_move(batch: Sequence[Work]) -> list[tuple[Any, ...]]:
     ]
 
 
-def rows_to_write(batch: Sequence[Work]) -> list[tuple[Any, ...]]:
+def rows_to_write(batch: Sequence[Work]) -> list[Row]:
     """A row a chunk that is upserted."""
     return [
-        (chunk.chunk_id, plan.document_id, plan.position, chunk.ordinal, chunk.text, work.metadata, Vector(vector))
+        Row(work, chunk.chunk_id, chunk.ordinal, chunk.text, Vector(vector))
         for work in batch
-        for plan in (work.plan,)
-        for chunk, vector in zip(plan.write, work.vectors, strict=True)
+        for chunk, vector in zip(work.plan.write, work.vectors, strict=True)
     ]
+
+
+def moving(rows: Sequence[Row]) -> tuple[Any, ...]:
+    """The parameters that move rows: their documents' columns, then theirs."""
+    documents, places = _told(rows)
+    return *documents, *columns_of([(places[row.work.at], row.chunk_id, row.ordinal) for row in rows])
+
+
+def writing(rows: Sequence[Row], model: str) -> tuple[Any, ...]:
+    """The parameters that write rows."""
+    documents, places = _told(rows)
+    return *documents, model, *columns_of([(places[row.work.at], *row[1:]) for row in rows])
+
+
+def _told(rows: Sequence[Row]) -> tuple[tuple[list[Any], ...], dict[int, int]]:
+    """The columns of the rows' documents, and the number there, from 1, of each work by its `at`."""
+    works = {row.work.at: row.work for row in rows}
+    told = [(work.plan.document_id, work.plan.position, work.metadata) for work in works.values()]
+    return columns_of(told), {at: number for number, at in enumerate(works, start=1)}
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:

@@ -71,7 +71,6 @@ def _make_extension(connection: psycopg.Connection[Any], server: str) -> None:
 
 def set_up(connection: psycopg.Connection[Any]) -> None:
     """What each new connection needs."""
-    connection.execute(statements.SETTINGS)
     if connection.execute(statements.VERSION).fetchall():
         register_vector(connection)
 

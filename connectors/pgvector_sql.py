@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from psycopg.sql import SQL
 
-# The lookups by id below must stay index lookups, on a table that was never analyzed and whatever the batch's size.
-SETTINGS = SQL("""
-SELECT set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false),
-       set_config('jit', 'off', false)
-""")
 VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-
-# Each statement must see what was committed while the ledger's statement waited for its locks.
-BEGIN = SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
-COMMIT = SQL("COMMIT")
 
 # Whoever clears a table waits for the transactions under way, and they for it: none can bring back what it removes.
 _SHARED = "SELECT pg_advisory_xact_lock_shared(702010510, {ledger_name}::regclass::oid::int)"
@@ -56,24 +47,46 @@ DELETE FROM {table} AS chunk
 USING unnest(%b::text[], %b::text[]) AS plan (document_id, position) JOIN {ledger} USING (document_id, position)
 WHERE chunk.document_id = plan.document_id AND chunk.chunk_id NOT IN (SELECT unnest(%b::text[]))
 """)
+# The same in two, where one statement would take too long.
+_UNWANTED = SQL("""
+SELECT chunk.chunk_id FROM {table} AS chunk
+JOIN unnest(%b::text[], %b::text[]) AS plan (document_id, position) USING (document_id)
+JOIN {ledger} USING (document_id, position)
+WHERE chunk.chunk_id NOT IN (SELECT unnest(%b::text[]))
+""")
+_REMOVE_SOME = SQL(
+    "DELETE FROM {table} AS chunk USING unnest(%b::text[]) AS gone (chunk_id) WHERE chunk.chunk_id = gone.chunk_id"
+)
+
+# Metadata travels, and is read, once a document, however many chunks have it: each row names its document by number.
+_TOLD = """
+WITH told AS MATERIALIZED (
+    SELECT at, document_id, metadata::jsonb AS metadata
+    FROM unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS told (document_id, position, metadata, at)
+    JOIN {ledger} USING (document_id, position)
+)
+"""
 
 # An update that leaves `embedding` out, or sets it to itself, leaves the HNSW index alone.
-_MOVE = SQL("""
-UPDATE {table} AS chunk SET ordinal = moved.ordinal, metadata = moved.metadata::jsonb
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[])
-     AS moved (chunk_id, document_id, position, ordinal, metadata) JOIN {ledger} USING (document_id, position)
+_MOVE = SQL(
+    _TOLD
+    + """
+UPDATE {table} AS chunk SET ordinal = moved.ordinal, metadata = told.metadata
+FROM unnest(%b::int[], %b::text[], %b::int[]) AS moved (at, chunk_id, ordinal) JOIN told USING (at)
 WHERE chunk.chunk_id = moved.chunk_id
-  AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, moved.metadata::jsonb)
-""")
+  AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, told.metadata)
+"""
+)
 
 # Arrays in binary cost 0.05 ms of CPU a row, both sides together; COPY to a temporary table 0.055 (0.34 for 10 rows),
 # executemany 0.08, vectors as text 0.3 (bench/pgvector_write.py, batches of 100, without the HNSW index).
-_UPSERT = SQL("""
+_UPSERT = SQL(
+    _TOLD
+    + """
 INSERT INTO {table} AS chunk (chunk_id, document_id, ordinal, text, metadata, embedding, model)
-SELECT chunk_id, document_id, ordinal, text, metadata::jsonb, embedding, %b::text
-FROM unnest(%b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::vector[])
-     AS new (chunk_id, document_id, position, ordinal, text, metadata, embedding)
-JOIN {ledger} USING (document_id, position)
+SELECT chunk_id, document_id, ordinal, text, metadata, embedding, %b::text
+FROM unnest(%b::int[], %b::text[], %b::int[], %b::text[], %b::vector[]) AS new (at, chunk_id, ordinal, text, embedding)
+JOIN told USING (at)
 ON CONFLICT (chunk_id) DO UPDATE SET
     document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal, text = EXCLUDED.text,
     metadata = EXCLUDED.metadata, model = EXCLUDED.model,
@@ -81,7 +94,8 @@ ON CONFLICT (chunk_id) DO UPDATE SET
 WHERE (chunk.document_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.model, chunk.embedding)
     IS DISTINCT FROM
       (EXCLUDED.document_id, EXCLUDED.ordinal, EXCLUDED.text, EXCLUDED.metadata, EXCLUDED.model, EXCLUDED.embedding)
-""")
+"""
+)
 
 _STANDING = SQL("""
 SELECT coalesce(ledger.position = plan.position, false),
@@ -167,6 +181,8 @@ WRITING = {
     "held": _HELD,
     "advance": _ADVANCE,
     "remove": _REMOVE,
+    "unwanted": _UNWANTED,
+    "remove_some": _REMOVE_SOME,
     "move": _MOVE,
     "upsert": _UPSERT,
     "standing": _STANDING,
@@ -245,14 +261,9 @@ SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attna
 )
 """What else a store has: how to see that it is there, and how to make it."""
 
-SEARCH_SETTINGS = SQL("""
-SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true),
-       set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'force_custom_plan', true)
-""")
+SEARCHING = (SQL("SET LOCAL hnsw.ef_search = {reach}"), SQL("SET LOCAL hnsw.iterative_scan = strict_order"))
 EXACT = SQL("SET LOCAL enable_indexscan = off")
 
-# All rows are counted: then the table as it lies is read faster than by any index.
-IN_ONE_GO = SQL("SET LOCAL enable_seqscan = on")
 MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC, 1")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from connectors.pg_session import reason, server_of
+from connectors.pg_faults import reason
+from connectors.pg_session import connect, server_of
 from core.errors import ConfigError, Unavailable
 from core.first_pipeline import Column
 from core.references import alike
@@ -147,7 +148,7 @@ def catalog(dsn: str, setting: str) -> Iterator[Catalog]:
     _refuse_others(dsn, setting)
     server = server_of(dsn, setting)
     try:
-        with psycopg.connect(make_conninfo(dsn, connect_timeout=5), autocommit=True) as connection:
+        with connect({"conninfo": make_conninfo(dsn, connect_timeout=5)}) as connection:
             yield Catalog(connection, server, connection.info.dbname)
     except psycopg.OperationalError as error:
         raise Unavailable(

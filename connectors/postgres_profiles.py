@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 
 from connectors import postgres_profiles_sql as statements
-from connectors.pg_session import ROW_FAULTS, Session, identifiers, reason
+from connectors.pg_faults import ROW_FAULTS, TOO_SLOW, reason
+from connectors.pg_session import Session, identifiers
 from connectors.pgvector_rows import as_json, columns_of
 from core.batches import halving
 from core.errors import ConfigError
@@ -38,7 +39,7 @@ class PostgresProfiles:
 
         Raises ConfigError where the connection string can't be read, or the name is too long. Connects to nothing.
         """
-        self._session = Session(dsn, _SETTING, _set_up)
+        self._session = Session(dsn, _SETTING)
         self._patience_s = patience_s
         self._remember_s = remember_s
         self._forget_at = 0.0
@@ -83,7 +84,7 @@ class PostgresProfiles:
         return self._session.patiently(lambda: self._begin(version, least), self._patience_s)
 
     def _begin(self, version: int, least: int) -> Opening:
-        with self._session.connection().transaction():
+        with self._session.transaction():
             (epoch,) = self._execute("begin", [least, version]).fetchall()[0]
             if not version:  # all there is will be told to be forgotten
                 return Opening(epoch)
@@ -99,18 +100,18 @@ class PostgresProfiles:
         Raises Unavailable where the server is away for longer than the store's patience, ConfigError where its tables
         or rights are gone.
         """
-        outcomes = halving(deliveries, self._attempt, _rejected, ROW_FAULTS)
+        outcomes = halving(deliveries, self._attempt, _rejected, (*ROW_FAULTS, *TOO_SLOW))
         self._forget()
         return outcomes
 
     def _attempt(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         seen: list[tuple[int, int]] = []
-        return self._session.patiently(lambda: self._transact(deliveries, seen), self._patience_s)
+        halved = TOO_SLOW if len(deliveries) > 1 else ()
+        return self._session.patiently(lambda: self._transact(deliveries, seen), self._patience_s, halved)
 
     def _transact(self, deliveries: Sequence[Delivery], seen: list[tuple[int, int]]) -> list[Outcome]:
         """`seen`: the writer's epoch and version at each attempt, the first being what stood before them all."""
-        connection = self._session.connection()
-        with connection.transaction():
+        with self._session.transaction() as connection:
             found = self._execute("writer", []).fetchall()
             epoch, version = found[0] if found else (0, 0)
             seen.append((epoch, version))
@@ -158,14 +159,14 @@ class PostgresProfiles:
             return
         for nth in range(3):
             self._session.patiently(
-                lambda nth=nth: self._execute(f"forget_{nth}", [self._remember_s]),  # type: ignore[misc]
+                lambda nth=nth: self._session.rows(self._sql[f"forget_{nth}"], [self._remember_s]),  # type: ignore[misc]
                 self._patience_s,
             )
         self._forget_at = time.monotonic() + _FORGET_EVERY_S
 
     def get(self, profile_id: str) -> Profile | None:
         """The profile of this id or alias. Doesn't wait for a server that is away."""
-        found = self._session.once(lambda: self._execute("profile", [profile_id]).fetchall())
+        found = self._asked("profile", [profile_id])
         if not found:
             return None
         name, values, records, held = found[0]
@@ -173,17 +174,17 @@ class PostgresProfiles:
 
     def find(self, identifier: Identifier) -> Profile | None:
         """The profile that an identifier is of. Doesn't wait for a server that is away."""
-        found = self._session.once(lambda: self._execute("holder", [identifier.type, identifier.value]).fetchall())
+        found = self._asked("holder", [identifier.type, identifier.value])
         return self.get(found[0][0]) if found else None
 
     def members(self, profile_id: str, most: int) -> list[Placed]:
         """At most so many of the records that make a profile. Doesn't wait for a server that is away."""
-        rows = self._session.once(lambda: self._execute("members", [profile_id, most]).fetchall())
+        rows = self._asked("members", [profile_id, most])
         return [Placed(record, table, group, _of_pairs(held)) for record, table, group, held in rows]
 
     def history(self, profile_id: str, most: int) -> list[Audit]:
         """At most so many audit records that name a profile, newest first. Doesn't wait for a server that is away."""
-        rows = self._session.once(lambda: self._execute("history", [profile_id, profile_id, most]).fetchall())
+        rows = self._asked("history", [profile_id, profile_id, most])
         return [
             Audit(Kind(kind), name, tuple(others), _of_pairs(held), reason, Cause(record, position, time_ms, Why(why)))
             for kind, name, others, held, reason, record, position, time_ms, why in rows
@@ -203,17 +204,16 @@ class PostgresProfiles:
         """Give the connection back."""
         self._session.close()
 
+    def _asked(self, name: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._session.once(lambda: self._session.rows(self._sql[name], parameters))
+
     def _execute(self, name: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
-        return self._session.connection().execute(self._sql[name], parameters, prepare=True)
+        return self._session.connection().execute(self._sql[name], parameters)
 
 
 def _outcomes(deliveries: Sequence[Delivery], fresh: Sequence[Delivery]) -> list[Outcome]:
     applied = {id(each) for each in fresh}
     return [Outcome(each.record, Status.APPLIED if id(each) in applied else Status.STALE) for each in deliveries]
-
-
-def _set_up(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(statements.SETTINGS)
 
 
 def _identifiers(told: Folded) -> tuple[list[Any], ...]:

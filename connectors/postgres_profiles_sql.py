@@ -203,8 +203,3 @@ STATEMENTS = {
     "all_records": _ALL_RECORDS,
 }
 """By name, what is run over and over."""
-
-SETTINGS = SQL("""
-SELECT set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false),
-       set_config('jit', 'off', false)
-""")

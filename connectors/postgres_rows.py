@@ -16,7 +16,8 @@ from psycopg.types import TypeInfo
 from psycopg.types.array import register_array
 from psycopg.types.string import TextLoader
 
-from connectors.pg_session import ROW_FAULTS, Session
+from connectors.pg_faults import ROW_FAULTS
+from connectors.pg_session import Session
 from core.documents import DocumentSpec, used_columns
 from core.errors import ConfigError
 from core.formats.debezium_columns import NOTHING_KNOWN, columns_of_types
@@ -32,11 +33,12 @@ _FIRST_BATCH = 100
 _BATCH_BYTES = 16 * 2**20
 # Text that doesn't depend on where the server is; what `core.formats.debezium_raw` expects.
 _SETTINGS = (
-    "SET DateStyle TO 'ISO, YMD'",
-    "SET IntervalStyle TO 'iso_8601'",
-    "SET TimeZone TO 'UTC'",
-    "SET extra_float_digits TO 1",
+    sql.SQL("SET LOCAL DateStyle TO 'ISO, YMD'"),
+    sql.SQL("SET LOCAL IntervalStyle TO 'iso_8601'"),
+    sql.SQL("SET LOCAL TimeZone TO 'UTC'"),
+    sql.SQL("SET LOCAL extra_float_digits TO 1"),
 )
+_FROZEN = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _TOLD = ("date", "time", "interval", "json", "bit")
 _DECIMAL = ("numeric", "money")
 _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -113,8 +115,6 @@ class Reselect:
         self.server = self._session.server
 
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
-        for statement in _SETTINGS:
-            connection.execute(statement)
         for name in _AS_TEXT:
             connection.adapters.register_loader(name, TextLoader)
         for array, element in self._arrays.items():
@@ -130,10 +130,7 @@ class Reselect:
 
     def execute(self, query: LiteralString | sql.Composed, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """A query's rows. Raises Unavailable or ConfigError as `Session.patiently` does, after half a minute."""
-        return self._session.patiently(lambda: self._fetch(query, parameters), _PATIENCE_S)
-
-    def _fetch(self, query: LiteralString | sql.Composed, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return self._session.connection().execute(query, parameters).fetchall()
+        return self._session.patiently(lambda: self._session.rows(query, parameters, _SETTINGS), _PATIENCE_S)
 
     def table(self, name: str) -> Table:
         """The table `schema.table` as the catalog has it now. Raises ConfigError where there is none."""
@@ -213,15 +210,12 @@ class Reselect:
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """One state of the database to read tables in. Its own connection's transaction: read only, REPEATABLE READ."""
-        connection = self._session.once(self._session.connection)
+        self._session.once(self._session.connection)
         try:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield Snapshot(connection, self.table)
+            with self._session.transaction(_FROZEN, _SETTINGS) as connection:
+                yield Snapshot(connection, self.table)
         except psycopg.Error as error:
             raise self._session.named(error) from error
-        finally:
-            if not connection.closed:
-                connection.rollback()
 
 
 @dataclass(frozen=True, slots=True)

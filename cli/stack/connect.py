@@ -173,7 +173,7 @@ def remove_postgres(connect_url: str, name: str, dsn: str) -> None:
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         _delete(client, name, time.monotonic() + _GONE_SECONDS)
     slot = slot_of(name)
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         deadline = time.monotonic() + _GONE_SECONDS
         active = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
         while connection.execute(active, (slot,)).fetchone() and time.monotonic() < deadline:

@@ -30,6 +30,7 @@ class Proxy:
 
     delivers_last  whether the first of those still reaches the server
     busy           a status for an operation of a bulk, given as its action and its number in the request, or None
+    most           bytes of the longest request that reaches the server; longer ones are answered `too_long`, a status
     """
 
     url: str
@@ -37,6 +38,8 @@ class Proxy:
     cut_at: int | None = None
     delivers_last: bool = False
     busy: Callable[[dict[str, Any], int], int | None] = lambda action, number: None
+    most: int = 2**30
+    too_long: int = 413
 
 
 @contextmanager
@@ -90,6 +93,8 @@ def proxy(to: str, certificate: tuple[str, str] | None = None) -> Iterator[Proxy
 
 
 def _forward(netloc: str, asked: Asked, state: Proxy) -> tuple[int, bytes]:
+    if len(asked.body) > state.most:
+        return state.too_long, json.dumps({"error": {"type": "circuit_breaking_exception"}}).encode()
     if not asked.path.startswith("/_bulk"):
         return _send(netloc, asked, asked.body)
     operations = bulk_operations(asked.body)

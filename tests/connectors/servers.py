@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
+import httpx
 import psycopg
 from psycopg import sql
 
@@ -98,6 +99,9 @@ def opensearch_server(directory: Path) -> Iterator[Server]:
     )
     try:
         server.start()
+        # as it is where nobody has set it: what is written to an index that is gone makes it
+        setting = {"persistent": {"action.auto_create_index": "true"}}
+        httpx.put(f"{opensearch.url(port)}/_cluster/settings", json=setting).raise_for_status()
         yield server
     finally:
         server.stop()

@@ -205,7 +205,8 @@ def test_only_the_refused_operations_are_sent_again(way: Proxy, target: OpenSear
     plans = [plan(f"d{number}", "1", f"text {number}") for number in range(30)]
     assert set(apply(store, *plans)) == {APPLIED}
     assert len(rows(store)) == 30
-    bulks = [len(bulk_operations(each.body)) for each in way.asked if each.path.startswith("/_bulk")]
+    # each with a guard before them
+    bulks = [len(bulk_operations(each.body)) - 1 for each in way.asked if each.path.startswith("/_bulk")]
     assert bulks[:2] == [30, 10] and sum(bulks) < 3 * 30 + 2 * 30
     store.close()
 

@@ -107,6 +107,13 @@ def updates(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> Any:
     return updated
 
 
+def test_what_runs_over_and_over_is_prepared(chunks: PgvectorStore) -> None:
+    for position in range(8):
+        apply(chunks, plan("d", str(position), "one"))
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement ~ 'INSERT'"
+    assert chunks._session.connection().execute(prepared).fetchall() == [(2,)]
+
+
 def test_lost_connections_are_made_again(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
     apply(chunks, plan("d", "1", "one"))
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'freshet'"
