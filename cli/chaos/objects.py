@@ -31,8 +31,9 @@ from connectors.s3 import S3
 from connectors.s3_writer import BucketWriter
 from core.config import Pipeline
 from core.documents import step
-from core.objects import ToLoad, unfold
+from core.objects import ToLoad
 from core.plans import Plan
+from core.unfolding import unfold
 from core.verification import key_of
 from flink_jobs.objects import loader
 from udfs.loading import Loader

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from core.errors import ObjectError
-from core.objects import Row, rows_to_bytes
+from core.objects import Row, pieces
 from udfs.parsing import Limits, Options, kind_of, parse
 
 
@@ -263,7 +263,7 @@ def test_lines_of_json() -> None:
     first, second = rows(content, "a.jsonl", key=("id",))
     assert first == Row('[{"a":1}]', {"id": {"a": 1}, "n": "123456789012345678901", "x": [1.5, None], "row": 1})
     assert second == Row("2", {"id": 2, "t": "\ufffd\ufffd", "n": None, "row": 2})
-    rows_to_bytes([first, second])
+    list(pieces([first, second]))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_parquet_of_all_kinds_of_values() -> None:
         },
     )  # fmt: skip
     assert second.columns["raw"] == "text"
-    rows_to_bytes([first, second])
+    list(pieces([first, second]))
     assert rows(content, "a.parquet", key=("id",), columns=("text",))[0].columns == {"text": "a\ufffdb", "row": 1}
 
 
@@ -333,7 +333,7 @@ def test_avro_with_its_logical_types() -> None:
 def test_whatever_follows_a_good_beginning_is_read_or_refused(kind: str, rest: bytes) -> None:
     begin = {"pdf": b"%PDF-1.4\n", "parquet": b"PAR1", "avro": b"Obj\x01"}.get(kind, b"")
     try:
-        rows_to_bytes(rows(begin + rest, f"a.{kind}"))
+        list(pieces(rows(begin + rest, f"a.{kind}")))
     except ObjectError as error:
         assert "a." in str(error)
 
