@@ -269,6 +269,19 @@ def test_a_store_that_is_away_stops_the_job_and_is_asked_again_by_the_next(job: 
     assert job.texts() == {"s3.docs/a": "one"}
 
 
+def test_rows_of_a_look_that_a_crash_interrupted_leave_with_the_next_one(job: Job) -> None:
+    job.store.objects["a"] = {str(number): "x" for number in range(5)}
+    job.notify("a")
+    job.store.end()
+    assert sum(job.fire(3)) in (2, 3)
+    saved = deepcopy(job.flink)
+    # the store's clocks may disagree by a little
+    job.store.objects["a"], job.store.clock = {"4": "y"}, 0
+    job.restore(saved)
+    job.settle()
+    assert job.texts() == {"s3.docs/a/4": "y"}
+
+
 def test_where_the_source_ends_all_is_told_before_the_job_ends() -> None:
     job = Job(unbounded=False)
     job.store.objects = {key: {str(row): key for row in range(3)} for key in "ab"}
