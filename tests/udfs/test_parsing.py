@@ -81,6 +81,20 @@ def pdf_of(objects: list[bytes]) -> bytes:
     )
 
 
+def slow_pdf() -> bytes:
+    """A small PDF that takes hours: forms that draw a form ten times each, nine deep."""
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 1/Kids[3 0 R]>>", b"", b""]
+    resources = b""
+    for _ in range(9):
+        drawn = b"/X Do " * 10 if resources else b"BT ET"
+        form = b"<</Type/XObject/Subtype/Form/BBox[0 0 9 9]%s/Length %d>>stream\n%s\nendstream"
+        objects.append(form % (resources, len(drawn), drawn))
+        resources = b"/Resources<</XObject<</X %d 0 R>>>>" % len(objects)
+    objects[2] = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R%s>>" % resources
+    objects[3] = b"<</Length 5>>stream\n/X Do\nendstream"
+    return pdf_of(objects)
+
+
 def parquet(columns: dict[str, list[Any]], **options: Any) -> bytes:
     written = io.BytesIO()
     pq.write_table(pa.table(columns), written, **options)
