@@ -22,7 +22,7 @@ from pyarrow import parquet as pq
 
 from core.errors import ObjectError
 from core.objects import Row, pieces
-from udfs.parsing import Limits, Options, kind_of, parse
+from udfs.parsing import Limits, Options, encoded, kind_of, parse
 
 
 def rows(
@@ -580,3 +580,10 @@ def test_what_is_compressed_is_read_as_what_it_is(name: str) -> None:
 def test_what_compressed_files_can_have_wrong(content: bytes, reason: str) -> None:
     with pytest.raises(ObjectError, match=reason):
         rows(content, "a.txt.gz", limits=Limits(size=1_000))
+
+
+def test_rows_are_bounded_with_the_names_of_their_columns() -> None:
+    content = parquet({"n" * 300: [1] * 1_000})
+    with pytest.raises(ObjectError, match=r"rows of more than 200,000 bytes, names of columns included"):
+        encoded(content, "a.parquet", None, Options(), Limits(told=200_000))
+    assert len(encoded(content, "a.parquet", None, Options(), Limits(told=400_000))) == 10
