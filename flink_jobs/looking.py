@@ -104,6 +104,7 @@ class _Current:
     before  the state before the look
     noted   whether the state says that a part of it was told
     known   row ids that were told beyond those of before
+    kept    whether the state of such row ids has any, of this look or of one that was interrupted
     """
 
     asked: Asked
@@ -114,6 +115,7 @@ class _Current:
     before: ObjectState | None = None
     noted: bool = False
     known: list[str] = field(default_factory=list)
+    kept: bool = False
 
 
 class LookAtObjects(KeyedProcessFunction):
@@ -233,7 +235,7 @@ class LookAtObjects(KeyedProcessFunction):
         try:
             if current.told is None:
                 self._took_s += 0.1 * (min(1.0, monotonic() - current.began_s) - self._took_s)
-                current.before = self._before()
+                current.before, current.kept = self._before()
                 current.told = parts(current.before, loaded, self._objects[table], self._run)
             part = next(current.told)
             rows = [
@@ -242,10 +244,7 @@ class LookAtObjects(KeyedProcessFunction):
             ]
         except ChangeError as error:
             yield self._refused(loaded, error)
-            if current.noted:
-                before = interrupted(begun(current.before, loaded), current.known)
-                assert before is not None
-                self._state.update(object_state_to_bytes(replace(before, run=0)))
+            self._leave(current, loaded)
             self._done(key, current, ctx)
             return
         for change, row in zip(part.changes, rows, strict=True):
@@ -258,12 +257,14 @@ class LookAtObjects(KeyedProcessFunction):
             self._state.update(object_state_to_bytes(part.after))
             self._done(key, current, ctx)
 
-    def _before(self) -> ObjectState | None:
+    def _before(self) -> tuple[ObjectState | None, bool]:
+        """The state before a look, and whether a look is in it that was interrupted."""
         raw = self._state.value()
         state = None if raw is None else object_state_from_bytes(raw)
-        if state is None or state.run != self._run:
-            return interrupted(state, [row_id for some in self._known.get() or () for row_id in some])
-        return state
+        if state is not None and state.run == self._run:
+            return state, False
+        known = [row_id for some in self._known.get() or () for row_id in some]
+        return interrupted(state, known), bool(known)
 
     def _note(self, current: _Current, loaded: Loaded, part: Part) -> None:
         """What a run knows that finds this look interrupted."""
@@ -272,12 +273,20 @@ class LookAtObjects(KeyedProcessFunction):
             self._state.update(object_state_to_bytes(begun(current.before, loaded)))
         if part.row_ids:
             self._known.add(list(part.row_ids))
+            current.kept = True
             current.known += part.row_ids
+
+    def _leave(self, current: _Current, loaded: Loaded) -> None:
+        """What was told of a look that can't be told to its end, or of one that was interrupted before it."""
+        before = begun(current.before, loaded) if current.noted else current.before
+        if (current.noted or current.kept) and (left := interrupted(before, current.known)) is not None:
+            self._state.update(object_state_to_bytes(replace(left, run=0)))
 
     def _done(self, key: str, current: _Current, ctx: KeyedProcessFunction.Context) -> None:
         self._meters.count("objects_loaded")
         self._loader.forget(current.look)
-        self._known.clear()
+        if current.kept:
+            self._known.clear()
         later = current.asked.later
         if later is None:
             self._asked.clear()

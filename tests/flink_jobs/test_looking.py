@@ -269,7 +269,8 @@ def test_a_store_that_is_away_stops_the_job_and_is_asked_again_by_the_next(job: 
     assert job.texts() == {"s3.docs/a": "one"}
 
 
-def test_rows_of_a_look_that_a_crash_interrupted_leave_with_the_next_one(job: Job) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+def test_rows_of_a_look_that_a_crash_interrupted_leave_with_the_next_one(job: Job, broken: bool) -> None:
     job.store.objects["a"] = {str(number): "x" for number in range(5)}
     job.notify("a")
     job.store.end()
@@ -278,6 +279,12 @@ def test_rows_of_a_look_that_a_crash_interrupted_leave_with_the_next_one(job: Jo
     # the store's clocks may disagree by a little
     job.store.objects["a"], job.store.clock = {"4": "y"}, 0
     job.restore(saved)
+    if broken:
+        job.fire(1)
+        look, found = job.store.looks.pop()
+        look.set_result(replace(found, error="a is broken"))
+        job.settle()
+        job.notify("a")
     job.settle()
     assert job.texts() == {"s3.docs/a/4": "y"}
 
