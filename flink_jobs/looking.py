@@ -49,8 +49,8 @@ NOTICE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
 NOTIFIED = keyed(NOTICE)
 """By object."""
 
-_AT_THE_END = 2**63 - 2
-"""Event time that comes when the source has ended."""
+_AT_THE_END = 2**62
+"""Event time that comes when the source has ended; later ones in the order in which looks were asked for."""
 _FREELY = 256
 _LONGEST_HOLD_S = 0.25
 _SOONEST_MS, _LATEST_MS = 10, 1_000
@@ -142,6 +142,7 @@ class LookAtObjects(KeyedProcessFunction):
         self._known: ListState = runtime_context.get_list_state(ListStateDescriptor("told", Types.PICKLED_BYTE_ARRAY()))
         self._run = time_ns()
         self._current: dict[str, _Current] = {}
+        self._looks = 0
         self._took_s = 0.0
         self._turns = Turns()
         self._loader = self._make()
@@ -212,7 +213,8 @@ class LookAtObjects(KeyedProcessFunction):
         current = _Current(wanted, self._loader.look(wanted.now.bucket, wanted.now.key), monotonic())
         self._current[key] = current
         if not self._unbounded:
-            ctx.timer_service().register_event_time_timer(_AT_THE_END)
+            self._looks += 1
+            ctx.timer_service().register_event_time_timer(_AT_THE_END + self._looks)
         # as long as others took lately; its own time decides then
         self._wake(current, ctx, int(min(_LATEST_MS, max(_SOONEST_MS, 1_000 * self._took_s))))
 
@@ -224,6 +226,7 @@ class LookAtObjects(KeyedProcessFunction):
         """All that is asked of the object: the source has ended, and no other timer comes any more."""
         if key not in self._current:
             self._go_on(key, ctx)
+        self._loader.lift()
         while (current := self._current.get(key)) is not None:
             current.look.exception()  # which waits for it
             yield from self._told(key, current, ctx)

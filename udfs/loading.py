@@ -6,6 +6,7 @@ takes one such file after the other, from the beginning.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,10 @@ class Loader:
     def forget(self, look: Look) -> None:
         """Let other looks have the memory that this one's rows take."""
         self._found.give(self._sizes.pop(look, 0))
+
+    def lift(self) -> None:
+        """Let rows take all the memory that they need: nobody will forget any before others are there."""
+        self._found.lift()
 
     def load(self, batch: Sequence[ToLoad]) -> list[Loaded]:
         """What each look found, in order, all in memory. An object that several ask for is looked at once for all."""
@@ -168,9 +173,9 @@ class _Budget:
 
     def take(self, size: int) -> int:
         """Waits until so many bytes are free, or all of them, and takes them: how many. ObjectError once closed."""
-        wanted = min(size, self._total)
         turn = object()
         with self._changed:
+            wanted = min(size, self._total)
             self._waiting.append(turn)
             self._changed.wait_for(lambda: self._closed or (self._waiting[0] is turn and self._free >= wanted))
             self._waiting.remove(turn)
@@ -184,6 +189,12 @@ class _Budget:
         """Gives back what was taken."""
         with self._changed:
             self._free += size
+            self._changed.notify_all()
+
+    def lift(self) -> None:
+        """As if all the memory in the world were free."""
+        with self._changed:
+            self._free = sys.maxsize
             self._changed.notify_all()
 
     def close(self) -> None:

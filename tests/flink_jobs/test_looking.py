@@ -45,7 +45,7 @@ class Flink:
 
     states: dict[tuple[str, str], Any] = field(default_factory=dict)
     timers: list[tuple[int, str]] = field(default_factory=list)
-    at_the_end: set[str] = field(default_factory=set)
+    at_the_end: dict[int, str] = field(default_factory=dict)
     key: str = ""
     domain: TimeDomain = TimeDomain.PROCESSING_TIME
 
@@ -70,7 +70,7 @@ class Flink:
         self.timers.append((at, self.key))
 
     def register_event_time_timer(self, at: int) -> None:
-        self.at_the_end.add(self.key)
+        self.at_the_end[at] = self.key
 
 
 @dataclass
@@ -95,6 +95,27 @@ class State:
         self.flink.states.pop((self.name, self.flink.key), None)
 
 
+class Clock:
+    """What the operator takes for the time: that of the last timer."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000
+
+    def to(self, ms: int) -> None:
+        self.ms = max(self.ms + 1, ms)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clock() -> Iterator[Clock]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(looking, "time_ns", lambda: CLOCK.ms * 1_000_000)
+        patch.setattr(looking, "monotonic", lambda: CLOCK.ms / 1_000)
+        yield CLOCK
+
+
+CLOCK = Clock()
+
+
 class Store:
     """Objects, as rows by key, and the looks at them, which end when a test says so: a `udfs.loading.Loader`."""
 
@@ -103,6 +124,7 @@ class Store:
         self.clock = 1
         self.looks: list[tuple[Look, Loaded]] = []
         self.forgotten: list[Look] = []
+        self.lifted = False
 
     def look(self, bucket: str, key: str) -> Look:
         """As the object is now, found when it ends."""
@@ -115,6 +137,9 @@ class Store:
     def end(self, which: int = 0) -> None:
         look, found = self.looks.pop(which)
         look.set_result(found)
+
+    def lift(self) -> None:
+        self.lifted = True
 
     def forget(self, look: Look) -> None:
         self.forgotten.append(look)
@@ -136,6 +161,7 @@ class Job:
 
     def restore(self, flink: Flink) -> None:
         self.store.close()
+        CLOCK.to(0)
         self.flink = flink
         self.operator = LookAtObjects(OF_OBJECTS, lambda: self.store, self.unbounded)  # type: ignore[arg-type,return-value]
         self.operator._meters = Quiet()  # type: ignore[assignment]
@@ -159,6 +185,7 @@ class Job:
         while self.flink.timers and len(told) < most:
             self.flink.timers.sort()
             at, self.flink.key = self.flink.timers.pop(0)
+            CLOCK.to(at)
             told.append(self._take(self.operator.on_timer(at, self.flink)))  # type: ignore[arg-type]
         return told
 
@@ -171,9 +198,10 @@ class Job:
 
     def end_of_source(self) -> None:
         self.flink.domain = TimeDomain.EVENT_TIME
-        for key in sorted(self.flink.at_the_end):
-            self.flink.key = key
-            self._take(self.operator.on_timer(looking._AT_THE_END, self.flink))  # type: ignore[arg-type]
+        while self.flink.at_the_end:
+            at = min(self.flink.at_the_end)
+            self.flink.key = self.flink.at_the_end.pop(at)
+            self._take(self.operator.on_timer(at, self.flink))  # type: ignore[arg-type]
 
     def texts(self) -> dict[str, str]:
         return {document: text for document, (_, text) in self.rows.items() if text is not None}
@@ -300,6 +328,7 @@ def test_where_the_source_ends_all_is_told_before_the_job_ends() -> None:
     job.store.look = lambda bucket, key: _at_once(job.store, ended(bucket, key))  # type: ignore[method-assign]
     job.end_of_source()
     assert job.texts() == documents(job.store.objects)
+    assert job.store.lifted
 
 
 def _at_once(store: Store, look: Look) -> Look:
