@@ -229,9 +229,7 @@ def test_a_slow_file_is_put_aside_and_others_go_on(
     monkeypatch: pytest.MonkeyPatch, opened: Opened, tmp_path: Path
 ) -> None:
     flag = tmp_path / "flag"
-    waits = (
-        f"[__import__('time').sleep(0.05) for _ in iter(lambda: __import__('os').path.exists({str(flag)!r}), True)]"
-    )
+    waits = f"[__import__('time').sleep(0.05) for _ in iter(lambda: __import__('os').path.exists({str(flag)!r}), True)]"
     _run(monkeypatch, f"({waits} if 'slow' in key else 0, list(pieces([Row('', {{'text': key}})])))[1]")
     bucket = Bucket({f"slow {number}": b"x" for number in range(3)} | {"a": b"x", "b": b"x"})
     loader = opened(bucket.fetch, processes=1, quick_s=0.5)
