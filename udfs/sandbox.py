@@ -147,14 +147,14 @@ class Sandboxes:
         """Stops the processes, those at work too: who waits for one has an ObjectError."""
         with self._lock:
             self._closed = True
-            for process in self._running:
-                process.kill()
+            for running in self._running:
+                running.kill()
         waiting = []
         with contextlib.suppress(queue.Empty):
             while True:
                 waiting.append(self._free.get_nowait())
-        for process in waiting:
-            self._ended(process)
+        for idle in waiting:
+            self._ended(idle)
             self._free.put(None)
 
 

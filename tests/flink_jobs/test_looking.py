@@ -181,7 +181,7 @@ class Job:
 
     def fire(self, most: int = 1_000_000) -> list[int]:
         """The timers in their order; how many rows each told."""
-        told = []
+        told: list[int] = []
         while self.flink.timers and len(told) < most:
             self.flink.timers.sort()
             at, self.flink.key = self.flink.timers.pop(0)
