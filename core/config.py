@@ -16,8 +16,8 @@ from core.documents import DocumentSpec
 from core.errors import ConfigError
 from core.formats.debezium_format import DebeziumFormat
 from core.formats.tables import ITSELF, Tables
-from core.objects import ObjectSpec
 from core.templates import columns, whole_columns
+from core.unfolding import ObjectSpec
 
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
@@ -261,7 +261,7 @@ class Pipeline(Model):
         return self.documents if self.profiles is None else self.profiles.records
 
     def object_spec(self, table: str) -> ObjectSpec:
-        """How a bucket's objects become changes, for `core.objects`."""
+        """How a bucket's objects become changes, for `core.unfolding`."""
         document = self.documents[table]
         used = document.used.union(document.key)
         made_by = f"{self.embedding.model}|{document.chunk!r}|{document.text}"

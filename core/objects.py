@@ -1,4 +1,4 @@
-"""From notifications about objects (files in S3 or a folder) to the changes of the rows that they hold.
+"""From notifications about objects (files in S3 or a folder) to looks at them, and what looks find.
 
 A notification says no more than "look at this key now". What counts is what a look finds: an object is loaded as it
 is when it is loaded, and gone is what isn't there then, whatever the notification said. So an old version's deletion,
@@ -9,25 +9,25 @@ than one that was acted on loses nothing, and what the last look found is what s
 Positions of the changes come from the looks, not from the notifications: when the store answered, by its own clock,
 and a count. A job that lost its state and loads everything again has later positions, and what it finds goes before
 what the stores hold, as it must; a notification's position would say that this is known already.
+
+How the changes are made of what was found is `core.unfolding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
 
-from core.change import BEGINNING, Change, Operation, Position
-from core.errors import ObjectError
+from core.change import BEGINNING, Position
 
 _STATE_VERSION = b"\x01"
 _LONGEST_ROW_ID = 64
-_DIGEST_BYTES = 8
-_LATEST_MS = 2**48 - 1
-_MOST_LOOKS = 2**32 - 1
+ROWS_A_PIECE = 100
+_BYTES_A_PIECE = 256 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,23 @@ class ToLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The look at an object that is being made or told, and the one after that, for whatever was notified since."""
+
+    now: ToLoad
+    later: ToLoad | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A document in an object: `row_id` is "" where it is the only one."""
 
     row_id: str
     columns: Mapping[str, Any]
+
+
+Piece = bytes | memoryview
+"""MessagePack of a list of Row, as `pieces` makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +99,14 @@ class Loaded:
 
     read_ms  when the store answered, by its clock, in milliseconds since 1970
     columns  of the object; each row has these and its own
-    rows     MessagePack of a list of Row; of no use where there is an error
+    rows     in pieces; of no use where there is an error
     """
 
     bucket: str
     key: str
     read_ms: int
     columns: Mapping[str, Any] = field(default_factory=dict)
-    rows: bytes = b"\x90"
+    rows: Sequence[Piece] = ()
     gone: bool = False
     error: str = ""
     committed_ms: int | None = None
@@ -138,38 +150,6 @@ Raises what `admit` raises, ObjectError where this object can't be read, Unavail
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectSpec:
-    """How a bucket's objects become changes.
-
-    table    what the changes' table is called
-    columns  those that documents are made of: a row with the same values in them is not told again; None: all
-    made_by  whatever else the documents depend on (model, chunker, template): told again where it changed
-    """
-
-    table: str
-    columns: frozenset[str] | None = None
-    made_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectState:
-    """What was told of an object.
-
-    read_ms, looks  the position of the last change
-    row_ids         of the rows that it has; empty for an object that is gone, whose state may be forgotten once the
-                    clocks of the store's machines are surely past `read_ms`: an hour is plenty
-    digests         8 bytes a row: of the columns that matter
-    run             the number of the run that told it; another run may have told more after this state was saved
-    """
-
-    read_ms: int = 0
-    looks: int = 0
-    row_ids: tuple[str, ...] = ()
-    digests: bytes = b""
-    run: int = 0
-
-
 def gate(state: GateState | None, change: ObjectChange, replayed: bool = False) -> tuple[GateState, ToLoad | None]:
     """The state behind a notification, and what to load: nothing where a later or the same one was acted on.
 
@@ -188,49 +168,15 @@ def gate(state: GateState | None, change: ObjectChange, replayed: bool = False) 
     return after, None if known and not replayed else to_load
 
 
-def unfold(
-    state: ObjectState | None, loaded: Loaded, spec: ObjectSpec, run: int = 0
-) -> tuple[ObjectState, list[Change]]:
-    """The state behind a look, and the changes of the object's rows: those that are new or other, and those that left.
+def asked(before: Asked | None, look: ToLoad) -> Asked:
+    """What is asked of an object once another look at it is wanted: one look serves all that want it meanwhile.
 
-    The looks at an object must come in the order in which they were made. Keys are {"key": the object's key}, with
-    "row" where the object has several documents.
-    A state of another `run` was restored: what that run told after it had been saved, it doesn't know, and a look made
-    anew may find something else than then. So the first look of a run tells everything again.
-    Of an object that is gone and whose state is another run's or lost one document is deleted; what several rows it
-    had then, can't be known.
-    Raises ObjectError for a look that found an error; state and rows then stand as they were.
+    It is told with the last of their events. A look that is being made doesn't serve: it may have been made before.
     """
-    if loaded.error:
-        raise ObjectError(loaded.error)
-    before = state or ObjectState()
-    rows = [] if loaded.gone else _decode_rows(loaded.rows)
-    digests = [_digest(loaded, row, spec) for row in rows]
-    told = dict(zip(before.row_ids, _split(before.digests), strict=True))
-    again = loaded.replayed or state is None or state.run != run
-    after = replace(
-        _later(before, loaded.read_ms),
-        run=run,
-        row_ids=tuple(row.row_id for row in rows),
-        digests=b"".join(digests),
-    )
-    at = position(after)
-    changes = [
-        _change(loaded, spec, row.row_id, Operation.UPSERT, at, {**loaded.columns, **row.columns})
-        for row, digest in zip(rows, digests, strict=True)
-        if again or told.get(row.row_id) != digest
-    ]
-    there = set(after.row_ids)
-    left = [row_id for row_id in before.row_ids if row_id not in there]
-    if loaded.gone and not left and again:
-        left = [""]  # what was told of it and isn't in the state, nobody knows: its one document, most likely
-    changes += [_change(loaded, spec, row_id, Operation.DELETE, at, {}) for row_id in left]
-    return after, changes
-
-
-def position(state: ObjectState) -> Position:
-    """Of the changes of the last look: 20 hexadecimal digits, 12 of the time and 8 of the count of looks at it."""
-    return Position(f"{min(state.read_ms, _LATEST_MS):012x}{min(state.looks, _MOST_LOOKS):08x}")
+    if before is None:
+        return Asked(look)
+    replayed = look.replayed or (before.later is not None and before.later.replayed)
+    return replace(before, later=replace(look, replayed=replayed))
 
 
 def row_id(text: str) -> str:
@@ -240,53 +186,33 @@ def row_id(text: str) -> str:
     return f"{text[:24]}~{blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"
 
 
-def _later(before: ObjectState, read_ms: int) -> ObjectState:
-    if read_ms > before.read_ms:
-        return ObjectState(read_ms)
-    return ObjectState(before.read_ms, before.looks + 1)
-
-
-def _change(
-    loaded: Loaded, spec: ObjectSpec, row: str, operation: Operation, at: Position, columns: Mapping[str, Any]
-) -> Change:
-    key = {"key": loaded.key, "row": row} if row else {"key": loaded.key}
-    return Change(spec.table, key, operation, at, columns, committed_ms=loaded.committed_ms)
-
-
-def _digest(loaded: Loaded, row: Row, spec: ObjectSpec) -> bytes:
-    columns: dict[str, Any] = {**loaded.columns, **row.columns}
-    if spec.columns is not None:
-        columns = {name: value for name, value in columns.items() if name in spec.columns}
-    return blake2b(_in_order((spec.made_by, columns)), digest_size=_DIGEST_BYTES).digest()
-
-
-def _split(digests: bytes) -> Sequence[bytes]:
-    return [digests[at : at + _DIGEST_BYTES] for at in range(0, len(digests), _DIGEST_BYTES)]
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_in_order = msgspec.msgpack.Encoder(order="sorted").encode
-_decode_rows = msgspec.msgpack.Decoder(list[Row]).decode
+rows_from_bytes = msgspec.msgpack.Decoder(list[Row]).decode
+"""The rows of a piece."""
 
-State = TypeVar("State", GateState, ObjectState)
-
-
-def rows_to_bytes(rows: Sequence[Row]) -> bytes:
-    """Rows as `Loaded` carries them. Raises what msgspec raises for values that are not JSON's."""
-    return _encode(rows)
+State = TypeVar("State", GateState, Asked)
 
 
-def to_bytes(message: ToLoad | Loaded) -> bytes:
-    """One step's output for the next."""
-    return _encode(message)
+def pieces(rows: Iterable[Row]) -> Iterator[bytes]:
+    """Rows as `Loaded` carries them: at most a hundred a piece, and but for larger rows 256 KiB.
+
+    Raises what msgspec raises for values that are not JSON's.
+    """
+    some: list[msgspec.Raw] = []
+    size = 0
+    for row in rows:
+        encoded = _encode(row)
+        if some and (len(some) == ROWS_A_PIECE or size + len(encoded) > _BYTES_A_PIECE):
+            yield _encode(some)
+            some, size = [], 0
+        some.append(msgspec.Raw(encoded))
+        size += len(encoded)
+    if some:
+        yield _encode(some)
 
 
-to_load_from_bytes = msgspec.msgpack.Decoder(ToLoad).decode
-loaded_from_bytes = msgspec.msgpack.Decoder(Loaded).decode
-
-
-def state_to_bytes(state: GateState | ObjectState) -> bytes:
-    """A state as Flink keeps it: a version byte, then MessagePack."""
+def state_to_bytes(state: GateState | Asked) -> bytes:
+    """A state as the engine keeps it: a version byte, then MessagePack."""
     return _STATE_VERSION + _encode(state)
 
 
@@ -295,9 +221,9 @@ def gate_state_from_bytes(raw: bytes) -> GateState:
     return _state(raw, GateState)
 
 
-def object_state_from_bytes(raw: bytes) -> ObjectState:
+def asked_from_bytes(raw: bytes) -> Asked:
     """The state that `state_to_bytes` wrote. Raises ValueError for a version this release doesn't know."""
-    return _state(raw, ObjectState)
+    return _state(raw, Asked)
 
 
 def _state(raw: bytes, kind: type[State]) -> State:

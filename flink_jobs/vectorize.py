@@ -93,7 +93,7 @@ def _changes(
     if pipeline.format.objects is not None:
         from flink_jobs.objects import unfolded  # needs the extras `aws` and `objects`
 
-        return unfolded(tables, pipeline, events)
+        return unfolded(pipeline, events)
     changes = events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
     return changes, (changes,)
 

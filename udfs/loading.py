@@ -1,10 +1,16 @@
-"""Objects loaded as they are now: fetched and parsed by several threads, in bounded memory, each with its outcome."""
+"""Objects loaded as they are now: fetched and parsed in the background, in bounded memory, each with its outcome.
+
+A file that takes long to parse isn't in the way of others: after some seconds it is put aside, and has a parser that
+takes one such file after the other, from the beginning.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,21 +21,34 @@ from core.markers import is_marker
 from core.objects import Fetched, Fetcher, Gone, Loaded, ToLoad
 from udfs.parsing import Limits, Options
 from udfs.parsing_rows import OBJECTS_OWN
-from udfs.sandbox import Sandboxes
+from udfs.sandbox import Sandboxes, TooSlow
 
 THREADS = 16
 PROCESSES = 2
-BYTES_AT_ONCE = 128 * 2**20
+BYTES_AT_ONCE = 64 * 2**20
+QUICK_S = 3.0
+"""How long a file is parsed before it is put aside."""
 
 _LIMITS = Limits()
 
+Look = Future[Loaded]
+"""A look at an object that is being made; `Loader.forget` it once nothing of what it found is needed any more.
+
+It raises Unavailable where a store is away for longer than its fetcher's patience, ConfigError where it refuses whoever
+asks, or a library is missing.
+"""
+
 
 class Loader:
-    """Loads batches of objects with the same threads and processes, which are started when first needed.
+    """Looks at objects with threads and processes, which are started when first needed.
 
     fetchers       by bucket, and under "" that of all others; without that, others are errors
     options        by bucket and key
-    bytes_at_once  of objects that are being read or parsed; a larger one is read alone
+    threads        that fetch, beside one for files that were put aside
+    processes      that parse, beside one for files that were put aside
+    bytes_at_once  of objects that are being read or parsed, and as many of rows that nobody has forgotten yet; what is
+                   larger than that is there alone
+    quick_s        how long a file is parsed before it is put aside
     """
 
     def __init__(
@@ -40,65 +59,98 @@ class Loader:
         threads: int = THREADS,
         processes: int = PROCESSES,
         bytes_at_once: int = BYTES_AT_ONCE,
+        quick_s: float = QUICK_S,
     ) -> None:
         """Starts nothing."""
         self._fetchers = fetchers
         self._options = options
         self._limits = limits
-        self._budget = _Budget(bytes_at_once)
-        self._sandboxes = Sandboxes(processes, limits)
+        self._read = _Budget(bytes_at_once)
+        self._found = _Budget(bytes_at_once)
+        self._quick = Sandboxes(processes, replace(limits, seconds=min(quick_s, limits.seconds)))
+        self._slow = Sandboxes(1, limits)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="load")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="load-aside")
+        self._sizes: dict[Look, int] = {}
+
+    def look(self, bucket: str, key: str) -> Look:
+        """Begin to look at an object."""
+        look: Look = Future()
+        self._threads.submit(self._make, look, bucket, key, self._quick)
+        return look
+
+    def forget(self, look: Look) -> None:
+        """Let other looks have the memory that this one's rows take."""
+        self._found.give(self._sizes.pop(look, 0))
+
+    def lift(self) -> None:
+        """Let rows take all the memory that they need: nobody will forget any before others are there."""
+        self._found.lift()
 
     def load(self, batch: Sequence[ToLoad]) -> list[Loaded]:
-        """What each look found, in order. An object that several ask for is looked at once, for all of them.
-
-        Raises Unavailable where a store is away for longer than its fetcher's patience, ConfigError where it refuses
-        whoever asks, or a library is missing; then none of the batch counts.
-        """
-        looks = dict.fromkeys((each.bucket, each.key) for each in batch)
-        found = dict(zip(looks, self._threads.map(self._look, *zip(*looks, strict=True)), strict=True)) if looks else {}
-        return [
-            replace(
-                found[each.bucket, each.key],
-                committed_ms=each.committed_ms,
-                event=each.event,
-                replayed=each.replayed,
-            )
-            for each in batch
-        ]
+        """What each look found, in order, all in memory. An object that several ask for is looked at once for all."""
+        looks = {self.look(*each): each for each in dict.fromkeys((each.bucket, each.key) for each in batch)}
+        found = {}
+        for look in as_completed(looks):
+            found[looks[look]] = look.result()
+            self.forget(look)
+        return [for_whom(found[each.bucket, each.key], each) for each in batch]
 
     def close(self) -> None:
-        """Stops threads and processes."""
-        self._threads.shutdown()
-        self._sandboxes.close()
+        """Stops processes, and threads as soon as no store keeps them waiting. What isn't found by then never is."""
+        for threads in (self._threads, self._aside):
+            threads.shutdown(wait=False, cancel_futures=True)
+        for budget in (self._read, self._found):
+            budget.close()
+        for processes in (self._quick, self._slow):
+            processes.close()
 
-    def _look(self, bucket: str, key: str) -> Loaded:
+    def _make(self, look: Look, bucket: str, key: str, parsers: Sandboxes) -> None:
         try:
-            with self._budget.lent() as lend:
-                return self._found(bucket, key, lend)
+            look.set_result(self._looked(look, bucket, key, parsers))
+        except TooSlow:
+            self.forget(look)
+            if parsers is self._quick and self._limits.seconds > parsers.seconds:
+                self._aside.submit(self._make, look, bucket, key, self._slow)
+            else:
+                why = f"{key} takes more than {parsers.seconds:g} s to parse: give it smaller, or not at all"
+                look.set_result(Loaded(bucket, key, 0, error=why))
         except ObjectError as error:
-            return Loaded(bucket, key, 0, error=str(error))
+            look.set_result(Loaded(bucket, key, 0, error=str(error)))
+        except BaseException as error:
+            look.set_exception(error)
 
-    def _found(self, bucket: str, key: str, lend: Callable[[int], None]) -> Loaded:
+    def _looked(self, look: Look, bucket: str, key: str, parsers: Sandboxes) -> Loaded:
         fetch = self._fetchers.get(bucket, self._fetchers.get(""))
         if fetch is None:
             raise ObjectError(f"nothing is said of bucket {bucket!r} in the pipeline file, in which {key!r} is")
+        with self._read.lent() as lend:
 
-        def admit(size: int) -> None:
-            if size > self._limits.size:
-                raise ObjectError(
-                    f"{key} has {size:,} bytes, more than {self._limits.size:,}: split it, or raise the limit"
-                )
-            lend(size)
+            def admit(size: int) -> None:
+                if size > self._limits.size:
+                    raise ObjectError(
+                        f"{key} has {size:,} bytes, more than {self._limits.size:,}: split it, or raise the limit"
+                    )
+                lend(size)
 
-        fetched = fetch(bucket, key, admit)
-        if isinstance(fetched, Gone):
-            return Loaded(bucket, key, fetched.read_ms, gone=True)
-        own = _columns(bucket, key, fetched)
-        if is_marker(key, len(fetched.content)):
-            return Loaded(bucket, key, fetched.read_ms, own)
-        rows = self._sandboxes.parse(fetched.content, key, fetched.content_type, self._options(bucket, key))
-        return Loaded(bucket, key, fetched.read_ms, own, rows)
+            fetched = fetch(bucket, key, admit)
+            if isinstance(fetched, Gone):
+                return Loaded(bucket, key, fetched.read_ms, gone=True)
+            own = _columns(bucket, key, fetched)
+            if is_marker(key, len(fetched.content)):
+                return Loaded(bucket, key, fetched.read_ms, own)
+
+            def keep(size: int) -> None:
+                self._sizes[look] = self._found.take(size)
+
+            options = self._options(bucket, key)
+            rows = parsers.parse(fetched.content, key, fetched.content_type, options, keep)
+            return Loaded(bucket, key, fetched.read_ms, own, rows)
+
+
+def for_whom(found: Loaded, asked: ToLoad) -> Loaded:
+    """What was found, for who asked for it."""
+    return replace(found, committed_ms=asked.committed_ms, event=asked.event, replayed=asked.replayed)
 
 
 def _columns(bucket: str, key: str, fetched: Fetched) -> dict[str, Any]:
@@ -110,32 +162,59 @@ def _columns(bucket: str, key: str, fetched: Fetched) -> dict[str, Any]:
 
 
 class _Budget:
-    """Bytes that may be in memory at once."""
+    """Bytes that may be in memory at once, given to those who want some in the order in which they come."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._free = total
+        self._closed = False
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
+
+    def take(self, size: int) -> int:
+        """Waits until so many bytes are free, or all of them, and takes them: how many. ObjectError once closed."""
+        turn = object()
+        with self._changed:
+            wanted = min(size, self._total)
+            self._waiting.append(turn)
+            self._changed.wait_for(lambda: self._closed or (self._waiting[0] is turn and self._free >= wanted))
+            self._waiting.remove(turn)
+            self._changed.notify_all()
+            if self._closed:
+                raise ObjectError("the loader is closed")
+            self._free -= wanted
+        return wanted
+
+    def give(self, size: int) -> None:
+        """Gives back what was taken."""
+        with self._changed:
+            self._free += size
+            self._changed.notify_all()
+
+    def lift(self) -> None:
+        """As if all the memory in the world were free."""
+        with self._changed:
+            self._free = sys.maxsize
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Has nobody wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     @contextmanager
     def lent(self) -> Iterator[Callable[[int], None]]:
-        """A function that waits until so many bytes are free and takes them; they are given back at the end."""
+        """A function that takes bytes, in the place of those it took before; they are given back at the end."""
         taken = 0
 
         def take(size: int) -> None:
             nonlocal taken
-            wanted = min(size, self._total)
-            with self._changed:
-                self._free += taken  # of an attempt before, whose bytes are gone
-                self._changed.notify_all()
-                taken = 0
-                self._changed.wait_for(lambda: self._free >= wanted)
-                self._free -= wanted
-                taken = wanted
+            self.give(taken)
+            taken = 0
+            taken = self.take(size)
 
         try:
             yield take
         finally:
-            with self._changed:
-                self._free += taken
-                self._changed.notify_all()
+            self.give(taken)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from core.errors import FreshetError, ObjectError
-from core.objects import Row, rows_to_bytes
+from core.objects import Piece, Row, pieces
 from udfs.parsing_html import html
 from udfs.parsing_rows import avro, csv_rows, json_file, jsonl, parquet
 from udfs.parsing_text import is_binary, markdown, plain
@@ -69,6 +69,7 @@ class Limits:
     size     bytes of the object, and of what it holds where it is compressed
     text     characters of all its rows
     rows     rows in it
+    told     bytes of all its rows as `core.objects.Loaded` has them, their columns' names included
     pages    pages of a PDF
     memory   bytes that its parser takes
     seconds  until its parser is stopped
@@ -77,6 +78,7 @@ class Limits:
     size: int = 64 * 2**20
     text: int = 32 * 2**20
     rows: int = 1_000_000
+    told: int = 128 * 2**20
     pages: int = 5_000
     memory: int = 2**30
     seconds: float = 60.0
@@ -146,15 +148,24 @@ def _unpacked(content: bytes, key: str, limits: Limits) -> tuple[bytes, str]:
     return unpacked, key[:-3] if key.lower().endswith(".gz") else key
 
 
-def encoded(content: bytes, key: str, content_type: str | None, options: Options, limits: Limits) -> bytes:
-    """As `parse`, encoded as `core.objects.Loaded` has it; whatever else a parser raises is an ObjectError too."""
+def encoded(content: bytes, key: str, content_type: str | None, options: Options, limits: Limits) -> list[Piece]:
+    """As `parse`, in pieces as `core.objects.Loaded` has them; whatever else a parser raises is an ObjectError too."""
     try:
-        return rows_to_bytes(list(parse(content, key, content_type, options, limits)))
+        return list(_within_bytes(pieces(parse(content, key, content_type, options, limits)), key, limits))
     except (FreshetError, MemoryError):
         raise
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         raise ObjectError(f"{key} can't be parsed: {type(error).__name__}: {why}") from error
+
+
+def _within_bytes(made: Iterator[bytes], key: str, limits: Limits) -> Iterator[Piece]:
+    told = 0
+    for piece in made:
+        told += len(piece)
+        if told > limits.told:
+            raise ObjectError(f"{key} has rows of more than {limits.told:,} bytes, names of columns included: split it")
+        yield piece
 
 
 def _charset(content_type: str | None) -> str | None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from core.errors import ConfigError, ObjectError
+from core.objects import Piece
 from udfs.parsing import Limits, Options, encoded
 
 _LENGTH = struct.Struct(">Q")
@@ -22,7 +26,8 @@ _RUN = "from udfs.sandbox import serve; serve()"
 
 
 class _Job(msgspec.Struct, array_like=True):
-    content: bytes
+    """What to parse; the content follows it."""
+
     key: str
     content_type: str | None
     options: Options
@@ -30,7 +35,7 @@ class _Job(msgspec.Struct, array_like=True):
 
 
 class _Answer(msgspec.Struct, array_like=True):
-    rows: bytes = b""
+    rows: list[memoryview] = []
     error: str = ""
     missing: str = ""
 
@@ -40,30 +45,48 @@ _job = msgspec.msgpack.Decoder(_Job).decode
 _answer = msgspec.msgpack.Decoder(_Answer).decode
 
 
+class TooSlow(Exception):
+    """A file that isn't parsed within the time that it was given."""
+
+
 class Sandboxes:
     """Up to `processes` parsers, started when first needed, and again after each that had to be stopped."""
 
     def __init__(self, processes: int, limits: Limits) -> None:
         """Starts nothing."""
+        self.seconds = limits.seconds
         self._limits = limits
+        self._closed = False
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
         self._free: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(processes):
             self._free.put(None)
 
-    def parse(self, content: bytes, key: str, content_type: str | None, options: Options) -> bytes:
-        """The rows of a file, encoded as `core.objects.Loaded` has them.
+    def parse(
+        self,
+        content: bytes,
+        key: str,
+        content_type: str | None,
+        options: Options,
+        admit: Callable[[int], None] = lambda size: None,
+    ) -> Sequence[Piece]:
+        """The rows of a file, in pieces as `core.objects.Loaded` has them.
 
-        Waits for a free process.
-        Raises ObjectError where the file can't be parsed, or not within the limits; ConfigError without its library.
+        Waits for a free process, and lets it wait in `admit`, which is told the size of the rows in bytes before they
+        are read.
+        Raises ObjectError where the file can't be parsed, or not within the limits of all but time, for which it is
+        TooSlow; ConfigError without its library.
         """
         process = self._free.get()
         try:
             if process is None or process.poll() is not None:
-                process = _started(self._limits.memory)
-            answer = self._asked(process, _encode(_Job(content, key, content_type, options, self._limits)), key)
+                self._ended(process)
+                process = self._started()
+            job = _Job(key, content_type, options, self._limits)
+            answer = self._asked(process, job, content, admit)
         except BaseException:
-            if process is not None:
-                _stopped(process)
+            self._ended(process)
             process = None
             raise
         finally:
@@ -74,7 +97,25 @@ class Sandboxes:
             raise ObjectError(answer.error)
         return answer.rows
 
-    def _asked(self, process: subprocess.Popen[bytes], job: bytes, key: str) -> _Answer:
+    def _started(self) -> subprocess.Popen[bytes]:
+        process = _started(self._limits.memory)
+        with self._lock:
+            self._running.add(process)
+            closed = self._closed
+        if closed:
+            self._ended(process)
+            raise ObjectError("parsers are stopped")
+        return process
+
+    def _ended(self, process: subprocess.Popen[bytes] | None) -> None:
+        if process is not None:
+            _stopped(process)
+            with self._lock:
+                self._running.discard(process)
+
+    def _asked(
+        self, process: subprocess.Popen[bytes], job: _Job, content: bytes, admit: Callable[[int], None]
+    ) -> _Answer:
         assert process.stdin is not None and process.stdout is not None
         late = threading.Event()
 
@@ -83,29 +124,38 @@ class Sandboxes:
             process.kill()
 
         deadline = threading.Timer(self._limits.seconds, stop)
+        deadline.daemon = True
         deadline.start()
         try:
-            _write(process.stdin, job)
-            raw = _read(process.stdout)
+            _write(process.stdin, _encode(job))
+            _write(process.stdin, content)
+            length = _length(process.stdout)
         except OSError:
-            raw = None
+            length = None
         finally:
             deadline.cancel()
-        if raw is not None:
-            return _answer(raw)
+        if length is not None:
+            admit(length)
+            raw = process.stdout.read(length)
+            if len(raw) == length:
+                return _answer(raw)
         if late.is_set():
-            raise ObjectError(
-                f"{key} takes more than {self._limits.seconds:g} s to parse: give it smaller, or not at all"
-            )
-        raise ObjectError(_needs_memory(key, self._limits))
+            raise TooSlow
+        raise ObjectError(_needs_memory(job.key, self._limits))
 
     def close(self) -> None:
-        """Stops the processes that wait; those at work end with the pipe they read from."""
+        """Stops the processes, those at work too: who waits for one has an ObjectError."""
+        with self._lock:
+            self._closed = True
+            for running in self._running:
+                running.kill()
+        waiting = []
         with contextlib.suppress(queue.Empty):
             while True:
-                process = self._free.get_nowait()
-                if process is not None:
-                    _stopped(process)
+                waiting.append(self._free.get_nowait())
+        for idle in waiting:
+            self._ended(idle)
+            self._free.put(None)
 
 
 def _needs_memory(key: str, limits: Limits) -> str:
@@ -117,8 +167,10 @@ def _started(memory: int) -> subprocess.Popen[bytes]:
     # modules may have come from places that only this process knows, such as Flink's archives
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "2"}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "FRESHET_SANDBOX": str(memory)}
+    # not every Python inside a JVM knows its own
+    python = sys.executable or shutil.which("python3") or "python3"
     process = subprocess.Popen(
-        [sys.executable, "-c", _RUN],
+        [python, "-c", _RUN],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -128,7 +180,7 @@ def _started(memory: int) -> subprocess.Popen[bytes]:
     if _read(process.stdout) is None:
         why = process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
         _stopped(process)
-        raise ConfigError([f"parsers of documents can't be started with {sys.executable}: {' '.join(why)}"])
+        raise ConfigError([f"parsers of documents can't be started with {python}: {' '.join(why)}"])
     return process
 
 
@@ -149,13 +201,25 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):  # whatever a library prints must not come between the answers, nor fill a pipe
         os.dup2(nowhere, output)
-    while (raw := _read(sys.stdin.buffer)) is not None:
-        _write(answers, _encode(_parsed(_job(raw))))
+    while (raw := _read(sys.stdin.buffer)) is not None and (content := _read(sys.stdin.buffer)) is not None:
+        job = _job(raw)
+        _end_after(job.limits.seconds)
+        answer = _encode(_parsed(job, content))
+        _end_after(None)
+        del content
+        _write(answers, answer)
 
 
-def _parsed(job: _Job) -> _Answer:
+def _end_after(seconds: float | None) -> None:
+    """Lets the process die where it takes longer: whoever started it may be gone, and watches no deadline then."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(0 if seconds is None else int(seconds) + 2)
+
+
+def _parsed(job: _Job, content: bytes) -> _Answer:
     try:
-        return _Answer(encoded(job.content, job.key, job.content_type, job.options, job.limits))
+        made = encoded(content, job.key, job.content_type, job.options, job.limits)
+        return _Answer([memoryview(piece) for piece in made])
     except ObjectError as error:
         return _Answer(error=str(error))
     except ConfigError as error:
@@ -181,9 +245,16 @@ def _write(pipe: IO[bytes], message: bytes) -> None:
 
 
 def _read(pipe: IO[bytes]) -> bytes | None:
+    length = _length(pipe)
+    if length is None:
+        return None
+    message = pipe.read(length)
+    return message if len(message) == length else None
+
+
+def _length(pipe: IO[bytes]) -> int | None:
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack(head)
-    message = pipe.read(length)
-    return message if len(message) == length else None
+    return int(length)

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,8 +32,9 @@ from connectors.s3 import S3
 from connectors.s3_writer import BucketWriter
 from core.config import Pipeline
 from core.documents import step
-from core.objects import ToLoad, unfold
+from core.objects import ToLoad
 from core.plans import Plan
+from core.unfolding import unfold
 from core.verification import key_of
 from flink_jobs.objects import loader
 from udfs.loading import Loader
@@ -41,6 +43,9 @@ from udfs.tokenizing import document_chunker
 _WRITERS = 3
 _FIRST_SEQUENCER = 0x55AED6DCD90281E5
 _PUT_S = 0.03
+_SLOW_FILES = 4
+# libxml2 looks for each attribute among all before it
+_SLOW = f"<p {' '.join(f'a{number}' for number in range(45_000))}>It says little."
 _TABLES = 6  # of the keys, files of several rows
 
 
@@ -61,7 +66,7 @@ class Objects:
     Each writer has keys of its own, so that a key's sequencers are in the order of what was done to it.
     """
 
-    faults: Mapping[Fault, int] = {**JOB, **STORES, **KAFKA, **AWS}
+    faults: Mapping[Fault, int] = {**JOB, **STORES, **KAFKA, **AWS, Fault.SLOW_FILE: 8}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make bucket and topic, and put the first objects."""
@@ -196,8 +201,16 @@ class Objects:
                 yield f"{where} {told}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """AWS refuses."""
-        aws.strike(self._aws, "", strike, choices, merges=False)
+        """AWS refuses; or files come that take long to parse, and go again while they are parsed, or told by then."""
+        if strike.fault is not Fault.SLOW_FILE:
+            aws.strike(self._aws, "", strike, choices, merges=False)
+            return
+        keys = [f"slow/{choices.getrandbits(32):08x}.html" for _ in range(_SLOW_FILES)]
+        for key in keys:
+            self._put(key, _SLOW)
+        time.sleep(strike.lasts_s)
+        for key in keys:
+            self._delete(key)
 
     def mend(self) -> None:
         """Nothing is left stopped."""

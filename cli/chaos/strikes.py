@@ -34,6 +34,7 @@ class Fault(StrEnum):
     AWS_BUSY = "AWS refuses"
     RESHARD = "resharded"
     RESUMED = "DMS resumed"
+    SLOW_FILE = "slow file"
 
 
 JOB = {
@@ -99,4 +100,6 @@ def _lasts(fault: Fault, choices: Random) -> float:
         return choices.uniform(5, 10)
     if fault is Fault.AWS_BUSY:
         return choices.uniform(2, 6)
+    if fault is Fault.SLOW_FILE:
+        return choices.uniform(1, 10)
     return choices.uniform(1, 3) if fault is Fault.SNAPSHOT else choices.uniform(0.1, 3)

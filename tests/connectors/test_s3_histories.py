@@ -14,7 +14,8 @@ from connectors.s3 import S3
 from connectors.s3_listing import listing
 from core.change import Event, Operation
 from core.formats.s3 import decode, notification
-from core.objects import GateState, ObjectChange, ObjectSpec, ObjectState, gate, unfold
+from core.objects import GateState, ObjectChange, gate
+from core.unfolding import ObjectSpec, ObjectState, unfold
 from tests.aws import moto_server
 from udfs.loading import Loader
 from udfs.parsing import Options

@@ -12,23 +12,30 @@ from hypothesis import strategies as st
 from core.change import BEGINNING, Operation, Position
 from core.errors import ObjectError
 from core.objects import (
+    Asked,
     GateState,
     Loaded,
     ObjectChange,
-    ObjectSpec,
-    ObjectState,
     Row,
     ToLoad,
+    asked,
+    asked_from_bytes,
     gate,
     gate_state_from_bytes,
-    loaded_from_bytes,
-    object_state_from_bytes,
-    position,
+    pieces,
     row_id,
-    rows_to_bytes,
+    rows_from_bytes,
     state_to_bytes,
-    to_bytes,
-    to_load_from_bytes,
+)
+from core.unfolding import (
+    ObjectSpec,
+    ObjectState,
+    begun,
+    interrupted,
+    object_state_from_bytes,
+    object_state_to_bytes,
+    parts,
+    position,
     unfold,
 )
 
@@ -45,7 +52,7 @@ def note(sequence: int, **more: Any) -> ObjectChange:
 
 def found(read_ms: int, rows: dict[str, str], **columns: Any) -> Loaded:
     made = [Row(name, {"text": text}) for name, text in rows.items()]
-    return Loaded("docs", "a.txt", read_ms, {"key": "a.txt", **columns}, rows_to_bytes(made))
+    return Loaded("docs", "a.txt", read_ms, {"key": "a.txt", **columns}, list(pieces(made)))
 
 
 def gone(read_ms: int) -> Loaded:
@@ -250,15 +257,72 @@ def test_long_row_ids_are_short_and_stay_apart() -> None:
     assert max(map(len, ids)) <= 64
 
 
-def test_messages_and_states_come_back_from_bytes() -> None:
-    to_load = ToLoad("docs", "é", 5, b"\x00\xff", replayed=True)
-    assert to_load_from_bytes(to_bytes(to_load)) == to_load
-    loaded = replace(found(7, {"1": "one"}, etag="e"), event=b"\x01")
-    again = loaded_from_bytes(to_bytes(loaded))
-    assert again == loaded
-    assert loaded_from_bytes(to_bytes(gone(3))).gone
-    state, _ = unfold(None, loaded, SPEC)
-    assert object_state_from_bytes(state_to_bytes(state)) == state
+def test_states_come_back_from_bytes() -> None:
+    wanted = Asked(ToLoad("docs", "é", 5, b"\x00\xff", replayed=True), ToLoad("docs", "é"))
+    assert asked_from_bytes(state_to_bytes(wanted)) == wanted
+    state, _ = unfold(None, found(7, {"1": "one"}, etag="e"), SPEC)
+    assert object_state_from_bytes(object_state_to_bytes(state)) == state
     assert gate_state_from_bytes(state_to_bytes(GateState(at(3), "v"))) == GateState(at(3), "v")
     with pytest.raises(ValueError, match="version 09"):
-        object_state_from_bytes(b"\x09" + state_to_bytes(ObjectState())[1:])
+        object_state_from_bytes(b"\x09" + object_state_to_bytes(ObjectState())[1:])
+
+
+def test_one_look_serves_all_that_want_one_while_another_is_made() -> None:
+    first, second, third = (ToLoad("docs", "a", number, replayed=number == 2) for number in (1, 2, 3))
+    assert asked(None, first) == Asked(first)
+    assert asked(asked(None, first), second) == Asked(first, second)
+    # told to all that wanted it: a replayed letter among them has every row told again
+    assert asked(asked(asked(None, first), second), third) == Asked(first, replace(third, replayed=True))
+
+
+def test_rows_are_carried_in_small_pieces() -> None:
+    rows = [Row(str(number), {"text": "x" * (1_000_000 if number == 5 else 9_000)}) for number in range(250)]
+    made = list(pieces(rows))
+    assert [row for piece in made for row in rows_from_bytes(piece)] == rows
+    assert sorted(map(len, made))[-2] <= 300 * 1024
+    assert [len(rows_from_bytes(piece)) for piece in pieces(replace(row, columns={}) for row in rows)] == [100, 100, 50]
+    assert list(pieces([])) == []
+
+
+def test_a_look_is_told_in_parts_whose_sum_it_is() -> None:
+    rows = {str(number): "text" for number in range(250)}
+    state, _ = unfold(None, found(10, {str(number): "text" for number in range(200, 500)}), SPEC)
+    told = list(parts(state, found(20, rows), SPEC))
+    assert [len(part.changes) for part in told] == [100, 100, 0, 100, 100, 50]
+    assert [part.after is None for part in told] == [True] * 5 + [False]
+    assert [len(part.row_ids) for part in told] == [100, 100, 0, 0, 0, 0]
+    after, changes = unfold(state, found(20, rows), SPEC)
+    assert (after, changes) == (told[-1].after, [change for part in told for change in part.changes])
+
+
+ROWS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("xy"))
+
+
+@given(ROWS, ROWS, ROWS, st.integers(0, 8), st.integers(-1, 1))
+def test_whatever_a_crash_leaves_of_a_look_the_next_look_ends_it(
+    first: dict[str, str], second: dict[str, str], third: dict[str, str], told: int, clock: int
+) -> None:
+    def one_a_piece(read_ms: int, rows: dict[str, str]) -> Loaded:
+        each = [piece for name, text in rows.items() for piece in pieces([Row(name, {"text": text})])]
+        return replace(found(read_ms, {}), rows=each)
+
+    store: dict[str, tuple[Position, str | None]] = {}
+
+    def write(changes: Any) -> None:
+        for change in changes:
+            row = change.key.get("row", "")
+            if change.position >= store.get(row, (BEGINNING, None))[0]:
+                store[row] = (change.position, change.row.get("text"))
+
+    state, changes = unfold(None, one_a_piece(10, first), SPEC, run=1)
+    write(changes)
+    saved, known = state, list[str]()
+    look = one_a_piece(20, second)
+    for part in list(parts(state, look, SPEC, run=1))[:-1][:told]:
+        write(part.changes)
+        known += part.row_ids
+        saved = begun(state, look)
+    # the store's clocks may disagree by a little
+    _, changes = unfold(interrupted(saved, known), one_a_piece(20 + clock, third), SPEC, run=2)
+    write(changes)
+    assert {row: text for row, (_, text) in store.items() if text is not None} == third

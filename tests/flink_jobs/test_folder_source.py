@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import psycopg
 
 from tests.flink_jobs.conftest import Job, Workshop, eventually, kill
 from tests.replay import differences
+from tests.udfs.test_parsing import slow_pdf
 
 QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}
 
@@ -66,6 +68,36 @@ def test_a_folder_and_what_happens_in_it(workshop: Workshop) -> None:
         equal(workshop, docs)
         _ended(job)
     assert [headers["freshet.document"] for _, _, headers in workshop.letters()] == [b"notes/broken.pdf"]
+
+
+def test_files_that_take_longer_than_a_checkpoint_may(workshop: Workshop) -> None:
+    docs = workshop.folder / "notes"
+    docs.mkdir()
+    for number in range(6):
+        (docs / f"slow {number}.pdf").write_bytes(slow_pdf())
+    (docs / "many.csv").write_text("id,text\n" + "".join(f"{number},row {number}\n" for number in range(95_000)))
+    file = workshop.pipeline(
+        source={"file": {"path": "notes"}},
+        format={"files": {"key": ["id"]}},
+        documents={"notes": {"text": "{text}", "metadata": ["key"]}},
+        flink=QUICK | {"execution.checkpointing.timeout": "10 s"},
+    )
+    with workshop.running(file) as job:
+        eventually(lambda: workshop.prepared() and bool(workshop.rows(_ROWS_OF_MANY)), "the first rows of many")
+        for number in range(20):
+            (docs / f"neighbour {number}.md").write_text(f"It says {number}.")
+        eventually(lambda: len(workshop.rows(_NEIGHBOURS)) == 20, "the neighbours")
+        for _ in range(3):
+            _checkpointed(workshop)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 0
+    (savepoint,) = (workshop.folder / ".freshet" / "pipelines" / "documents" / "savepoints").iterdir()
+    assert f"resumes from {savepoint.name}" in workshop.printed()
+    assert len(workshop.rows("SELECT document_id, ordinal, text FROM documents")) < 95_000
+
+
+_NEIGHBOURS = "SELECT document_id, ordinal, text FROM documents WHERE text LIKE 'It says %'"
+_ROWS_OF_MANY = "SELECT document_id, ordinal, text FROM documents WHERE text LIKE 'row %' LIMIT 1"
 
 
 def _change(docs: Path, first: int) -> None:

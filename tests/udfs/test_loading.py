@@ -6,22 +6,22 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import msgpack
 
 from connectors.local_files import Folder
 from core.change import Operation
 from core.errors import ConfigError, ObjectError, Unavailable
-from core.objects import Fetched, Fetcher, Gone, Loaded, ObjectSpec, ObjectState, Row, ToLoad, unfold
+from core.objects import Fetched, Fetcher, Gone, Loaded, Row, ToLoad, rows_from_bytes
+from core.unfolding import ObjectSpec, ObjectState, unfold
 from tests.udfs.test_parsing import parquet, pdf
 from udfs import sandbox
-from udfs.loading import Loader
+from udfs.loading import Loader, Look
 from udfs.parsing import Limits, Options
-from udfs.sandbox import Sandboxes
+from udfs.sandbox import Sandboxes, TooSlow
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "s3"
 SMALL = Limits(memory=300 * 2**20, seconds=5)
@@ -60,8 +60,7 @@ def looks(*keys: str) -> list[ToLoad]:
 
 
 def rows(loaded: Loaded) -> list[Row]:
-    found: list[Row] = msgpack.decode(loaded.rows, type=list[Row])
-    return found
+    return [row for piece in loaded.rows for row in rows_from_bytes(piece)]
 
 
 @pytest.fixture
@@ -190,17 +189,76 @@ def test_bombs_are_refused_and_the_next_file_is_read(opened: Opened, bombs: dict
 
 def _run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Has the parsers apart do something else than parse."""
-    begin = "import udfs.sandbox as s; from core.objects import Row, rows_to_bytes; "
+    begin = "import udfs.sandbox as s; from core.objects import Row, pieces; "
     monkeypatch.setattr(sandbox, "_RUN", f"{begin}s.encoded = lambda content, key, *_: {code}; s.serve()")
 
 
 def test_a_parser_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(monkeypatch, "__import__('time').sleep(60) if key == 'slow' else rows_to_bytes([Row('', {'text': 'quick'})])")
+    _run(monkeypatch, "__import__('time').sleep(60) if key == 'slow' else list(pieces([Row('', {'text': 'quick'})]))")
     boxes = Sandboxes(1, Limits(seconds=3))
-    with pytest.raises(ObjectError, match="slow takes more than 3 s to parse"):
+    with pytest.raises(TooSlow):
         boxes.parse(b"", "slow", None, Options())
-    assert b"quick" in boxes.parse(b"", "a", None, Options())
+    assert b"quick" in bytes(boxes.parse(b"", "a", None, Options())[0])
     boxes.close()
+
+
+def test_a_parser_ends_by_itself_where_nobody_is_left_to_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(monkeypatch, "__import__('time').sleep(60)")
+    boxes = Sandboxes(1, Limits(seconds=0.3))
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: None)  # as if whoever started it were dead
+    begun = time.monotonic()
+    with pytest.raises(ObjectError):
+        boxes.parse(b"", "a", None, Options())
+    assert time.monotonic() - begun < 20
+    boxes.close()
+
+
+def test_closing_stops_what_is_at_work(monkeypatch: pytest.MonkeyPatch, opened: Opened) -> None:
+    _run(monkeypatch, "__import__('time').sleep(60)")
+    loader = opened(Bucket(dict.fromkeys("abcd", b"x")).fetch, processes=1)
+    looks_at = [loader.look("docs", name) for name in "abcd"]
+    while not loader._quick._running:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    loader.close()
+    assert all(look.result(10).error for look in looks_at)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_slow_file_is_put_aside_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, opened: Opened, tmp_path: Path
+) -> None:
+    flag = tmp_path / "flag"
+    waits = f"[__import__('time').sleep(0.05) for _ in iter(lambda: __import__('os').path.exists({str(flag)!r}), True)]"
+    _run(monkeypatch, f"({waits} if 'slow' in key else 0, list(pieces([Row('', {{'text': key}})])))[1]")
+    bucket = Bucket(dict.fromkeys(["slow 0", "slow 1", "slow 2", "a", "b"], b"x"))
+    loader = opened(bucket.fetch, processes=1, quick_s=0.5)
+    *aside, first, second = [loader.look("docs", name) for name in bucket.objects]
+    assert [rows(each.result(60))[0].columns["text"] for each in (first, second)] == ["a", "b"]
+    assert [each.done() for each in aside] == [False] * 3
+    flag.touch()
+    assert [rows(each.result(60))[0].columns["text"] for each in aside] == ["slow 0", "slow 1", "slow 2"]
+    # they were read anew, and nobody had held their bytes meanwhile
+    assert bucket.asked.count("slow 0") == 2
+
+
+def test_rows_that_nobody_has_forgotten_are_bounded(opened: Opened) -> None:
+    bucket = Bucket({f"{number}.txt": b"x" * 1_000 for number in range(6)})
+    loader = opened(bucket.fetch, bytes_at_once=4_500)
+    waiting = {loader.look("docs", name) for name in bucket.objects}
+    done: set[Look] = set()
+    while waiting:
+        done, waiting = wait(waiting, 20, FIRST_COMPLETED)
+        assert done
+        time.sleep(0.1)
+        assert sum(look.done() for look in waiting | done) <= 4
+        for look in done:
+            assert rows(look.result())[0].columns["text"]
+            loader.forget(look)
+    kept = [loader.look("docs", name) for name in bucket.objects]
+    assert wait(kept, 0.5).not_done
+    loader.lift()
+    assert not wait(kept, 20).not_done
 
 
 @pytest.mark.parametrize("code", ["b'x' * 2**40", "[b'x' * 2**27 for _ in range(4)]", "__import__('os').abort()"])
@@ -213,10 +271,10 @@ def test_a_parser_that_takes_too_much_memory_or_crashes_is_an_error(monkeypatch:
 
 
 def test_what_a_parser_prints_does_not_come_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    _run(monkeypatch, "(print('hello', flush=True), rows_to_bytes([Row('', {'text': 'quiet'})]))[1]")
+    _run(monkeypatch, "(print('hello', flush=True), list(pieces([Row('', {'text': 'quiet'})])))[1]")
     boxes = Sandboxes(1, SMALL)
     for _ in range(2):
-        assert b"quiet" in boxes.parse(b"", "a", None, Options())
+        assert b"quiet" in bytes(boxes.parse(b"", "a", None, Options())[0])
     boxes.close()
 
 
@@ -235,7 +293,7 @@ def test_parsers_apart_are_shared_by_many_threads_and_end() -> None:
         answers = list(
             threads.map(lambda number: boxes.parse(pdf(f"text {number}"), "a.pdf", None, Options()), range(30))
         )
-    assert [f"text {number}".encode() in answer for number, answer in enumerate(answers)] == [True] * 30
+    assert [f"text {number}".encode() in bytes(answer[0]) for number, answer in enumerate(answers)] == [True] * 30
     processes = [process for process in list(boxes._free.queue) if process is not None]
     assert 1 <= len(processes) <= 2
     boxes.close()

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
 from core.errors import ObjectError
-from core.objects import Row, rows_to_bytes
-from udfs.parsing import Limits, Options, kind_of, parse
+from core.objects import Row, pieces
+from udfs.parsing import Limits, Options, encoded, kind_of, parse
 
 
 def rows(
@@ -79,6 +79,20 @@ def pdf_of(objects: list[bytes]) -> bytes:
         size,
         len(made),
     )
+
+
+def slow_pdf() -> bytes:
+    """A small PDF that takes hours: forms that draw a form ten times each, nine deep."""
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 1/Kids[3 0 R]>>", b"", b""]
+    resources = b""
+    for _ in range(9):
+        drawn = b"/X Do " * 10 if resources else b"BT ET"
+        form = b"<</Type/XObject/Subtype/Form/BBox[0 0 9 9]%s/Length %d>>stream\n%s\nendstream"
+        objects.append(form % (resources, len(drawn), drawn))
+        resources = b"/Resources<</XObject<</X %d 0 R>>>>" % len(objects)
+    objects[2] = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R%s>>" % resources
+    objects[3] = b"<</Length 5>>stream\n/X Do\nendstream"
+    return pdf_of(objects)
 
 
 def parquet(columns: dict[str, list[Any]], **options: Any) -> bytes:
@@ -263,7 +277,7 @@ def test_lines_of_json() -> None:
     first, second = rows(content, "a.jsonl", key=("id",))
     assert first == Row('[{"a":1}]', {"id": {"a": 1}, "n": "123456789012345678901", "x": [1.5, None], "row": 1})
     assert second == Row("2", {"id": 2, "t": "\ufffd\ufffd", "n": None, "row": 2})
-    rows_to_bytes([first, second])
+    list(pieces([first, second]))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +315,7 @@ def test_parquet_of_all_kinds_of_values() -> None:
         },
     )  # fmt: skip
     assert second.columns["raw"] == "text"
-    rows_to_bytes([first, second])
+    list(pieces([first, second]))
     assert rows(content, "a.parquet", key=("id",), columns=("text",))[0].columns == {"text": "a\ufffdb", "row": 1}
 
 
@@ -333,7 +347,7 @@ def test_avro_with_its_logical_types() -> None:
 def test_whatever_follows_a_good_beginning_is_read_or_refused(kind: str, rest: bytes) -> None:
     begin = {"pdf": b"%PDF-1.4\n", "parquet": b"PAR1", "avro": b"Obj\x01"}.get(kind, b"")
     try:
-        rows_to_bytes(rows(begin + rest, f"a.{kind}"))
+        list(pieces(rows(begin + rest, f"a.{kind}")))
     except ObjectError as error:
         assert "a." in str(error)
 
@@ -566,3 +580,10 @@ def test_what_is_compressed_is_read_as_what_it_is(name: str) -> None:
 def test_what_compressed_files_can_have_wrong(content: bytes, reason: str) -> None:
     with pytest.raises(ObjectError, match=reason):
         rows(content, "a.txt.gz", limits=Limits(size=1_000))
+
+
+def test_rows_are_bounded_with_the_names_of_their_columns() -> None:
+    content = parquet({"n" * 300: [1] * 1_000})
+    with pytest.raises(ObjectError, match=r"rows of more than 200,000 bytes, names of columns included"):
+        encoded(content, "a.parquet", None, Options(), Limits(told=200_000))
+    assert len(encoded(content, "a.parquet", None, Options(), Limits(told=400_000))) == 10
