@@ -139,7 +139,7 @@ def reach(pipeline: Pipeline) -> str:
     """What is seen of what a pipeline reads that isn't Kafka, and of its dead letters' cluster."""
     kafka.check(pipeline.letters)
     if (folder := local_files.opened(pipeline)) is not None:
-        return f"{folder.path} has {sum(1 for _ in folder.listing()):,} files"
+        return folder.summary()
     if (sqs := pipeline.source.sqs) is not None:
         from connectors.aws import Aws
         from connectors.sqs import Queue

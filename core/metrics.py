@@ -68,6 +68,13 @@ _DEFINED = (
     ),
     Metric("files", "files told of, seen first or changed", (), "files"),
     Metric(
+        "files_left_out",
+        "what a watched folder has that isn't read, hidden names excepted: the log says why",
+        (),
+        "files_left_out",
+        kind=Kind.GAUGE,
+    ),
+    Metric(
         "source_lag_ms", "how old the last change was as it was decoded, since its commit", (), "", "ms", Kind.GAUGE
     ),
     Metric("behind_ms", "how far the readers of shards are behind their streams' ends", (), "", "ms", Kind.GAUGE),
