@@ -81,6 +81,7 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
         "skipped": by_label(told.figures, "skipped", "reason"),
         "stale": total(told.figures, "stale") + total(told.figures, "outdated"),
+        "refused_by_time": total(told.figures, "refused_by_time"),
         "stale_snapshot_rows": total(told.figures, "stale_snapshot_rows"),
         "alarm": alarm(told.figures) or None,
         "dead_letters": letters(told.figures),

@@ -112,6 +112,12 @@ _DEFINED = (
     Metric("retries", "calls that were repeated because a store or a model was away or busy", ("of",)),
     Metric("applied", "documents' changes that a store took", ("store",), "applied_{store}"),
     Metric("outdated", "documents' changes that a store knew better already", ("store",), "stale_{store}"),
+    Metric(
+        "refused_by_time",
+        "changes of files and objects that a store refused, as it stands at a later time: a clock was ahead",
+        (),
+        "refused_by_time",
+    ),
     Metric("rejected", "documents' changes that a store rejects for good", ("store",), "rejected_{store}"),
     Metric(
         "documents_swept",

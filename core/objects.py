@@ -13,6 +13,7 @@ what the stores hold, as it must; a notification's position would say that this 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -28,6 +29,7 @@ _LONGEST_ROW_ID = 64
 _DIGEST_BYTES = 8
 _LATEST_MS = 2**48 - 1
 _MOST_LOOKS = 2**32 - 1
+_OF_A_LOOK = re.compile("[0-9a-f]{20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,11 @@ def unfold(
 def position(state: ObjectState) -> Position:
     """Of the changes of the last look: 20 hexadecimal digits, 12 of the time and 8 of the count of looks at it."""
     return Position(f"{min(state.read_ms, _LATEST_MS):012x}{min(state.looks, _MOST_LOOKS):08x}")
+
+
+def looked_ms(at: Position) -> int:
+    """The time of a position that `position` made, in milliseconds since 1970; 0 of any other."""
+    return int(at[:12], 16) if _OF_A_LOOK.fullmatch(at) else 0
 
 
 def row_id(text: str) -> str:
