@@ -43,7 +43,7 @@ class FolderEvents:
 
     def __init__(self, root: str) -> None:
         """Hears nothing yet. `root` is a path without links in it."""
-        self._root = root
+        self._root = root.rstrip("/")
         self._parts: list[_Part] = []
         self._heard: set[str] = set()
 
@@ -113,7 +113,7 @@ class FolderEvents:
         raise NoEvents(str(error))
 
     def _watchable(self, key: str) -> str | None:
-        path = f"{self._root}/{key}" if key else self._root
+        path = f"{self._root}/{key}" if key else self._root or "/"
         return path if Path(path).is_dir() and is_readable(path) else None
 
 

@@ -112,11 +112,12 @@ class FolderWatch:
             self._lost(lost)
 
     def _at(self, keys: set[str], told: Mapping[str, str]) -> Changes:
+        directories = keys & self._covered()
         found = self._folder.look(keys)
         if self._cover(found.directories):
             # what came before they were watched
             found = self._folder.look(keys)
-        return self._folder.changes_at(told, keys, found)
+        return self._folder.changes_at(told, keys, found, directories)
 
     def _all(self, told: Mapping[str, str]) -> Changes:
         begun = time.monotonic()
@@ -157,7 +158,7 @@ class FolderWatch:
 
     def _plan(self, found: Listing, took_s: float) -> None:
         """Watch what is new, and say when all is to be listed next."""
-        covered = frozenset() if self._events is None else self._events.directories
+        covered = self._covered()
         if len(covered) > 2 * len(found.directories) + _AT_ONCE:
             # most of them have gone
             self._begin_anew()
@@ -170,6 +171,9 @@ class FolderWatch:
         is_slow = self._events is not None and self._unheard < _UNHEARD
         # at once for what came before they were watched
         self._all_due = now if new else now + self._behind_events.pause_s(took_s) if is_slow else self._quick_due
+
+    def _covered(self) -> frozenset[str]:
+        return frozenset() if self._events is None else self._events.directories
 
     def _cover(self, directories: Collection[str]) -> bool:
         """Watch these; whether that made a difference."""

@@ -125,20 +125,20 @@ class Folder:
         ]
 
     def changes_at(
-        self, told: Mapping[str, str], keys: Collection[str], found: Listing
+        self, told: Mapping[str, str], keys: Collection[str], found: Listing, directories: Collection[str]
     ) -> list[tuple[str, ObjectListed | None]]:
-        """As `changes`, of what was found in a look at these keys.
+        """As `changes`, of what was found in a look at these keys, of which `directories` were some.
 
         Raises Unavailable where the folder isn't there: then nothing of it is, and nothing is gone.
         """
         self._said |= self._say(found.left_out)
         if not Path(self.root).is_dir():
             raise self.away()
-        # of a file that went nothing lies below
-        below = tuple(f"{key}/" for key in keys if key not in told and key not in found.files)
+        below = tuple(f"{key}/" for key in directories)
         asked = {key for key in keys if key in told}
-        asked.update(key for key in told if below and key.startswith(below))
-        gone = [key for key in told if key in asked and key not in found.files and not found.is_unseen(key)]
+        if below:
+            asked.update(key for key in told if key.startswith(below))
+        gone = [key for key in sorted(asked) if key not in found.files and not found.is_unseen(key)]
         return self._changed(told, found) + [(key, None) for key in gone]
 
     def _changed(self, told: Mapping[str, str], found: Listing) -> list[tuple[str, ObjectListed | None]]:

@@ -70,8 +70,6 @@ _DEFINED = (
     Metric(
         "files_left_out",
         "what a watched folder has that isn't read, hidden names excepted: the log says why",
-        (),
-        "files_left_out",
         kind=Kind.GAUGE,
     ),
     Metric(

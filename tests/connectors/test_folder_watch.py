@@ -85,6 +85,10 @@ def test_files_and_whole_folders_that_come_move_and_go(watched: Watched, docs: P
     (docs.parent / "old" / "f").write_text("f")
     shutil.move(docs.parent / "old", docs / "again")
     watched.until("a", "sub/b", "sub/c", "again/f", "again/deep/d", "again/deep/e")
+    # a file in a folder's place
+    (docs / "again" / "deep").rename(docs.parent / "deep")
+    (docs / "again" / "deep").write_text("deep")
+    watched.until("a", "sub/b", "sub/c", "again/f", "again/deep")
     shutil.rmtree(docs / "again")
     shutil.rmtree(docs / "sub")
     (docs / "sub").mkdir()
