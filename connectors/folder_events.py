@@ -50,7 +50,7 @@ class FolderEvents:
     @property
     def directories(self) -> frozenset[str]:
         """Those that are heard of, or were until they went."""
-        return frozenset().union(*(part.directories for part in self._parts))
+        return frozenset[str]().union(*(part.directories for part in self._parts))
 
     def cover(self, directories: Collection[str]) -> None:
         """Hear of these too, and anew of those that were made anew. Raises NoEvents."""
@@ -59,7 +59,7 @@ class FolderEvents:
         self._parts.append(self._opened(frozenset(directories)))
         if len(self._parts) > _PARTS:
             few = self._parts[1:]
-            one = self._opened(frozenset().union(*(part.directories for part in few)))
+            one = self._opened(frozenset[str]().union(*(part.directories for part in few)))
             self._heard |= self._happened(few)
             self._parts[1:] = [one]
             _close(few)

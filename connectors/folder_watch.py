@@ -162,7 +162,7 @@ class FolderWatch:
         if len(covered) > 2 * len(found.directories) + _AT_ONCE:
             # most of them have gone
             self._begin_anew()
-            covered = frozenset()
+            covered = frozenset[str]()
         new = self._cover(set(found.directories) - covered)
         self._is_sure = self._events is not None and not new
         now = time.monotonic()
@@ -173,7 +173,7 @@ class FolderWatch:
         self._all_due = now if new else now + self._behind_events.pause_s(took_s) if is_slow else self._quick_due
 
     def _covered(self) -> frozenset[str]:
-        return frozenset() if self._events is None else self._events.directories
+        return frozenset[str]() if self._events is None else self._events.directories
 
     def _cover(self, directories: Collection[str]) -> bool:
         """Watch these; whether that made a difference."""
