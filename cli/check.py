@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
+from cli import clocks
 from cli.column_types import told_or_named
 from cli.owning import has_state, refused
 from cli.pipeline_file import load
@@ -112,7 +113,7 @@ def _say(finding: Finding, console: Console) -> None:
 
 def _notes(pipeline: Pipeline) -> list[str]:
     try:
-        return told_or_named(pipeline)[1]
+        return [*told_or_named(pipeline)[1], *filter(None, [clocks.told(pipeline)])]
     except FreshetError as error:
         return [str(error)]
 

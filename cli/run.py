@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from cli import log_record, resuming, temporary
+from cli import clocks, log_record, resuming, temporary
 from cli.column_types import told_or_named
 from cli.events import Events, events
 from cli.finishing import letters_so_far, outcome
@@ -60,6 +60,8 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    if told_ahead := clocks.told(pipeline) if _is_anew(pipeline, beginning) else "":
+        console.print(f"[yellow]{escape(told_ahead)}[/]", soft_wrap=True)
     first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
@@ -118,8 +120,11 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
 
 def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
     now_ms = time.time_ns() // 1_000_000
-    anew = beginning.without_state or beginning.how is How.REBUILD or not has_state(pipeline)
-    return FirstChanges(anew, lambda: most_frequent(pipeline, now_ms))
+    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms))
+
+
+def _is_anew(pipeline: Pipeline, beginning: Beginning) -> bool:
+    return beginning.without_state or beginning.how is How.REBUILD or not has_state(pipeline)
 
 
 def prepare(pipeline: Pipeline, console: Console) -> None:
@@ -139,7 +144,7 @@ def reach(pipeline: Pipeline) -> str:
     """What is seen of what a pipeline reads that isn't Kafka, and of its dead letters' cluster."""
     kafka.check(pipeline.letters)
     if (folder := local_files.opened(pipeline)) is not None:
-        return f"{folder.path} has {sum(1 for _ in folder.listing()):,} files"
+        return folder.summary()
     if (sqs := pipeline.source.sqs) is not None:
         from connectors.aws import Aws
         from connectors.sqs import Queue

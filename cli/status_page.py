@@ -81,6 +81,8 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
         "skipped": by_label(told.figures, "skipped", "reason"),
         "stale": total(told.figures, "stale") + total(told.figures, "outdated"),
+        "files_left_out": int(largest(told.figures, "files_left_out") or 0),
+        "refused_by_time": total(told.figures, "refused_by_time"),
         "stale_snapshot_rows": total(told.figures, "stale_snapshot_rows"),
         "alarm": alarm(told.figures) or None,
         "dead_letters": letters(told.figures),
@@ -174,6 +176,7 @@ def _totals(told: Report) -> list[_Line]:
         ("chunks embedded", f"{total(figures, 'chunks_embedded'):,}", f"{saved:,} saved"),
         ("stale", f"{total(figures, 'stale') + total(figures, 'outdated'):,}", ""),
         *_kin(figures),
+        *_left_out(figures),
         ("dead letters", f"{sum(found.values()):,}", _list(found)),
         ("retries", f"{sum(retries.values()):,}", _list(retries)),
         ("checkpoints", f"{kept.completed:,}", ", ".join(filter(None, (last, failed)))),
@@ -185,6 +188,11 @@ def _kin(figures: tuple[Figure, ...]) -> list[_Line]:
     skipped = by_label(figures, "skipped", "reason").get(Skip.KIN, 0)
     more = "of tables that look like partitions of named ones: documents.….tables"
     return [("skipped", f"{skipped:,}", more)] if skipped else []
+
+
+def _left_out(figures: tuple[Figure, ...]) -> list[_Line]:
+    count = int(largest(figures, "files_left_out") or 0)
+    return [("left out", f"{count:,}", "of the folder: freshet check names them")] if count else []
 
 
 def _list(counts: dict[str, int]) -> str:

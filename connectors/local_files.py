@@ -6,15 +6,22 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from connectors.folder_listing import Listing, etag, found_at, hard_links, is_readable, listing
 from core.config import Pipeline
 from core.errors import ConfigError, ObjectError, Unavailable
 from core.formats.s3 import notification
 from core.objects import Fetched, Gone, ObjectListed
 
 SETTING = "source.file"
+
+_UNREADABLE = "-unreadable"
+"""Behind the ETag of a file that this process may not read: when it may, the file is another one."""
+
+_NAMED_AT_ONCE = 10
 
 _log = logging.getLogger(__name__)
 
@@ -37,24 +44,26 @@ class Folder:
         """Raises ConfigError where it isn't there."""
         self.bucket = bucket
         self.path = path
-        self._root = Path(os.path.realpath(Path(path).expanduser()))
-        if not self._root.is_dir():
+        self.root = os.path.realpath(Path(path).expanduser())
+        self._said: dict[str, str] = {}
+        if not Path(self.root).is_dir():
             raise ConfigError([f"{SETTING}: {path!r} is no folder: make it, or correct the path"])
 
     def fetch(self, bucket: str, key: str, admit: Callable[[int], None]) -> Fetched | Gone:
         """The file as it is now. See `core.objects.Fetcher`.
 
-        Raises ObjectError for a key or a symbolic link that leads out of the folder, for a file with several hard
-        links, and for what can't be read, Unavailable where the folder itself is gone.
+        A key below a link to another folder isn't there, as in `listing`. Raises ObjectError for a key or a symbolic
+        link that leads out of the folder, for a file with several hard links, and for what can't be read, Unavailable
+        where the folder itself is gone.
         """
         read_ms = time.time_ns() // 1_000_000
-        path = self._path(key)
         try:
+            path = found_at(self.root, key)
             # not to wait for the other end of a pipe
             opened = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
         except (FileNotFoundError, NotADirectoryError):
-            if not self._root.is_dir():
-                raise self._away() from None
+            if not Path(self.root).is_dir():
+                raise self.away() from None
             return Gone(read_ms)
         except OSError as error:
             raise ObjectError(f"{key!r} in {bucket} can't be read: {error.strerror or error}") from error
@@ -64,81 +73,91 @@ class Folder:
                 return Gone(read_ms)
             if not stat.S_ISREG(found.st_mode):
                 raise ObjectError(f"{key!r} in {bucket} is no regular file")
-            _look_at_links(key, found)
+            if why := hard_links(key, found):
+                raise ObjectError(why)
             admit(found.st_size)
             with open(opened, "rb", closefd=False) as file:
                 content = file.read(found.st_size)
         finally:
             os.close(opened)
-        return Fetched(content, read_ms, _etag(found), last_modified_ms=found.st_mtime_ns // 1_000_000)
-
-    def _path(self, key: str) -> str:
-        if "\x00" in key or key.startswith("/") or ".." in key.split("/"):
-            raise ObjectError(f"{key!r} in {self.path} is no path within the folder")
-        path = os.path.realpath(self._root / key)
-        if not Path(path).is_relative_to(self._root):
-            raise ObjectError(f"{key!r} in {self.path} is a link that leads out of the folder")
-        return path
+        return Fetched(content, read_ms, etag(found), last_modified_ms=found.st_mtime_ns // 1_000_000)
 
     def listing(self) -> Iterator[ObjectListed]:
-        """The files, in order of their keys.
+        """The files, in order of their keys, without what `look` leaves out.
 
-        Left out are hidden files and folders (their names begin with a dot), links that lead out, files with several
-        hard links, and names that are not UTF-8. Links to folders are not followed. Raises Unavailable where the folder
-        can't be listed.
+        Raises Unavailable where the folder can't be listed.
         """
-        yield from self._under(self._root, "", [])
+        files = self.look().files
+        yield from (files[key] for key in sorted(files))
 
-    def _under(self, folder: Path, prefix: str, unseen: list[str]) -> Iterator[ObjectListed]:
-        """Those below a prefix; to `unseen` what can't be looked at, and so need not be gone, is added."""
+    def summary(self) -> str:
+        """How many files it has, and what is left out, in a line. Raises Unavailable where it can't be listed."""
+        found = self.look()
+        reasons = sorted(found.left_out.values())
+        named = [*reasons[:_NAMED_AT_ONCE], *([f"{len(more):,} more"] if (more := reasons[_NAMED_AT_ONCE:]) else [])]
+        hidden = [f"{len(found.hidden):,} names that begin with a dot"] if found.hidden else []
+        left_out = f"; left out: {'; '.join([*hidden, *named])}" if hidden or named else ""
+        return f"{self.path} has {len(found.files):,} files{left_out}"
+
+    def look(self, keys: Iterable[str] | None = None) -> Listing:
+        """All of the folder, or what is at these keys and below them, as `connectors.folder_listing.listing` has it.
+
+        Raises Unavailable where the folder can't be listed.
+        """
         try:
-            with os.scandir(folder) as entries:
-                names = [
-                    entry.name + "/" * entry.is_dir(follow_symlinks=False)
-                    for entry in entries
-                    if not entry.name.startswith(".")
-                ]
+            return listing(self.root, ("",) if keys is None else keys)
         except OSError as error:
-            if not prefix:
-                raise self._away() from error
-            if not isinstance(error, FileNotFoundError):
-                _log.warning("%s/%s can't be listed: %s", self.path, prefix.rstrip("/"), error.strerror)
-                unseen.append(prefix)
-            return
-        for name in sorted(names):
-            if name.endswith("/"):
-                yield from self._under(folder / name, prefix + name, unseen)
-            elif (found := self._listed(prefix + name, unseen)) is not None:
-                yield found
+            raise self.away() from error
 
-    def _listed(self, key: str, unseen: list[str]) -> ObjectListed | None:
-        try:
-            key.encode("utf-8")
-            found = Path(self._path(key)).stat()
-            if not stat.S_ISREG(found.st_mode):
-                return None
-            _look_at_links(key, found)
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeEncodeError, ObjectError) as error:
-            _log.warning("%s: left out: %s", self.path, error)
-            unseen.append(key)
-            return None
-        return ObjectListed(key, found.st_size, _etag(found), found.st_mtime_ns // 1_000_000)
-
-    def changes(self, told: Mapping[str, str]) -> list[tuple[str, ObjectListed | None]]:
+    def changes(self, told: Mapping[str, str], found: Listing | None = None) -> list[tuple[str, ObjectListed | None]]:
         """Each file that is new or other than it was `told` of (its key and ETag), by its key; None for one that went.
 
-        Watching is asking again and again. A file that is being written is there again when it has grown.
+        Watching is asking again and again. A file that is being written is there again when it has grown, and one that
+        can't be read when it can. What is left out is logged, once as long as it stays.
         Raises Unavailable where the folder can't be listed: what it had is not gone.
+
+        found  a look at all of the folder; None: one that is made now
         """
-        unseen: list[str] = []
-        now = {found.key: found for found in self._under(self._root, "", unseen)}
-        changed: list[tuple[str, ObjectListed | None]] = [
-            (found.key, found) for found in now.values() if told.get(found.key) != found.etag
+        seen = self.look() if found is None else found
+        self._said = self._say(seen.left_out)
+        return self._changed(told, seen) + [
+            (key, None) for key in told if key not in seen.files and not seen.is_unseen(key)
         ]
-        away = tuple(unseen)
-        return changed + [(key, None) for key in told if key not in now and not key.startswith(away)]
+
+    def changes_at(
+        self, told: Mapping[str, str], keys: Collection[str], found: Listing, directories: Collection[str]
+    ) -> list[tuple[str, ObjectListed | None]]:
+        """As `changes`, of what was found in a look at these keys, of which `directories` were some.
+
+        Raises Unavailable where the folder isn't there: then nothing of it is, and nothing is gone.
+        """
+        self._said |= self._say(found.left_out)
+        if not Path(self.root).is_dir():
+            raise self.away()
+        below = tuple(f"{key}/" for key in directories)
+        asked = {key for key in keys if key in told}
+        if below:
+            asked.update(key for key in told if key.startswith(below))
+        gone = [key for key in sorted(asked) if key not in found.files and not found.is_unseen(key)]
+        return self._changed(told, found) + [(key, None) for key in gone]
+
+    def _changed(self, told: Mapping[str, str], found: Listing) -> list[tuple[str, ObjectListed | None]]:
+        changed: list[tuple[str, ObjectListed | None]] = []
+        for key in sorted(key for key, each in found.files.items() if told.get(key) != each.etag):
+            each = found.files[key]
+            if not is_readable(f"{self.root}/{key}"):
+                each = replace(each, etag=f"{each.etag}{_UNREADABLE}")
+            if told.get(key) != each.etag:
+                changed.append((key, each))
+        return changed
+
+    def _say(self, left_out: dict[str, str]) -> dict[str, str]:
+        news = [why for key, why in left_out.items() if self._said.get(key) != why]
+        for why in news[:_NAMED_AT_ONCE]:
+            _log.warning("%s: left out: %s", self.path, why)
+        if more := news[_NAMED_AT_ONCE:]:
+            _log.warning("%s: left out: %s more", self.path, f"{len(more):,}")
+        return left_out
 
     def notification(self, key: str, found: ObjectListed | None) -> bytes:
         """A notification of one of `changes`."""
@@ -146,17 +165,6 @@ class Folder:
             return notification(self.bucket, key, gone=True)
         return notification(self.bucket, key, found.size, found.etag)
 
-    def _away(self) -> Unavailable:
+    def away(self) -> Unavailable:
+        """What to raise where the folder isn't there."""
         return Unavailable(f"{SETTING}: {self.path!r} can't be listed: mount it, or make it again")
-
-
-def _look_at_links(key: str, found: os.stat_result) -> None:
-    if found.st_nlink > 1:
-        raise ObjectError(
-            f"{key!r} has {found.st_nlink} hard links: it may be a file of elsewhere, which nobody meant to be read; "
-            "copy it into the folder instead"
-        )
-
-
-def _etag(found: os.stat_result) -> str:
-    return f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"

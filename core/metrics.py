@@ -68,6 +68,11 @@ _DEFINED = (
     ),
     Metric("files", "files told of, seen first or changed", (), "files"),
     Metric(
+        "files_left_out",
+        "what a watched folder has that isn't read, hidden names excepted: the log says why",
+        kind=Kind.GAUGE,
+    ),
+    Metric(
         "source_lag_ms", "how old the last change was as it was decoded, since its commit", (), "", "ms", Kind.GAUGE
     ),
     Metric("behind_ms", "how far the readers of shards are behind their streams' ends", (), "", "ms", Kind.GAUGE),
@@ -105,6 +110,12 @@ _DEFINED = (
     Metric("retries", "calls that were repeated because a store or a model was away or busy", ("of",)),
     Metric("applied", "documents' changes that a store took", ("store",), "applied_{store}"),
     Metric("outdated", "documents' changes that a store knew better already", ("store",), "stale_{store}"),
+    Metric(
+        "refused_by_time",
+        "changes of files and objects that a store refused, as it stands at a later time: a clock was ahead",
+        (),
+        "refused_by_time",
+    ),
     Metric("rejected", "documents' changes that a store rejects for good", ("store",), "rejected_{store}"),
     Metric(
         "documents_swept",

@@ -7,6 +7,7 @@ them, and the first look of the next run tells everything again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -23,6 +24,7 @@ _DIGEST_BYTES = 8
 _NO_DIGEST = bytes(_DIGEST_BYTES)
 _LATEST_MS = 2**48 - 1
 _MOST_LOOKS = 2**32 - 1
+_OF_A_LOOK = re.compile("[0-9a-f]{20}")
 _ROWS_LEFT_A_PART = 100
 
 
@@ -158,6 +160,11 @@ def interrupted(state: ObjectState | None, row_ids: Sequence[str]) -> ObjectStat
 def position(state: ObjectState) -> Position:
     """Of the changes of the last look: 20 hexadecimal digits, 12 of the time and 8 of the count of looks at it."""
     return Position(f"{min(state.read_ms, _LATEST_MS):012x}{min(state.looks, _MOST_LOOKS):08x}")
+
+
+def looked_ms(at: Position) -> int:
+    """The time of a position that `position` made, in milliseconds since 1970; 0 of any other."""
+    return int(at[:12], 16) if _OF_A_LOOK.fullmatch(at) else 0
 
 
 def _later(before: ObjectState, read_ms: int) -> ObjectState:

@@ -172,6 +172,7 @@ class _WritePlans(ScalarFunction):
     def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._pipeline = pipeline
         self._owner = owner
+        self._of_objects = pipeline.format.objects is not None
 
     def open(self, function_context: FunctionContext) -> None:
         self._embedder = _loaded(self._pipeline)
@@ -190,6 +191,8 @@ class _WritePlans(ScalarFunction):
         embedded = [_decode(raw) for raw in rows]
         outcomes = write_plans(embedded, self._embedder, self._stores)
         _count(embedded, outcomes, time_ns() // 1_000_000)
+        if self._of_objects:
+            tally.count("refused_by_time", refused(outcomes))
         answers = [Answer(self._rejections(each)) for each in outcomes]
         # with the first row goes what was counted of the batch, by both functions
         answers[:1] = [Answer(first.rejected, tuple(tally.drain())) for first in answers[:1]]
@@ -202,6 +205,11 @@ class _WritePlans(ScalarFunction):
             for name, outcome in outcomes.items()
             if outcome.status is Status.REJECTED
         )
+
+
+def refused(outcomes: Sequence[Mapping[str, Outcome]]) -> int:
+    """How many changes a store knows better: of objects none, but where a clock was set back (`core.clocks`)."""
+    return sum(any(outcome.status is Status.STALE for outcome in each.values()) for each in outcomes)
 
 
 _COUNTED = {Status.APPLIED: "applied", Status.STALE: "outdated", Status.REJECTED: "rejected"}

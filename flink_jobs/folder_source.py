@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic, time_ns
+from time import time_ns
 from typing import Any
 
 from pyflink.common import Row, Types
@@ -17,14 +17,12 @@ from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 from pyflink.table import StreamTableEnvironment
 
+from connectors.folder_watch import Changes, FolderWatch
 from connectors.local_files import Folder
 from core.objects import ObjectListed
 from flink_jobs.metrics import Meters
 from flink_jobs.ticking import READ, ticks, timed
 
-_LOOK_S = 0.5
-_LISTING_SHARE = 20
-"""A folder is listed for a twentieth of the time at most."""
 _IDLE_MS = 100
 _AT_ONCE = 500
 
@@ -46,24 +44,25 @@ class WatchFolder(KeyedProcessFunction):
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._meters = Meters("files")
+        self._meters = Meters("files", "files_left_out")
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Open the state and the thread that lists."""
+        """Open the state and the thread that looks; what is watched is the key's, and so one subtask's."""
         self._state: MapState = runtime_context.get_map_state(
             MapStateDescriptor("told", Types.STRING(), Types.STRING())
         )
         self._told: dict[str, str] | None = None
-        self._thread = ThreadPoolExecutor(1, "list-folder")
-        self._asked: Future[tuple[list[tuple[str, ObjectListed | None]], float]] | None = None
+        self._thread = ThreadPoolExecutor(1, "watch-folder")
+        self._watch = FolderWatch(self._folder)
+        self._asked: Future[Changes] | None = None
         self._waiting: deque[tuple[str, ObjectListed | None]] = deque()
-        self._due_s = 0.0
         self._timer = 0
         self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
-        """Let the thread go."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the thread go, once it has let go of what it watches."""
+        self._thread.submit(self._watch.close)
+        self._thread.shutdown(wait=False)
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """A tick in; nothing out."""
@@ -93,12 +92,11 @@ class WatchFolder(KeyedProcessFunction):
     def _look(self, told: dict[str, str]) -> None:
         if self._asked is not None and self._asked.done():
             asked, self._asked = self._asked, None
-            changes, took_s = asked.result()
-            self._waiting.extend(changes)
-            self._due_s = monotonic() + max(_LOOK_S, took_s * _LISTING_SHARE)
-        elif self._asked is None and monotonic() >= self._due_s:
-            # nothing is noted while it lists
-            self._asked = self._thread.submit(_changes, self._folder, told)
+            self._waiting.extend(asked.result())
+            self._meters.hold("files_left_out", self._watch.left_out)
+        if self._asked is None and not self._waiting:
+            # nothing is noted while it looks
+            self._asked = self._thread.submit(self._watch.changes, told)
 
     def _note(self, told: dict[str, str], key: str, found: ObjectListed | None) -> None:
         if found is None:
@@ -111,9 +109,3 @@ class WatchFolder(KeyedProcessFunction):
     def _wake(self, ctx: KeyedProcessFunction.Context, after_ms: int) -> None:
         self._timer = max(time_ns() // 1_000_000 + after_ms, self._timer + 1)
         ctx.timer_service().register_processing_time_timer(self._timer)
-
-
-def _changes(folder: Folder, told: dict[str, str]) -> tuple[list[tuple[str, ObjectListed | None]], float]:
-    """What changed, and how long it took to see, in seconds."""
-    begun = monotonic()
-    return folder.changes(told), monotonic() - begun

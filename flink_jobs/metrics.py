@@ -140,7 +140,7 @@ OF_BATCHES = (
     *Searchable.NAMES,
     *(f"{_HISTOGRAM}_{part}" for part in ("bucket", "sum", "count")),
     *("batches", "batched", "chunks_embedded", "chunks_kept", "chunks_reused"),
-    *("tokens", "padding", "texts_cached", "model_us", "store_us"),
+    *("tokens", "padding", "texts_cached", "model_us", "store_us", "refused_by_time"),
 )
 """What workers count with every batch, but for labels."""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from core.clocks import refused
 from core.log_identity import flood
-from core.metrics import Figure, figure, is_ours, largest
+from core.metrics import Figure, figure, is_ours, largest, total
 from flink_jobs.failures import root_cause, told
 
 _ASKED_AT_ONCE = 25
@@ -110,7 +111,8 @@ def completed_checkpoints(http: httpx.Client, address: str) -> int:
 
 def alarm(told: Iterable[Figure]) -> str:
     """What is alarming in a job's figures; "" where nothing is."""
-    return flood(int(largest(told, "stale_snapshot_surplus") or 0))
+    figures = list(told)
+    return flood(int(largest(figures, "stale_snapshot_surplus") or 0)) or refused(total(figures, "refused_by_time"))
 
 
 def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:

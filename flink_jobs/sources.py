@@ -15,7 +15,6 @@ from core.change import Event
 from core.config import Pipeline
 from core.config_source import Kinesis
 from flink_jobs.environment import MAX_PARALLELISM
-from flink_jobs.folder_source import folder_source
 from flink_jobs.metrics import Meters
 from flink_jobs.operators import EVENT_FIELDS, LETTERS, letter
 
@@ -39,6 +38,8 @@ def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
 
         return Feed(queue_source(tables, pipeline, pipeline.source.sqs))
     if (folder := local_files.opened(pipeline)) is not None:
+        from flink_jobs.folder_source import folder_source  # needs watchfiles, which a bundle for the service lacks
+
         return Feed(folder_source(tables, folder))
     if (kinesis := pipeline.source.kinesis) is not None and kinesis.connector is not None:
         return Feed(_of_flinks_kinesis(tables, pipeline, kinesis))

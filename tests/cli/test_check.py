@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
+from cli import clocks
 from cli.check import check, check_file
 from cli.source_columns import differences, seen
 from cli.stack import Stack
@@ -22,6 +23,7 @@ from connectors.kafka import topics_there
 from connectors.kafka_producer import ensure_topics, produce
 from connectors.kafka_topics import Message
 from core.config import Pipeline
+from core.objects import ObjectState, position
 from core.recordings import Record
 from core.references import references, unmet
 from tests.databases import new_database
@@ -104,6 +106,28 @@ def test_misspelt_columns_and_tables_are_told_with_what_was_meant(place: Place, 
     assert "did you mean title?" in steps[step]["message"] and "extra" not in steps[step]["message"]
     code, steps = told(place.pipeline(reselect, documents={"public.artikels": {"text": "{title}"}}))
     assert code == 1 and steps[step]["message"].endswith("did you mean public.articles?")
+
+
+def test_a_store_that_stands_at_a_time_to_come_is_told(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("a")
+    pipeline = place.pipeline(
+        asked=False,
+        name="notes",
+        source={"file": {"path": str(tmp_path / "notes")}},
+        format="files",
+        documents={"notes": {"text": "{text}"}},
+        store={"pgvector": {"dsn": place.dsn, "table": "notes"}},
+        dead_letters={"kafka": {"topic": "notes.letters", "properties.bootstrap.servers": place.servers}},
+    )
+    assert clocks.told(pipeline) == ""
+    assert told(pipeline, prepare=True)[1]["source.file"]["message"].endswith("notes has 1 files")
+    month_on = position(ObjectState(time.time_ns() // 1_000_000 + 30 * 86_400_000 + 60_000))
+    with psycopg.connect(place.dsn) as server:
+        server.execute("INSERT INTO notes_ledger (document_id, position) VALUES ('notes/a.md', %s)", [month_on])
+    seen = io.StringIO()
+    assert check(pipeline, Console(file=seen, width=1_000)) == 0
+    assert "30 days ahead of this machine's clock" in seen.getvalue()
 
 
 def test_a_topic_that_is_not_there_is_told(place: Place) -> None:

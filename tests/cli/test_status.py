@@ -118,6 +118,17 @@ def test_a_flood_of_stale_snapshot_rows_is_an_alarm_on_the_page_and_in_json() ->
     assert "alarm most rows of a snapshot (80 more than not)" in " ".join(captured.get().split())
 
 
+def test_files_that_a_store_refused_are_an_alarm() -> None:
+    now = look(12.0, 300, figures=(Figure("refused_by_time", 3), Figure("files_left_out", 2)))
+    told = as_dict("documents", PLACE, now, rates(now, now))
+    assert told["files_left_out"] == 2
+    console = Console(width=200, color_system=None)
+    with console.capture() as captured:
+        console.print(page("documents", PLACE, [now]))
+    assert "left out 2 of the folder: freshet check names them" in " ".join(captured.get().split())
+    assert told["refused_by_time"] == 3 and told["alarm"].startswith("3 changes of files or objects were refused")
+
+
 @pytest.mark.parametrize(
     ("values", "bars"),
     [([], ""), ([0.0, 0.0], "▁▁"), ([1.0, 8.0], "▂█"), ([0.0, 4.0, 8.0], "▁▅█")],

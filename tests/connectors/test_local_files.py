@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,15 +62,98 @@ def test_a_folder_is_a_bucket(folder: Folder, docs: Path) -> None:
     assert isinstance(folder.fetch(folder.bucket, "b.txt/c", any_size), Gone)
 
 
-@pytest.mark.parametrize(
-    "key", ["../secret.txt", "/etc/passwd", "a/../../secret.txt", "link", "linked/secret.txt", "a\x00"]
-)
+@pytest.mark.parametrize("key", ["../secret.txt", "/etc/passwd", "a/../../secret.txt", "link", "a\x00"])
 def test_nothing_outside_the_folder_is_read(folder: Folder, docs: Path, key: str) -> None:
     (docs / "link").symlink_to(docs.parent / "secret.txt")
-    (docs / "linked").symlink_to(docs.parent)
     with pytest.raises(ObjectError, match=r"no path within the folder|leads out of the folder"):
         folder.fetch(folder.bucket, key, any_size)
     assert list(folder.listing()) == []
+
+
+def test_what_lies_below_a_link_is_not_there(folder: Folder, docs: Path) -> None:
+    (docs / "kept").mkdir()
+    (docs / "kept" / "secret.txt").write_text("kept")
+    told: dict[str, str] = {}
+    assert changes(folder, told) == [("kept/secret.txt", False)]
+    # a link in a folder's place: what was told of the folder's files goes, as they are not listed any more
+    (docs / "kept").rename(docs / "moved")
+    (docs / "kept").symlink_to("moved")
+    (docs / "out").symlink_to(docs.parent)
+    assert changes(folder, told) == [("moved/secret.txt", False), ("kept/secret.txt", True)]
+    for key in ("kept/secret.txt", "out/secret.txt"):
+        assert isinstance(folder.fetch(folder.bucket, key, any_size), Gone)
+
+
+@pytest.mark.parametrize("target", ["../secret.txt", "re"])
+def test_a_link_that_is_left_out_hides_nothing_else(folder: Folder, docs: Path, target: str) -> None:
+    """The deletions of files whose names begin with its own, say."""
+    for name in ("readme.txt", "report.txt"):
+        (docs / name).write_text(name)
+    told: dict[str, str] = {}
+    changes(folder, told)
+    (docs / "re").symlink_to(target)
+    for name in told:
+        (docs / name).unlink()
+    assert changes(folder, told) == [("readme.txt", True), ("report.txt", True)]
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_file_that_cannot_be_read_is_told_again_when_it_can() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        file = Path(place, "a.txt")
+        file.write_text("hello")
+        file.chmod(0)
+        folder, told = Folder(place, "notes"), dict[str, str]()
+        with as_nobody():
+            assert [changes(folder, told) for _ in range(2)] == [[("a.txt", False)], []]
+            with pytest.raises(ObjectError, match="can't be read: Permission denied"):
+                folder.fetch("notes", "a.txt", any_size)
+        file.chmod(0o644)
+        with as_nobody():
+            assert [changes(folder, told) for _ in range(2)] == [[("a.txt", False)], []]
+            assert isinstance(folder.fetch("notes", "a.txt", any_size), Fetched)
+        # what was read once and didn't change is no news when it can't be read
+        file.chmod(0)
+        with as_nobody():
+            assert changes(folder, told) == []
+
+
+def test_what_is_left_out_is_said_once(folder: Folder, docs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (docs / "kept").write_text("kept")
+    (docs / ".hidden").write_text("x")
+    (docs / "re").symlink_to("../secret.txt")
+    (docs / os.fsdecode(b"\xff")).mkdir()
+    (docs / os.fsdecode(b"\xff") / "a.txt").write_text("x")
+    os.mkfifo(docs / "pipe")
+    told: dict[str, str] = {}
+    for _ in range(3):
+        changes(folder, told)
+    said = {record.getMessage().removeprefix(f"{docs}: left out: ") for record in caplog.records}
+    assert len(caplog.records) == len(said) == 3
+    link = f"'re' in {docs} is a link that leads out of the folder"
+    assert said == {link, "'pipe' is no regular file", "'\\udcff' is a name that isn't UTF-8: rename it"}
+    whole = folder.summary()
+    assert whole.startswith(f"{docs} has 1 files; left out: 1 names that begin with a dot; ") and link in whole
+    # what is mended and breaks again is news, and of very much at once only the first are named
+    (docs / "re").unlink()
+    changes(folder, told)
+    caplog.clear()
+    for number in range(30):
+        (docs / f"{number}").symlink_to("nothing")
+    changes(folder, told)
+    assert len(caplog.records) == 11 and caplog.records[-1].getMessage().endswith("20 more")
 
 
 def test_a_file_that_has_another_name_elsewhere_is_not_read_until_it_has_one_alone(folder: Folder, docs: Path) -> None:

@@ -39,6 +39,7 @@ def test_a_folder_and_what_happens_in_it(workshop: Workshop) -> None:
     for number in range(1_200):
         (docs / f"{number % 5}+ü {number}.md").write_text(f"# Note {number}\n\nIt says {number}.\n")
     (docs / ".hidden.md.swp").write_text("of an editor")
+    (docs / "out").symlink_to(workshop.folder)
     file = workshop.pipeline(
         source={"file": {"path": "my notes"}},
         format="files",
@@ -49,7 +50,8 @@ def test_a_folder_and_what_happens_in_it(workshop: Workshop) -> None:
         flink=QUICK,
         parallelism=2,
     )
-    assert "my notes has 1,200 files" in workshop.freshet("check", file)
+    seen = workshop.freshet("check", file)
+    assert "my notes has 1,200 files; left out: 1 names that begin with a dot; 'out' in" in seen
     with workshop.running(file) as job:
         equal(workshop, docs)
         _change(docs, 0)
