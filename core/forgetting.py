@@ -1,0 +1,59 @@
+"""What a job forgets of documents that no store holds any more.
+
+A table was cleared below a mark, by a TRUNCATE or behind a snapshot. Stores refuse what is older than that, however late
+it comes; and every row that is in the table since was told whole at the mark or behind it, inserted after the TRUNCATE or
+read by the snapshot. So of a document whose last change is older nothing that is known will be used again: what comes
+late of it is planned as if it were new, and refused; what comes anew is whole.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from core.change import Change, Operation, Position
+from core.document_state import DocumentState
+from core.unsettled import Unsettled, forgotten
+
+FIRST_LOOK_MS = 60_000
+"""How old a document is when it is looked at for the first time, whether its table was cleared since."""
+_TIMES_AS_OLD = 4
+_DAY_MS = 86_400_000
+
+
+def next_look(since_ms: int, now_ms: int) -> int:
+    """When a document is to be looked at that is known since a time, all in milliseconds since 1970; after `now_ms`.
+
+    It is looked at again when it is four times as old, and once a day then: so tables that are filled and emptied every
+    few minutes leave a few minutes' documents, and one that stands for years costs next to nothing.
+    """
+    age = FIRST_LOOK_MS
+    while since_ms + age <= now_ms:
+        age += min((_TIMES_AS_OLD - 1) * age, _DAY_MS)
+    return since_ms + age
+
+
+def is_look(since_ms: int, at_ms: int) -> bool:
+    """Whether a document that is known since a time is to be looked at now, or was before it was forgotten once."""
+    return since_ms > 0 and next_look(since_ms, at_ms - 1) == at_ms
+
+
+def is_cleared(state: DocumentState, mark: Position) -> bool:
+    """Whether the stores have cleared the document, and refuse whatever is as old. `mark`: the least of theirs."""
+    return state.position < mark
+
+
+def prefix_of(document_id: str) -> str:
+    """What the ids of the document's table begin with: what stores call the table."""
+    return document_id.partition("/")[0]
+
+
+def table_of(document_id: str) -> str:
+    """The table that a document is of, of several databases that have it with the one that this is of."""
+    return unquote(prefix_of(document_id))
+
+
+def word_of(document_id: str, state: DocumentState) -> Unsettled | None:
+    """Word that a document is forgotten, for what is kept of its values elsewhere; None where nothing can be."""
+    if state.holes is None and state.elder is None:
+        return None
+    return forgotten(document_id, Change(table_of(document_id), {}, Operation.REFUSED, state.position))
