@@ -29,7 +29,7 @@ from connectors.pgvector_rows import (
 )
 from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
 from core.batches import halving
-from core.change import Position
+from core.change import BEGINNING, Position
 from core.errors import ConfigError, Displaced, StoreRejected
 from core.fingerprint import Owner, displaced, owner_from_text, owner_to_text
 from core.plans import Outcome, Plan, Status
@@ -105,9 +105,7 @@ class PgvectorStore:
         return frozenset(row[2] for row, there in zip(wanted, found, strict=True) if there)
 
     def _held(self, wanted: Sequence[tuple[str, str, str]]) -> list[bool]:
-        columns = columns_of(wanted)
-        rows = self._rows("held", columns)
-        there = {chunk_id for (chunk_id,) in rows}
+        there = {chunk_id for (chunk_id,) in self._rows("held", columns_of(wanted))}
         return [row[2] in there for row in wanted]
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
@@ -167,6 +165,10 @@ class PgvectorStore:
     def latest(self, table: str) -> Position:
         """The latest position of a table's documents and mark; see `core.stores.VectorStore.latest`."""
         return Position(self._rows("latest", [table, table])[0][0])
+
+    def mark(self, table: str) -> Position:
+        """Where the ledger has the table itself; see `core.stores.VectorStore.mark`."""
+        return self.positions([table]).get(table, BEGINNING)
 
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `core.stores.VectorStore.drop`. One transaction."""

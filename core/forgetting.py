@@ -1,9 +1,9 @@
 """What a job forgets of documents that no store holds any more.
 
-A table was cleared below a mark, by a TRUNCATE or behind a snapshot. Stores refuse what is older than that, however late
-it comes; and every row that is in the table since was told whole at the mark or behind it, inserted after the TRUNCATE or
-read by the snapshot. So of a document whose last change is older nothing that is known will be used again: what comes
-late of it is planned as if it were new, and refused; what comes anew is whole.
+A table was cleared below a mark, by a TRUNCATE or behind a snapshot. Stores refuse what is older than that, however
+late it comes; and every row that is in the table since was told whole at the mark or behind it, inserted after the
+TRUNCATE or read by the snapshot. So of a document whose last change is older nothing that is known will be used again:
+what comes late of it is planned as if it were new, and refused; what comes anew is whole.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from core.change import Change, Operation, Position
 from core.document_state import DocumentState
 from core.unsettled import Unsettled, forgotten
 
-FIRST_LOOK_MS = 60_000
+FIRST_LOOK_MS = 30_000
 """How old a document is when it is looked at for the first time, whether its table was cleared since."""
-_TIMES_AS_OLD = 4
+_TIMES_AS_OLD = 8
 _DAY_MS = 86_400_000
 
 
 def next_look(since_ms: int, now_ms: int) -> int:
     """When a document is to be looked at that is known since a time, all in milliseconds since 1970; after `now_ms`.
 
-    It is looked at again when it is four times as old, and once a day then: so tables that are filled and emptied every
-    few minutes leave a few minutes' documents, and one that stands for years costs next to nothing.
+    It is looked at again when it is eight times as old, and once a day in the end: so a table that is filled and
+    emptied every few minutes leaves some minutes' documents, and one that stands for years costs next to nothing.
     """
     age = FIRST_LOOK_MS
     while since_ms + age <= now_ms:
@@ -40,6 +40,11 @@ def is_look(since_ms: int, at_ms: int) -> bool:
 def is_cleared(state: DocumentState, mark: Position) -> bool:
     """Whether the stores have cleared the document, and refuse whatever is as old. `mark`: the least of theirs."""
     return state.position < mark
+
+
+def is_nothing(state: DocumentState) -> bool:
+    """Whether no row is there, behind a deletion: of two that had the key at once, the other one may be."""
+    return not state.row and state.holes is None
 
 
 def prefix_of(document_id: str) -> str:
