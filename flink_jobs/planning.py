@@ -17,7 +17,7 @@ from core.change import Change, Operation
 from core.config import Pipeline
 from core.document_state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents import Refused, Unsettled, step
-from core.forgetting import is_cleared, is_look, is_nothing, next_look, prefix_of, table_of, word_of
+from core.forgetting import is_cleared, is_nothing, next_look, prefix_of, table_of, word_of
 from core.moves import encode_unsettled
 from core.plans import Plan, plan_to_bytes
 from core.sources import of_source
@@ -97,7 +97,7 @@ class PlanDocument(KeyedProcessFunction):
         return of_source(spec.table, change.source) if spec.id_from_source else spec.table
 
     def _remember(self, state: DocumentState, since: int, change: Change, ctx: KeyedProcessFunction.Context) -> None:
-        forget_at, timers = 0, ctx.timer_service()
+        forget_at, timers = state.forget_at, ctx.timer_service()
         if change.operation is Operation.DELETE and state.position == change.position and is_nothing(state):
             forget_at = timers.current_processing_time() + self._retention_ms
             timers.register_processing_time_timer(forget_at)
@@ -114,13 +114,13 @@ class PlanDocument(KeyedProcessFunction):
         state = state_from_bytes(raw)
         if 0 < state.forget_at <= timestamp:
             self._state.clear()
-        elif is_look(state.since, timestamp):
-            name = ctx.get_current_key()
-            if not is_cleared(state, self._marks.of(prefix_of(name))):
-                now = max(timestamp, int(time() * 1000))
-                ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
-                return
-            self._state.clear()
-            word = word_of(name, state)
-            if word is not None:
-                yield UNSETTLED, Row(table_of(name), Row(encode_unsettled(word), timestamp))
+            return
+        name = ctx.get_current_key()
+        if not is_cleared(state, self._marks.of(prefix_of(name))):
+            now = max(timestamp, int(time() * 1000))
+            ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
+            return
+        self._state.clear()
+        word = word_of(name, state)
+        if word is not None:
+            yield UNSETTLED, Row(table_of(name), Row(encode_unsettled(word), timestamp))

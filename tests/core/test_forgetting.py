@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.change import Operation, Position
 from core.document_state import DocumentState, state_from_bytes, state_to_bytes
-from core.forgetting import is_cleared, is_look, next_look, table_of, word_of
+from core.forgetting import is_cleared, next_look, table_of, word_of
 from core.moves import give_up, settle
 from core.standing import Holes
 from tests.core.test_grown_topic import MOVED, PUT, Job, gone, told
@@ -33,12 +33,11 @@ def test_a_document_is_looked_at_soon_and_then_more_and_more_rarely_but_each_day
 
 
 @given(st.integers(0, 400 * DAY_MS))
-def test_a_look_is_known_as_one_and_other_times_are_not(age: int) -> None:
-    """Such are timers of a document of before, which was forgotten: they begin no second row of looks."""
+def test_whichever_timer_rings_the_next_is_the_documents_own(age: int) -> None:
+    """As one of a document of before does, which was forgotten: it begins no second row of looks."""
     due = next_look(SINCE, SINCE + age)
     assert SINCE + age < due <= SINCE + age + DAY_MS
-    assert is_look(SINCE, due) and not is_look(0, due)
-    assert is_look(SINCE, SINCE + age) is (age in looks(age))
+    assert due - SINCE in looks(age + DAY_MS) and next_look(SINCE, due - 1) == due
 
 
 def test_a_state_of_the_last_release_is_one_that_was_never_looked_at() -> None:

@@ -67,7 +67,7 @@ def test_it_is_the_same_after_json(log: LogIdentity) -> None:
 
 
 def test_more_partitions_are_told_of_the_topic_that_was_there_and_once() -> None:
-    one, three = ({name: count for name in KNOWN.logs} for count in (1, 3))
+    one, three = (dict.fromkeys(KNOWN.logs, count) for count in (1, 3))
     before, now = replace(KNOWN, partitions=one), replace(KNOWN, partitions=three | {"topic new": 2})
     told = grown(before, now, "chk-7")
     assert [line.partition(":")[0] for line in told] == [
