@@ -28,6 +28,7 @@ COURSES = {
     "grown, whole rows": Course((*PUTS, "delete"), grows=True, crashes=True),
     "grown, updates": Course((*PUTS, *UPDATES, "delete"), grows=True, crashes=True),
     "grown, moves": Course(ALL, grows=True, crashes=True),
+    "grown, and all that clears": Course((*ALL, "truncate", "lose"), grows=True, crashes=True),
     "grown, and the source can be asked": Course((*ALL, "truncate"), grows=True, crashes=True, reselects=True),
     "grown, compressed transactions": Course(ALL, grows=True, compressed=True, crashes=True),
 }
