@@ -94,7 +94,9 @@ class Checkpoint:
 
 @dataclass
 class Job:
-    """The job over a topic. `letters`: documents of which a dead letter told; `asked`: how often one was unknown."""
+    """The job over a topic. `letters`: documents of which a dead letter told; `asked`: how often one was unknown;
+    `forgotten`: how often the state of one was, which the store had cleared.
+    """
 
     chance: random.Random
     source: Source
@@ -108,6 +110,7 @@ class Job:
     asked: int = 0
     crashes: int = 0
     read: int = 0
+    forgotten: int = 0
 
     @property
     def memory(self) -> Encoded:
@@ -175,6 +178,7 @@ class Job:
         return [name for name, raw in states if is_cleared(state_from_bytes(raw), self.store.mark)]
 
     def _forget(self, name: str) -> None:
+        self.forgotten += 1
         word = word_of(name, state_from_bytes(self.now.states.pop(name)))
         if word is not None:
             self._of(name, self.queues).append(word)

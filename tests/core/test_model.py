@@ -42,10 +42,11 @@ def test_no_document_is_wrong_without_a_word(name: str) -> None:
     for seed in count():
         if seed >= FEWEST and time.process_time() > end:
             break
-        _, outcome = run(seed, course)
+        job, outcome = run(seed, course)
         assert not outcome.wrong, f"seed {seed}: {outcome}"
         assert not outcome.left, f"seed {seed}: {outcome}"
         assert not outcome.learned, f"seed {seed}: {outcome}"
         assert not outcome.ghosts, f"seed {seed}: {outcome}"
-        seen.update(runs=1, told_of=outcome.told_of, asked=outcome.asked)
+        seen.update(runs=1, told_of=outcome.told_of, asked=outcome.asked, forgotten=job.forgotten)
     print(name, dict(seen))
+    assert bool(seen["forgotten"]) is bool({"truncate", "lose"}.intersection(course.actions))
