@@ -42,8 +42,6 @@ RECORDS = keyed(RECORD)
 """All by one key: there is one writer."""
 DELIVERIES = Types.ROW_NAMED(["delivery", "event"], [BYTES, BYTES])
 
-_Context = KeyedBroadcastProcessFunction.ReadOnlyContext | KeyedBroadcastProcessFunction.OnTimerContext
-
 MARKS = MapStateDescriptor("marks", Types.STRING(), Types.STRING())
 """Table to what is told of its marks, with every subtask."""
 
@@ -132,7 +130,7 @@ class ParseRecord(KeyedBroadcastProcessFunction):
             ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
         yield from ()
 
-    def _mark(self, record: str, ctx: _Context) -> Position:
+    def _mark(self, record: str, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Position:
         """Below which the writer has cleared the record's table, or is about to."""
         told = ctx.get_broadcast_state(MARKS).get(table_of(record)) or ""
         return mark_of(told, ctx.current_watermark())
