@@ -27,7 +27,7 @@ class Events:
     file: Path
 
     def tell(self, event: str, **told: object) -> None:
-        """Add a line: start, resume, restart, restored, dead-letters, savepoint, stop, finish or fail."""
+        """Add a line: start, resume, restart, restored, dead-letters, savepoint, grown, stop, finish or fail."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **told}, ensure_ascii=False)
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from cli import log_record
 from cli.job_file import recall
-from connectors.log_identity import ask, topic_ids
+from connectors.log_identity import ask, of_topics
 from core.config import Pipeline
 from core.errors import ConfigError, OtherLog, Unavailable
-from core.log_identity import LogIdentity, changes, merged, order_of, refusal
+from core.log_identity import LogIdentity, changes, grown, merged, order_of, refusal
 
 _EVERY_S = 15.0
 
@@ -35,6 +38,7 @@ class LogWatch:
         self._pipeline = pipeline
         self._looked = 0.0
         self._alarmed = False
+        self._grown: list[str] = []
 
     def look(self, now: float) -> str:
         """Why the job must stop: a topic is gone or was made anew under it. "" where all is as it was, or isn't known.
@@ -46,9 +50,9 @@ class LogWatch:
             return ""
         self._looked = now
         try:
+            there = of_topics(order_of(self._pipeline), source)
             # one that is gone may be a broker's that just starts, and loses nothing; made again it has another id
-            ids = {name: known for name, known in topic_ids(source).items() if known}
-            there = LogIdentity(order_of(self._pipeline), ids)
+            there = replace(there, logs={name: known for name, known in there.logs.items() if known})
         except (Unavailable, ConfigError):
             return ""
         known = log_record.last_log(self._pipeline)
@@ -60,7 +64,13 @@ class LogWatch:
     def _amend(self, known: LogIdentity, there: LogIdentity) -> None:
         job = recall(self._pipeline)
         if job is not None and (more := merged(known, there)) != known:
+            self._grown += grown(known, there, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
             log_record.amend(self._pipeline, job.job, more)
+
+    def grown(self) -> list[str]:
+        """What to tell of topics that have more partitions by now; each once, also by a later run."""
+        told, self._grown = self._grown, []
+        return told
 
     def news(self, alarm: str) -> str:
         """An alarm that wasn't there at the last look; else ""."""

@@ -19,7 +19,7 @@ from connectors.log_identity import Asked, ask
 from core.config import Pipeline
 from core.errors import ConfigError, OtherLog
 from core.fingerprint import Owner
-from core.log_identity import LogChange, LogIdentity, accepted, changes, merged, refusal
+from core.log_identity import LogChange, LogIdentity, accepted, changes, grown, merged, refusal
 from core.owning import How
 from core.sources import two_databases
 from flink_jobs.environment import LOG4J, is_unbounded
@@ -116,6 +116,8 @@ def identified(pipeline: Pipeline, console: Console, state: Path | None, same_lo
         return known
     if found and not same_log:
         raise OtherLog(refusal(found, pipeline.name))
+    for line in grown(before, asked.identity, state.name):
+        console.print(f"[yellow]{pipeline.name}[/]: {escape(line)}", soft_wrap=True)
     # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
     newest = {table: name for table, name in asked.identity.sources.items() if table not in before.sources}
     before = _with_first(pipeline, replace(before, sources={**before.sources, **newest}), asked)

@@ -100,6 +100,9 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                 log.tell("alarm", what=other)
                 _stop(job, pipeline, console, log, phases)
                 raise OtherLog(other)
+            for line in watch.grown():
+                log.tell("grown", what=line)
+                console.print(f"[yellow]{pipeline.name}[/]: {escape(line)}", soft_wrap=True)
     except (Displaced, ConfigError) as error:
         log.tell("fail", cause=str(error))
         raise

@@ -46,7 +46,7 @@ class Asked:
 def ask(pipeline: Pipeline) -> Asked:
     """Ask every server that can tell. Raises Unavailable where the source's Kafka doesn't answer."""
     try:
-        asked = Asked(LogIdentity(order_of(pipeline), _logs(pipeline)))
+        asked = Asked(_identity(pipeline))
     except ConfigError as error:
         asked = Asked(LogIdentity(order_of(pipeline)), unknown=(f"{error}: whether it is the same stream",))
     if pipeline.source.kafka is not None and pipeline.format.debezium is not None:
@@ -56,9 +56,12 @@ def ask(pipeline: Pipeline) -> Asked:
     return asked
 
 
+def _identity(pipeline: Pipeline) -> LogIdentity:
+    order, source = order_of(pipeline), pipeline.source.kafka
+    return LogIdentity(order, _logs(pipeline)) if source is None else of_topics(order, source)
+
+
 def _logs(pipeline: Pipeline) -> dict[str, str]:
-    if (source := pipeline.source.kafka) is not None:
-        return topic_ids(source)
     if (kinesis := pipeline.source.kinesis) is not None:
         from connectors.aws import Aws  # both need the extra `aws`
         from connectors.kinesis import KinesisStream
@@ -73,28 +76,30 @@ def _logs(pipeline: Pipeline) -> dict[str, str]:
     return {}
 
 
-def topic_ids(source: Kafka) -> dict[str, str]:
-    """Each topic's id by `topic NAME`, "" for one that is named and isn't there.
+def of_topics(order: str, source: Kafka) -> LogIdentity:
+    """What `order` orders the changes of: each topic's id, "" for one that is named and isn't there, and partitions.
 
-    Nothing of what has no ids, brokers before 2.8, and for a login that only Java clients know. Raises Unavailable.
+    Nothing for a login that only Java clients know; no ids of brokers before 2.8. Raises Unavailable.
     """
     client = kafka.client_options(source)
     if client is None:
-        return {}
+        return LogIdentity(order)
     there = kafka.check(source)
     named = [] if source.topic is None else source.topic.split(";")
     gone = {f"topic {name}": "" for name in named if name not in there}
     if not there:
-        return gone
+        return LogIdentity(order, gone)
     try:
         admin = AdminClient({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
         asked = admin.describe_topics(TopicCollection(there), request_timeout=_ANSWER_S)
-        ids = {f"topic {name}": str(described.result(_ANSWER_S).topic_id) for name, described in asked.items()}
+        told = {f"topic {name}": described.result(_ANSWER_S) for name, described in asked.items()}
     except KafkaException as error:
         raise kafka.unavailable(source, error.args[0].str()) from None
     except TimeoutError:
         raise kafka.unavailable(source, f"no answer within {_ANSWER_S:.0f} s") from None
-    return gone | {name: known for name, known in ids.items() if known != _NO_ID}
+    ids = {name: str(topic.topic_id) for name, topic in told.items()}
+    known = {name: each for name, each in ids.items() if each != _NO_ID}
+    return LogIdentity(order, gone | known, partitions={name: len(topic.partitions) for name, topic in told.items()})
 
 
 def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:

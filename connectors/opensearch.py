@@ -138,6 +138,10 @@ class OpenSearchStore:
         """The latest position of a table's documents and mark; see `core.stores.VectorStore.latest`."""
         return self._writer.latest(table)
 
+    def mark(self, table: str) -> Position:
+        """Below which a table's documents are refused; see `core.stores.VectorStore.mark`."""
+        return self._writer.mark(table)
+
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `core.stores.VectorStore.drop`."""
         return self._strays.drop({each: position for each, position in stood.items() if _is_id(each)})

@@ -267,6 +267,10 @@ class Writer:
         marks = [each["key"] for each in found["aggregations"]["marks"]["buckets"]]
         return Position(max((each for each in (*stand, *marks) if each), default=BEGINNING))
 
+    def mark(self, table: str) -> Position:
+        """The table's mark; BEGINNING where there is none."""
+        return Position(self._marks([table]).get(table, BEGINNING))
+
     def forget(self, deleted_before_ms: int) -> None:
         """Drop the entries of documents deleted before a time, in milliseconds since 1970."""
         while True:

@@ -19,7 +19,7 @@ from connectors.pgvector_rows import Work, columns_of, rejected, stored_of, work
 from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
 from connectors.pgvector_writing import Writer
 from core.batches import halving
-from core.change import Position
+from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.fingerprint import Owner
 from core.plans import Outcome, Plan
@@ -152,6 +152,10 @@ class PgvectorStore:
     def latest(self, table: str) -> Position:
         """The latest position of a table's documents and mark; see `core.stores.VectorStore.latest`."""
         return Position(self._rows("latest", [table, table])[0][0])
+
+    def mark(self, table: str) -> Position:
+        """Where the ledger has the table itself; see `core.stores.VectorStore.mark`."""
+        return self.positions([table]).get(table, BEGINNING)
 
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `core.stores.VectorStore.drop`. One transaction."""

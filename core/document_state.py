@@ -33,6 +33,8 @@ class DocumentState:
     ahead      values of the row were read in the source, where the key may have another row than the changes that are
                still to come begin with: a change of that row tells its own, but none leaves the key with them
     departures  rows that left the key for another one, of which changes may come late
+    since      when the document became known, in milliseconds since 1970: by that it is looked at whether its table was
+               cleared (`core.forgetting`). 0: of an earlier release, and never looked at yet
     """
 
     position: Position = BEGINNING
@@ -46,6 +48,7 @@ class DocumentState:
     left: str = ""
     ahead: bool = False
     departures: tuple[Departure, ...] = ()
+    since: int = 0
 
 
 _encode = msgspec.msgpack.Encoder().encode

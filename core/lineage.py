@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.change import BEGINNING, Operation, Position
-from core.memory import ASKED, Kept, Memory, Origin, Way, values, wait, waiting_for, ways
+from core.memory import ASKED, Kept, Memory, Origin, Way, elder, values, wait, waiting_for, ways
 from core.unsettled import Answer, Settled, Unknown, Unsettled, filled_in, shared
 
 
@@ -35,6 +35,18 @@ def arrived(memory: Memory, arrival: Unsettled, departure: Unsettled) -> None:
     origin = Origin(since, pair, again=True) if arrival.late else Origin(since, pair, last=arrival)
     memory[values(arrival.document_id)] = Kept(values=found, origin=origin)
     _set_way(memory, pair, departure.document_id, Way(arrival.document_id, arrival.change.position))
+
+
+def came_to(memory: Memory, pair: str, document_id: str) -> None:
+    """A row has come to a key by the key change of `pair`. What was learned of one that is there still is that one's,
+    which leaves the key before the transaction ends, where it is deferrable; or was there no more.
+    """
+    memory.pop(elder(document_id), None)
+    known = memory.pop(values(document_id), None)
+    if known is not None:
+        memory[elder(document_id)] = replace(known, newcomer=pair)
+        kept = memory.get(ways(pair)) or Kept()
+        memory[ways(pair)] = replace(kept, elders=(*kept.elders, document_id))
 
 
 def passed_on(memory: Memory, arrival: Unsettled, known: Mapping[str, Any], old: str) -> list[Answer]:
@@ -84,11 +96,18 @@ def tell_late(memory: Memory, document_id: str, pair: str, late: Late) -> list[A
     return _follow(memory, way, late) if way.onward else _told_anew(memory, way.to, pair, late)
 
 
-def forget_ways(memory: Memory, pair: str) -> list[Answer]:
-    """Nothing comes late any more of the row that left by the key change of `pair`."""
-    kept = memory.pop(ways(pair), None)
+def forget_ways(memory: Memory, pair: str, mark: Position) -> list[Answer]:
+    """Nothing comes late any more of the row that left by the key change of `pair`.
+
+    What was learned for a row that came to be before `mark` goes: its key's state was forgotten, perhaps before that.
+    """
+    kept = memory.pop(ways(pair), None) or Kept()
     told: list[Answer] = []
-    for way in kept.ways.values() if kept else ():
+    for document_id in kept.elders:
+        stayed = memory.get(elder(document_id))
+        if stayed is not None and stayed.newcomer == pair:
+            del memory[elder(document_id)]
+    for way in kept.ways.values():
         known = memory.get(values(way.to))
         if known is None or known.origin is None or known.origin.pair != pair:
             continue
@@ -96,7 +115,7 @@ def forget_ways(memory: Memory, pair: str) -> list[Answer]:
             last = filled_in(known.origin.last, known.values)
             told += [] if last.change.unavailable else [Settled(last)]
         asked = {name: at for name, at in known.origin.since.items() if at == ASKED}
-        if known.values:
+        if known.values and way.at >= mark:
             memory[values(way.to)] = Kept(values=known.values, origin=Origin(asked) if asked else None)
         else:
             del memory[values(way.to)]
@@ -143,4 +162,5 @@ def _ways(memory: Memory, pair: str) -> dict[str, Way]:
 
 
 def _set_way(memory: Memory, pair: str, document_id: str, way: Way) -> None:
-    memory[ways(pair)] = Kept(ways={**_ways(memory, pair), document_id: way})
+    kept = memory.get(ways(pair)) or Kept()
+    memory[ways(pair)] = replace(kept, ways={**kept.ways, document_id: way})

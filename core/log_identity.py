@@ -9,7 +9,7 @@ API reference, "StreamDescriptionSummary"; DynamoDB's, "TableDescription" (Lates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -25,12 +25,14 @@ class LogIdentity:
     databases  what is known of the database whose log it is, as in `PostgreSQL's timeline`, to its value: of several
                words one in common is the same
     sources    table to the database that its events are of: `core.formats.debezium_source.source_name`
+    partitions  topics, by their names in `logs`, to how many partitions they have
     """
 
     order: str = ""
     logs: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    partitions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def orders_by_log(self) -> bool:
@@ -121,13 +123,27 @@ def merged(before: LogIdentity, now: LogIdentity) -> LogIdentity:
         {**before.logs, **there},
         {**before.databases, **now.databases},
         {**now.sources, **before.sources},
+        {**before.partitions, **now.partitions},
     )
 
 
 def accepted(before: LogIdentity, now: LogIdentity) -> LogIdentity:
     """As `merged`, where someone said that it is the same log under other names: what it is called now holds."""
-    known = merged(before, now)
-    return LogIdentity(known.order, known.logs, known.databases, {**before.sources, **now.sources})
+    return replace(merged(before, now), sources={**before.sources, **now.sources})
+
+
+def grown(before: LogIdentity, now: LogIdentity, since: str) -> list[str]:
+    """What to tell of topics that have more partitions than they had, a line each. `since`: as in `chk-12`.
+
+    Source of the rule: Kafka's documentation, "Modifying topics" (added partitions change where keys go, and nothing
+    that is there is moved).
+    """
+    return [
+        f"{name} has {count} partitions since {since}, was {was}: a key's later changes may be read before its earlier "
+        "ones, and what they leave out is filled in as those come"
+        for name, count in now.partitions.items()
+        if (was := before.partitions.get(name, count)) < count and before.logs.get(name) == now.logs.get(name)
+    ]
 
 
 def refusal(found: Sequence[LogChange], name: str) -> str:

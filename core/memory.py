@@ -55,6 +55,8 @@ class Kept:
             that there is to share. Which of them is whose is not told, and only decides whose vectors are looked at
     origin  of values
     ways    of a key change, or of several that share what they share: the old document to where its row went
+    elders  of a key change: the documents to which its row came while another one's values were known there
+    newcomer  of the values of such an elder: the key change by which the other row came
     """
 
     half: Unsettled | None = None
@@ -64,6 +66,8 @@ class Kept:
     others: tuple[Kept, ...] = ()
     origin: Origin | None = None
     ways: dict[str, Way] = field(default_factory=dict)
+    elders: tuple[str, ...] = ()
+    newcomer: str = ""
 
 
 Memory = MutableMapping[str, Kept]

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import msgspec
 
-from core.change import Operation
+from core.change import BEGINNING, Operation, Position
 from core.keys import id_of
-from core.lineage import Late, arrived, forget_ways, left, passed_on, tell_late, told_last
+from core.lineage import Late, arrived, came_to, forget_ways, left, passed_on, tell_late, told_last
 from core.memory import ASKED, Memory, Origin, behind, wait, waiting_for
 from core.memory import Kept as Kept
 from core.memory import decode_kept as decode_kept
@@ -111,11 +111,13 @@ def tell_early(memory: Memory, pair: str) -> list[Answer]:
     return [Settled(kept.half) for kept in early if kept.half]
 
 
-def give_up(memory: Memory, pair: str) -> list[Answer]:
-    """What follows where the halves that wait for their `pair` wait no longer."""
+def give_up(memory: Memory, pair: str, mark: Position = BEGINNING) -> list[Answer]:
+    """What follows where the halves that wait for their `pair` wait no longer. `mark`: below which the stores have
+    cleared the table.
+    """
     waiting = waiting_for(memory, pair)
     wait(memory, pair, [])
-    told = forget_ways(memory, pair)
+    told = forget_ways(memory, pair, mark)
     for kept in waiting:
         if kept.half is not None and not kept.told and (not kept.half.late or kept.half.change.unavailable):
             told += _arrived(memory, kept.half, None, "")
@@ -140,11 +142,7 @@ def is_whole(half: Unsettled) -> bool:
 def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     arrives = new.change.operation is Operation.UPSERT
     if arrives and not new.late:
-        # of a row that is there still, where a key is deferrable: it leaves with what is known of it
-        elder = memory.pop(values_of(new.document_id), None)
-        memory.pop(elder_of(new.document_id), None)
-        if elder is not None:
-            memory[elder_of(new.document_id)] = elder
+        came_to(memory, pair_of(new), new.document_id)
     elif not arrives:
         elder = memory.pop(elder_of(new.document_id), None)
         known = elder if new.late else memory.pop(values_of(new.document_id), None)

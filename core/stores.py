@@ -112,6 +112,12 @@ class VectorStore(Protocol):
         Documents of a table are those of `clear`. Looks through all of them.
         """
 
+    def mark(self, table: str) -> Position:
+        """Below which the table's documents are refused, as `clear` has set it; BEGINNING where it never did.
+
+        Raises Unavailable as `apply` does.
+        """
+
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been: all their chunks, and what the ledger knows; which were.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from time import time
@@ -14,26 +13,20 @@ from typing import Any
 import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import OutputTag, RuntimeContext
-from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
-from pyflink.datastream.state import ValueState, ValueStateDescriptor
+from pyflink.datastream.functions import FlatMapFunction, ProcessFunction
 
-from core.change import Change, Event, Operation, Skip, Truncate
+from core.change import Change, Event, Skip, Truncate
 from core.config import Pipeline
 from core.decoding import decoder
-from core.document_state import DocumentState, state_from_bytes, state_to_bytes
-from core.documents import Refused, Unsettled, document_id, step
+from core.documents import document_id
 from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import BACKFILL, REPLAY, letter_headers
-from core.moves import encode_unsettled
-from core.plans import Plan, plan_to_bytes
 from core.profiles_records import record_id
 from core.sources import hold_to_first, of_source
 from flink_jobs import one_core
-from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import keyed
-from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, Snapshots, answer_from_bytes
-from udfs.tokenizing import document_chunker
+from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
@@ -76,7 +69,6 @@ REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
-_decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, document: str = "") -> Row:
@@ -201,80 +193,6 @@ def _keys(pipeline: Pipeline) -> dict[str, Callable[[Change], str]]:
     if pipeline.profiles is not None:
         return {table: partial(record_id, pipeline.profiles.spec(table)) for table in pipeline.profiles.records}
     return {table: partial(document_id, document.spec(table)) for table, document in pipeline.documents.items()}
-
-
-class PlanDocument(KeyedProcessFunction):
-    """Change to plan, by document: `core.documents.step` over Flink's keyed state."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name = pipeline.name
-        self._embedding = pipeline.embedding
-        self._model = pipeline.embedding.model
-        self._retention_ms = pipeline.delete_retention_ms
-        self._documents = dict(pipeline.documents)
-        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
-        self._meters = Meters("stale", *Snapshots.NAMES)
-        # a bounded run reads from the start what its state may know, which tells nothing of the source
-        self._again = not is_unbounded(pipeline)
-
-    def open(self, runtime_context: RuntimeContext) -> None:
-        """Open the state and the tokenizer."""
-        self._state: ValueState = runtime_context.get_state(
-            ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
-        )
-        self._chunkers = {
-            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
-        }
-        self._meters.open(runtime_context.get_metrics_group())
-        self._snapshots = Snapshots()
-
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
-        encoded, event = value
-        change = _decode_change(encoded)
-        raw = self._state.value()
-        before = None if raw is None else state_from_bytes(raw)
-        spec, chunker = self._specs[change.table], self._chunkers[change.table]
-        marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
-        state, told = step(before, change, spec, self._model, chunker, *marks)
-        if not told and event:
-            self._meters.count("stale")
-        if change.snapshot and not self._again:
-            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
-        if state is not None and state is not before:
-            self._remember(state, change, ctx)
-        for each in told:
-            if isinstance(each, Plan):
-                yield Row(plan_to_bytes(each), event)
-                continue
-            if isinstance(each, Refused):
-                yield DEAD_LETTERS, self._refusal(each, event)
-                each = Unsettled(each.name, each.change)
-            unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
-            yield UNSETTLED, Row(self._together(change), unsettled)
-
-    def _refusal(self, refused: Refused, event: bytes) -> Row:
-        error = type(refused.error).__name__
-        self._meters.count("dead_letters", stage="plan", reason=error)
-        return letter(self._name, "plan", error, str(refused.error), decode_event(event), refused.name)
-
-    def _together(self, change: Change) -> str:
-        """Whose halves of key changes meet, by position: a table's, of one database."""
-        spec = self._specs[change.table]
-        return of_source(spec.table, change.source) if spec.id_from_source else spec.table
-
-    def _remember(self, state: DocumentState, change: Change, ctx: KeyedProcessFunction.Context) -> None:
-        if change.operation is Operation.DELETE and state.position == change.position:
-            state = replace(state, forget_at=ctx.timer_service().current_processing_time() + self._retention_ms)
-            ctx.timer_service().register_processing_time_timer(state.forget_at)
-        self._state.update(state_to_bytes(state))
-
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Forget a document that was deleted long ago."""
-        raw = self._state.value()
-        if raw is not None and 0 < state_from_bytes(raw).forget_at <= timestamp:
-            self._state.clear()
-        yield from ()
 
 
 class RejectedToLetter(FlatMapFunction):

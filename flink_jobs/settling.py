@@ -11,9 +11,11 @@ from pyflink.datastream import RuntimeContext, TimerService
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
+from core.change import Position
 from core.config import Pipeline
-from core.documents import Unsettled, plan_of
+from core.documents import Unsettled, plan_of, table_id
 from core.errors import ChangeError, ConfigError, DocumentError
+from core.forgetting import prefix_of
 from core.moves import (
     Kept,
     Settled,
@@ -29,6 +31,7 @@ from core.moves import (
     tell_early,
 )
 from core.plans import Plan, plan_to_bytes
+from flink_jobs.marks import marks_of
 from flink_jobs.metrics import Meters
 from flink_jobs.operators import DEAD_LETTERS, decode_event, letter
 from udfs.tokenizing import document_chunker
@@ -97,10 +100,12 @@ class Settle(KeyedProcessFunction):
             from connectors.postgres_rows import Reselect
 
             self._source = Reselect(reselect.postgres.dsn, self._pipeline.debezium)
+        self._marks = marks_of(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
-        """Give the source's connection back."""
+        """Give the connections back, the source's and the stores'."""
+        self._marks.close()
         if self._source is not None:
             self._source.close()
 
@@ -127,11 +132,12 @@ class Settle(KeyedProcessFunction):
                 _note(self._last, last, pair)
             timers.register_processing_time_timer(last)
             seeming = []
+        mark = self._marks.of(table_id(ctx.get_current_key()))
         for pair in (*seeming, *_taken(self._last, timestamp)):
-            yield from self._tell(give_up(self._memory, pair))
-        yield from self._wait_on(timers)
+            yield from self._tell(give_up(self._memory, pair, mark))
+        yield from self._wait_on(timers, mark)
 
-    def _wait_on(self, timers: TimerService) -> Iterator[Any]:
+    def _wait_on(self, timers: TimerService, mark: Position) -> Iterator[Any]:
         """What waited behind a half that waits no longer may be a half itself, and wait for another one."""
         while began := sorted(set(self._memory.began_to_wait)):
             self._memory.began_to_wait.clear()
@@ -142,7 +148,7 @@ class Settle(KeyedProcessFunction):
                 timers.register_event_time_timer(due)
                 return
             for pair in began:  # no timer will be called any more
-                yield from self._tell([*tell_early(self._memory, pair), *give_up(self._memory, pair)])
+                yield from self._tell([*tell_early(self._memory, pair), *give_up(self._memory, pair, mark)])
 
     def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
         for each in told:
@@ -167,9 +173,13 @@ class Settle(KeyedProcessFunction):
             return str(error)
 
     def _asked(self, what: Unsettled) -> Settled | str | None:
-        """The change with the values that the source has now; None where its row is gone; else why it can't be used."""
+        """The change with the values that the source has now; None where its row is gone, or was cleared; else why it
+        can't be used.
+        """
         missing = ", ".join(sorted(what.change.unavailable))
         table = what.change.table
+        if what.change.position < self._marks.of(prefix_of(what.document_id)):
+            return None  # every store refuses it
         if self._source is None and what.change.partial:
             return (
                 f"{table}: {missing} did not travel with this change: null, empty or left out, it doesn't say: set the "

@@ -28,9 +28,9 @@ from flink_jobs.operators import (
     UNSETTLED_ROW,
     UNSETTLED_ROWS,
     Decode,
-    PlanDocument,
     RejectedToLetter,
 )
+from flink_jobs.planning import PlanDocument
 from flink_jobs.settling import Nothing, Settle, Sweep
 from flink_jobs.sources import feed
 from flink_jobs.ticking import clock

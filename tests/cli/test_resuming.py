@@ -180,6 +180,16 @@ def test_two_databases_of_one_table_are_refused_before_any_is_read(bench: Bench)
         bench.begin()
 
 
+def test_more_partitions_than_the_state_knows_are_told_once(bench: Bench) -> None:
+    for count, job, lines in [(1, JOB, 0), (3, "f" + JOB[1:], 1), (3, JOB, 0)]:
+        bench.tells(replace(LOG, partitions={"topic changes": count}))
+        _, told = bench.begin()
+        bench.ran(job, f"checkpoints/{job}/chk-{count}{job[0]}")
+        assert told.count("topic changes has 3 partitions since chk-10, was 1: ") == lines, told
+    bench.tells(replace(ANEW, partitions={"topic changes": 9}))
+    assert "has 9 partitions" not in bench.begin(same_log=True)[1]
+
+
 def test_the_first_events_say_whose_a_table_is(bench: Bench) -> None:
     bench.asked = Asked(
         replace(LOG, sources={"public.documents": "tenantB:app"}), {"public.documents": {"tenantA:app"}}

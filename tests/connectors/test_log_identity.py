@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cli.log_watch import LogWatch
 from cli.stack import Stack
 from connectors.aws import client
 from connectors.kafka_producer import ensure_topics, produce
-from connectors.log_identity import ask, topic_ids
+from connectors.log_identity import ask, of_topics
 from core.config import Pipeline
 from core.config_file import load
 from core.log_identity import changes
@@ -69,7 +69,7 @@ def test_a_topic_made_anew_is_told_before_anything_is_read(
     monkeypatch.chdir(tmp_path)
     servers, topic = stack.kafka.bootstrap_servers, f"shop{uuid4().hex[:6]}.public.articles"
     pipeline = of_kafka(tmp_path, stack, topic=topic)
-    assert topic_ids(pipeline.kafka) == {f"topic {topic}": ""}
+    assert of_topics("", pipeline.kafka).logs == {f"topic {topic}": ""}
     ensure_topics(servers, {topic: 2})
     produce(servers, [event(topic, "shop", number) for number in range(20)])
     before = ask(pipeline)
@@ -101,9 +101,18 @@ def test_a_topic_made_anew_under_a_running_job_is_told(
     ensure_topics(stack.kafka.bootstrap_servers, {topic: 2})
     # it wasn't there at first: its id is known from then on
     assert watch.look(100.0) == "" and log_record.last_log(pipeline).logs[f"topic {topic}"]
+    assert watch.grown() == []
+    admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
+    admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
+    assert watch.look(120.0) == ""
+    (told,) = watch.grown()
+    assert told.startswith(f"topic {topic} has 3 partitions since 20") and " UTC, was 2: " in told
+    # a later run has it from the log's record
+    watch = LogWatch(pipeline)
+    assert watch.look(140.0) == "" and watch.grown() == []
     make_anew(stack, topic)
-    assert watch.look(101.0) == ""
-    assert f"documents: topic {topic} was made anew since the job began" in watch.look(120.0)
+    assert watch.look(141.0) == ""
+    assert f"documents: topic {topic} was made anew since the job began" in watch.look(160.0)
 
 
 def test_topics_of_several_databases_and_servers(stack: Stack, tmp_path: Path) -> None:

@@ -44,13 +44,15 @@ def test_what_is_older_than_the_mark_stays_out_however_late_it_comes(store: Vect
 
 
 def test_a_mark_only_goes_up(store: VectorStore) -> None:
+    assert store.mark("public.a") == BEGINNING
     store.clear("public.a", Position("5"))
-    apply(store, plan("public.a/1", "5", "five"))
+    apply(store, plan("public.a/1", "5", "five"), plan("public.ab/1", "9", "other"))
     assert store.clear("public.a", Position("3")) == 0
+    assert [store.mark(table) for table in ("public.a", "public.ab", "public")] == ["5", BEGINNING, BEGINNING]
     assert apply(store, plan("public.a/2", "4", "four")) == [STALE]
-    assert texts(store) == [("public.a/1", "five")]
+    assert texts(store) == [("public.a/1", "five"), ("public.ab/1", "other")]
     assert store.clear("public.a", Position("6")) == 1
-    assert texts(store) == []
+    assert texts(store) == [("public.ab/1", "other")] and store.mark("public.a") == "6"
 
 
 def test_the_latest_of_a_table_is_of_its_documents_and_its_mark(store: VectorStore) -> None:

@@ -1,8 +1,8 @@
 """A model of the job: the real pure functions of `core` between a random history and a store that does as it must.
 
-Partitions are read, unsettled changes arrive, halves are told early, ways are forgotten, checkpoints are made and gone
-back to, all at random, and within what the job itself holds to: the order within a partition, and of one document's
-unsettled changes.
+Partitions are read, unsettled changes arrive, halves are told early, ways are forgotten, what the store has cleared is
+too, checkpoints are made and gone back to, all at random, and within what the job itself holds to: the order within a
+partition, and of one document's unsettled changes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from core.change import Change, Position, Truncate
+from core.change import BEGINNING, Change, Position, Truncate
 from core.documents import (
     Chunker,
     DocumentSpec,
@@ -23,6 +24,7 @@ from core.documents import (
     state_to_bytes,
     step,
 )
+from core.forgetting import is_cleared, word_of
 from core.memory import Kept
 from core.moves import Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
 from core.plans import Plan
@@ -62,14 +64,14 @@ class Store:
     """A store by its contract: what is older than it has, or than a table's mark, changes nothing."""
 
     documents: dict[str, tuple[str, str]] = field(default_factory=dict)
-    mark: str = ""
+    mark: Position = BEGINNING
 
     def apply(self, plan: Plan) -> None:
         if plan.position >= max(self.mark, self.documents.get(plan.document_id, ("", ""))[0]):
             text = "".join(chunk.text for chunk in plan.write)
             self.documents[plan.document_id] = (plan.position, text)
 
-    def clear(self, before: str) -> None:
+    def clear(self, before: Position) -> None:
         self.documents = {name: each for name, each in self.documents.items() if each[0] >= before}
         self.mark = max(self.mark, before)
 
@@ -92,7 +94,9 @@ class Checkpoint:
 
 @dataclass
 class Job:
-    """The job over a topic. `letters`: documents of which a dead letter told; `asked`: how often one was unknown."""
+    """The job over a topic. `letters`: documents of which a dead letter told; `asked`: how often one was unknown;
+    `forgotten`: how often the state of one was, which the store had cleared.
+    """
 
     chance: random.Random
     source: Source
@@ -106,6 +110,7 @@ class Job:
     asked: int = 0
     crashes: int = 0
     read: int = 0
+    forgotten: int = 0
 
     @property
     def memory(self) -> Encoded:
@@ -120,7 +125,11 @@ class Job:
         for pair in _pairs(self.now.memory, waiting=True):
             self._hear(tell_early(self.memory, pair))
         while pairs := _pairs(self.now.memory):  # what waited behind a half may wait for another one
-            self._hear(give_up(self.memory, min(pairs)))
+            self._hear(give_up(self.memory, min(pairs), self.store.mark))
+        for name in self._cleared():
+            self._forget(name)
+        while any(self.queues):
+            self._settle_one()
 
     def _go_on(self) -> None:
         lot = self.chance.random()
@@ -131,6 +140,8 @@ class Job:
             self.now.sweeps = self.now.sweeps[1:]
         elif lot < 0.12:
             self._wait_no_longer()
+        elif lot < 0.2 and (cleared := self._cleared()):
+            self._forget(self.chance.choice(cleared))
         elif any(self.plans) and self.chance.random() < 0.4:
             self._apply_one()
         elif any(self.queues) and (not self._unread() or self.chance.random() < 0.5):
@@ -160,7 +171,20 @@ class Job:
             return
         passed = [pair for pair in _pairs(self.now.memory) if self._have_passed(pair)]
         if passed:
-            self._hear(give_up(self.memory, min(passed)))  # timers are in the order of events
+            self._hear(give_up(self.memory, min(passed), self.store.mark))  # timers are in the order of events
+
+    def _cleared(self) -> list[str]:
+        states = self.now.states.items()
+        return [name for name, raw in states if is_cleared(state_from_bytes(raw), self.store.mark)]
+
+    def _forget(self, name: str) -> None:
+        self.forgotten += 1
+        word = word_of(name, state_from_bytes(self.now.states.pop(name)))
+        if word is not None:
+            self._of(name, self.queues).append(word)
+
+    def _of(self, name: str, of_subtasks: list[Any]) -> Any:
+        return of_subtasks[int(name.rpartition("/")[2]) % SUBTASKS]
 
     def _have_passed(self, pair: str) -> bool:
         """Whether every partition is behind both halves of a key change."""
@@ -192,12 +216,8 @@ class Job:
         state, told = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
         if state is not None:
             self.now.states[name] = state_to_bytes(state)
-        subtask = int(change.key["id"]) % SUBTASKS
         for each in told:
-            if isinstance(each, Plan):
-                self.plans[subtask].append(each)
-            else:
-                self.queues[subtask].append(each)
+            self._of(name, self.plans if isinstance(each, Plan) else self.queues).append(each)
 
     def _hear(self, answers: list[Answer]) -> None:
         for answer in answers:
@@ -207,6 +227,8 @@ class Job:
 
     def _asked(self, what: Unsettled) -> Settled | None:
         """With the values that the source has, which is ahead of what is read; None where there are none."""
+        if what.change.position < self.store.mark:
+            return None  # the store refuses it in any case
         self.asked += 1
         if not self.source.course.reselects:
             self.letters.add(what.document_id)

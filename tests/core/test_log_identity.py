@@ -24,6 +24,7 @@ from core.log_identity import (
     changes,
     flood,
     from_json,
+    grown,
     merged,
     order_of,
     refusal,
@@ -63,6 +64,20 @@ def test_what_was_accepted_is_not_told_again(before: LogIdentity, now: LogIdenti
 @given(identities)
 def test_it_is_the_same_after_json(log: LogIdentity) -> None:
     assert from_json(to_json(log)) == log
+
+
+def test_more_partitions_are_told_of_the_topic_that_was_there_and_once() -> None:
+    one, three = (dict.fromkeys(KNOWN.logs, count) for count in (1, 3))
+    before, now = replace(KNOWN, partitions=one), replace(KNOWN, partitions=three | {"topic new": 2})
+    told = grown(before, now, "chk-7")
+    assert [line.partition(":")[0] for line in told] == [
+        f"topic {name} has 3 partitions since chk-7, was 1" for name in ("articles", "pages")
+    ]
+    known = merged(before, now)
+    assert grown(known, now, "chk-8") == grown(now, before, "chk-8") == []
+    assert grown(known, merged(known, LogIdentity()), "chk-8") == grown(KNOWN, now, "chk-8") == []
+    anew = replace(now, logs={**KNOWN.logs, "topic pages": "cccc"})
+    assert len(grown(before, anew, "chk-8")) == 1
 
 
 def test_json_of_another_release_is_read() -> None:

@@ -13,7 +13,8 @@ from core.decoding import decoder
 from core.formats.debezium import UNAVAILABLE
 from core.moves import decode_unsettled
 from core.plans import plan_from_bytes
-from flink_jobs.operators import DEAD_LETTERS, UNSETTLED, Decode, PlanDocument
+from flink_jobs.operators import DEAD_LETTERS, UNSETTLED, Decode
+from flink_jobs.planning import PlanDocument
 from tests.flink_jobs.events import envelope, key, row
 from udfs.tokenizing import document_chunker
 
@@ -52,6 +53,12 @@ class Kept:
 
     def timestamp(self) -> int:
         return 5
+
+    def timer_service(self) -> Kept:
+        return self
+
+    def register_processing_time_timer(self, at: int) -> None:
+        pass
 
 
 def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:

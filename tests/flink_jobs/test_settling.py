@@ -8,6 +8,7 @@ import time
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from core.formats.debezium import UNAVAILABLE
 from tests.databases import new_database
@@ -45,17 +46,42 @@ def test_a_moved_row_takes_text_and_vectors_along(workshop: Workshop, arrives_fi
     assert workshop.letters() == []
 
 
-def test_a_half_waits_for_the_other_when_its_partition_only_seems_idle(workshop: Workshop) -> None:
-    workshop.partitioned(2)
-    workshop.send(key(1), envelope(1, row(1, "long text")), partition=0)
+def test_a_topic_grows_while_a_half_waits_and_a_truncated_row_is_forgotten(workshop: Workshop) -> None:
+    """Row 1 moves to key 2, in a partition that only seems idle; row 3's later change is read first; row 4 is gone."""
+    workshop.partitioned(1)
+    workshop.send(key(4), envelope(1, row(4, "truncated")))
+    workshop.send(None, envelope(2, None, op="t"))
+    workshop.send(key(1), envelope(3, row(1, "long text")))
+    workshop.send(key(3), envelope(4, row(3, "old text")))
     with workshop.running(workshop.pipeline(bounded=False, parallelism=2)):
-        eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row under its old key")
-        workshop.send(key(2), envelope(2, row(2, UNAVAILABLE)), headers(oldkey=1), partition=1)
+        rows = {"1": "t\n\nlong text", "3": "t\n\nold text"}
+        eventually(lambda: workshop.prepared() and texts(workshop) == rows, "the rows")
+        grow(workshop, 2)
+        workshop.send(key(3), envelope(6, row(3, UNAVAILABLE, title="later"), op="u"), partition=1)
+        eventually(lambda: texts(workshop)["3"] == "later\n\nold text", "the new partition to be read")
+        # the backlog of the old one
+        workshop.send(key(3), envelope(5, row(3, "new text"), op="u"), partition=0)
+        workshop.send(key(2), envelope(7, row(2, UNAVAILABLE)), headers(oldkey=1), partition=1)
+        eventually(lambda: texts(workshop)["3"] == "later\n\nnew text", "what came late")
         # longer than it takes a silent partition to be called idle, and the clock to pass the event's slack
         time.sleep(25)
-        workshop.send(key(1), envelope(2, None, op="d"), headers(newkey=2), partition=0)
-        eventually(lambda: texts(workshop) == {"2": "t\n\nlong text"}, "the row under its new key")
-    assert workshop.letters() == []
+        assert workshop.letters() == []
+        workshop.send(key(1), envelope(7, None, op="d"), headers(newkey=2), partition=0)
+        rows = {"2": "t\n\nlong text", "3": "later\n\nnew text"}
+        eventually(lambda: texts(workshop) == rows, "the row under its new key")
+        # no source tells this: it says whether the state still has the text of row 4, which came over 30 s ago
+        workshop.send(key(4), envelope(8, row(4, UNAVAILABLE), op="u"), partition=0)
+        eventually(workshop.has_letters, "what nobody knows")
+        assert texts(workshop) == rows
+        told = f"topic {workshop.topic} has 2 partitions since 20"
+        eventually(lambda: workshop.printed().count(told) == 1, "the run to say so")
+    assert [told["freshet.document"] for _, _, told in workshop.letters()] == [b"public.documents/4"]
+
+
+def grow(workshop: Workshop, partitions: int) -> None:
+    """Give the topic so many partitions."""
+    admin = AdminClient({"bootstrap.servers": workshop.bootstrap_servers})
+    admin.create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
 
 
 def test_a_move_alone_embeds_nothing(workshop: Workshop) -> None:

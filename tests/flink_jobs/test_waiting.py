@@ -12,6 +12,7 @@ from core.change import Change, Event, Operation, Position
 from core.documents import Unsettled
 from core.moves import encode_unsettled
 from core.plans import plan_from_bytes
+from flink_jobs.marks import Marks
 from flink_jobs.settling import _END, EARLY_MS, PATIENCE_MS, Settle, _KeptInState
 from tests.flink_jobs.test_refusals import PIPELINE, Quiet
 from udfs.tokenizing import document_chunker
@@ -38,6 +39,9 @@ class Timers:
     def timer_service(self) -> Timers:
         return self
 
+    def get_current_key(self) -> str:
+        return "public.documents"
+
     def current_watermark(self) -> int:
         return self.watermark
 
@@ -56,6 +60,7 @@ def settle() -> Settle:
     made._memory, made._due, made._last = _KeptInState(Map()), Map(), Map()
     made._chunkers = {table: document_chunker("hash", document.chunk) for table, document in PIPELINE.documents.items()}
     made._source, made._meters = None, Quiet()  # type: ignore[assignment]
+    made._marks = Marks(lambda: [])
     return made
 
 

@@ -1,0 +1,208 @@
+"""What the operators forget once the stores have cleared a table, without a job around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import msgspec
+import pytest
+from pyflink.common import Row
+
+from core.change import BEGINNING, Change, Event, Operation, Position
+from core.documents import Unsettled, state_from_bytes
+from core.errors import Unavailable
+from core.forgetting import FIRST_LOOK_MS
+from core.moves import decode_unsettled, encode_unsettled
+from core.stores import VectorStore
+from flink_jobs import planning
+from flink_jobs.marks import ASKED_EVERY_S, PAUSE_S, Marks
+from flink_jobs.operators import DEAD_LETTERS, UNSETTLED
+from flink_jobs.planning import PlanDocument
+from tests.flink_jobs.test_refusals import PIPELINE, Quiet
+from tests.flink_jobs.test_waiting import Timers, settle
+from udfs.tokenizing import document_chunker
+
+TABLE, NAME = "public.documents", "public.documents/1"
+DAY_MS = 86_400_000
+
+
+@dataclass
+class Cleared:
+    """What a store says of its marks; `away`: that it doesn't answer."""
+
+    marks: dict[str, Position] = field(default_factory=dict)
+    away: bool = False
+    asked: int = 0
+
+    def mark(self, table: str) -> Position:
+        self.asked += 1
+        if self.away:
+            raise Unavailable("away")
+        return self.marks.get(table, BEGINNING)
+
+
+@dataclass
+class Document:
+    """One document's state, timers and time."""
+
+    operator: PlanDocument
+    now: int = 1_800_000_000_000
+    raw: bytes | None = None
+    timers: set[int] = field(default_factory=set)
+
+    def value(self) -> bytes | None:
+        return self.raw
+
+    def update(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def clear(self) -> None:
+        self.raw = None
+
+    def get_current_key(self) -> str:
+        return NAME
+
+    def timestamp(self) -> int:
+        return 5
+
+    def timer_service(self) -> Document:
+        return self
+
+    def current_processing_time(self) -> int:
+        return self.now
+
+    def register_processing_time_timer(self, at: int) -> None:
+        self.timers.add(at)
+
+    def take(
+        self, at: int, body: str | None = "b", operation: Operation = Operation.UPSERT, moves: bool = False
+    ) -> list[Any]:
+        """A change of the document; `body` None: it did not travel."""
+        row = {"title": "t", "body": body or "marker"} if operation is Operation.UPSERT else {}
+        left_out = frozenset() if body else frozenset(["body"])
+        change = Change(TABLE, {"id": 1}, operation, Position(f"{at:04}"), row, left_out, moves=moves)
+        event = msgspec.msgpack.encode(Event("t", 0, at, None, None))
+        return list(self.operator.process_element(Row(msgspec.msgpack.encode(change), event), cast("Any", self)))
+
+    def until(self, at: int) -> list[Any]:
+        """Let time pass; what timers tell."""
+        found = []
+        while due := [each for each in self.timers if each <= at]:
+            self.now = min(due)
+            self.timers.remove(self.now)
+            found += list(self.operator.on_timer(self.now, cast("Any", self)))
+        self.now = at
+        return found
+
+
+@pytest.fixture
+def store() -> Cleared:
+    return Cleared()
+
+
+@pytest.fixture
+def document(store: Cleared, monkeypatch: pytest.MonkeyPatch) -> Document:
+    operator = PlanDocument(PIPELINE)
+    made = Document(operator)
+    monkeypatch.setattr(planning, "time", lambda: made.now / 1000)
+    settings = PIPELINE.documents[TABLE]
+    operator._state, operator._meters = made, Quiet()  # type: ignore[assignment]
+    operator._chunkers = {TABLE: document_chunker("hash", settings.chunk)}
+    operator._marks = marks([store], lambda: made.now / 1000)
+    return made
+
+
+def marks(stores: list[Cleared], clock: Callable[[], float]) -> Marks:
+    return Marks(lambda: cast("list[VectorStore]", stores), clock)
+
+
+def test_a_truncated_document_is_forgotten_and_what_is_told_of_it_anew_begins_anew(
+    document: Document, store: Cleared
+) -> None:
+    document.take(1)
+    start = document.now
+    assert document.until(start + FIRST_LOOK_MS) == [] and document.raw is not None
+    store.marks[TABLE] = Position("0005")
+    assert document.until(start + 8 * FIRST_LOOK_MS) == []
+    assert document.raw is None and not document.timers
+    document.take(7)
+    assert document.until(document.now + FIRST_LOOK_MS) == [] and document.raw is not None
+
+
+def test_one_that_changed_since_stays_for_as_long_as_it_is_there(document: Document, store: Cleared) -> None:
+    store.marks[TABLE] = Position("0005")
+    document.take(1)
+    document.take(5)
+    assert document.until(document.now + 30 * DAY_MS) == []
+    assert document.raw is not None and len(document.timers) == 1
+    assert store.asked < 40
+
+
+def test_a_document_has_one_row_of_looks_however_often_it_is_deleted_and_comes_again(document: Document) -> None:
+    for number in range(1, 6):
+        document.take(2 * number)
+        document.take(2 * number + 1, operation=Operation.DELETE)
+        document.until(document.now + 7 * DAY_MS)  # its look of the day is still to come
+        assert document.raw is None and len(document.timers) == 1
+    document.take(20)
+    document.until(document.now + 3 * DAY_MS)
+    assert len(document.timers) == 1
+
+
+def test_what_comes_late_of_a_row_that_left_keeps_its_key_no_longer_in_mind(document: Document) -> None:
+    document.take(1)
+    document.take(3, operation=Operation.DELETE, moves=True)
+    before = document.raw
+    (told,) = document.take(2, body="late")
+    assert told[0] is UNSETTLED and document.raw != before
+    document.until(document.now + 7 * DAY_MS)
+    assert document.raw is None
+
+
+def test_a_state_of_an_earlier_release_is_looked_at_from_its_next_change_on(document: Document) -> None:
+    document.take(1)
+    assert document.raw is not None
+    document.raw = msgspec.msgpack.encode({**msgspec.msgpack.decode(document.raw[1:]), "since": 0})
+    document.raw = b"\x03" + document.raw
+    document.timers.clear()
+    document.take(2, body=None)
+    assert len(document.timers) == 1 and state_from_bytes(document.raw).row["body"] == "b"
+
+
+def test_where_values_were_learned_the_word_is_told_to_who_keeps_them(document: Document, store: Cleared) -> None:
+    document.take(1, body=None)
+    store.marks[TABLE] = Position("0005")
+    (told,) = document.until(document.now + FIRST_LOOK_MS)
+    tag, (key, (unsettled, _)) = told
+    word = decode_unsettled(unsettled)
+    assert tag is UNSETTLED and (key, word.document_id) == (TABLE, NAME)
+    assert word.change.operation is Operation.REFUSED and not word.change.unavailable
+
+
+def test_a_mark_is_all_stores_and_one_that_is_away_keeps_everything() -> None:
+    now = 0.0
+    one, two = Cleared({TABLE: Position("0005")}), Cleared()
+    both = marks([one, two], lambda: now)
+    assert both.of(TABLE) == BEGINNING
+    two.marks[TABLE] = Position("0003")
+    assert both.of(TABLE) == BEGINNING and two.asked == 1
+    now += ASKED_EVERY_S
+    assert both.of(TABLE) == "0003"
+    two.away, now = True, now + ASKED_EVERY_S
+    two.marks[TABLE] = Position("0004")
+    assert both.of(TABLE) == "0003" and both.of("public.other") == BEGINNING and two.asked == 3
+    two.away, now = False, now + PAUSE_S
+    assert both.of(TABLE) == "0004"
+
+
+def test_what_nobody_knows_of_a_row_that_was_truncated_since_is_no_dead_letter(store: Cleared) -> None:
+    operator, timers = settle(), Timers()
+    operator._marks = marks([store], lambda: 0.0)
+    store.marks[TABLE] = Position("0005")
+    event = msgspec.msgpack.encode(Event("t", 0, 1, None, None))
+    for at, letters in ((4, 0), (5, 1)):
+        change = Change(TABLE, {"id": 1}, Operation.UPSERT, Position(f"{at:04}"), {"title": "t"}, frozenset(["body"]))
+        told = list(operator.process_element((encode_unsettled(Unsettled(NAME, change, event)), at), timers))
+        assert [tag for tag, _ in told] == [DEAD_LETTERS] * letters
