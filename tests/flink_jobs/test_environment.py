@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.config_file import load
 from flink_jobs.environment import local_options
+from flink_jobs.java_start import SETTINGS, refusal, said
 from tests.cli.test_status import PIPELINE
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +54,42 @@ def test_another_python_first_on_the_path_lends_it_no_library(tmp_path: Path) ->
     )
     assert str(Path(sys.base_prefix)) in ran.stdout, ran.stdout + ran.stderr
     assert str(tmp_path) not in ran.stdout
+
+
+WITHOUT_JAVA = """
+import os
+from core.errors import FreshetError
+from flink_jobs.environment import local_environment
+
+for name, value in (("JVM_ARGS", "-Xmx5x"), ("JVM_ARGS", "-XX:+UseSerialGC -XX:+UseG1GC"), ("JAVA_HOME", "/nowhere")):
+    os.environ.pop("JVM_ARGS", None)
+    os.environ[name] = value
+    try:
+        local_environment({})
+    except FreshetError as error:
+        print("said:", error)
+    os.environ.pop("JAVA_HOME", None)
+"""
+
+
+def test_a_java_that_does_not_start_is_one_error_with_its_own_words() -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAVA], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert [line for line in ran.stdout.splitlines() if line.startswith("said: ")] == [
+        "said: Java doesn't start: Invalid maximum heap size: -Xmx5x. Correct JVM_ARGS, or unset it",
+        "said: Java doesn't start: Multiple garbage collectors selected. Correct JVM_ARGS, or unset it",
+        "said: Java doesn't start: No such file or directory: /nowhere/bin/java. Correct JAVA_HOME, or unset it",
+    ], ran.stdout + ran.stderr
+
+
+def test_memory_that_is_not_there_is_not_called_a_wrong_setting() -> None:
+    words = said(
+        "Picked up JAVA_TOOL_OPTIONS: -Dx=y\n#\n# There is insufficient memory for the Java Runtime Environment to "
+        "continue.\n# Native memory allocation (mmap) failed to map 966367641600 bytes.\n"
+        "# An error report file with more information is saved as:\n# /tmp/hs_err_pid6329.log\n"
+    )
+    assert words.startswith("There is insufficient memory") and words.endswith("966367641600 bytes")
+    assert refusal(words, []).endswith("Free some memory, or have it take less, as by JVM_ARGS=-Xmx1g")
+    assert refusal(words, ["JVM_ARGS"]).endswith("Free some memory, or lower what JVM_ARGS asks for")
