@@ -70,7 +70,7 @@ def init(
     with catalog(servers.dsn, "--dsn" if dsn else "this folder's stack") as database:
         found = database.table(wanted)
         topics = prefix or prefix_of(database.database)
-    if why := found.keyless:
+    if why := found.keyless or found.identity.fault:
         raise ConfigError([why])
     chosen = choice(found.columns, found.key)
     if not chosen.text:

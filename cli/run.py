@@ -24,6 +24,7 @@ from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
+from cli.source_columns import never_told
 from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
@@ -58,7 +59,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     with phases.during("reaching the servers that the pipeline names"):
         prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
-    for line in unknown:
+    for line in (*unknown, *never_told(pipeline)):
         console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
     if told_ahead := clocks.told(pipeline) if _is_anew(pipeline, beginning) else "":
         console.print(f"[yellow]{escape(told_ahead)}[/]", soft_wrap=True)

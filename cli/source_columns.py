@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +21,11 @@ from connectors.postgres_catalog import Catalog, catalog
 from core.change import Change, Event, Operation
 from core.config import Pipeline
 from core.decoding import decoder
-from core.errors import ConfigError, DecodeError
+from core.errors import ConfigError, DecodeError, Unavailable
+from core.first_pipeline import Column
 from core.formats.debezium_source import source_block, table_of
 from core.formats.wrapping import bare
-from core.references import alike, nearest, references, unmet
+from core.references import alike, nearest, references, unmet, untold
 
 SETTING = "reselect.postgres.dsn"
 
@@ -41,7 +43,9 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
                 near = alike(table, database.tables())
                 lines.append(f"{where} has no table {table} that this user sees{near}")
                 continue
-            lines += unmet(places, there, table)
+            lines += unmet(places, [each.name for each in there], table)
+            lines += untold(places, {each.name: each.lost for each in there}, table)
+            lines += _misidentified(pipeline, database, table)
             if not has_key and table not in pipeline.keys:
                 lines.append(database.table(table).keyless)
     if lines:
@@ -49,14 +53,42 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
     return f"{where} has {_listed(named)}, with all that the file names of them"
 
 
-def _columns(pipeline: Pipeline, database: Catalog, table: str) -> tuple[list[str], bool]:
-    there, has_key = database.columns(table)
+def never_told(pipeline: Pipeline) -> list[str]:
+    """A line for each place that names a column whose values no change tells; [] where no database can be asked.
+
+    Raises ConfigError where the changes of a table that the file names are told as another row's, or not at all.
+    """
+    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
+        return []
+    wrong: list[str] = []
+    lines: list[str] = []
+    with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
+        for table, places in references(pipeline).items():
+            wrong += _misidentified(pipeline, database, table)
+            lines += untold(places, {each.name: each.lost for each in _columns(pipeline, database, table)[0]}, table)
+    if wrong:
+        raise ConfigError(wrong)
+    return lines
+
+
+def _misidentified(pipeline: Pipeline, database: Catalog, table: str) -> list[str]:
+    """What is wrong with the replica identities of a table, its partitions and its other tables: the first, in full."""
+    faults = [each.fault for each in database.identities([table, *_others(pipeline, database, table)]) if each.fault]
+    more = f". So have {len(faults) - 1} more of its partitions" if len(faults) > 1 else ""
+    return [f"{faults[0]}{more}"] if faults else []
+
+
+def _others(pipeline: Pipeline, database: Catalog, table: str) -> list[str]:
     patterns = pipeline.patterns.get(table, ())
-    if there or not patterns:
-        return there, has_key
-    like = (name for name in database.tables(partitions=True) if any(re.fullmatch(each, name) for each in patterns))
-    part = next(like, "")
-    return database.columns(part) if part else ([], False)
+    if not patterns:
+        return []
+    return [name for name in database.tables(partitions=True) if any(re.fullmatch(each, name) for each in patterns)]
+
+
+def _columns(pipeline: Pipeline, database: Catalog, table: str) -> tuple[list[Column], bool]:
+    there, has_key = database.columns(table)
+    part = "" if there else next(iter(_others(pipeline, database, table)), "")
+    return database.columns(part) if part else (there, has_key)
 
 
 @dataclass(slots=True)

@@ -41,13 +41,13 @@ def up(
 def status(
     directory: _Directory = Path(), as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 ) -> None:
-    """Shows what runs, where and with which connection strings; ends with code 1 where something doesn't run."""
+    """Shows what runs, where and with which connection strings; code 1 where one doesn't, or a connector failed."""
     now = stack.status(directory)
     if as_json:
         typer.echo(json.dumps(_json(now), default=str, indent=2))
     else:
         _show(now, Console())
-    if not now.running:
+    if not now.running or now.connect.failed:
         raise typer.Exit(1)
 
 
@@ -72,7 +72,11 @@ def _json(now: stack.Stack) -> dict[str, object]:
         "folder": now.folder,
         "postgres": {"dsn": now.postgres.dsn, **asdict(now.postgres.server)},
         "kafka": {"bootstrap_servers": now.kafka.bootstrap_servers, **asdict(now.kafka.server)},
-        "connect": {"url": now.connect.url, **asdict(now.connect.server)},
+        "connect": {
+            "url": now.connect.url,
+            **asdict(now.connect.server),
+            "failed": [asdict(each) for each in now.connect.failed],
+        },
     }
     if now.opensearch is not None:
         found["opensearch"] = {"url": now.opensearch.url, **asdict(now.opensearch.server)}
@@ -99,6 +103,8 @@ def _show(now: stack.Stack, console: Console) -> None:
     # wider than the terminal if it must be: an address that is cut or folded can't be copied
     longest = max(len(address) for *_, address in rows)
     Console(width=max(console.width, 100 + longest)).print(table)
+    for each in now.connect.failed:
+        console.print(f"[red]{escape(str(each))}[/]", soft_wrap=True, highlight=False)
 
 
 def _process(server: stack.Server) -> tuple[str, str, str]:

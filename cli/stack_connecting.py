@@ -72,7 +72,8 @@ def _without_secret(database: Catalog, dsn: str, of: Layout) -> str:
 
 def _refuse(found: list[Table], wal_level: str, server: str) -> None:
     # PostgreSQL refuses UPDATE and DELETE on a published table whose rows nothing identifies
-    wrong = [table.keyless for table in found if not table.key and table.identity in "dn"]
+    wrong = [table.keyless for table in found if not table.key and table.identity.kind == "d"]
+    wrong += [table.identity.fault for table in found if table.identity.fault]
     if wal_level != "logical":
         wrong.append(f"PostgreSQL at {server} has wal_level {wal_level}: set it to logical, and restart the server")
     if wrong:

@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from connectors.pg_faults import reason
 from connectors.pg_session import connect, server_of
+from connectors.postgres_told import IDENTITIES, Identity, lost, quoted_name
 from core.errors import ConfigError, Unavailable
 from core.first_pipeline import Column
 from core.references import alike
@@ -22,18 +23,28 @@ _TABLES = """
         AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%%'
     ORDER BY 1"""
 _TABLE = """
-    SELECT c.oid, c.relkind::text, c.relreplident::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s"""
 _COLUMNS = """
     WITH RECURSIVE plain AS (
-        SELECT a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS modifier
+        SELECT a.attname, a.attnum, a.atttypid AS type, a.atttypmod AS modifier, a.attndims::int AS dimensions,
+            a.attgenerated <> '' AND NOT EXISTS (
+                SELECT FROM pg_publication_tables p JOIN pg_class c ON c.relname = p.tablename
+                    JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
+                WHERE c.oid = a.attrelid AND current_setting('server_version_num')::int >= 180000
+                    AND (to_jsonb(p) -> 'attnames') ? a.attname::text
+            ) AS generated
         FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL
-        SELECT plain.attname, plain.attnum, t.typbasetype, t.typtypmod
+        SELECT plain.attname, plain.attnum, t.typbasetype, t.typtypmod, greatest(plain.dimensions, t.typndims)::int,
+            plain.generated
         FROM plain JOIN pg_type t ON t.oid = plain.type AND t.typtype = 'd'
     )
-    SELECT plain.attname, format_type(plain.type, plain.modifier), t.typtype = 'e'
-    FROM plain JOIN pg_type t ON t.oid = plain.type AND t.typtype <> 'd' ORDER BY plain.attnum"""
+    SELECT plain.attname, format_type(plain.type, plain.modifier), t.typtype = 'e', plain.dimensions,
+        t.typtype = 'c' OR coalesce(e.typtype = 'c', false), plain.generated
+    FROM plain JOIN pg_type t ON t.oid = plain.type AND t.typtype <> 'd'
+        LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+    ORDER BY plain.attnum"""
 _KEYS = """
     SELECT i.indisprimary, array_agg(a.attname::text ORDER BY at)
     FROM pg_index i, unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k (number, at)
@@ -52,14 +63,13 @@ class Table:
     name      `schema.table`
     key       the primary key's columns, in its order; empty where there is none
     unique    the columns of each unique index without nulls
-    identity  pg_class.relreplident: `d`efault, `f`ull, `i`ndex or `n`othing
     """
 
     name: str
     columns: Sequence[Column]
     key: tuple[str, ...]
     unique: Sequence[tuple[str, ...]]
-    identity: str
+    identity: Identity
 
     @property
     def keyless(self) -> str:
@@ -73,11 +83,6 @@ class Table:
             "are published its UPDATEs and DELETEs fail. Give it one: "
             f"ALTER TABLE {quoted} ADD PRIMARY KEY ({by})"
         )
-
-
-def quoted_name(name: str) -> str:
-    """An identifier as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Catalog:
         """
         named = self._resolved(name)
         schema, _, relation = named.partition(".")
-        oid, kind, identity = self.connection.execute(_TABLE, (schema, relation)).fetchall()[0]
+        oid, kind = self.connection.execute(_TABLE, (schema, relation)).fetchall()[0]
         if kind in _KINDS:
             raise ConfigError([f"{named} is {_KINDS[kind]}, whose changes nobody tells: name the table that it shows"])
         if kind == "p":
@@ -109,11 +114,21 @@ class Catalog:
                     "connector and the pipeline file as docs/stay-equal.md, Partitions, tells"
                 ]
             )
-        columns = [Column(*row) for row in self.connection.execute(_COLUMNS, (oid,))]
+        columns = self._columns(oid)
         keys = self.connection.execute(_KEYS, (oid,)).fetchall()
         primary = [tuple(names) for is_primary, names in keys if is_primary]
         unique = [tuple(names) for is_primary, names in keys if not is_primary]
+        (identity,) = self.identities([named])
         return Table(named, columns, primary[0] if primary else (), unique, identity)
+
+    def identities(self, names: Sequence[str]) -> list[Identity]:
+        """The replica identities of tables of exactly these names; of one that is partitioned, its partitions'."""
+        found = self.connection.execute(IDENTITIES, ([*names],))
+        return [Identity(table, kind, tuple(index), tuple(key)) for table, kind, index, key in found]
+
+    def _columns(self, oid: int) -> list[Column]:
+        found = self.connection.execute(_COLUMNS, (oid,))
+        return [Column(name, kind, enumerated, lost(kind, *why)) for name, kind, enumerated, *why in found]
 
     def _resolved(self, name: str) -> str:
         there = self.tables()
@@ -125,13 +140,12 @@ class Catalog:
         near = alike(name if "." in name else f"public.{name}", there)
         raise ConfigError([f"database {self.database} at {self.server} has no table {name} that this user sees{near}"])
 
-    def columns(self, name: str) -> tuple[list[str], bool]:
+    def columns(self, name: str) -> tuple[list[Column], bool]:
         """The columns of a table of exactly this name, and whether a key tells its rows apart. None: no such table."""
         found = self.connection.execute(_TABLE, tuple(name.split(".", 1))).fetchall() if "." in name else []
         if not found:
             return [], False
-        columns = [column for column, *_ in self.connection.execute(_COLUMNS, (found[0][0],))]
-        return columns, bool(self.connection.execute(_KEYS, (found[0][0],)).fetchall())
+        return self._columns(found[0][0]), bool(self.connection.execute(_KEYS, (found[0][0],)).fetchall())
 
     def wal_level(self) -> str:
         """What the server writes into its log."""

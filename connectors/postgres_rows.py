@@ -22,7 +22,7 @@ from core.documents import DocumentSpec, used_columns
 from core.errors import ConfigError
 from core.formats.debezium_columns import NOTHING_KNOWN, columns_of_types
 from core.formats.debezium_format import DebeziumFormat
-from core.formats.debezium_raw import Writer, writer
+from core.formats.debezium_raw import Writer, read_by_postgres, writer
 from core.formats.debezium_values import Reader, variable_scale_decimal
 from core.source import Row
 
@@ -301,6 +301,8 @@ def _argument(table: Table, name: str, value: Any) -> Any:
     if table.types[name] == "bytea" and isinstance(value, str):
         with suppress(ValueError):
             return b64decode(value, validate=True)
+    if table.types[name].startswith(("date", "timestamp")) and isinstance(value, str):
+        return read_by_postgres(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

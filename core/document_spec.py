@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from core.change import Change
+from core.change import Change, Operation
 from core.errors import DocumentError
 from core.keys import escaped, id_of
 from core.sources import of_source
@@ -60,6 +60,11 @@ def table_id(table: str) -> str:
 
 def _key_column(spec: DocumentSpec, change: Change, name: str) -> Any:
     value = change.row.get(name, change.key.get(name))
+    if value is None and name in change.row and change.operation is Operation.UPSERT and name not in change.doubtful:
+        raise DocumentError(
+            f"documents.{spec.table}.key names {name}, which is null in this row, so no document is of it: give it a "
+            "value, or use columns of the primary key"
+        )
     if value is None or name in change.unavailable:
         raise DocumentError(
             f"documents.{spec.table}.key names {name}, which this {change.operation} doesn't carry: "

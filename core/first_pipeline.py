@@ -23,11 +23,15 @@ _PLAIN = re.compile(r"\w[\w.-]*(?::\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the source: its SQL type as PostgreSQL's format_type has it, and whether that is an enumeration."""
+    """A column of the source: its SQL type as PostgreSQL's format_type has it, and whether that is an enumeration.
+
+    lost  why no change tells its values, as the rest of a sentence about it; "" where they are told
+    """
 
     name: str
     type: str
     enumerated: bool = False
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def choice(columns: Sequence[Column], key: Sequence[str]) -> Choice:
     Where no column is long, short text is the text. Its `text` is empty where the table has none at all.
     """
     told = {each.name: _UNNAMEABLE.search(each.name) is None for each in columns}
-    fit = [each for each in columns if told[each.name]]
+    fit = [each for each in columns if told[each.name] and not each.lost]
     long, brief = [each.name for each in fit if _is_long(each)], [each.name for each in fit if _is_brief_text(each)]
     text = long or brief
     alone = tuple(key) if len(key) == 1 else ()
@@ -83,6 +87,8 @@ def _is_short(column: Column) -> bool:
 def _why_left(column: Column, nameable: bool) -> str:
     if not nameable:
         return "its name has one of []{}|!: or begins or ends with a space, so nothing can name it here"
+    if column.lost:
+        return column.lost.removeprefix("which is ")
     if column.type in _JSON:
         return f"{column.type}: {{{column.name}.PART}} in text, or {column.name}.PART in metadata, takes a part of it"
     return column.type

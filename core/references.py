@@ -75,6 +75,20 @@ def unmet(named: tuple[Reference, ...], there: Collection[str], what: str) -> li
     return list(lines)
 
 
+def untold(named: tuple[Reference, ...], there: Mapping[str, str], what: str) -> list[str]:
+    """A line for each place that names a column whose values no change tells: `there` says why, by column, or "".
+
+    Also where it is one of several, or part of one: a snapshot's rows may have it.
+    """
+    lines: dict[str, None] = {}
+    for reference in named:
+        for name in filter(None, reference.names):
+            column = next((each for each in whole_columns(name) if each in there), "")
+            if column and there[column]:
+                lines[f"{reference.setting} names {column} of {what}, {there[column]}"] = None
+    return list(lines)
+
+
 def alike(name: str, there: Collection[str]) -> str:
     """A half sentence: what may have been meant; else what there is, as far as that is short. "" for nothing."""
     if near := nearest(name, there):

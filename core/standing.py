@@ -105,7 +105,8 @@ def lacks(where: str, change: Change, said: Said) -> str:
     name, there = said.lacking[0], ", ".join(change.row)
     return (
         f"{where} uses column {name!r}, which the row lacks; it has: {there}. "
-        f"Where it was renamed, name both, {{old|new}}; where it may be missing, write {{{name}|}}"
+        f"Where it was renamed, name both, {{old|new}}; where it may be missing, write {{{name}|}}; where "
+        "PostgreSQL generates it, or it is of a composite type, Debezium's changes lack it: name other columns"
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cli import jars
 from cli.stack import aws, connect, kafka, opensearch, postgres, process
+from cli.stack.failures import Failed, failed
 from cli.stack.layout import (
     Layout,
     Ports,
@@ -66,10 +67,11 @@ class Kafka:
 
 @dataclass(frozen=True)
 class Connect:
-    """Kafka Connect, whose REST interface is at `url`."""
+    """Kafka Connect, whose REST interface is at `url`; of its connectors those that have failed."""
 
     url: str
     server: Server
+    failed: tuple[Failed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def status(directory: Path) -> Stack:
         of.folder,
         _postgres(of, ports),
         Kafka(kafka.bootstrap_servers(ports.kafka), _server(of, "kafka", partial(kafka.is_ready, ports.kafka))),
-        Connect(connect.url(ports.connect), _server(of, "connect", partial(connect.is_ready, ports.connect))),
+        _connect(of, ports),
         _opensearch(of, ports) if opensearch.is_there(of) else None,
         _aws(of, ports) if aws.is_there(of) else None,
     )
@@ -182,6 +184,11 @@ def status(directory: Path) -> Stack:
 def _postgres(of: Layout, ports: Ports) -> Postgres:
     ready = partial(postgres.is_ready, of, ports.postgres)
     return Postgres(postgres.dsn(of, ports.postgres), _server(of, "postgres", ready))
+
+
+def _connect(of: Layout, ports: Ports) -> Connect:
+    server, url = _server(of, "connect", partial(connect.is_ready, ports.connect)), connect.url(ports.connect)
+    return Connect(url, server, failed(url) if server.running else ())
 
 
 def _extras(of: Layout) -> set[Extra]:

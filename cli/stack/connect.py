@@ -23,6 +23,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from cli.stack import java, passfile, process
+from cli.stack.failures import failed, redacted
 from cli.stack.kafka import MAX_RECORD_BYTES, bootstrap_servers
 from cli.stack.layout import HERE, Layout, Ports
 from cli.stack.postgres import USER
@@ -146,7 +147,7 @@ def register_postgres(
         _delete(client, name, deadline)
         response = client.put(f"/connectors/{name}/config", json=config)
         if response.is_error:
-            raise FreshetError(f"Kafka Connect refused connector {name!r}: {_redacted(_refusal(response), config)}")
+            raise FreshetError(f"Kafka Connect refused connector {name!r}: {redacted(_refusal(response), config)}")
         _wait_running(client, name, config, deadline)
     return True
 
@@ -186,15 +187,12 @@ def remove_postgres(connect_url: str, name: str, dsn: str) -> None:
 
 def restart_failed(port: int) -> list[str]:
     """Starts the failed connectors and tasks of a running worker again; gives their connectors' names."""
+    names = [each.connector for each in failed(url(port))]
     with httpx.Client(base_url=url(port), timeout=_REQUEST_SECONDS) as client:
-        states = client.get("/connectors", params={"expand": "status"}).raise_for_status().json()
-        failed = [
-            name for name, state in states.items() if any(part["state"] == "FAILED" for part in _parts(state["status"]))
-        ]
-        for name in failed:
+        for name in names:
             parameters = {"includeTasks": "true", "onlyFailed": "true"}
             client.post(f"/connectors/{name}/restart", params=parameters).raise_for_status()
-    return failed
+    return names
 
 
 def slot_of(name: str) -> str:
@@ -257,7 +255,7 @@ def _wait_running(client: httpx.Client, name: str, config: dict[str, str], deadl
         if any(part["state"] == "FAILED" for part in parts):
             traces = "\n".join(part.get("trace", "") for part in parts)
             raise FreshetError(
-                f"Connector {name!r} failed: {_redacted(root_cause(traces), config).rstrip('.')}. "
+                f"Connector {name!r} failed: {redacted(root_cause(traces), config).rstrip('.')}. "
                 f"The whole trace: {client.base_url}connectors/{name}/status"
             )
         time.sleep(0.05)
@@ -280,8 +278,3 @@ def _parts(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_running(parts: list[dict[str, Any]]) -> bool:
     return len(parts) > 1 and all(part["state"] == "RUNNING" for part in parts)
-
-
-def _redacted(text: str, config: dict[str, str]) -> str:
-    password = config.get("database.password")
-    return text.replace(password, "***") if password else text

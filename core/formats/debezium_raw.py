@@ -25,6 +25,7 @@ TYPE = re.compile(r"(?:.*\.)?\"?([^\"(\[]+?)\"?(?:\((\d+)(?:,(-?\d+))?\))?( with
 """A type as PostgreSQL's `format_type` names it: name, length or precision, scale, zone, brackets."""
 
 _MOMENT = re.compile(r"(\d+)-(\d\d)-(\d\d)(?: (\d\d:\d\d:\d\d(?:\.\d+)?))?(?:[+-]00)?( BC)?")
+_ANY_YEAR = re.compile(r"([+-]?)(\d{4,7})(-\d\d-\d\d.*)", re.ASCII)
 _INTERVAL = re.compile(
     r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)D)?(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?\d+(?:\.\d+)?)S)?)?"
 )
@@ -76,6 +77,18 @@ def _of_name(name: str, precision: int | None, scale: int, settings: DebeziumFor
         case "sparsevec":
             return _sparse
     return None
+
+
+def read_by_postgres(moment: str) -> str:
+    """A date or a timestamp in ISO 8601, of any year, as PostgreSQL reads it: years without a sign, and BC.
+
+    Source: PostgreSQL's documentation, "Date/Time Input"; its year 1 BC is ISO's 0000.
+    """
+    matched = _ANY_YEAR.fullmatch(moment)
+    if matched is None:
+        return moment
+    sign, year, rest = matched.groups()
+    return f"{int(year) + 1:04d}{rest} BC" if sign == "-" or not int(year) else f"{year}{rest}"
 
 
 def units_of(times: str, precision: int | None, whole_times: bool = False) -> int | None:

@@ -17,15 +17,16 @@ from rich.console import Console
 
 from cli import clocks
 from cli.check import check, check_file
-from cli.source_columns import differences, seen
+from cli.source_columns import differences, never_told, seen
 from cli.stack import Stack
 from connectors.kafka import topics_there
 from connectors.kafka_producer import ensure_topics, produce
 from connectors.kafka_topics import Message
 from core.config import Pipeline
-from core.objects import ObjectState, position
+from core.errors import ConfigError
 from core.recordings import Record
 from core.references import references, unmet
+from core.unfolding import ObjectState, position
 from tests.databases import new_database
 
 NOBODY = "127.0.0.1:1"
@@ -60,6 +61,7 @@ def place(stack: Stack) -> Iterator[Place]:
     name = f"checked_{uuid4().hex[:6]}"
     made = Place(new_database(stack.postgres.dsn, name), stack.kafka.bootstrap_servers, f"{name}.{TABLE}")
     with psycopg.connect(made.dsn) as server:
+        server.execute("CREATE TYPE addr AS (street text, nr int)")
         server.execute("CREATE TABLE articles (id int PRIMARY KEY, title text, body text, lang text)")
     ensure_topics(made.servers, {made.topic: 1})
     produce(made.servers, [Record(made.topic, b'{"id": 7}', event())])
@@ -128,6 +130,26 @@ def test_a_store_that_stands_at_a_time_to_come_is_told(place: Place, tmp_path: P
     seen = io.StringIO()
     assert check(pipeline, Console(file=seen, width=1_000)) == 0
     assert "30 days ahead of this machine's clock" in seen.getvalue()
+
+
+def test_a_table_whose_changes_are_told_as_another_row_s_or_not_is_refused(place: Place) -> None:
+    with psycopg.connect(place.dsn, autocommit=True) as server:
+        server.execute("CREATE TABLE slugs (id int PRIMARY KEY, slug text NOT NULL UNIQUE, called name, attrs addr)")
+        server.execute("ALTER TABLE slugs REPLICA IDENTITY USING INDEX slugs_slug_key")
+    pipeline = place.pipeline(documents={"public.slugs": {"text": "{slug} {called|} {attrs.street|}"}})
+    code, steps = told(pipeline)
+    lines = steps["reselect.postgres"]["message"].splitlines()
+    assert code == 1 and [line.split(",")[0] for line in lines] == [
+        "documents.public.slugs.text names called of public.slugs",
+        "documents.public.slugs.text names attrs of public.slugs",
+        "public.slugs has REPLICA IDENTITY USING INDEX",
+    ]
+    with pytest.raises(ConfigError, match="REPLICA IDENTITY DEFAULT, or FULL"):
+        never_told(pipeline)  # as a run does
+    assert never_told(place.pipeline(documents={"public.slugs": {"text": "{slug}"}}, reselect=None)) == []
+    with psycopg.connect(place.dsn, autocommit=True) as server:
+        server.execute("ALTER TABLE slugs REPLICA IDENTITY DEFAULT")
+    assert never_told(pipeline) == lines[:2]
 
 
 def test_a_topic_that_is_not_there_is_told(place: Place) -> None:

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,15 +67,15 @@ def insert(of: stack.Stack, key: int) -> None:
         connection.execute("INSERT INTO things VALUES (%s, %s)", (key, "x" * 6_000_000 if key == 0 else "text"))
 
 
-def keys_in_topic(of: stack.Stack, until: int) -> set[int]:
+def keys_in_topic(of: stack.Stack, until: int, topic: str = "shop.public.things") -> set[int]:
     settings = {
         "bootstrap.servers": of.kafka.bootstrap_servers,
-        "group.id": f"reader-{until}",
+        "group.id": f"reader-{topic}-{until}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     }
     consumer, keys = Consumer(settings), set[int]()
-    consumer.subscribe(["shop.public.things"])
+    consumer.subscribe([topic])
     try:
         while until not in keys:
             message = consumer.poll(ARRIVAL_SECONDS)
@@ -166,6 +168,28 @@ def test_a_connector_that_fails_is_an_error_with_its_reason_and_without_the_pass
     with pytest.raises(FreshetError, match="nobody-here") as raised:
         connect.register_postgres(of.connect.url, "wrong", wrong, "wrong", ["public.things"])
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_task_that_fails_later_is_told_with_its_cause_and_what_to_do(directory: Path) -> None:
+    of = stack.status(directory)
+    with psycopg.connect(of.postgres.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE sums (id int PRIMARY KEY, total numeric(8,2))")
+        connection.execute("INSERT INTO sums VALUES (1, 'NaN')")
+    with suppress(FreshetError):  # where it has failed before it was seen to run
+        connect.register_postgres(of.connect.url, "sums", of.postgres.dsn, "shop", ["public.sums"])
+    deadline = time.monotonic() + ARRIVAL_SECONDS
+    while not stack.status(directory).connect.failed and time.monotonic() < deadline:
+        time.sleep(0.1)
+    code, text = command(directory, "status")
+    assert code == 1 and "Connector sums has failed, and tells of no more changes: Got a special value" in text
+    assert "Set decimal.handling.mode to string at the connector" in text
+    (told,) = json.loads(command(directory, "status", "--json")[1])["connect"]["failed"]
+    assert told["connector"] == "sums" and "Exception" not in told["cause"]
+    mended = {"decimal.handling.mode": "string"}
+    httpx.patch(f"{of.connect.url}/connectors/sums/config", json=mended, timeout=30).raise_for_status()
+    assert keys_in_topic(of, until=1, topic="shop.public.sums") == {1}
+    assert stack.status(directory).connect.failed == ()
+    connect.remove_postgres(of.connect.url, "sums", of.postgres.dsn)
 
 
 def test_a_removed_connector_leaves_no_slot(directory: Path) -> None:

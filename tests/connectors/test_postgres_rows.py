@@ -125,47 +125,38 @@ def same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and one == other
 
 
-KEYS = {
-    "bigint": [9007199254740993],
-    "numeric(8,2)": ["12.50"],
-    "numeric": ["1234"],
-    "text": ["a'; DROP TABLE x --"],
-    "date": ["2024-02-29", 19782, "19782"],
-    "timestamp(3)": ["2024-02-29T21:59:59.123", 1709243999123],
-    "timestamptz": ["2024-02-29T21:59:59.1234Z"],
-    "uuid": ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
-    "bytea": ["3q2+7w=="],
-    "boolean": [True],
-}
-STORED = {
-    "bigint": "9007199254740993",
-    "numeric(8,2)": "12.50",
-    "numeric": "1234",
-    "text": "a'; DROP TABLE x --",
-    "date": "2024-02-29",
-    "timestamp(3)": "2024-02-29 21:59:59.123",
-    "timestamptz": "2024-02-29 23:59:59.1234+02",
-    "uuid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
-    "bytea": r"\xdeadbeef",
-    "boolean": "t",
-}
+KEYS = [
+    ("bigint", "9007199254740993", [9007199254740993]),
+    ("numeric(8,2)", "12.50", ["12.50"]),
+    ("numeric", "1234", ["1234"]),
+    ("text", "a'; DROP TABLE x --", ["a'; DROP TABLE x --"]),
+    ("date", "2024-02-29", ["2024-02-29", 19782, "19782"]),
+    ("date", "0044-03-15 BC", ["-0043-03-15", -735160]),
+    ("date", "12024-01-01", ["+12024-01-01"]),
+    ("timestamp(3)", "2024-02-29 21:59:59.123", ["2024-02-29T21:59:59.123", 1709243999123]),
+    ("timestamptz", "2024-02-29 23:59:59.1234+02", ["2024-02-29T21:59:59.1234Z"]),
+    ("timestamptz", "0001-03-15 12:00:00+00 BC", ["0000-03-15T12:00:00Z"]),
+    ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+    ("bytea", r"\xdeadbeef", ["3q2+7w=="]),
+    ("boolean", "t", [True]),
+]
 
 
-@pytest.mark.parametrize("kind", KEYS)
-def test_a_row_is_found_by_its_key_as_a_change_has_it(database: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "stored", "keys"), KEYS)
+def test_a_row_is_found_by_its_key_as_a_change_has_it(database: str, kind: str, stored: str, keys: list[Any]) -> None:
     name = f'k"{uuid4().hex[:8]}'
     quoted = '"' + name.replace('"', '""') + '"'
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(f"CREATE TABLE {quoted} (n int, k {kind}, PRIMARY KEY (k, n))".encode())
-        connection.execute(f"INSERT INTO {quoted} VALUES (1, %s), (2, %s)".encode(), [STORED[kind]] * 2)  # noqa: S608
+        connection.execute(f"INSERT INTO {quoted} VALUES (1, %s), (2, %s)".encode(), [stored] * 2)  # noqa: S608
     source = Reselect(database)
     assert source.table(f"public.{name}").key == ("k", "n")
-    for key in KEYS[kind]:
+    for key in keys:
         found = source.row(f"public.{name}", {"n": 2, "k": key})
         assert found is not None, key
         assert found["n"] == 2
-    assert source.row(f"public.{name}", {"n": 3, "k": KEYS[kind][0]}) is None
-    assert source.row(f"public.{name}", {"n": "no number", "k": KEYS[kind][0]}) is None
+    assert source.row(f"public.{name}", {"n": 3, "k": keys[0]}) is None
+    assert source.row(f"public.{name}", {"n": "no number", "k": keys[0]}) is None
     with pytest.raises(ConfigError, match="has no column x"):
         source.row(f"public.{name}", {"x": 1})
     source.close()

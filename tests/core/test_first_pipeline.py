@@ -23,6 +23,7 @@ COLUMNS = (
     Column("extra", "jsonb"),
     Column("tags", "integer[]"),
     Column("a|b", "text"),
+    Column("whole", "text", lost="which is generated: nobody tells it"),
 )
 
 
@@ -44,8 +45,9 @@ def test_long_text_is_the_text_and_what_is_short_is_metadata(tmp_path: Path) -> 
     assert chosen.text == ("title", "Körper")
     assert chosen.metadata == ("id", "lang", "gebühr", "seit", "mood")
     assert chosen.types == {"gebühr": "numeric(8,2)", "seit": "timestamp(3) without time zone"}
-    assert list(chosen.left) == ["extra", "tags", "a|b"]
+    assert list(chosen.left) == ["extra", "tags", "a|b", "whole"]
     assert chosen.left["extra"].startswith("jsonb: {extra.PART} in text")
+    assert chosen.left["whole"] == "generated: nobody tells it"
     file = yaml.safe_load(text := loaded(tmp_path, chosen, places()))
     document = file["documents"]["public.articles"]
     assert (document["text"], document["key"]) == ("{title}\n\n{Körper}", ["id", "lang"])

@@ -83,7 +83,7 @@ def test_a_column_that_key_names_becomes_null() -> None:
     for change in (*changes(of, [first]), gone):
         job.take(change)
     assert job.texts() == {}
-    with pytest.raises(DocumentError, match="key names code, which this upsert doesn't carry"):
+    with pytest.raises(DocumentError, match="key names code, which is null in this row"):
         job.take(left)
     back = event("u", {"id": 1}, at(80, 90), before={**row, "code": None}, after={**row, "code": "y"})
     with pytest.raises(DecodeError, match="or that it was null"):
