@@ -13,6 +13,7 @@ import psycopg
 import tenacity
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from connectors import pg_faults
 from connectors.pg_faults import ROW_FAULTS, is_servers
@@ -101,9 +102,13 @@ class Session:
     ) -> list[tuple[Any, ...]]:
         """What a query gives behind `before`, its settings: one transaction, and one way there and back.
 
+        Within a `transaction` of this session's it is a part of that, with that one's settings.
         `prepare`: False for a query whose plan must be made for its parameters.
         """
         connection = self.connection()
+        if connection.info.transaction_status is TransactionStatus.INTRANS:
+            answer = connection.execute(query, parameters, prepare=prepare)
+            return answer.fetchall() if answer.description else []
         with connection.pipeline():
             for each in (BEGIN, *before):
                 connection.execute(each)
