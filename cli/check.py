@@ -276,10 +276,11 @@ def _store(model: _Model, name: str, prepare: bool) -> str:
     finally:
         target.close()
     place = pipeline.store.place(name)
+    # where nothing is there and nothing is gone on from, there is nothing to refuse
+    if (there or prepare or has_state(pipeline)) and (would := refused(pipeline, name)):
+        raise ConfigError(would)
     if not there and not prepare:
         return f"{place} isn't there yet: run makes it"
-    if would := refused(pipeline, name):
-        raise ConfigError(would)
     return f"{place} is ready"
 
 

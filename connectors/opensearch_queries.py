@@ -71,3 +71,19 @@ def models(most: int) -> dict[str, Any]:
 def there(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -> dict[str, Any]:
     """Where chunks of documents are, and in which version."""
     return chunks_of(document_ids, size, after) | {"_source": False, "version": True}
+
+
+ANY = {"size": 1, "_source": False, "track_total_hits": False, "terminate_after": 1}
+"""Whether there is a chunk."""
+
+LIVING = {
+    "size": 0,
+    "track_total_hits": True,
+    "query": {
+        "bool": {
+            "filter": [{"exists": {"field": "document_id"}}, {"term": {"complete": True}}],
+            "must_not": [{"exists": {"field": "deleted_at"}}],
+        }
+    },
+}
+"""Of a ledger: how many documents have chunks that were all written."""

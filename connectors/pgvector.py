@@ -16,7 +16,7 @@ from connectors.pg_faults import ROW_FAULTS, TOO_SLOW
 from connectors.pg_session import Session, identifiers, table_name
 from connectors.pgvector_claim import Tenure
 from connectors.pgvector_rows import Work, columns_of, rejected, stored_of, work_of
-from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
+from connectors.pgvector_schema import SETTING, bereft, indexable, look, make, set_up
 from connectors.pgvector_writing import Writer
 from core.batches import halving
 from core.change import BEGINNING, Position
@@ -175,6 +175,10 @@ class PgvectorStore:
         # all rows are counted: the table as it lies is read faster than by any index
         query = statements.MODELS.format(**self._names)
         return dict(self._session.once(lambda: self._session.connection().execute(query).fetchall()))
+
+    def bereft(self) -> int:
+        """How many documents have lost all chunks; see `core.stores.VectorStore.bereft`."""
+        return self._session.once(lambda: bereft(self._session.connection(), self._names))
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""

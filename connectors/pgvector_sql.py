@@ -189,6 +189,13 @@ WRITING = {
 }
 """By name, what a job runs over and over."""
 
+ANY_CHUNK = SQL("SELECT EXISTS (SELECT FROM {table})")
+# A ledger that an earlier release made may lack `deleted_at`.
+LIVING = SQL("""
+SELECT count(*) FROM {ledger} AS ledger
+WHERE strpos(document_id, '/') > 1 AND to_jsonb(ledger) ->> 'deleted_at' IS NULL
+""")
+
 # Any number, the same for all: CREATE ... IF NOT EXISTS by two at once fails.
 ONE_AT_A_TIME = SQL("SELECT pg_advisory_xact_lock(7020105107)")
 

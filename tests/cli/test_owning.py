@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from rich.console import Console
 
@@ -166,6 +167,22 @@ def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:
     place.checkpoint()
     with pytest.raises(ConfigError, match="goes on from is of a later run"):
         place.run()
+
+
+def test_a_table_that_was_dropped_beside_its_ledger_is_refused_until_all_is_made_anew(place: Place) -> None:
+    place.run()
+    place.fill()
+    place.checkpoint()
+    pipeline = place.pipeline()
+    with psycopg.connect(place.dsn, autocommit=True) as server:
+        server.execute("DROP TABLE chunks")
+        assert "is empty, though its ledger has the 3 documents" in refused(pipeline, "pgvector")[1]
+        with pytest.raises(ConfigError, match="is empty, though its ledger has the 3 documents"):
+            place.run()
+        place.run(How.REBUILD)
+        place.checkpoint()
+        server.execute("DROP TABLE chunks; DROP TABLE chunks_ledger")
+        assert "is new and empty, and the state" in refused(pipeline, "pgvector")[1], "check says it as run does"
 
 
 def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: Place) -> None:

@@ -30,6 +30,9 @@ class Hand(Protocol):
     def disown(self) -> None:
         """Take away whose the store is."""
 
+    def empty(self) -> None:
+        """Take every chunk away, and leave the ledger."""
+
 
 def hand(store: VectorStore) -> Hand:
     """For each kind of store."""
@@ -69,6 +72,9 @@ class _Postgres:
 
     def disown(self) -> None:
         self._sql("DELETE FROM chunks_ledger WHERE document_id = '/owner'")
+
+    def empty(self) -> None:
+        self._sql("TRUNCATE chunks")
 
 
 class _OpenSearch:
@@ -116,3 +122,8 @@ class _OpenSearch:
 
     def disown(self) -> None:
         self._client.delete(index=f"{self._index}-ledger", id="o:", refresh=True)
+
+    def empty(self) -> None:
+        every = {"query": {"match_all": {}}}
+        self._client.indices.refresh(index=self._index)
+        self._client.delete_by_query(index=self._index, body=every, refresh=True)
