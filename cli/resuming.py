@@ -44,11 +44,13 @@ class Beginning:
     without_state  from nothing, as if there were no checkpoint or savepoint
     same_log       though topic or database seem others than the state's
     how            what becomes of documents that were made otherwise
+    command        what starts such a run, without these options
     """
 
     without_state: bool = False
     same_log: bool = False
     how: How = How.REFUSE
+    command: str = "freshet run pipeline.yaml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
+from cli.source_columns import refuse_lacking
 from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
@@ -56,6 +57,9 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
     phases = Phases(pipeline, console)
     with phases.during("reaching the servers that the pipeline names"):
+        # a source that changes under a run is no reason to keep it from going on
+        if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
+            refuse_lacking(pipeline)
         prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
     for line in unknown:
@@ -123,7 +127,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
 
 def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
     now_ms = time.time_ns() // 1_000_000
-    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms))
+    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms), beginning.command)
 
 
 def _is_anew(pipeline: Pipeline, beginning: Beginning) -> bool:

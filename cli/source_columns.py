@@ -1,4 +1,4 @@
-"""`freshet check`: does the source have the tables and columns that the pipeline file names?
+"""`freshet check` and `run`: does the source have the tables and columns that the pipeline file names?
 
 Its database is asked where `reselect` names it, else the last events of its topics are looked at.
 """
@@ -20,7 +20,7 @@ from connectors.postgres_catalog import Catalog, catalog
 from core.change import Change, Event, Operation
 from core.config import Pipeline
 from core.decoding import decoder
-from core.errors import ConfigError, DecodeError
+from core.errors import ConfigError, DecodeError, Unavailable
 from core.formats.debezium_source import source_block, table_of
 from core.formats.wrapping import bare
 from core.references import alike, nearest, references, unmet
@@ -30,23 +30,49 @@ SETTING = "reselect.postgres.dsn"
 
 def by_database(pipeline: Pipeline, dsn: str) -> str:
     """What was compared with the database. Raises ConfigError where tables or columns aren't there, Unavailable."""
-    named, lines = references(pipeline), list[str]()
     with catalog(dsn, SETTING) as database:
-        where = f"database {database.database} at {database.server}"
         if pipeline.format.debezium is None:
-            return f"{where} answers"  # other feeds' rows may have what the table hasn't: their events are compared
-        for table, places in named.items():
-            there, has_key = _columns(pipeline, database, table)
-            if not there:
-                near = alike(table, database.tables())
-                lines.append(f"{where} has no table {table} that this user sees{near}")
-                continue
-            lines += unmet(places, there, table)
-            if not has_key and table not in pipeline.keys:
-                lines.append(database.table(table).keyless)
+            # other feeds' rows may have what the table hasn't: their events are compared
+            return f"{_place(database)} answers"
+        lacking, keyless = _lacking(pipeline, database)
+        if lines := [*lacking, *(database.table(table).keyless for table in keyless)]:
+            raise ConfigError(lines)
+        return f"{_place(database)} has {_listed(references(pipeline))}, with all that the file names of them"
+
+
+def refuse_lacking(pipeline: Pipeline) -> None:
+    """Raises ConfigError where tables or columns aren't in the database that `reselect` names, as `by_database` does.
+
+    Nothing is said where there is none, or it doesn't answer: whoever needs it will.
+    """
+    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
+        return
+    try:
+        with catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
+            lines, _ = _lacking(pipeline, database)
+    except Unavailable:
+        return
     if lines:
-        raise ConfigError(lines)
-    return f"{where} has {_listed(named)}, with all that the file names of them"
+        raise ConfigError([f"reselect.postgres: {line}" for line in lines])
+
+
+def _place(database: Catalog) -> str:
+    return f"database {database.database} at {database.server}"
+
+
+def _lacking(pipeline: Pipeline, database: Catalog) -> tuple[list[str], list[str]]:
+    """A line for each table and column that isn't there; and the tables whose key neither it nor the file tells."""
+    lines, keyless = list[str](), list[str]()
+    for table, places in references(pipeline).items():
+        there, has_key = _columns(pipeline, database, table)
+        if not there:
+            near = alike(table, database.tables())
+            lines.append(f"{_place(database)} has no table {table} that this user sees{near}")
+            continue
+        lines += unmet(places, there, table)
+        if not has_key and table not in pipeline.keys:
+            keyless.append(table)
+    return lines, keyless
 
 
 def _columns(pipeline: Pipeline, database: Catalog, table: str) -> tuple[list[str], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from rich.console import Console
 
 from cli import clocks
 from cli.check import check, check_file
-from cli.source_columns import differences, seen
+from cli.resuming import Beginning
+from cli.run import run
+from cli.source_columns import differences, refuse_lacking, seen
 from cli.stack import Stack
 from connectors.kafka import topics_there
 from connectors.kafka_producer import ensure_topics, produce
 from connectors.kafka_topics import Message
 from core.config import Pipeline
+from core.errors import ConfigError
 from core.objects import ObjectState, position
 from core.recordings import Record
 from core.references import references, unmet
@@ -95,6 +99,21 @@ def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(pla
     assert (code, steps["store.pgvector"]["message"]) == (0, "table chunks is ready")
     assert pipeline.dead_letters.kafka.topic in (topics_there(pipeline.kafka) or ())
     assert told(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
+
+
+def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.run.start", lambda *_: pytest.fail("it was started"))
+    for changes, said in (
+        ({"documents": {"public.artikels": {"text": "{title}"}}}, "did you mean public.articles?"),
+        ({"text": "{titel} {body}"}, "did you mean title?"),
+    ):
+        with pytest.raises(ConfigError, match="reselect.postgres: .* " + re.escape(said)):
+            run(place.pipeline(**changes), Console(file=io.StringIO()), Beginning())
+    nobody = {"reselect": {"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}}
+    refuse_lacking(place.pipeline(text="{titel}", **nobody))
 
 
 @pytest.mark.parametrize("reselect", [True, False])
