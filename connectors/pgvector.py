@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, starmap
 from typing import Any
 
 import numpy as np
@@ -214,12 +215,11 @@ class PgvectorStore:
         """
         if vector.shape != (self._dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        filters = [part for pair in where.items() for part in pair]
+        conditions, filters = zip(*starmap(statements.filter_of, where.items()), strict=True) if where else ((), ())
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
-        conditions = sql.SQL(" ").join([statements.FILTER] * len(where))
-        query = statements.NEAREST.format(**self._names, filters=conditions)
-        parameters = [Vector(vector), self._model, *filters, reach, k]
+        query = statements.NEAREST.format(**self._names, filters=sql.SQL(" ").join(conditions))
+        parameters = [Vector(vector), self._model, *chain.from_iterable(filters), reach, k]
         wide = sql.Literal(min(1000, max(200, 2 * reach)))
         settings = [each.format(reach=wide) for each in statements.SEARCHING]
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))

@@ -149,7 +149,10 @@ class VectorStore(Protocol):
         """The id of every document that has chunks, each once, in any order; in bounded memory."""
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
-        """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""
+        """The `k` nearest chunks whose metadata has each value of `where`, nearest first.
+
+        A value of metadata that is a number is compared as a number, any other as text.
+        """
 
     def close(self) -> None:
         """Give connections back."""

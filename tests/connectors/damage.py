@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from connectors.opensearch import OpenSearchStore
-from connectors.opensearch_bodies import entry_id, filters
+from connectors.opensearch_bodies import entry_id
+from connectors.opensearch_filters import filters
 from connectors.pgvector import PgvectorStore
 from core.stores import VectorStore
 
