@@ -14,6 +14,7 @@ from itertools import islice
 from connectors.kafka_letters import Letter, letters
 from core.config import Pipeline
 from core.errors import FreshetError
+from core.owning import RUN
 
 ENOUGH = 1000
 _LETTERS = "_dead_letters"
@@ -31,7 +32,7 @@ class FirstChanges:
 
     begins: bool
     reason: Callable[[], str]
-    command: str = "freshet run pipeline.yaml"
+    command: str = RUN
     _over: bool = False
     _last: Mapping[str, int] = field(default_factory=dict)
     _warned: bool = False

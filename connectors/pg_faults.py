@@ -55,6 +55,8 @@ def _passing(error: psycopg.Error) -> tuple[str, str]:
         return "cancels what takes longer than it allows", "raise that limit for this user, or end what it waits for"
     if (error.sqlstate or "")[:2] in _LACKS:
         return "fails", "see to what it lacks; its log tells more"
+    if "authentication failed" in reason(error) or "no password supplied" in reason(error):
+        return "refuses the login", "correct user and password"
     return "doesn't answer", "start it, or correct the address"
 
 

@@ -10,6 +10,9 @@ from enum import StrEnum
 from core.config import Pipeline
 from core.fingerprint import Change, Fingerprint, Owner, changes
 
+RUN = "freshet run pipeline.yaml"
+"""What starts a run, where nobody says how the pipeline's file is called."""
+
 
 class How(StrEnum):
     """What a run does with documents that were made otherwise: it refuses, leaves them, or makes them all anew."""
@@ -77,8 +80,13 @@ def _day(owner: Owner) -> str:
     return datetime.fromtimestamp(owner.epoch / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def refusal(name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint) -> list[str]:
-    """What a run says that doesn't start, with the ways on, each with what it keeps and what it embeds."""
+def refusal(
+    name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint, command: str = RUN
+) -> list[str]:
+    """What a run says that doesn't start, with the ways on, each with what it keeps and what it embeds.
+
+    command  what starts a run of the pipeline
+    """
     models: dict[str, int] = {}
     for each in found:
         for model, count in each.models.items():
@@ -90,9 +98,9 @@ def refusal(name: str, found: Sequence[Found], why: Sequence[Change], now: Finge
     lines = [f"{name} isn't started, as {because}", *(f"  {each}" for each in why)]
     lines += [
         "The ways on:",
-        f"  --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made anew when "
-        "its row changes next, and a row that was skipped comes in then",
-        f"  --rebuild  reads all from the beginning again. {_embeds(why, chunks, same)}",
+        f"  {command} --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made "
+        "anew when its row changes next, and a row that was skipped comes in then",
+        f"  {command} --rebuild  reads all from the beginning again. {_embeds(why, chunks, same)}",
     ]
     if foreign:
         taken = f"Both take it from {foreign[0]}, whose run then stops."

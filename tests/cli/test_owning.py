@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from cli import owning
-from cli.owning import forsake, how_of, no_such_model, otherwise, refused, since_ns, take
+from cli.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
 from cli.resuming import Beginning
 from cli.run import start, stores
 from cli.stack import Stack
@@ -24,6 +24,7 @@ from core.owning import How
 from core.stores import VectorStore
 from flink_jobs.running import newest_state
 from tests.cli.test_verify import database, pipeline_of
+from tests.connectors.damage import hand
 from tests.connectors.test_store_contract import plan
 from udfs.embedding import dimension, embedder
 
@@ -91,7 +92,7 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
             place.run(without_state=without_state, **OTHER_TEXT)
         told = str(raised.value)
         assert "table chunks: text of public.a was '{body}', is '{title}'" in told
-        assert "--mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
+        assert "freshet run pipeline.yaml --mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
     changed = place.pipeline(**OTHER_TEXT)
     assert "isn't started" in refused(changed, "pgvector")[0]
     assert otherwise(changed, stores(changed)) == [
@@ -201,13 +202,17 @@ def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None
     assert place.run()[1] == ""
 
 
-def test_a_search_by_another_models_name_is_told_what_is_there(place: Place) -> None:
+def test_a_search_that_found_nothing_is_told_why(place: Place) -> None:
     place.fill()
     other = place.pipeline(embedding={"model": "all-MiniLM-L6-v2"})
     ((name, store),) = stores(other).items()
-    told = no_such_model(other, name, store)
-    assert "store.pgvector: table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2" in told
-    assert no_such_model(place.pipeline(), name, store) == ""
+    with pytest.raises(ConfigError, match="table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2"):
+        nothing_found(other, name, store, {})
+    told = nothing_found(place.pipeline(), name, store, {"lang": "xx"})
+    assert told == "table chunks: none of its 3 chunks has lang=xx"
+    hand(store).empty()
+    told = nothing_found(place.pipeline(), name, store, {})
+    assert told == "table chunks is empty; no job of it runs in this folder: see `freshet status`"
 
 
 def test_a_rebuild_needs_a_beginning_and_is_not_mixed(place: Place) -> None:

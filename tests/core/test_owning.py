@@ -90,9 +90,9 @@ def test_a_refusal_names_the_ways_on_and_what_they_embed(
     there, kept = [found(made, **models)], Owner("articles", EPOCH, made)
     lines = refusal("articles", there, obstacles(there, "articles", NOW, kept, True), NOW)
     assert lines[0] == "articles isn't started, as it would mix what was made in two ways"
-    (rebuild,) = (line for line in lines if line.startswith("  --rebuild"))
+    (rebuild,) = (line for line in lines if line.startswith("  freshet run pipeline.yaml --rebuild  "))
     assert embeds in rebuild
-    assert any(line.startswith("  --mixed") for line in lines)
+    assert any(line.startswith("  freshet run pipeline.yaml --mixed  ") for line in lines)
     assert lines[-1] == "  or have the pipeline file say again what it said"
 
 
