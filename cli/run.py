@@ -38,6 +38,7 @@ from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
+_TOO_SOON = "its job wasn't there yet"
 
 
 def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
@@ -48,8 +49,14 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     `cli.resuming.begun` does.
     """
     with locked(pipeline, shared=target is not None):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return _run(pipeline, console, beginning, target)
+        except KeyboardInterrupt:
+            events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
+            told = f"({_TOO_SOON}); the next run begins as this one did"
+            console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+            return 1
         finally:
             temporary.remove(pipeline)
 
