@@ -123,7 +123,7 @@ def _no_such_model(pipeline: Pipeline, name: str, models: Mapping[str, int]) -> 
     there = " and ".join(f"{count:,} chunks of {model}" for model, count in models.items())
     return (
         f"store.{name}: {pipeline.store.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
-        "model that made them, or run --rebuild"
+        "model that made them, or `freshet run pipeline.yaml --rebuild`"
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from connectors.opening import open_stores
 from core.config import Chunk, Pipeline
+from core.errors import ConfigError
 from core.fingerprint import Fingerprint, Owner, changes, fingerprint
 from core.owning import Found
 from core.profiles_delivery import TABLE
@@ -30,10 +32,15 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
 def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:
     """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
     found = []
+    models: Mapping[str, int]
     for name, store in stores.items():
         place, bereft = f"store.{name}: {pipeline.store.place(name)}", store.bereft()
         if not store.look():
-            found.append(Found(place, None, bereft=bereft))
+            # chunks without a ledger are there, and will have one
+            models = {}
+            with suppress(ConfigError):
+                models = store.models()
+            found.append(Found(place, None, models, bereft))
             continue
         owner = store.owner()
         same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)

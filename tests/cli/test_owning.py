@@ -184,6 +184,11 @@ def test_a_table_that_was_dropped_beside_its_ledger_is_refused_until_all_is_made
         place.checkpoint()
         server.execute("DROP TABLE chunks; DROP TABLE chunks_ledger")
         assert "is new and empty, and the state" in refused(pipeline, "pgvector")[1], "check says it as run does"
+        place.run(How.REBUILD)
+        place.fill()
+        place.checkpoint()
+        server.execute("DROP TABLE chunks_ledger")
+        assert refused(pipeline, "pgvector") == [], "chunks are there, and a run makes their ledger"
 
 
 def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: Place) -> None:
