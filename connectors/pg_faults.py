@@ -18,7 +18,8 @@ _UNDEFINED = (errors.UndefinedObject, errors.UndefinedFunction, errors.Undefined
 _LACKS = ("53", "58", "XX")  # classes of SQLSTATE: resources, the system below, PostgreSQL itself
 _EXTENSION = (
     "the extension pgvector isn't in this database, or not in the user's search_path: run CREATE EXTENSION vector. "
-    "Where it was dropped the embeddings went with it: drop the table and its ledger, then `freshet run pipeline.yaml --rebuild`"
+    "Where it was dropped the embeddings went with it: drop the table and its ledger, then "
+    "`freshet run pipeline.yaml --rebuild`"
 )
 
 

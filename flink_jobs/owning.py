@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from connectors.opening import open_stores
 from core.config import Chunk, Pipeline
@@ -32,20 +31,23 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
 def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:
     """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
     found = []
-    models: Mapping[str, int]
     for name, store in stores.items():
         place, bereft = f"store.{name}: {pipeline.store.place(name)}", store.bereft()
         if not store.look():
-            # chunks without a ledger are there, and will have one
-            models = {}
-            with suppress(ConfigError):
-                models = store.models()
-            found.append(Found(place, None, models, bereft))
+            found.append(Found(place, None, _models(store), bereft))
             continue
         owner = store.owner()
         same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)
         found.append(Found(place, owner, {} if same else store.models(), bereft))
     return tuple(found)
+
+
+def _models(store: VectorStore) -> Mapping[str, int]:
+    # chunks that have no ledger any more are there all the same
+    try:
+        return store.models()
+    except ConfigError:
+        return {}
 
 
 def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
