@@ -103,11 +103,6 @@ class Findings:
     lag: str = ""
     made: list[str] = field(default_factory=list)
 
-    @property
-    def fruitless(self) -> list[str]:
-        """The tables that have rows, none of which makes a document: then nothing was compared."""
-        return [table for table, count in self.rows.items() if count and self.barren[table] == count]
-
     def add(self, store: str, difference: Difference, most: int = 1000) -> None:
         """Count a difference, and list it while there are few."""
         self.kinds[table_of(difference.document_id), store, difference.kind] += 1
