@@ -216,7 +216,7 @@ def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
             Text(f"the stream lags: {plain(findings.lag)}. What differs may be on its way", "yellow"), soft_wrap=True
         )
     if empty := fruitless(findings):
-        none = " and ".join(f"none of the {findings.rows[table]:,} rows of {table}" for table in fruitless(findings))
+        none = " and ".join(f"none of the {findings.rows[table]:,} rows of {table}" for table in empty)
         told = f": {none} makes a document. Correct the pipeline file, as `freshet check` says"
         console.print(Text("nothing to compare", "red") + Text(plain(told), ""), soft_wrap=True)
     elif not total:
