@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, starmap
 from typing import Any
 
 import numpy as np
@@ -215,11 +214,13 @@ class PgvectorStore:
         """
         if vector.shape != (self._dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        conditions, filters = zip(*starmap(statements.filter_of, where.items()), strict=True) if where else ((), ())
+        asked = [statements.filter_of(*pair) for pair in where.items()]
+        conditions = sql.SQL(" ").join([condition for condition, _ in asked])
+        filters = [each for _, parameters in asked for each in parameters]
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
-        query = statements.NEAREST.format(**self._names, filters=sql.SQL(" ").join(conditions))
-        parameters = [Vector(vector), self._model, *chain.from_iterable(filters), reach, k]
+        query = statements.NEAREST.format(**self._names, filters=conditions)
+        parameters = [Vector(vector), self._model, *filters, reach, k]
         wide = sql.Literal(min(1000, max(200, 2 * reach)))
         settings = [each.format(reach=wide) for each in statements.SEARCHING]
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
