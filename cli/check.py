@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from rich.markup import escape
 
 from cli import clocks
 from cli.column_types import told_or_named
+from cli.own_stack import started_by
 from cli.owning import has_state, refused
 from cli.pipeline_file import load
 from cli.resuming import goes_on_from
@@ -29,6 +31,7 @@ from core.config import Pipeline
 from core.config_source import Kafka
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.msf import refused as refused_by_msf
+from core.owning import RUN
 from deploy.msf.bundle import misfits
 from udfs.embedding import dimension, embedder
 from udfs.languages import languages
@@ -68,13 +71,16 @@ class Report:
     notes: Sequence[str] = field(default=())
 
 
-def check(pipeline: Pipeline, console: Console, prepare: bool = False, as_json: bool = False) -> int:
+def check(
+    pipeline: Pipeline, console: Console, prepare: bool = False, as_json: bool = False, command: str = RUN
+) -> int:
     """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed.
 
-    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters.
+    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters. `command` is what runs
+    the pipeline.
     """
     found: list[Finding] = []
-    for finding in _findings(pipeline, prepare):
+    for finding in _findings(pipeline, prepare, command):
         found.append(finding)
         if not as_json:
             _say(finding, console)
@@ -97,7 +103,7 @@ def check_file(file: Path, console: Console, prepare: bool, as_json: bool) -> in
             raise
         show(Report(None, False, error.problems), console)
         return 2
-    return check(pipeline, console, prepare, as_json)
+    return check(pipeline, console, prepare, as_json, shlex.join(["freshet", "run", str(file)]))
 
 
 def show(report: Report, console: Console) -> None:
@@ -118,27 +124,27 @@ def _notes(pipeline: Pipeline) -> list[str]:
         return [str(error)]
 
 
-def _findings(pipeline: Pipeline, prepare: bool) -> Iterator[Finding]:
-    away: dict[tuple[str, ...], str] = {}
-    for step in _steps(pipeline, prepare):
-        if step.addresses in away:
-            where = ", ".join(step.addresses)
-            yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses]}")
+def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Finding]:
+    away: dict[str, str] = {}
+    mistakes: list[str] = []
+    for step in _steps(pipeline, prepare, command, mistakes):
+        where = ", ".join(step.addresses)
+        if step.addresses and away.keys() >= set(step.addresses):
+            yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses[0]]}")
             continue
         try:
             if why := unreachable(step.addresses):
-                where = ", ".join(step.addresses)
-                raise Unavailable(
-                    f"{step.setting}: nobody answers at {where} ({why}): start it, or correct the address"
-                )
+                away |= dict.fromkeys(step.addresses, step.name)
+                raise Unavailable(f"{step.setting}: nobody answers at {where} ({why}): {started_by(step.addresses)}")
             yield Finding(step.name, True, step.attempt())
         except FreshetError as error:
-            if isinstance(error, Unavailable) and step.addresses:
-                away[step.addresses] = step.name
+            if isinstance(error, ConfigError):
+                mistakes.append(step.name)
             yield Finding(step.name, False, str(error))
 
 
-def _steps(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
+def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str]) -> Iterator[Step]:
+    """What is tried, in order. `mistakes` are the steps so far that found one in the file."""
     source, embedding = pipeline.source, pipeline.embedding
     if source.kafka is not None:
         yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
@@ -164,9 +170,11 @@ def _steps(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
         "opensearch": tuple(map(_of_url, store.opensearch.hosts)) if store.opensearch else (),
         "postgres": _of_dsn(store.postgres.dsn, "store.postgres") if store.postgres else (),
     }
+    # a file that is to be corrected first makes what it won't make then
+    ask = partial(refused, pipeline, command=command) if not mistakes else None
     for name in store.names:
         at = "hosts" if name == "opensearch" else "dsn"
-        yield Step(f"store.{name}", partial(_store, model, name, prepare), f"store.{name}.{at}", addresses[name])
+        yield Step(f"store.{name}", partial(_store, model, name, prepare, ask), f"store.{name}.{at}", addresses[name])
     for name in store.of_profiles:
         yield Step(f"store.{name}", partial(_profiles, pipeline, name, prepare), "", addresses.get(name, ()))
 
@@ -238,8 +246,14 @@ class _Model:
 
     pipeline: Pipeline
     known: int = 0
+    _is_there: bool = False
 
     def described(self) -> str:
+        told = self._described()
+        self._is_there = True
+        return told
+
+    def _described(self) -> str:
         embedding = self.pipeline.embedding
         for document in self.pipeline.documents.values():
             document_chunker(embedding, document.chunk)
@@ -261,12 +275,14 @@ class _Model:
 
     def dimension(self) -> int:
         embedding = self.pipeline.embedding
+        if not self._is_there and not embedding.remote:
+            raise ConfigError(["not asked: how long its vectors are, the model alone could say; see embedding"])
         if not self.known and embedding.remote and not (embedding.dimension or embedding.dimensions):
             raise ConfigError(["not asked: how long its vectors are, embedding alone could say"])
         return self.known or dimension(embedding)
 
 
-def _store(model: _Model, name: str, prepare: bool) -> str:
+def _store(model: _Model, name: str, prepare: bool, ask: Callable[[str], list[str]] | None) -> str:
     pipeline = model.pipeline
     target = open_stores(pipeline, model.dimension())[name]
     try:
@@ -276,10 +292,11 @@ def _store(model: _Model, name: str, prepare: bool) -> str:
     finally:
         target.close()
     place = pipeline.store.place(name)
+    # where nothing is there and nothing is gone on from, there is nothing to refuse
+    if ask is not None and (there or prepare or has_state(pipeline)) and (would := ask(name)):
+        raise ConfigError(would)
     if not there and not prepare:
         return f"{place} isn't there yet: run makes it"
-    if would := refused(pipeline, name):
-        raise ConfigError(would)
     return f"{place} is ready"
 
 

@@ -14,11 +14,12 @@ from itertools import islice
 from connectors.kafka_letters import Letter, letters
 from core.config import Pipeline
 from core.errors import FreshetError
+from core.owning import RUN
 
 ENOUGH = 1000
 _LETTERS = "_dead_letters"
 _UNREAD = ("read_dead_letters", "decode_dead_letters")
-_OTHERS = "skipped_other-table"
+_OTHERS = "skipped_other_table"
 _LOOKED_AT = 5000
 
 
@@ -26,11 +27,12 @@ _LOOKED_AT = 5000
 class FirstChanges:
     """What becomes of a run's first changes. `reason` is asked for the most frequent reason once there is one to tell.
 
-    Where it goes on from an earlier state, `begins` is false, and nothing is looked at.
+    Where it goes on from an earlier state, `begins` is false, and nothing is looked at. `command` starts such a run.
     """
 
     begins: bool
     reason: Callable[[], str]
+    command: str = RUN
     _over: bool = False
     _last: Mapping[str, int] = field(default_factory=dict)
     _warned: bool = False
@@ -45,21 +47,22 @@ class FirstChanges:
             return ""
         return (
             f"stopped: {letters_:,} of its first {seen:,} changes became dead letters, {self.reason()}\n"
-            "Correct the pipeline file, and begin anew: freshet run --rebuild"
+            f"Correct the pipeline file, and begin anew: {self.command} --rebuild"
         )
 
     def warning(self, counts: Mapping[str, int]) -> str:
         """What to say, once, of fewer changes than are enough, when no more have come since the last look; "" else."""
         letters_, seen = _counted(counts)
         settled, self._last = dict(counts) == dict(self._last), dict(counts)
-        if not self.begins or self._over or self._warned or not settled:
+        others = counts.get(_OTHERS, 0)
+        if not self.begins or self._over or self._warned or not (settled or others >= ENOUGH):
             return ""
-        if not seen and (others := counts.get(_OTHERS, 0)):
+        if not seen and others:
             self._warned = True
             return (
                 f"all {others:,} events so far are of tables that the pipeline file doesn't name: see `freshet check`"
             )
-        if seen >= ENOUGH or 2 * letters_ <= seen:
+        if not settled or seen >= ENOUGH or 2 * letters_ <= seen:
             return ""
         self._warned = True
         return f"{letters_:,} of the first {seen:,} changes became dead letters, {self.reason()}"
@@ -68,7 +71,9 @@ class FirstChanges:
 def _counted(counts: Mapping[str, int]) -> tuple[int, int]:
     """Dead letters, and changes with what couldn't be read as one."""
     dead = {name: count for name, count in counts.items() if name.endswith(_LETTERS)}
-    return sum(dead.values()), counts.get("changes", 0) + sum(dead.get(name, 0) for name in _UNREAD)
+    letters_ = sum(dead.values())
+    # an operator's counters are told when it is asked, so those of a later one may be ahead
+    return letters_, max(letters_, counts.get("changes", 0) + sum(dead.get(name, 0) for name in _UNREAD))
 
 
 def most_frequent(pipeline: Pipeline, since_ms: int) -> str:

@@ -80,7 +80,7 @@ def _take(descriptor: int, pipeline: Pipeline) -> None:
             process = f"pid {pid}" if pid else "another process"
             raise AlreadyRuns(
                 f"{pipeline.name} already runs as {process} in {home(pipeline).resolve()}: stop that run first "
-                f"(Ctrl-C there{f', or kill {pid}' if pid else ''}), or give this pipeline another name"
+                f"(Ctrl-C there{f', or kill {pid}' if pid else ''})"
             ) from None
         except OSError:
             return

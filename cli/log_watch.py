@@ -26,7 +26,7 @@ def refuse_in_another_log(pipeline: Pipeline, what: str) -> None:
         raise OtherLog(
             "\n".join(f"{pipeline.name}: {each}" for each in told)
             + f"\n{what}: what it sends has positions of this log, which state and store refuse as "
-            "older. Start anew: freshet run --without-state, with another table or index below store"
+            "older. Start anew: freshet run pipeline.yaml --without-state, with another table or index below store"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,7 +69,8 @@ def run(
     from cli.owning import how_of
     from cli.resuming import Beginning
 
-    beginning = Beginning(without_state, same_log, how_of(mixed, rebuild))
+    command = shlex.join(["freshet", "run", str(pipeline)])
+    beginning = Beginning(without_state, same_log, how_of(mixed, rebuild), command)
     raise typer.Exit(running.run(_loaded(pipeline), console, beginning, target))
 
 

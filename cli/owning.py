@@ -11,12 +11,13 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from cli.folder_lock import runs_as
 from cli.job_file import home
 from cli.plain import plain
 from core.config import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
-from core.owning import How, no_beginning, obstacles, owner_of, refusal
+from core.owning import RUN, How, no_beginning, obstacles, owner_of, refusal
 from core.stores import VectorStore
 from flink_jobs.owning import adopted, claim, look, made_by, owners
 from flink_jobs.running import newest_state
@@ -45,7 +46,7 @@ def since_ns(pipeline: Pipeline) -> int:
     return 0 if kept is None else kept.since_ns
 
 
-def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) -> Owner:
+def take(pipeline: Pipeline, console: Console, how: How, without_state: bool, command: str = RUN) -> Owner:
     """Make the stores this run's, and write down what it makes.
 
     Raises ConfigError, with the ways on, where it would mix what was made in two ways, or take a store from another
@@ -56,7 +57,7 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool) ->
     found = look(pipeline, now)
     why = obstacles(found, pipeline.name, now, _run(kept), resumes)
     if why and how is How.REFUSE:
-        raise ConfigError(refusal(pipeline.name, found, why, now))
+        raise ConfigError(refusal(pipeline.name, found, why, now, command))
     if how is How.REBUILD and (misfit := no_beginning(pipeline)):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
 
@@ -80,12 +81,12 @@ def forsake(pipeline: Pipeline) -> None:
         _keep(pipeline, _Kept(kept.owner, time.time_ns()))
 
 
-def refused(pipeline: Pipeline, name: str) -> list[str]:
-    """What `freshet run` would refuse of a store, for `freshet check`; nothing where it would go on."""
+def refused(pipeline: Pipeline, name: str, command: str = RUN) -> list[str]:
+    """What `command` would refuse of a store, for `freshet check`; nothing where it would go on."""
     now, kept = made_by(pipeline), _kept(pipeline)
     found = look(pipeline, now, name)
     why = obstacles(found, pipeline.name, now, _run(kept), has_state(pipeline))
-    return refusal(pipeline.name, found, why, now) if why else []
+    return refusal(pipeline.name, found, why, now, command) if why else []
 
 
 def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str]:
@@ -100,15 +101,29 @@ def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str
     return told
 
 
-def no_such_model(pipeline: Pipeline, name: str, store: VectorStore) -> str:
-    """Why a search that found nothing can't have found anything: every chunk is of another model; else ""."""
-    models, wanted = store.models(), pipeline.embedding.model
+def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapping[str, str]) -> str:
+    """Why a search has found nothing, for who searched.
+
+    Raises ConfigError where it can't have found anything, as every chunk is of another model.
+    """
+    models, place = store.models(), pipeline.store.place(name)
+    if why := _no_such_model(pipeline, name, models):
+        raise ConfigError([why])
+    if models:
+        asked = " and ".join(f"{column}={value}" for column, value in where.items())
+        return f"{place}: none of its {sum(models.values()):,} chunks has {asked}" if asked else ""
+    running = "its job runs" if runs_as(pipeline) is not None else "no job of it runs in this folder"
+    return f"{place} is empty; {running}: see `freshet status`"
+
+
+def _no_such_model(pipeline: Pipeline, name: str, models: Mapping[str, int]) -> str:
+    wanted = pipeline.embedding.model
     if not models or wanted in models:
         return ""
     there = " and ".join(f"{count:,} chunks of {model}" for model, count in models.items())
     return (
         f"store.{name}: {pipeline.store.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
-        "model that made them, or run --rebuild"
+        "model that made them, or `freshet run pipeline.yaml --rebuild`"
     )
 
 

@@ -20,7 +20,7 @@ from core.config import Pipeline
 from core.errors import ConfigError, OtherLog
 from core.fingerprint import Owner
 from core.log_identity import LogChange, LogIdentity, accepted, changes, grown, merged, refusal
-from core.owning import How
+from core.owning import RUN, How
 from core.sources import two_databases
 from flink_jobs.environment import LOG4J, is_unbounded
 from flink_jobs.running import forget_checkpoints, newest_state
@@ -44,11 +44,13 @@ class Beginning:
     without_state  from nothing, as if there were no checkpoint or savepoint
     same_log       though topic or database seem others than the state's
     how            what becomes of documents that were made otherwise
+    command        what starts such a run, without these options
     """
 
     without_state: bool = False
     same_log: bool = False
     how: How = How.REFUSE
+    command: str = RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def begun(pipeline: Pipeline, console: Console, beginning: Beginning) -> Resumed
     """Where a run goes on, with the stores its own. Raises what `resumed` and `cli.owning.take` do."""
 
     def claim() -> Owner:
-        return take(pipeline, console, beginning.how, beginning.without_state)
+        return take(pipeline, console, beginning.how, beginning.without_state, beginning.command)
 
     anew = beginning.without_state or beginning.how is How.REBUILD
     return resumed(pipeline, console, anew, beginning.same_log, claim)

@@ -24,7 +24,7 @@ from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
-from cli.source_columns import never_told
+from cli.source_columns import never_told, refuse_lacking
 from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
@@ -38,6 +38,7 @@ from udfs.embedding import dimension
 
 JARS = Path(__file__).parent.parent / "flink_jobs" / "jars.lock"
 _WATCH_SECONDS = 2.0
+_TOO_SOON = "its job wasn't there yet"
 
 
 def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
@@ -48,8 +49,14 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     `cli.resuming.begun` does.
     """
     with locked(pipeline, shared=target is not None):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return _run(pipeline, console, beginning, target)
+        except KeyboardInterrupt:
+            events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
+            told = f"({_TOO_SOON}); the next run begins as this one did"
+            console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+            return 1
         finally:
             temporary.remove(pipeline)
 
@@ -57,6 +64,9 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
 def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
     phases = Phases(pipeline, console)
     with phases.during("reaching the servers that the pipeline names"):
+        # a source that changes under a run is no reason to keep it from going on
+        if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
+            refuse_lacking(pipeline)
         prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
     for line in (*unknown, *never_told(pipeline)):
@@ -124,7 +134,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
 
 def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
     now_ms = time.time_ns() // 1_000_000
-    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms))
+    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms), beginning.command)
 
 
 def _is_anew(pipeline: Pipeline, beginning: Beginning) -> bool:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.owning import no_such_model, otherwise
+from cli.owning import nothing_found, otherwise
 from cli.plain import plain
 from cli.run import stores
 from core.config import Pipeline
@@ -37,9 +37,8 @@ def answered(
     name, target = _chosen(pipeline, store)
     try:
         hits = target.search(questioner(pipeline.embedding).embed([question])[0], k, filters)
-        if not hits and (why := no_such_model(pipeline, name, target)):
-            raise ConfigError([why])
-        return hits, _notes(pipeline, name, target)
+        why = "" if hits else nothing_found(pipeline, name, target, filters)
+        return hits, [*filter(None, [why]), *_notes(pipeline, name, target)]
     finally:
         target.close()
 

@@ -1,4 +1,4 @@
-"""`freshet check`: does the source have the tables and columns that the pipeline file names?
+"""`freshet check` and `run`: does the source have the tables and columns that the pipeline file names?
 
 Its database is asked where `reselect` names it, else the last events of its topics are looked at.
 """
@@ -32,25 +32,51 @@ SETTING = "reselect.postgres.dsn"
 
 def by_database(pipeline: Pipeline, dsn: str) -> str:
     """What was compared with the database. Raises ConfigError where tables or columns aren't there, Unavailable."""
-    named, lines = references(pipeline), list[str]()
     with catalog(dsn, SETTING) as database:
-        where = f"database {database.database} at {database.server}"
         if pipeline.format.debezium is None:
-            return f"{where} answers"  # other feeds' rows may have what the table hasn't: their events are compared
-        for table, places in named.items():
-            there, has_key = _columns(pipeline, database, table)
-            if not there:
-                near = alike(table, database.tables())
-                lines.append(f"{where} has no table {table} that this user sees{near}")
-                continue
-            lines += unmet(places, [each.name for each in there], table)
-            lines += untold(places, {each.name: each.lost for each in there}, table)
-            lines += _misidentified(pipeline, database, table)
-            if not has_key and table not in pipeline.keys:
-                lines.append(database.table(table).keyless)
+            # other feeds' rows may have what the table hasn't: their events are compared
+            return f"{_place(database)} answers"
+        lacking, keyless = _lacking(pipeline, database)
+        lines = [*lacking, *(database.table(table).keyless for table in keyless)]
+        wrong, lost = _untold(pipeline, database)
+        if lines := [*lines, *lost, *wrong]:
+            raise ConfigError(lines)
+        return f"{_place(database)} has {_listed(references(pipeline))}, with all that the file names of them"
+
+
+def refuse_lacking(pipeline: Pipeline) -> None:
+    """Raises ConfigError where tables or columns aren't in the database that `reselect` names, as `by_database` does.
+
+    Nothing is said where there is none, or it doesn't answer: whoever needs it will.
+    """
+    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
+        return
+    try:
+        with catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
+            lines, _ = _lacking(pipeline, database)
+    except Unavailable:
+        return
     if lines:
-        raise ConfigError(lines)
-    return f"{where} has {_listed(named)}, with all that the file names of them"
+        raise ConfigError([f"reselect.postgres: {line}" for line in lines])
+
+
+def _place(database: Catalog) -> str:
+    return f"database {database.database} at {database.server}"
+
+
+def _lacking(pipeline: Pipeline, database: Catalog) -> tuple[list[str], list[str]]:
+    """A line for each table and column that isn't there; and the tables whose key neither it nor the file tells."""
+    lines, keyless = list[str](), list[str]()
+    for table, places in references(pipeline).items():
+        there, has_key = _columns(pipeline, database, table)
+        if not there:
+            near = alike(table, database.tables())
+            lines.append(f"{_place(database)} has no table {table} that this user sees{near}")
+            continue
+        lines += unmet(places, [each.name for each in there], table)
+        if not has_key and table not in pipeline.keys:
+            keyless.append(table)
+    return lines, keyless
 
 
 def never_told(pipeline: Pipeline) -> list[str]:
@@ -63,12 +89,19 @@ def never_told(pipeline: Pipeline) -> list[str]:
     wrong: list[str] = []
     lines: list[str] = []
     with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
-        for table, places in references(pipeline).items():
-            wrong += _misidentified(pipeline, database, table)
-            lines += untold(places, {each.name: each.lost for each in _columns(pipeline, database, table)[0]}, table)
+        wrong, lines = _untold(pipeline, database)
     if wrong:
         raise ConfigError(wrong)
     return lines
+
+
+def _untold(pipeline: Pipeline, database: Catalog) -> tuple[list[str], list[str]]:
+    """What is wrong with replica identities; and a line for each place that names a column that no change tells."""
+    wrong, lines = list[str](), list[str]()
+    for table, places in references(pipeline).items():
+        wrong += _misidentified(pipeline, database, table)
+        lines += untold(places, {each.name: each.lost for each in _columns(pipeline, database, table)[0]}, table)
+    return wrong, lines
 
 
 def _misidentified(pipeline: Pipeline, database: Catalog, table: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from cli import status_list
 from cli.folder_lock import runs_as
 from cli.job_file import PIPELINES, JobFile, home, recall
 from cli.pipeline_file import load
-from cli.status_list import one_line, standings
+from cli.status_list import last_told, one_line, standings
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
 from core.errors import Unavailable
@@ -51,7 +52,7 @@ def status(
         raise typer.Exit(_all(console, as_json, exit_code))
     pipeline = load(file)
     try:
-        place = _place(pipeline)
+        place = _place(pipeline, file)
         if exit_code:
             raise typer.Exit(_probe(pipeline, place))
         if as_json:
@@ -104,17 +105,19 @@ def _live(pipeline: Pipeline, place: JobFile, console: Console) -> None:
             live.update(page(pipeline.name, place, list(looks)), refresh=True)
 
 
-def _place(pipeline: Pipeline) -> JobFile:
+def _place(pipeline: Pipeline, file: Path) -> JobFile:
     found = recall(pipeline)
     if found is None:
-        raise Unavailable(_without_a_job(pipeline))
+        raise Unavailable(_without_a_job(pipeline, file))
     return found
 
 
-def _without_a_job(pipeline: Pipeline) -> str:
+def _without_a_job(pipeline: Pipeline, file: Path) -> str:
     pid = runs_as(pipeline)
     if pid is None:
-        return f"{pipeline.name} isn't running: there is no {home(pipeline) / 'job.json'}"
+        last = last_told(home(pipeline))
+        told = f"the last of it was {last}" if last else "it never ran in this folder"
+        return f"{pipeline.name} isn't running: {told}. {shlex.join(['freshet', 'run', str(file)])} starts it"
     return f"{pipeline.name} is starting or ending{f', as pid {pid}' if pid else ''}: it has no job to look at now"
 
 

@@ -71,18 +71,18 @@ def _standing(http: httpx.Client, folder: Path) -> Standing:
     pid, place = runs_at(folder), recall_at(folder)
     if place is None:
         state = "not running" if pid is None else "starting or ending"
-        return Standing(folder.name, state, more=_last_told(folder) if pid is None else "", pid=pid)
+        return Standing(folder.name, state, more=last_told(folder) if pid is None else "", pid=pid)
     try:
         told = report(http, place.rest, place.job)
     except (httpx.HTTPError, ValueError, KeyError):
         state = "not running" if pid is None else "not answering"
-        return Standing(folder.name, state, more=_last_told(folder), pid=pid)
+        return Standing(folder.name, state, more=last_told(folder), pid=pid)
     since = f"for {time_of(told.since_ms)}"
     more = since if told.failure is None else f"{since}; last failure: {told.failure}"
     return Standing(folder.name, told.state.lower(), waiting(told), more, pid)
 
 
-def _last_told(folder: Path) -> str:
+def last_told(folder: Path) -> str:
     """The last event in the pipeline's log, as in `stop, 2026-01-31 12:00`."""
     try:
         *_, line = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cli.first_changes import ENOUGH
 from cli.job_file import JobFile
 from core.change import Skip
 from core.metrics import Figure, by_label, largest, total
@@ -175,7 +176,7 @@ def _totals(told: Report) -> list[_Line]:
     return [
         ("chunks embedded", f"{total(figures, 'chunks_embedded'):,}", f"{saved:,} saved"),
         ("stale", f"{total(figures, 'stale') + total(figures, 'outdated'):,}", ""),
-        *_kin(figures),
+        *_skipped(figures),
         *_left_out(figures),
         ("dead letters", f"{sum(found.values()):,}", _list(found)),
         ("retries", f"{sum(retries.values()):,}", _list(retries)),
@@ -184,10 +185,14 @@ def _totals(told: Report) -> list[_Line]:
     ]
 
 
-def _kin(figures: tuple[Figure, ...]) -> list[_Line]:
+def _skipped(figures: tuple[Figure, ...]) -> list[_Line]:
     skipped = by_label(figures, "skipped", "reason").get(Skip.KIN, 0)
     more = "of tables that look like partitions of named ones: documents.….tables"
-    return [("skipped", f"{skipped:,}", more)] if skipped else []
+    kin = [("skipped", f"{skipped:,}", more)] if skipped else []
+    others = by_label(figures, "skipped", "reason").get(Skip.OTHER_TABLE, 0)
+    if others < ENOUGH or total(figures, "changes"):
+        return kin
+    return [*kin, ("skipped", f"{others:,}", "all there is: of tables that the file doesn't name, see freshet check")]
 
 
 def _left_out(figures: tuple[Figure, ...]) -> list[_Line]:

@@ -84,7 +84,7 @@ def verify(pipeline: Pipeline, options: Options, console: Console) -> int:
             show(findings, pipeline, console)
     if options.json_file is not None:
         options.json_file.write_text(json.dumps(as_json(findings), indent=2) + "\n", encoding="utf-8")
-    return 1 if findings.kinds else 0
+    return 1 if findings.kinds or fruitless(findings) else 0
 
 
 @contextmanager
@@ -215,12 +215,21 @@ def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
         console.print(
             Text(f"the stream lags: {plain(findings.lag)}. What differs may be on its way", "yellow"), soft_wrap=True
         )
-    if not total:
+    if empty := fruitless(findings):
+        none = " and ".join(f"none of the {findings.rows[table]:,} rows of {table}" for table in empty)
+        told = f": {none} makes a document. Correct the pipeline file, as `freshet check` says"
+        console.print(Text("nothing to compare", "red") + Text(plain(told), ""), soft_wrap=True)
+    elif not total:
         names = sorted({store for _, store in findings.compared})
         equal = f"{' and '.join(names)} {'equals' if len(names) == 1 else 'equal'} the source"
         console.print(f"[green]no difference[/]: {equal}")
     if findings.vectored:
         console.print(_vectors(findings), soft_wrap=True)
+
+
+def fruitless(findings: Findings) -> list[str]:
+    """The tables that have rows, none of which makes a document: of them nothing was compared."""
+    return [table for table, count in findings.rows.items() if count and findings.barren[table] == count]
 
 
 def _vectors(findings: Findings) -> str:
@@ -249,14 +258,14 @@ def _line(findings: Findings, table: str, store: str) -> dict[str, Any]:
         "rows": rows,
         "ok": max(0, rows - lost),
         **counts,
-        "wrong": any(counts.values()),
+        "wrong": any(counts.values()) or table in fruitless(findings),
     }
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
     """What was found, for programs; at most the first 1,000 differences."""
     return {
-        "equal": not findings.kinds,
+        "equal": not (findings.kinds or fruitless(findings)),
         "tables": [{name: value for name, value in line.items() if name != "wrong"} for line in _lines(findings)],
         "differences": [
             {"store": store, "document": each.document_id, "kind": each.kind.value, "what": each.what}

@@ -159,6 +159,17 @@ class OpenSearchStore:
         found = self._cluster.once(lambda: self._cluster.search(self._index, queries.models(_MOST_MODELS)))
         return {each["key"]: each["doc_count"] for each in found["aggregations"]["models"]["buckets"]}
 
+    def bereft(self) -> int:
+        """How many documents have lost all chunks; see `core.stores.VectorStore.bereft`."""
+        return self._cluster.once(self._bereft)
+
+    def _bereft(self) -> int:
+        if not self._indexes.prepare(make=False):
+            return 0
+        if self._cluster.search(self._index, queries.ANY)["hits"]["hits"]:
+            return 0
+        return int(self._cluster.search(f"{self._index}-ledger", queries.LIVING)["hits"]["total"]["value"])
+
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
         """Those of the documents that have chunks, by id; see `core.stores.VectorStore.read`.
 

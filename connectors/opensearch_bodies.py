@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -15,7 +14,6 @@ _ENTRY = ("position", "generation", "complete", "chunk_ids", "leftover", "moved"
 
 _LONGEST_ID = 512  # bytes, of an _id
 _SAMPLE = "s:"  # an id that no chunk has, nor an entry
-_LONGEST_FILTER = 8000  # bytes; a longer term is replaced by its hash, Lucene takes 32,766
 _UNSEARCHED = {"type": "keyword", "index": False, "doc_values": False}
 
 
@@ -256,22 +254,6 @@ def moved(source: Mapping[str, Any], ordinal: int, encoded: bytes, filters: byte
     """A chunk that was read, with another place and metadata, as `chunk` has it."""
     changed = {"ordinal": ordinal, "metadata": orjson.Fragment(encoded), "filters": orjson.Fragment(filters)}
     return orjson.dumps({**source, **changed})
-
-
-def filters(metadata: Mapping[str, Any]) -> list[str]:
-    """What metadata can be filtered by: `key=value`, where the value is text as PostgreSQL's `->>` has it."""
-    return [filter_of(key, _text(value)) for key, value in metadata.items() if value is not None]
-
-
-def filter_of(key: str, value: str) -> str:
-    """One such term. In the key, `=` and `%` are percent-encoded; a long term is `#` and its hash."""
-    term = f"{key.replace('%', '%25').replace('=', '%3D')}={value}"
-    raw = term.encode()
-    return term if len(raw) <= _LONGEST_FILTER else f"#{sha256(raw).hexdigest()}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def alive_before(table: str, before: str, size: int) -> dict[str, Any]:

@@ -195,7 +195,8 @@ class Cluster:
     def _gone(self, index: str, why: str) -> str:
         return (
             f"{self._setting}.index: OpenSearch at {self.server} has no {index} ({why}): where it was deleted, delete "
-            "the other of index and ledger too, and `freshet run --rebuild` makes both; or correct the name"
+            "the other of index and ledger too, and `freshet run pipeline.yaml --rebuild` makes both; or correct the "
+            "name"
         )
 
     def _refuses(self, why: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from connectors import opensearch_bodies as bodies
+from connectors.opensearch_filters import filters
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.exact_numbers import with_numbers
@@ -84,7 +85,7 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
     encoded = (with_numbers(metadata, plan.numbers, write) if plan.numbers else write(metadata)).encode()
     for chunk in plan.write:
         chunk.text.encode()
-    return Work(at, plan, metadata, encoded, orjson.dumps(bodies.filters(metadata)), rows, model)
+    return Work(at, plan, metadata, encoded, orjson.dumps(filters(metadata, plan.numbers)), rows, model)
 
 
 def check_id(document_id: str) -> None:

@@ -7,13 +7,19 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from connectors import opensearch_bodies as bodies
+from connectors.opensearch_filters import filter_of, number_filter_of
+from core.exact_numbers import plain_digits
 
 
 def conditions(model: str, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Chunks of the model that pass every filter."""
-    terms = [{"term": {"filters": bodies.filter_of(key, value)}} for key, value in where.items()]
+    """Chunks of the model that pass every filter; a number is compared as the number that it is."""
+    terms = [{"terms": {"filters": _alternatives(key, value)}} for key, value in where.items()]
     return [{"term": {"model": model}}, *terms]
+
+
+def _alternatives(key: str, value: str) -> list[str]:
+    number = plain_digits(value)
+    return [filter_of(key, value), *([number_filter_of(key, number)] if number else [])]
 
 
 _FOUND = {"excludes": ["embedding", "filters", "model"]}
@@ -71,3 +77,19 @@ def models(most: int) -> dict[str, Any]:
 def there(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -> dict[str, Any]:
     """Where chunks of documents are, and in which version."""
     return chunks_of(document_ids, size, after) | {"_source": False, "version": True}
+
+
+ANY = {"size": 1, "_source": False, "track_total_hits": False, "terminate_after": 1}
+"""Whether there is a chunk."""
+
+LIVING = {
+    "size": 0,
+    "track_total_hits": True,
+    "query": {
+        "bool": {
+            "filter": [{"exists": {"field": "document_id"}}, {"term": {"complete": True}}],
+            "must_not": [{"exists": {"field": "deleted_at"}}],
+        }
+    },
+}
+"""Of a ledger: how many documents have chunks that were all written."""

@@ -18,7 +18,8 @@ _UNDEFINED = (errors.UndefinedObject, errors.UndefinedFunction, errors.Undefined
 _LACKS = ("53", "58", "XX")  # classes of SQLSTATE: resources, the system below, PostgreSQL itself
 _EXTENSION = (
     "the extension pgvector isn't in this database, or not in the user's search_path: run CREATE EXTENSION vector. "
-    "Where it was dropped the embeddings went with it: drop the table and its ledger, then `freshet run --rebuild`"
+    "Where it was dropped the embeddings went with it: drop the table and its ledger, then "
+    "`freshet run pipeline.yaml --rebuild`"
 )
 
 
@@ -55,6 +56,8 @@ def _passing(error: psycopg.Error) -> tuple[str, str]:
         return "cancels what takes longer than it allows", "raise that limit for this user, or end what it waits for"
     if (error.sqlstate or "")[:2] in _LACKS:
         return "fails", "see to what it lacks; its log tells more"
+    if "authentication failed" in reason(error) or "no password supplied" in reason(error):
+        return "refuses the login", "correct user and password"
     return "doesn't answer", "start it, or correct the address"
 
 

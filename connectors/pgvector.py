@@ -16,7 +16,7 @@ from connectors.pg_faults import ROW_FAULTS, TOO_SLOW
 from connectors.pg_session import Session, identifiers, table_name
 from connectors.pgvector_claim import Tenure
 from connectors.pgvector_rows import Work, columns_of, rejected, stored_of, work_of
-from connectors.pgvector_schema import SETTING, indexable, look, make, set_up
+from connectors.pgvector_schema import SETTING, bereft, indexable, look, make, set_up
 from connectors.pgvector_writing import Writer
 from core.batches import halving
 from core.change import BEGINNING, Position
@@ -176,6 +176,10 @@ class PgvectorStore:
         query = statements.MODELS.format(**self._names)
         return dict(self._session.once(lambda: self._session.connection().execute(query).fetchall()))
 
+    def bereft(self) -> int:
+        """How many documents have lost all chunks; see `core.stores.VectorStore.bereft`."""
+        return self._session.once(lambda: bereft(self._session.connection(), self._names))
+
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, in the order of the database's collation, page by page."""
         page: list[tuple[Any, ...]] = [("",)]
@@ -210,10 +214,11 @@ class PgvectorStore:
         """
         if vector.shape != (self._dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        filters = [part for pair in where.items() for part in pair]
+        asked = [statements.filter_of(*pair) for pair in where.items()]
+        conditions = sql.SQL(" ").join([condition for condition, _ in asked])
+        filters = [each for _, parameters in asked for each in parameters]
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
-        conditions = sql.SQL(" ").join([statements.FILTER] * len(where))
         query = statements.NEAREST.format(**self._names, filters=conditions)
         parameters = [Vector(vector), self._model, *filters, reach, k]
         wide = sql.Literal(min(1000, max(200, 2 * reach)))

@@ -57,6 +57,15 @@ def look(
     return False
 
 
+def bereft(connection: psycopg.Connection[Any], names: Mapping[str, sql.Composable]) -> int:
+    """See `core.stores.VectorStore.bereft`."""
+    there = sql.SQL("SELECT to_regclass({table_name}) IS NOT NULL, to_regclass({ledger_name}) IS NOT NULL")
+    ((table, ledger),) = connection.execute(there.format(**names)).fetchall()
+    if not ledger or (table and connection.execute(statements.ANY_CHUNK.format(**names)).fetchall()[0][0]):
+        return 0
+    return int(connection.execute(statements.LIVING.format(**names)).fetchall()[0][0])
+
+
 def _make_extension(connection: psycopg.Connection[Any], server: str) -> None:
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     (version,) = connection.execute(statements.VERSION).fetchall()[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from psycopg.sql import SQL
 
+from core.exact_numbers import plain_digits
+
 VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 
 # Whoever clears a table waits for the transactions under way, and they for it: none can bring back what it removes.
@@ -189,6 +191,13 @@ WRITING = {
 }
 """By name, what a job runs over and over."""
 
+ANY_CHUNK = SQL("SELECT EXISTS (SELECT FROM {table})")
+# A ledger that an earlier release made may lack `deleted_at`.
+LIVING = SQL("""
+SELECT count(*) FROM {ledger} AS ledger
+WHERE strpos(document_id, '/') > 1 AND to_jsonb(ledger) ->> 'deleted_at' IS NULL
+""")
+
 # Any number, the same for all: CREATE ... IF NOT EXISTS by two at once fails.
 ONE_AT_A_TIME = SQL("SELECT pg_advisory_xact_lock(7020105107)")
 
@@ -273,4 +282,16 @@ SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata FROM (
 ) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
 """)
 FILTER = SQL("AND metadata ->> %s = %s")
-"""Parameters of NEAREST: vector, model, key and value of each filter, how many to look at, how many to give."""
+"""Parameters of NEAREST: vector, model, those of each filter (key and value), how many to look at, how many to give."""
+
+NUMBER_FILTER = SQL("""
+AND CASE WHEN jsonb_typeof(metadata -> %s) = 'number' THEN (metadata -> %s)::numeric = %s::numeric
+         ELSE metadata ->> %s = %s END
+""")
+"""A filter by what is a number. Parameters: the key twice, the number, key and value."""
+
+
+def filter_of(key: str, value: str) -> tuple[SQL, list[str]]:
+    """The condition that metadata has this value, a number as the number that it is; and its parameters."""
+    number = plain_digits(value)
+    return (NUMBER_FILTER, [key, key, number, key, value]) if number else (FILTER, [key, value])

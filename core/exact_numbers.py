@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?", re.ASCII)
+_PRINTED = re.compile(_NUMBER.pattern + r"(?:[eE][+-]?\d{1,3})?", re.ASCII)
 Writer = Callable[[Any], str]
 
 
@@ -32,6 +33,18 @@ def _digits(value: Any, write: Writer) -> str:
 def is_number(value: Any) -> bool:
     """Whether a value is text that JSON has as a number."""
     return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+
+
+def plain_digits(text: str) -> str:
+    """The number that a text is, written so that equal ones are equal texts, as 99.9 for 99.90; "" where it is none.
+
+    As a reader of JSON may print a number, an exponent of at most three digits is understood too.
+    """
+    if _PRINTED.fullmatch(text) is None:
+        return ""
+    digits = format(Decimal(text), "f")
+    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if digits == "-0" else digits
 
 
 def same(one: Any, other: Any) -> bool:

@@ -7,6 +7,7 @@ folder of its state; and whoever reads either compares.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ import msgspec
 from core.config import Pipeline
 from core.documents import DocumentSpec
 from core.profiles_delivery import TABLE
+
+_CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
+"""A chunker's name, as `core.chunking` makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def _of_table(table: str, old: Made, new: Made) -> list[Change]:
     if old.text != new.text:
         found.append(Change(table, f"text of {table} was {_shown(old.text)}, is {_shown(new.text)}"))
     if old.chunker != new.chunker:
-        found.append(Change(table, f"texts of {table} were cut by {old.chunker}, are by {new.chunker}"))
+        found.append(Change(table, _of_chunkers(table, old.chunker, new.chunker)))
     if set(old.metadata) != set(new.metadata):
         told = f"metadata of {table} was {_list(old.metadata)}, is {_list(new.metadata)}"
         found.append(Change(table, told, False))
@@ -118,6 +122,14 @@ def _of_table(table: str, old: Made, new: Made) -> list[Change]:
         was, now = ("true" if each else "false" for each in (old.id_from_source, new.id_from_source))
         found.append(Change(table, f"id_from_source of {table} was {was}, is {now}: its documents have other ids"))
     return found
+
+
+def _of_chunkers(table: str, old: str, new: str) -> str:
+    was, is_ = _CUT.fullmatch(old), _CUT.fullmatch(new)
+    if was is None or is_ is None or was["by"] != is_["by"]:
+        return f"texts of {table} were cut by {old}, are by {new}"
+    sizes = (f"{{tokens: {each['tokens']}, overlap: {each['overlap']}}}" for each in (was, is_))
+    return f"chunk of {table} was {', is '.join(sizes)}"
 
 
 def _shown(text: str, most: int = 60) -> str:

@@ -10,6 +10,9 @@ from enum import StrEnum
 from core.config import Pipeline
 from core.fingerprint import Change, Fingerprint, Owner, changes
 
+RUN = "freshet run pipeline.yaml"
+"""What starts a run, where nobody says how the pipeline's file is called."""
+
 
 class How(StrEnum):
     """What a run does with documents that were made otherwise: it refuses, leaves them, or makes them all anew."""
@@ -26,11 +29,13 @@ class Found:
     place   as messages name it: `store.pgvector: table article_chunks`
     owner   None where it has none yet
     models  how many chunks there are of each; may be left out where the owner says that they are as they'd be made now
+    bereft  how many documents its ledger has with chunks, where not one chunk is there
     """
 
     place: str
     owner: Owner | None
     models: Mapping[str, int] = field(default_factory=dict)
+    bereft: int = 0
 
 
 def obstacles(
@@ -43,11 +48,17 @@ def obstacles(
     """
     told: dict[str, Change] = {}
     for each in found:
-        for change in _of_store(each, name, now, kept if resumes else None):
+        lost = [Change("", _lost(each))] if each.bereft and resumes else []
+        for change in lost or _of_store(each, name, now, kept if resumes else None):
             told.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
     for change in changes(kept.made, now) if kept is not None and resumes else ():
         told.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
     return tuple(told.values())
+
+
+def _lost(found: Found) -> str:
+    those = "the one document" if found.bereft == 1 else f"the {found.bereft:,} documents"
+    return f"is empty, though its ledger has {those} that the run goes on from: they aren't told again"
 
 
 def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) -> tuple[Change, ...]:
@@ -69,26 +80,33 @@ def _day(owner: Owner) -> str:
     return datetime.fromtimestamp(owner.epoch / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def refusal(name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint) -> list[str]:
-    """What a run says that doesn't start, with the ways on, each with what it keeps and what it embeds."""
+def refusal(
+    name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint, command: str = RUN
+) -> list[str]:
+    """What a run says that doesn't start, with the ways on, each with what it keeps and what it embeds.
+
+    command  what starts a run of the pipeline
+    """
     models: dict[str, int] = {}
     for each in found:
         for model, count in each.models.items():
             models[model] = max(count, models.get(model, 0))
     chunks, same = sum(models.values()), models.get(now.model, 0)
     foreign = [each.owner.pipeline for each in found if each.owner is not None and each.owner.pipeline != name]
-    lines = [f"{name} isn't started, as it would mix what was made in two ways", *(f"  {each}" for each in why)]
+    bereft = any(each.bereft for each in found)
+    because = "what was told to its store isn't there any more" if bereft else "it would mix what was made in two ways"
+    lines = [f"{name} isn't started, as {because}", *(f"  {each}" for each in why)]
     lines += [
         "The ways on:",
-        f"  --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made anew when "
-        "its row changes next, and a row that was skipped comes in then",
-        f"  --rebuild  reads all from the beginning again. {_embeds(why, chunks, same)}",
+        f"  {command} --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made "
+        "anew when its row changes next, and a row that was skipped comes in then",
+        f"  {command} --rebuild  reads all from the beginning again. {_embeds(why, chunks, same)}",
     ]
     if foreign:
         taken = f"Both take it from {foreign[0]}, whose run then stops."
         lines.append(f"  {taken} Or name another table or index in the pipeline file")
     else:
-        lines.append("  or have the pipeline file say again what it said")
+        lines.append("  or " + ("restore it" if bereft else "have the pipeline file say again what it said"))
     return lines
 
 

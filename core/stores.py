@@ -135,6 +135,13 @@ class VectorStore(Protocol):
         `say` is told, in a sentence, whom it waits for where that takes seconds; Unavailable where it takes a minute.
         """
 
+    def bereft(self) -> int:
+        """Of how many documents the ledger says that they have chunks, where not one chunk is there; 0 where any is.
+
+        So it stands after somebody dropped or emptied what the ledger is beside, which then refuses what would mend it.
+        Doesn't need `prepare`, and doesn't wait for a server that is away.
+        """
+
     def models(self) -> dict[str, int]:
         """How many chunks there are of each model, the most first. Reads them all."""
 
@@ -142,7 +149,10 @@ class VectorStore(Protocol):
         """The id of every document that has chunks, each once, in any order; in bounded memory."""
 
     def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
-        """The `k` nearest chunks whose metadata has each value of `where` (compared as text), nearest first."""
+        """The `k` nearest chunks whose metadata has each value of `where`, nearest first.
+
+        A value of metadata that is a number is compared as a number, any other as text.
+        """
 
     def close(self) -> None:
         """Give connections back."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from pyflink import pyflink_gateway_server
 from pyflink.java_gateway import get_gateway
 
 from core.errors import FreshetError
@@ -31,13 +34,38 @@ def start(theirs: Collection[str]) -> None:
     Raises FreshetError where it doesn't start.
     """
     try:
-        get_gateway()
+        with _deaf():
+            get_gateway()
     except RuntimeError as error:
         # some of what Java says of its own start goes to its standard output, which PyFlink doesn't keep
         words = said(str(error).partition("Stderr:\n")[2]) or said(_asked())
         raise FreshetError(refusal(words, theirs)) from None
     except OSError as error:
         raise FreshetError(refusal(f"{error.strerror}: {error.filename}", theirs)) from None
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Have a JVM that starts meanwhile ignore SIGTERM, and so its workers, as PyFlink has it ignore SIGINT alone.
+
+    `timeout`, systemd and others tell a whole group or unit: who is to stop the job with a savepoint is this process,
+    with which the JVM ends. What Java is started with as ignored it leaves ignored.
+    """
+    plain = pyflink_gateway_server.Popen
+
+    def started(*arguments: Any, preexec_fn: Callable[[], object], **options: Any) -> subprocess.Popen[bytes]:
+        def before() -> None:
+            preexec_fn()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+        process: subprocess.Popen[bytes] = plain(*arguments, preexec_fn=before, **options)
+        return process
+
+    pyflink_gateway_server.Popen = started
+    try:
+        yield
+    finally:
+        pyflink_gateway_server.Popen = plain
 
 
 def said(output: str) -> str:

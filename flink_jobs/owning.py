@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from connectors.opening import open_stores
 from core.config import Chunk, Pipeline
+from core.errors import ConfigError
 from core.fingerprint import Fingerprint, Owner, changes, fingerprint
 from core.owning import Found
 from core.profiles_delivery import TABLE
@@ -31,14 +32,26 @@ def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerp
     """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
     found = []
     for name, store in stores.items():
-        place, owner = f"store.{name}: {pipeline.store.place(name)}", store.owner()
+        place, bereft = f"store.{name}: {pipeline.store.place(name)}", store.bereft()
+        if not store.look():
+            found.append(Found(place, None, _models(store), bereft))
+            continue
+        owner = store.owner()
         same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)
-        found.append(Found(place, owner, {} if same else store.models()))
+        found.append(Found(place, owner, {} if same else store.models(), bereft))
     return tuple(found)
 
 
+def _models(store: VectorStore) -> Mapping[str, int]:
+    # chunks that have no ledger any more are there all the same
+    try:
+        return store.models()
+    except ConfigError:
+        return {}
+
+
 def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
-    """Each store of the pipeline, or one, as it is; they are prepared. Raises Unavailable where one doesn't answer."""
+    """Each store of the pipeline, or one, as it is. Raises Unavailable where one doesn't answer."""
     stores = open_stores(pipeline, dimension(pipeline.embedding)) if pipeline.store.names else {}
     try:
         asked = {name: store for name, store in stores.items() if only in (None, name)}

@@ -163,8 +163,24 @@ def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
     completed, failed = latest.get("completed") or {}, latest.get("failed") or {}
     return Checkpoints(
         counted.get("completed", 0),
-        counted.get("failed", 0),
+        _failed(said),
         completed.get("end_to_end_duration"),
         completed.get("state_size"),
         told(failed["failure_message"]) if failed.get("failure_message") else None,
     )
+
+
+def _failed(said: Mapping[str, Any]) -> int:
+    """How many checkpoints failed that had begun: one for which not all tasks ran yet Flink counts, without an id.
+
+    It tells of the others one by one, so there is none of them where it tells of none. Since a job was started anew or
+    restored its ids say how many began; after that all that failed are told.
+    """
+    counted, history = said.get("counts", {}), said.get("history", ())
+    failed = int(counted.get("failed", 0))
+    if not (said.get("latest", {}).get("failed") or {}).get("id"):
+        return 0
+    if counted.get("restored") or not history:
+        return failed
+    begun = max(int(each["id"]) for each in history)
+    return min(failed, begun - int(counted.get("completed", 0)) - int(counted.get("in_progress", 0)))

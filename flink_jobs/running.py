@@ -103,8 +103,13 @@ class Job:
         """Stop the job once everything it read is written; the savepoint's path.
 
         Goes past PyFlink's own method, which in 2.2.1 looks for a class that isn't there. A job that can't take one,
-        because it is just restarting, is cancelled, which keeps its last checkpoint: raises Unavailable.
+        because it is just restarting, is cancelled, which keeps its last checkpoint: raises Unavailable, as
+        where the JVM is gone.
         """
+        with _jvm():
+            return self._stopped_with_savepoint(directory)
+
+    def _stopped_with_savepoint(self, directory: Path) -> str:
         formats = get_gateway().jvm.org.apache.flink.core.execution.SavepointFormatType
         jobs = self.client._j_job_client
         try:

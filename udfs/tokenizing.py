@@ -19,6 +19,7 @@ from core.config import Chunk
 from core.config_embedding import Embedding
 from core.documents import Chunker
 from core.errors import ConfigError
+from core.references import nearest
 from core.structure import structured
 
 HASH = "hash"
@@ -176,9 +177,14 @@ def _from_hub(model: str) -> Path:
     except Exception as error:  # as above
         raise _config_error(
             model,
-            f"neither a folder nor a model that could be fetched ({type(error).__name__})",
-            f"use {DEFAULT}, {HASH}, or the folder of a saved sentence-transformers model",
+            "neither a folder nor a model that is on this machine or could be fetched",
+            f"{_meant(model)}use {DEFAULT}, {HASH}, or the folder of a saved sentence-transformers model",
         ) from error
+
+
+def _meant(model: str) -> str:
+    near = nearest(short_name(model), [DEFAULT, HASH])
+    return f"did you mean {near}? Else " if near else ""
 
 
 def _config_error(model: str, problem: str, remedy: str) -> ConfigError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,17 +18,26 @@ from rich.console import Console
 
 from cli import clocks
 from cli.check import check, check_file
-from cli.source_columns import differences, never_told, seen
+from cli.owning import take
+from cli.resuming import Beginning
+from cli.run import run, stores
+from cli.source_columns import differences, never_told, refuse_lacking, seen
 from cli.stack import Stack
+from cli.stack.layout import Ports, layout_of, remember_ports
 from connectors.kafka import topics_there
 from connectors.kafka_producer import ensure_topics, produce
 from connectors.kafka_topics import Message
+from connectors.opening import prepare
+from connectors.pg_faults import named
 from core.config import Pipeline
 from core.errors import ConfigError
+from core.owning import How
 from core.recordings import Record
 from core.references import references, unmet
 from core.unfolding import ObjectState, position
+from tests.connectors.test_store_contract import plan
 from tests.databases import new_database
+from udfs.embedding import dimension, embedder
 
 NOBODY = "127.0.0.1:1"
 TABLE = "public.articles"
@@ -97,6 +107,21 @@ def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(pla
     assert (code, steps["store.pgvector"]["message"]) == (0, "table chunks is ready")
     assert pipeline.dead_letters.kafka.topic in (topics_there(pipeline.kafka) or ())
     assert told(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
+
+
+def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cli.run.start", lambda *_: pytest.fail("it was started"))
+    for changes, said in (
+        ({"documents": {"public.artikels": {"text": "{title}"}}}, "did you mean public.articles?"),
+        ({"text": "{titel} {body}"}, "did you mean title?"),
+    ):
+        with pytest.raises(ConfigError, match="reselect.postgres: .* " + re.escape(said)):
+            run(place.pipeline(**changes), Console(file=io.StringIO()), Beginning())
+    nobody = {"reselect": {"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}}
+    refuse_lacking(place.pipeline(text="{titel}", **nobody))
 
 
 @pytest.mark.parametrize("reselect", [True, False])
@@ -184,6 +209,49 @@ def test_dead_servers_are_told_once_each_and_at_once(place: Place, capfd: pytest
     assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
     printed = capfd.readouterr()
     assert printed.err == "" and "geheim" not in json.dumps(steps)
+
+
+def test_a_server_of_the_folders_own_stack_is_named_as_that(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    of = layout_of(tmp_path)
+    of.folder.mkdir(parents=True)
+    remember_ports(of, Ports(postgres=1))
+    code, steps = told(place.pipeline(reselect={"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}))
+    assert code == 1 and steps["reselect.postgres"]["message"].endswith("this folder's stack: freshet stack up")
+
+
+def test_a_slip_on_a_pipeline_that_ran_is_told_alone(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    right = place.pipeline(name="ran", store={"pgvector": {"dsn": place.dsn, "table": "ran"}})
+    prepare(right, dimension(right.embedding))
+    (store,) = stores(right).values()
+    plans = [plan(f"{TABLE}/7", "1", "a b")]
+    take(right, Console(file=io.StringIO()), How.REFUSE, True)
+    store.apply(plans, [embedder("hash").embed(["a b"])])
+    store.close()
+    wrong = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{titel} {body}")
+    code, steps = told(wrong)
+    assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
+    other = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{body}")
+    code, steps = told(other)
+    assert code == 1 and "freshet run pipeline.yaml --rebuild  reads all" in steps["store.pgvector"]["message"]
+
+
+def test_a_refused_login_is_no_server_that_does_not_answer() -> None:
+    refused = psycopg.OperationalError('connection failed: FATAL:  password authentication failed for user "u"')
+    told_ = str(named(refused, "reselect.postgres", "db:5432"))
+    assert told_.startswith("reselect.postgres.dsn: PostgreSQL at db:5432 refuses the login (")
+    assert told_.endswith("correct user and password")
+
+
+def test_a_model_that_is_not_there_is_told_once(place: Place, tmp_path: Path) -> None:
+    code, steps = told(place.pipeline(embedding={"model": str(tmp_path / "all-MiniLM")}))
+    assert code == 1 and "there is no such folder" in steps["embedding"]["message"]
+    assert steps["store.pgvector"]["message"].endswith("the model alone could say; see embedding")
 
 
 def test_a_wrong_file_has_its_problems_in_json(tmp_path: Path) -> None:

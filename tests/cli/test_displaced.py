@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import dataclass, field
 from io import StringIO
@@ -99,6 +100,21 @@ def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
     run.run(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), Beginning())
+
+
+def test_a_run_that_is_stopped_before_its_job_is_there_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "prepare", lambda *_: signal.raise_signal(signal.SIGTERM))
+    before, printed = signal.getsignal(signal.SIGTERM), StringIO()
+    try:
+        assert run.run(Pipeline.model_validate(SETTINGS), Console(file=printed, width=200), Beginning()) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert printed.getvalue().splitlines()[-1] == (
+        "stopped without a savepoint (its job wasn't there yet); the next run begins as this one did"
+    )
+    log = (tmp_path / ".freshet/pipelines/articles/log/events.jsonl").read_text()
+    assert '"event": "stop", "without_savepoint": "its job wasn\'t there yet"' in log
 
 
 def test_the_run_cancels_its_job_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from rich.console import Console
 
 from cli import owning
-from cli.owning import forsake, how_of, no_such_model, otherwise, refused, since_ns, take
+from cli.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
 from cli.resuming import Beginning
 from cli.run import start, stores
 from cli.stack import Stack
@@ -23,6 +24,7 @@ from core.owning import How
 from core.stores import VectorStore
 from flink_jobs.running import newest_state
 from tests.cli.test_verify import database, pipeline_of
+from tests.connectors.damage import hand
 from tests.connectors.test_store_contract import plan
 from udfs.embedding import dimension, embedder
 
@@ -90,7 +92,7 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
             place.run(without_state=without_state, **OTHER_TEXT)
         told = str(raised.value)
         assert "table chunks: text of public.a was '{body}', is '{title}'" in told
-        assert "--mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
+        assert "freshet run pipeline.yaml --mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
     changed = place.pipeline(**OTHER_TEXT)
     assert "isn't started" in refused(changed, "pgvector")[0]
     assert otherwise(changed, stores(changed)) == [
@@ -168,6 +170,27 @@ def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:
         place.run()
 
 
+def test_a_table_that_was_dropped_beside_its_ledger_is_refused_until_all_is_made_anew(place: Place) -> None:
+    place.run()
+    place.fill()
+    place.checkpoint()
+    pipeline = place.pipeline()
+    with psycopg.connect(place.dsn, autocommit=True) as server:
+        server.execute("DROP TABLE chunks")
+        assert "is empty, though its ledger has the 3 documents" in refused(pipeline, "pgvector")[1]
+        with pytest.raises(ConfigError, match="is empty, though its ledger has the 3 documents"):
+            place.run()
+        place.run(How.REBUILD)
+        place.checkpoint()
+        server.execute("DROP TABLE chunks; DROP TABLE chunks_ledger")
+        assert "is new and empty, and the state" in refused(pipeline, "pgvector")[1], "check says it as run does"
+        place.run(How.REBUILD)
+        place.fill()
+        place.checkpoint()
+        server.execute("DROP TABLE chunks_ledger")
+        assert refused(pipeline, "pgvector") == [], "chunks are there, and a run makes their ledger"
+
+
 def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: Place) -> None:
     elsewhere = {"store": {"pgvector": {"dsn": place.dsn, "table": "elsewhere"}}}
     place.run()
@@ -184,13 +207,17 @@ def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None
     assert place.run()[1] == ""
 
 
-def test_a_search_by_another_models_name_is_told_what_is_there(place: Place) -> None:
+def test_a_search_that_found_nothing_is_told_why(place: Place) -> None:
     place.fill()
     other = place.pipeline(embedding={"model": "all-MiniLM-L6-v2"})
     ((name, store),) = stores(other).items()
-    told = no_such_model(other, name, store)
-    assert "store.pgvector: table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2" in told
-    assert no_such_model(place.pipeline(), name, store) == ""
+    with pytest.raises(ConfigError, match="table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2"):
+        nothing_found(other, name, store, {})
+    told = nothing_found(place.pipeline(), name, store, {"lang": "xx"})
+    assert told == "table chunks: none of its 3 chunks has lang=xx"
+    hand(store).empty()
+    told = nothing_found(place.pipeline(), name, store, {})
+    assert told == "table chunks is empty; no job of it runs in this folder: see `freshet status`"
 
 
 def test_a_rebuild_needs_a_beginning_and_is_not_mixed(place: Place) -> None:

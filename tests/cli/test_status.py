@@ -160,7 +160,14 @@ def test_a_job_is_remembered_until_it_is_forgotten(folder: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["--once"], ["--json"], ["--once", "--json"]])
 def test_no_job_is_a_message_and_code_1(folder: Path, options: list[str]) -> None:
     never = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
-    assert (never.exit_code, never.output.split(":")[0]) == (1, "documents isn't running")
+    starts = "freshet run pipeline.yaml starts it"
+    assert never.exit_code == 1
+    assert never.output.strip() == f"documents isn't running: it never ran in this folder. {starts}"
+    events(load(folder / "pipeline.yaml")).tell("stop")
+    stopped = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
+    assert (
+        stopped.output.startswith("documents isn't running: the last of it was stop, 20") and starts in stopped.output
+    )
     remember(load(folder / "pipeline.yaml"), JobFile("http://127.0.0.1:1", "0a"))
     gone = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
     assert gone.exit_code == 1 and "its last job, at http://127.0.0.1:1, is gone" in gone.output

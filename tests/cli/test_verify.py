@@ -20,6 +20,7 @@ from cli.stack import Stack
 from cli.verify import Options, verify
 from cli.verify_pass import watched
 from connectors.column_types import typed
+from connectors.opening import prepare
 from connectors.postgres_rows import Reselect
 from core.change import Position
 from core.config import Pipeline
@@ -27,7 +28,7 @@ from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from tests.databases import new_database
-from udfs.embedding import embedder
+from udfs.embedding import dimension, embedder
 from udfs.tokenizing import document_chunker
 
 TABLES: dict[str, dict[str, Any]] = {
@@ -270,6 +271,14 @@ def test_what_is_missing_to_verify_is_named(bench: Bench, stack: Stack, tmp_path
     code, printed = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, documents=documents)).verify()
     assert code == 1
     assert "uses column 'a', which the row lacks" in printed
+    # an empty store doesn't equal a source of which nothing was compared
+    empty = {"documents": documents, "store": {"pgvector": {"dsn": bench.dsn, "table": "none"}}}
+    other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, **empty))
+    prepare(other.pipeline, dimension(other.pipeline.embedding))
+    code, printed = other.verify(json_file=tmp_path / "found.json")
+    assert (code, json.loads((tmp_path / "found.json").read_text())["equal"]) == (1, False)
+    assert "nothing to compare: none of the 301 rows of public.articles makes a document" in printed
+    assert "no difference" not in printed
     away = {"postgres": {"dsn": "postgresql://me:hunter2@127.0.0.1:1/x"}}
     with pytest.raises(Unavailable, match=r"reselect\.postgres\.dsn") as raised:
         Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, reselect=away)).verify()

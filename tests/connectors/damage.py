@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from connectors.opensearch import OpenSearchStore
-from connectors.opensearch_bodies import entry_id, filters
+from connectors.opensearch_bodies import entry_id
+from connectors.opensearch_filters import filters
 from connectors.pgvector import PgvectorStore
 from core.stores import VectorStore
 
@@ -29,6 +30,9 @@ class Hand(Protocol):
 
     def disown(self) -> None:
         """Take away whose the store is."""
+
+    def empty(self) -> None:
+        """Take every chunk away, and leave the ledger."""
 
 
 def hand(store: VectorStore) -> Hand:
@@ -69,6 +73,9 @@ class _Postgres:
 
     def disown(self) -> None:
         self._sql("DELETE FROM chunks_ledger WHERE document_id = '/owner'")
+
+    def empty(self) -> None:
+        self._sql("TRUNCATE chunks")
 
 
 class _OpenSearch:
@@ -116,3 +123,8 @@ class _OpenSearch:
 
     def disown(self) -> None:
         self._client.delete(index=f"{self._index}-ledger", id="o:", refresh=True)
+
+    def empty(self) -> None:
+        every = {"query": {"match_all": {}}}
+        self._client.indices.refresh(index=self._index)
+        self._client.delete_by_query(index=self._index, body=every, refresh=True)

@@ -266,6 +266,21 @@ def test_filters_let_k_through_where_k_exist(store: VectorStore) -> None:
     assert store.search(vector_of("question"), 10, {"lang": "fi", "year": "2001"}) == []
 
 
+def test_numbers_are_compared_as_numbers_and_text_as_text(store: VectorStore) -> None:
+    told = {"exact": ("99.90", True), "float": (99.9, False), "whole": (7, False), "text": ("99.90", False)}
+    plans = [
+        plan(name, "1", name, metadata={"v=%": value}, numbers=("v=%",) if exact else ())
+        for name, (value, exact) in told.items()
+    ]
+    assert set(apply(store, *plans)) == {APPLIED}
+    asked = ("99.9", "99.90", "9.99e1", "7.0", "7", "07")
+    found = {each: {hit.document_id for hit in store.search(vector_of("q"), 10, {"v=%": each})} for each in asked}
+    assert found == {
+        "99.9": {"exact", "float"}, "99.90": {"exact", "float", "text"}, "9.99e1": {"exact", "float"},
+        "7.0": {"whole"}, "7": {"whole"}, "07": set(),
+    }  # fmt: skip
+
+
 def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorStore) -> None:
     plans = [plan(f"d{number:02}", "1", "the same") for number in range(15)]
     random.Random(1).shuffle(plans)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.change import BEGINNING, Position
+from core.fingerprint import Fingerprint, Owner
 from core.plans import Plan
 from core.stores import VectorStore
 from core.verification import Difference, Kind, compare, compare_vectors
@@ -173,3 +174,18 @@ def test_what_came_back_at_its_deletions_position_is_never_forgotten(store: Vect
     assert apply(store, plan("public.a/1", "4", "older")) == [STALE]
     assert store.clear("public.a", Position("9")) == 1
     assert texts(store) == [("public.b/1", "x")]
+
+
+def test_a_store_that_lost_every_chunk_knows_it_and_an_empty_one_is_none(store: VectorStore, place: Opener) -> None:
+    assert store.bereft() == 0
+    mine = place(owner=Owner("articles", 7, Fingerprint("m")))
+    apply(mine, plan("public.a/gone", "1", "one"), plan("public.a/empty", "1"))
+    apply(mine, plan("public.a/gone", "2"))
+    mine.clear("public.b", Position("1"))
+    assert mine.bereft() == 0, "deleted and empty documents, a mark and an owner need no chunk"
+    apply(mine, DOCUMENT, OTHER)
+    hand(mine).remove(OTHER.document_id, None)
+    assert mine.bereft() == 0
+    hand(mine).empty()
+    assert mine.bereft() == 2
+    mine.close()

@@ -30,7 +30,10 @@ def test_each_change_is_told_in_words() -> None:
     assert changes(NOW, NOW) == ()
     assert told(text="{title}") == (r"text of public.a was '{title}\n\n{body}', is '{title}'",)
     assert told(chunker="cdc1:words2:64:8") == (
-        "texts of public.a were cut by cdc1:words2:256:32, are by cdc1:words2:64:8",
+        "chunk of public.a was {tokens: 256, overlap: 32}, is {tokens: 64, overlap: 8}",
+    )
+    assert told(chunker="cdc2:words2:256:32") == (
+        "texts of public.a were cut by cdc1:words2:256:32, are by cdc2:words2:256:32",
     )
     assert told(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
     assert told(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)

@@ -90,10 +90,22 @@ def test_a_refusal_names_the_ways_on_and_what_they_embed(
     there, kept = [found(made, **models)], Owner("articles", EPOCH, made)
     lines = refusal("articles", there, obstacles(there, "articles", NOW, kept, True), NOW)
     assert lines[0] == "articles isn't started, as it would mix what was made in two ways"
-    (rebuild,) = (line for line in lines if line.startswith("  --rebuild"))
+    (rebuild,) = (line for line in lines if line.startswith("  freshet run pipeline.yaml --rebuild  "))
     assert embeds in rebuild
-    assert any(line.startswith("  --mixed") for line in lines)
+    assert any(line.startswith("  freshet run pipeline.yaml --mixed  ") for line in lines)
     assert lines[-1] == "  or have the pipeline file say again what it said"
+
+
+def test_a_store_that_lost_its_chunks_is_refused_where_a_state_goes_on() -> None:
+    lost = Found(P, Owner("articles", EPOCH, NOW), {}, 2006)
+    told = obstacles([lost], "articles", NOW, Owner("articles", EPOCH, NOW), True)
+    assert [str(each) for each in told] == [
+        f"{P}: is empty, though its ledger has the 2,006 documents that the run goes on from: they aren't told again"
+    ]
+    assert why(lost) == [], "whoever reads all again mends it"
+    lines = refusal("articles", [lost], told, NOW)
+    assert lines[0] == "articles isn't started, as what was told to its store isn't there any more"
+    assert lines[-1] == "  or restore it" and any("Embeds every text" in line for line in lines)
 
 
 def test_a_refusal_of_anothers_store_names_another_way() -> None:

@@ -22,6 +22,16 @@ options = {"python.execution-mode": "thread", "python.executable": sys.executabl
 environment = local_environment({**options, "python.client.executable": sys.executable})
 environment.from_collection([1], Types.INT()).map(lambda n: __import__("ssl").__file__, Types.STRING()).print()
 environment.execute("probe")
+
+# as `timeout`, systemd or a shell tell a whole group
+import os, signal, time
+from pyflink.java_gateway import get_gateway
+
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+os.killpg(0, signal.SIGTERM)
+time.sleep(0.5)
+print("told", len(told), "and Java is", "there" if get_gateway().jvm.java.lang.System.nanoTime() else "")
 """
 
 
@@ -36,7 +46,7 @@ def test_a_pipelines_own_options_open_what_they_name(tmp_path: Path) -> None:
     assert {closed[name] for name in closed if name.endswith(("bind-host", "bind-address"))} == {"127.0.0.1"}
 
 
-def test_another_python_first_on_the_path_lends_it_no_library(tmp_path: Path) -> None:
+def test_another_python_first_on_the_path_lends_it_no_library_and_sigterm_ends_no_jvm(tmp_path: Path) -> None:
     other = tmp_path / "bin" / "python3"
     # what an installation is known by
     library = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "os.py"
@@ -51,7 +61,9 @@ def test_another_python_first_on_the_path_lends_it_no_library(tmp_path: Path) ->
         capture_output=True,
         text=True,
         timeout=120,
+        start_new_session=True,
     )
+    assert "told 1 and Java is there" in ran.stdout, ran.stdout + ran.stderr
     assert str(Path(sys.base_prefix)) in ran.stdout, ran.stdout + ran.stderr
     assert str(tmp_path) not in ran.stdout
 

@@ -84,6 +84,26 @@ def test_a_job_whose_task_manager_is_gone_is_given_up(monkeypatch: pytest.Monkey
             job.progress()
 
 
+def test_checkpoints_that_never_began_are_no_failures() -> None:
+    def failed(counts: dict[str, int], latest: dict[str, Any], *ids: int) -> int:
+        said = {"counts": counts, "latest": latest, "history": [{"id": each} for each in ids]}
+        answers = {
+            "/jobs/0a": {"state": "RUNNING", "vertices": []},
+            "/jobs/0a/exceptions": {},
+            "/jobs/0a/metrics?get=numRestarts": [],
+            "/jobs/0a/checkpoints": said,
+        }
+        with rest(answers) as address, httpx.Client() as http:
+            return report(http, address, "0a").checkpoints.failed
+
+    # as a first run has them whose tasks take half a minute to start: Flink gives such a failure no id
+    begins = {"restored": 0, "completed": 20, "in_progress": 0, "failed": 26}
+    assert failed(begins, {"failed": None}, 20, 19, 18) == 0
+    one = {"failed": {"id": 21, "failure_message": "Checkpoint expired before completing."}}
+    assert failed({**begins, "failed": 27}, one, 21, 20, 19) == 1
+    assert failed({**begins, "restored": 1, "failed": 2}, one, 21, 20) == 2
+
+
 def test_a_job_that_ends_is_not_given_up_as_its_cluster_is_taken_down() -> None:
     answers: dict[str, Any] = {"/overview": {"taskmanagers": 0}, "/jobs/0a": {"errors": ["Not found: 0a"]}}
     with rest(answers) as address:

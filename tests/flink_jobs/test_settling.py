@@ -133,7 +133,9 @@ def source_with(workshop: Workshop, body: str) -> dict[str, object]:
     """A database that has row 1 of the table that the events tell of; the setting that names it."""
     dsn = new_database(workshop.dsn, f"{workshop.prefix}_source")
     with psycopg.connect(dsn) as connection:
-        connection.execute("CREATE TABLE public.documents (id bigint PRIMARY KEY, title text, body text)")
+        connection.execute(
+            "CREATE TABLE public.documents (id bigint PRIMARY KEY, title text, body text, updated_at text)"
+        )
         connection.execute("INSERT INTO public.documents VALUES (1, 't', %s)", [body])
     return {"postgres": {"dsn": dsn}}
 
