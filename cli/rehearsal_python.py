@@ -66,16 +66,23 @@ def _candidates() -> Iterator[Path]:
 
 def _make(base: Path, folder: Path) -> None:
     target = folder / "bin" / "python"
-    if (uv := shutil.which("uv")) is not None:
-        install = [uv, "pip", "install", "--quiet", "--python", str(target)]
-    else:
-        # of what is installed a rehearsal imports a tenth: Python compiles that when it is imported
-        install = [str(target), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-compile"]
-    for command in (
-        [str(base), "-I", "-m", "venv", str(folder)],
-        [*install, "--require-hashes", "-r", str(REQUIREMENTS)],
-    ):
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ran.returncode:
-            said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
-            raise Unavailable(f"{' '.join(command[:4])} … ended with code {ran.returncode}:\n{said}")
+    packages = ["install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)]
+    _done([str(base), "-I", "-m", "venv", str(folder)])
+    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+    # it takes a third of pip's time, and doesn't read pip's settings: where those are needed, pip is next
+    if uv is not None and not _fault([uv, "pip", *packages, "--python", str(target)]):
+        return
+    # of what is installed a rehearsal imports a tenth: Python compiles that when it is imported
+    _done([str(target), "-m", "pip", "--disable-pip-version-check", *packages, "--no-compile"])
+
+
+def _done(command: list[str]) -> None:
+    if fault := _fault(command):
+        raise Unavailable(fault)
+
+
+def _fault(command: list[str]) -> str:
+    """What went wrong; "" where nothing did."""
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
+    return f"{' '.join(command[:4])} … ended with code {ran.returncode}:\n{said}" if ran.returncode else ""
