@@ -35,6 +35,8 @@ _INFINITE_TIMESTAMP = 9_223_372_036_825_200_000
 _INFINITE_SECONDS = range(9_223_372_036_825, 9_223_372_036_856)  # the same in microseconds, or cut from them
 _LARGEST_SCALE = 20_000
 _LARGEST_BITS = 2**17  # bytes; longer ones take longer than an event may
+_DIGITS = 15
+"""Decimal ones that any float of IEEE 754 with 64 bits holds."""
 _QUICK_BITS = 8192
 _PRECISION = 400_000  # digits, more than any product here has
 _LARGEST_NUMERIC_BYTES = 20_000  # 48,000 digits: PostgreSQL's numeric has room for 147,455, which take too long
@@ -68,7 +70,14 @@ def decimal(value: Any, scale: int | None, encoded: bool | None = True) -> str:
             raise ValueError("is base64 without a scale: give the column's type as numeric(precision, scale)")
         return _scaled(value, scale)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _written_out(value, scale or 0)
+        written = _written_out(value, scale or 0)
+        # a converter's decimal.format NUMERIC writes all digits, and a float holds no more than these
+        if encoded is not False and isinstance(value, float) and len(written.strip("-0.").replace(".", "")) > _DIGITS:
+            raise ValueError(
+                "is a JSON number of more digits than are read exactly: leave the converter's decimal.format at "
+                "BASE64, or have the connector's decimal.handling.mode be string"
+            )
+        return written
     raise TypeError("must be a decimal")
 
 

@@ -11,6 +11,7 @@ from core.errors import DecodeError
 from core.formats.arrival import arrival
 from core.formats.debezium_columns import NOTHING_KNOWN, Columns
 from core.formats.debezium_envelope import columns_of
+from core.formats.debezium_format import DebeziumFormat
 from core.formats.debezium_values import Reader
 from core.formats.json_values import storable, storable_row, unwrapped
 from core.formats.quoting import quote
@@ -24,6 +25,8 @@ PositionType = Literal["integer", "timestamp", "text"]
 _HALF = 2**63
 _BEFORE_YEAR_1 = 10**20
 _LONGEST_TEXT = 64
+_MARKERS = DebeziumFormat().markers
+_MARKING_TEXTS = frozenset(each for each in _MARKERS if isinstance(each, str))
 _LONGEST_NAME = 200
 
 
@@ -69,6 +72,7 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
     payload}, they are what that schema says: decimals, dates and times as people write them (Debezium's "New Record
     State Extraction" makes such rows). The key is the message's key where that is a JSON object, or the bare
     value of a key of one column; else the row alone has it, in the columns of `documents.TABLE.key`.
+    A value that is Debezium's default placeholder for one that did not travel is unavailable, as in its own events.
     A null message, or an empty one, is skipped where it has no key, or where an operation field tells deletions.
 
     Position: the position field, in a fixed width that compares as the values do, a dot, then `arrival`: of two rows
@@ -97,7 +101,15 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
         raise DecodeError(str(error), (refused,)) from None
     of_kinds = _kinds(key_object, told, names)
-    return (Change(table, key, operation, position, told, rare=_rare(of_kinds, columns.numbers)),)
+    return (Change(table, key, operation, position, told, _left_out(row), rare=_rare(of_kinds, columns.numbers)),)
+
+
+def _left_out(row: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(
+        name
+        for name, value in row.items()
+        if (value in _MARKING_TEXTS if type(value) is str else type(value) in (list, dict) and value in _MARKERS)
+    )
 
 
 def _rare(of_kinds: str, numbers: frozenset[str] = frozenset()) -> Rare | None:

@@ -210,3 +210,11 @@ def test_bytes(raw: bytes) -> None:
     plain = b64encode(raw).decode()
     assert values.hexadecimal(raw.hex()) == plain
     assert values.url_safe_base64(urlsafe_b64encode(raw).decode()) == plain
+
+
+def test_a_number_of_more_digits_than_a_float_holds_is_no_decimal() -> None:
+    """The converter's `decimal.format` NUMERIC: two keys would be one."""
+    assert values.decimal(12345678901234.5, 2) == "12345678901234.50"
+    with pytest.raises(ValueError, match=r"decimal\.format"):
+        values.decimal(float("12345678901234567.89"), 2)
+    assert values.decimal(0.1234567890123456, 2, encoded=False) == "0.1234567890123456"

@@ -200,3 +200,11 @@ def test_a_null_message_deletes_the_document_that_a_date_is_in_the_key_of(names:
     settings, spec = RowsFormat(table="notes", keys={"notes": names}), DocumentSpec("notes", "{t}", key=names)
     ids = [document_id(spec, decoded(each, settings, key)) for each in (value, None)]
     assert ids == ["notes/1/2024-02-29"] * 2
+
+
+@pytest.mark.parametrize("value", ["__debezium_unavailable_value", ["__debezium_unavailable_value"]])
+def test_what_an_unwrapped_row_left_out_is_not_its_text(value: Any) -> None:
+    row = json.dumps({"id": 1, "title": "new", "body": value}).encode()
+    (change,) = decode(Event("t", 0, 0, b'{"id": 1}', row), RowsFormat(table="a"))
+    assert isinstance(change, Change)
+    assert change.unavailable == {"body"}
