@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?", re.ASCII)
-_PRINTED = re.compile(_NUMBER.pattern + r"(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_PRINTED = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 Writer = Callable[[Any], str]
 
 
