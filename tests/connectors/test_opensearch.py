@@ -241,7 +241,7 @@ def test_the_index_has_the_promised_fields(chunks: OpenSearchStore, url: str, ta
         "ordinal": 0,
         "text": "one",
         "metadata": {"lang": "en", "year": 2024, "a=b": "c", "none": None},
-        "filters": ["lang=en", "year=2024", "a%3Db=c"],
+        "filters": ["lang=en", "year=2024", "a%3Db=c", "%nyear=2024"],
         "embedding": pytest.approx(vector_of("one").tolist(), abs=1e-7),
         "model": "m",
     }
