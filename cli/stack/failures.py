@@ -14,7 +14,8 @@ from flink_jobs.failures import root_cause
 _PATIENCE_S = 5.0
 _LONGEST = 500
 _CLASSES = re.compile(r"^(?:(?:\w+\.)+[A-Z][\w$]*: )+")
-_SPECIAL = re.compile(r"special value \(NaN/Infinity\) for Decimal")
+# what Connect says of a NaN or an infinity in a numeric column that must not be null: Debezium made it null
+_SPECIAL = re.compile(r"null used for required field: \"[^\"]{1,200}\", schema type: BYTES")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def _of(name: str, told: Mapping[str, Any]) -> Failed | None:
 def _remedy(cause: str) -> str:
     if _SPECIAL.search(cause):
         return (
-            "Set decimal.handling.mode to string at the connector, and below format.debezium in the pipeline file: "
-            "docs/local-stack.md, Debezium, has the commands"
+            "If the column is a numeric with a NaN or an infinity, set decimal.handling.mode to string at the "
+            "connector, and below format.debezium in the pipeline file: docs/local-stack.md, Debezium, has the commands"
         )
     return "Once the cause is gone `freshet stack up` starts it again, where it stopped"
 
