@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from core.change import BEGINNING, Change, Operation, Position
+from core.change import Change, Operation, Position
 from core.document_state import DocumentState
-from core.record_state import RowState
 from core.unsettled import Unsettled, forgotten
 
 FIRST_LOOK_MS = 30_000
 """How old a document is when it is looked at for the first time, whether its table was cleared since."""
 _TIMES_AS_OLD = 8
 _DAY_MS = 86_400_000
-_MOST_MARKS = 8
 
 
 def next_look(since_ms: int, now_ms: int) -> int:
@@ -36,23 +34,9 @@ def next_look(since_ms: int, now_ms: int) -> int:
     return since_ms + age + days * _DAY_MS
 
 
-def is_cleared(state: DocumentState | RowState, mark: Position) -> bool:
-    """Whether the stores have cleared the document, and refuse whatever is as old. `mark`: the least of theirs.
-
-    Of a record's row it is the writer of profiles that has, and refuses.
-    """
+def is_cleared(state: DocumentState, mark: Position) -> bool:
+    """Whether the stores have cleared the document, and refuse whatever is as old. `mark`: the least of theirs."""
     return state.position < mark
-
-
-def with_mark(told: str, position: Position, due_ms: int) -> str:
-    """What is told of a table's marks, and one more: it holds once every partition has passed `due_ms`; 0: at once."""
-    return "\n".join([*told.splitlines(), f"{due_ms} {position}"][-_MOST_MARKS:])
-
-
-def mark_of(told: str, passed_ms: int) -> Position:
-    """The highest of the marks that hold where every partition has passed `passed_ms`; BEGINNING where none does."""
-    marks = (each.partition(" ") for each in told.splitlines())
-    return max((Position(position) for due, _, position in marks if int(due) <= passed_ms), default=BEGINNING)
 
 
 def is_nothing(state: DocumentState) -> bool:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from time import time
 from typing import Any
 
 import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext, TimeDomain
-from pyflink.datastream.functions import (
-    FlatMapFunction,
-    KeyedBroadcastProcessFunction,
-    KeyedProcessFunction,
-    ProcessFunction,
-)
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
 from connectors.opening import open_profiles
 from core.change import Change, Event, Operation, Position
 from core.config import Pipeline
 from core.errors import ChangeError
-from core.forgetting import is_cleared, mark_of, next_look, table_of, with_mark
 from core.identity import RecordChange
 from core.identity_rules import HOUR_MS
 from core.plans import Outcome
@@ -42,9 +35,6 @@ RECORDS = keyed(RECORD)
 """All by one key: there is one writer."""
 DELIVERIES = Types.ROW_NAMED(["delivery", "event"], [BYTES, BYTES])
 
-MARKS = MapStateDescriptor("marks", Types.STRING(), Types.STRING())
-"""Table to what is told of its marks, with every subtask."""
-
 _VERSION = ""
 """Where the state has the last delivery's version: no key of the graph is empty."""
 
@@ -57,11 +47,8 @@ _decode_record = msgspec.msgpack.Decoder(RecordChange).decode
 _no_event = _encode(Event("", 0, 0, None, None))
 
 
-class ParseRecord(KeyedBroadcastProcessFunction):
-    """Change to what its record says, by record: `core.profiles_records.step` over Flink's keyed state.
-
-    Every subtask hears of the sweeps that the writer follows, and forgets rows of tables that were cleared.
-    """
+class ParseRecord(KeyedProcessFunction):
+    """Change to what its record says, by record: `core.profiles_records.step` over Flink's keyed state."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -79,14 +66,7 @@ class ParseRecord(KeyedBroadcastProcessFunction):
         self._meters.open(runtime_context.get_metrics_group())
         self._snapshots = Snapshots()
 
-    def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> Iterator[Any]:
-        """One of SWEEPS in, nothing out."""
-        table, (position, due) = value
-        marks = ctx.get_broadcast_state(MARKS)
-        marks.put(table, with_mark(marks.get(table) or "", Position(position), due))
-        yield from ()
-
-    def process_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Iterator[Any]:
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
         encoded, event = value
         change = _decode_change(encoded)
@@ -95,45 +75,29 @@ class ParseRecord(KeyedBroadcastProcessFunction):
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
         after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
         if after is not None and after is not before:
-            timers, since, forget_ms = ctx.timer_service(), 0 if before is None else before.since, after.forget_ms
             if change.operation is Operation.DELETE and after.position == change.position:
-                forget_ms = timers.current_processing_time() + self._pipeline.delete_retention_ms
-                timers.register_processing_time_timer(forget_ms)
-            if not since:
-                since = int(time() * 1000)
-                timers.register_processing_time_timer(next_look(since, since))
-            self._state.update(row_to_bytes(replace(after, forget_ms=forget_ms, since=since)))
+                timers = ctx.timer_service()
+                after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
+                timers.register_processing_time_timer(after.forget_ms)
+            self._state.update(row_to_bytes(after))
         if change.snapshot and not self._again:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if told is None and event:
             self._meters.count("stale")
-        elif isinstance(told, Refused) and change.position >= self._mark(told.name, ctx):
+        elif isinstance(told, Refused):
             error = type(told.error).__name__
             self._meters.count("dead_letters", stage="parse", reason=error)
             of = decode_event(event)
             yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(told.error), of, told.name)
-        elif isinstance(told, RecordChange):
+        elif told is not None:
             yield Row("", Row(_encode(told), event))
 
-    def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Forget a row that was deleted long ago, or whose table was cleared since its last change; the writer's own
-        memory is what refuses late changes then.
-        """
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
         raw = self._state.value()
-        state = None if raw is None else row_from_bytes(raw)
-        if state is None:
-            return
-        if state.is_forgotten(timestamp) or is_cleared(state, self._mark(ctx.get_current_key(), ctx)):
+        if raw is not None and row_from_bytes(raw).is_forgotten(timestamp):
             self._state.clear()
-        else:
-            now = max(timestamp, int(time() * 1000))
-            ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
         yield from ()
-
-    def _mark(self, record: str, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Position:
-        """Below which the writer has cleared the record's table, or is about to."""
-        told = ctx.get_broadcast_state(MARKS).get(table_of(record)) or ""
-        return mark_of(told, ctx.current_watermark())
 
 
 class SweepToRecord(FlatMapFunction):

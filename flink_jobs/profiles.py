@@ -15,16 +15,7 @@ from flink_jobs.apply_profiles import profile_functions
 from flink_jobs.aside import ASIDE_MS, aside
 from flink_jobs.environment import is_unbounded
 from flink_jobs.keying import by_key
-from flink_jobs.linking import (
-    DELIVERIES,
-    MARKS,
-    RECORD,
-    RECORDS,
-    LinkPersons,
-    ParseRecord,
-    PlansOfWritten,
-    SweepToRecord,
-)
+from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten, SweepToRecord
 from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, SWEPT, Decode, RejectedToLetter
 from flink_jobs.sources import feed
 from flink_jobs.ticking import clock
@@ -50,10 +41,8 @@ def build(
 
     source = feed(tables, pipeline)
     changes = source.events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
-    swept = aside(changes, SWEPT)
-    parsed = by_key(changes, CHANGE).connect(swept.broadcast(MARKS)).process(ParseRecord(pipeline), RECORDS)
-    records = parsed.name("parse").uid("parse")
-    sweeps = swept.flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
+    records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
+    sweeps = aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
     if is_unbounded(pipeline):
         sweeps = sweeps.union(clock(tables, RECORDS, "link"))
     linked = (
