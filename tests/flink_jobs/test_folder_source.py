@@ -83,6 +83,12 @@ def test_files_that_take_longer_than_a_checkpoint_may(workshop: Workshop) -> Non
         format={"files": {"key": ["id"]}},
         documents={"notes": {"text": "{text}", "metadata": ["key"]}},
         flink=QUICK | {"execution.checkpointing.timeout": "10 s"},
+        dead_letters={
+            "kafka": {
+                "topic": workshop.dead_letters,
+                "properties.bootstrap.servers": workshop.bootstrap_servers,
+            }
+        },
     )
     with workshop.running(file) as job:
         eventually(lambda: workshop.prepared() and bool(workshop.rows(_ROWS_OF_MANY)), "the first rows of many")
