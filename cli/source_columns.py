@@ -36,10 +36,8 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
         if pipeline.format.debezium is None:
             # other feeds' rows may have what the table hasn't: their events are compared
             return f"{_place(database)} answers"
-        lacking, keyless = _lacking(pipeline, database)
-        lines = [*lacking, *(database.table(table).keyless for table in keyless)]
-        wrong, lost = _untold(pipeline, database)
-        if lines := [*lines, *lost, *wrong]:
+        found = _compared_with(pipeline, database)
+        if lines := [*found.lacking, *found.keyless, *found.lost, *found.wrong]:
             raise ConfigError(lines)
         return f"{_place(database)} has {_listed(references(pipeline))}, with all that the file names of them"
 
@@ -49,34 +47,8 @@ def refuse_lacking(pipeline: Pipeline) -> None:
 
     Nothing is said where there is none, or it doesn't answer: whoever needs it will.
     """
-    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
-        return
-    try:
-        with catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
-            lines, _ = _lacking(pipeline, database)
-    except Unavailable:
-        return
-    if lines:
+    if lines := _compared(pipeline).lacking:
         raise ConfigError([f"reselect.postgres: {line}" for line in lines])
-
-
-def _place(database: Catalog) -> str:
-    return f"database {database.database} at {database.server}"
-
-
-def _lacking(pipeline: Pipeline, database: Catalog) -> tuple[list[str], list[str]]:
-    """A line for each table and column that isn't there; and the tables whose key neither it nor the file tells."""
-    lines, keyless = list[str](), list[str]()
-    for table, places in references(pipeline).items():
-        there, has_key = _columns(pipeline, database, table)
-        if not there:
-            near = alike(table, database.tables())
-            lines.append(f"{_place(database)} has no table {table} that this user sees{near}")
-            continue
-        lines += unmet(places, [each.name for each in there], table)
-        if not has_key and table not in pipeline.keys:
-            keyless.append(table)
-    return lines, keyless
 
 
 def never_told(pipeline: Pipeline) -> list[str]:
@@ -84,24 +56,58 @@ def never_told(pipeline: Pipeline) -> list[str]:
 
     Raises ConfigError where the changes of a table that the file names are told as another row's, or not at all.
     """
-    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
-        return []
-    wrong: list[str] = []
-    lines: list[str] = []
-    with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
-        wrong, lines = _untold(pipeline, database)
-    if wrong:
-        raise ConfigError(wrong)
-    return lines
+    found = _compared(pipeline)
+    if found.wrong:
+        raise ConfigError(found.wrong)
+    return found.lost
 
 
-def _untold(pipeline: Pipeline, database: Catalog) -> tuple[list[str], list[str]]:
-    """What is wrong with replica identities; and a line for each place that names a column that no change tells."""
-    wrong, lines = list[str](), list[str]()
+@dataclass(slots=True)
+class _Compared:
+    """What the database says of the file's tables, in lines.
+
+    lacking  tables and columns that aren't there
+    keyless  tables whose key neither it nor the file tells
+    lost     places that name a column whose values no change tells
+    wrong    replica identities by which changes are told as another row's, or not at all
+    """
+
+    lacking: list[str] = field(default_factory=list)
+    keyless: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def _compared(pipeline: Pipeline) -> _Compared:
+    """Nothing where there is no database to ask, or it doesn't answer."""
+    if (
+        pipeline.format.debezium is not None
+        and pipeline.reselect is not None
+        and pipeline.reselect.postgres is not None
+    ):
+        with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
+            return _compared_with(pipeline, database)
+    return _Compared()
+
+
+def _compared_with(pipeline: Pipeline, database: Catalog) -> _Compared:
+    found = _Compared()
     for table, places in references(pipeline).items():
-        wrong += _misidentified(pipeline, database, table)
-        lines += untold(places, {each.name: each.lost for each in _columns(pipeline, database, table)[0]}, table)
-    return wrong, lines
+        there, has_key = _columns(pipeline, database, table)
+        if not there:
+            near = alike(table, database.tables())
+            found.lacking.append(f"{_place(database)} has no table {table} that this user sees{near}")
+            continue
+        found.lacking += unmet(places, [each.name for each in there], table)
+        found.lost += untold(places, {each.name: each.lost for each in there}, table)
+        found.wrong += _misidentified(pipeline, database, table)
+        if not has_key and table not in pipeline.keys:
+            found.keyless.append(database.table(table).keyless)
+    return found
+
+
+def _place(database: Catalog) -> str:
+    return f"database {database.database} at {database.server}"
 
 
 def _misidentified(pipeline: Pipeline, database: Catalog, table: str) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLE
 
 from connectors import opensearch_bodies as bodies
 from core import tally
-from core.batches import halving
+from core.batches import halving, sized
 from core.config_store import OpenSearch
 from core.errors import ConfigError, Unavailable
 
@@ -94,7 +94,8 @@ class Cluster:
         def send_the_rest() -> None:
             nonlocal progress, most
             reason = ""
-            for group in _sized([at for at, answer in enumerate(answers) if answer is None], operations, most):
+            left = [at for at, answer in enumerate(answers) if answer is None]
+            for group in sized(left, lambda at: len(operations[at]), most):
                 try:
                     found = self._bulk(index, [operations[at] for at in group])
                 except TransportError as error:
@@ -235,19 +236,6 @@ def _is_servers(error: BaseException) -> bool:
 
 def _is_refused(answer: Mapping[str, Any]) -> bool:
     return "error" in answer and answer["status"] not in (*_ANSWERS, *_BUSY)
-
-
-def _sized(places: Sequence[int], operations: Sequence[bytes], most: int) -> Iterator[list[int]]:
-    group: list[int] = []
-    size = 0
-    for at in places:
-        if group and size + len(operations[at]) > most:
-            yield group
-            group, size = [], 0
-        group.append(at)
-        size += len(operations[at])
-    if group:
-        yield group
 
 
 def _address(host: str) -> str:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 
 from connectors import opensearch_bodies as bodies
 from connectors.opensearch_filters import filters
+from core.batches import sized
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.exact_numbers import with_numbers
 from core.plans import Outcome, Plan, Status
 from core.stores import Vectors
-
-Item = TypeVar("Item")
 
 FAULTS = (StoreRejected, TypeError, ValueError, RecursionError)
 """What `work` raises for a plan that no index can hold."""
@@ -84,7 +83,7 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
     write = partial(json.dumps, ensure_ascii=False, allow_nan=False)
     encoded = (with_numbers(metadata, plan.numbers, write) if plan.numbers else write(metadata)).encode()
     for chunk in plan.write:
-        chunk.text.encode()
+        chunk.text.encode()  # what can't be sent is refused before anything is
     return Work(at, plan, metadata, encoded, orjson.dumps(filters(metadata, plan.numbers)), rows, model)
 
 
@@ -120,26 +119,12 @@ def _without_nul(value: Any) -> Any:
 
 def batches(ready: Sequence[Work]) -> Iterator[list[Work]]:
     """The plans in order, in parts of at most 32 MiB, or one plan."""
-    return _parts(ready, Work.size)
+    return sized(ready, Work.size, _BYTES_A_BATCH)
 
 
 def parts(operations: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     """Operations, each of a work, in parts of at most 32 MiB, or one."""
-    return _parts(operations, lambda each: len(each[1]))
-
-
-def _parts(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        more = size_of(item)
-        if part and size + more > _BYTES_A_BATCH:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += more
-    if part:
-        yield part
+    return sized(operations, lambda each: len(each[1]), _BYTES_A_BATCH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,12 +108,12 @@ class Session:
         connection = self.connection()
         if connection.info.transaction_status is TransactionStatus.INTRANS:
             answer = connection.execute(query, parameters, prepare=prepare)
-            return answer.fetchall() if answer.description else []
-        with connection.pipeline():
-            for each in (BEGIN, *before):
-                connection.execute(each)
-            answer = connection.execute(query, parameters, prepare=prepare)
-            connection.execute(COMMIT)
+        else:
+            with connection.pipeline():
+                for each in (BEGIN, *before):
+                    connection.execute(each)
+                answer = connection.execute(query, parameters, prepare=prepare)
+                connection.execute(COMMIT)
         return answer.fetchall() if answer.description else []
 
     @contextmanager

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from pgvector import Vector
 
 from connectors.pg_faults import reason
+from core.batches import sized
 from core.change import Position
 from core.errors import StoreRejected
 from core.exact_numbers import with_numbers
 from core.plans import Chunk, Outcome, Plan, Status
 from core.stores import Stored, Vectors
-
-Item = TypeVar("Item")
 
 _BYTES_AT_ONCE = 64 * 2**20
 _MOST_BYTES = 2**28  # of a jsonb; a message has 1 GiB at most, and a row's holds a text, its metadata and a vector
@@ -120,7 +119,7 @@ def _without_nul(value: Any) -> Any:
 
 def transactions(ready: Sequence[Work]) -> Iterator[list[Work]]:
     """The work in transactions of at most 64 MiB, or one plan."""
-    return _parts(ready, Work.size)
+    return sized(ready, Work.size, _BYTES_AT_ONCE)
 
 
 def at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -132,21 +131,7 @@ def at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
         seen.add(row.work.at)
         return row.size() + _BYTES_A_ROW + (len(row.work.metadata) if fresh else 0)
 
-    return _parts(rows, size)
-
-
-def _parts(items: Sequence[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        more = size_of(item)
-        if part and size + more > _BYTES_AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += more
-    if part:
-        yield part
+    return sized(rows, size, _BYTES_AT_ONCE)
 
 
 def rows_to_move(batch: Sequence[Work]) -> list[Row]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from connectors.pg_faults import reason
 from connectors.pg_session import connect, server_of
-from connectors.postgres_told import IDENTITIES, Identity, lost, quoted_name
+from connectors.postgres_told import IDENTITIES, Identity, lost
 from core.errors import ConfigError, Unavailable
 from core.first_pipeline import Column
 from core.references import alike
@@ -76,8 +77,8 @@ class Table:
         """What to do about a table without a primary key; "" where it has one."""
         if self.key:
             return ""
-        quoted = ".".join(quoted_name(part) for part in self.name.split(".", 1))
-        by = ", ".join(map(quoted_name, self.unique[0])) if self.unique else "…"
+        quoted = sql.Identifier(*self.name.split(".", 1)).as_string(None)
+        by = ", ".join(sql.Identifier(each).as_string(None) for each in self.unique[0]) if self.unique else "…"
         return (
             f"{self.name} has no primary key, so nothing says which document a change is of, and where changes of it "
             "are published its UPDATEs and DELETEs fail. Give it one: "

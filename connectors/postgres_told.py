@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import LiteralString
 
+from psycopg import sql
+
 IDENTITIES: LiteralString = """
     WITH named AS (
         SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -53,7 +55,7 @@ class Identity:
     @property
     def fault(self) -> str:
         """What is wrong with it for changes to be told, and the way on; "" where nothing is."""
-        quoted = ".".join(quoted_name(part) for part in self.table.split(".", 1))
+        quoted = sql.Identifier(*self.table.split(".", 1)).as_string(None)
         remedy = f"ALTER TABLE {quoted} REPLICA IDENTITY {'DEFAULT, or FULL' if self.key else 'FULL'}"
         if self.kind == "n" or (self.kind == "i" and not self.index):
             why = "NOTHING" if self.kind == "n" else "USING INDEX, of one that is gone"
@@ -99,8 +101,3 @@ def lost(type_: str, dimensions: int, composite: bool, generated: bool) -> str:
             "or in one dimension"
         )
     return ""
-
-
-def quoted_name(name: str) -> str:
-    """An identifier as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'

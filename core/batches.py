@@ -1,8 +1,8 @@
-"""Batches that survive one bad row."""
+"""Batches: of a bounded size, and such that survive one bad row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -32,3 +32,18 @@ def halving(
         *halving(items[:middle], attempt, refuse, faults),
         *halving(items[middle:], attempt, refuse, faults),
     ]
+
+
+def sized(items: Iterable[Item], size_of: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
+    """The items in order, in batches whose sizes add up to `most` at most, or of one item. Each is asked for once."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        more = size_of(item)
+        if batch and size + more > most:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += more
+    if batch:
+        yield batch

@@ -31,6 +31,7 @@ from core.objects import (
     gate_state_from_bytes,
     state_to_bytes,
 )
+from core.turns import LATEST_MS, SOONEST_MS, Turns, again_ms, hold_s
 from core.unfolding import (
     ObjectState,
     Part,
@@ -51,48 +52,9 @@ NOTIFIED = keyed(NOTICE)
 
 _AT_THE_END = 2**62
 """Event time that comes when the source has ended; later ones in the order in which looks were asked for."""
-_FREELY = 256
-_LONGEST_HOLD_S = 0.25
-_SOONEST_MS, _LATEST_MS = 10, 1_000
-_SPELL_S = 0.05
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ObjectChange).decode
-
-
-def hold_s(waiting: int) -> float:
-    """How long one more notification is held up where so many objects wait.
-
-    What waits is in the job's state, and what a checkpoint waits for is what lies before this operator. So it slows
-    down little by little: what lies there grows less meanwhile, and nothing ever waits for long.
-    """
-    return 0.0 if waiting <= _FREELY else min(_LONGEST_HOLD_S, 0.001 * (waiting / _FREELY) ** 2)
-
-
-def again_ms(age_ms: float) -> int:
-    """When to look again whether a look is done that is so old: soon for a new one."""
-    return int(min(_LATEST_MS, max(_SOONEST_MS, age_ms / 4)))
-
-
-class Turns:
-    """Half of the time is for telling, and half for what comes in: else a checkpoint would wait for all that is told.
-
-    Telling rests where it took more than that for a while; seconds are of the caller's clock.
-    """
-
-    def __init__(self) -> None:
-        self.rests_until_s = 0.0
-        self._began_s = 0.0
-        self._spell_s = 0.0
-
-    def told(self, began_s: float, now_s: float) -> None:
-        """Something was told, for so long."""
-        if self._spell_s == 0.0:
-            self._began_s = began_s
-        self._spell_s += now_s - began_s
-        if self._spell_s >= _SPELL_S:
-            self.rests_until_s = max(now_s, self._began_s + 2 * self._spell_s)
-            self._spell_s = 0.0
 
 
 @dataclass
@@ -216,7 +178,7 @@ class LookAtObjects(KeyedProcessFunction):
             self._looks += 1
             ctx.timer_service().register_event_time_timer(_AT_THE_END + self._looks)
         # as long as others took lately; its own time decides then
-        self._wake(current, ctx, int(min(_LATEST_MS, max(_SOONEST_MS, 1_000 * self._took_s))))
+        self._wake(current, ctx, int(min(LATEST_MS, max(SOONEST_MS, 1_000 * self._took_s))))
 
     def _wake(self, current: _Current, ctx: KeyedProcessFunction.Context, after_ms: int) -> None:
         current.timer = max(time_ns() // 1_000_000 + after_ms, current.timer + 1)

@@ -120,7 +120,7 @@ def _refused(
     with suppress(DecodeError):
         if operation in ("c", "u", "r") and isinstance(raw, dict):
             columns = types if schema is None else columns_of(schema, "after", types)
-            marked = frozenset(name for name, value in raw.items() if value in settings.markers)
+            marked = settings.marked(raw)
             if operation == "u":
                 unchanged = left_out(marked, full_image(envelope, raw_key), source)
             unsure = columns.readers.keys() | columns.doubtful | marked
@@ -164,8 +164,7 @@ def _change(
     row = {name: value if type(value) in PLAIN else storable(value) for name, value in raw.items()}
     unavailable = doubtful = _NONE
     if operation == "u" or (operation == "c" and (moves or _ALWAYS_THERE not in event.headers)):
-        markers = settings.markers
-        unavailable = frozenset([name for name, value in raw.items() if value in markers])
+        unavailable = settings.marked(raw)
         if unavailable or columns.doubtful:
             before = full_image(envelope, raw_key) if operation == "u" else None
             unavailable = left_out(unavailable, before, source)

@@ -101,6 +101,21 @@ class DebeziumFormat:
         points = [{"wkb": b64encode(bytes.fromhex(point)).decode(), "srid": 4326} for point in _POINTS]
         return (text, *encoded, hstore, *arrays, signed, {text: text}, *points)
 
+    @cached_property
+    def _marking_texts(self) -> frozenset[str]:
+        return frozenset(each for each in self.markers if isinstance(each, str))
+
+    def marked(self, row: Mapping[str, Any]) -> frozenset[str]:
+        """The columns of a row whose values stand for ones that didn't travel."""
+        texts, others = self._marking_texts, self.markers
+        return frozenset(
+            [
+                name
+                for name, value in row.items()
+                if (value in texts if type(value) is str else type(value) in (list, dict) and value in others)
+            ]
+        )
+
     @property
     def decimals(self) -> Decimals:
         """How the connector writes decimals: as it was said, or by default."""

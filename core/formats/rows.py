@@ -25,8 +25,7 @@ PositionType = Literal["integer", "timestamp", "text"]
 _HALF = 2**63
 _BEFORE_YEAR_1 = 10**20
 _LONGEST_TEXT = 64
-_MARKERS = DebeziumFormat().markers
-_MARKING_TEXTS = frozenset(each for each in _MARKERS if isinstance(each, str))
+_DEBEZIUM = DebeziumFormat()
 _LONGEST_NAME = 200
 
 
@@ -101,14 +100,8 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
         raise DecodeError(str(error), (refused,)) from None
     of_kinds = _kinds(key_object, told, names)
-    return (Change(table, key, operation, position, told, _left_out(row), rare=_rare(of_kinds, columns.numbers)),)
-
-
-def _left_out(row: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, value in row.items()
-        if (value in _MARKING_TEXTS if type(value) is str else type(value) in (list, dict) and value in _MARKERS)
+    return (
+        Change(table, key, operation, position, told, _DEBEZIUM.marked(row), rare=_rare(of_kinds, columns.numbers)),
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from connectors.aws import Aws
+from core.config_store import OpenSearch
 from core.stores import VectorStore
 from tests.aws import moto_server
 from tests.connectors import servers
+from tests.connectors.proxy import Proxy, proxy
 from tests.connectors.servers import SERVERS, Opener, Server, new_schema
 
 
@@ -36,6 +39,25 @@ def store(place: Opener) -> Iterator[VectorStore]:
     store.prepare()
     yield store
     store.close()
+
+
+@pytest.fixture
+def url(opensearch_server: Server) -> str:
+    """OpenSearch's."""
+    return f"http://{opensearch_server.address}"
+
+
+@pytest.fixture
+def target(url: str) -> OpenSearch:
+    """An index of the test's own."""
+    return OpenSearch(hosts=(url,), index=f"test-{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def way(url: str) -> Iterator[Proxy]:
+    """To OpenSearch, on which requests can be looked at and cut off."""
+    with proxy(url) as state:
+        yield state
 
 
 @pytest.fixture(scope="session")

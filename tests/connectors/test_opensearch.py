@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -21,7 +20,6 @@ from core.config_store import Aws, OpenSearch
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan, Status
 from tests.connectors.proxy import Proxy, bulk_operations, proxy
-from tests.connectors.servers import Server
 from tests.connectors.test_store_contract import (
     APPLIED,
     LACKING,
@@ -38,27 +36,11 @@ from tests.programs import needed
 
 
 @pytest.fixture
-def url(opensearch_server: Server) -> str:
-    return f"http://{opensearch_server.address}"
-
-
-@pytest.fixture
-def target(url: str) -> OpenSearch:
-    return OpenSearch(hosts=(url,), index=f"test-{uuid4().hex[:12]}")
-
-
-@pytest.fixture
 def chunks(target: OpenSearch) -> Iterator[OpenSearchStore]:
     store = OpenSearchStore(target, 4, "m", patience_s=5)
     store.prepare()
     yield store
     store.close()
-
-
-@pytest.fixture
-def way(url: str) -> Iterator[Proxy]:
-    with proxy(url) as state:
-        yield state
 
 
 def through(way: Proxy, target: OpenSearch, patience_s: float = 0.3) -> OpenSearchStore:

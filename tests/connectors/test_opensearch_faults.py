@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,19 +14,8 @@ from connectors.opensearch_plans import parts, work
 from core.change import Position
 from core.config_store import OpenSearch
 from core.errors import ConfigError, Unavailable
-from tests.connectors.proxy import Proxy, proxy
-from tests.connectors.servers import Server
+from tests.connectors.proxy import Proxy
 from tests.connectors.test_store_contract import APPLIED, REJECTED, apply, plan, texts, vectors_of
-
-
-@pytest.fixture
-def url(opensearch_server: Server) -> str:
-    return f"http://{opensearch_server.address}"
-
-
-@pytest.fixture
-def target(url: str) -> OpenSearch:
-    return OpenSearch(hosts=(url,), index=f"test-{uuid4().hex[:12]}")
 
 
 @pytest.fixture
@@ -36,12 +24,6 @@ def chunks(target: OpenSearch) -> Iterator[OpenSearchStore]:
     store.prepare()
     yield store
     store.close()
-
-
-@pytest.fixture
-def way(url: str) -> Iterator[Proxy]:
-    with proxy(url) as state:
-        yield state
 
 
 def through(way: Proxy, target: OpenSearch, patience_s: float = 5.0) -> OpenSearchStore:

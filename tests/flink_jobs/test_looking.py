@@ -19,7 +19,7 @@ from core.config import Pipeline
 from core.errors import Unavailable
 from core.objects import Loaded, ObjectChange, Row, pieces
 from flink_jobs import looking
-from flink_jobs.looking import LookAtObjects, Turns, again_ms, hold_s
+from flink_jobs.looking import LookAtObjects
 from flink_jobs.operators import DEAD_LETTERS
 from tests.flink_jobs.test_refusals import Quiet
 from udfs.loading import Look
@@ -376,24 +376,3 @@ def test_wherever_a_run_is_killed_the_end_is_the_bucket(acts: list[tuple[Any, ..
     assert {document: text for document, text in job.texts().items() if document in end} == end
     assert set(job.texts()) - set(end) <= excused
     assert not any(name in ("asked", "told") for name, _ in job.flink.states)
-
-
-def test_a_notification_is_held_up_a_little_more_the_more_objects_wait() -> None:
-    held = [hold_s(waiting) for waiting in range(0, 20_000, 50)]
-    assert held == sorted(held)
-    assert hold_s(256) == 0 and 0.001 < hold_s(512) < 0.01 and hold_s(100_000) == 0.25
-
-
-def test_new_looks_are_looked_at_soon_and_old_ones_seldom() -> None:
-    assert [again_ms(age) for age in (0, 100, 1_000, 60_000)] == [10, 25, 250, 1_000]
-
-
-@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.0, 2)), max_size=50))
-def test_telling_leaves_half_of_the_time(spells: list[tuple[float, float]]) -> None:
-    turns, now, told = Turns(), 0.0, 0.0
-    for wait, takes in spells:
-        begin = max(now + wait, turns.rests_until_s)
-        now = begin + takes
-        told += takes
-        turns.told(begin, now)
-    assert told <= 0.5 * max(now, turns.rests_until_s) + 0.05 + 1e-6

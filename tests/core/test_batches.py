@@ -1,0 +1,18 @@
+"""Batches of a bounded size."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.batches import sized
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 40))
+def test_batches_are_as_large_as_they_may_be_and_lose_nothing(sizes: list[int], most: int) -> None:
+    batches = list(sized(sizes, lambda size: size, most))
+    assert [size for batch in batches for size in batch] == sizes
+    assert all(len(batch) == 1 or sum(batch) <= most for batch in batches)
+    assert all(sum(batch) + after[0] > most for batch, after in pairwise(batches))
