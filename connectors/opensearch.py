@@ -166,6 +166,8 @@ class OpenSearchStore:
     def _bereft(self) -> int:
         if not self._indexes.prepare(make=False):
             return 0
+        # a search sees what a refresh has shown, which takes a second by itself
+        self._cluster.client.indices.refresh(index=f"{self._index},{self._index}-ledger")
         if self._cluster.search(self._index, queries.ANY)["hits"]["hits"]:
             return 0
         return int(self._cluster.search(f"{self._index}-ledger", queries.LIVING)["hits"]["total"]["value"])
