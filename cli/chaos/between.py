@@ -1,4 +1,4 @@
-"""What happens between two runs: the pipeline's file changes, or what it reads is another; or two run at once.
+"""What happens between two runs: the file changes, what is read is another, a store is gone; or two run at once.
 
 Each must be refused or told before it is done the right way; what the job did otherwise is said, and fails the round.
 """
@@ -15,13 +15,14 @@ from uuid import uuid4
 
 from cli.chaos.job import Job
 from cli.chaos.strikes import Fault, Strike
-from cli.chaos.world import World
+from cli.chaos.world import World, prepare_stores
 
 _REFUSED = 2
 """The exit code of a run that isn't started."""
 
 _BEGINS_S, _NOTICED_S = 90.0, 150.0
 _AGAIN_S = 3.0
+_OF_OPENSEARCH = 0.6
 _RESTORED = "_restored"
 _TOKENS = (64, 96, 128, 256)
 
@@ -85,6 +86,25 @@ def _database(world: World, job: Job, strike: Strike, choices: Random) -> Iterat
     job.start("--without-state")
 
 
+def _index(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[str]:
+    """While the job runs, in whole or without its ledger: it ends, is refused, and then makes all anew."""
+    indexed, whole = world.pipeline.store.opensearch is not None, choices.random() < 0.5
+    delete = world.delete_index if indexed and choices.random() < _OF_OPENSEARCH else world.drop_table
+    delete(whole)
+    code = _ended_by_writing(world, job)
+    if code is None:
+        yield _otherwise(job, strike, "goes on though its store is gone")
+    elif code == 0:
+        yield _otherwise(job, strike, "ended as if all were well, though its store is gone")
+    job.kill()
+    if not whole and delete == world.delete_index:
+        yield from _refused(job, strike, "is there without")
+    delete(whole=True)
+    yield from _refused(job, strike, "isn't started")
+    prepare_stores(world.pipeline)
+    job.start("--rebuild")
+
+
 def _two_runs(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[str]:
     """In one folder the second is refused; in another it takes the stores over, and the first stops and says so."""
     second = Job(world, job.folder, starts=job.starts + 1000)
@@ -136,4 +156,5 @@ BETWEEN: Mapping[Fault, Between] = {
     Fault.TOPIC: _topic,
     Fault.DATABASE: _database,
     Fault.TWO_RUNS: _two_runs,
+    Fault.INDEX: _index,
 }

@@ -14,13 +14,11 @@ import tenacity
 from confluent_kafka.admin import AdminClient
 
 from cli.chaos.feed import Place
-from cli.chaos.kafka import remake_topics
+from cli.chaos.kafka import PARTITIONS, grown, remake_topics
 from cli.chaos.strikes import Fault, Strike
 from cli.stack.connect import register_postgres, remove_postgres
 from connectors.kafka_producer import ensure_topics
 from core.errors import FreshetError
-
-PARTITIONS = 3
 
 _DROP_SLOTS = """
     SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"""
@@ -30,7 +28,7 @@ Deleting = Callable[["psycopg.Connection[Any]", int], object]
 
 
 class Connector:
-    """It has a topic a table, of PARTITIONS each."""
+    """It has a topic a table, of PARTITIONS each to begin with."""
 
     def __init__(self, place: Place, tables: Sequence[str], deleting: Deleting) -> None:
         """Make topics and connector. `deleting` is done while the connector knows nothing of it."""
@@ -40,6 +38,7 @@ class Connector:
         self._deleting = deleting
         self._url = f"{place.stack.connect.url}/connectors/{place.name}"
         self.topics = {table: f"{place.name}.{table}" for table in tables}
+        self._partitions = PARTITIONS
         ensure_topics(place.stack.kafka.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
         self._register()
 
@@ -48,11 +47,17 @@ class Connector:
         register_postgres(of.stack.connect.url, of.name, self._dsn, of.name, self._tables, PARTITIONS)
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """Restart the connector, have it forget where it was, or its topics too."""
+        """Restart the connector, give its topics more partitions, have it forget where it was, or its topics too."""
         if strike.fault is Fault.CONNECTOR:
+            self._connect("POST", "/restart", {"includeTasks": "true"})
+        elif strike.fault is Fault.PARTITIONS:
+            servers = self._place.stack.kafka.bootstrap_servers
+            self._partitions = grown(servers, list(self.topics.values()), self._partitions, choices)
+            # a producer learns of it in five minutes by itself
             self._connect("POST", "/restart", {"includeTasks": "true"})
         elif strike.fault is Fault.TOPIC:
             with self._forgotten():
+                self._partitions = PARTITIONS
                 # all rows are told in the new ones again
                 of = self._place.stack.kafka
                 remake_topics(of.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))

@@ -25,7 +25,7 @@ from core.verification import key_of, table_of
 from udfs.tokenizing import document_chunker
 
 ARTICLES, NOTES = "public.articles", "public.notes"
-MARKERS = 12
+MARKERS = 40
 """So many rows that each partition has some: what tells that a partition has been read so far."""
 
 FAULTS = {
@@ -69,7 +69,7 @@ def _delete_some(connection: psycopg.Connection[Any], remainder: int) -> None:
 class Debezium:
     """A `cli.chaos.feed.Feed`. Its source is the store's own database, until that is restored on another server."""
 
-    faults: Mapping[Fault, int] = {**FAULTS, Fault.FILE: 5, Fault.DATABASE: 5}
+    faults: Mapping[Fault, int] = {**FAULTS, Fault.FILE: 5, Fault.DATABASE: 5, Fault.INDEX: 5, Fault.PARTITIONS: 6}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the tables with their first rows, the topics and the connector."""

@@ -8,7 +8,7 @@ from random import Random
 
 import tenacity
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from connectors.kafka_producer import ensure_topics
 from connectors.kafka_topics import ends, messages, reading
@@ -16,6 +16,7 @@ from core.config_source import Kafka
 from core.errors import FreshetError, Unavailable
 
 PARTITIONS = 3
+MOST_PARTITIONS = 5
 
 _PATIENCE_S = 120
 _QUIET = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Sender:
     def __init__(self, servers: str, topic: str, seed: int) -> None:
         """Connects in the background."""
         self._topic = topic
+        self.partitions = PARTITIONS
         self._choices = Random(seed)
         self._failed: KafkaError | None = None
         self._producer = Producer(
@@ -48,7 +50,7 @@ class Sender:
     def send(self, told: Sequence[tuple[str, bytes]]) -> None:
         """Write keys and values, each to any partition; returns once the server has them. Raises Unavailable."""
         for key, value in told:
-            self.put(key, value, self._choices.randrange(PARTITIONS))
+            self.put(key, value, self._choices.randrange(self.partitions))
         self.flush()
 
     def put(self, key: str, value: bytes, partition: int) -> None:
@@ -76,6 +78,17 @@ def remake_topics(servers: str, partitions: Mapping[str, int]) -> None:
     )
     again(lambda: _gone(admin, partitions))
     again(lambda: ensure_topics(servers, partitions))
+
+
+def grown(servers: str, topics: Sequence[str], partitions: int, choices: Random) -> int:
+    """Give topics more partitions than they have; how many each has then. Raises KafkaException."""
+    if partitions >= MOST_PARTITIONS:
+        return partitions
+    more = choices.randint(partitions + 1, MOST_PARTITIONS)
+    admin = AdminClient({"bootstrap.servers": servers, "log_level": 3})
+    for made in admin.create_partitions([NewPartitions(topic, more) for topic in topics]).values():
+        made.result()
+    return more
 
 
 def _gone(admin: AdminClient, names: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed
-from cli.chaos.kafka import PARTITIONS, Sender, told_in
+from cli.chaos.kafka import PARTITIONS, Sender, grown, told_in
 from cli.chaos.outbox import Outbox
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from cli.chaos.table import Act, acts, first, write
@@ -66,7 +66,7 @@ class Objects:
     Each writer has keys of its own, so that a key's sequencers are in the order of what was done to it.
     """
 
-    faults: Mapping[Fault, int] = {**JOB, **STORES, **KAFKA, **AWS, Fault.SLOW_FILE: 8}
+    faults: Mapping[Fault, int] = {**JOB, **STORES, **KAFKA, **AWS, Fault.SLOW_FILE: 8, Fault.INDEX: 5}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make bucket and topic, and put the first objects."""
@@ -201,7 +201,10 @@ class Objects:
                 yield f"{where} {told}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """AWS refuses; or files come that take long to parse, and go again while they are parsed, or told by then."""
+        """AWS refuses; the topic grows; or files come that take long to parse, and go meanwhile or later."""
+        if strike.fault is Fault.PARTITIONS:
+            self._sender.partitions = grown(self._servers, [self._place.name], self._sender.partitions, choices)
+            return
         if strike.fault is not Fault.SLOW_FILE:
             aws.strike(self._aws, "", strike, choices, merges=False)
             return

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
-from cli.chaos.kafka import PARTITIONS, Sender, remake_topics, told_in
+from cli.chaos.kafka import PARTITIONS, Sender, grown, remake_topics, told_in
 from cli.chaos.outbox import Outbox
 from cli.chaos.shards import spread
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
@@ -154,12 +154,17 @@ class Rows:
                     yield f"{where} {told[:100]} … {told[-300:]}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
-        """AWS refuses, the stream is resharded, DMS begins again a little earlier, or the topic is made anew.
+        """AWS refuses, the stream is resharded, DMS begins again a little earlier, or the topic grows or is made anew.
 
         What a topic told before is told no more: the store has it.
         """
+        servers = self._place.stack.kafka.bootstrap_servers
         if strike.fault is Fault.TOPIC:
-            remake_topics(self._place.stack.kafka.bootstrap_servers, {self._place.name: PARTITIONS})
+            self._sender.partitions = PARTITIONS
+            remake_topics(servers, {self._place.name: PARTITIONS})
+            return
+        if strike.fault is Fault.PARTITIONS:
+            self._sender.partitions = grown(servers, [self._place.name], self._sender.partitions, choices)
             return
         assert self._place.aws is not None
         if strike.fault is Fault.RESUMED:
@@ -222,7 +227,7 @@ def _plain(happened: Happened, sent_us: int) -> dict[str, Any]:
     return {**row, "op": "delete"} if happened.after is None else {**happened.after, **row, "op": "upsert"}
 
 
-_SHARDED = {**JOB, **STORES, **AWS, Fault.RESHARD: 60}
+_SHARDED = {**JOB, **STORES, **AWS, Fault.RESHARD: 60, Fault.INDEX: 5}
 DMS = Kind(
     table="public.articles",
     format={"dms": {"IncludeNullAndEmpty": True}},

@@ -35,6 +35,8 @@ class Fault(StrEnum):
     RESHARD = "resharded"
     RESUMED = "DMS resumed"
     SLOW_FILE = "slow file"
+    PARTITIONS = "partitions increased"
+    INDEX = "index deleted"
 
 
 JOB = {
@@ -49,7 +51,7 @@ JOB = {
 }
 """How often what befalls the job comes, as a weight."""
 
-AFTER = frozenset({Fault.WORKER_IDLE, Fault.FILE, Fault.TWO_RUNS, Fault.TOPIC, Fault.DATABASE})
+AFTER = frozenset({Fault.WORKER_IDLE, Fault.FILE, Fault.TWO_RUNS, Fault.TOPIC, Fault.DATABASE, Fault.INDEX})
 """What happens when a round is settled and nothing is left to do; the round is settled once more then."""
 
 STORES = {
@@ -58,7 +60,7 @@ STORES = {
     Fault.POSTGRES_FROZEN: 6,
     Fault.OPENSEARCH_FROZEN: 6,
 }
-KAFKA = {Fault.KAFKA: 9, Fault.KAFKA_FROZEN: 6}
+KAFKA = {Fault.KAFKA: 9, Fault.KAFKA_FROZEN: 6, Fault.PARTITIONS: 5}
 AWS = {Fault.AWS_FROZEN: 10, Fault.AWS_BUSY: 12}
 
 

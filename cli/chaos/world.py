@@ -55,6 +55,21 @@ class World:
         self.pipeline = load(self.file)
         prepare_stores(self.pipeline)
 
+    def delete_index(self, whole: bool) -> None:
+        """Delete OpenSearch's index behind the job's back, and its ledger too if `whole`."""
+        opensearch = self.pipeline.store.opensearch
+        assert opensearch is not None
+        for name in (opensearch.index, *([f"{opensearch.index}-ledger"] if whole else [])):
+            httpx.delete(f"{opensearch.hosts[0]}/{name}", timeout=30)
+
+    def drop_table(self, whole: bool) -> None:
+        """Drop PostgreSQL's table behind the job's back, and its ledger too if `whole`."""
+        pgvector = self.pipeline.store.pgvector
+        assert pgvector is not None
+        with psycopg.connect(self.place.dsn, autocommit=True, connect_timeout=5) as connection:
+            for name in (pgvector.table, *([f"{pgvector.table}_ledger"] if whole else [])):
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
 
 def make(
     stack: Stack, folder: Path, name: str, stores: tuple[str, ...], choices: Random, begin: Begin, aws: Aws | None
