@@ -74,12 +74,13 @@ def ranges(text: str, starts: Sequence[int], tokens: int, overlap: int) -> list[
     return list(zip(begins, [*(starts[cut] for cut in cuts), len(text)], strict=True))
 
 
-def none_wide(starts: Sequence[int], length: int) -> list[int]:
+def none_wide(starts: Sequence[int], length: int) -> Sequence[int]:
     """Where tokens start, the first at 0; what lies between two starts goes with the first, or counts as several."""
-    starts = [0, *starts[1:]]
-    widths = list(map(sub, [*starts[1:], length], starts))
-    if max(widths) <= _WIDEST_TOKEN:
+    starts = starts if starts and starts[0] == 0 else [0, *starts[1:]]
+    ends = [*starts[1:], length]
+    if max(map(sub, ends, starts)) <= _WIDEST_TOKEN:
         return starts
+    widths = list(map(sub, ends, starts))
     return [
         place
         for start, width in zip(starts, widths, strict=True)
@@ -163,11 +164,14 @@ def places_of(pattern: re.Pattern[str], text: str, starts: Sequence[int], first:
 def tokens_at(text: str, starts: Sequence[int], offsets: Sequence[int]) -> set[int]:
     """For each offset the first token at or after it, or the one that starts with the whitespace before it."""
     # one comprehension, for it runs for every word of a long paragraph
+    count = len(starts)
     return {
-        bisect_left(starts, start) if start == offset or text[start:offset].isspace() else before + 1
+        at
+        if (at < count and starts[at] == offset) or not text[start:offset].isspace()
+        else bisect_left(starts, start, 0, at)
         for offset in offsets
-        for before in (bisect_right(starts, offset) - 1,)
-        for start in (starts[before],)
+        for at in (bisect_left(starts, offset),)
+        for start in (starts[at - 1],)
     }
 
 

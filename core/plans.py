@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -68,24 +67,29 @@ def chunk_id(document_id: str, model: str, chunker: str, text: str, nth: int) ->
 
     The same text under the same model and chunker keeps its id, and so its vector, wherever in the document it moves.
     """
-    parts = (document_id, model, chunker, text, str(nth))
-    digest = blake2b(digest_size=16)
+    return _digest((text, str(nth)), _digest((document_id, model, chunker), blake2b(digest_size=16))).hexdigest()
+
+
+def _digest(parts: Iterable[str], digest: blake2b) -> blake2b:
+    """The digest, with each part's length and bytes behind it."""
     for part in parts:
         raw = part.encode()
         digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+    return digest
 
 
 def chunks(
     document_id: str, text: str, ranges: Sequence[tuple[int, int]], model: str, chunker: str
 ) -> tuple[Chunk, ...]:
     """The pieces of a document's text, in order."""
-    seen: Counter[str] = Counter()
+    # as chunk_id, but what all ids of the document begin with is digested once
+    begun = _digest((document_id, model, chunker), blake2b(digest_size=16))
+    seen: dict[str, int] = {}
     made = []
     for ordinal, (begin, end) in enumerate(ranges):
         piece = text[begin:end]
-        made.append(Chunk(chunk_id(document_id, model, chunker, piece, seen[piece]), ordinal, piece))
-        seen[piece] += 1
+        nth = seen[piece] = seen.get(piece, -1) + 1
+        made.append(Chunk(_digest((piece, str(nth)), begun.copy()).hexdigest(), ordinal, piece))
     return tuple(made)
 
 

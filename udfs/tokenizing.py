@@ -210,7 +210,9 @@ def _json(file: Path) -> dict[str, Any]:
 def _words(text: str) -> list[int]:
     """Each word or sign with the white space before it, as byte-level tokenizers have it."""
     # one token lies right behind the other, whence findall, which makes no match objects
-    return list(accumulate(map(len, _WORD.findall(text)), initial=0))[:-1]
+    starts = list(accumulate(map(len, _WORD.findall(text)), initial=0))
+    starts.pop()
+    return starts
 
 
 def _letters(text: str) -> list[int]:

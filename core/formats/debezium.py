@@ -173,9 +173,8 @@ def _change(
     if columns.readers:
         read(row, raw, columns.readers, table, unavailable)
     if schema is None and settings.used and operation != "d" and table in settings.untold:
-        refuse_doubtful(
-            raw, (each for each in settings.untold[table] if each not in (unavailable | raw_key.keys())), table
-        )
+        untold = [each for each in settings.untold[table] if each not in raw_key and each not in unavailable]
+        refuse_doubtful(raw, untold, table)
     snapshot = operation == "r"
     at = _position(event, source, operation)
     gone = operation == "d"

@@ -28,6 +28,8 @@ def may_be(value: Any) -> str:
     Text could be an encoded number where it is canonical base64 and no word: base64 without padding that happens to be
     all small letters, all capitals or all digits (of three bytes one in twelve) can't be told from words.
     """
+    if type(value) is not list:
+        return _may_be(value)
     return next((doubt for each in _elements(value) if (doubt := _may_be(each))), "")
 
 
