@@ -22,13 +22,12 @@ from core.errors import ConfigError, Unavailable
 
 BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
 COMMIT = sql.SQL("COMMIT")
-BY_INDEX = tuple(
-    sql.SQL(each)
-    for each in (
-        "SET LOCAL enable_seqscan = off",
-        "SET LOCAL plan_cache_mode = force_generic_plan",
-        "SET LOCAL jit = off",
-    )
+# one statement, as SET LOCAL for each of them would be three
+BY_INDEX = (
+    sql.SQL(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),"
+        " set_config('plan_cache_mode', 'force_generic_plan', true)"
+    ),
 )
 """For lookups that must be by index, on a table that was never analyzed and whatever the batch's size.
 
