@@ -112,8 +112,16 @@ def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapp
     if models:
         asked = " and ".join(f"{column}={value}" for column, value in where.items())
         return f"{place}: none of its {sum(models.values()):,} chunks has {asked}" if asked else ""
-    running = "its job runs" if runs_as(pipeline) is not None else "no job of it runs in this folder"
+    running = "no job of it runs in this folder" if runs_as(pipeline) is None else f"its job runs{_left(pipeline)}"
     return f"{place} is empty; {running}: see `freshet status`"
+
+
+def _left(pipeline: Pipeline) -> str:
+    # imported late: it loads Kafka's client
+    from connectors.kafka_feed import uncommitted
+
+    left = None if pipeline.source.kafka is None else uncommitted(pipeline)
+    return f", and has {left:,} events to read yet" if left else ""
 
 
 def _no_such_model(pipeline: Pipeline, name: str, models: Mapping[str, int]) -> str:

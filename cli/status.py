@@ -7,6 +7,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ from cli.status_list import last_told, one_line, standings
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
 from core.errors import Unavailable
-from flink_jobs.rest import report
+from flink_jobs.rest import Report, report
 
 app = typer.Typer(add_completion=False)
 
@@ -135,7 +136,7 @@ def _looks(pipeline: Pipeline, place: JobFile, count: int | None, every_s: float
 def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
     """A look at the job that was remembered. Raises Unavailable where it isn't there any more."""
     try:
-        return Look(time.monotonic(), report(http, place.rest, place.job))
+        return Look(time.monotonic(), _with_waiting(pipeline, report(http, place.rest, place.job)))
     except (httpx.HTTPError, ValueError, KeyError):
         log = home(pipeline) / "log"
         pid = runs_as(pipeline)
@@ -144,3 +145,13 @@ def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
         else:
             told = f"isn't running: its last job, at {place.rest}, is gone; see {log}"
         raise Unavailable(f"{pipeline.name} {told}") from None
+
+
+def _with_waiting(pipeline: Pipeline, told: Report) -> Report:
+    """As Kafka knows what waits, where the job doesn't: Flink counts it from the first event on that it reads."""
+    if told.pending is not None or told.state != "RUNNING" or pipeline.source.kafka is None:
+        return told
+    # imported late: hardly any look needs it
+    from connectors.kafka_feed import uncommitted
+
+    return replace(told, pending=uncommitted(pipeline))

@@ -8,12 +8,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from connectors.kafka import unavailable
-from connectors.kafka_topics import Message, ends, messages
+from connectors.kafka import client_options, named, topics_there, unavailable
+from connectors.kafka_topics import Message, ends, messages, reading
 from core.change import BEGINNING, Change, Event, Position, Skip, Truncate
 from core.config import Pipeline
 from core.config_source import Kafka
-from core.errors import ConfigError, DecodeError
+from core.errors import ConfigError, DecodeError, Unavailable
 from core.formats.debezium import decode
 from core.formats.debezium_event import Pattern, best, pattern_of
 from core.formats.debezium_source import OURS, source_block, table_of
@@ -133,6 +133,18 @@ def behind(consumer: Consumer, kafka: Kafka, goal: Mapping[str, Mapping[int, int
             lag = sum(1 for _ in messages(consumer, kafka, place.topic, rest))
         events += max(0, lag)
     return Behind(events)
+
+
+def uncommitted(pipeline: Pipeline) -> int | None:
+    """How many events of its topics the job has not committed; None where that can't be asked, or isn't known."""
+    kafka = pipeline.kafka
+    if client_options(kafka) is None:
+        return None
+    try:
+        with reading(kafka, group_of(pipeline)) as consumer:
+            return behind(consumer, kafka, goals(consumer, kafka, named(kafka, topics_there(kafka) or ()))).events
+    except (Unavailable, ConfigError):
+        return None
 
 
 def goals(consumer: Consumer, kafka: Kafka, topics: Sequence[str]) -> dict[str, dict[int, int]]:

@@ -76,10 +76,14 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
         job.send_signal(signal.SIGTERM)
         assert job.wait(60) == 0
     assert "the next run resumes from savepoint-" in workshop.printed()
-    # The body did not travel with this one: only the state that the savepoint kept knows it.
-    workshop.send(key(1), envelope(2, row(1, UNAVAILABLE, title="second"), op="u"))
-    workshop.send(key(2), envelope(3, row(2, "other")))
+    home = workshop.folder / ".freshet" / "pipelines" / "documents"
     with workshop.running(pipeline) as job:
+        eventually(lambda: (home / "job.json").exists(), "the job")
+        # it has read nothing yet, so Flink counts nothing that waits
+        eventually(lambda: "running, caught up" in workshop.freshet("status", pipeline, "--exit-code"), "its standing")
+        # The body did not travel with this one: only the state that the savepoint kept knows it.
+        workshop.send(key(1), envelope(2, row(1, UNAVAILABLE, title="second"), op="u"))
+        workshop.send(key(2), envelope(3, row(2, "other")))
         eventually(lambda: len(workshop.rows()) == 2, "the second row")
         job.send_signal(signal.SIGINT)
         assert job.wait(60) == 0
@@ -90,7 +94,6 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
         ("public.documents/1", 0, "second\n\nfirst"),
         ("public.documents/2", 0, "t\n\nother"),
     ]
-    home = workshop.folder / ".freshet" / "pipelines" / "documents"
     events = [json.loads(line) for line in (home / "log" / "events.jsonl").open()]
     assert [each["event"] for each in events] == ["start", "savepoint", "stop", "resume", "savepoint", "stop"]
     assert events[3]["state"] == Path(events[1]["path"]).name
