@@ -6,7 +6,7 @@ import heapq
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +31,7 @@ _NEWEST = 50
 _LONGEST = 100
 _WHOLE = "replay sends the whole event, where its topic still has it"
 _MOST_REASONS = 1000
+_TABLE_NEEDS = 120  # columns of a terminal
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
@@ -204,10 +206,7 @@ def _print_list(matching: Iterable[Letter], limit: int, console: Console) -> Non
     if not newest:
         console.print("no dead letters")
         return
-    table = Table("letter", "time", "stage", "error", "document", "reason", "from", "attempts", box=None)
-    for _, _, cells in newest:
-        table.add_row(*map(Text, cells))
-    console.print(table)
+    _show([cells for _, _, cells in newest], console)
     total = reasons.total()
     shown = f", the newest {len(newest)} of them above" if total > len(newest) else ""
     console.print(f"\n{total:,} {'letter' if total == 1 else 'letters'}{shown}")
@@ -215,6 +214,20 @@ def _print_list(matching: Iterable[Letter], limit: int, console: Console) -> Non
     for kind, count in reasons.most_common(20):
         counts.add_row(*map(Text, (f"{count:,}", *kind)))
     console.print(counts)
+
+
+def _show(letters: Sequence[Sequence[str]], console: Console) -> None:
+    """A table; where that would break every word, a line a letter and its reason below."""
+    if console.width >= _TABLE_NEEDS:
+        table = Table("letter", "time", "stage", "error", "document", "reason", "from", "attempts", box=None)
+        for cells in letters:
+            table.add_row(*map(Text, cells))
+        console.print(table)
+        return
+    for letter, time, stage, error, document, reason, source, attempts in letters:
+        console.print(Text(f"{letter}  {time}  {stage}: {error}  {document}".rstrip(), "bold"), soft_wrap=True)
+        again = "" if attempts == "1" else f", {attempts} attempts"
+        console.print(Padding(Text(f"{reason} (from {source}{again})"), (0, 0, 0, 4)))
 
 
 def _kind(letter: Letter) -> tuple[str, str, str]:

@@ -100,6 +100,13 @@ def test_no_topic_yet_is_no_dead_letters(desk: Desk) -> None:
         desk.run("show", "0:0", ok=False)
 
 
+def test_on_a_narrow_terminal_each_letter_has_a_line_and_its_reason_below(desk: Desk) -> None:
+    desk.write(desk.letter(7, document="public.articles/7", attempts=3))
+    printed = CliRunner().invoke(app, ["list", str(desk.file)], env={"COLUMNS": "80"}).output.splitlines()
+    assert printed[0].startswith("0:0  20") and printed[0].endswith("  decode: DecodeError  public.articles/7")
+    assert printed[1].split() == f"op is 7 (from {desk.source}/1/7, 3 attempts)".split()
+
+
 def test_the_list_has_each_letter_and_counts_those_of_one_cause_together(desk: Desk) -> None:
     desk.write(
         desk.letter(7),
