@@ -20,7 +20,10 @@ from core.errors import ConfigError
 from core.msf import overridden
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_REFERENCE = re.compile(r"\$\{secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?\}")
+_REFERENCE = re.compile(
+    r"\$\{(?:secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?|file:([^}]+))\}"
+)
+_LARGEST_FILE = 65_536  # bytes: a password, or a certificate
 _NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
 _TEXTS = ("documents", "profiles")
 """Sections whose texts go into documents and reach no server."""
@@ -40,7 +43,7 @@ def load(
     properties: Mapping[str, str] = MappingProxyType({}),
     secret: Secret = nobody_tells,
 ) -> Pipeline:
-    """Read a pipeline file, with `${NAME}` and `${secretsmanager:NAME:KEY}` replaced.
+    """Read a pipeline file, with `${NAME}`, `${file:PATH}` and `${secretsmanager:NAME:KEY}` replaced.
 
     environment  what variables are
     properties   settings in place of the file's: `core.msf.overridden`
@@ -143,13 +146,29 @@ def _fill(
 
     def tell(match: re.Match[str]) -> str:
         try:
-            return secret(match[1], match[2])
+            return _secret_of(Path(match[3])) if match[3] else secret(match[1], match[2])
         except ConfigError as error:
             missing.append((place, f"{'.'.join(place)}: {error}"))
             return match[0]
 
-    # variables first: a secret's own text is taken as it is
+    # variables first: what a secret or a file says is taken as it is
     return _REFERENCE.sub(tell, VARIABLE.sub(fill, value))
+
+
+def _secret_of(path: Path) -> str:
+    """What a file holds, without the line end that editors leave. Raises ConfigError, which quotes nothing of it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)
+        if len(raw) > _LARGEST_FILE:
+            raise ConfigError([f"{path} has more than {_LARGEST_FILE:,} bytes, which is no secret"])
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except FileNotFoundError:
+        raise ConfigError([f"there is no file {path}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path} is not written in UTF-8"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path} can't be read: {error.strerror or error}"]) from None
 
 
 def _with_users(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

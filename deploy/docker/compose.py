@@ -197,6 +197,9 @@ def _aws() -> Service:
     )
 
 
+_CHANGED_LATELY = "import os, time; assert time.time() - os.stat('/tmp/loader').st_mtime < 30"
+
+
 def _loader() -> Service:
     return Service(
         target="tools",
@@ -205,9 +208,11 @@ def _loader() -> Service:
             "DATABASE": f"host=postgres user={postgres.USER} dbname={postgres.DATABASE}",
             "CONNECT_URL": "http://connect:8083",
             "CONNECT_PASSWORD": "${dir:/run/secrets:postgres_password}",
+            "POSTGRES_PASSWORD_FILE": "/run/secrets/postgres_password",
         },
         secrets=["postgres_password"],
         depends_on=["postgres", "connect"],
+        healthcheck=["CMD", "python", "-c", _CHANGED_LATELY],
     )
 
 

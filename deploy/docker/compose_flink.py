@@ -13,16 +13,16 @@ from deploy.docker.compose_service import Config, Service, config, config_file
 from flink_jobs.environment import CLUSTER, JVM_FLAGS
 
 SLOTS = 2
+GPUS = 1
 METRICS_PORT = 9249
 _FILE = "/etc/freshet/flink/config.yaml"
 _PIPELINE = "/etc/freshet/pipeline.yaml"
 _ASK = "import json, urllib.request as r; told = json.load(r.urlopen('{}', timeout=5)); assert {}"
-_GPU: dict[str, Any] = {
-    "deploy": {"resources": {"reservations": {"devices": [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]}}}
-}
+_DEVICE = {"driver": "nvidia", "count": GPUS, "capabilities": ["gpu"]}
+_GPU: dict[str, Any] = {"deploy": {"resources": {"reservations": {"devices": [_DEVICE]}}}}
 
 
-def flink_configuration() -> dict[str, str]:
+def flink_configuration(slots: int = SLOTS) -> dict[str, str]:
     """The cluster's `config.yaml`: what a local run has, Java's options as Flink ships them, and where things are."""
     shipped = yaml.safe_load((Path(pyflink.__file__).parent / "conf" / "config.yaml").read_text(encoding="utf-8"))
     return {
@@ -39,7 +39,7 @@ def flink_configuration() -> dict[str, str]:
         "rest.address": "jobmanager",
         "rest.bind-address": "0.0.0.0",
         "rest.port": "8081",
-        "taskmanager.numberOfTaskSlots": str(SLOTS),
+        "taskmanager.numberOfTaskSlots": str(slots),
     }
 
 
@@ -47,14 +47,15 @@ def flink_services() -> dict[str, Service]:
     """JobManager, TaskManagers and the job."""
     return {
         "jobmanager": _jobmanager(),
-        "taskmanager": _taskmanager("cpu", {}),
-        "taskmanager-gpu": _taskmanager("gpu", _GPU),
+        "taskmanager": _taskmanager("cpu", _configuration("flink", SLOTS), {}),
+        # a slot's workers have the model each: more slots than GPUs would share one's memory
+        "taskmanager-gpu": _taskmanager("gpu", _configuration("flink-gpu", GPUS), _GPU),
         "job": _job(),
     }
 
 
-def _configuration() -> Config:
-    return config("flink", _FILE, yaml.safe_dump(flink_configuration(), sort_keys=False, width=10_000))
+def _configuration(name: str, slots: int) -> Config:
+    return config(name, _FILE, yaml.safe_dump(flink_configuration(slots), sort_keys=False, width=10_000))
 
 
 def _asking(path: str, condition: str, host: str = "jobmanager") -> list[str]:
@@ -65,19 +66,19 @@ def _jobmanager() -> Service:
     return Service(
         target="flink",
         command=["/opt/freshet/flink/bin/jobmanager.sh", "start-foreground"],
-        configs=[_configuration()],
+        configs=[_configuration("flink", SLOTS)],
         volumes=["freshet:/var/lib/freshet"],
         # not published: whoever reaches it submits jobs, and so does any page in a browser that does
         healthcheck=_asking("/overview", "'taskmanagers' in told", "127.0.0.1"),
     )
 
 
-def _taskmanager(profile: str, extra: dict[str, Any]) -> Service:
+def _taskmanager(profile: str, configuration: Config, extra: dict[str, Any]) -> Service:
     return Service(
         target="flink",
         profiles=[profile],
         command=["/opt/freshet/flink/bin/taskmanager.sh", "start-foreground"],
-        configs=[_configuration()],
+        configs=[configuration],
         volumes=["freshet:/var/lib/freshet"],
         depends_on=["jobmanager"],
         healthcheck=_asking("/overview", "told['taskmanagers'] > 0"),
@@ -92,7 +93,11 @@ def _job() -> Service:
         configs=[config_file("pipeline", _PIPELINE, "./deploy/docker/pipeline.yaml")],
         secrets=["postgres_password"],
         volumes=["freshet:/var/lib/freshet"],
-        depends_on=["postgres", "kafka", "opensearch", "jobmanager"],
+        # the loader makes the table whose topic is read
+        depends_on=["postgres", "kafka", "opensearch", "jobmanager", "loader"],
+        healthcheck=["CMD", "freshet", "status", _PIPELINE, "--exit-code"],
+        # it takes a second of a processor
+        healthcheck_every="30s",
         # a savepoint is taken when it stops
         extra={"stop_grace_period": "2m"},
     )

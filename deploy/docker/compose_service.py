@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _HEALTH = {"interval": "10s", "timeout": "10s", "retries": 12, "start_period": "30s"}
+# there are no wheels of apache-flink for other machines
+_PLATFORM = "linux/amd64"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Service:
     ports: Sequence[str] = ()
     depends_on: Sequence[str] = ()
     healthcheck: Sequence[str] = ()
+    healthcheck_every: str = "10s"
     profiles: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -45,6 +48,7 @@ class Service:
         """The service as the compose file has it."""
         parts: dict[str, Any] = {
             "image": self.image or f"freshet-{self.target}:0.1.0",
+            "platform": _PLATFORM if self.target else "",
             "build": self._build(),
             "profiles": list(self.profiles),
             "entrypoint": [_literal(part) for part in self.entrypoint],
@@ -55,9 +59,7 @@ class Service:
             "volumes": list(self.volumes),
             "ports": list(self.ports),
             "depends_on": {name: {"condition": "service_healthy"} for name in self.depends_on},
-            "healthcheck": {"test": [_literal(part) for part in self.healthcheck], **_HEALTH}
-            if self.healthcheck
-            else {},
+            "healthcheck": self._healthcheck(),
             "restart": "unless-stopped",
             "security_opt": ["no-new-privileges:true"],
             **self.extra,
@@ -72,6 +74,11 @@ class Service:
     def named_volumes(self) -> list[str]:
         """The volumes that aren't folders of the machine."""
         return [volume.partition(":")[0] for volume in self.volumes if not volume.startswith(".")]
+
+    def _healthcheck(self) -> dict[str, Any]:
+        if not self.healthcheck:
+            return {}
+        return {"test": [_literal(part) for part in self.healthcheck], **_HEALTH, "interval": self.healthcheck_every}
 
     def _build(self) -> dict[str, Any]:
         if self.target is None:

@@ -1,7 +1,7 @@
 """What changes in the demo of docker-compose.yaml: a table that Debezium captures, and edits of it for ever.
 
-`python -m deploy.docker.loader` with, in the environment, DATABASE (a connection string), POSTGRES_PASSWORD where the
-database wants one, CONNECT_URL, and CONNECT_PASSWORD where Connect is to read that password from a place of its own.
+`python -m deploy.docker.loader` with, in the environment, DATABASE (a connection string), POSTGRES_PASSWORD_FILE where
+the database wants a password, CONNECT_URL, and CONNECT_PASSWORD where Connect is to read it from a place of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Annotated, LiteralString
 
 import psycopg
@@ -19,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from cli.stack.connect import register_postgres
 from cli.texts import Text, texts
+from core.errors import FreshetError
 
 TABLE = "public.articles"
 _CREATE: LiteralString = """
@@ -37,26 +39,37 @@ def main(
     rate: Annotated[float, typer.Option(min=0.01, help="Commits a second.")] = 2.0,
     changes: Annotated[int | None, typer.Option(min=0, help="How many; else for ever.")] = None,
     prefix: Annotated[str, typer.Option(help="What the topic's name begins with.")] = "shop",
+    alive: Annotated[Path, typer.Option(help="A file that is touched with each change.")] = Path("/tmp/loader"),
 ) -> None:
     """Make the table and its connector where they aren't there, and change a row at each tick."""
-    database = _database("POSTGRES_PASSWORD")
+    password = _password()
+    database = make_conninfo(os.environ["DATABASE"], password=password)
     chosen = texts()[:articles]
     with psycopg.connect(database, autocommit=True) as connection:
         fill(connection, chosen)
-        register_postgres(
-            os.environ["CONNECT_URL"], prefix, _database("CONNECT_PASSWORD", "POSTGRES_PASSWORD"), prefix, [TABLE]
-        )
+        told = make_conninfo(os.environ["DATABASE"], password=os.environ.get("CONNECT_PASSWORD", password))
+        register_postgres(os.environ["CONNECT_URL"], prefix, told, prefix, [TABLE])
         for article, body in islice(edits(chosen), changes):
             if body is None:
                 connection.execute(_DELETE, (article.id,))
             else:
                 connection.execute(_PUT, (article.id, article.title, body))
+            # by its time a health check sees that changes go on
+            alive.touch()
             time.sleep(1 / rate)
 
 
-def _database(*passwords: str) -> str:
-    password = next((os.environ[name] for name in passwords if name in os.environ), None)
-    return make_conninfo(os.environ["DATABASE"], password=password)
+def _password() -> str | None:
+    """Raises FreshetError where the file has more than the password: Connect takes every byte of it."""
+    if (file := os.environ.get("POSTGRES_PASSWORD_FILE")) is None:
+        return None
+    password = Path(file).read_text(encoding="utf-8")
+    if password != password.strip():
+        raise FreshetError(
+            f"{file} has white space around the password, as a line end, which Kafka Connect takes for a part of it: "
+            "write it without, as by `openssl rand -hex 24 | tr -d '\\n' > FILE`"
+        )
+    return password
 
 
 def fill(connection: psycopg.Connection, articles: tuple[Text, ...]) -> None:

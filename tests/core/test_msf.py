@@ -115,6 +115,41 @@ def test_secrets_stand_where_they_are_referred_to_and_in_no_message(tmp_path: Pa
         load(written(tmp_path, store=store), {})
 
 
+def test_a_file_holds_a_secret_for_whatever_command_reads_the_pipeline(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    store = {"pgvector": {"dsn": f"postgresql://u:${{file:{secret}}}@db/x", "table": "articles"}}
+
+    def dsn_of(written_there: bytes) -> str:
+        secret.write_bytes(written_there)
+        pipeline = load(written(tmp_path, store=store), {})
+        assert pipeline.store.pgvector is not None
+        return pipeline.store.pgvector.dsn
+
+    # what editors and commands leave at the end is none of it, and its text is taken as it is
+    for there in (b"pa${HOME}ss", b"pa${HOME}ss\n", b"pa${HOME}ss\r\n"):
+        assert dsn_of(there) == "postgresql://u:pa${HOME}ss@db/x"
+    assert dsn_of(b" pass \n\n") == "postgresql://u: pass \n@db/x"
+
+
+def test_a_file_that_can_not_be_read_is_named_and_what_it_holds_is_not(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    store = {"pgvector": {"dsn": f"${{file:{secret}}}", "table": "articles"}}
+
+    def problem() -> str:
+        with pytest.raises(ConfigError) as raised:
+            load(written(tmp_path, store=store), {})
+        return str(raised.value)
+
+    assert f"store.pgvector.dsn: there is no file {secret}" in problem()
+    secret.write_bytes(b"hunter2\xff")
+    assert "is not written in UTF-8" in (told := problem()) and "hunter2" not in told
+    secret.write_bytes(b"x" * 70_000)
+    assert "has more than 65,536 bytes, which is no secret" in problem()
+    secret.unlink()
+    secret.mkdir()
+    assert "can't be read: Is a directory" in problem()
+
+
 def test_the_job_sets_on_the_service_what_that_takes_and_nothing_else(tmp_path: Path) -> None:
     flink = {
         "execution.checkpointing.interval": "10 s",

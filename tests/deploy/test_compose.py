@@ -18,7 +18,9 @@ from psycopg.conninfo import make_conninfo
 from cli import stack as local_stack
 from cli.stack import connect, java, kafka, opensearch, postgres
 from cli.stack.layout import Ports, layout_of
+from core.config import Pipeline
 from core.config_file import load
+from core.errors import FreshetError
 from core.formats.wrapping import bare
 from deploy.docker import compose, loader
 from flink_jobs.environment import CLUSTER, JVM_FLAGS, local_options
@@ -34,6 +36,14 @@ OURS = ("freshet-flink:", "freshet-tools:", "freshet-connect:")
 def text_of(name: str) -> str:
     """A config's text, as a container sees it."""
     return str(TOLD["configs"][name]["content"]).replace("$$", "$")
+
+
+def pipeline_of(folder: Path) -> Pipeline:
+    """The pipeline, where its secrets are files of a folder."""
+    written = (ROOT / "deploy/docker/pipeline.yaml").read_text(encoding="utf-8")
+    (folder / "postgres_password").write_text("x\n", encoding="utf-8")
+    (folder / "pipeline.yaml").write_text(written.replace("/run/secrets", str(folder)), encoding="utf-8")
+    return load(folder / "pipeline.yaml")
 
 
 def properties(text: str) -> dict[str, str]:
@@ -71,7 +81,7 @@ def test_a_service_is_pinned_checked_and_closed(name: str) -> None:
     assert re.search(r"\d+\.\d+", tag), f"{service['image']} has no version"
     assert ("build" in service) == service["image"].startswith(OURS)
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
-    assert "healthcheck" in service or name in ("loader", "job"), "only what nobody waits for may go without"
+    assert "healthcheck" in service, "`up --wait` waits for it"
     assert not [variable for variable in service.get("environment", {}) if variable.endswith("PASSWORD")] or (
         service["environment"]["CONNECT_PASSWORD"] == "$${dir:/run/secrets:postgres_password}"
     )
@@ -107,7 +117,11 @@ def test_one_of_two_profiles_has_a_task_manager() -> None:
     assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
     cpu, gpu = (dict(SERVICES[name]) for name in with_profiles)
     assert gpu.pop("deploy")["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-    del cpu["profiles"], gpu["profiles"]
+    device = SERVICES["taskmanager-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
+    slots = {each: yaml.safe_load(text_of(each))["taskmanager.numberOfTaskSlots"] for each in ("flink", "flink-gpu")}
+    assert slots == {"flink": "2", "flink-gpu": str(device["count"])}, "as many slots as GPUs"
+    for each in ("profiles", "configs"):
+        del cpu[each], gpu[each]
     assert cpu == gpu
 
 
@@ -169,8 +183,8 @@ def test_postgres_runs_with_the_stacks_settings(tmp_path: Path) -> None:
     assert SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split() == list(postgres.INITDB)
 
 
-def test_flink_runs_with_the_options_of_a_local_run() -> None:
-    pipeline = load(ROOT / "deploy/docker/pipeline.yaml", {"POSTGRES_PASSWORD": "x"})
+def test_flink_runs_with_the_options_of_a_local_run(tmp_path: Path) -> None:
+    pipeline = pipeline_of(tmp_path)
     native = local_options(pipeline, Path("/data"), [], None)
     ours = yaml.safe_load(text_of("flink"))
     differing = {name for name in native.keys() & ours.keys() if native[name] != ours[name]}
@@ -186,24 +200,38 @@ def test_flink_runs_with_the_options_of_a_local_run() -> None:
     assert set(scraped["names"]) == {name for name in SERVICES if "manager" in name}
 
 
-def test_the_pipeline_and_the_loader_fit_the_services() -> None:
-    pipeline = load(ROOT / "deploy/docker/pipeline.yaml", {"POSTGRES_PASSWORD": "x"})
+def test_the_pipeline_and_the_loader_fit_the_services(tmp_path: Path) -> None:
+    pipeline = pipeline_of(tmp_path)
     assert pipeline.kafka.topic == f"shop.{loader.TABLE}"
     assert list(pipeline.documents) == [loader.TABLE]
     written = (ROOT / "deploy/docker/pipeline.yaml").read_text(encoding="utf-8")
     hosts = set(re.findall(r"[/@ ]([a-z-]+):(\d+)(?!\d)", written))
     assert {name for name, _ in hosts} == {"kafka", "postgres", "opensearch"}
-    assert {secret.upper() for secret in SERVICES["job"]["secrets"]} == set(re.findall(r"\$\{(\w+)\}", written))
+    assert set(SERVICES["job"]["secrets"]) == set(re.findall(r"\$\{file:/run/secrets/(\w+)\}", written))
+    assert "${" not in re.sub(r"\$\{file:\S+?\}", "", written), "who runs a command in the container has no variables"
 
 
-def test_the_loader_makes_changes(stack: local_stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_with_a_line_end_is_refused_as_connect_would_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "postgres_password"
+    file.write_text("hunter2\n", encoding="utf-8")
+    monkeypatch.setenv("POSTGRES_PASSWORD_FILE", str(file))
+    monkeypatch.setenv("DATABASE", "host=127.0.0.1 port=1")
+    with pytest.raises(FreshetError, match="white space around the password") as refused:
+        loader.main(alive=tmp_path / "alive")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_loader_makes_changes(stack: local_stack.Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with psycopg.connect(stack.postgres.dsn, autocommit=True) as connection:
         connection.execute("CREATE DATABASE composed")
     database = make_conninfo(stack.postgres.dsn, dbname="composed")
     monkeypatch.setenv("DATABASE", database)
     monkeypatch.setenv("CONNECT_URL", stack.connect.url)
     try:
-        loader.main(articles=10, rate=100, changes=30, prefix="composed")
+        loader.main(articles=10, rate=100, changes=30, prefix="composed", alive=tmp_path / "alive")
+        assert (tmp_path / "alive").exists()
         operations = Counter[str]()
         deadline = time.monotonic() + 30
         while operations.total() - operations["none"] < 40 and time.monotonic() < deadline:

@@ -133,13 +133,16 @@ def test_who_submits_fits_the_cluster_and_the_image(tmp_path: Any) -> None:
     # the operator names the service of a cluster's REST API after it
     assert (command, run, option, address(target)) == ("freshet", "run", "--target", ("freshet-rest", 8081))
     assert file == "/etc/freshet/articles/pipeline.yaml"
-    (tmp_path / "pipeline.yaml").write_text(OURS["ConfigMap/freshet-articles"]["data"]["pipeline.yaml"])
-    assert load(tmp_path / "pipeline.yaml", {"POSTGRES_PASSWORD": "x"}).parallelism == 2
+    written = OURS["ConfigMap/freshet-articles"]["data"]["pipeline.yaml"]
+    (tmp_path / "postgres_password").write_text("x")
+    (tmp_path / "pipeline.yaml").write_text(written.replace("/run/secrets", str(tmp_path)))
+    assert load(tmp_path / "pipeline.yaml").parallelism == 2
     dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
     user = CLUSTER_SPEC["podTemplate"]["spec"]["securityContext"]["runAsUser"]
     assert user == pod["securityContext"]["runAsUser"] == int(re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE)[-1])
     told = CLUSTER_SPEC["flinkConfiguration"]
-    assert f'ENTRYPOINT ["{told["kubernetes.entry.path"]}"]' in dockerfile
+    # what the container is told to run is run as it is
+    assert told["kubernetes.entry.path"] == "/usr/bin/env" and "ENTRYPOINT" not in dockerfile
     assert f"FLINK_CONF_DIR={told['kubernetes.flink.conf.dir']} " in dockerfile
     assert "PATH=/opt/freshet/flink/bin:$PATH" in dockerfile
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
