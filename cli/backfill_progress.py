@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cli.job_file import home
+from cli.plain import shown
 from core.config import Pipeline
 from core.errors import ConfigError, FreshetError
 
@@ -150,7 +150,7 @@ class Course:
         self._say(f"stopped at {now.told:,} {self.unit}{place}; the same command goes on from there")
 
     def _say(self, what: str) -> None:
-        self.console.print(escape(what), soft_wrap=True)
+        self.console.print(shown(what), soft_wrap=True)
 
 
 def begun(notes: Notes, restart: bool, unit: str, console: Console) -> Stand:
@@ -158,11 +158,11 @@ def begun(notes: Notes, restart: bool, unit: str, console: Console) -> Stand:
     stand = Stand() if restart else notes.read()
     if stand.done:
         told = f"all {stand.told:,} {unit} of {notes.place} were told before; --restart begins anew"
-        console.print(escape(told), soft_wrap=True)
+        console.print(shown(told), soft_wrap=True)
     elif stand.told:
         after = ", ".join(f"{name} {value}" for name, value in zip(stand.columns, stand.key, strict=False))
         told = f"going on after {after or repr(stand.after)}, with {stand.told:,} {unit} told before"
-        console.print(escape(told), soft_wrap=True)
+        console.print(shown(told), soft_wrap=True)
     return stand
 
 

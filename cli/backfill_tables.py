@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer
 from rich.console import Console
-from rich.markup import escape
 
 from cli.backfill_progress import INTERRUPTED, Course, Left, Options, Pace, Stand, bar, begun, notes_of
 from cli.log_watch import refuse_in_another_log
+from cli.plain import shown
 from connectors import kafka
 from connectors.kafka_feed import Tail, group_of, tail_of, topic_of
 from connectors.kafka_producer import Sender
@@ -211,7 +211,7 @@ def _say_what_is_unknown(
             "later ones leaves them as they are"
         )
     for note in notes:
-        console.print(escape(note), style="yellow", soft_wrap=True)
+        console.print(shown(note), style="yellow", soft_wrap=True)
 
 
 def _other_key(path: object, table: str, begin: Stand, key: tuple[str, ...]) -> str:

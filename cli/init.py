@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from typing import Annotated
 import typer
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
-from rich.markup import escape
 
 from cli import stack
+from cli.plain import shown
 from cli.stack.layout import layout_of, remembered_ports
 from cli.stack.passfile import from_here
 from connectors.postgres_catalog import Table, catalog, without_password
@@ -131,11 +132,11 @@ def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
-    say(f"[green]wrote[/] {escape(str(file))}: {escape(found.name)} by {escape(', '.join(found.key))}")
-    say(escape(f"text: {', '.join(chosen.text)}; metadata: {', '.join(chosen.metadata) or 'none'}"))
+    say(f"[green]wrote[/] {shown(str(file))}: {shown(found.name)} by {shown(', '.join(found.key))}")
+    say(shown(f"text: {', '.join(chosen.text)}; metadata: {', '.join(chosen.metadata) or 'none'}"))
     for name, why in chosen.left.items():
-        say(f"[yellow]not used[/]: {escape(f'{name} ({why})')}")
+        say(f"[yellow]not used[/]: {shown(f'{name} ({why})')}")
     for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), (STORE_PASSWORD, servers.store_dsn)):
         if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
             say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")
-    say(f"next: freshet run {escape(str(file))}")
+    say(f"next: freshet run {shown(shlex.quote(str(file)))}")

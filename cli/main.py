@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from bench.figures import Measurement, Size
 from cli.demo_feed import DemoFeed
 from cli.groups import Main, version
+from cli.plain import shown
 from core.errors import FreshetError
 
 commands = typer.Typer(
@@ -37,7 +37,7 @@ def app() -> None:
     try:
         commands()
     except FreshetError as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        Console(stderr=True).print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
         sys.exit(2)
 
 

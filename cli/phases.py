@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.markup import escape
 
+from cli.plain import shown
 from core.config import Pipeline
 from flink_jobs.model_load import Load, loads
 from flink_jobs.running import Progress
@@ -100,4 +100,4 @@ class Phases:
         return f"{self.clock() - self._begun:.0f} s"
 
     def _say(self, what: str) -> None:
-        self.console.print(f"{escape(self.pipeline.name)}: {escape(what)}", soft_wrap=True)
+        self.console.print(f"{shown(self.pipeline.name)}: {shown(what)}", soft_wrap=True)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import base64
 import unicodedata
 
+from rich.markup import escape  # noqa: TID251  # the one place
+
+# of Persian, of Indian scripts and of emoji: they join or part letters, and act on nothing
+_JOINERS = "\u200c\u200d"
+
 
 def plain(text: str, lines: bool = False) -> str:
     """The text with whatever a terminal might obey as an escape: control and format characters, surrogates.
 
     `lines` leaves line ends and tabs in.
     """
-    kept = "\n\t" if lines else ""
+    kept = _JOINERS + ("\n\t" if lines else "")
     return "".join(
         character if character in kept or unicodedata.category(character)[0] != "C" else _escape(character)
         for character in text
     )
+
+
+def shown(text: str, lines: bool = True) -> str:
+    """As `plain`, for a place in what is printed as Rich's markup: the text isn't taken for that either."""
+    return escape(plain(text, lines))
 
 
 def _escape(character: str) -> str:

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
 from cli.pipeline_file import load
+from cli.plain import shown
 from connectors.opening import open_profiles
 from core.config import Pipeline
 from core.config_profiles import Profiles
@@ -94,7 +94,7 @@ def neighbours(
             hits = store.search((mean / np.linalg.norm(mean)).astype(np.float32), k + len(stored.chunks), {})
     table = Table("score", "profile", "text", box=None, header_style="bold")
     for hit in [hit for hit in hits if hit.document_id != name][:k]:
-        table.add_row(f"{hit.score:.3f}", escape(hit.document_id.partition("/")[2]), escape(" ".join(hit.text.split())))
+        table.add_row(f"{hit.score:.3f}", shown(hit.document_id.partition("/")[2]), shown(" ".join(hit.text.split())))
     Console().print(table if table.row_count else "there is no other profile")
 
 
@@ -148,11 +148,11 @@ def _table(profile: Profile) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("[bold]profile[/]", profile.profile_id)
     for each in profile.identifiers:
-        table.add_row(f"[dim]{each.type}[/]", escape(each.value))
+        table.add_row(f"[dim]{each.type}[/]", shown(each.value))
     for name, value in profile.values.items():
-        table.add_row(name, escape(_shown(value)))
+        table.add_row(name, shown(_shown(value)))
     records = ", ".join(f"{count} of {name}" for name, count in profile.records.items())
-    table.add_row("[dim]records[/]", escape(records))
+    table.add_row("[dim]records[/]", shown(records))
     return table
 
 
@@ -171,15 +171,15 @@ def _tree(
         named = ", and names the profile" if each == called else ""
         links.add(f"{_said(each)} [dim]links {len(of)} record{'' if len(of) == 1 else 's'}{named}[/]")
     whole = sum(profile.records.values())
-    shown = "" if len(members) == whole else f" {len(members)} of {whole}"
-    records = tree.add(f"[bold]records[/]{shown}")
+    some = "" if len(members) == whole else f" {len(members)} of {whole}"
+    records = tree.add(f"[bold]records[/]{some}")
     for member in members:
-        branch = records.add(escape(member.record))
+        branch = records.add(shown(member.record))
         for each in member.identifiers:
             branch.add(f"{_said(each)}{_off(each, elsewhere)}")
     values = tree.add("[bold]values[/]")
     for name, value in profile.values.items():
-        values.add(f"{name}: {escape(_shown(value))} [dim]{_rule(rules.merging[name])}[/]")
+        values.add(f"{name}: {shown(_shown(value))} [dim]{_rule(rules.merging[name])}[/]")
     told = tree.add(f"[bold]history[/]{'' if history else ' none'}")
     for audit in history:
         told.add(_event(audit, profile.profile_id))
@@ -206,11 +206,11 @@ def _event(audit: Audit, profile_id: str) -> str:
     what = _SAID.get(audit.kind, audit.kind.value)
     if audit.kind in (Kind.MERGED, Kind.SPLIT, Kind.RENAMED) and audit.profile_id != profile_id:
         what = {Kind.MERGED: "became part of", Kind.SPLIT: "came from", Kind.RENAMED: "is called now"}[audit.kind]
-    return f"{what} {others or 'itself'}{f' by {by}' if by else ''} [dim]{escape(audit.reason)}[/]"
+    return f"{what} {others or 'itself'}{f' by {by}' if by else ''} [dim]{shown(audit.reason)}[/]"
 
 
 def _said(each: Identifier) -> str:
-    return f"[cyan]{each.type}[/] {escape(each.value)}"
+    return f"[cyan]{each.type}[/] {shown(each.value)}"
 
 
 def _rule(rule: Rule) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from cli.job_file import home
-from cli.plain import plain
+from cli.plain import plain, shown
 from connectors import kafka
 from connectors.kafka_letters import Letter, Letters, Originals, letters
 from connectors.kafka_producer import produce
@@ -46,7 +45,7 @@ def resend(
             console.print("nothing to replay")
             return 0
         for topic, count in sorted(counts.items()):
-            console.print(f"{count:,} {'event' if count == 1 else 'events'} to {escape(plain(topic))}")
+            console.print(f"{count:,} {'event' if count == 1 else 'events'} to {shown(plain(topic))}")
         if not yes and not typer.confirm("Send?"):
             return 1
         sent = _send(pipeline, islice(choice.of(there), limit), done)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from cli import log_record
 from cli.events import events
 from cli.job_file import home
 from cli.owning import since_ns, take
+from cli.plain import shown
 from connectors.log_identity import Asked, ask
 from core.config import Pipeline
 from core.errors import ConfigError, OtherLog
@@ -108,7 +108,7 @@ def identified(pipeline: Pipeline, console: Console, state: Path | None, same_lo
     """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
     asked = _asked(pipeline, state)
     for each in asked.unknown:
-        console.print(f"[yellow]{escape(each)} isn't known[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(each)} isn't known[/]", soft_wrap=True)
     before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)
     found = _differences(pipeline, before, asked, state)
     if state is None:
@@ -119,7 +119,7 @@ def identified(pipeline: Pipeline, console: Console, state: Path | None, same_lo
     if found and not same_log:
         raise OtherLog(refusal(found, pipeline.name))
     for line in grown(before, asked.identity, state.name):
-        console.print(f"[yellow]{pipeline.name}[/]: {escape(line)}", soft_wrap=True)
+        console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
     # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
     newest = {table: name for table, name in asked.identity.sources.items() if table not in before.sources}
     before = _with_first(pipeline, replace(before, sources={**before.sources, **newest}), asked)
@@ -161,7 +161,7 @@ def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) ->
     for each in found:
         if each.positions:
             console.print(
-                f"[yellow]{pipeline.name}[/]: {escape(each.what)}. A store that holds positions of before refuses what "
+                f"[yellow]{pipeline.name}[/]: {shown(each.what)}. A store that holds positions of before refuses what "
                 "comes as older: it should be another table or index, or an empty one",
                 soft_wrap=True,
             )
@@ -182,4 +182,4 @@ def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: 
         newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
         if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
             told = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
-            console.print(f"[yellow]{pipeline.name}[/]: {escape(told)}", soft_wrap=True)
+            console.print(f"[yellow]{pipeline.name}[/]: {shown(told)}", soft_wrap=True)

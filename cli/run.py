@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from cli import clocks, log_record, resuming, temporary
 from cli.column_types import told_or_named
@@ -22,6 +21,7 @@ from cli.job_file import JobFile, forget, home, remember
 from cli.log_watch import LogWatch
 from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
+from cli.plain import shown
 from cli.resuming import Beginning, log_to
 from cli.run_target import start as start_at
 from cli.source_columns import never_told, refuse_lacking
@@ -70,9 +70,9 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
         prepare(pipeline, console)
     pipeline, unknown = told_or_named(pipeline)
     for line in (*unknown, *never_told(pipeline)):
-        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
     if told_ahead := clocks.told(pipeline) if _is_anew(pipeline, beginning) else "":
-        console.print(f"[yellow]{escape(told_ahead)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(told_ahead)}[/]", soft_wrap=True)
     first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
@@ -113,7 +113,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                 raise OtherLog(other)
             for line in watch.grown():
                 log.tell("grown", what=line)
-                console.print(f"[yellow]{pipeline.name}[/]: {escape(line)}", soft_wrap=True)
+                console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
     except (Displaced, ConfigError) as error:
         log.tell("fail", cause=str(error))
         raise
@@ -128,7 +128,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     finally:
         forget(pipeline)
     _end(job, log)
-    console.print(f"[green]{pipeline.name} finished[/]: {escape(outcome(pipeline, before))}", soft_wrap=True)
+    console.print(f"[green]{pipeline.name} finished[/]: {shown(outcome(pipeline, before))}", soft_wrap=True)
     return 0
 
 
@@ -149,7 +149,7 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     if pipeline.source.kafka is None:
         reach(pipeline)
     elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
-        console.print(f"[yellow]source.kafka: {escape(waits(pipeline.kafka))}[/]", soft_wrap=True)
+        console.print(f"[yellow]source.kafka: {shown(waits(pipeline.kafka))}[/]", soft_wrap=True)
     kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
@@ -228,7 +228,7 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
             savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
         log.tell("stop", without_savepoint=str(error))
-        told = f"({escape(str(error))}); the next run resumes from the last checkpoint"
+        told = f"({shown(str(error))}); the next run resumes from the last checkpoint"
         console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
         return 1
     log.tell("savepoint", path=savepoint)
@@ -243,12 +243,12 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
 def _alarm(told: str, console: Console, log: Events) -> None:
     if told:
         log.tell("alarm", what=told)
-        console.print(f"[red]alarm[/]: {escape(told)}", soft_wrap=True)
+        console.print(f"[red]alarm[/]: {shown(told)}", soft_wrap=True)
 
 
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
-        console.print(f"[red]{progress.state.lower()}[/]: {escape(str(progress.failure))}", soft_wrap=True)
+        console.print(f"[red]{progress.state.lower()}[/]: {shown(str(progress.failure))}", soft_wrap=True)
     if last is None or progress.counts != last.counts:
         counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
         if counts:

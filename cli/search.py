@@ -89,7 +89,8 @@ def show(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:
     """The answers as a table, best first, and what is to be known of them."""
     table = Table("score", "document", "chunk", "text", box=None, header_style="bold")
     for hit in hits:
-        table.add_row(f"{hit.score:.3f}", hit.document_id, str(hit.ordinal), " ".join(hit.text.split())[:200])
+        text = " ".join(hit.text.split())[:200]
+        table.add_row(f"{hit.score:.3f}", Text(plain(hit.document_id)), str(hit.ordinal), Text(plain(text)))
     console.print(table if hits else "nothing found")
     for note in notes:
         console.print(Text(plain(note), "yellow"), soft_wrap=True)

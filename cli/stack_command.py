@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cli import stack
+from cli.plain import shown
 from cli.stack.passfile import from_here
 from cli.stack_connecting import connect
 
@@ -86,7 +86,7 @@ def _json(now: stack.Stack) -> dict[str, object]:
 
 
 def _show(now: stack.Stack, console: Console) -> None:
-    table = Table(box=box.SIMPLE, caption=escape(f"data and logs: {now.folder}"), caption_justify="left")
+    table = Table(box=box.SIMPLE, caption=shown(f"data and logs: {now.folder}"), caption_justify="left")
     for title in ("server", "state", "pid", "memory", "connect with"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("pid", "memory") else "left")
     rows: list[tuple[str, stack.Server, str]] = [
@@ -104,7 +104,7 @@ def _show(now: stack.Stack, console: Console) -> None:
     longest = max(len(address) for *_, address in rows)
     Console(width=max(console.width, 100 + longest)).print(table)
     for each in now.connect.failed:
-        console.print(f"[red]{escape(str(each))}[/]", soft_wrap=True, highlight=False)
+        console.print(f"[red]{shown(str(each))}[/]", soft_wrap=True, highlight=False)
 
 
 def _process(server: stack.Server) -> tuple[str, str, str]:

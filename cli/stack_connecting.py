@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +10,9 @@ from typing import Annotated
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
-from rich.markup import escape
 
 from cli import stack
+from cli.plain import shown
 from cli.stack import passfile
 from cli.stack.connect import database_of, register_postgres, same_database
 from cli.stack.layout import HERE, Layout, layout_of
@@ -52,13 +53,14 @@ def connect(
         with console.status(f"Connecting {table.name}"):
             made = _registered(here, source, topics, table, topic)
         how = "reports" if made else "reported already"
-        line = f"[green]✓[/] {escape(table.name)}: Debezium {how} its changes to topic [bold]{escape(topic)}[/]"
+        line = f"[green]✓[/] {shown(table.name)}: Debezium {how} its changes to topic [bold]{shown(topic)}[/]"
         console.print(line, soft_wrap=True, highlight=False)
         if not table.key:
-            console.print(f"[yellow]{escape(table.keyless)}[/]", soft_wrap=True, highlight=False)
-    more = f" --prefix {escape(prefix)}" if prefix else ""
+            console.print(f"[yellow]{shown(table.keyless)}[/]", soft_wrap=True, highlight=False)
+    more = f" --prefix {shlex.quote(prefix)}" if prefix else ""
     more += " --dsn …" if dsn else ""
-    console.print(f"next: freshet init --table {escape(found[0].name)}{more}", soft_wrap=True, highlight=False)
+    asked = shown(f"freshet init --table {shlex.quote(found[0].name)}{more}")
+    console.print(f"next: {asked}", soft_wrap=True, highlight=False)
 
 
 def _without_secret(database: Catalog, dsn: str, of: Layout) -> str:

@@ -15,12 +15,12 @@ import httpx
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 
 from cli import status_list
 from cli.folder_lock import runs_as
 from cli.job_file import PIPELINES, JobFile, home, recall
 from cli.pipeline_file import load
+from cli.plain import shown
 from cli.status_list import last_told, one_line, standings
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
@@ -63,7 +63,7 @@ def status(
         else:
             _live(pipeline, place, console)
     except Unavailable as error:
-        console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(str(error))}[/]", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-from rich.markup import escape
 from rich.table import Table
 
 from cli.folder_lock import runs_at
 from cli.job_file import PIPELINES, recall_at
+from cli.plain import shown
 from cli.status_page import time_of, waiting
 from flink_jobs.rest import Report, report
 
@@ -51,7 +51,7 @@ def table(found: list[Standing]) -> Table:
         rows.add_column(column, overflow="fold")
     for each in found:
         colour = "green" if each.runs else "yellow" if each.state == "not running" else "red"
-        rows.add_row(escape(each.pipeline), f"[{colour}]{each.state}[/]", each.waiting, escape(each.more))
+        rows.add_row(shown(each.pipeline), f"[{colour}]{each.state}[/]", each.waiting, shown(each.more))
     return rows
 
 

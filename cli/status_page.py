@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from cli.first_changes import ENOUGH
 from cli.job_file import JobFile
+from cli.plain import shown
 from core.change import Skip
 from core.metrics import Figure, by_label, largest, total
 from flink_jobs.rest import Report, alarm
@@ -130,7 +130,7 @@ def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
     """A pipeline's job as people read it: its last look, how it went before, and where else it can be seen."""
     told = looks[-1].report
     colour = "green" if told.state == "RUNNING" else "red"
-    title = f"[bold]{escape(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {time_of(told.since_ms)}[/]"
+    title = f"[bold]{shown(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {time_of(told.since_ms)}[/]"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim")
     rows.add_column(justify="right")

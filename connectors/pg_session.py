@@ -256,12 +256,19 @@ def identifiers(**names: tuple[str, ...]) -> dict[str, sql.Composable]:
 def _parameters(dsn: str, setting: str) -> dict[str, str]:
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+        refuse_password_in_host(given, f"{setting}.dsn")
     except psycopg.Error:
         # Its message quotes the string, password and all.
         raise ConfigError(
             [f"{setting}.dsn can't be read as a connection string: write postgresql://user:password@host:5432/database"]
         ) from None
     return {**_DEFAULTS, **given, "client_encoding": "UTF8"}
+
+
+def refuse_password_in_host(parameters: Mapping[str, Any], setting: str) -> None:
+    """Raises ConfigError where libpq takes the end of a password for a part of the host, and would look that up."""
+    if "@" in str(parameters.get("host") or ""):
+        raise ConfigError([f"{setting} has an @ in its user or password: write that as %40"])
 
 
 def _server(parameters: Mapping[str, str]) -> str:

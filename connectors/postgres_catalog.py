@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from connectors.pg_faults import reason
-from connectors.pg_session import connect, server_of
+from connectors.pg_session import connect, refuse_password_in_host, server_of
 from connectors.postgres_told import IDENTITIES, Identity, lost
 from core.errors import ConfigError, Unavailable
 from core.first_pipeline import Column
@@ -184,7 +184,7 @@ def _refuse_others(dsn: str, setting: str) -> None:
             ]
         )
     try:
-        conninfo_to_dict(dsn)
+        refuse_password_in_host(conninfo_to_dict(dsn), setting)
     except psycopg.Error:
         # its message quotes the string, password and all
         raise ConfigError(

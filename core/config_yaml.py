@@ -8,28 +8,44 @@ import yaml
 
 
 def read(text: str) -> Any:
-    """The values. Raises yaml.YAMLError, also where a key stands twice."""
+    """The values. Raises yaml.YAMLError, also where a key stands twice or an alias names what it is a part of."""
+    _refuse_circles(yaml.compose(text, yaml.SafeLoader), set(), set())
     return yaml.load(text, _UniqueKeys)
+
+
+def _refuse_circles(node: yaml.Node | None, around: set[int], seen: set[int]) -> None:
+    """Raises ComposerError where a node is a part of itself. `around`: what this one is in."""
+    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
+        return
+    parts = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
+    for each in parts:
+        if id(each) in around or each is node:
+            raise yaml.composer.ComposerError(None, None, "an alias names what it is a part of", each.start_mark)
+        _refuse_circles(each, around | {id(node)}, seen)
+    seen.add(id(node))
 
 
 def lines(text: str) -> dict[tuple[str, ...], int]:
     """The line of each key and each of a list's entries, from 1 on, by its place, in a text that `read` takes."""
     found: dict[tuple[str, ...], int] = {}
-    _walk(yaml.compose(text, yaml.SafeLoader), (), found)
+    _walk(yaml.compose(text, yaml.SafeLoader), (), found, set())
     return found
 
 
-def _walk(node: yaml.Node | None, place: tuple[str, ...], found: dict[tuple[str, ...], int]) -> None:
+def _walk(node: yaml.Node | None, place: tuple[str, ...], found: dict[tuple[str, ...], int], seen: set[int]) -> None:
+    if id(node) in seen:
+        return  # an alias: its parts' lines are told where they stand, as often as they may be named
+    seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*place, str(key.value))
             found[here] = key.start_mark.line + 1
-            _walk(value, here, found)
+            _walk(value, here, found, seen)
     elif isinstance(node, yaml.SequenceNode):
         for at, value in enumerate(node.value):
             here = (*place, str(at))
             found[here] = value.start_mark.line + 1
-            _walk(value, here, found)
+            _walk(value, here, found, seen)
 
 
 def reason(error: yaml.YAMLError) -> tuple[int | None, str]:

@@ -152,7 +152,7 @@ def written(places: Places, chosen: Choice) -> str:
         *([f"    metadata: {_listed(chosen.metadata)}"] if chosen.metadata else []),
         f"    key: {_listed(chosen.key)}",
         *_types(chosen.types),
-        *(f"    # not used: {name} ({why})" for name, why in chosen.left.items() if "\n" not in name),
+        *(f"    # not used: {_shown(f'{name} ({why})')}" for name, why in chosen.left.items()),
         "embedding: {model: all-MiniLM-L6-v2}",
         "store:",
         f"  pgvector: {{dsn: {_quoted(places.store_dsn)}, table: {scalar(places.store_table)}}}",
@@ -169,6 +169,11 @@ def _types(types: Mapping[str, str]) -> list[str]:
         return []
     told = ", ".join(f"{scalar(name)}: {scalar(kind)}" for name, kind in types.items())
     return [f"    types: {{{told}}}  # for events without schemas"]
+
+
+def _shown(text: str) -> str:
+    """Text of a comment: YAML ends a line by more than a line feed, and what follows would be a setting."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _listed(names: Sequence[str]) -> str:

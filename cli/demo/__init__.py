@@ -17,13 +17,13 @@ import psutil
 import psycopg
 from psycopg import sql
 from rich.console import Console
-from rich.markup import escape
 
 from cli import run, stack
 from cli.demo import debezium, screen, world
 from cli.demo.stage import Check, Claims, Evidence, Stage, Texts
 from cli.demo_feed import DemoFeed
 from cli.job_file import home
+from cli.plain import shown
 from cli.resuming import Beginning
 from cli.search import show
 from cli.stack import Extra, Stack
@@ -120,10 +120,10 @@ def _play(console: Console, show: Show, leave: bool) -> int:
         # Loading torch takes seconds; the servers' starts leave time for it.
         loading = threads.submit(embedder, world.MODEL)
         with console.status("starting the servers"):
-            servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"), extra=show.extra)
+            servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{shown(line)}[/]"), extra=show.extra)
             at = [from_here(servers.postgres.dsn), servers.kafka.bootstrap_servers]
             at += [servers.aws.endpoint] if show.extra and servers.aws is not None else []
-            console.print(f"  run at {escape(', '.join(at[:-1]))} and {at[-1]}")
+            console.print(f"  run at {shown(', '.join(at[:-1]))} and {at[-1]}")
             clock.lap("servers")
             texts = show.make(servers, _FOLDER)
         with closing(texts):
@@ -231,7 +231,7 @@ def _prompt(play: _Play, stage: Stage[Any]) -> None:
     console = play.console
     screen.section(console, "Ask it yourself")
     console.print(
-        f"The job goes on: {escape(play.texts.invitation)} meanwhile. Ctrl-C, or an empty line, ends it.",
+        f"The job goes on: {shown(play.texts.invitation)} meanwhile. Ctrl-C, or an empty line, ends it.",
         soft_wrap=True,
     )
     try:
@@ -255,7 +255,7 @@ def _stop(play: _Play) -> None:
 
 
 def _tell_more(play: _Play) -> None:
-    file = escape(str(play.texts.world.file))
+    file = shown(str(play.texts.world.file))
     play.console.print()
     for what, command in (
         *((("first", play.texts.before_commands),) if play.texts.before_commands else ()),

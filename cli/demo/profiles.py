@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import psycopg
 from rich.console import Console
-from rich.markup import escape
 
 from cli import run, stack
 from cli.demo import people as tables
@@ -24,6 +23,7 @@ from cli.demo import world as worlds
 from cli.demo.people import DEVICE, HOME, ROWS, WORK, People
 from cli.demo.stage import Evidence, at_least, brief, milliseconds_since, until
 from cli.job_file import home
+from cli.plain import shown
 from cli.profile import explained, known
 from cli.resuming import Beginning
 from connectors.opening import open_profiles
@@ -187,7 +187,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
     """Run the demo; the command's exit code, 0 only where every claim held. Raises as `cli.demo.demo` does."""
     screen.section(console, "PostgreSQL, Kafka and Debezium, on this machine")
     with console.status("starting the servers"):
-        servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{escape(line)}[/]"))
+        servers = stack.up(Path.cwd(), lambda line: console.print(f"  [dim]{shown(line)}[/]"))
         people = tables.make(servers, folder)
     with closing(people):
         people.begin()
@@ -208,7 +208,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
     if leave:
         screen.section(console, "Every claim held" if held else "Not every claim held")
         screen.summary(console, claims, [("all told", time.time() - psutil.Process().create_time())])
-    file = escape(str(people.world.file))
+    file = shown(str(people.world.file))
     for command in (f"freshet run {file}", f"freshet profile explain {file} {HOME}", "freshet stack down"):
         console.print(f"  [bold]{command}[/]")
     return 0 if held else 1
@@ -242,7 +242,7 @@ def _claim(console: Console, title: str, check: Callable[[Scene], Evidence], sce
 
 def _prompt(scene: Scene) -> None:
     screen.section(scene.console, "Ask it yourself")
-    where = escape(scene.people.world.dsn)
+    where = shown(scene.people.world.dsn)
     scene.console.print(
         f"The job goes on: change rows of {tables.SCHEMA} at {where}. Ctrl-C, or an empty line, ends it."
     )

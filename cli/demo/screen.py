@@ -7,23 +7,23 @@ from pathlib import Path
 from textwrap import indent
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
 from cli.demo.stage import Evidence
+from cli.plain import shown
 
 
 def section(console: Console, title: str) -> None:
     """A heading."""
     console.print()
-    console.rule(f"[bold]{escape(title)}[/]", align="left", style="dim")
+    console.rule(f"[bold]{shown(title)}[/]", align="left", style="dim")
 
 
 def pipeline_file(console: Console, file: Path) -> None:
     """The pipeline file as it is on disk, with its path."""
-    console.print(f"  [dim]# {escape(str(file))}[/]")
+    console.print(f"  [dim]# {shown(str(file))}[/]")
     text = indent(file.read_text(encoding="utf-8").rstrip(), "  ")
     console.print(
         Syntax("", "yaml", theme="ansi_dark", background_color="default").highlight(text), end="", soft_wrap=True
@@ -47,8 +47,8 @@ def evidence(console: Console, found: Evidence) -> None:
     grid.add_column(style="dim", justify="right", min_width=8)
     grid.add_column(overflow="fold")
     for label, text in found.steps:
-        grid.add_row(label, escape(text))
-    grid.add_row(mark(found.holds), f"[bold]{escape(found.verdict)}[/]")
+        grid.add_row(label, shown(text))
+    grid.add_row(mark(found.holds), f"[bold]{shown(found.verdict)}[/]")
     console.print(grid)
 
 
@@ -56,7 +56,7 @@ def summary(console: Console, claims: Sequence[tuple[str, Evidence]], timings: S
     """Every claim with its mark and figure, then how long things took."""
     table = Table("", "claim", "seen", box=None, header_style="dim", pad_edge=False)
     for title, found in claims:
-        table.add_row(mark(found.holds), escape(title), escape(found.verdict))
+        table.add_row(mark(found.holds), shown(title), shown(found.verdict))
     console.print(table)
     console.print("[dim]" + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings) + "[/]")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from psycopg import connect
 
+from connectors.pg_session import server_of
 from connectors.postgres_catalog import catalog
+from core.errors import ConfigError
 
 IDENTITIES = """
     CREATE TABLE plain (id int PRIMARY KEY);
@@ -73,3 +76,11 @@ def test_columns_whose_values_no_change_tells_are_known_with_the_reason(dsn: str
     assert "integer[] in 2 dimensions" in lost["grid"] and "of the composite type" in lost["homes"]
     assert "publish_generated_columns = stored" in lost["virtual"]
     assert [name for name in lost if name not in published] == ["stored"]
+
+
+@pytest.mark.parametrize("dsn", ["postgresql://u:first@SECRET@127.0.0.1:1/x", "host='SECRET@127.0.0.1' user=u"])
+def test_a_password_that_libpq_takes_for_the_host_is_refused_and_told_to_nobody(dsn: str) -> None:
+    for asked in (lambda: server_of(dsn, "store.pgvector"), lambda: catalog(dsn, "--dsn").__enter__()):
+        with pytest.raises(ConfigError, match="write that as %40") as refused:
+            asked()
+        assert "SECRET" not in str(refused.value)

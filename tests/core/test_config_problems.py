@@ -149,6 +149,8 @@ NO_YAML = [
     ("a: [1, 2", "line 1: this is no YAML: a bracket or brace is never closed"),
     ("a: 'x\nb: 1\n", "line 3: this is no YAML: a quote is never closed"),
     ("name: a\nname: b", "line 2: 'name' stands twice"),
+    ("name: a\nflink: &a {k: *a}", "line 2: this is no YAML: an alias names what it is a part of"),
+    ("name: a\nflink: &a {k: [1, {l: *a}]}", "line 2: this is no YAML: an alias names what it is a part of"),
 ]
 
 

@@ -79,6 +79,18 @@ def test_names_are_such_as_kafka_and_the_store_take(
     loaded(tmp_path, choice(COLUMNS, ("id",)), places(table))
 
 
+LINE_ENDS = st.sampled_from(["\n", "\r", "\x85", "\u2028", "\u2029", "\x1b", "\x0b", "\0"])
+
+
+@settings(max_examples=60)
+@given(st.lists(LINE_ENDS | st.sampled_from(["flink: {a: 1} #", "'", '"', " #", "x[", "- "]), min_size=1).map("".join))
+def test_no_name_of_a_column_becomes_a_setting(name: str) -> None:
+    chosen = choice((*COLUMNS, Column(name, "text", lost="which is lost")), ("id",))
+    assert name in chosen.left
+    others = Choice(chosen.text, chosen.metadata, chosen.key, chosen.types, {})
+    assert yaml.safe_load(written(places(), chosen)) == yaml.safe_load(written(places(), others))
+
+
 @settings(max_examples=40)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=20))
 def test_every_name_is_the_same_behind_yaml(name: str) -> None:
