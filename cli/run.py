@@ -29,9 +29,10 @@ from cli.source_topics import refuse_missing, waits
 from cli.stack.layout import free_port
 from connectors import kafka, kafka_letters_topic, local_files, opening
 from core.config import Pipeline
-from core.errors import ConfigError, Displaced, OtherLog, Unavailable
+from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
 from core.owning import How
 from core.stores import VectorStore
+from flink_jobs.rest import Failure
 from flink_jobs.running import UNKNOWN, Job, Progress, submit
 from flink_jobs.target import TargetJob
 from udfs.embedding import dimension
@@ -93,9 +94,9 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
             progress = job.progress()
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
-                if progress.failure is not None and progress.failure.displaced:
+                if progress.failure is not None and progress.failure.final:
                     job.cancel()
-                    raise Displaced(progress.failure.cause)
+                    raise _final(progress.failure)
                 phases.look(progress)
                 last = _tell(progress, last, console)
                 if why := first.refusal(progress.counts):
@@ -130,6 +131,10 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     _end(job, log)
     console.print(f"[green]{pipeline.name} finished[/]: {shown(outcome(pipeline, before))}", soft_wrap=True)
     return 0
+
+
+def _final(failure: Failure) -> Displaced | StoreGone:
+    return StoreGone([failure.cause]) if failure.final == StoreGone.__name__ else Displaced(failure.cause)
 
 
 def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:

@@ -21,7 +21,7 @@ from connectors import opensearch_bodies as bodies
 from core import tally
 from core.batches import halving, sized
 from core.config_store import OpenSearch
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError, StoreGone, Unavailable
 
 _BUSY = (429, 502, 503, 504)
 _ANSWERS = (404, 409, 413)  # what an operation may be answered that is no fault of the index
@@ -136,7 +136,7 @@ class Cluster:
         for answer in answers:
             kind = answer.get("error", {}).get("type", "")
             if kind == "index_not_found_exception":
-                raise ConfigError([self._gone(index, item_reason(answer))])
+                raise StoreGone([self._gone(index, item_reason(answer))])
             if answer["status"] in (401, 403):
                 raise ConfigError([self._refuses(item_reason(answer))])
             if answer.get("result") == "noop" and "get" not in answer:
@@ -155,7 +155,7 @@ class Cluster:
         for each in found:
             kind = each.get("error", {}).get("type", "")
             if kind == "index_not_found_exception":
-                raise ConfigError([self._gone(each["_index"], item_reason(each))])
+                raise StoreGone([self._gone(each["_index"], item_reason(each))])
             if kind == "security_exception":
                 raise ConfigError([self._refuses(item_reason(each))])
             if kind in _UNUSABLE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import errors
 
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError, StoreGone, Unavailable
 
 ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
 """What one bad row raises. ProgramLimitExceeded, an id too long for an index, is an OperationalError to psycopg."""
@@ -39,7 +39,8 @@ def named(error: psycopg.Error, setting: str, server: str) -> Unavailable | Conf
     if setting.startswith("store.") and _is_extensions(error):
         return ConfigError([f"{setting}: PostgreSQL at {server} has no type vector ({reason(error)}): {_EXTENSION}"])
     remedy = _remedy(error, setting.startswith("store."))
-    return ConfigError([f"{setting}: PostgreSQL at {server} refuses ({reason(error)}): {remedy}"])
+    kind = StoreGone if setting.startswith("store.") and isinstance(error, errors.UndefinedTable) else ConfigError
+    return kind([f"{setting}: PostgreSQL at {server} refuses ({reason(error)}): {remedy}"])
 
 
 def _is_extensions(error: psycopg.Error) -> bool:
@@ -63,7 +64,7 @@ def _passing(error: psycopg.Error) -> tuple[str, str]:
 
 def _remedy(error: psycopg.Error, of_store: bool) -> str:
     if of_store and isinstance(error, errors.UndefinedTable):
-        return "`freshet run` makes it; or correct the table's name"
+        return "`freshet run` makes it, with `--rebuild` where it was dropped; or correct the table's name"
     return "correct the table's name, or have the user granted what is missing"
 
 

@@ -2,6 +2,7 @@
 
     FreshetError
     ├── ConfigError         the pipeline file says something that can't be run; lists every mistake
+    │   └── StoreGone       a store's table or index isn't there (any more): this run stops
     ├── OtherLog            the log that a state belongs to isn't the one that is there now
     ├── ChangeError         one change can't be used, and will not become usable by trying again
     │   ├── DecodeError     its bytes are not what the feed's format promises
@@ -37,6 +38,10 @@ class ConfigError(FreshetError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class StoreGone(ConfigError):
+    """A store's table or index isn't there. Where it was, what was told to it isn't told again by going on."""
 
 
 class OtherLog(FreshetError):

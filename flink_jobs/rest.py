@@ -18,7 +18,7 @@ _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
 
 _PENDING = ".pendingRecords"
-_DISPLACED = re.compile(r"core\.errors\.Displaced: ([^\n]+)")
+_FINAL = re.compile(r"core\.errors\.(Displaced|StoreGone): ([^\n]+)")
 """As Python's traceback has it, in the middle of the worker's message."""
 
 
@@ -39,14 +39,14 @@ class Failure:
 
     raw        the root cause as Flink has it
     restored   the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
-    displaced  whether a later run has taken a store over: no restart mends that
+    final      the class of an error that no restart mends: Displaced, or StoreGone; "" of any other
     """
 
     cause: str
     at_ms: int
     raw: str = ""
     restored: str = ""
-    displaced: bool = False
+    final: str = ""
 
     def __str__(self) -> str:
         return f"{self.cause}; restarted from {self.restored}" if self.restored else self.cause
@@ -143,8 +143,9 @@ def failure(http: httpx.Client, address: str) -> Failure | None:
     if not entries:
         return None
     trace, at_ms = str(entries[0]["stacktrace"]), int(entries[0]["timestamp"])
-    if said := _DISPLACED.findall(trace):
-        return Failure(said[-1].strip(), at_ms, root_cause(trace), displaced=True)
+    if said := _FINAL.findall(trace):
+        final, cause = said[-1]
+        return Failure(cause.strip(), at_ms, root_cause(trace), final=final)
     return Failure(told(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
 
 

@@ -45,9 +45,11 @@ def told(stacktrace: str) -> Failure | None:
 def test_it_is_found_in_what_flink_says() -> None:
     found = told(TRACE)
     assert found is not None
-    assert (found.cause, found.at_ms, found.displaced) == (SAID, 5, True)
+    assert (found.cause, found.at_ms, found.final) == (SAID, 5, "Displaced")
+    gone = told(TRACE.replace("Displaced", "StoreGone"))
+    assert gone is not None and (gone.cause, gone.final) == (SAID, "StoreGone")
     other = told(TRACE.replace("Displaced", "Unavailable"))
-    assert other is not None and not other.displaced
+    assert other is not None and not other.final
 
 
 @dataclass
