@@ -60,6 +60,11 @@ def test_the_jvm_dies_and_the_command_says_so_in_a_line_and_leaves_nothing(works
     assert "Traceback" not in workshop.printed()
 
 
+def _standing(workshop: Workshop, pipeline: Path) -> dict[str, object]:
+    told: dict[str, object] = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
+    return told
+
+
 def _stored(workshop: Workshop) -> int:
     return (
         len(workshop.rows("SELECT document_id FROM documents_ledger WHERE document_id <> '/owner'"))
@@ -80,7 +85,7 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
     with workshop.running(pipeline) as job:
         eventually(lambda: (home / "job.json").exists(), "the job")
         # it has read nothing yet, so Flink counts nothing that waits
-        eventually(lambda: "running, caught up" in workshop.freshet("status", pipeline, "--exit-code"), "its standing")
+        eventually(lambda: _standing(workshop, pipeline)["caught_up"], "that it has caught up")
         # The body did not travel with this one: only the state that the savepoint kept knows it.
         workshop.send(key(1), envelope(2, row(1, UNAVAILABLE, title="second"), op="u"))
         workshop.send(key(2), envelope(3, row(2, "other")))
