@@ -85,7 +85,7 @@ def test_stops_with_a_savepoint_and_resumes_from_it(workshop: Workshop) -> None:
     with workshop.running(pipeline) as job:
         eventually(lambda: (home / "job.json").exists(), "the job")
         # it has read nothing yet, so Flink counts nothing that waits
-        eventually(lambda: _standing(workshop, pipeline)["caught_up"], "that it has caught up")
+        eventually(lambda: _standing(workshop, pipeline)["caught_up"] is True, "that it has caught up")
         # The body did not travel with this one: only the state that the savepoint kept knows it.
         workshop.send(key(1), envelope(2, row(1, UNAVAILABLE, title="second"), op="u"))
         workshop.send(key(2), envelope(3, row(2, "other")))
