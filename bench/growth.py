@@ -132,8 +132,10 @@ def measure(rig: Rig, seconds: float) -> int:
 
 def _tell(rig: Rig, folder: Path, after_s: float, changes: int) -> None:
     below = psutil.Process().children(recursive=True)
-    java = sum(each.memory_info().rss for each in below if each.name() == "java")
-    workers = sum(each.memory_info().rss for each in below if "fn_execution" in " ".join(each.cmdline()))
+    commands = [(each, " ".join(each.cmdline())) for each in below]
+    # not Kafka's and Connect's, which are below this process too
+    java = sum(each.memory_info().rss for each, command in commands if "PythonGatewayServer" in command)
+    workers = sum(each.memory_info().rss for each, command in commands if "fn_execution" in command)
     checkpoints = sorted(folder.glob("checkpoints/*/chk-*"), key=lambda each: int(each.name.rpartition("-")[2]))
     checkpoint = max(map(_size, checkpoints[-2:]), default=0)
     with psycopg.connect(rig.dsn) as connection:
