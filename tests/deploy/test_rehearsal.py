@@ -59,7 +59,9 @@ def written(workshop: Workshop) -> dict[str, str]:
 
 
 def files(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+    # what Python compiles as it first imports it is no writing of the job's, and only a new rehearsal's Python does it
+    there = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path): path.stat().st_mtime_ns for path in there}
 
 
 def change(workshop: Workshop, document: str, body: str, number: int) -> None:
