@@ -14,11 +14,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -30,10 +29,8 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from rich.console import Console
 
-from bench.rig import Rig, ledger, rig, running
-from cli import stack
+from bench.rig import Rig, ledger, own_rig, running
 from cli.stack.connect import register_postgres, remove_postgres
-from cli.stack.layout import free_ports
 from cli.verify import Options, verify
 from connectors.kafka import check
 from connectors.kafka_topics import ends, reading
@@ -212,13 +209,8 @@ def _caught_up(rig: Rig, pipeline: Pipeline) -> None:
 
 def main(rows: int = 1_000_000) -> None:
     """Starts the servers and measures in a folder of its own, which is forgotten."""
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        started = stack.up(Path(), ports=free_ports())
-        try:
-            with rig(started) as bench:
-                code = measure(bench, rows)
-        finally:
-            stack.down(Path(), wipe=True)
+    with own_rig() as bench:
+        code = measure(bench, rows)
     sys.exit(code)
 
 

@@ -10,10 +10,8 @@ verify` compares.
 from __future__ import annotations
 
 import sys
-import tempfile
 import threading
 import time
-from contextlib import chdir
 from pathlib import Path
 from random import Random
 
@@ -22,11 +20,9 @@ import psycopg
 import yaml
 from rich.console import Console
 
-from bench.rig import Rig, rig, running
-from cli import stack
+from bench.rig import Rig, own_rig, running
 from cli.job_file import home
 from cli.stack.connect import register_postgres, remove_postgres
-from cli.stack.layout import free_ports
 from cli.verify import Options, verify
 from connectors.kafka_producer import ensure_topics
 from core.config import Pipeline
@@ -150,13 +146,8 @@ def _size(folder: Path) -> int:
 
 def main(seconds: float = 3600.0) -> None:
     """Starts the servers and measures in a folder of its own, which is forgotten."""
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        started = stack.up(Path(), ports=free_ports())
-        try:
-            with rig(started) as bench:
-                code = measure(bench, seconds)
-        finally:
-            stack.down(Path(), wipe=True)
+    with own_rig() as bench:
+        code = measure(bench, seconds)
     sys.exit(code)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
+from cli import stack as local_stack
 from cli import temporary
 from cli.job_file import home
 from cli.resuming import Beginning
 from cli.run import prepare, start
 from cli.stack import Stack
+from cli.stack.layout import free_ports
 from core.config import Pipeline
 from core.config_store import Pgvector
 from core.errors import FreshetError
@@ -94,6 +97,18 @@ def rig(stack: Stack) -> Iterator[Rig]:
         ours = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
         for deleted in (admin.delete_topics(ours) if ours else {}).values():
             deleted.result()
+
+
+@contextmanager
+def own_rig() -> Iterator[Rig]:
+    """A rig on servers of its own, in a folder that is the current one meanwhile and is forgotten."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        started = local_stack.up(Path(), ports=free_ports())
+        try:
+            with rig(started) as own:
+                yield own
+        finally:
+            local_stack.down(Path(), wipe=True)
 
 
 def _execute(dsn: str, statement: sql.Composed) -> None:

@@ -88,7 +88,7 @@ def check(
     # where a step has told, once is enough
     notes = _notes(pipeline) if ok else []
     for line in notes if not as_json else ():
-        console.print(f"[yellow]{shown(line, lines=True)}[/]", soft_wrap=True)
+        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
     if as_json:
         show(Report(pipeline.name, ok, (), found, notes), console)
     return 0 if ok else 1
@@ -114,7 +114,7 @@ def show(report: Report, console: Console) -> None:
 def _say(finding: Finding, console: Console) -> None:
     sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
     message = re.sub(r"\n(?! )", "\n  ", finding.message)
-    console.print(f"{sign} {finding.step}: {shown(message, lines=True)}", soft_wrap=True)
+    console.print(f"{sign} {finding.step}: {shown(message)}", soft_wrap=True)
 
 
 def _notes(pipeline: Pipeline) -> list[str]:

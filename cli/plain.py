@@ -23,9 +23,9 @@ def plain(text: str, lines: bool = False) -> str:
     )
 
 
-def shown(text: str, lines: bool = True) -> str:
-    """As `plain`, for a place in what is printed as Rich's markup: the text isn't taken for that either."""
-    return escape(plain(text, lines))
+def shown(text: str) -> str:
+    """As `plain` with its lines, for a place in what is printed as Rich's markup: it isn't taken for that either."""
+    return escape(plain(text, lines=True))
 
 
 def _escape(character: str) -> str:

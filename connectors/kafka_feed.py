@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from connectors.kafka import client_options, named, topics_there, unavailable
+from connectors.kafka import named, topics_there, unavailable
 from connectors.kafka_topics import Message, ends, messages, reading
 from core.change import BEGINNING, Change, Event, Position, Skip, Truncate
 from core.config import Pipeline
@@ -138,8 +138,6 @@ def behind(consumer: Consumer, kafka: Kafka, goal: Mapping[str, Mapping[int, int
 def uncommitted(pipeline: Pipeline) -> int | None:
     """How many events of its topics the job has not committed; None where that can't be asked, or isn't known."""
     kafka = pipeline.kafka
-    if client_options(kafka) is None:
-        return None
     try:
         with reading(kafka, group_of(pipeline)) as consumer:
             return behind(consumer, kafka, goals(consumer, kafka, named(kafka, topics_there(kafka) or ()))).events

@@ -32,7 +32,7 @@ def test_neither_markup_nor_escapes_of_others_are_obeyed() -> None:
 
 
 def test_lines_are_kept_where_they_may_be() -> None:
-    assert (plain("a\nb"), shown("a\nb"), shown("a\nb", lines=False)) == ("a\\nb", "a\nb", "a\\nb")
+    assert (plain("a\nb"), plain("a\nb", lines=True), shown("a\nb")) == ("a\\nb", "a\nb", "a\nb")
 
 
 @pytest.mark.parametrize("text", ["می\u200cخواهم", "👨\u200d👩\u200d👧", "straße"])
