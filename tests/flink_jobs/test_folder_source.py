@@ -82,7 +82,7 @@ def test_files_that_take_longer_than_a_checkpoint_may(workshop: Workshop) -> Non
         source={"file": {"path": "notes"}},
         format={"files": {"key": ["id"]}},
         documents={"notes": {"text": "{text}", "metadata": ["key"]}},
-        flink=QUICK | {"execution.checkpointing.timeout": "20 s"},
+        flink=QUICK | {"execution.checkpointing.timeout": "60 s"},
         dead_letters={
             "kafka": {
                 "topic": workshop.dead_letters,
@@ -98,7 +98,7 @@ def test_files_that_take_longer_than_a_checkpoint_may(workshop: Workshop) -> Non
         for _ in range(3):
             _checkpointed(workshop)
         job.send_signal(signal.SIGTERM)
-        assert job.wait(60) == 0, workshop.printed()[-2000:]
+        assert job.wait(90) == 0, workshop.printed()[-2000:]
     (savepoint,) = (workshop.folder / ".freshet" / "pipelines" / "documents" / "savepoints").iterdir()
     assert f"resumes from {savepoint.name}" in workshop.printed()
     assert len(workshop.rows("SELECT document_id, ordinal, text FROM documents")) < 95_000
