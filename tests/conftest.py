@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cli import stack as local_stack
-from tests import budgets, resident
+from tests import budgets, resident, shared
 from tests.connectors import servers
 
 # How long an example takes tells of the machine and of what else it does.
@@ -20,12 +20,15 @@ _yardsticks: list[float] = []
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stack]:
-    """PostgreSQL with pgvector, Kafka and Kafka Connect, on free ports and without data, for all tests of a process.
+def stack(pytestconfig: pytest.Config) -> local_stack.Stack:
+    """PostgreSQL with pgvector, Kafka and Kafka Connect, without data at the start, for all tests of a run."""
+    return shared.stack(shared.folder_of(pytestconfig))
 
-    Tests share it: each uses tables, topics and connectors of names of its own.
-    """
-    directory: Path = tmp_path_factory.mktemp("stack")
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stack]:
+    """The same for one module's tests: they stop servers, or look at all that one has."""
+    directory = tmp_path_factory.mktemp("stack")
     try:
         yield local_stack.up(directory, ports=local_stack.free_ports())
     finally:
@@ -33,10 +36,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Stac
 
 
 @pytest.fixture(scope="session")
-def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
-    """OpenSearch alone, for the tests of stores and of jobs that write to it."""
-    with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
-        yield server
+def opensearch_server(pytestconfig: pytest.Config) -> servers.Server:
+    """OpenSearch alone, for the tests of stores and of jobs that write to it; none of them stops it."""
+    return shared.opensearch(shared.folder_of(pytestconfig))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +46,24 @@ def residents() -> Iterator[None]:
     """Processes that run commands for tests end with them."""
     yield
     resident.end_all()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of the servers that the processes share."""
+    if _gathers(config):
+        shared.begin(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of pytest-xdist the folder."""
+    node.workerinput[shared.TOLD] = str(shared.folder_of(node.config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared servers, once every process has ended."""
+    if _gathers(config):
+        shared.end(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

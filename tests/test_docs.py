@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
-import httpx
 import pytest
 import typer
 import yaml
@@ -231,17 +230,17 @@ def test_every_command_shown_is_run_somewhere(page: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def terminal(stack: Stack) -> Iterator[Terminal]:
+def terminal(own_stack: Stack) -> Iterator[Terminal]:
     """A folder in which the first page was followed to its end."""
-    folder = stack.folder.parents[1]
+    folder = own_stack.folder.parents[1]
     (folder / "tests").symlink_to(ROOT / "tests")
     remembered = remembered_ports(layout_of(folder))
     assert remembered is not None
     model = free_ports().postgres
     addresses = {
-        "127.0.0.1:9092": stack.kafka.bootstrap_servers,
-        "freshet@127.0.0.1:5432": stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
-        "http://127.0.0.1:8083": stack.connect.url,
+        "127.0.0.1:9092": own_stack.kafka.bootstrap_servers,
+        "freshet@127.0.0.1:5432": own_stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
+        "http://127.0.0.1:8083": own_stack.connect.url,
         "127.0.0.1:9200": f"127.0.0.1:{remembered.opensearch}",
         "127.0.0.1:8080": f"127.0.0.1:{model}",
         "--port 8080": f"--port {model}",
@@ -252,9 +251,6 @@ def terminal(stack: Stack) -> Iterator[Terminal]:
         yield terminal
     finally:
         terminal.close()
-        # a connector that nobody needs looks for changes 200 times a second
-        for name in httpx.get(f"{stack.connect.url}/connectors").json():
-            httpx.delete(f"{stack.connect.url}/connectors/{name}")
 
 
 @pytest.mark.timeout(600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -26,6 +27,13 @@ def pgvector_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 def server(request: pytest.FixtureRequest) -> Server:
     server: Server = request.getfixturevalue(f"{request.param}_server")
     return server
+
+
+@pytest.fixture(params=SERVERS)
+def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """One that the test may stop."""
+    with SERVERS[request.param](tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

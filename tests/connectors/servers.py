@@ -84,32 +84,50 @@ def _opener(dsn: str) -> Opener:
 
 @contextmanager
 def opensearch_server(directory: Path) -> Iterator[Server]:
-    """OpenSearch alone, on a free port; a place is a new index.
-
-    The folder is closed to the user that it runs as where that isn't this one: its data lies elsewhere, and goes too.
-    """
-    files, port = layout.layout_of(directory), layout.free_ports().opensearch
-    layout.prepare(files)
-    binaries = jars.fetch(OPENSEARCH_LOCK)
-    server = Server(
-        address=f"127.0.0.1:{port}",
-        place=lambda: _index_opener(opensearch.url(port)),
-        stop=lambda: process.stop(opensearch.service(files)),
-        start=lambda: opensearch.start(files, port, binaries, lambda line: None),
-    )
+    """OpenSearch alone, on a free port; a place is a new index."""
+    server = opensearch_at(directory)
     try:
         server.start()
+        yield server
+    finally:
+        end_opensearch(directory)
+
+
+def opensearch_at(directory: Path) -> Server:
+    """OpenSearch of a folder, on the port that it has or a free one: the same for every process that asks."""
+    files = layout.layout_of(directory)
+    layout.prepare(files)
+    with layout.locked(files):
+        ports = layout.remembered_ports(files) or layout.free_ports()
+        layout.remember_ports(files, ports)
+    return Server(
+        address=f"127.0.0.1:{ports.opensearch}",
+        place=lambda: _index_opener(opensearch.url(ports.opensearch)),
+        stop=lambda: process.stop(opensearch.service(files)),
+        start=lambda: _start_opensearch(files, ports.opensearch),
+    )
+
+
+def _start_opensearch(files: layout.Layout, port: int) -> None:
+    with layout.locked(files):
+        opensearch.start(files, port, jars.fetch(OPENSEARCH_LOCK), lambda line: None)
         # as it is where nobody has set it: what is written to an index that is gone makes it
         setting = {"persistent": {"action.auto_create_index": "true"}}
         httpx.put(f"{opensearch.url(port)}/_cluster/settings", json=setting).raise_for_status()
-        yield server
-    finally:
-        server.stop()
-        data = files.of("opensearch")
-        closed, place = directory.stat().st_mode & 0o077 == 0, data.resolve()
-        assert data.is_symlink() == (os.geteuid() == 0 and closed)
-        opensearch.wipe(files)
-        assert not data.exists() and not place.exists()
+
+
+def end_opensearch(directory: Path) -> None:
+    """Stop the folder's OpenSearch and delete its data.
+
+    The folder is closed to the user that it runs as where that isn't this one: its data lies elsewhere, and goes too.
+    """
+    files = layout.layout_of(directory)
+    process.stop(opensearch.service(files))
+    data = files.of("opensearch")
+    closed, place = directory.stat().st_mode & 0o077 == 0, data.resolve()
+    assert data.is_symlink() == (os.geteuid() == 0 and closed)
+    opensearch.wipe(files)
+    assert not data.exists() and not place.exists()
 
 
 def _index_opener(url: str) -> Opener:

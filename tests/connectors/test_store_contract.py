@@ -294,7 +294,8 @@ def test_another_dimension_is_refused(store: VectorStore, place: Opener) -> None
         place(dimension=5).prepare()
 
 
-def test_a_server_away_is_named_after_the_patience_and_waited_for_within_it(server: Server, place: Opener) -> None:
+def test_a_server_away_is_named_after_the_patience_and_waited_for_within_it(own_server: Server) -> None:
+    server, place = own_server, own_server.place()
     store, patient = place(patience_s=0.5), place(patience_s=120)
     store.prepare()
     for each in (store, patient):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,8 +16,9 @@ from cli.stack.layout import layout_of
 from connectors.opensearch import OpenSearchStore
 from core.config_store import OpenSearch
 from core.stores import VectorStore
+from tests.connectors import servers
 from tests.connectors.servers import Server
-from tests.flink_jobs.conftest import Workshop, eventually
+from tests.flink_jobs.conftest import Workshop, eventually, workshop_in
 from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_recordings import DOCUMENTS, recording, true_texts
 from tests.replay import StoredChunk, differences
@@ -56,21 +59,28 @@ def test_every_kind_of_event_ends_in_both_stores(workshop: Workshop, opensearch_
     store.close()
 
 
-def test_a_store_that_is_away_for_a_while_loses_nothing(workshop: Workshop, opensearch_server: Server) -> None:
-    opensearch = target(opensearch_server)
+@pytest.fixture
+def own_opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that the test may stop."""
+    with servers.opensearch_server(tmp_path_factory.mktemp("opensearch")) as server:
+        yield server
+
+
+def test_a_store_that_is_away_for_a_while_loses_nothing(workshop: Workshop, own_opensearch: Server) -> None:
+    opensearch = target(own_opensearch)
     pipeline = workshop.pipeline(bounded=False, store=both(workshop, opensearch))
     store = OpenSearchStore(opensearch, DIMENSION, "hash")
     workshop.send(key(1), envelope(1, row(1, "before")))
     with workshop.running(pipeline):
         eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the first row")
-        opensearch_server.stop()
+        own_opensearch.stop()
         try:
             for number in range(2, 30):
                 workshop.send(key(number), envelope(number, row(number, f"during {number}")))
             workshop.send(key(1), envelope(40, None, op="d"))
             time.sleep(OUTAGE_S)
         finally:
-            opensearch_server.start()
+            own_opensearch.start()
         truth = {f"public.documents/{number}": f"t\n\nduring {number}" for number in range(2, 30)}
         eventually(lambda: differences(workshop.rows(), truth) == [], "all in PostgreSQL")
         eventually(lambda: differences(chunks(store), truth) == [], "all in OpenSearch")
@@ -79,9 +89,10 @@ def test_a_store_that_is_away_for_a_while_loses_nothing(workshop: Workshop, open
 
 
 @pytest.mark.parametrize("server", ["postgres", "kafka"])
-def test_a_server_that_is_away_for_a_while_loses_nothing(workshop: Workshop, stack: Stack, server: str) -> None:
+def test_a_server_that_is_away_for_a_while_loses_nothing(own_stack: Stack, tmp_path: Path, server: str) -> None:
+    workshop = workshop_in(own_stack, tmp_path)
     services = {"postgres": postgres.service, "kafka": kafka.service}
-    directory = stack.folder.parents[1]
+    directory = own_stack.folder.parents[1]
     workshop.send(key(1), envelope(1, row(1, "before")))
     with workshop.running(workshop.pipeline(bounded=False)):
         eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the first row")
