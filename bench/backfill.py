@@ -25,13 +25,13 @@ import psutil
 import psycopg
 import yaml
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from rich.console import Console
 
 from bench.rig import Rig, ledger, own_rig, running
 from cli.stack.connect import register_postgres, remove_postgres
 from cli.verify import Options, verify
+from connectors import kafka_clients
 from connectors.kafka import check
 from connectors.kafka_topics import ends, reading
 from core.config import Pipeline
@@ -111,7 +111,7 @@ def _connector(rig: Rig) -> Iterator[None]:
 
 def _expire(rig: Rig, pipeline: Pipeline, rows: int) -> None:
     """Wait for the snapshot's events, and delete them."""
-    admin = AdminClient({"bootstrap.servers": rig.stack.kafka.bootstrap_servers})
+    admin = kafka_clients.admin({"bootstrap.servers": rig.stack.kafka.bootstrap_servers})
     topic = rig.topic("backfill")
     while not check(pipeline.kafka) or _held(rig, topic) < rows:
         time.sleep(1)

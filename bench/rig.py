@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import psycopg
-from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
@@ -26,6 +25,7 @@ from cli.resuming import Beginning
 from cli.run import prepare, start
 from cli.stack import Stack
 from cli.stack.layout import free_ports
+from connectors import kafka_clients
 from core.config import Pipeline
 from core.config_store import Pgvector
 from core.errors import FreshetError
@@ -93,7 +93,7 @@ def rig(stack: Stack) -> Iterator[Rig]:
         yield Rig(stack, make_conninfo(stack.postgres.dsn, dbname=prefix), prefix)
     finally:
         _execute(stack.postgres.dsn, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
-        admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
+        admin = kafka_clients.admin({"bootstrap.servers": stack.kafka.bootstrap_servers})
         ours = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
         for deleted in (admin.delete_topics(ours) if ours else {}).values():
             deleted.result()

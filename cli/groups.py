@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 ORDER = (
     "demo", "stack", "init", "check", "run", "search", "status", "dead-letters", "verify",
-    "produce", "backfill", "profile", "model", "bundle", "bench", "chaos", "test",
+    "produce", "backfill", "profile", "model", "bundle", "compose", "bench", "chaos", "test",
 )  # fmt: skip
 
 MODULES = {
@@ -26,6 +26,7 @@ MODULES = {
     "profile": "cli.profile",
     "model": "cli.model",
     "bundle": "cli.bundle",
+    "compose": "cli.compose",
     "test": "cli.testing",
 }
 """Where the `app` of a command or of a group of commands is."""

@@ -106,14 +106,15 @@ def topics_there(kafka: Kafka) -> list[str] | None:
     """
     # imported late: a job only needs the tables, and runs where librdkafka isn't
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
+
+    from connectors import kafka_clients
 
     client = client_options(kafka)
     if client is None:
         return None
     _refuse_nobody(kafka)
     try:
-        admin = AdminClient({**client, "socket.timeout.ms": 5000, **SILENT})
+        admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **SILENT})
         return sorted(admin.list_topics(timeout=_WAIT_SECONDS).topics)
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None

@@ -46,14 +46,15 @@ def _limit(kafka: Kafka, topic: str, make: bool) -> int:
     try:
         # imported late: where the job runs on a service librdkafka isn't there
         from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
+
+        from connectors import kafka_clients
     except ImportError:
         return USUAL_ROOM
     options = client_options(kafka)
     if options is None:
         return USUAL_ROOM
     try:
-        admin = AdminClient({**options, "socket.timeout.ms": 5_000, **SILENT})
+        admin = kafka_clients.admin({**options, "socket.timeout.ms": 5_000, **SILENT})
         there = topic in admin.list_topics(timeout=_ANSWER_S).topics
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from connectors import kafka_clients
 from core.errors import ConfigError, Unavailable
 from core.recordings import Record
 
@@ -53,7 +54,7 @@ def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None
     with fewer partitions.
     """
     failures = _Failures()
-    admin = AdminClient(_settings(bootstrap_servers, failures))
+    admin = kafka_clients.admin(_settings(bootstrap_servers, failures))
     there = _topics(admin, bootstrap_servers, failures)
     short = [
         f"topic {topic} has {len(there[topic].partitions)} partitions, {count} are needed: "
@@ -140,7 +141,7 @@ class Sender:
 
 
 def _producer(bootstrap_servers: str, login: Mapping[str, str] | None, packed: bool, failures: _Failures) -> Producer:
-    return Producer(
+    return kafka_clients.producer(
         {**(login or {})}
         | _settings(bootstrap_servers, failures)
         | {

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from connectors import kafka_clients
 from connectors.kafka import SILENT, login, unavailable
 from core.config_source import Kafka
 from core.recordings import Headers
@@ -42,7 +43,7 @@ def reading(kafka: Kafka, group: str = "freshet-reader") -> Iterator[Consumer]:
 
     Raises ConfigError where only Java clients can log in.
     """
-    consumer = Consumer(
+    consumer = kafka_clients.consumer(
         {
             **login(kafka),
             "group.id": group,

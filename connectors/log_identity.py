@@ -7,9 +7,8 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
 
-from connectors import kafka
+from connectors import kafka, kafka_clients
 from connectors.kafka_topics import ends, messages, reading
 from connectors.postgres_rows import Reselect
 from core.config import Pipeline
@@ -90,7 +89,7 @@ def of_topics(order: str, source: Kafka) -> LogIdentity:
     if not there:
         return LogIdentity(order, gone)
     try:
-        admin = AdminClient({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
+        admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
         asked = admin.describe_topics(TopicCollection(there), request_timeout=_ANSWER_S)
         told = {f"topic {name}": described.result(_ANSWER_S) for name, described in asked.items()}
     except KafkaException as error:

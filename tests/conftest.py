@@ -15,6 +15,21 @@ from tests.connectors import servers
 settings.register_profile("freshet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("freshet")
 
+LONGEST = (
+    "tests/deploy/test_rehearsal.py",
+    "tests/test_docs.py",
+    "tests/cli/test_demo.py",
+    "tests/deploy/test_containers.py",
+    "tests/flink_jobs/test_vectorize.py",
+    "tests/cli/test_chaos.py",
+    "tests/flink_jobs/test_settling.py",
+    "tests/flink_jobs/test_aws_feeds.py",
+    "tests/cli/test_stack.py",
+    "tests/flink_jobs/test_profiles.py",
+    "tests/flink_jobs/test_two_stores.py",
+)
+"""Files of two minutes and more, the longest first."""
+_SERVERS = {"workshop", "stack", "own_stack", "opensearch_server"}
 _spent: Counter[str] = Counter()
 _yardsticks: list[float] = []
 
@@ -66,11 +81,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shared.end(config)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs a job, which `freshet test --quick` leaves out."""
+    """Mark what runs a job, which `freshet test --quick` leaves out; have the files that take long begin first.
+
+    A process takes the next file when it has ended one: a long one among the last would leave the others nothing.
+    """
     for item in items:
         if "workshop" in getattr(item, "fixturenames", ()):
             item.add_marker("jobs")
+    serving = {item.path for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
+    ranks = {budgets.ROOT / file: rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks) + (item.path not in serving)))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-PACKAGES = {"git": "git", "openssl": "openssl", "pgbouncer": "pgbouncer"}
+PACKAGES = {name: name for name in ("curl", "git", "openssl", "pgbouncer", "prometheus", "wget")}
 """Program to Debian's package; .ci/run installs them where it can."""
 
 

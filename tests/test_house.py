@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cli.testing import CHECKS
+from tests.conftest import LONGEST
 from tests.programs import PACKAGES, needed
 
 ROOT = Path(__file__).parents[1]
@@ -147,6 +148,10 @@ def test_pre_commit_checks_what_the_tests_check_and_fetches_nothing() -> None:
 @pytest.mark.parametrize("name", ["freshet", ".ci/run"])
 def test_what_is_started_can_be(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []
 
 
 def test_ci_installs_what_tests_would_be_skipped_for() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import psycopg
 import tenacity
-from confluent_kafka.admin import AdminClient
 
 from cli.chaos.feed import Place
 from cli.chaos.kafka import PARTITIONS, grown, remake_topics
 from cli.chaos.strikes import Fault, Strike
 from cli.stack.connect import register_postgres, remove_postgres
+from connectors import kafka_clients
 from connectors.kafka_producer import ensure_topics
 from core.errors import FreshetError
 
@@ -100,7 +100,7 @@ class Connector:
     def end(self) -> None:
         """Remove the connector and the topics."""
         remove_postgres(self._place.stack.connect.url, self._place.name, self._dsn)
-        admin = AdminClient({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
+        admin = kafka_clients.admin({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
         for deleted in admin.delete_topics(list(self.topics.values())).values():
             deleted.result()
 

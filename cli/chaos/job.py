@@ -18,10 +18,10 @@ import httpx
 import msgspec
 import psutil
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from cli.chaos.world import World
 from cli.job_file import JobFile
+from connectors import kafka_clients
 from core.errors import FreshetError
 from flink_jobs.rest import figures
 
@@ -84,7 +84,7 @@ class Job:
             return
         # else the group would say that all is read until the job's first checkpoint
         servers = self.world.pipeline.kafka.bootstrap_servers
-        admin = AdminClient({"bootstrap.servers": servers})
+        admin = kafka_clients.admin({"bootstrap.servers": servers})
         with suppress(KafkaException):
             for deleted in admin.delete_consumer_groups([self.world.place.group]).values():
                 deleted.result()

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 import tenacity
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from connectors import kafka_clients
 from connectors.kafka_producer import ensure_topics
 from connectors.kafka_topics import ends, messages, reading
 from core.config_source import Kafka
@@ -33,7 +34,7 @@ class Sender:
         self.partitions = PARTITIONS
         self._choices = Random(seed)
         self._failed: KafkaError | None = None
-        self._producer = Producer(
+        self._producer = kafka_clients.producer(
             {
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
@@ -66,7 +67,7 @@ class Sender:
 
 def remake_topics(servers: str, partitions: Mapping[str, int]) -> None:
     """Delete topics with all that is in them, and make them again. Raises Unavailable where that takes over 30 s."""
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 3})
+    admin = kafka_clients.admin({"bootstrap.servers": servers, "log_level": 3})
     for deleted in admin.delete_topics(list(partitions)).values():
         deleted.result()
     again = tenacity.Retrying(
@@ -85,7 +86,7 @@ def grown(servers: str, topics: Sequence[str], partitions: int, choices: Random)
     if partitions >= MOST_PARTITIONS:
         return partitions
     more = choices.randint(partitions + 1, MOST_PARTITIONS)
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 3})
+    admin = kafka_clients.admin({"bootstrap.servers": servers, "log_level": 3})
     for made in admin.create_partitions([NewPartitions(topic, more) for topic in topics]).values():
         made.result()
     return more

@@ -18,8 +18,6 @@ from random import Random
 from typing import Any
 from urllib.parse import quote_plus
 
-from confluent_kafka.admin import AdminClient
-
 from cli.chaos import aws
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed
 from cli.chaos.kafka import PARTITIONS, Sender, grown, told_in
@@ -27,6 +25,7 @@ from cli.chaos.outbox import Outbox
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from cli.chaos.table import Act, acts, first, write
 from cli.chaos.writers import in_threads
+from connectors import kafka_clients
 from connectors.kafka_producer import ensure_topics
 from connectors.s3 import S3
 from connectors.s3_writer import BucketWriter
@@ -222,7 +221,7 @@ class Objects:
         """Remove the topic; the bucket goes with its server."""
         if self._loader is not None:
             self._loader.close()
-        admin = AdminClient({"bootstrap.servers": self._servers})
+        admin = kafka_clients.admin({"bootstrap.servers": self._servers})
         for deleted in admin.delete_topics([self._place.name]).values():
             deleted.result()
 

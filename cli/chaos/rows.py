@@ -10,7 +10,6 @@ from random import Random
 from typing import Any
 
 from boto3.dynamodb.types import TypeSerializer
-from confluent_kafka.admin import AdminClient
 
 from cli.chaos import aws
 from cli.chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
@@ -20,6 +19,7 @@ from cli.chaos.shards import spread
 from cli.chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from cli.chaos.table import Act, Happened, Row, Table, acts, first, write
 from cli.chaos.writers import in_threads
+from connectors import kafka_clients
 from connectors.kafka_producer import ensure_topics
 from connectors.kinesis_writer import KinesisWriter
 from core.config import Pipeline
@@ -178,7 +178,7 @@ class Rows:
     def end(self) -> None:
         """Remove the topic; the stream goes with its server."""
         if self._place.aws is None:
-            admin = AdminClient({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
+            admin = kafka_clients.admin({"bootstrap.servers": self._place.stack.kafka.bootstrap_servers})
             for deleted in admin.delete_topics([self._place.name]).values():
                 deleted.result()
 

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import psycopg
 import yaml
-from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from cli import run
 from cli.chaos.feed import Feed, Place
 from cli.stack import Stack
+from connectors import kafka_clients
 from connectors.aws import Aws
 from connectors.kafka_producer import ensure_topics
 from connectors.opening import profile_stores
@@ -102,7 +102,7 @@ def end(world: World) -> None:
     world.feed.end()
     with psycopg.connect(world.stack.postgres.dsn, autocommit=True) as server:
         server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(world.name)))
-    admin = AdminClient({"bootstrap.servers": world.stack.kafka.bootstrap_servers})
+    admin = kafka_clients.admin({"bootstrap.servers": world.stack.kafka.bootstrap_servers})
     for deleted in admin.delete_topics([_letters(world.name)]).values():
         deleted.result()
     if world.pipeline.store.opensearch is not None:

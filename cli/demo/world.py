@@ -12,13 +12,13 @@ from pydoc_data.topics import topics as manuals
 from uuid import uuid4
 
 import psycopg
-from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Message, TopicPartition
 from psycopg import sql
 
 from cli.stack import Stack
 from cli.stack.passfile import from_here
 from cli.texts import Text, texts
+from connectors import kafka_clients
 from core.errors import FreshetError, Unavailable
 
 MODEL = "all-MiniLM-L6-v2"
@@ -93,7 +93,7 @@ def world(name: str, stack: Stack, file: Path, written: str) -> World:
 
 def delete_topics(bootstrap_servers: str, named: re.Pattern[str]) -> None:
     """Delete the topics whose whole name matches."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin = kafka_clients.admin({"bootstrap.servers": bootstrap_servers})
     earlier = [topic for topic in admin.list_topics(timeout=10).topics if named.fullmatch(topic)]
     if earlier:
         for deleted in admin.delete_topics(earlier).values():
@@ -155,7 +155,7 @@ def events(world: World, topic: str) -> list[Message]:
 
     Raises Unavailable where it can't be read within 20 s.
     """
-    consumer = Consumer({"bootstrap.servers": world.bootstrap_servers, "group.id": uuid4().hex})
+    consumer = kafka_clients.consumer({"bootstrap.servers": world.bootstrap_servers, "group.id": uuid4().hex})
     try:
         _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_READ_SECONDS)
         consumer.assign([TopicPartition(topic, 0, 0)])

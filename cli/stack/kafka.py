@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from cli.stack import java, process
 from cli.stack.layout import Layout, Ports
+from connectors import kafka_clients
 from core.errors import FreshetError
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
@@ -59,7 +59,7 @@ def bootstrap_servers(port: int) -> str:
 def is_ready(port: int) -> bool:
     """Whether the broker answers a request for its metadata."""
     settings = {"bootstrap.servers": bootstrap_servers(port), "log_level": 0, "reconnect.backoff.max.ms": 100}
-    client = AdminClient({**settings, "error_cb": lambda _: None})
+    client = kafka_clients.admin({**settings, "error_cb": lambda _: None})
     try:
         return bool(client.list_topics(timeout=2).brokers)
     except KafkaException:

@@ -134,17 +134,21 @@ def _spawn(layout: Layout, port: int, files: Sequence[Path]) -> psutil.Process:
     unprivileged.make_place(layout.of("opensearch"), user)
     home = _home(layout)
     home.chmod(0o700)
-    _install(home, files)
+    install(home, files)
     configure(home, port)
     for folder in (home / "data", home / "tmp", home / "logs"):
         folder.mkdir(exist_ok=True)
     if user is not None:
         for path in (home, *home.rglob("*")):
             os.chown(path, user.uid, user.gid)
-    of = service(layout)
-    properties = (f"-Djava.io.tmpdir={home / 'tmp'}", f"-Dopensearch.path.home={home}", of.mark, *_DISTRIBUTION)
-    command = [str(_java(user)), *_JVM, *properties, "-cp", f"{home / 'lib'}/*", "org.opensearch.bootstrap.OpenSearch"]
-    return process.spawn(of, command, user)
+    return process.spawn(service(layout), command(_java(user), home), user)
+
+
+def command(java: Path, home: Path, *more: str) -> list[str]:
+    """What starts the node that is installed at `home`, `more` being options of the JVM's."""
+    conf = f"-Dopensearch.path.conf={home / 'config'}"
+    properties = (f"-Djava.io.tmpdir={home / 'tmp'}", f"-Dopensearch.path.home={home}", conf, *_DISTRIBUTION)
+    return [str(java), *_JVM, *more, *properties, "-cp", f"{home / 'lib'}/*", "org.opensearch.bootstrap.OpenSearch"]
 
 
 def _java(user: process.User | None) -> Path:
@@ -165,7 +169,8 @@ def _java(user: process.User | None) -> Path:
     return copy / "bin" / "java"
 
 
-def _install(home: Path, files: Sequence[Path]) -> None:
+def install(home: Path, files: Sequence[Path]) -> None:
+    """Puts the node's programs below its home, from the files of its lock, where they aren't there."""
     installed = home / "installed"
     wanted = "\n".join(file.name for file in files)
     if installed.exists() and installed.read_text(encoding="utf-8") == wanted:

@@ -6,13 +6,11 @@ Nothing is installed: what the wheel needs is there, in the environment that run
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import ZipFile
@@ -20,33 +18,11 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
+from cli.containers.dockerfile import stages
 from tests.pages import ROOT
 
 FOLDER = ROOT / "deploy" / "docker"
-INSTRUCTION = re.compile(r"^(?!#)([A-Z]+)\s+((?:.*\\\n)*.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of the Dockerfile: what it begins with, and its instructions as (name, words)."""
-
-    base: str
-    instructions: tuple[tuple[str, str], ...]
-
-
-def stages() -> dict[str, Stage]:
-    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
-    name = ""
-    for instruction, words in INSTRUCTION.findall((FOLDER / "Dockerfile").read_text(encoding="utf-8")):
-        if instruction == "FROM":
-            base, _, name = words.partition(" AS ")
-            found[name] = (base, [])
-        elif name:
-            found[name][1].append((instruction, words))
-    return {each: Stage(base, tuple(told)) for each, (base, told) in found.items()}
-
-
-STAGES = stages()
+STAGES = stages(FOLDER / "Dockerfile")
 
 
 def sent(path: Path) -> bool:

@@ -1,0 +1,139 @@
+"""What a Compose file says of its services ("Compose file reference"): as much of it as ours has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import ConfigError
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SPAN = re.compile(r"(\d+)(ms|s|m|h)")
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a service is asked whether it is well: `command` as words, seconds."""
+
+    command: tuple[str, ...]
+    timeout_s: float
+    within_s: float
+    """How long it may take until it is well for the first time."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What a container has at `target`: a text, a file or folder `source` of this machine, or a volume by its name."""
+
+    target: str
+    text: str = ""
+    source: Path | None = None
+    volume: str = ""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service. `image` is its name without the version; `stage` that of our Dockerfile which makes it, or ""."""
+
+    name: str
+    image: str
+    stage: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+    secrets: tuple[str, ...]
+    after: tuple[str, ...]
+    health: Health
+    grace_s: float
+    profiles: tuple[str, ...]
+
+
+def read(file: Path) -> list[Service]:
+    """The services of a file, those first that others wait for.
+
+    Raises ConfigError where one has no health check, or waits for what isn't there.
+    """
+    told = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = {name: _service(file, told, name, each) for name, each in told["services"].items()}
+    ordered: dict[str, Service] = {}
+
+    def put(name: str, waiting: tuple[str, ...]) -> None:
+        if name not in found or name in waiting:
+            raise ConfigError(
+                [f"{file}: services.{waiting[-1]}.depends_on: {name} is no service that can be first"]
+            )
+        for other in found[name].after:
+            put(other, (*waiting, name))
+        ordered[name] = found[name]
+
+    for name in found:
+        put(name, ())
+    return list(ordered.values())
+
+
+def profiles(file: Path) -> list[str]:
+    """The profiles that `.env` beside the file asks for."""
+    beside = file.parent / ".env"
+    lines = beside.read_text(encoding="utf-8").splitlines() if beside.exists() else []
+    asked = [line.partition("=")[2] for line in lines if line.startswith("COMPOSE_PROFILES=")]
+    return asked[-1].split(",") if asked else []
+
+
+def _service(file: Path, told: Mapping[str, Any], name: str, service: Mapping[str, Any]) -> Service:
+    if "healthcheck" not in service:
+        raise ConfigError([f"{file}: services.{name} has no healthcheck, so nobody knows when it runs"])
+    configs = [_config(file, told["configs"][each["source"]], each["target"]) for each in service.get("configs", ())]
+    return Service(
+        name=name,
+        image=str(service["image"]).partition(":")[0],
+        stage=str(service.get("build", {}).get("target", "")),
+        entrypoint=_words(service.get("entrypoint", ())),
+        command=_words(service.get("command", ())),
+        environment={key: _literal(value) for key, value in service.get("environment", {}).items()},
+        mounts=(*configs, *(_volume(file, each) for each in service.get("volumes", ()))),
+        secrets=tuple(service.get("secrets", ())),
+        after=tuple(service.get("depends_on", ())),
+        health=_health(service["healthcheck"]),
+        grace_s=_seconds(service.get("stop_grace_period", "10s")),
+        profiles=tuple(service.get("profiles", ())),
+    )
+
+
+def _config(file: Path, config: Mapping[str, str], target: str) -> Mount:
+    return (
+        Mount(target, source=file.parent / config["file"])
+        if "file" in config
+        else Mount(target, text=_literal(config["content"]))
+    )
+
+
+def _volume(file: Path, volume: str) -> Mount:
+    source, target, *_ = volume.split(":")
+    if source.startswith("."):
+        return Mount(target, source=(file.parent / source).resolve())
+    return Mount(target, volume=source)
+
+
+def _health(told: Mapping[str, Any]) -> Health:
+    kind, *words = _words(told["test"])
+    command = tuple(words) if kind == "CMD" else ("/bin/sh", "-c", *words)
+    within = _seconds(told["start_period"]) + told["retries"] * _seconds(told["interval"])
+    return Health(command, _seconds(told["timeout"]), within)
+
+
+def _words(told: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_literal(each) for each in told)
+
+
+def _literal(text: str) -> str:
+    return str(text).replace("$$", "$")
+
+
+def _seconds(span: str) -> float:
+    return sum(int(number) * _SECONDS[unit] for number, unit in _SPAN.findall(span))

@@ -1,0 +1,94 @@
+"""A root folder for each container: this machine's files, with what is changed kept apart, and places of its own.
+
+Everything here is called in namespaces of the rehearsal's own ("namespaces(7)"), where mounts are nobody else's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_OWN = ("mnt", "run", "tmp")
+"""Empty for each container."""
+_CHANGED = ("etc", "opt", "usr", "var")
+"""As here, until a container changes something, which no other sees."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """A container's root, mounted at `folder`; processes in it have `user` as their uid, which reads what is ours."""
+
+    folder: Path
+    user: int
+
+    def at(self, path: str) -> Path:
+        """Where a path of the container's is."""
+        return self.folder / path.lstrip("/")
+
+    def put(self, path: str, text: str, mode: int = 0o644) -> None:
+        """A file in the container."""
+        self.at(path).parent.mkdir(parents=True, exist_ok=True)
+        self.at(path).unlink(missing_ok=True)
+        self.at(path).write_text(text, encoding="utf-8")
+        self.at(path).chmod(mode)
+
+    def link(self, path: str, to: Path) -> None:
+        """A path of the container's that leads to a file or folder of this machine."""
+        self.at(path).parent.mkdir(parents=True, exist_ok=True)
+        self.at(path).symlink_to(to)
+
+    def bind(self, path: str, source: Path) -> None:
+        """A folder or file of this machine in the container."""
+        if source.is_dir():
+            self.at(path).mkdir(parents=True, exist_ok=True)
+        else:
+            self.at(path).parent.mkdir(parents=True, exist_ok=True)
+            self.at(path).touch()
+        mount("--bind", str(source), str(self.at(path)))
+
+    def words(self, folder: str, command: Sequence[str]) -> list[str]:
+        """The command line, for here, that runs a command in the container: as its user, who has no rights but ours."""
+        user = (f"--map-user={self.user}", f"--map-group={self.user}")
+        return ["unshare", "--user", *user, f"--root={self.folder}", f"--wd={folder}", "--", *command]
+
+
+def make(folder: Path, user: int, kept: Sequence[Path]) -> Root:
+    """A root with nothing of a container's in it. `kept`: folders that are there even where theirs are empty."""
+    root, aside = folder / "root", folder / "aside"
+    root.mkdir(parents=True)
+    for entry in sorted(Path("/").iterdir()):
+        _take(entry, root / entry.name, aside)
+    made = Root(root, user)
+    for each in kept:
+        if each.parts[1] in _OWN:
+            made.bind(str(each), each)
+    line = f"container:x:{user}:{user}::/tmp:/bin/sh\n"
+    others = [each for each in Path("/etc/passwd").read_text().splitlines() if f":x:{user}:" not in each]
+    made.put("/etc/passwd", "\n".join([*others, line]))
+    return made
+
+
+def mount(*words: str) -> None:
+    """Raises CalledProcessError where the machine has no such mount."""
+    subprocess.run(["mount", *words], check=True, capture_output=True)
+
+
+def _take(entry: Path, to: Path, aside: Path) -> None:
+    if entry.is_symlink():
+        to.symlink_to(entry.readlink())
+    elif not entry.is_dir():
+        return
+    elif entry.name in _CHANGED:
+        upper, work = aside / entry.name / "upper", aside / entry.name / "work"
+        for each in (to, upper, work):
+            each.mkdir(parents=True)
+        mount("-t", "overlay", "overlay", "-o", f"lowerdir={entry},upperdir={upper},workdir={work}", str(to))
+    else:
+        to.mkdir()
+        if entry.name in _OWN:
+            to.chmod(0o1777)
+        elif os.access(entry, os.R_OK | os.X_OK):
+            mount("--rbind", str(entry), str(to))

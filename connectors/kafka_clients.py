@@ -1,0 +1,44 @@
+"""Clients of Kafka, made whole: a signal that comes while librdkafka is set up waits until that is done.
+
+Its binding reads the settings in C, and takes a Ctrl-C that comes meanwhile for a setting it can't read: the command
+would end with a TypeError instead of as one that was interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+_HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+def producer(settings: Mapping[str, Any]) -> Producer:
+    """One with librdkafka's settings. Raises KafkaException where it doesn't take one of them."""
+    with _held():
+        return Producer(dict(settings))
+
+
+def consumer(settings: Mapping[str, Any]) -> Consumer:
+    """As `producer`."""
+    with _held():
+        return Consumer(dict(settings))
+
+
+def admin(settings: Mapping[str, Any]) -> AdminClient:
+    """As `producer`."""
+    with _held():
+        return AdminClient(dict(settings))
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,47 @@
+"""Clients of Kafka are made whole, whatever signal comes meanwhile."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from connectors import kafka_clients
+from tests.pages import ROOT
+
+SETTINGS = {f"{name}.timeout.ms": 6_000 for name in ("socket", "request", "socket.connection.setup")} | {
+    "bootstrap.servers": "127.0.0.1:1", "log_level": 0, "group.id": "g", "error_cb": lambda _: None
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [kafka_clients.producer, kafka_clients.consumer, kafka_clients.admin])
+def test_an_interrupt_while_a_client_is_made_is_an_interrupt(make: Callable[..., Any]) -> None:
+    chance = Random(1)
+    for _ in range(40):
+        after, made = chance.uniform(0.0, 0.004), []
+        with pytest.raises(KeyboardInterrupt):
+            interrupter = threading.Thread(target=_interrupt, args=(threading.get_ident(), after))
+            interrupter.start()
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                made.append(make(SETTINGS))  # kept: its end in C takes an interrupt for a fault of its own
+        interrupter.join()
+
+
+def test_clients_are_made_nowhere_else() -> None:
+    making = re.compile(r"\b(?:Producer|Consumer|AdminClient)\(")
+    folders = ("bench", "cli", "connectors", "deploy", "flink_jobs", "udfs")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    found = {file.name for file in files if making.search(file.read_text(encoding="utf-8"))}
+    assert found == {"kafka_clients.py"}
+
+
+def _interrupt(thread: int, after_s: float) -> None:
+    time.sleep(after_s)
+    signal.pthread_kill(thread, signal.SIGINT)
