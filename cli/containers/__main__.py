@@ -22,7 +22,8 @@ _FIRST_ROW_S = 20.0
 _SEARCH_S = 120.0
 # by what the job itself has: its pipeline file, and the secret that it names
 _ROWS = (
-    "import sys, psycopg; from cli.pipeline_file import load; of = load(sys.argv[1]).store.pgvector; "
+    "import pathlib, sys, psycopg; from cli.pipeline_file import load; "
+    "of = load(pathlib.Path(sys.argv[1])).store.pgvector; "
     "print(psycopg.connect(of.dsn).execute(f'SELECT count(*) FROM {of.table}').fetchone()[0])"
 )
 

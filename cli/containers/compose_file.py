@@ -65,9 +65,7 @@ def read(file: Path) -> list[Service]:
 
     def put(name: str, waiting: tuple[str, ...]) -> None:
         if name not in found or name in waiting:
-            raise ConfigError(
-                [f"{file}: services.{waiting[-1]}.depends_on: {name} is no service that can be first"]
-            )
+            raise ConfigError([f"{file}: services.{waiting[-1]}.depends_on: {name} is no service that can be first"])
         for other in found[name].after:
             put(other, (*waiting, name))
         ordered[name] = found[name]
