@@ -85,7 +85,8 @@ def local_options(
     """
     network = f"{max(128, 40 * pipeline.parallelism)}mb"
     options = {
-        **_lasting_options(pipeline, directory),
+        **_lasting_options(pipeline),
+        **_places(directory),
         "python.executable": sys.executable,
         **CLUSTER,
         # a dozen segments for each output of each subtask; what must be there grows with the square of the parallelism
@@ -114,7 +115,8 @@ def target_options(
     """
     host, port = target
     options = {
-        **_lasting_options(pipeline, directory),
+        **_lasting_options(pipeline),
+        **_places(directory),
         **pipeline.flink_options,
         "execution.target": "remote",
         "execution.attached": "false",
@@ -124,7 +126,23 @@ def target_options(
     return options | _code_and_state(pipeline, jars, resume_from)
 
 
-def _lasting_options(pipeline: Pipeline, directory: Path) -> dict[str, str]:
+def application_options(pipeline: Pipeline, jars: list[Path]) -> dict[str, str]:
+    """Flink's options for an application cluster, whose JobManager runs the program, the pipeline file's own last.
+
+    Of its cluster's own configuration are the places of checkpoints and savepoints, and what it resumes from.
+    """
+    options = {**_lasting_options(pipeline), "python.executable": sys.executable, **pipeline.flink_options}
+    return options | _code_and_state(pipeline, jars, None)
+
+
+def _places(directory: Path) -> dict[str, str]:
+    return {
+        "execution.checkpointing.dir": (directory / "checkpoints").resolve().as_uri(),
+        "execution.checkpointing.savepoint-dir": (directory / "savepoints").resolve().as_uri(),
+    }
+
+
+def _lasting_options(pipeline: Pipeline) -> dict[str, str]:
     """What a job needs that goes on through failures, and starts again from its own state."""
     return {
         **job_options(pipeline),
@@ -136,8 +154,6 @@ def _lasting_options(pipeline: Pipeline, directory: Path) -> dict[str, str]:
         "execution.buffer-timeout.interval": "2 ms",
         "execution.checkpointing.interval": "5 s",
         "execution.checkpointing.min-pause": "1 s",
-        "execution.checkpointing.dir": (directory / "checkpoints").resolve().as_uri(),
-        "execution.checkpointing.savepoint-dir": (directory / "savepoints").resolve().as_uri(),
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": "2",
         "restart-strategy.type": "exponential-delay",

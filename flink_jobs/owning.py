@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from connectors.opening import open_stores
 from core.config import Chunk, Pipeline
 from core.errors import ConfigError
 from core.fingerprint import Fingerprint, Owner, changes, fingerprint
-from core.owning import Found
+from core.owning import Found, How, obstacles, owner_of, refusal
 from core.profiles_delivery import TABLE
 from core.stores import VectorStore
 from udfs.embedding import dimension
@@ -59,6 +60,21 @@ def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple
     finally:
         for store in stores.values():
             store.close()
+
+
+def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...]]:
+    """The owner that a job of a cluster makes of itself when it first writes, and what is to be told before.
+
+    Not here, as a JobManager that is started anew comes by too. `way`: how one chooses otherwise where it runs.
+    Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
+    """
+    now = made_by(pipeline)
+    found = look(pipeline, now)
+    why = obstacles(found, pipeline.name, now, None, False)
+    if why and how == How.REFUSE:
+        raise ConfigError([*refusal(pipeline.name, found, why, now), way])
+    owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
+    return owner, (*adopted(found, now), *map(str, why))
 
 
 def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:

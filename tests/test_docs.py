@@ -56,7 +56,7 @@ WITH_AWS = {
 }
 FAR_AWAY = {
     line: f"{name}.md says that no Docker, Kubernetes or account of AWS's was there; tests/deploy checks the rest"
-    for name in ("compose", "deploy-msf", "sizing")
+    for name in ("compose", "deploy-msf", "kubernetes", "sizing")
     for block in blocks(DOCS / f"{name}.md")
     if block.language == "bash"
     for line in block.text.splitlines()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -25,9 +24,9 @@ from core.config_file import load
 from core.errors import ConfigError, Unavailable
 from core.fingerprint import Owner
 from core.msf import properties_file, refused
-from core.owning import How, obstacles, owner_of, refusal
+from core.owning import How
 from flink_jobs.environment import service_options
-from flink_jobs.owning import adopted, look, made_by
+from flink_jobs.owning import taken
 from udfs.embedding import dimension
 
 SETTINGS = "freshet"
@@ -87,18 +86,14 @@ def owned(pipeline: Pipeline, changed: str) -> Owner:
     """
     if changed not in [*How]:
         raise ConfigError([f"property changed of {RUN} is {changed!r}: it must be one of {', '.join(How)}"])
-    now = made_by(pipeline)
-    found = look(pipeline, now)
-    why = obstacles(found, pipeline.name, now, None, False)
-    if why and changed == How.REFUSE:
-        way = (
-            f"Here the property changed of the group {RUN} stands for these options: mixed, or rebuild, with an "
-            "application that starts without a snapshot"
-        )
-        raise ConfigError([*refusal(pipeline.name, found, why, now), way])
-    for each in (*adopted(found, now), *map(str, why)):
+    way = (
+        f"Here the property changed of the group {RUN} stands for these options: mixed, or rebuild, with an "
+        "application that starts without a snapshot"
+    )
+    owner, told = taken(pipeline, How(changed), way)
+    for each in told:
         _log.warning("%s", each)
-    return owner_of(pipeline.name, found, why, now, How(changed), time.time_ns() // 1_000_000)
+    return owner
 
 
 def property_groups(file: Path) -> dict[str, dict[str, str]]:

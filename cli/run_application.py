@@ -1,0 +1,68 @@
+"""The program of a Flink application cluster: `python -m cli.run_application PIPELINE.YAML`, as its JobManager runs it.
+
+Flink's own program for Python, `org.apache.flink.client.python.PythonDriver`, starts it by `-pym cli.run_application`
+("Application Mode", in Flink's documentation). The cluster has one job, this one, and ends with it. Where checkpoints
+lie, how many slots there are and what the job resumes from is the cluster's configuration.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+
+from cli.jars import fetch
+from cli.pipeline_file import load
+from cli.run import JARS
+from connectors.opening import prepare
+from core.config import Pipeline
+from core.errors import FreshetError
+from core.owning import How
+from deploy.msf.main import with_types
+from flink_jobs.environment import application_options
+from flink_jobs.owning import taken
+from udfs.embedding import dimension
+
+_WAY = "Here they are arguments of the program: `job.args` of a FlinkDeployment"
+_log = logging.getLogger("freshet")
+
+
+def main(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML")],
+    mixed: Annotated[bool, typer.Option("--mixed", help="As of `freshet run`.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="As of `freshet run`.")] = False,
+) -> None:
+    """Make the stores' tables and indexes, and run the pipeline's job."""
+    how = How.MIXED if mixed else How.REBUILD if rebuild else How.REFUSE
+    try:
+        run(load(pipeline), how)
+    except FreshetError as error:
+        _log.error("%s", error)
+        sys.exit(2)
+
+
+def run(pipeline: Pipeline, how: How) -> None:
+    """Submit the job to the cluster that this program is of, and wait for its end. Raises FreshetError."""
+    configuration = Configuration()
+    for name, value in application_options(pipeline, fetch(JARS)).items():
+        configuration.set_string(name, value)
+    environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    prepare(pipeline, dimension(pipeline.embedding))
+    owner, told = taken(pipeline, how, _WAY)
+    for each in told:
+        _log.warning("%s", each)
+    pipeline = with_types(pipeline)
+    # imported late: what is wrong with the pipeline is told before
+    from flink_jobs.job import build
+
+    build(pipeline, environment, owner=owner)
+    environment.execute(pipeline.name)
+
+
+if __name__ == "__main__":
+    typer.run(main)
