@@ -18,7 +18,7 @@ from cli.plain import shown
 from core.errors import FreshetError, Unavailable
 
 _JOB = "job"
-_FIRST_ROW_S = 20.0
+_FIRST_ROW_S = 180.0
 _SEARCH_S = 120.0
 # by what the job itself has: its pipeline file, and the secret that it names
 _ROWS = (
