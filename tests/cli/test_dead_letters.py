@@ -121,8 +121,8 @@ def test_the_list_has_each_letter_and_counts_those_of_one_cause_together(desk: D
     assert f"write StoreRejected public.articles/9 lacks 3 chunks {desk.source}/1/9 1" in printed
     assert "3 letters" in printed
     assert "2 decode DecodeError op is …" in printed
-    newest = desk.run("list", "--limit", "1").split()
-    assert ("0:2" in newest, "0:1" in newest) == (True, False)
+    newest = desk.run("list", "--limit", "1")
+    assert ("0:2" in newest.split(), "0:1" in newest.split()) == (True, False)
     assert "3 letters, the newest 1 of them above" in newest
 
 
