@@ -22,7 +22,7 @@ def compose(
         str, typer.Option(metavar="TEXT", help="What to search for when all services run.")
     ] = "What happens when an assertion fails?",
 ) -> None:
-    """Start a Compose file's services without a Docker engine, search once, and stop them."""
+    """Run a Compose file's services without Docker, to a search."""
     if not rehearse:
         raise ConfigError(["give --rehearse; with a Docker engine, `docker compose up --wait` starts the file"])
     from cli.containers import rehearse as run_it
