@@ -20,6 +20,7 @@ LONGEST = (
     "tests/test_docs.py",
     "tests/cli/test_demo.py",
     "tests/deploy/test_containers.py",
+    "tests/deploy/test_application.py",
     "tests/flink_jobs/test_vectorize.py",
     "tests/cli/test_chaos.py",
     "tests/flink_jobs/test_settling.py",
@@ -28,7 +29,7 @@ LONGEST = (
     "tests/flink_jobs/test_profiles.py",
     "tests/flink_jobs/test_two_stores.py",
 )
-"""Files of two minutes and more, the longest first."""
+"""Files of two minutes and more beside others at work, the longest first."""
 _SERVERS = {"workshop", "stack", "own_stack", "opensearch_server"}
 _spent: Counter[str] = Counter()
 _yardsticks: list[float] = []

@@ -102,6 +102,8 @@ def application(tmp_path: Path, aws: Aws) -> Application:
     (folder / "conf" / "config.yaml").write_text(yaml.safe_dump(configuration(folder, aws, rest)), encoding="utf-8")
     variables = environment(Python(Path(sys.executable), packages), folder) | {
         "FLINK_PLUGINS_DIR": str(folder / "plugins"),
+        # Flink looks into no link for its JAR of Python
+        "FLINK_OPT_DIR": str(flink / "opt"),
         # the image's Freshet is installed, and has its JARs in a cache of its own
         "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}",
         "XDG_CACHE_HOME": str(jars.cache().parents[1]),
