@@ -1,0 +1,127 @@
+"""What of every deployment file ran here, and by which test: `python -m tests.deploy.ran > docs/what-ran.md`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """Deployment files, as patterns below the checkout; what ran, by which tests; and what never did."""
+
+    files: tuple[str, ...]
+    ran: str
+    tests: tuple[str, ...]
+    never: str
+
+
+ROWS = (
+    Row(
+        ("docker-compose.yaml", ".env", "deploy/docker/pipeline.yaml", "deploy/docker/loader.py"),
+        "every service's command, environment, configs, secrets, volumes, user, health check and place in the order, "
+        "as processes in root folders of their own, to the documented search; Compose's schema",
+        (
+            "test_containers.py::test_the_services_come_up_and_the_search_of_the_page_answers",
+            "test_compose.py::test_the_file_keeps_the_schema_of_compose",
+            "test_compose.py::test_the_loader_makes_changes",
+        ),
+        "a Docker engine; Grafana's container; the GPU profile",
+    ),
+    Row(
+        (
+            "deploy/docker/Dockerfile",
+            "deploy/docker/Dockerfile.dockerignore",
+            "deploy/docker/*.py",
+            "deploy/docker/*.lock",
+        ),
+        "the wheel, built from each stage's tree, and what the images start, from that wheel; hadolint",
+        (
+            "test_image.py::test_what_the_image_starts_can_be_started",
+            "test_compose.py::test_the_dockerfile_has_nothing_that_hadolint_minds",
+        ),
+        "`docker build`: the pulled base images, RUN lines, paths and users within the images",
+    ),
+    Row(
+        ("deploy/kubernetes/application/*",),
+        "the pods' words with the manifest's configuration, as processes, with its state in S3 (moto); "
+        "schemas of Kubernetes and of Flink's operator",
+        (
+            "test_application.py::test_the_pods_commands_end_in_the_true_table_and_go_on_from_a_savepoint_in_s3",
+            "test_kubernetes.py::test_a_manifest_is_of_the_operators_fields",
+            "test_kubernetes.py::test_a_manifest_is_of_kubernetes_own_fields",
+        ),
+        "Kubernetes, Flink's operator, kustomize; the network's policies; the role of a service account",
+    ),
+    Row(
+        ("deploy/kubernetes/*.yaml",),
+        "`freshet run --target` on a session cluster of processes; schemas as above",
+        ("../flink_jobs/test_target.py::test_a_job_on_a_cluster_outlives_who_submitted_it_and_stops_with_a_savepoint",),
+        "Kubernetes, Flink's operator; GPUs; a volume that many pods write to",
+    ),
+    Row(
+        ("deploy/kubernetes/debezium/*", "deploy/kubernetes/example/*"),
+        "nothing: schemas of Strimzi's operator; what the overlay patches is there",
+        (
+            "test_kubernetes.py::test_debezium_is_set_up_as_the_local_stacks",
+            "test_kubernetes.py::test_kustomizations_name_what_is_there_and_patch_what_they_have",
+        ),
+        "Kubernetes, Strimzi's operator, kustomize",
+    ),
+    Row(
+        ("deploy/msf/*",),
+        "the very zip, on a Flink cluster of processes that refuses what the service does: upgraded, rescaled, resumed",
+        (
+            "test_rehearsal.py::test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state",
+            "test_rehearsal.py::test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint",
+        ),
+        "Managed Service for Apache Flink itself",
+    ),
+    Row(
+        ("deploy/cloudformation/*",),
+        "nothing: cfn-lint; the properties read as the program reads them; policies held to the pages and, by moto, to "
+        "what clients call",
+        (
+            "test_cloudformation.py::test_cfn_lint_passes_them",
+            "test_cloudformation.py::test_the_applications_properties_fit_a_pipeline_file",
+        ),
+        "CloudFormation, AWS",
+    ),
+    Row(
+        ("deploy/dashboards/grafana/*", "deploy/dashboards/prometheus/*"),
+        "the alerts are loaded by the rehearsal's Prometheus, where one is installed; queries held to the metrics that "
+        "there are",
+        (
+            "test_dashboards.py::test_a_query_asks_for_what_is_defined",
+            "test_dashboards.py::test_a_dashboard_is_one_that_grafana_takes",
+        ),
+        "Grafana",
+    ),
+    Row(
+        ("deploy/__init__.py", "deploy/ruff.toml"),
+        "part of the wheel, and of the linter's settings",
+        ("test_image.py::test_the_wheel_has_every_package_and_what_they_read",),
+        "",
+    ),
+)
+
+
+def page() -> str:
+    """The page's text."""
+    lines = [
+        "# What ran of every deployment file",
+        "",
+        "No Docker engine, no Kubernetes and no account of AWS's was at hand where Freshet is written. Tests run what "
+        "can be run of each file without them, and this page says what that is. It is made from `tests/deploy/ran.py`.",
+        "",
+        "| file | ran | by, in `tests/deploy/` | never ran |",
+        "|---|---|---|---|",
+    ]
+    for row in ROWS:
+        files, tests = (", ".join(f"`{each}`" for each in group) for group in (row.files, row.tests))
+        lines.append(f"| {files} | {row.ran} | {tests} | {row.never or 'nothing'} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
