@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from cli.containers.images import fetch
@@ -23,13 +22,12 @@ _ALONE = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 def rehearse(file: Path, question: str) -> int:
     """Start all services of the file, wait until they are well, search, and stop them; the exit code.
 
-    Raises FreshetError where this machine lets nobody have namespaces of his own.
+    Raises FreshetError where this isn't root on Linux, or root isn't let have namespaces of its own.
     """
     if not is_possible():
         raise FreshetError(
-            "a rehearsal of containers needs Linux, and leave for namespaces of one's own: `unshare "
-            f"{' '.join(_prefix())} true` fails here. In a container start that one with --privileged; elsewhere see "
-            "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns, or run it as root"
+            f"a rehearsal of containers needs Linux and root: `unshare {' '.join(_ALONE)} true` fails here. Run it "
+            "with sudo; within a container, in one that was started with --privileged"
         )
     folder = Path(".freshet").resolve() / "containers"
     shutil.rmtree(folder, ignore_errors=True)
@@ -38,17 +36,13 @@ def rehearse(file: Path, question: str) -> int:
     close(folder)
     fetch()
     engine = [sys.executable, "-m", "cli.containers", str(file.resolve()), str(folder), question]
-    return subprocess.run(["unshare", *_prefix(), "--", *engine], check=False).returncode
+    return subprocess.run(["unshare", *_ALONE, "--", *engine], check=False).returncode
 
 
 def is_possible() -> bool:
     """Whether this process may have namespaces of its own, with mounts in them."""
-    trial = ["unshare", *_prefix(), "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    trial = ["unshare", *_ALONE, "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
     try:
-        return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+        return os.geteuid() == 0 and subprocess.run(trial, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
-
-
-def _prefix() -> Sequence[str]:
-    return _ALONE if os.geteuid() == 0 else ("--user", "--map-root-user", *_ALONE)

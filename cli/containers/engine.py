@@ -117,7 +117,7 @@ class Engine:
         self._report(f"{service.name} is well, {self.seconds():.1f} s after the start")
 
     def _made(self, service: Service, image: Image) -> Container:
-        root = roots.make(self._folder / "mounts" / service.name, image.user, [*kept(), self._folder, ROOT])
+        root = roots.make(self._folder / "mounts" / service.name, image.user, [*kept(), ROOT], self._folder)
         self._furnish(root, service, image)
         environment = {**image.environment, **service.environment}
         environment.setdefault("HOME", "/tmp")

@@ -1,4 +1,4 @@
-"""A root folder for each container: this machine's files, with what is changed kept apart, and places of its own.
+"""A root folder for each container: this machine's files to be read, what is changed kept apart, and places of its own.
 
 Everything here is called in namespaces of the rehearsal's own ("namespaces(7)"), where mounts are nobody else's.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 _OWN = ("mnt", "run", "tmp")
 """Empty for each container."""
+_KERNELS = ("dev", "proc", "sys")
 _CHANGED = ("etc", "opt", "usr", "var")
 """As here, until a container changes something, which no other sees."""
 
@@ -55,16 +56,22 @@ class Root:
         return ["unshare", "--user", *user, f"--root={self.folder}", f"--wd={folder}", "--", *command]
 
 
-def make(folder: Path, user: int, kept: Sequence[Path]) -> Root:
-    """A root with nothing of a container's in it. `kept`: folders that are there even where theirs are empty."""
+def make(folder: Path, user: int, read: Sequence[Path], written: Path) -> Root:
+    """A root with nothing of a container's in it.
+
+    What is here is there to be read. `read`: folders that are there even where others beside them are not; `written`:
+    the only one of this machine that is there to be written to.
+    """
     root, aside = folder / "root", folder / "aside"
     root.mkdir(parents=True)
     for entry in sorted(Path("/").iterdir()):
         _take(entry, root / entry.name, aside)
     made = Root(root, user)
-    for each in kept:
+    for each in read:
         if each.parts[1] in _OWN:
             made.bind(str(each), each)
+            mount("-o", "remount,bind,ro", str(made.at(str(each))))
+    made.bind(str(written), written)
     line = f"container:x:{user}:{user}::/tmp:/bin/sh\n"
     others = [each for each in Path("/etc/passwd").read_text().splitlines() if f":x:{user}:" not in each]
     made.put("/etc/passwd", "\n".join([*others, line]))
@@ -92,3 +99,5 @@ def _take(entry: Path, to: Path, aside: Path) -> None:
             to.chmod(0o1777)
         elif os.access(entry, os.R_OK | os.X_OK):
             mount("--rbind", str(entry), str(to))
+            if entry.name not in _KERNELS:
+                mount("-o", "remount,bind,ro", str(to))

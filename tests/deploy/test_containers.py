@@ -15,10 +15,10 @@ import dns.rdatatype
 import pytest
 import yaml
 
-from cli.containers import is_possible, names
+from cli.containers import is_possible, names, rehearse
 from cli.containers.compose_file import Mount, profiles, read
 from cli.containers.dockerfile import stages
-from core.errors import ConfigError
+from core.errors import ConfigError, FreshetError
 from tests.pages import ROOT
 from tests.programs import needed
 
@@ -100,10 +100,18 @@ def test_stages_tell_their_environment_folder_and_user() -> None:
     assert flink.environment["PYTHONUNBUFFERED"] == "1"
 
 
+def test_who_may_not_is_told_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(FreshetError, match=r"needs Linux and root: .* Run it with sudo"):
+        rehearse(FILE, "anything")
+    assert not (tmp_path / ".freshet").exists()
+
+
 @pytest.mark.timeout(600)
 def test_the_services_come_up_and_the_search_of_the_page_answers(tmp_path: Path) -> None:
     if not is_possible():
-        pytest.skip("needs Linux and leave for namespaces of one's own: run as root")
+        pytest.skip("needs Linux, root, and leave for namespaces of its own")
     for program in ("curl", "wget", "prometheus"):
         needed(program)
     (tmp_path / "docker-compose.yaml").symlink_to(FILE)
