@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,6 +24,8 @@ _MOST_NULS = 0.01
 _LONGEST_TITLE = 500
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _HEADING = re.compile(r"^#{1,6}+[ \t]++(?=[^\n])", re.MULTILINE)
+_FENCE = re.compile(r"^ {0,3}+(`{3,}+|~{3,}+)([^\n]*+)$", re.MULTILINE)
+_NOWHERE = (2**63, 2**63)
 
 
 def storable(text: str) -> str:
@@ -118,8 +121,17 @@ def _front_matter(text: str) -> tuple[list[str], str]:
 
 
 def _first_heading(text: str) -> str | None:
-    """Without the `#` that may close it, which has a blank before it (CommonMark, "ATX headings")."""
+    """Without the `#` that may close it, which has a blank before it; none of a block of code between fences.
+
+    (CommonMark, "ATX headings" and "Fenced code blocks".)
+    """
+    code = _fenced(text)
+    begin, end_of_code = next(code, _NOWHERE)
     for match in _HEADING.finditer(text):
+        while end_of_code <= match.start():
+            begin, end_of_code = next(code, _NOWHERE)
+        if begin <= match.start():
+            continue
         end = text.find("\n", match.end())
         heading = text[match.end() : end if end >= 0 else len(text)].rstrip(" \t")
         opened = heading.rstrip("#")
@@ -128,3 +140,18 @@ def _first_heading(text: str) -> str | None:
         if heading:
             return heading
     return None
+
+
+def _fenced(text: str) -> Iterator[tuple[int, int]]:
+    """Where blocks of code begin and end, one after the other; one that nothing closes goes on to the text's end."""
+    opened: re.Match[str] | None = None
+    for match in _FENCE.finditer(text):
+        fence, more = match.groups()
+        if opened is None:
+            # what follows a fence of backticks has none, or it is a line with a span of code
+            opened = None if fence[0] == "`" and "`" in more else match
+        elif fence[0] == opened[1][0] and len(fence) >= len(opened[1]) and not more.strip(" \t"):
+            yield opened.start(), match.end()
+            opened = None
+    if opened is not None:
+        yield opened.start(), len(text) + 1

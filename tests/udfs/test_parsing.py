@@ -157,6 +157,22 @@ def test_markdown_keeps_its_headings_and_takes_its_title() -> None:
     assert one("---\nnot: closed\n", "a.md")["text"] == "---\nnot: closed\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("```sh\n# a comment\n```\n# The title\n", "The title"),
+        ("~~~\n# a comment\n```\n# another\n~~~~\n# The title\n", "The title"),
+        ("````\n```\n# a comment\n```\n````\n# The title\n", "The title"),
+        ("```inline``` code\n# The title\n", "The title"),
+        ("    ```\n# The title\n", "The title"),
+        ("```\n# in a block that nothing closes\n", "a.md"),
+        ("# The title\n```\n# a comment\n```\n", "The title"),
+    ],
+)
+def test_a_comment_in_a_block_of_code_is_no_title(text: str, title: str) -> None:
+    assert one(text, "a.md")["title"] == title
+
+
 PAGE = """<!DOCTYPE html><html><head><title> A  page </title><style>p {color: red}</style></head><body>
 <nav><a href="/">Home</a></nav><script>var x = "<p>no</p>";</script>
 <h1>Top &amp; bottom</h1><p>First <b>para</b>graph
