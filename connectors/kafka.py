@@ -127,7 +127,12 @@ def _refuse_nobody(kafka: Kafka) -> None:
 
 
 def unavailable(kafka: Kafka, reason: str) -> Unavailable:
-    """The error of a cluster that doesn't answer."""
+    """The error of a cluster that doesn't answer, or whose address is another server's."""
+    if "not supported by broker" in reason:
+        return Unavailable(
+            f"what answers at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) is no broker's "
+            f"address for clients: {reason}; correct it. A controller has a port of its own, which is none for clients"
+        )
     return Unavailable(
         f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
         f"{reason}; start it, or correct the address"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,6 +20,18 @@ from pydantic import (
 
 _SOURCES = ("kafka", "kinesis", "dynamodb", "sqs", "file")
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
+# Flink's documentation, "Apache Kafka SQL Connector" and, of watermarks, "CREATE Statements"
+_KAFKAS = (
+    "scan.startup.mode",
+    "scan.startup.specific-offsets",
+    "scan.startup.timestamp-millis",
+    "scan.bounded.mode",
+    "scan.bounded.specific-offsets",
+    "scan.bounded.timestamp-millis",
+    "scan.topic-partition-discovery.interval",
+    "scan.parallelism",
+)
+_KAFKAS_KINDS = ("properties.", "scan.watermark.")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -64,6 +77,15 @@ class Kafka(Model):
         taken = [name for name in self.model_extra or {} if name in _OURS]
         if taken:
             raise ValueError(f"{', '.join(taken)} is set by Freshet; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _the_connectors(self) -> Kafka:
+        for name in self.model_extra or {}:
+            if name not in _KAFKAS and not name.startswith(_KAFKAS_KINDS):
+                near = get_close_matches(name, _KAFKAS, 1)
+                there = f"did you mean {near[0]}?" if near else f"there are properties.… and {', '.join(_KAFKAS)}"
+                raise ValueError(f"{name} is no option of Flink's connector for Kafka; {there}")
         return self
 
     @property

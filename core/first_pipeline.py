@@ -50,17 +50,22 @@ class Choice:
 
 
 def choice(columns: Sequence[Column], key: Sequence[str]) -> Choice:
-    """Long text is the documents' text; what is short is metadata, but for a key of one column, which is the id.
+    """Text that may be long is the documents' text; what is short is metadata, and so are a key's columns, whatever
+    their types. A key of one column is the id, and neither.
 
-    Where no column is long, short text is the text. Its `text` is empty where the table has none at all.
+    Where no other column is long, short text is the text, and where there is none a key's. `text` is empty where the
+    table has none at all.
     """
     told = {each.name: _UNNAMEABLE.search(each.name) is None for each in columns}
     fit = [each for each in columns if told[each.name] and not each.lost]
     long, brief = [each.name for each in fit if _is_long(each)], [each.name for each in fit if _is_brief_text(each)]
-    text = long or brief
+    of_rows = [[name for name in names if name not in key] for names in (long, brief)]
+    text = next(filter(None, (*of_rows, long, brief)), [])
     alone = tuple(key) if len(key) == 1 else ()
     metadata = [
-        each.name for each in fit if each.name not in (*text, *alone) and (_is_brief_text(each) or _is_short(each))
+        each.name
+        for each in fit
+        if each.name not in (*text, *alone) and (each.name in key or _is_brief_text(each) or _is_short(each))
     ]
     types = {each.name: each.type for each in fit if each.name in (*text, *metadata)}
     read = columns_of_types(types, None, "adaptive", "bytes")

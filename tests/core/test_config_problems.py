@@ -95,6 +95,16 @@ OF_DOCUMENTS = [
     ("name: articles\n", "", "pipeline.yaml: name is missing; it is required"),
     # what our own rules say has its line too
     ("scan.startup.mode: earliest-offset", "value.format: json", "line 7: source.kafka.value.format is set by Freshet"),
+    (
+        "scan.startup.mode: earliest-offset",
+        "scan.startup.mod: earliest-offset",
+        "source.kafka.scan.startup.mod is no option of Flink's connector for Kafka; did you mean scan.startup.mode?",
+    ),
+    (
+        "scan.startup.mode: earliest-offset",
+        "group.id: shop",
+        "source.kafka.group.id is no option of Flink's connector for Kafka; there are properties.… and scan.startup.",
+    ),
     ("overlap: 32", "overlap: 300", f"line 14: {PLACE}.chunk.overlap is 300, must be less than tokens (256)"),
     ("    topic: shop.public.articles\n", "", "line 4: source.kafka.topic-pattern: either topic or topic-pattern must"),
     ("${PASSWORD}", "${NOT_THERE}", "line 17: store.pgvector.dsn uses ${NOT_THERE}, which is not in the environment"),

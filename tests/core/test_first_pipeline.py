@@ -60,6 +60,13 @@ def test_a_key_of_one_column_is_the_id_and_no_metadata() -> None:
     assert (chosen.metadata, chosen.key) == (("lang",), ("id",))
 
 
+def test_a_column_of_a_key_is_metadata_whatever_its_type() -> None:
+    columns = (Column("country", "text"), Column("name", "text"), Column("story", "text"))
+    chosen = choice(columns, ("country", "name"))
+    assert (chosen.text, chosen.metadata) == (("story",), ("country", "name"))
+    assert choice(columns[:2], ("country", "name")).text == ("country", "name")
+
+
 def test_where_nothing_is_long_short_text_is_the_text_and_where_nothing_is_text_there_is_none() -> None:
     assert choice(COLUMNS[:2], ("id",)).text == ("lang",)
     assert choice((Column("id", "uuid"),), ("id",)).text == ()
