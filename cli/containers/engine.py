@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from core.errors import Unavailable
 Report = Callable[[str], None]
 _SET_FLAGS, _UP = 0x8914, 0x1 | 0x8 | 0x40  # SIOCSIFFLAGS; IFF_UP, IFF_LOOPBACK and IFF_RUNNING: netdevice(7)
 _ASKED_EVERY_S = 0.5
+_TOLD_EVERY_S = 20.0
+_PATIENCE = 3
+"""How many times as long as Compose a service is waited for: all begin on one machine, beside what else it does."""
 _LAST_LINES = 20
 
 
@@ -84,13 +87,20 @@ class Engine:
         names.serve(self._addresses)
         with ThreadPoolExecutor(len(services)) as threads:
             self._wells = {each.name: Future() for each, _ in services}
-            starting = [threads.submit(self._start, *each) for each in services]
+            pending = {threads.submit(self._start, *each) for each in services}
             try:
-                for each in as_completed(starting):
-                    each.result()
+                while pending:
+                    done, pending = wait(pending, _TOLD_EVERY_S, FIRST_COMPLETED)
+                    for each in done:
+                        each.result()
+                    if not done:
+                        self._report(f"{self.seconds():.0f} s after the start, not well yet: {self._unwell()}")
             except BaseException:
                 self._stopping.set()
                 raise
+
+    def _unwell(self) -> str:
+        return ", ".join(name for name in self.running if not self._wells[name].done())
 
     def down(self) -> None:
         """End what runs, those first that were started last."""
@@ -154,11 +164,12 @@ class Engine:
 
     def _wait(self, container: Container) -> None:
         service = container.service
-        deadline = time.monotonic() + service.health.within_s
+        within_s = _PATIENCE * service.health.within_s
+        deadline = time.monotonic() + within_s
         while not container.is_well():
             code = container.process.poll()
             if code is not None or time.monotonic() > deadline:
-                within = f"{service.health.within_s:.0f} s"
+                within = f"{within_s:.0f} s"
                 why = f"isn't well after {within}" if code is None else f"ended with exit code {code}"
                 raise Unavailable(f"{service.name} {why}; {container.log}:\n{_end(container.log)}")
             if self._stopping.wait(_ASKED_EVERY_S):
