@@ -59,7 +59,7 @@ def init(
     """Write a pipeline file for a table, from its columns and its primary key; nothing is overwritten."""
     console = Console()
     if file.exists():
-        raise ConfigError([f"{file} is there already, and nothing is overwritten: name another file"])
+        raise ConfigError([_taken(file)])
     asked = _asker(sys.stdin.isatty())
     here = _here(Path())
     servers = Servers(
@@ -80,12 +80,17 @@ def init(
     _tell(console, file, found, servers, chosen)
 
 
+def _taken(file: Path) -> str:
+    another = file.with_name(f"{file.stem}-2{file.suffix}")
+    return f"{file} is there already, and nothing is overwritten: name another file, as in `freshet init {another}`"
+
+
 def _asker(answers: bool) -> Callable[[str, str], str]:
     def asked(option: str, question: str) -> str:
         if not answers:
             how = "name the table, as in --table public.articles"
             if option != "--table":
-                how = "no stack of this folder says it either: `freshet stack up` starts one"
+                how = "name it, or have a stack in this folder, which knows it: `freshet stack up`"
             raise ConfigError([f"{option} is missing: {how}"])
         return str(typer.prompt(question))
 
@@ -121,7 +126,7 @@ def _write(file: Path, places: Places, chosen: Choice) -> None:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
     except FileExistsError:
-        raise ConfigError([f"{file} is there already, and nothing is overwritten: name another file"]) from None
+        raise ConfigError([_taken(file)]) from None
     except OSError as error:
         raise ConfigError([f"{file} can't be written: {error.strerror}"]) from None
     known = {SOURCE_PASSWORD: "x", STORE_PASSWORD: "x"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from rich.console import Console
 from rich.table import Table
@@ -63,9 +64,13 @@ def _chosen(pipeline: Pipeline, name: str | None) -> tuple[str, VectorStore]:
 def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     kept = sorted({names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata})
-    if not equals or name not in kept:
+    if not equals:
+        raise ConfigError([f"--where is {text!r}, must be column=value, with one of the columns {', '.join(kept)}"])
+    if name not in kept:
+        near = get_close_matches(name, kept, 1)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(kept) or 'none'}"
         raise ConfigError(
-            [f"--where is {text!r}, must be column=value with one of the metadata columns: {', '.join(kept)}"]
+            [f"--where is {text!r}: {name} is no column of documents.….metadata in the pipeline file; {meant}"]
         )
     return name, value
 

@@ -1,0 +1,47 @@
+"""`freshet search`: what its options mean."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.search import _pair
+from core.config import Pipeline
+from core.config_file import load
+from core.errors import ConfigError
+
+PIPELINE = """
+name: rivers
+source: {kafka: {topic: shop.public.rivers, properties.bootstrap.servers: "127.0.0.1:9092"}}
+format: debezium
+documents: {public.rivers: {text: "{story}", metadata: [country, länge_km]}}
+embedding: {model: hash}
+store: {pgvector: {dsn: "postgresql://127.0.0.1/x", table: rivers}}
+dead_letters: {kafka: {topic: rivers.dead}}
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+    return load(tmp_path / "pipeline.yaml")
+
+
+@pytest.mark.parametrize("text", ["country=de", "länge_km=6=5"])
+def test_a_filter_is_a_column_and_a_value(pipeline: Pipeline, text: str) -> None:
+    assert "=".join(_pair(text, pipeline)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("country", "--where is 'country', must be column=value, with one of the columns country, länge_km"),
+        ("laenge_km=6", "laenge_km is no column of documents.….metadata in the pipeline file; did you mean länge_km?"),
+        ("story=x", "story is no column of documents.….metadata in the pipeline file; there are country, länge_km"),
+    ],
+)
+def test_another_one_is_named_with_what_there_is(pipeline: Pipeline, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        _pair(text, pipeline)
