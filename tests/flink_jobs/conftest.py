@@ -16,7 +16,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import yaml
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from cli.stack import Stack
 from connectors.kafka_producer import ensure_topics
@@ -131,9 +131,15 @@ class Workshop:
         headers: dict[str, bytes] | None = None,
         partition: int = -1,
     ) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "message.max.bytes": 32 << 20})
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            failures.extend([] if error is None else [error.str()])
+
+        settings = {"bootstrap.servers": self.bootstrap_servers, "message.max.bytes": 32 << 20}
+        producer = Producer({**settings, "on_delivery": delivered})
         producer.produce(self.topic, value=value, key=key, headers=list((headers or {}).items()), partition=partition)
-        assert producer.flush(20) == 0
+        assert (producer.flush(20), failures) == (0, [])
 
     def partitioned(self, partitions: int) -> None:
         """Make the topic with so many partitions."""

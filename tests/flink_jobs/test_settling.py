@@ -82,9 +82,16 @@ def test_a_topic_grows_while_a_half_waits_and_a_truncated_row_is_forgotten(works
 
 
 def grow(workshop: Workshop, partitions: int) -> None:
-    """Give the topic so many partitions."""
-    admin = AdminClient({"bootstrap.servers": workshop.bootstrap_servers})
-    admin.create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
+    """Give the topic so many partitions, and have clients that come from now on know of them."""
+    settings = {"bootstrap.servers": workshop.bootstrap_servers}
+    AdminClient(settings).create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
+
+    def there() -> bool:
+        # a client of its own each time, as one that asked before goes by what it was told
+        known = AdminClient(settings).list_topics(workshop.topic, timeout=10).topics[workshop.topic].partitions
+        return len(known) == partitions and all(each.leader >= 0 for each in known.values())
+
+    eventually(there, "the new partitions")
 
 
 def test_a_move_alone_embeds_nothing(workshop: Workshop) -> None:
