@@ -84,7 +84,8 @@ def test_a_topic_grows_while_a_half_waits_and_a_truncated_row_is_forgotten(works
 def grow(workshop: Workshop, partitions: int) -> None:
     """Give the topic so many partitions, and have clients that come from now on know of them."""
     settings = {"bootstrap.servers": workshop.bootstrap_servers}
-    AdminClient(settings).create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
+    admin = AdminClient(settings)
+    admin.create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
 
     def there() -> bool:
         # a client of its own each time, as one that asked before goes by what it was told
