@@ -1,8 +1,11 @@
-"""What a topic holds, read back with a plain consumer."""
+"""What a topic holds, read back with a plain consumer; and events into one, none of them lost."""
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from core.recordings import Record
 
@@ -39,3 +42,17 @@ def consume(bootstrap_servers: str, topic: str) -> list[Record]:
         return found
     finally:
         consumer.close()
+
+
+@contextmanager
+def delivering(bootstrap_servers: str, **settings: object) -> Iterator[Producer]:
+    """A producer all of whose records have arrived when the block ends: what Kafka refuses is lost without a word."""
+    failures: list[str] = []
+
+    def delivered(error: KafkaError | None, _message: object) -> None:
+        failures.extend([] if error is None else [error.str()])
+
+    usual = {"bootstrap.servers": bootstrap_servers, "message.max.bytes": 32 << 20, "on_delivery": delivered}
+    producer = Producer({**usual, **settings})
+    yield producer
+    assert (producer.flush(20), failures) == (0, [])

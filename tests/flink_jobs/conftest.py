@@ -16,7 +16,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import yaml
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from cli.stack import Stack
 from connectors.kafka_producer import ensure_topics
@@ -24,6 +24,7 @@ from tests import resident
 from tests.databases import new_database
 from tests.replay import WORKLOAD, StoredChunk
 from tests.resident import kill
+from tests.topics import delivering
 
 FRESHET = [sys.executable, "-m", "cli"]
 PATIENCE_S = 120.0
@@ -131,15 +132,9 @@ class Workshop:
         headers: dict[str, bytes] | None = None,
         partition: int = -1,
     ) -> None:
-        failures: list[str] = []
-
-        def delivered(error: KafkaError | None, _message: object) -> None:
-            failures.extend([] if error is None else [error.str()])
-
-        settings = {"bootstrap.servers": self.bootstrap_servers, "message.max.bytes": 32 << 20}
-        producer = Producer({**settings, "on_delivery": delivered})
-        producer.produce(self.topic, value=value, key=key, headers=list((headers or {}).items()), partition=partition)
-        assert (producer.flush(20), failures) == (0, [])
+        told = list((headers or {}).items())
+        with delivering(self.bootstrap_servers) as producer:
+            producer.produce(self.topic, value=value, key=key, headers=told, partition=partition)
 
     def partitioned(self, partitions: int) -> None:
         """Make the topic with so many partitions."""

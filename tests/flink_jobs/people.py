@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import Producer
 from psycopg import sql
 
 from connectors.kafka_producer import ensure_topics
@@ -25,6 +24,7 @@ from core.profiles_records import record_id, step
 from core.profiles_step import Persons
 from tests.core.identity_batch import latest, link
 from tests.flink_jobs.conftest import Workshop
+from tests.topics import delivering
 
 PROFILES: dict[str, Any] = {
     "identifiers": [
@@ -123,11 +123,10 @@ def pipeline(workshop: Workshop, **changes: Any) -> Path:
 def send(workshop: Workshop, told: list[Told], partitions: int = 2) -> None:
     """Into a topic a table, in their order within each partition."""
     ensure_topics(workshop.bootstrap_servers, {f"{workshop.prefix}.public.{each.table}": partitions for each in told})
-    producer = Producer({"bootstrap.servers": workshop.bootstrap_servers, "message.max.bytes": 32 << 20})
-    for each in told:
-        key, value = each.raw
-        producer.produce(f"{workshop.prefix}.public.{each.table}", value=value, key=key)
-    assert producer.flush(20) == 0
+    with delivering(workshop.bootstrap_servers) as producer:
+        for each in told:
+            key, value = each.raw
+            producer.produce(f"{workshop.prefix}.public.{each.table}", value=value, key=key)
 
 
 def truth(told: list[Told], rules: Pipeline) -> tuple[dict[str, Profile], dict[str, str]]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from connectors.kafka_letters import Letter, letters
 from core.config_file import load
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row
+from tests.topics import delivering
 
 LIMIT = 1_048_588
 SOON_S = 20.0
@@ -36,10 +36,8 @@ def send(
     headers: list[tuple[str, bytes | None]],
     codec: str = "gzip",
 ) -> None:
-    options = {"message.max.bytes": 32 << 20, "compression.type": codec}
-    producer = Producer({"bootstrap.servers": workshop.bootstrap_servers, **options})
-    producer.produce(workshop.topic, value=value, key=key, headers=headers)
-    assert producer.flush(20) == 0
+    with delivering(workshop.bootstrap_servers, **{"compression.type": codec}) as producer:
+        producer.produce(workshop.topic, value=value, key=key, headers=headers)
 
 
 def written(file: Path) -> list[Letter]:
