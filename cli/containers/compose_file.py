@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ class Health:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """What lasts longer than a container, and may be in several, by its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Mount:
-    """What a container has at `target`: a text, a file or folder `source` of this machine, or a volume by its name."""
+    """What a container has at `target`: a text, a file or folder of this machine, or a volume."""
 
     target: str
-    text: str = ""
-    source: Path | None = None
-    volume: str = ""
+    content: str | Path | Volume
 
 
 @dataclass(frozen=True)
@@ -61,18 +67,17 @@ def read(file: Path) -> list[Service]:
     """
     told = yaml.safe_load(file.read_text(encoding="utf-8"))
     found = {name: _service(file, told, name, each) for name, each in told["services"].items()}
-    ordered: dict[str, Service] = {}
-
-    def put(name: str, waiting: tuple[str, ...]) -> None:
-        if name not in found or name in waiting:
-            raise ConfigError([f"{file}: services.{waiting[-1]}.depends_on: {name} is no service that can be first"])
-        for other in found[name].after:
-            put(other, (*waiting, name))
-        ordered[name] = found[name]
-
-    for name in found:
-        put(name, ())
-    return list(ordered.values())
+    after = {name: each.after for name, each in found.items()}
+    wrong = [(name, other) for name, others in after.items() for other in others if other not in found]
+    try:
+        # the sorter would take an absent one for a service that waits for nothing
+        ordered = [found[name] for name in TopologicalSorter(after).static_order() if not wrong]
+    except CycleError as error:
+        wrong = [(error.args[1][1], error.args[1][0])]
+    if wrong:
+        name, other = wrong[0]
+        raise ConfigError([f"{file}: services.{name}.depends_on: {other} is no service that can be first"])
+    return ordered
 
 
 def profiles(file: Path) -> list[str]:
@@ -104,18 +109,12 @@ def _service(file: Path, told: Mapping[str, Any], name: str, service: Mapping[st
 
 
 def _config(file: Path, config: Mapping[str, str], target: str) -> Mount:
-    return (
-        Mount(target, source=file.parent / config["file"])
-        if "file" in config
-        else Mount(target, text=_literal(config["content"]))
-    )
+    return Mount(target, file.parent / config["file"] if "file" in config else _literal(config["content"]))
 
 
 def _volume(file: Path, volume: str) -> Mount:
     source, target, *_ = volume.split(":")
-    if source.startswith("."):
-        return Mount(target, source=(file.parent / source).resolve())
-    return Mount(target, volume=source)
+    return Mount(target, (file.parent / source).resolve() if source.startswith(".") else Volume(source))
 
 
 def _health(told: Mapping[str, Any]) -> Health:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.containers import names, roots
-from cli.containers.compose_file import Service
+from cli.containers.compose_file import Service, Volume
 from cli.containers.images import ROOT, Image, kept
 from core.errors import Unavailable
 
@@ -152,13 +152,14 @@ class Engine:
         for path, text in image.scripts.items():
             root.put(path, text, 0o755)
         for each in service.mounts:
-            if each.volume:
-                (volume := self._folder / "volumes" / each.volume).mkdir(parents=True, exist_ok=True)
-                root.bind(each.target, volume)
-            elif each.source is not None:
-                root.bind(each.target, each.source)
-            else:
-                root.put(each.target, each.text)
+            match each.content:
+                case str(text):
+                    root.put(each.target, text)
+                case Path() as source:
+                    root.bind(each.target, source)
+                case Volume(name):
+                    (volume := self._folder / "volumes" / name).mkdir(parents=True, exist_ok=True)
+                    root.bind(each.target, volume)
         for name in service.secrets:
             root.put(f"/run/secrets/{name}", self._secrets[name])
 

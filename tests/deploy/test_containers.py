@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from cli.containers import is_possible, names, rehearse
-from cli.containers.compose_file import Mount, profiles, read
+from cli.containers.compose_file import Mount, Volume, profiles, read
 from cli.containers.dockerfile import stages
 from core.errors import ConfigError, FreshetError
 from tests.pages import ROOT
@@ -52,7 +52,7 @@ def test_a_service_is_read_as_compose_reads_it(tmp_path: Path) -> None:
     (service,) = read(file)
     assert service.command == ("sh", "-c", "echo $HOME")
     assert service.environment == {"X": "${dir:a}"}
-    assert service.mounts == (Mount("/var/data", volume="data"), Mount("/there", source=tmp_path / "here"))
+    assert service.mounts == (Mount("/var/data", Volume("data")), Mount("/there", tmp_path / "here"))
     assert (service.image, service.stage, service.grace_s) == ("a/b", "", 120.0)
     assert (service.health.command, service.health.timeout_s, service.health.within_s) == (("true",), 5.0, 120.0)
 
