@@ -37,8 +37,9 @@ def admin(settings: Mapping[str, Any]) -> AdminClient:
 
 @contextmanager
 def _held() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # raises a Ctrl-C from just before, and holds signals even so
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -129,16 +129,19 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens, for what is started once."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port of 127.0.0.1 on which nobody listens, as `free_ports`' are."""
+    return _free_ports(1)[0]
 
 
 def free_ports() -> Ports:
     """As many ports as a stack has, on which nobody listens.
 
-    From below those that systems hand out to connections, which might take one while its server is started again.
+    From below those that systems hand out to connections, which might take one before its server listens, or while
+    that is started again.
     """
+    return Ports(*_free_ports(len(fields(Ports))))
+
+
+def _free_ports(count: int) -> list[int]:
     numbers = random.sample(_SERVERS_PORTS, len(_SERVERS_PORTS))
-    return Ports(*islice(filter(is_free, numbers), len(fields(Ports))))
+    return list(islice(filter(is_free, numbers), count))

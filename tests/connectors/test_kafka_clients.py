@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
@@ -32,6 +32,23 @@ def test_an_interrupt_while_a_client_is_made_is_an_interrupt(make: Callable[...,
             while time.monotonic() < deadline:
                 made.append(make(SETTINGS))  # kept: its end in C takes an interrupt for a fault of its own
         interrupter.join()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_an_interrupt_from_just_before_leaves_no_signal_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that Python hears of while it holds signals back is raised by what holds them."""
+    really = signal.pthread_sigmask
+
+    def with_a_signal_before(how: int, held: Collection[signal.Signals]) -> set[signal.Signals]:
+        before = really(how, held)
+        if held and how == signal.SIG_BLOCK:
+            raise KeyboardInterrupt
+        return before
+
+    monkeypatch.setattr(signal, "pthread_sigmask", with_a_signal_before)
+    with pytest.raises(KeyboardInterrupt):
+        kafka_clients.producer(SETTINGS)
+    assert really(signal.SIG_BLOCK, ()) == set()
 
 
 def test_clients_are_made_nowhere_else() -> None:
