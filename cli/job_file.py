@@ -16,11 +16,18 @@ _NAME = "job.json"
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job that was submitted: its REST API's address, its id there, and its Prometheus endpoint or ""."""
+    """A job that was submitted.
+
+    rest         address of its REST API
+    job          its id there
+    prometheus   its endpoint for Prometheus; "" where there is none
+    bootstrap    addresses of the Kafka that it reads, `host:port,…`; "" where it reads something else
+    """
 
     rest: str
     job: str
     prometheus: str = ""
+    bootstrap: str = ""
 
 
 PIPELINES = Path(".freshet") / "pipelines"
@@ -30,6 +37,11 @@ PIPELINES = Path(".freshet") / "pipelines"
 def home(pipeline: Pipeline) -> Path:
     """Where a pipeline keeps checkpoints, savepoints and logs: `.freshet/pipelines/NAME` under the current folder."""
     return PIPELINES / pipeline.name
+
+
+def bootstrap_of(pipeline: Pipeline) -> str:
+    """Addresses of the Kafka that a pipeline reads, for its `JobFile`."""
+    return "" if pipeline.source.kafka is None else pipeline.source.kafka.bootstrap_servers
 
 
 def remember(pipeline: Pipeline, job: JobFile) -> None:

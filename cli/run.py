@@ -17,7 +17,7 @@ from cli.finishing import letters_so_far, outcome
 from cli.first_changes import FirstChanges, most_frequent
 from cli.folder_lock import locked
 from cli.jars import fetch
-from cli.job_file import JobFile, forget, home, remember
+from cli.job_file import JobFile, bootstrap_of, forget, home, remember
 from cli.log_watch import LogWatch
 from cli.owning import OwnerWatch, displaced_by, forsake, has_state
 from cli.phases import Phases
@@ -213,7 +213,7 @@ def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Ph
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
     identity = str(job.client.get_job_id())
     log_record.submitted(pipeline, identity)
-    remember(pipeline, JobFile(job.rest, identity, metrics))
+    remember(pipeline, JobFile(job.rest, identity, metrics, bootstrap_of(pipeline)))
     return job
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli import log_record, resuming
 from cli.jars import fetch
-from cli.job_file import JobFile, home, remember
+from cli.job_file import JobFile, bootstrap_of, home, remember
 from cli.resuming import Beginning, log_to
 from core.config import Pipeline
 from core.errors import ConfigError
@@ -40,7 +40,7 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, beginni
         raise ConfigError([f"--{beginning.how}: {pipeline.name} runs on {target} already: stop it first"])
     else:
         console.print(f"{pipeline.name}: runs on {target} already; stopping ends it there")
-    remember(pipeline, JobFile(job.rest, job.id))
+    remember(pipeline, JobFile(job.rest, job.id, bootstrap=bootstrap_of(pipeline)))
     return job
 
 

@@ -21,11 +21,11 @@ from cli.folder_lock import runs_as
 from cli.job_file import PIPELINES, JobFile, home, recall
 from cli.pipeline_file import load
 from cli.plain import shown
-from cli.status_list import last_told, one_line, standings
+from cli.status_list import last_told, one_line, seen, standings
 from cli.status_page import Look, as_dict, page, rates
 from core.config import Pipeline
 from core.errors import Unavailable
-from flink_jobs.rest import Report, report
+from flink_jobs.rest import Report
 
 app = typer.Typer(add_completion=False)
 
@@ -136,7 +136,7 @@ def _looks(pipeline: Pipeline, place: JobFile, count: int | None, every_s: float
 def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
     """A look at the job that was remembered. Raises Unavailable where it isn't there any more."""
     try:
-        return Look(time.monotonic(), _with_waiting(pipeline, report(http, place.rest, place.job)))
+        return Look(time.monotonic(), _with_waiting(pipeline, seen(http, place)))
     except (httpx.HTTPError, ValueError, KeyError):
         log = home(pipeline) / "log"
         pid = runs_as(pipeline)
@@ -149,7 +149,7 @@ def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
 
 def _with_waiting(pipeline: Pipeline, told: Report) -> Report:
     """As Kafka knows what waits, where the job doesn't: Flink counts it from the first event on that it reads."""
-    if told.pending is not None or told.state != "RUNNING" or pipeline.source.kafka is None:
+    if told.away or told.pending is not None or told.state != "RUNNING" or pipeline.source.kafka is None:
         return told
     # imported late: hardly any look needs it
     from connectors.kafka_feed import uncommitted

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
 from rich.table import Table
 
 from cli.folder_lock import runs_at
-from cli.job_file import PIPELINES, recall_at
+from cli.job_file import PIPELINES, JobFile, recall_at
 from cli.plain import shown
 from cli.status_page import time_of, waiting
+from connectors.reaching import unreachable
 from flink_jobs.rest import Report, report
 
 
@@ -21,7 +22,7 @@ class Standing:
     """A pipeline of this folder.
 
     state    Flink's job status in lower case, `starting or ending`, `not answering` or `not running`
-    waiting  `caught up`, or how much waits; "" where that isn't known
+    waiting  `caught up`, how much waits, or that the source is away; "" where that isn't known
     more     how long it runs, why it failed last, or what was last told of one that doesn't run
     pid      of the process that runs it, 0 where it isn't known, None where none does
     """
@@ -67,13 +68,24 @@ def one_line(name: str, told: Report) -> tuple[str, bool]:
     return f"{name}: {state}{more and f', {more}'}", told.state == "RUNNING"
 
 
+def seen(http: httpx.Client, place: JobFile) -> Report:
+    """What a job says of itself, and whether its Kafka is there. Raises as `report`.
+
+    Flink tells what waits as of the last answer from Kafka: of one that is gone it would say for ever that nothing
+    does.
+    """
+    told = report(http, place.rest, place.job)
+    why = unreachable(place.bootstrap.split(",")) if place.bootstrap else ""
+    return replace(told, away=f"Kafka at {place.bootstrap} doesn't answer: {why}") if why else told
+
+
 def _standing(http: httpx.Client, folder: Path) -> Standing:
     pid, place = runs_at(folder), recall_at(folder)
     if place is None:
         state = "not running" if pid is None else "starting or ending"
         return Standing(folder.name, state, more=last_told(folder) if pid is None else "", pid=pid)
     try:
-        told = report(http, place.rest, place.job)
+        told = seen(http, place)
     except (httpx.HTTPError, ValueError, KeyError):
         state = "not running" if pid is None else "not answering"
         return Standing(folder.name, state, more=last_told(folder), pid=pid)

@@ -71,8 +71,9 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
         "applied": by_label(told.figures, "applied", "store"),
         "applied_per_second": rate.applied,
         "lag_ms": largest(told.figures, "source_lag_ms"),
-        "pending_events": told.pending,
+        "pending_events": None if told.away else told.pending,
         "caught_up": caught_up(told),
+        "source_away": told.away or None,
         "commit_to_searchable_ms": {
             share: largest(told.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99")
         },
@@ -105,13 +106,17 @@ def letters(figures: tuple[Figure, ...]) -> dict[str, int]:
 
 
 def caught_up(told: Report) -> bool | None:
-    """Whether nothing waits in the source of a job that runs; None where the source can't tell."""
+    """Whether nothing waits in the source of a job that runs; None where the source can't tell, or is away."""
+    if told.away:
+        return None
     behind = largest(told.figures, "behind_ms") if told.pending is None else told.pending
     return None if behind is None or told.state != "RUNNING" else not behind
 
 
 def waiting(told: Report) -> str:
-    """How much waits in the source, in words; "" where it can't tell."""
+    """How much waits in the source, in words, or that the source is away; "" where it can't tell."""
+    if told.away:
+        return told.away
     if (done := caught_up(told)) is None:
         return ""
     if done:

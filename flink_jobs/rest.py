@@ -62,6 +62,7 @@ class Report:
     pending      events that the source has not read yet; None where the source doesn't know
     restarts     how often it was restarted after a failure
     failure      the newest one that made it restart
+    away         why its source takes no connection now; "" where it does, or nobody looked
     """
 
     state: str
@@ -71,6 +72,7 @@ class Report:
     restarts: int
     checkpoints: Checkpoints
     failure: Failure | None
+    away: str = ""
 
 
 def report(http: httpx.Client, rest: str, job: str) -> Report:

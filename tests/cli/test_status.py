@@ -17,8 +17,8 @@ from cli.events import Events, events
 from cli.folder_lock import locked
 from cli.job_file import JobFile, forget, recall, remember
 from cli.main import commands
-from cli.status_list import one_line, standings
-from cli.status_page import Look, as_dict, caught_up, page, rates, sparkline, waiting
+from cli.status_list import one_line, seen, standings
+from cli.status_page import Look, Rates, as_dict, caught_up, page, rates, sparkline, waiting
 from core.config_file import load
 from core.metrics import Figure
 from flink_jobs.failures import root_cause
@@ -234,6 +234,17 @@ def test_without_a_file_all_pipelines_of_the_folder_are_listed(folder: Path, mon
     assert listed.exit_code == 1
     assert [json.loads(line)["state"] for line in listed.output.splitlines()] == ["not running"] * 3
     assert CliRunner().invoke(commands, ["status"]).exit_code == 0
+
+
+def test_a_job_whose_kafka_is_gone_is_not_caught_up() -> None:
+    """Flink tells what waited as of Kafka's last answer."""
+    with flink("RUNNING", 0) as http:
+        told = seen(http, JobFile("http://x", "0a", bootstrap="127.0.0.1:1"))
+    away = "Kafka at 127.0.0.1:1 doesn't answer: Connection refused"
+    assert (waiting(told), caught_up(told)) == (away, None)
+    assert one_line("documents", told) == (f"documents: running, {away}", True)
+    shown = as_dict("documents", PLACE, Look(1.0, told), Rates({}, 0.0, 0.0))
+    assert (shown["source_away"], shown["pending_events"], shown["caught_up"]) == (away, None, None)
 
 
 def test_a_probe_of_no_job_is_code_1(folder: Path) -> None:
