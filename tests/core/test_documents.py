@@ -180,6 +180,13 @@ def test_a_new_model_gives_every_chunk_another_id() -> None:
     assert not set(was.chunk_ids) & set(now.chunk_ids)
 
 
+def test_a_row_that_a_snapshot_read_has_no_time_of_commit() -> None:
+    row: dict[str, object] = {"title": "a", "body": "b", "lang": "en"}
+    read = replace(change(1, row), committed_ms=5, snapshot=True)
+    times = [step(None, each, SPEC, "m", LINES)[1] for each in (read, replace(read, snapshot=False))]
+    assert [[told.committed_ms for told in each if isinstance(told, Plan)] for each in times] == [[None], [5]]
+
+
 def test_metadata_alone_keeps_the_chunks() -> None:
     row = {"title": "t", "body": "b", "lang": "en"}
     state, [was] = step(None, change(1, row), SPEC, "m", LINES)
