@@ -6,17 +6,18 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from cli import clocks
+from cli.addresses import of_dsn, of_store, of_url, refuse_away, setting_of_store
 from cli.column_types import told_or_named
-from cli.own_stack import started_by
 from cli.owning import has_state, refused
+from cli.phases import loading_model
 from cli.pipeline_file import load
 from cli.plain import shown
 from cli.resuming import goes_on_from
@@ -25,8 +26,6 @@ from cli.source_columns import by_database, by_events
 from cli.source_topics import refuse_missing, waits
 from connectors import kafka, kafka_letters_topic
 from connectors.opening import open_stores, profile_stores
-from connectors.pg_session import server_of
-from connectors.reaching import unreachable
 from core.config import Pipeline
 from core.config_source import Kafka
 from core.errors import ConfigError, FreshetError, Unavailable
@@ -133,14 +132,22 @@ def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Findi
             yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses[0]]}")
             continue
         try:
-            if why := unreachable(step.addresses):
-                away |= dict.fromkeys(step.addresses, step.name)
-                raise Unavailable(f"{step.setting}: nobody answers at {where} ({why}): {started_by(step.addresses)}")
+            with _noted(away, step):
+                refuse_away(step.addresses, step.setting)
             yield Finding(step.name, True, step.attempt())
         except FreshetError as error:
             if isinstance(error, ConfigError):
                 mistakes.append(step.name)
             yield Finding(step.name, False, str(error))
+
+
+@contextmanager
+def _noted(away: dict[str, str], step: Step) -> Iterator[None]:
+    try:
+        yield
+    except Unavailable:
+        away |= dict.fromkeys(step.addresses, step.name)
+        raise
 
 
 def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str]) -> Iterator[Step]:
@@ -150,7 +157,7 @@ def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[s
         yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
     else:
         endpoint = getattr(getattr(source, source.name), "endpoint", None)
-        own = (_of_url(endpoint),) if endpoint else ()
+        own = (of_url(endpoint),) if endpoint else ()
         yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
     setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
     yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
@@ -159,41 +166,24 @@ def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[s
     if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
         dsn = pipeline.reselect.postgres.dsn
         compare = partial(by_database, pipeline, dsn)
-        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", _of_dsn(dsn, "reselect.postgres"))
+        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", of_dsn(dsn, "reselect.postgres"))
     model = _Model(pipeline)
     provider = embedding.openai or embedding.tei
-    urls = () if provider is None else (_of_url(provider.url),)
+    urls = () if provider is None else (of_url(provider.url),)
     yield Step("embedding", model.described, "embedding." + ("openai" if embedding.openai else "tei") + ".url", urls)
-    store = pipeline.store
-    addresses = {
-        "pgvector": _of_dsn(store.pgvector.dsn, "store.pgvector") if store.pgvector else (),
-        "opensearch": tuple(map(_of_url, store.opensearch.hosts)) if store.opensearch else (),
-        "postgres": _of_dsn(store.postgres.dsn, "store.postgres") if store.postgres else (),
-    }
     # a file that is to be corrected first makes what it won't make then
     ask = partial(refused, pipeline, command=command) if not mistakes else None
-    for name in store.names:
-        at = "hosts" if name == "opensearch" else "dsn"
-        yield Step(f"store.{name}", partial(_store, model, name, prepare, ask), f"store.{name}.{at}", addresses[name])
-    for name in store.of_profiles:
-        yield Step(f"store.{name}", partial(_profiles, pipeline, name, prepare), "", addresses.get(name, ()))
+    for name in pipeline.store.names:
+        attempt = partial(_store, model, name, prepare, ask)
+        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
+    for name in pipeline.store.of_profiles:
+        attempt = partial(_profiles, pipeline, name, prepare)
+        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
 
 
 def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: str = "source") -> Step:
     servers = tuple(each.strip() for each in cluster.bootstrap_servers.split(","))
     return Step(name, attempt, f"{setting}.kafka.properties.bootstrap.servers", servers)
-
-
-def _of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
-    try:
-        return tuple(server_of(dsn, setting).split(","))
-    except ConfigError:
-        return ()  # the attempt tells
-
-
-def _of_url(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def check_msf(pipeline: Pipeline, console: Console) -> int:
@@ -258,7 +248,8 @@ class _Model:
         for document in self.pipeline.documents.values():
             document_chunker(embedding, document.chunk)
         if not embedding.remote:
-            model = embedder(embedding)
+            with loading_model(embedding.model):
+                model = embedder(embedding)
             model.embed([_PROBE])
             self.known = model.dimension
             return "; ".join(filter(None, (model.describe(), languages(embedding.model))))

@@ -13,8 +13,9 @@ from rich.console import Console
 from bench.figures import Measurement, Size
 from cli.demo_feed import DemoFeed
 from cli.groups import Main, version
+from cli.own_stack import stopped
 from cli.plain import shown
-from core.errors import FreshetError
+from core.errors import FreshetError, Unavailable
 
 commands = typer.Typer(
     cls=Main,
@@ -37,7 +38,10 @@ def app() -> None:
     try:
         commands()
     except FreshetError as error:
-        Console(stderr=True).print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
+        told = Console(stderr=True)
+        told.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
+        if isinstance(error, Unavailable) and (hint := stopped(str(error))):
+            told.print(f"[yellow]{shown(hint)}[/]", soft_wrap=True)
         sys.exit(2)
 
 

@@ -101,3 +101,10 @@ class Phases:
 
     def _say(self, what: str) -> None:
         self.console.print(f"{shown(self.pipeline.name)}: {shown(what)}", soft_wrap=True)
+
+
+@contextmanager
+def loading_model(name: str) -> Iterator[None]:
+    """Show on a terminal, for as long as it takes, that a model is loaded; anything else gets no line of it."""
+    with Console(stderr=True).status(f"Loading {shown(name)}"):
+        yield

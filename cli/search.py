@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.addresses import of_store, refuse_away, setting_of_store
 from cli.owning import nothing_found, otherwise
+from cli.phases import loading_model
 from cli.plain import plain
 from cli.run import stores
 from core.config import Pipeline
@@ -35,9 +37,14 @@ def answered(
 ) -> tuple[list[Hit], list[str]]:
     """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
     filters = dict(_pair(text, pipeline) for text in where)
-    name, target = _chosen(pipeline, store)
+    name = _chosen(pipeline, store)
+    # a model takes long to load: not for a store that isn't there
+    refuse_away(of_store(pipeline, name), setting_of_store(name))
+    with loading_model(pipeline.embedding.model):
+        embedder = questioner(pipeline.embedding)
+    target = stores(pipeline)[name]
     try:
-        hits = target.search(questioner(pipeline.embedding).embed([question])[0], k, filters)
+        hits = target.search(embedder.embed([question])[0], k, filters)
         why = "" if hits else nothing_found(pipeline, name, target, filters)
         return hits, [*filter(None, [why]), *_notes(pipeline, name, target)]
     finally:
@@ -51,14 +58,13 @@ def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:
         return []  # who may read the chunks alone isn't told whose they are
 
 
-def _chosen(pipeline: Pipeline, name: str | None) -> tuple[str, VectorStore]:
-    there = stores(pipeline)
+def _chosen(pipeline: Pipeline, name: str | None) -> str:
+    there = pipeline.store.names
     if not there:
         raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
     if name is not None and name not in there:
         raise ConfigError([f"--store is {name!r}, must be a store of the pipeline: {', '.join(there)}"])
-    chosen = name or next(iter(there))
-    return chosen, there[chosen]
+    return name or there[0]
 
 
 def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import stack
+from cli.folder_lock import runs_at
+from cli.job_file import PIPELINES
 from cli.plain import shown
 from cli.stack.passfile import from_here
 from cli.stack_connecting import connect
@@ -62,6 +64,16 @@ def down(
     console.print(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing ran")
     if wipe:
         console.print("Deleted its data")
+    if stopped and (running := _running(directory)):
+        waits = "its servers are gone: Ctrl-C ends it, `freshet stack up` has it go on"
+        for name in running:
+            console.print(f"[yellow]{shown(name)} still runs, and {waits}[/]", soft_wrap=True)
+
+
+def _running(directory: Path) -> list[str]:
+    """The pipelines that a process runs in the stack's folder."""
+    folders = sorted((directory / PIPELINES).glob("*"))
+    return [f"{folder.name} (pid {pid})" for folder in folders if (pid := runs_at(folder)) is not None]
 
 
 app.command()(connect)

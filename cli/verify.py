@@ -128,6 +128,7 @@ def _pass(
                 return _noted(findings, stream, console), 0
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
             ask = partial(end_of, pipeline, fresh)
+            bar.say(f"Loading {embedding.model}")
             run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, bar.step, mender or _leave, ask)
             findings = run.run(frozen, options.sample)
             findings.made = otherwise(pipeline, of_pipeline)

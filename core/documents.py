@@ -300,7 +300,6 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tup
         chunk_ids=tuple(chunk.chunk_id for chunk in made),
         write=made,
         metadata=_metadata(spec, row),
-        # of a row that a snapshot read nobody knows when it was committed
         committed_ms=None if change.snapshot else change.committed_ms,
         numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
     )

@@ -30,7 +30,7 @@ class Plan:
     write         those of them that the store may not have, with their text, to embed and upsert
     metadata      JSON values, the same for each chunk
     moved_from    the document's id before its key changed: its chunks of the same text have the vectors already
-    committed_ms  when the source committed the change, for measuring only
+    committed_ms  when the source committed the change, for measuring only; of a row that a snapshot read nobody knows
     numbers       names of metadata whose text is a number's digits: stores keep it as that number
     """
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.search import _pair
+from cli.search import _pair, search
+from cli.stack.layout import free_port
 from core.config import Pipeline
 from core.config_file import load
-from core.errors import ConfigError
+from core.errors import ConfigError, Unavailable
 
 PIPELINE = """
 name: rivers
@@ -27,6 +28,21 @@ dead_letters: {kafka: {topic: rivers.dead}}
 def pipeline(tmp_path: Path) -> Pipeline:
     (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     return load(tmp_path / "pipeline.yaml")
+
+
+def test_a_store_that_is_away_is_told_before_a_model_is_loaded(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dsn = f"postgresql://127.0.0.1:{free_port()}/x"
+    store = pipeline.store.model_copy(update={"pgvector": pipeline.store.pgvector.model_copy(update={"dsn": dsn})})
+    away = pipeline.model_copy(
+        update={"store": store, "embedding": pipeline.embedding.model_copy(update={"model": "nobody/has-it"})}
+    )
+    with pytest.raises(
+        Unavailable, match=r"store\.pgvector\.dsn: nobody answers at 127\.0\.0\.1:\d+ \(Connection refused"
+    ):
+        search(away, "?", 1, [])
 
 
 @pytest.mark.parametrize("text", ["country=de", "länge_km=6=5"])
