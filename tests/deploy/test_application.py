@@ -78,7 +78,8 @@ class Application:
     def _job(self, process: subprocess.Popen[bytes]) -> str:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and process.poll() is None:
-            with suppress(httpx.HTTPError, ValueError):
+            # until a leader is elected the answer is an error's
+            with suppress(httpx.HTTPError, ValueError, KeyError):
                 found = httpx.get(f"{self.rest}/jobs", timeout=2).json()["jobs"]
                 if found and found[0]["status"] == "RUNNING":
                     return str(found[0]["id"])
