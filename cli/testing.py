@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -19,10 +23,14 @@ app = typer.Typer(add_completion=False)
 _ROOT = Path(__file__).parents[1]
 
 CHECKS = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",))
-"""What comes before the tests; .pre-commit-config.yaml has the same."""
+"""What comes before the tests, the last beside them; .pre-commit-config.yaml has the same."""
 
 PURE = ("tests/core", "tests/test_house.py")
 """The tests that need no server."""
+
+_LOOKS_S = 0.2
+
+_Process = subprocess.Popen[bytes]
 
 QUICK = "FRESHET_QUICK"
 """The variable by which laws know that they need not try so hard."""
@@ -39,7 +47,7 @@ def test(
         str, typer.Option("--since", metavar="REVISION", help="With --quick: the files changed since then.")
     ] = "HEAD",
 ) -> None:
-    """Check the code with ruff and mypy, then run the tests on real servers; stops at the first that fails."""
+    """Check the code with ruff and mypy, and run the tests on real servers; stops at the first that fails."""
     if not (_ROOT / "tests").is_dir():
         raise FreshetError(f"{_ROOT} has no tests: `freshet test` runs in a checkout of the repository")
     if find_spec("pytest") is None or find_spec("mypy") is None:
@@ -49,11 +57,36 @@ def test(
     if quick:
         environment[QUICK] = "1"
         tests = [*_quick(since), *tests]
-    for command in (*CHECKS, ("pytest", *tests)):
-        typer.echo(f"freshet test: {' '.join(command)}", err=True)
-        code = subprocess.call([sys.executable, "-m", *command], cwd=_ROOT, env=environment)
-        if code:
+    *first, types = CHECKS
+    for command in first:
+        if code := _begun(command, environment).wait():
             raise typer.Exit(code)
+    with tempfile.TemporaryFile() as said:
+        if code := both(_begun(types, environment, said), _begun(("pytest", *tests), environment)):
+            said.seek(0)
+            typer.echo(said.read(), err=True)
+            raise typer.Exit(code)
+
+
+def _begun(command: Sequence[str], environment: Mapping[str, str], said: IO[bytes] | None = None) -> _Process:
+    typer.echo(f"freshet test: {' '.join(command)}", err=True)
+    words = [sys.executable, "-m", *command]
+    return subprocess.Popen(words, cwd=_ROOT, env=environment, stdout=said, stderr=said and subprocess.STDOUT)
+
+
+def both(types: _Process, tests: _Process) -> int:
+    """The exit code of two that run at once: of the type checker, which ends the tests where it fails, else theirs."""
+    try:
+        while tests.poll() is None:
+            if types.poll():
+                tests.send_signal(signal.SIGINT)  # by which they stop their servers
+                tests.wait()
+            time.sleep(_LOOKS_S)
+        return types.wait() or tests.returncode
+    except KeyboardInterrupt:
+        # the terminal has told both
+        types.wait()
+        return tests.wait()
 
 
 def _quick(since: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -46,7 +47,7 @@ def build(pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entrie
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     parts: dict[str, Entries] = {
-        JAR: {JAR: packed(fat_jar([*jars, *named_jars(pipeline)]))},
+        JAR: {JAR: _jar((*jars, *named_jars(pipeline)))},
         f"{PYTHON}/ ours": {f"{PYTHON}/{name}": content for name, content in ours().items()},
         f"{PYTHON}/ packages": {f"{PYTHON}/{name}": content for name, content in packages.items()},
         "main.py, pipeline.yaml": {"main.py": _MAIN.read_bytes(), f"{PYTHON}/pipeline.yaml": file.read_bytes()},
@@ -56,6 +57,12 @@ def build(pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entrie
         raise FreshetError(f"the bundle has {len(content):,} bytes; the service takes {LARGEST_ZIP:,} at most")
     sizes = packed_sizes(content)
     return Bundle(content, {part: sum(sizes[name] for name in entries) for part, entries in parts.items()})
+
+
+@lru_cache(maxsize=1)
+def _jar(jars: tuple[Path, ...]) -> bytes:
+    """One JAR of all, kept: who makes several bundles makes them of the same."""
+    return packed(fat_jar(jars))
 
 
 def misfits(pipeline: Pipeline) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,19 @@ def test_without_its_tools_the_command_says_what_gets_them(monkeypatch: pytest.M
     monkeypatch.setattr(testing, "find_spec", lambda _: None)
     with pytest.raises(FreshetError, match=r"`\./freshet test`, in the checkout, gets it first"):
         testing.test()
+
+
+@pytest.mark.parametrize(
+    ("types", "tests", "code"), [(0, 0, 0), (1, 0, 1), (0, 5, 5)], ids=["well", "a type is wrong", "a test fails"]
+)
+def test_the_first_that_fails_decides(types: int, tests: int, code: int) -> None:
+    begun = [_exits(types, 0), _exits(tests, 60 if types else 0.3)]
+    assert testing.both(*begun) == code
+
+
+def _exits(code: int, after_s: float) -> subprocess.Popen[bytes]:
+    lines = f"import sys, time\ntry:\n time.sleep({after_s})\nexcept KeyboardInterrupt:\n sys.exit(2)\nsys.exit({code})"
+    return subprocess.Popen([sys.executable, "-c", lines])
 
 
 def test_every_folder_has_a_budget() -> None:
