@@ -29,15 +29,15 @@ from psycopg import sql
 from rich.console import Console
 
 from bench.rig import Rig, ledger, own_rig, running
-from cli.stack.connect import register_postgres, remove_postgres
-from cli.verify import Options, verify
-from connectors import kafka_clients
-from connectors.kafka import check
-from connectors.kafka_topics import ends, reading
-from core.config import Pipeline
-from core.config_file import load
-from core.config_source import Kafka
+from connectors.kafka import clients as kafka_clients
+from connectors.kafka.source import check
+from connectors.kafka.topics import ends, reading
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 from core.errors import FreshetError
+from operations.verify.whole import Options, verify
+from stack.connect import register_postgres, remove_postgres
 
 _TABLE = "public.articles"
 _FILE = Path("pipeline.yaml")

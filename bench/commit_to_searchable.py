@@ -12,8 +12,8 @@ import psycopg
 from bench.figures import Percentiles, percentiles
 from bench.rig import TABLE, Rig, positions, running, until
 from bench.watching import watching
-from cli.stack.connect import register_postgres, remove_postgres
-from cli.texts import Text, texts
+from stack.connect import register_postgres, remove_postgres
+from workloads.texts import Text, texts
 
 RATE = 5.0
 """Commits a second."""

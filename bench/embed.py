@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from udfs.embedding import embedder
-from udfs.tokenizing import DEFAULT, model_chunker, model_path
-from udfs.transformer import TransformerEmbedder
+from udfs.embedding.embedder import embedder
+from udfs.embedding.tokenizing import DEFAULT, model_chunker, model_path
+from udfs.embedding.transformer import TransformerEmbedder
 
 
 def mixed_texts(count: int) -> list[str]:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    # behind udfs.transformer, which settles how OpenMP waits before torch reads it
+    # behind udfs.embedding.transformer, which settles how OpenMP waits before torch reads it
     from sentence_transformers import SentenceTransformer
 
     texts = mixed_texts(given.texts)

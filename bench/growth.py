@@ -21,12 +21,12 @@ import yaml
 from rich.console import Console
 
 from bench.rig import Rig, own_rig, running
-from cli.job_file import home
-from cli.stack.connect import register_postgres, remove_postgres
-from cli.verify import Options, verify
-from connectors.kafka_producer import ensure_topics
-from core.config import Pipeline
-from core.config_file import load
+from connectors.kafka.producer import ensure_topics
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from operations.job_file import home
+from operations.verify.whole import Options, verify
+from stack.connect import register_postgres, remove_postgres
 
 _DOCUMENTS, _STAGING = "public.documents", "public.staging"
 _FILE = Path("pipeline.yaml")

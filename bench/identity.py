@@ -2,7 +2,7 @@
 
     python bench/identity.py [--people 5000]
 
-No stream and no store: what is measured is `core.profiles_step` over a dict of bytes. Changes are of customers (with
+No stream and no store: what is measured is `core.profiles.step` over a dict of bytes. Changes are of customers (with
 e-mail and phone), their orders and their visits, in any order; then an e-mail is corrected, an order goes. After that
 the awkward ones, and beside each what an ordinary change costs meanwhile: a phone on 100,000 customers, a device with
 100,000 visits, a customer with 1,000 devices, and a device beyond its profile's limit.
@@ -18,12 +18,12 @@ from statistics import median
 from time import perf_counter
 
 from core.change import Position
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_rules import IdentifierRule, Rules
-from core.identity_state import Memory
-from core.profiles import Fact, Facts, Rule, facts_to_bytes
-from core.profiles_step import Persons
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.rules import IdentifierRule, Rules
+from core.identity.state import Memory
+from core.profiles.merging import Fact, Facts, Rule, facts_to_bytes
+from core.profiles.step import Persons
 
 LINKING = Rules(
     [

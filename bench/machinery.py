@@ -14,8 +14,8 @@ import psycopg
 from bench.events import Told, generated, recorded, recorded_tables, with_schemas
 from bench.rig import TABLE, Rig, positions, running, until
 from bench.shares import Shares, sampled
-from connectors.kafka_producer import ensure_topics, produce
-from core.config import Pipeline
+from connectors.kafka.producer import ensure_topics, produce
+from core.config.pipeline import Pipeline
 
 PARALLELISM = 2
 """As many subtasks as a user of two cores would give the job."""

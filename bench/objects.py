@@ -22,13 +22,13 @@ from psycopg import sql
 from rich.console import Console
 
 from bench.rig import Rig, ledger, rig, running, until
-from cli import stack
-from cli.backfill import backfill
-from cli.backfill_progress import Options
-from cli.texts import texts
-from connectors.aws import Aws, client
-from connectors.kafka_producer import ensure_topics
-from core.config import Pipeline
+from connectors.aws.client import Aws, client
+from connectors.kafka.producer import ensure_topics
+from core.config.pipeline import Pipeline
+from operations.backfill.loading import backfill
+from operations.backfill.progress import Options
+from stack import local as stack
+from workloads.texts import texts
 
 BUCKET = "bench-objects"
 _REGION = "eu-central-1"

@@ -26,7 +26,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from connectors.pgvector import PgvectorStore
+from connectors.pgvector.store import PgvectorStore
 from core.change import Position
 from core.plans import Chunk, Plan
 

@@ -23,11 +23,11 @@ from psycopg import sql
 from bench.figures import percentiles
 from bench.rig import Rig, rig, running, until
 from bench.shares import sampled
-from cli import stack
-from connectors.kafka_producer import ensure_topics, produce
-from core.config import Pipeline
-from core.customers import RECORDS, Truth, customers
-from core.recordings import Record
+from connectors.kafka.producer import ensure_topics, produce
+from core.config.pipeline import Pipeline
+from core.formats.recordings import Record
+from stack import local as stack
+from workloads.customers import RECORDS, Truth, customers
 
 PROFILES: dict[str, Any] = {
     "identifiers": [

@@ -11,11 +11,11 @@ from psycopg import sql
 
 from bench.events import inserts
 from bench.rig import Rig, pgvector, positions, running, until
-from cli.texts import texts
-from connectors.kafka_producer import ensure_topics, produce
-from core.config import Pipeline
-from core.config_embedding import Embedding
-from udfs.tokenizing import model_path
+from connectors.kafka.producer import ensure_topics, produce
+from core.config.embedding import Embedding
+from core.config.pipeline import Pipeline
+from udfs.embedding.tokenizing import model_path
+from workloads.texts import texts
 
 _BATCH_SIZE = 32
 """The default of `SentenceTransformer.encode`."""
@@ -44,7 +44,7 @@ def measure(rig: Rig, model: str, documents: int, rounds: int, embedding: Embedd
 
     embedding  where the pipeline has its vectors from, if not from the model in its own worker
     """
-    import_module("udfs.transformer")  # before torch: it settles how OpenMP waits, for both sides alike
+    import_module("udfs.embedding.transformer")  # before torch: it settles how OpenMP waits, for both sides alike
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 

@@ -25,12 +25,12 @@ from bench import raw_encode
 from bench.embed import mixed_texts, seconds
 from bench.raw_encode import Ratio
 from bench.rig import rig
-from cli import stack
-from cli.stack.layout import free_ports
-from core.config_embedding import Embedding
-from udfs.embedding import embedder
-from udfs.tokenizing import DEFAULT, model_path
-from udfs.transformer import TransformerEmbedder
+from core.config.embedding import Embedding
+from stack import local as stack
+from stack.layout import free_ports
+from udfs.embedding.embedder import embedder
+from udfs.embedding.tokenizing import DEFAULT, model_path
+from udfs.embedding.transformer import TransformerEmbedder
 
 
 @contextmanager

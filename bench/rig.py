@@ -18,18 +18,18 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
-from cli import stack as local_stack
-from cli import temporary
-from cli.job_file import home
-from cli.resuming import Beginning
-from cli.run import prepare, start
-from cli.stack import Stack
-from cli.stack.layout import free_ports
-from connectors import kafka_clients
-from core.config import Pipeline
-from core.config_store import Pgvector
+from connectors.kafka import clients as kafka_clients
+from core.config.pipeline import Pipeline
+from core.config.store import Pgvector
 from core.errors import FreshetError
-from flink_jobs.running import Job
+from flink_jobs.running.jobs import Job
+from operations import temporary
+from operations.job_file import home
+from operations.resuming import Beginning
+from operations.run import prepare, start
+from stack import local as local_stack
+from stack.layout import free_ports
+from stack.local import Stack
 
 TABLE = "public.articles"
 """The table whose rows are embedded, unless a measurement names others."""

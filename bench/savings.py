@@ -12,9 +12,9 @@ from pydoc_data.topics import topics
 
 from bench.rig import CHUNK
 from core.change import Change, Operation, Position
-from core.documents import Chunker, DocumentSpec, DocumentState, step
+from core.documents.step import Chunker, DocumentSpec, DocumentState, step
 from core.plans import Plan
-from udfs.tokenizing import model_chunker
+from udfs.embedding.tokenizing import model_chunker
 
 _SPEC = DocumentSpec("public.pages", "{body}")
 _EDITS_A_PAGE = 10

@@ -22,12 +22,12 @@ from typing import Any
 import psutil
 from pyflink.table import StreamTableEnvironment
 
-from cli.stack.layout import free_port
-from connectors.aws import Aws
-from connectors.shard_streams import Source
-from flink_jobs.environment import MAX_PARALLELISM, local_environment
-from flink_jobs.running import Job, submit
-from flink_jobs.shard_source import shard_source
+from connectors.aws.client import Aws
+from connectors.shards.streams import Source
+from flink_jobs.engine.environment import MAX_PARALLELISM, local_environment
+from flink_jobs.running.jobs import Job, submit
+from flink_jobs.sources.shards import shard_source
+from stack.layout import free_port
 
 _PAGE = 5000
 _WARM_SECONDS = 5.0

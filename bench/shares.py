@@ -10,8 +10,8 @@ from math import isnan
 import httpx
 import psutil
 
-from cli.stack import Stack
-from flink_jobs.running import Job
+from flink_jobs.running.jobs import Job
+from stack.local import Stack
 
 _BUSY = ("busyTimeMsPerSecond", "backPressuredTimeMsPerSecond")
 

@@ -9,8 +9,8 @@ from bench.events import Told, generated
 from bench.figures import Percentiles, percentiles
 from bench.rig import Rig, running, until
 from bench.watching import Waiting, watching
-from connectors.kafka_producer import ensure_topics, produce
-from core.recordings import Record
+from connectors.kafka.producer import ensure_topics, produce
+from core.formats.recordings import Record
 
 RATE = 20.0
 """Changes a second."""

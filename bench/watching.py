@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from bench.rig import ledger, pgvector
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 
 _CHANNEL = "freshet_bench"
 

@@ -8,19 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from cli.jars import cache, fetch
-from cli.run import JARS
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from core.msf import LARGEST_ZIP, refused
-from deploy.msf.bundle import RUN_OPTIONS, Bundle, build
-from deploy.msf.wheels import PYTHON, vendored
+from operations.bundle import made, write
 
-MORE_JARS = Path(__file__).parent.parent / "deploy" / "msf" / "jars.lock"
-_MIB = 1024 * 1024
 _UNKNOWN = "unknown"
 _console = Console()
 app = typer.Typer(add_completion=False)
@@ -40,7 +33,7 @@ def bundle(
     if output is None and not rehearse:
         raise ConfigError(["give -o ZIP, --rehearse, or both"])
     if rehearse:
-        from cli.rehearsal import rehearse as run_it
+        from operations.rehearsal.rehearse import rehearse as run_it
 
         raise typer.Exit(run_it(pipeline, output, _console))
     built = made(described(pipeline), pipeline, _console)
@@ -61,27 +54,3 @@ class _Anything(dict[str, str]):
 
     def get(self, name: str, default: str | None = None) -> str:  # type: ignore[override]
         return super().get(name, _UNKNOWN)
-
-
-def made(pipeline: Pipeline, file: Path, console: Console, python: str = PYTHON) -> Bundle:
-    """The pipeline's bundle, its sizes told. Raises FreshetError where it can't be made."""
-    for option, instead in refused(pipeline.flink_options).items():
-        console.print(f"[yellow]flink.{option} is left out on the service[/]: {instead}")
-    built = build(pipeline, file, [*fetch(JARS), *fetch(MORE_JARS)], vendored(cache().parent / "packages", python))
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("part")
-    table.add_column("size", justify="right")
-    for part, size in built.parts.items():
-        table.add_row(part, f"{size / _MIB:.1f} MiB")
-    table.add_row("the zip", f"{len(built.content) / _MIB:.1f} MiB of {LARGEST_ZIP // _MIB}")
-    console.print(table)
-    return built
-
-
-def write(built: Bundle, output: Path, console: Console) -> None:
-    """The zip as a file, in one step, and what the service is to be told of it."""
-    temporary = output.with_name(f".{output.name}.new")
-    temporary.write_bytes(built.content)
-    temporary.replace(output)
-    options = ", ".join(f"{name}: {value}" for name, value in RUN_OPTIONS.items())
-    console.print(f"[green]{output}[/] is the application's code, with kinesis.analytics.flink.run.options {options}")

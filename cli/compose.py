@@ -25,6 +25,6 @@ def compose(
     """Run a Compose file's services without Docker, to a search."""
     if not rehearse:
         raise ConfigError(["give --rehearse; with a Docker engine, `docker compose up --wait` starts the file"])
-    from cli.containers import rehearse as run_it
+    from operations.containers.rehearsal import rehearse as run_it
 
     raise typer.Exit(run_it(file, question))

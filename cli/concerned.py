@@ -29,7 +29,7 @@ def _git(root: Path, *arguments: str) -> list[str]:
 def concerned(changed: Collection[str], root: Path) -> list[str]:
     """The files of tests that were changed, import a changed module, or are named as one; relative to `root`.
 
-    `tests/connectors/test_pgvector.py` is named as `connectors/pgvector.py`, and as `connectors/pgvector_sql.py` too.
+    `tests/connectors/test_pgvector.py` is named as `connectors/pgvector.py`, and as `connectors/pgvector/sql.py` too.
     """
     modules = {_module(path) for path in changed if path.endswith(".py")}
     found = []
@@ -58,5 +58,7 @@ def _module(path: str) -> str:
 def _is_named_as(test: str, path: str) -> bool:
     folder, _, name = test.removeprefix("tests/").rpartition("/")
     stem = name.removeprefix("test_").removesuffix(".py")
-    of_folder, _, changed = path.removesuffix(".py").rpartition("/")
-    return path.endswith(".py") and folder == of_folder and (changed == stem or changed.startswith(f"{stem}_"))
+    if not (path.endswith(".py") and path.startswith(f"{folder}/")):
+        return False
+    changed = path.removeprefix(f"{folder}/").removesuffix(".py").replace("/", "_")
+    return changed == stem or changed.startswith(f"{stem}_")

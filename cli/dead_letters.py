@@ -18,10 +18,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.pipeline_file import load
-from cli.plain import json_bytes, plain, shortened, shown_bytes
-from connectors.kafka_letters import Letter, letters
+from connectors.kafka.letters import Letter, letters
 from core.errors import ConfigError
+from operations.pipeline_file import load
+from operations.plain import json_bytes, plain, shortened, shown_bytes
 
 app = typer.Typer(
     name="dead-letters", help="Events that could not be used: list, show or replay them.", no_args_is_help=True

@@ -14,14 +14,14 @@ import typer
 from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 
-from cli import stack
-from cli.plain import shown
-from cli.stack.layout import layout_of, remembered_ports
-from cli.stack.passfile import from_here
-from connectors.postgres_catalog import Table, catalog, without_password
-from core import config_file
+from connectors.postgres.catalog import Table, catalog, without_password
+from core.config import file as config_file
+from core.config.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
 from core.errors import ConfigError
-from core.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
+from operations.plain import shown
+from stack import local as stack
+from stack.layout import layout_of, remembered_ports
+from stack.passfile import from_here
 
 app = typer.Typer(add_completion=False)
 

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 
 from bench.figures import Measurement, Size
-from cli.demo_feed import DemoFeed
 from cli.groups import Main, version
-from cli.own_stack import stopped
-from cli.plain import shown
 from core.errors import FreshetError, Unavailable
+from demo.feed import DemoFeed
+from operations.own_stack import stopped
+from operations.plain import shown
 
 commands = typer.Typer(
     cls=Main,
@@ -28,7 +28,7 @@ commands.callback()(version)
 console = Console()
 
 if TYPE_CHECKING:
-    from core.config import Pipeline
+    from core.config.pipeline import Pipeline
 
 PipelineFile = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The pipeline file.")]
 
@@ -69,9 +69,9 @@ def run(
     ] = False,
 ) -> None:
     """Run the pipeline's job until it ends, or until Ctrl-C stops it with a savepoint."""
-    from cli import run as running
-    from cli.owning import how_of
-    from cli.resuming import Beginning
+    from operations import run as running
+    from operations.owning import how_of
+    from operations.resuming import Beginning
 
     command = shlex.join(["freshet", "run", str(pipeline)])
     beginning = Beginning(without_state, same_log, how_of(mixed, rebuild), command)
@@ -90,8 +90,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="What was found as JSON, for programs.")] = False,
 ) -> None:
     """Validate the pipeline file, reach every server it names, and look for its tables and columns in the source."""
-    from cli import check as checking
     from cli.bundle import described
+    from operations import check as checking
 
     if msf:
         raise typer.Exit(checking.check_msf(described(pipeline), console))
@@ -111,7 +111,7 @@ def verify(
     ] = None,
 ) -> None:
     """Compare the source's tables with each store, row by row and chunk by chunk; code 0 only where all are equal."""
-    from cli import verify as verifying
+    from operations.verify import whole as verifying
 
     options = verifying.Options(verifying.sample_of(sample), repair, wait, json_file)
     raise typer.Exit(verifying.verify(_loaded(pipeline), options, console))
@@ -132,8 +132,8 @@ def backfill(
     ] = False,
 ) -> None:
     """Tell the pipeline of the rows or objects that its source holds already, where it reads their changes."""
-    from cli import backfill as backfilling
-    from cli.backfill_progress import Options
+    from operations.backfill import loading as backfilling
+    from operations.backfill.progress import Options
 
     raise typer.Exit(backfilling.backfill(_loaded(pipeline), places or [], Options(restart, rate), console))
 
@@ -150,7 +150,7 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, for programs.")] = False,
 ) -> None:
     """Answer a question from the pipeline's store: score, document, chunk and text."""
-    from cli import search as searching
+    from operations import search as searching
 
     show = searching.show_json if as_json else searching.show
     show(*searching.answered(_loaded(pipeline), question, k, where, store), console)
@@ -164,7 +164,7 @@ def demo(
     ] = False,
 ) -> None:
     """Show the main job on real servers and texts: what is there first, edits, deletes, late changes, poison."""
-    from cli import demo as demonstrating
+    from demo import showing as demonstrating
 
     raise typer.Exit(demonstrating.demo(console, feed, leave))
 
@@ -181,7 +181,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often pipeline and bare model take turns.")] = 2,
 ) -> None:
     """Measure throughput, latencies and embeddings saved, with the real job on the local stack of this folder."""
-    from cli import bench as benching
+    from bench import showing as benching
 
     benching.bench(only or list(Measurement), Size(changes, seconds, documents, rounds), json_file, console)
 
@@ -206,7 +206,7 @@ def chaos(
     fault: Annotated[str | None, typer.Option(help="What happens, with commas; else all that can.")] = None,
 ) -> None:
     """Kill the servers and the job again and again under concurrent writers, and compare; code 0 if all stays equal."""
-    from cli import chaos as chaotic
+    from chaos import playing as chaotic
 
     names = chaotic.chaos_stores(stores, chaotic.chaos_feed(feed))
     faults = chaotic.chaos_faults(fault, feed, names)
@@ -215,6 +215,6 @@ def chaos(
 
 
 def _loaded(file: Path) -> Pipeline:
-    from cli.pipeline_file import load
+    from operations.pipeline_file import load
 
     return load(file)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from core.errors import ConfigError
-from udfs.http_bodies import HERE
-from udfs.tokenizing import DEFAULT, HASH
+from serving.bodies import HERE
+from udfs.embedding.tokenizing import DEFAULT, HASH
 
 app = typer.Typer(name="model", help="The embedding model as a server.", no_args_is_help=True)
 
@@ -38,10 +38,11 @@ def serve(
 ) -> None:
     """Serve embeddings over OpenAI's protocol: many clients, one model. Ends on SIGTERM or Ctrl-C."""
     try:
-        from udfs import http_server, serving
+        from serving import embeddings as serving
+        from serving import server as http_server
     except ImportError as error:
         raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
-    from udfs.embedding import embedder
+    from udfs.embedding.embedder import embedder
 
     keys = _keys(api_key_file)
     opened = embedder(model, device)

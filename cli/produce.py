@@ -10,15 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.generate import Amount, customers_to_topics, to_topic
-from cli.replay_recording import replay
-from connectors.kafka_producer import Sent
-from core import feeds
-from core.customers import Truth
-from core.customers import truth_csv as people_csv
+from connectors.kafka.producer import Sent
 from core.errors import ConfigError
-from core.feeds import Feed
-from core.workload import Article, truth_csv
+from operations.produce.generate import Amount, customers_to_topics, to_topic
+from operations.produce.recording import replay
+from workloads import feeds
+from workloads.articles import Article, truth_csv
+from workloads.customers import Truth
+from workloads.customers import truth_csv as people_csv
+from workloads.feeds import Feed
 
 app = typer.Typer(add_completion=False)
 
@@ -174,8 +174,8 @@ def _feed(written: FeedFormat | None, topic: bool) -> Feed:
 
 def _to_aws(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[int, Article]) -> str:
     try:
-        from cli import generate_aws
-        from connectors.aws import Aws
+        from connectors.aws.client import Aws
+        from operations.produce import generate_aws
     except ImportError:
         raise ConfigError([f"{target} needs boto3, which isn't installed: install freshet[aws]"]) from None
     aws, name = Aws(given["--aws-region"], given["--aws-endpoint"]), given[target]

@@ -12,13 +12,13 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from cli.job_file import home
-from cli.plain import plain, shown
-from connectors import kafka
-from connectors.kafka_letters import Letter, Letters, Originals, letters
-from connectors.kafka_producer import produce
-from connectors.kafka_topics import reading
-from core.config import Pipeline
+from connectors.kafka import source as kafka
+from connectors.kafka.letters import Letter, Letters, Originals, letters
+from connectors.kafka.producer import produce
+from connectors.kafka.topics import reading
+from core.config.pipeline import Pipeline
+from operations.job_file import home
+from operations.plain import plain, shown
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 16 * 2**20

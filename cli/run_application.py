@@ -16,17 +16,17 @@ import typer
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from cli.jars import fetch
-from cli.pipeline_file import load
-from cli.run import JARS
 from connectors.opening import prepare
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import FreshetError
-from core.owning import How
+from core.stores.owning import How
 from deploy.msf.main import with_types
-from flink_jobs.environment import application_options
-from flink_jobs.owning import taken
-from udfs.embedding import dimension
+from flink_jobs.engine.environment import application_options
+from flink_jobs.running.owning import taken
+from operations.pipeline_file import load
+from stack.jars import OF_JOBS as JARS
+from stack.jars import fetch
+from udfs.embedding.embedder import dimension
 
 _WAY = "Here they are arguments of the program: `job.args` of a FlinkDeployment"
 _log = logging.getLogger("freshet")

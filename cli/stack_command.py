@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cli import stack
-from cli.folder_lock import runs_at
-from cli.job_file import PIPELINES
-from cli.plain import shown
-from cli.stack.passfile import from_here
 from cli.stack_connecting import connect
+from operations.folder_lock import runs_at
+from operations.job_file import PIPELINES
+from operations.plain import shown
+from stack import local as stack
+from stack.passfile import from_here
 
 app = typer.Typer(name="stack", help="Real PostgreSQL, Kafka and Debezium on this machine.", no_args_is_help=True)
 

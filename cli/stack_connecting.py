@@ -11,15 +11,15 @@ import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from rich.console import Console
 
-from cli import stack
-from cli.plain import shown
-from cli.stack import passfile
-from cli.stack.connect import database_of, register_postgres, same_database
-from cli.stack.layout import HERE, Layout, layout_of
-from connectors.kafka_producer import ensure_topics
-from connectors.postgres_catalog import Catalog, Table, catalog
+from connectors.kafka.producer import ensure_topics
+from connectors.postgres.catalog import Catalog, Table, catalog
+from core.config.first_pipeline import prefix_of, topic_of
 from core.errors import ConfigError
-from core.first_pipeline import prefix_of, topic_of
+from operations.plain import shown
+from stack import local as stack
+from stack import passfile
+from stack.connect import database_of, register_postgres, same_database
+from stack.layout import HERE, Layout, layout_of
 
 _LONGEST = 55
 

@@ -16,16 +16,16 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from cli import status_list
-from cli.folder_lock import runs_as
-from cli.job_file import PIPELINES, JobFile, home, recall
-from cli.pipeline_file import load
-from cli.plain import shown
-from cli.status_list import last_told, one_line, seen, standings
-from cli.status_page import Look, as_dict, page, rates
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import Unavailable
-from flink_jobs.rest import Report
+from flink_jobs.running.rest import Report
+from operations.folder_lock import runs_as
+from operations.job_file import PIPELINES, JobFile, home, recall
+from operations.pipeline_file import load
+from operations.plain import shown
+from operations.status import listing as status_list
+from operations.status.listing import last_told, one_line, seen, standings
+from operations.status.page import Look, as_dict, page, rates
 
 app = typer.Typer(add_completion=False)
 
@@ -152,6 +152,6 @@ def _with_waiting(pipeline: Pipeline, told: Report) -> Report:
     if told.away or told.pending is not None or told.state != "RUNNING" or pipeline.source.kafka is None:
         return told
     # imported late: hardly any look needs it
-    from connectors.kafka_feed import uncommitted
+    from connectors.kafka.feed import uncommitted
 
     return replace(told, pending=uncommitted(pipeline))

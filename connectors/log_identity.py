@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection
 
-from connectors import kafka, kafka_clients
-from connectors.kafka_topics import ends, messages, reading
-from connectors.postgres_rows import Reselect
-from core.config import Pipeline
-from core.config_source import Kafka
+from connectors.kafka import clients as kafka_clients
+from connectors.kafka import source as kafka
+from connectors.kafka.topics import ends, messages, reading
+from connectors.postgres.rows import Reselect
+from core.config.log_identity import LogIdentity, order_of
+from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 from core.errors import ConfigError, FreshetError
-from core.formats.debezium_source import server, source_block, source_name, table_of
-from core.log_identity import LogIdentity, order_of
+from core.formats.debezium.source import server, source_block, source_name, table_of
 
 _ANSWER_S = 10.0
 _LOOKING_S = 10.0
@@ -62,14 +63,14 @@ def _identity(pipeline: Pipeline) -> LogIdentity:
 
 def _logs(pipeline: Pipeline) -> dict[str, str]:
     if (kinesis := pipeline.source.kinesis) is not None:
-        from connectors.aws import Aws  # both need the extra `aws`
-        from connectors.kinesis import KinesisStream
+        from connectors.aws.client import Aws  # both need the extra `aws`
+        from connectors.kinesis.streams import KinesisStream
 
         stream = KinesisStream(kinesis.arn or kinesis.name, Aws(kinesis.region, kinesis.endpoint))
         return {f"stream {stream.name}": stream.made()}
     if (streams := pipeline.source.dynamodb) is not None:
-        from connectors.aws import Aws
-        from connectors.dynamodb_streams import TableStream
+        from connectors.aws.client import Aws
+        from connectors.dynamodb.streams import TableStream
 
         return {f"the stream of {streams.table}": TableStream(streams.table, Aws(streams.region, streams.endpoint)).arn}
     return {}

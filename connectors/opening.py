@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from connectors.several_profiles import SeveralProfiles
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from core.fingerprint import Owner
-from core.stores import ProfileStore, VectorStore
+from core.stores.contract import ProfileStore, VectorStore
+from core.stores.fingerprint import Owner
 
 
 def open_stores(
@@ -22,14 +22,14 @@ def open_stores(
     model, remember_s = pipeline.embedding.model, pipeline.delete_retention_ms / 1000
     opened: dict[str, VectorStore] = {}
     if pipeline.store.pgvector is not None:
-        from connectors.pgvector import PgvectorStore
+        from connectors.pgvector.store import PgvectorStore
 
         target = pipeline.store.pgvector
         opened["pgvector"] = PgvectorStore(
             target.dsn, target.table, dimension, model, patience_s, remember_deletes_s=remember_s, owner=owner
         )
     if pipeline.store.opensearch is not None:
-        from connectors.opensearch import OpenSearchStore
+        from connectors.opensearch.store import OpenSearchStore
 
         opened["opensearch"] = OpenSearchStore(
             pipeline.store.opensearch, dimension, model, patience_s, remember_deletes_s=remember_s, owner=owner
@@ -61,13 +61,13 @@ def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
     remember_s = pipeline.delete_retention_ms / 1000
     opened: dict[str, ProfileStore] = {}
     if pipeline.store.postgres is not None:
-        from connectors.postgres_profiles import PostgresProfiles
+        from connectors.postgres.profiles import PostgresProfiles
 
         opened["postgres"] = PostgresProfiles(pipeline.store.postgres.dsn, pipeline.name, remember_s=remember_s)
     if (target := pipeline.store.dynamodb) is not None:
         try:
-            from connectors.aws import Aws
-            from connectors.dynamodb_profiles import DynamodbProfiles
+            from connectors.aws.client import Aws
+            from connectors.dynamodb.profiles import DynamodbProfiles
         except ModuleNotFoundError:
             raise ConfigError(["store.dynamodb needs boto3, which isn't installed: install freshet[aws]"]) from None
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from core.identifiers import Identifier
-from core.identity_audit import Audit
+from core.identity.audit import Audit
+from core.identity.identifiers import Identifier
 from core.plans import Outcome, Status
-from core.profiles import Profile
-from core.profiles_delivery import Delivery, Opening
-from core.profiles_step import Placed, Touched
-from core.stores import ProfileStore
+from core.profiles.delivery import Delivery, Opening
+from core.profiles.merging import Profile
+from core.profiles.step import Placed, Touched
+from core.stores.contract import ProfileStore
 
 _WORST = (Status.REJECTED, Status.APPLIED, Status.STALE)
 
 
 class SeveralProfiles:
-    """A `core.stores.ProfileStore` of others, written one after the other. The first is who answers.
+    """A `ProfileStore` of others, written one after the other. The first is who answers.
 
     One that is away holds the others back, as the job waits for all.
     """
@@ -28,7 +28,7 @@ class SeveralProfiles:
         self._first = next(iter(self._stores.values()))
 
     def look(self) -> bool:
-        """Whether all is there in each; see `core.stores.ProfileStore.look`."""
+        """Whether all is there in each; see `ProfileStore.look`."""
         return all(store.look() for store in self._stores.values())
 
     def prepare(self) -> None:

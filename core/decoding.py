@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from core.change import Change, Event, Skip, Truncate
-from core.config import Pipeline
-from core.errors import ChangeError, DecodeError
-from core.formats import debezium, debezium_rekeyed, dms, dynamodb, rows
+from core.config.pipeline import Pipeline
+from core.errors import ChangeError, DecodeError, quote
+from core.formats import dms, rows
+from core.formats.debezium import decoding as debezium
+from core.formats.debezium import rekeyed as debezium_rekeyed
 from core.formats.dms import DmsFormat
-from core.formats.quoting import quote
+from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import RowsFormat
 
 T = TypeVar("T")

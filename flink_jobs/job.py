@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from pyflink.datastream import StreamExecutionEnvironment
 
-from core.config import Pipeline
-from core.fingerprint import Owner
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import Owner
 from flink_jobs import profiles, vectorize
 
 

@@ -7,19 +7,27 @@ from collections.abc import Mapping
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from core.config import Pipeline
-from core.fingerprint import Owner
-from flink_jobs import letters as letters_topic
-from flink_jobs.apply import functions
-from flink_jobs.apply_profiles import profile_functions
-from flink_jobs.aside import ASIDE_MS, aside
-from flink_jobs.environment import is_unbounded
-from flink_jobs.keying import by_key
-from flink_jobs.linking import DELIVERIES, RECORD, RECORDS, LinkPersons, ParseRecord, PlansOfWritten, SweepToRecord
-from flink_jobs.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, SWEPT, Decode, RejectedToLetter
-from flink_jobs.sources import feed
-from flink_jobs.ticking import clock
-from flink_jobs.workers import leave_bundles_to_workers
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import Owner
+from flink_jobs.engine.environment import is_unbounded
+from flink_jobs.engine.workers import leave_bundles_to_workers
+from flink_jobs.sources.events import feed
+from flink_jobs.sources.ticking import clock
+from flink_jobs.steps import letters as letters_topic
+from flink_jobs.steps.apply import functions
+from flink_jobs.steps.apply_profiles import profile_functions
+from flink_jobs.steps.aside import ASIDE_MS, aside
+from flink_jobs.steps.keying import by_key
+from flink_jobs.steps.linking import (
+    DELIVERIES,
+    RECORD,
+    RECORDS,
+    LinkPersons,
+    ParseRecord,
+    PlansOfWritten,
+    SweepToRecord,
+)
+from flink_jobs.steps.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, SWEPT, Decode, RejectedToLetter
 
 
 def build(

@@ -8,14 +8,17 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
-from core.config import Pipeline
-from core.fingerprint import Owner
-from flink_jobs import letters as letters_topic
-from flink_jobs.apply import functions
-from flink_jobs.aside import ASIDE_MS, aside
-from flink_jobs.environment import is_unbounded
-from flink_jobs.keying import by_key
-from flink_jobs.operators import (
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import Owner
+from flink_jobs.engine.environment import is_unbounded
+from flink_jobs.engine.workers import leave_bundles_to_workers
+from flink_jobs.sources.events import feed
+from flink_jobs.sources.ticking import clock
+from flink_jobs.steps import letters as letters_topic
+from flink_jobs.steps.apply import functions
+from flink_jobs.steps.aside import ASIDE_MS, aside
+from flink_jobs.steps.keying import by_key
+from flink_jobs.steps.operators import (
     CHANGE,
     CHANGES,
     DEAD_LETTERS,
@@ -30,11 +33,8 @@ from flink_jobs.operators import (
     Decode,
     RejectedToLetter,
 )
-from flink_jobs.planning import PlanDocument
-from flink_jobs.settling import Nothing, Settle, Sweep
-from flink_jobs.sources import feed
-from flink_jobs.ticking import clock
-from flink_jobs.workers import leave_bundles_to_workers
+from flink_jobs.steps.planning import PlanDocument
+from flink_jobs.steps.settling import Nothing, Settle, Sweep
 
 _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
 _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
@@ -91,7 +91,7 @@ def _changes(
 ) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes that events tell, and the operators on the way that may refuse one."""
     if pipeline.format.objects is not None:
-        from flink_jobs.objects import unfolded  # needs the extras `aws` and `objects`
+        from flink_jobs.steps.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(pipeline, events)
     changes = events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import boto3
 
-from cli.stack import aws as stack_aws
-from cli.stack import layout, process
-from connectors.aws import Aws
+from connectors.aws.client import Aws
+from stack import aws as stack_aws
+from stack import layout, process
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "eu-central-1"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cli import stack as local_stack
+from stack import local as local_stack
 from tests import budgets, resident, shared
 from tests.connectors import servers
 

@@ -12,8 +12,8 @@ import httpx
 import psycopg
 from confluent_kafka import KafkaException
 
-from cli.stack import Stack
 from core.change import Event
+from stack.local import Stack
 from tests.topics import consume
 
 _PATIENCE_S = 60.0

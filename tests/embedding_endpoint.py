@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-from udfs.embedding import HashEmbedder
+from udfs.embedding.embedder import HashEmbedder
 
 
 @dataclass(frozen=True)

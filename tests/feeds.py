@@ -1,11 +1,11 @@
-"""One history of a table, as each feed would tell it: `core.feeds`, under the names that the tests use."""
+"""One history of a table, as each feed would tell it: `workloads.feeds`, under the names that the tests use."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from core.feeds import Feed, debezium, dms, dynamodb, markdown, rows, typed
-from core.workload import Article
+from workloads.articles import Article
+from workloads.feeds import Feed, debezium, dms, dynamodb, markdown, rows, typed
 
 __all__ = ["TABLE", "Feed", "debezium", "dms", "dynamodb", "markdown", "row", "rows", "typed"]
 

@@ -25,9 +25,9 @@ WORKER = "pyflink.fn_execution.beam.beam_boot"
 LOADED = (
     WORKER,
     "pyflink.fn_execution.beam.beam_sdk_worker_main",
-    "flink_jobs.apply",
+    "flink_jobs.steps.apply",
     "flink_jobs.vectorize",
-    "udfs.transformer",
+    "udfs.embedding.transformer",
 )
 
 _LOOKS_S = 2.0

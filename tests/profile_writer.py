@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.identity import RecordChange
-from core.identity_query import records_of
-from core.identity_state import Memory
+from core.identity.linking import RecordChange
+from core.identity.query import records_of
+from core.identity.state import Memory
 from core.plans import Status
-from core.profiles import Profile
-from core.profiles_delivery import Delivery, texts_of
-from core.profiles_step import Persons, Told
-from core.stores import ProfileStore
+from core.profiles.delivery import Delivery, texts_of
+from core.profiles.merging import Profile
+from core.profiles.step import Persons, Told
+from core.stores.contract import ProfileStore
 
 TEXT = "{name}: {spent}"
 

@@ -166,14 +166,14 @@ def _share_flink() -> None:
 
     FLINK-37727; on a cluster flink-python in its lib/ does the same.
     """
-    from flink_jobs import environment
+    from flink_jobs.engine import environment
 
     environment.CLUSTER["classloader.parent-first-patterns.additional"] = "pemja."
     os.environ["JVM_ARGS"] = f"{environment.JVM_FLAGS} -Xmx2g"
 
 
 def _share_workers(program: str) -> None:
-    from flink_jobs import worker_deaths
+    from flink_jobs.engine import worker_deaths
 
     watched = worker_deaths.watched
 

@@ -7,10 +7,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from connectors.shard_reader import Emitted, SlotReader
-from core.shard_reading import Readings, readings_from_bytes, readings_to_bytes
-from core.shard_slots import Assignment, assign, assignments_from_bytes, assignments_to_bytes, of_slot, slots_in
-from core.shards import Batch, Begin, ExpiredIterator, Lost, NoSuchShard, Record, Shard, Start, Throttled, Trimmed
+from connectors.shards.reader import Emitted, SlotReader
+from core.shards.log import Batch, Begin, ExpiredIterator, Lost, NoSuchShard, Record, Shard, Start, Throttled, Trimmed
+from core.shards.reading import Readings, readings_from_bytes, readings_to_bytes
+from core.shards.slots import Assignment, assign, assignments_from_bytes, assignments_to_bytes, of_slot, slots_in
 
 KEYS = 1 << 8
 DAY_MS = 86_400_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import stack as local_stack
+from stack import local as local_stack
 from tests.connectors import servers
 
 TOLD = "shared"

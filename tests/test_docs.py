@@ -15,10 +15,11 @@ import yaml
 from pydantic import BaseModel
 
 from cli.main import commands as application
-from cli.stack import Stack
-from cli.stack.layout import free_ports, layout_of, remembered_ports
-from core import config, config_file
+from core.config import file as config_file
+from core.config import pipeline as config
 from core.errors import ConfigError
+from stack.layout import free_ports, layout_of, remembered_ports
+from stack.local import Stack
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
 from tests.terminal import Terminal
 

@@ -16,22 +16,22 @@ from pathlib import Path
 
 import pytest
 
-from core import graphemes, identifiers
 from core.change import Change, Operation, Position
-from core.chunking import chunker
-from core.documents import Chunker, DocumentSpec, document_id, render
-from core.errors import FreshetError
+from core.documents import graphemes
+from core.documents.chunking import chunker
+from core.documents.step import Chunker, DocumentSpec, document_id, render
+from core.documents.structure import structured
+from core.errors import FreshetError, quote
 from core.formats import s3
-from core.formats.quoting import quote
 from core.formats.timestamps import nanoseconds
-from core.structure import structured
-from flink_jobs import failures
+from core.identity import identifiers
+from flink_jobs.running import failures
 from tests.growth import UNITS, Build, first_grown, grown, repeated, texts
-from udfs import tokenizing
-from udfs.embedding import HashEmbedder
-from udfs.parsing import parse
-from udfs.parsing_html import hides
-from udfs.parsing_text import text_of
+from udfs.embedding import tokenizing
+from udfs.embedding.embedder import HashEmbedder
+from udfs.parsing.files import parse
+from udfs.parsing.html import hides
+from udfs.parsing.text import text_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("core", "udfs", "connectors", "flink_jobs")
@@ -41,10 +41,10 @@ ANYWHERE = ("search", "finditer", "findall", "sub", "split")
 # what no row, event or file can reach
 OF_THE_OWNER = {
     "core/config*.py": "the pipeline file, which is its owner's",
-    "core/identifiers.py": "`blocked` of the pipeline file",
+    "core/identity/identifiers.py": "`blocked` of the pipeline file",
     "core/formats/tables.py": "`tables` of the pipeline file, and names of tables no longer than databases have them",
-    "connectors/kafka.py": "the pipeline file's topic pattern",
-    "flink_jobs/failures.py": "a cause that Flink names, of which the first 2,000 characters are looked at",
+    "connectors/kafka/source.py": "the pipeline file's topic pattern",
+    "flink_jobs/running/failures.py": "a cause that Flink names, of which the first 2,000 characters are looked at",
 }
 
 

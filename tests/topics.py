@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from core.recordings import Record
+from core.formats.recordings import Record
 
 
 def consume(bootstrap_servers: str, topic: str) -> list[Record]:

@@ -8,8 +8,8 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from udfs.embedding import embed_each, embedder
-from udfs.tokenizing import DEFAULT
+from udfs.embedding.embedder import embed_each, embedder
+from udfs.embedding.tokenizing import DEFAULT
 
 
 class _Embed(ScalarFunction):
@@ -33,7 +33,7 @@ class _Embed(ScalarFunction):
 def embed_udf(model: str) -> Any:
     """A vectorized SQL function from STRING to ARRAY<FLOAT>, the text's unit vector, for `create_temporary_function`.
 
-    model  as in `udfs.embedding.embedder`; each worker process loads it once, when the query starts there
+    model  as in `udfs.embedding.embedder.embedder`; each worker process loads it once, when the query starts there
 
     NULL gives NULL. A text that can't be embedded gives NULL too, and is counted in the metric
     `freshet.texts_refused`.

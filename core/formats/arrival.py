@@ -7,8 +7,7 @@ Sources of the rules: Kinesis's API reference, "PutRecord" and "Record" (sequenc
 from __future__ import annotations
 
 from core.change import Event
-from core.errors import DecodeError
-from core.formats.quoting import quote
+from core.errors import DecodeError, quote
 
 KINESIS_SEQUENCE = "kinesis.sequence-number"
 """Header in which a reader of Kinesis tells a record's sequence number, in digits."""

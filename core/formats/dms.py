@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.change import Change, Event, Operation, Position, Skip, Truncate
-from core.errors import DecodeError
+from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
 from core.formats.json_values import json_object, storable_row
-from core.formats.quoting import quote
 from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
 

@@ -10,8 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from core.errors import DecodeError
-from core.formats.quoting import quote
+from core.errors import DecodeError, quote
 from core.formats.wrapping import is_wrapped, unwrapper
 
 LARGEST_INTEGER = 2**63 - 1

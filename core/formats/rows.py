@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from core.change import Change, Event, Operation, Position, Rare, Skip
-from core.errors import DecodeError
+from core.documents.keys import kinds
+from core.documents.templates import as_text
+from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
-from core.formats.debezium_columns import NOTHING_KNOWN, Columns
-from core.formats.debezium_envelope import columns_of
-from core.formats.debezium_format import DebeziumFormat
-from core.formats.debezium_values import Reader
+from core.formats.debezium.columns import NOTHING_KNOWN, Columns
+from core.formats.debezium.envelope import columns_of
+from core.formats.debezium.format import DebeziumFormat
+from core.formats.debezium.values import Reader
 from core.formats.json_values import storable, storable_row, unwrapped
-from core.formats.quoting import quote
 from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
-from core.keys import kinds
-from core.templates import as_text
 
 PositionType = Literal["integer", "timestamp", "text"]
 
@@ -38,7 +37,7 @@ class RowsFormat:
     position_field   the field that orders the rows of one key; empty: the order in which the broker has them
     position_type    integer: whole numbers of 64 bits, as JSON numbers or digits; timestamp: ISO 8601, to nanoseconds,
                      UTC where it names no offset; text: printable ASCII without blanks, always of the same length:
-                     a row whose last position had another one is refused (`core.keys.refuse_other_width`)
+                     a row whose last position had another one is refused (`core.documents.keys.refuse_other_width`)
     operation_field  the field that tells deletions; empty: null messages delete
     deletes          its values that mean a deletion, in lower case; all others are insertions or updates
     keys             table to the columns of its key: of one column, a message's key may be that column's bare value

@@ -10,7 +10,7 @@ What an event means for the documents:
     created (put, post, copy, multipart), removed and expired (a version, or by a delete marker)   look at the key
     restored from an archive, lost by reduced redundancy                                        look at the key
     restore asked for or run out, tags, ACL, replication, storage classes, tests                  nothing: skipped
-    created, of a marker of a folder or a job (`core.markers`)                                 nothing: skipped
+    created, of a marker of a folder or a job (`core.formats.markers`)                                 nothing: skipped
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from urllib.parse import quote_plus, unquote_plus
 import msgspec
 
 from core.change import BEGINNING, Event, Position, Skip
-from core.errors import DecodeError
-from core.formats.quoting import quote
-from core.markers import is_marker
-from core.objects import ObjectChange
+from core.documents.objects import ObjectChange
+from core.errors import DecodeError, quote
+from core.formats.markers import is_marker
 
 BACKFILL = "freshet:backfill"
 """`eventSource` of the notifications that Freshet writes itself."""

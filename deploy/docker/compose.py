@@ -1,6 +1,6 @@
 """`docker-compose.yaml`, made of what the local stack runs: `python -m deploy.docker.compose > docker-compose.yaml`.
 
-The servers' settings are those of `cli.stack`; here are their addresses and folders in containers, and what is
+The servers' settings are those of `stack.local`; here are their addresses and folders in containers, and what is
 Docker's own. A test holds the file against this module, and this module's settings against the stack's.
 """
 
@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from cli import jars
-from cli.stack import LOCK, connect, java, kafka, opensearch, postgres
 from deploy.docker.compose_flink import METRICS_PORT, flink_services
 from deploy.docker.compose_service import Service, config, config_file, local, shell
+from stack import connect, jars, java, kafka, opensearch, postgres
+from stack.local import LOCK
 
 HEADER = """\
 # Made by `python -m deploy.docker.compose`, from the settings that `freshet stack` runs its servers with: change those.
@@ -191,7 +191,7 @@ def _aws() -> Service:
     ask = "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/moto-api/', timeout=5)"
     return Service(
         target="tools",
-        command=["python", "-P", "cli/stack/aws_server.py", "0.0.0.0", "5000"],
+        command=["python", "-P", "stack/aws_server.py", "0.0.0.0", "5000"],
         ports=[local(5000)],
         healthcheck=["CMD", "python", "-c", ask],
     )

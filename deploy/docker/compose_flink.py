@@ -8,9 +8,9 @@ from typing import Any
 import pyflink
 import yaml
 
-from core.metrics import REPORTER
+from core.metrics.figures import REPORTER
 from deploy.docker.compose_service import Config, Service, config, config_file
-from flink_jobs.environment import CLUSTER, JVM_FLAGS
+from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS
 
 SLOTS = 2
 GPUS = 1

@@ -18,9 +18,9 @@ import psycopg
 import typer
 from psycopg.conninfo import make_conninfo
 
-from cli.stack.connect import register_postgres
-from cli.texts import Text, texts
 from core.errors import FreshetError
+from stack.connect import register_postgres
+from workloads.texts import Text, texts
 
 TABLE = "public.articles"
 _CREATE: LiteralString = """

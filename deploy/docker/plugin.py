@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cli import jars
-from cli.stack import LOCK
-from cli.stack.connect import unpack
+from stack import jars
+from stack.connect import unpack
+from stack.local import LOCK
 
 
 def main(folder: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cli import jars
+from stack import jars
 
 LOCK = Path(__file__).with_name("jars.lock")
 

@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from core.config import Pipeline
+from core.config.msf import LARGEST_ZIP
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, FreshetError
-from core.msf import LARGEST_ZIP
 from deploy.msf.archive import Entries, packed, packed_sizes
 from deploy.msf.fat_jar import fat_jar
-from udfs.tokenizing import HASH
+from udfs.embedding.tokenizing import HASH
 
 JAR = "lib/freshet.jar"
 PYTHON = "python"
@@ -66,7 +66,7 @@ def _jar(jars: tuple[Path, ...]) -> bytes:
 
 
 def misfits(pipeline: Pipeline) -> list[str]:
-    """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `core.msf.refused`."""
+    """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `refused`."""
     problems = []
     if pipeline.source.file is not None:
         problems.append("source.file is a folder of this machine, which the service doesn't see; read s3 by source.sqs")
@@ -79,7 +79,7 @@ def misfits(pipeline: Pipeline) -> list[str]:
         problems.append("embedding.tokenizer is a place on this machine, which the service doesn't see; leave it out")
     kinesis = pipeline.source.kinesis
     if kinesis is not None and kinesis.connector is not None:
-        from connectors.kinesis import check_flink_jar  # needs the extra `aws`
+        from connectors.kinesis.streams import check_flink_jar  # needs the extra `aws`
 
         try:
             check_flink_jar([jar.name for jar in named_jars(pipeline)])

@@ -15,19 +15,19 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 import core
-from connectors.aws import Aws
-from connectors.aws_secrets import SecretsManager
-from connectors.column_types import typed
+from connectors.aws.client import Aws
+from connectors.aws.secrets import SecretsManager
 from connectors.opening import prepare
-from core.config import Pipeline
-from core.config_file import load
+from connectors.postgres.column_types import typed
+from core.config.file import load
+from core.config.msf import properties_file, refused
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
-from core.fingerprint import Owner
-from core.msf import properties_file, refused
-from core.owning import How
-from flink_jobs.environment import service_options
-from flink_jobs.owning import taken
-from udfs.embedding import dimension
+from core.stores.fingerprint import Owner
+from core.stores.owning import How
+from flink_jobs.engine.environment import service_options
+from flink_jobs.running.owning import taken
+from udfs.embedding.embedder import dimension
 
 SETTINGS = "freshet"
 """The group of properties that stand in place of what the pipeline file says."""

@@ -22,16 +22,17 @@ import pytest
 import yaml
 from rich.progress import Progress
 
-from cli import backfill_objects, backfill_progress
-from cli.stack import Stack
-from connectors.aws import Aws
-from connectors.kafka_producer import ensure_topics
-from connectors.s3 import S3
-from connectors.s3_listing import listing
-from connectors.sqs import Queue
+from connectors.aws.client import Aws
+from connectors.kafka.producer import ensure_topics
+from connectors.s3.listing import listing
+from connectors.s3.objects import S3
+from connectors.sqs.queue import Queue
 from core.change import BEGINNING, Event
+from core.documents.objects import ObjectChange
 from core.formats.s3 import decode
-from core.objects import ObjectChange
+from operations.backfill import objects as backfill_objects
+from operations.backfill import progress as backfill_progress
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.topics import consume
 

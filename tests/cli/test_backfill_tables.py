@@ -23,21 +23,21 @@ import yaml
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cli.backfill_progress import Pace
-from cli.run import stores
-from cli.stack import Stack
-from connectors.column_types import typed
-from connectors.kafka_producer import ensure_topics
+from connectors.kafka.producer import ensure_topics
+from connectors.postgres.column_types import typed
 from core.change import Change, Event, Operation, Position
-from core.config_file import load
-from core.formats.debezium import decode
+from core.config.file import load
+from core.formats.debezium.decoding import decode
 from core.letters import BACKFILL
 from core.plans import Plan
+from operations.backfill.progress import Pace
+from operations.servers import stores
+from stack.local import Stack
 from tests.connectors.test_postgres_rows import COLUMNS
 from tests.databases import as_user, new_database
 from tests.debezium import connector, converters, events
 from tests.topics import consume
-from udfs.embedding import dimension
+from udfs.embedding.embedder import dimension
 
 TABLE = "public.things"
 EARLIEST = f"{0:016x}.{0:016x}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import percentiles
-from cli.stack import Stack
+from stack.local import Stack
 
 
 def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:

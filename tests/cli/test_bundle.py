@@ -15,10 +15,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cli.bundle import described, made
-from core.msf import LARGEST_ZIP
+from cli.bundle import described
+from core.config.msf import LARGEST_ZIP
 from deploy.msf.bundle import OURS, PYTHON, RUN_OPTIONS
 from deploy.msf.wheels import _goes_in
+from operations.bundle import made
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = {

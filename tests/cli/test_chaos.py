@@ -15,25 +15,26 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from cli import run
-from cli import stack as local_stack
-from cli.chaos import chaos_faults, chaos_feed, chaos_stores, world
-from cli.chaos.compare import details, settle
-from cli.chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
-from cli.chaos.evidence import keep
-from cli.chaos.items import Items
-from cli.chaos.job import Job
-from cli.chaos.objects import Objects
-from cli.chaos.patience import Patience
-from cli.chaos.rounds import Round
-from cli.chaos.rows import DMS, KINESIS, ROWS
-from cli.chaos.strikes import Fault, possible, strikes
-from cli.chaos.writers import plans
-from cli.stack import Stack
+from chaos import world
+from chaos.compare import details, settle
+from chaos.debezium import ARTICLES, FAULTS, NOTES, Debezium
+from chaos.evidence import keep
+from chaos.items import Items
+from chaos.job import Job
+from chaos.objects import Objects
+from chaos.patience import Patience
+from chaos.playing import chaos_faults, chaos_feed, chaos_stores
+from chaos.rounds import Round
+from chaos.rows import DMS, KINESIS, ROWS
+from chaos.strikes import Fault, possible, strikes
+from chaos.writers import plans
 from core.change import Position
 from core.errors import FreshetError
 from core.plans import Chunk, Plan, chunk_id
-from core.verification import Kind
+from core.stores.verification import Kind
+from operations.servers import stores
+from stack import local as local_stack
+from stack.local import Stack
 
 
 def test_a_seed_decides_what_writers_do_and_what_fails() -> None:
@@ -44,12 +45,12 @@ def test_a_seed_decides_what_writers_do_and_what_fails() -> None:
 
 
 def test_every_fault_comes_and_none_to_a_server_that_is_not_there() -> None:
-    for stores in (("pgvector",), ("pgvector", "opensearch")):
+    for there in (("pgvector",), ("pgvector", "opensearch")):
         for faults in (Debezium.faults, FAULTS, DMS.faults, KINESIS.faults, ROWS.faults, Items.faults, Objects.faults):
             seen = {
-                strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, possible(faults, stores))
+                strike.fault for seed in range(500) for strike in strikes(Random(seed), 4.0, possible(faults, there))
             }
-            without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(stores) == 1 else set()
+            without = {fault for fault in Fault if fault.startswith("OpenSearch")} if len(there) == 1 else set()
             assert seen == set(faults) - without
     of_all = {*Debezium.faults, *DMS.faults, *KINESIS.faults, *ROWS.faults, *Items.faults, *Objects.faults}
     assert of_all == set(Fault)
@@ -102,7 +103,7 @@ def here(own_stack: Stack, tmp_path: Path) -> Iterator[world.World]:
 def test_what_differs_is_seen_explained_and_kept(here: world.World, tmp_path: Path) -> None:
     ghost, text = f"{ARTICLES}/100000", "nobody wrote this"
     chunk = Chunk(chunk_id(ghost, "hash", "c", text, 0), 0, text)
-    (store,) = run.stores(here.pipeline).values()
+    (store,) = stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
     store.close()
     found = settle(here, Patience(1.0, 1.0))  # no job runs, so nothing else comes

@@ -14,24 +14,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli import run
-from cli.chaos import aws as aws_server
-from cli.chaos import compare, world
-from cli.chaos.feeds import FEEDS
-from cli.chaos.outbox import Outbox
-from cli.chaos.patience import Patience
-from cli.chaos.shards import HASHES, PARTS, Stream, place, spread
-from cli.chaos.table import Happened, Row, Table, acts, first
-from cli.stack import Stack
-from connectors.aws import Aws
-from connectors.dynamodb_streams import TableStream
-from connectors.dynamodb_writer import DynamodbWriter
-from connectors.kinesis import KinesisStream
-from connectors.kinesis_writer import KinesisWriter
+from chaos import aws as aws_server
+from chaos import compare, world
+from chaos.feeds import FEEDS
+from chaos.outbox import Outbox
+from chaos.patience import Patience
+from chaos.shards import HASHES, PARTS, Stream, place, spread
+from chaos.table import Happened, Row, Table, acts, first
+from connectors.aws.client import Aws
+from connectors.dynamodb.streams import TableStream
+from connectors.kinesis.streams import KinesisStream
 from core.change import Position
 from core.plans import Chunk, Plan, chunk_id
-from core.shards import Batch, ExpiredIterator, ShardStream, Start
-from core.verification import Kind
+from core.shards.log import Batch, ExpiredIterator, ShardStream, Start
+from core.stores.verification import Kind
+from operations.servers import stores
+from stack.local import Stack
+from workloads.writers.dynamodb import DynamodbWriter
+from workloads.writers.kinesis import KinesisWriter
 
 
 @given(st.integers(1, 4), st.booleans(), st.randoms(use_true_random=False))
@@ -211,7 +211,7 @@ def test_what_a_store_lacks_or_has_too_much_of_is_seen(here: world.World, monkey
     (table,) = here.pipeline.documents
     ghost, text = f"{table}/100000", "nobody wrote this"
     chunk = Chunk(chunk_id(ghost, "hash", "c", text, 0), 0, text)
-    (store,) = run.stores(here.pipeline).values()
+    (store,) = stores(here.pipeline).values()
     store.apply([Plan(ghost, Position("1"), (chunk.chunk_id,), (chunk,))], [np.eye(1, 384, dtype=np.float32)])
     store.close()
     found = compare.settle(here, Patience(0.1, 0.1))  # no job runs, so nothing else comes

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.chaos.compare import Found
-from cli.chaos.patience import STILL_S, Patience, patience
-from cli.chaos.rounds import Round, Verdict
-from core.verification import Difference, Kind
+from chaos.compare import Found
+from chaos.patience import STILL_S, Patience, patience
+from chaos.rounds import Round, Verdict
+from core.stores.verification import Difference, Kind
 
 
 @dataclass

@@ -13,19 +13,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cli.chaos import world
-from cli.chaos.compare import details, settle
-from cli.chaos.feeds import FEEDS
-from cli.chaos.patience import Patience
-from cli.chaos.people import TABLES, plans
-from cli.chaos.profiles import TEXT, Profiles, of_profiles
-from cli.stack import Stack
+from chaos import world
+from chaos.compare import details, settle
+from chaos.feeds import FEEDS
+from chaos.patience import Patience
+from chaos.people import TABLES, plans
+from chaos.profiles import TEXT, Profiles, of_profiles
 from connectors.opening import open_profiles
-from connectors.postgres_rows import Reselect
-from core.identity_state import Memory
-from core.profiles_step import Persons
-from core.profiles_verification import read_as, said_by
-from core.verification import Kind
+from connectors.postgres.rows import Reselect
+from core.identity.state import Memory
+from core.profiles.step import Persons
+from core.stores.verification import Kind
+from core.stores.verification_of_profiles import read_as, said_by
+from stack.local import Stack
 from tests.profile_writer import Writer
 
 NOW_MS = time.time_ns() // 1_000_000

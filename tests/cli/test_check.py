@@ -16,28 +16,29 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from cli import clocks
-from cli.check import check, check_file
-from cli.owning import take
-from cli.resuming import Beginning
-from cli.run import run, stores
-from cli.source_columns import differences, never_told, refuse_lacking, seen
-from cli.stack import Stack
-from cli.stack.layout import Ports, layout_of, remember_ports
-from connectors.kafka import topics_there
-from connectors.kafka_producer import ensure_topics, produce
-from connectors.kafka_topics import Message
+from connectors.kafka.producer import ensure_topics, produce
+from connectors.kafka.source import topics_there
+from connectors.kafka.topics import Message
 from connectors.opening import prepare
-from connectors.pg_faults import named
-from core.config import Pipeline
+from connectors.postgres.faults import named
+from core.config.pipeline import Pipeline
+from core.config.references import references, unmet
+from core.documents.unfolding import ObjectState, position
 from core.errors import ConfigError
-from core.owning import How
-from core.recordings import Record
-from core.references import references, unmet
-from core.unfolding import ObjectState, position
+from core.formats.recordings import Record
+from core.stores.owning import How
+from operations import clocks
+from operations.check import check, check_file
+from operations.owning import take
+from operations.resuming import Beginning
+from operations.run import run
+from operations.servers import stores
+from operations.source_columns import differences, never_told, refuse_lacking, seen
+from stack.layout import Ports, layout_of, remember_ports
+from stack.local import Stack
 from tests.connectors.test_store_contract import plan
 from tests.databases import new_database
-from udfs.embedding import dimension, embedder
+from udfs.embedding.embedder import dimension, embedder
 
 NOBODY = "127.0.0.1:1"
 TABLE = "public.articles"
@@ -113,7 +114,7 @@ def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cli.run.start", lambda *_: pytest.fail("it was started"))
+    monkeypatch.setattr("operations.run.start", lambda *_: pytest.fail("it was started"))
     for changes, said in (
         ({"documents": {"public.artikels": {"text": "{title}"}}}, "did you mean public.articles?"),
         ({"text": "{titel} {body}"}, "did you mean title?"),

@@ -12,18 +12,18 @@ import pytest
 from psycopg import sql
 from rich.console import Console
 
-from cli import column_types
-from cli.check import check
-from cli.column_types import doubtful, told_or_named, untold
-from cli.stack import Stack
-from connectors.column_types import typed
-from connectors.kafka_producer import ensure_topics, produce
-from connectors.kafka_topics import Message
+from connectors.kafka.producer import ensure_topics, produce
+from connectors.kafka.topics import Message
+from connectors.postgres.column_types import typed
 from core.change import Change, Event
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
 from core.errors import DecodeError, Unavailable
-from core.recordings import Record
+from core.formats.recordings import Record
+from operations import column_types
+from operations.check import check
+from operations.column_types import doubtful, told_or_named, untold
+from stack.local import Stack
 
 ROW = {"id": 7, "title": "plain", "price": "AfQ=", "born": 19782, "note": None, "unused": 5}
 

@@ -18,14 +18,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from cli.dead_letters import app, moment
-from cli.stack import Stack
-from connectors import kafka_letters_topic
-from connectors.kafka_producer import ensure_topics, produce
+from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.kafka.producer import ensure_topics, produce
 from core.change import Event
-from core.config_file import load
+from core.config.file import load
 from core.errors import ConfigError, Unavailable
+from core.formats.recordings import Headers, Record
 from core.letters import PREFIX, Message, fitted, letter_headers
-from core.recordings import Headers, Record
+from stack.local import Stack
 from tests.topics import consume
 
 HOSTILE = "\x1b[2J\x07[red]bold[/red]\u202egnp"

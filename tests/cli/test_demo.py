@@ -16,13 +16,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from cli import demo
-from cli import stack as local_stack
-from cli.demo import debezium, profiles, world
-from cli.demo.stage import Evidence, NotSeen, Stage
-from cli.demo_feed import DemoFeed
-from cli.stack.connect import remove_postgres
-from cli.texts import texts
+from demo import debezium, profiles, world
+from demo import showing as demo
+from demo.feed import DemoFeed
+from demo.stage import Evidence, NotSeen, Stage
+from stack import local as local_stack
+from stack.connect import remove_postgres
+from workloads.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
 

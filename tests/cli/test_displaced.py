@@ -14,20 +14,20 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli import owning, run
-from cli.resuming import Beginning
-from cli.stack.layout import free_port
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import Displaced, Unavailable
-from core.fingerprint import Fingerprint, Owner, owner_to_text
-from flink_jobs.rest import Failure, failure
-from flink_jobs.running import Progress
+from core.stores.fingerprint import Fingerprint, Owner, owner_to_text
+from flink_jobs.running.jobs import Progress
+from flink_jobs.running.rest import Failure, failure
+from operations import owning, run
+from operations.resuming import Beginning
+from stack.layout import free_port
 
 SAID = "store.pgvector: table t: a later run of articles has taken it over, so this one stops"
 TRACE = f"""java.lang.RuntimeException: Failed to close remote bundle
 \tat org.apache.flink.streaming.api.runners.python.beam.BeamPythonFunctionRunner.finishBundle(Beam.java:452)
 Caused by: java.lang.RuntimeException: Error received from SDK harness for instruction 7: Traceback:
-  File "connectors/pgvector.py", line 250, in _take
+  File "connectors/pgvector/store.py", line 250, in _take
     raise Displaced(displaced(place, self._owner, there))
 core.errors.Displaced: {SAID}
 
@@ -168,7 +168,7 @@ def test_the_model_is_not_asked_whose_a_store_is(tmp_path: Path, monkeypatch: py
     kept = tmp_path / ".freshet/pipelines/articles/made.json"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"owner": owner_to_text(Owner("articles", 5, Fingerprint("hash")))}))
-    monkeypatch.setattr("udfs.embedding.embedder", lambda *_: pytest.fail("the model was asked"))
+    monkeypatch.setattr("udfs.embedding.embedder.embedder", lambda *_: pytest.fail("the model was asked"))
     begun = time.monotonic()
     assert owning.displaced_by(pipeline) == ""
     pipeline = pipeline.model_copy(update={"store": pipeline.store.model_copy(update={"pgvector": None})})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from cli.finishing import letters_so_far, outcome
-from cli.stack import Stack
-from connectors.kafka_producer import ensure_topics, produce
-from core.config import Pipeline
-from core.recordings import Record
+from connectors.kafka.producer import ensure_topics, produce
+from core.config.pipeline import Pipeline
+from core.formats.recordings import Record
+from operations.finishing import letters_so_far, outcome
+from stack.local import Stack
 from tests.cli.test_displaced import SETTINGS
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cli.first_changes import ENOUGH, FirstChanges, _most
-from connectors.kafka_letters import Letter
+from connectors.kafka.letters import Letter
 from core.change import Skip
-from core.metrics import Figure
-from core.metrics import counts as counted
+from core.metrics.figures import Figure
+from core.metrics.figures import counts as counted
+from operations.first_changes import ENOUGH, FirstChanges, _most
 
 
 def looking(begins: bool = True) -> FirstChanges:

@@ -15,21 +15,21 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import run as running
-from cli.folder_lock import AlreadyRuns, locked, runs_as
-from cli.job_file import JobFile, remember
 from cli.main import commands
-from cli.resuming import Beginning
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from operations import run as running
+from operations.folder_lock import AlreadyRuns, locked, runs_as
+from operations.job_file import JobFile, remember
+from operations.resuming import Beginning
 from tests.cli.test_status import PIPELINE
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from cli.folder_lock import locked
-from core.config_file import load
+from operations.folder_lock import locked
+from core.config.file import load
 with locked(load(Path("pipeline.yaml"))):
     {first}
     print("locked", flush=True)

@@ -2,7 +2,7 @@
 
 import time
 
-from cli.generate import Amount, generated
+from operations.produce.generate import Amount, generated
 
 
 def count(amount: Amount, pause: float = 0.0) -> int:

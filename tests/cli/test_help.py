@@ -29,5 +29,5 @@ def test_the_version_is_told() -> None:
 def test_a_command_loads_no_other_ones_modules() -> None:
     asked = "import sys, cli.main; cli.main.commands(['stack', '--help'], standalone_mode=False); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
-    assert {"cli.stack", "typer"} <= set(loaded)
+    assert {"stack.local", "typer"} <= set(loaded)
     assert {"numpy", "pyflink", "cli.bundle", "cli.produce"}.isdisjoint(loaded)

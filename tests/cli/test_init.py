@@ -16,16 +16,16 @@ from psycopg.conninfo import conninfo_to_dict
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli import stack as local_stack
-from cli.check import check
 from cli.main import commands
-from cli.pipeline_file import load
-from cli.stack import Stack
-from cli.stack.connect import remove_postgres
 from cli.stack_connecting import connector_of
-from connectors.kafka import topics_there
-from connectors.postgres_catalog import without_password
-from core.config_source import Kafka
+from connectors.kafka.source import topics_there
+from connectors.postgres.catalog import without_password
+from core.config.source import Kafka
+from operations.check import check
+from operations.pipeline_file import load
+from stack import local as local_stack
+from stack.connect import remove_postgres
+from stack.local import Stack
 from tests.databases import as_user, new_database
 
 SECRET = "gehe:im"

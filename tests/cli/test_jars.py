@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import jars
 from core.errors import FreshetError
+from stack import jars
 
 CONTENT = b"not really a JAR"
 JAR = jars.Jar("org.example", "thing", "1.0", "", "jar", hashlib.sha256(CONTENT).hexdigest())
@@ -63,7 +63,7 @@ def test_a_corrupt_cached_file_is_fetched_again(tmp_path: Path, monkeypatch: pyt
     assert file.read_bytes() == sound
 
 
-@pytest.mark.parametrize("lock", ["cli/stack/jars.lock", "flink_jobs/jars.lock"])
+@pytest.mark.parametrize("lock", ["stack/jars.lock", "flink_jobs/jars.lock"])
 def test_the_pinned_jars_each_have_a_hash_and_one_place(lock: str) -> None:
     pinned = jars.read(Path(__file__).parents[2] / lock)
     assert all(len(bytes.fromhex(jar.sha256)) == 32 for jar in pinned)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import stack
-from cli.jars import fetch
-from cli.stack import java
+from stack import java
+from stack import local as stack
+from stack.jars import fetch
 
 LOCK = Path(stack.__file__).with_name("jars.lock")
 

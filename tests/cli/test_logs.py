@@ -10,10 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LOGS = """
 from pathlib import Path
-from cli.resuming import log_to
-from core.config_file import load
+from operations.resuming import log_to
+from core.config.file import load
 log_to(load(Path("pipeline.yaml")))
-from flink_jobs.environment import local_environment
+from flink_jobs.engine.environment import local_environment
 local_environment({})
 from pyflink.java_gateway import get_gateway
 log = get_gateway().jvm.org.slf4j.LoggerFactory.getLogger("test")

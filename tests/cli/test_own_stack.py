@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import main, own_stack
-from cli.folder_lock import locked
-from cli.stack import layout
+from cli import main
 from cli.stack_command import _running
-from core.config_file import load
+from core.config.file import load
 from core.errors import Unavailable
+from operations import own_stack
+from operations.folder_lock import locked
+from stack import layout
 from tests.cli.test_search import PIPELINE
 
 

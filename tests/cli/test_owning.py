@@ -11,22 +11,23 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from cli import owning
-from cli.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
-from cli.resuming import Beginning
-from cli.run import start, stores
-from cli.stack import Stack
 from connectors import opening
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from core.fingerprint import Owner
-from core.owning import How
-from core.stores import VectorStore
-from flink_jobs.running import newest_state
+from core.stores.contract import VectorStore
+from core.stores.fingerprint import Owner
+from core.stores.owning import How
+from flink_jobs.running.jobs import newest_state
+from operations import owning
+from operations.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
+from operations.resuming import Beginning
+from operations.run import start
+from operations.servers import stores
+from stack.local import Stack
 from tests.cli.test_verify import database, pipeline_of
 from tests.connectors.damage import hand
 from tests.connectors.test_store_contract import plan
-from udfs.embedding import dimension, embedder
+from udfs.embedding.embedder import dimension, embedder
 
 KAFKA = {"topic": "t", "properties.bootstrap.servers": "x:1", "scan.startup.mode": "earliest-offset"}
 TABLES: dict[str, Any] = {"public.a": {"text": "{body}", "metadata": ["lang"]}}
@@ -152,7 +153,7 @@ def test_anothers_store_is_told_before_flink_starts(
     place: Place, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.run(name="pages")
-    monkeypatch.setattr("flink_jobs.environment.local_environment", lambda *_: pytest.fail("Flink was started"))
+    monkeypatch.setattr("flink_jobs.engine.environment.local_environment", lambda *_: pytest.fail("Flink was started"))
     kafka = {**KAFKA, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}
     with pytest.raises(ConfigError, match="belongs to pipeline pages"):
         start(place.pipeline(source={"kafka": kafka}), Console(file=StringIO()), Beginning())

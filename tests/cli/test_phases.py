@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.phases import Phases
-from core.config import Pipeline
-from flink_jobs.model_load import Load, loads, told_of_load
-from flink_jobs.rest import tasks
-from flink_jobs.running import Progress
-from flink_jobs.worker_deaths import FOLDER, watched
+from core.config.pipeline import Pipeline
+from flink_jobs.engine.model_load import Load, loads, told_of_load
+from flink_jobs.engine.worker_deaths import FOLDER, watched
+from flink_jobs.running.jobs import Progress
+from flink_jobs.running.rest import tasks
+from operations.phases import Phases
 from tests.cli.test_displaced import SETTINGS
 
 

@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from cli import search
-from cli.plain import plain, shown
-from core.stores import Hit
+from core.stores.contract import Hit
+from operations import search
+from operations.plain import plain, shown
 
 HOSTILE = "a [/b] [red]b[/red] [link=http://evil]c[/link] \x1b]52;c;aGk=\x1b\\ \x1b[2J \x07 \u202e d"
 

@@ -17,12 +17,12 @@ from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner, Result
 
 from cli.produce import produce, seconds_of
-from cli.stack import Stack
-from cli.texts import texts
 from core.errors import ConfigError, DecodeError
-from core.recordings import Record
+from core.formats.recordings import Record
+from stack.local import Stack
 from tests.replay import WORKLOAD
 from tests.topics import consume
+from workloads.texts import texts
 
 app = typer.Typer()
 app.command()(produce)

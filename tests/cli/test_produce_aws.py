@@ -21,19 +21,21 @@ from boto3.dynamodb.types import TypeDeserializer
 from typer.testing import CliRunner
 
 from cli.produce import produce
-from cli.stack import Stack
-from connectors.aws import Aws, client
-from connectors.kinesis_writer import KinesisWriter
-from connectors.s3 import S3
-from connectors.s3_listing import listing
+from connectors.aws.client import Aws, client
+from connectors.s3.listing import listing
+from connectors.s3.objects import S3
 from core.change import Change, Event, Operation, Skip, Truncate
-from core.formats import debezium, dms, dynamodb, rows, s3
+from core.documents.objects import Fetched, ObjectChange
+from core.formats import dms, rows, s3
+from core.formats.debezium import decoding as debezium
 from core.formats.dms import DmsFormat
+from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import RowsFormat
-from core.objects import Fetched, ObjectChange
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.pages import ROOT, blocks
 from tests.topics import consume
+from workloads.writers.kinesis import KinesisWriter
 
 app = typer.Typer()
 app.command()(produce)

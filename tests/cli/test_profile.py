@@ -11,23 +11,23 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import commands
-from cli.search import search
-from cli.stack import Stack
-from connectors.aws import Aws
+from connectors.aws.client import Aws
 from connectors.opening import open_profiles, open_stores
-from core.config import Chunk, Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Chunk, Pipeline
 from core.errors import ConfigError, FreshetError
-from core.identity import RecordChange
-from core.identity_state import Memory
-from core.profiles_delivery import plans_of
-from core.profiles_step import Persons
+from core.identity.linking import RecordChange
+from core.identity.state import Memory
+from core.profiles.delivery import plans_of
+from core.profiles.step import Persons
+from operations.search import search
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.connectors.servers import new_schema
 from tests.flink_jobs.people import PROFILES, TEXT, Told, change_of, customer, order, visit
 from tests.profile_writer import Writer
-from udfs.embedding import embedder
-from udfs.tokenizing import document_chunker
+from udfs.embedding.embedder import embedder
+from udfs.embedding.tokenizing import document_chunker
 
 TOLD = [
     Told("customers", 1, customer(1, "kari@x.no"), 1),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.pipeline_file import load
-from cli.rehearsal import properties
+from operations.pipeline_file import load
+from operations.rehearsal.rehearse import properties
 from tests.cli.test_displaced import SETTINGS
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli import log_record, log_watch, resuming
-from cli.log_watch import LogWatch
-from cli.resuming import goes_on_from, resumed
 from connectors.log_identity import Asked
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.log_identity import LogIdentity
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, OtherLog
-from core.log_identity import LogIdentity
+from operations import log_record, log_watch, resuming
+from operations.log_watch import LogWatch
+from operations.resuming import goes_on_from, resumed
 from tests.cli.test_status import PIPELINE
 
 LOG = LogIdentity(

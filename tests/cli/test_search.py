@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.search import _pair, search
-from cli.stack.layout import free_port
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
+from operations.search import _pair, search
+from stack.layout import free_port
 
 PIPELINE = """
 name: rivers

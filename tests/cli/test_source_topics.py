@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cli.source_topics import refuse_missing, waits
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
+from operations.source_topics import refuse_missing, waits
 from tests.cli.test_displaced import SETTINGS
 
 THERE = ["__consumer_offsets", "shop.public.articles", "shop.public.orders"]

@@ -23,12 +23,12 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from cli import jars, stack
-from cli.stack import connect, layout, opensearch, process
 from cli.stack_command import app
-from connectors.aws import Aws, client
+from connectors.aws.client import Aws, client
 from core.errors import FreshetError, Unavailable
 from core.formats.wrapping import bare
+from stack import connect, jars, layout, opensearch, process
+from stack import local as stack
 from tests.cli.test_folder_lock import readable
 from tests.listeners import elsewhere
 

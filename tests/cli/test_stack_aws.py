@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from connectors.aws import client
+from connectors.aws.client import client
 from tests.aws import moto_server
 
 ITEMS = 40

@@ -16,10 +16,11 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from cli.stack import Stack, connect, layout, passfile, postgres, process
-from cli.stack.layout import Layout
 from cli.stack_command import app
 from core.errors import FreshetError
+from stack import connect, layout, passfile, postgres, process
+from stack.layout import Layout
+from stack.local import Stack
 from tests.cli.test_folder_lock import readable
 
 

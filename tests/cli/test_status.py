@@ -13,17 +13,17 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cli.events import Events, events
-from cli.folder_lock import locked
-from cli.job_file import JobFile, forget, recall, remember
 from cli.main import commands
-from cli.status_list import one_line, seen, standings
-from cli.status_page import Look, Rates, as_dict, caught_up, page, rates, sparkline, waiting
-from core.config_file import load
-from core.metrics import Figure
-from flink_jobs.failures import root_cause
-from flink_jobs.rest import Checkpoints, Failure, Report, report
-from flink_jobs.running import Progress
+from core.config.file import load
+from core.metrics.figures import Figure
+from flink_jobs.running.failures import root_cause
+from flink_jobs.running.jobs import Progress
+from flink_jobs.running.rest import Checkpoints, Failure, Report, report
+from operations.events import Events, events
+from operations.folder_lock import locked
+from operations.job_file import JobFile, forget, recall, remember
+from operations.status.listing import one_line, seen, standings
+from operations.status.page import Look, Rates, as_dict, caught_up, page, rates, sparkline, waiting
 from tests.aws import moto_server
 
 PIPELINE = """
@@ -271,7 +271,7 @@ def test_why_a_checkpoint_failed_last_is_told() -> None:
 
 
 def test_a_log_of_events_that_grows_goes_on_in_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.events.LARGEST", 1000)
+    monkeypatch.setattr("operations.events.LARGEST", 1000)
     log = Events("documents", folder / "events.jsonl")
     for number in range(40):
         log.tell("stop", number=number)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import temporary
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
+from operations import temporary
 from tests.cli.test_displaced import SETTINGS
 
 PIPELINE = Pipeline.model_validate(SETTINGS)

@@ -21,10 +21,10 @@ ALLOWED = {"tests/core": 100.0, "tests": 10.0}
 def checkout(tmp_path: Path) -> Path:
     """A small project in git, with one commit."""
     files = {
-        "connectors/pgvector.py": "",
-        "connectors/pgvector_sql.py": "",
+        "connectors/pgvector/store.py": "",
+        "connectors/pgvector/sql.py": "",
         "core/change.py": "",
-        "tests/connectors/test_pgvector.py": "import connectors.pgvector",
+        "tests/connectors/test_pgvector.py": "import connectors.pgvector.store",
         "tests/connectors/test_contract.py": "from connectors import pgvector_sql",
         "tests/core/test_change.py": "from core.change import Change",
         "tests/test_house.py": "",
@@ -39,15 +39,15 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_what_a_change_concerns_is_what_imports_it_or_is_named_as_it(checkout: Path) -> None:
     assert concerned(changed_since("HEAD", checkout), checkout) == []
-    (checkout / "connectors/pgvector_sql.py").write_text("x = 1")
+    (checkout / "connectors/pgvector/sql.py").write_text("x = 1")
     assert concerned(changed_since("HEAD", checkout), checkout) == [
         "tests/connectors/test_contract.py",
         "tests/connectors/test_pgvector.py",
     ]
     (checkout / "tests/core/test_new.py").write_text("")
     assert "tests/core/test_new.py" in concerned(changed_since("HEAD", checkout), checkout)
-    (checkout / "connectors/pgvector.py").unlink()
-    assert changed_since("HEAD", checkout) == ["connectors/pgvector_sql.py", "tests/core/test_new.py"]
+    (checkout / "connectors/pgvector/store.py").unlink()
+    assert changed_since("HEAD", checkout) == ["connectors/pgvector/sql.py", "tests/core/test_new.py"]
 
 
 def test_a_revision_that_is_none_is_told(checkout: Path) -> None:

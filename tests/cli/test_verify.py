@@ -15,21 +15,21 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cli.run import stores
-from cli.stack import Stack
-from cli.verify import Options, verify
-from cli.verify_pass import watched
-from connectors.column_types import typed
 from connectors.opening import prepare
-from connectors.postgres_rows import Reselect
+from connectors.postgres.column_types import typed
+from connectors.postgres.rows import Reselect
 from core.change import Position
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
+from operations.servers import stores
+from operations.verify.one_pass import watched
+from operations.verify.whole import Options, verify
+from stack.local import Stack
 from tests.databases import new_database
-from udfs.embedding import dimension, embedder
-from udfs.tokenizing import document_chunker
+from udfs.embedding.embedder import dimension, embedder
+from udfs.embedding.tokenizing import document_chunker
 
 TABLES: dict[str, dict[str, Any]] = {
     "public.articles": {

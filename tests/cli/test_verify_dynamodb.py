@@ -17,25 +17,25 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from cli.run import stores
-from cli.stack import Stack
-from cli.verify import Options, verify
-from cli.verify_pass import Findings, Pass, watched
-from cli.verify_stream import Waiting
-from connectors.aws import Aws
-from connectors.dynamodb_rows import Tables
-from connectors.dynamodb_streams import TableStream
+from connectors.aws.client import Aws
+from connectors.dynamodb.rows import Tables
+from connectors.dynamodb.streams import TableStream
 from core.change import Change, Event
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents import step
+from core.documents.step import step
 from core.errors import ConfigError
 from core.plans import Plan
-from core.shards import Start
+from core.shards.log import Start
+from operations.servers import stores
+from operations.verify.one_pass import Findings, Pass, watched
+from operations.verify.stream import Waiting
+from operations.verify.whole import Options, verify
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.cli.test_verify import database, pipeline_of
-from udfs.embedding import embedder
-from udfs.tokenizing import document_chunker
+from udfs.embedding.embedder import embedder
+from udfs.embedding.tokenizing import document_chunker
 
 ITEMS = 100
 KINESIS = {"kinesis": {"stream": "changes"}}

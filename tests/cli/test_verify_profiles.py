@@ -15,25 +15,25 @@ import pytest
 import yaml
 from rich.console import Console
 
-from cli.run import stores
-from cli.stack import Stack
-from cli.verify import Options, verify
-from cli.verify_source import opened
-from connectors.dynamodb_writer import DynamodbWriter
 from connectors.opening import open_profiles
-from core.config import Chunk, Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Chunk, Pipeline
 from core.errors import ConfigError
-from core.identity_state import Memory
-from core.profiles_delivery import plans_of
-from core.profiles_step import Persons
-from core.profiles_verification import read_as, said_by
+from core.identity.state import Memory
+from core.profiles.delivery import plans_of
+from core.profiles.step import Persons
+from core.stores.verification_of_profiles import read_as, said_by
+from operations.servers import stores
+from operations.verify.source import opened
+from operations.verify.whole import Options, verify
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.cli.test_verify import database
 from tests.flink_jobs.people import PROFILES, TEXT
 from tests.profile_writer import Writer
-from udfs.embedding import embedder
-from udfs.tokenizing import document_chunker
+from udfs.embedding.embedder import embedder
+from udfs.embedding.tokenizing import document_chunker
+from workloads.writers.dynamodb import DynamodbWriter
 
 ROWS = """
     CREATE TABLE customers (id int PRIMARY KEY, email text, name text, city text);

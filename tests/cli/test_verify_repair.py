@@ -11,24 +11,24 @@ import psycopg
 import pytest
 import yaml
 
-from cli.stack import Stack
-from cli.verify_pass import Suspect
-from cli.verify_repair import Mender
-from cli.verify_stream import Stream
-from connectors.column_types import typed
-from connectors.kafka_feed import group_of, has_schemas, latest, tail
-from connectors.kafka_producer import produce
-from connectors.kafka_topics import reading
-from connectors.postgres_rows import Reselect
+from connectors.kafka.feed import group_of, has_schemas, latest, tail
+from connectors.kafka.producer import produce
+from connectors.kafka.topics import reading
+from connectors.postgres.column_types import typed
+from connectors.postgres.rows import Reselect
 from core.change import Change, Event, Operation
-from core.config import Pipeline
-from core.config_file import load
-from core.documents import document_id
-from core.formats.debezium import decode
-from core.formats.debezium_source import REPAIRS
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from core.documents.step import document_id
+from core.formats.debezium.decoding import decode
+from core.formats.debezium.source import REPAIRS
+from core.formats.recordings import Record
 from core.letters import REPLAY
-from core.recordings import Record
-from core.verification import Difference, Kind
+from core.stores.verification import Difference, Kind
+from operations.verify.one_pass import Suspect
+from operations.verify.repair import Mender
+from operations.verify.stream import Stream
+from stack.local import Stack
 from tests.databases import new_database
 from tests.debezium import connector, converters, events
 from tests.topics import consume

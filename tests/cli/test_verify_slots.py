@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from cli.verify_stream import Stream
-from connectors.postgres_rows import Reselect
-from core.config import Pipeline
+from connectors.postgres.rows import Reselect
+from core.config.pipeline import Pipeline
+from operations.verify.stream import Stream
 
 
 @dataclass

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.aws import Aws
-from core.config_store import OpenSearch
-from core.stores import VectorStore
+from connectors.aws.client import Aws
+from core.config.store import OpenSearch
+from core.stores.contract import VectorStore
 from tests.aws import moto_server
 from tests.connectors import servers
 from tests.connectors.proxy import Proxy, proxy

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from connectors.opensearch import OpenSearchStore
-from connectors.opensearch_bodies import entry_id
-from connectors.opensearch_filters import filters
-from connectors.pgvector import PgvectorStore
-from core.stores import VectorStore
+from connectors.opensearch.bodies import entry_id
+from connectors.opensearch.filters import filters
+from connectors.opensearch.store import OpenSearchStore
+from connectors.pgvector.store import PgvectorStore
+from core.stores.contract import VectorStore
 
 ELSEWHERE = [0.0, 0.0, 1.0, 0.0]
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from cli.stack import layout
+from stack import layout
 from tests.databases import in_database
 from tests.programs import needed
 

@@ -13,11 +13,11 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from psycopg import sql
 
-from connectors.aws import Aws, client
-from connectors.dynamodb_profiles import DynamodbProfiles
-from connectors.postgres_profiles import PostgresProfiles
-from core.identifiers import Identifier
-from core.stores import ProfileStore
+from connectors.aws.client import Aws, client
+from connectors.dynamodb.profiles import DynamodbProfiles
+from connectors.postgres.profiles import PostgresProfiles
+from core.identity.identifiers import Identifier
+from core.stores.contract import ProfileStore
 
 PLACES = ("postgres", "dynamodb")
 

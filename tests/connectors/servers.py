@@ -15,13 +15,13 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from cli import jars
-from cli.stack import OPENSEARCH_LOCK, layout, opensearch, postgres, process
-from connectors.opensearch import OpenSearchStore
-from connectors.pgvector import PgvectorStore
-from core.config_store import OpenSearch
-from core.fingerprint import Owner
-from core.stores import VectorStore
+from connectors.opensearch.store import OpenSearchStore
+from connectors.pgvector.store import PgvectorStore
+from core.config.store import OpenSearch
+from core.stores.contract import VectorStore
+from core.stores.fingerprint import Owner
+from stack import jars, layout, opensearch, postgres, process
+from stack.local import OPENSEARCH_LOCK
 from tests.databases import with_parameter
 
 

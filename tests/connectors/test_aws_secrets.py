@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import boto3
 import pytest
 
-from connectors.aws import Aws
-from connectors.aws_secrets import SecretsManager
+from connectors.aws.client import Aws
+from connectors.aws.secrets import SecretsManager
 from core.errors import ConfigError, Unavailable
 from tests.aws import moto_server
 

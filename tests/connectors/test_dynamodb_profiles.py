@@ -9,17 +9,17 @@ from uuid import uuid4
 
 import pytest
 
-from connectors import dynamodb_profiles_writer
-from connectors.aws import Aws, client
-from connectors.dynamodb_profiles import DynamodbProfiles
-from connectors.dynamodb_profiles_table import ProfilesTable
+from connectors.aws.client import Aws, client
+from connectors.dynamodb import profiles_writer as dynamodb_profiles_writer
+from connectors.dynamodb.profiles import DynamodbProfiles
+from connectors.dynamodb.profiles_table import ProfilesTable
 from connectors.several_profiles import SeveralProfiles
 from core.errors import ConfigError, Unavailable
-from core.identifiers import Identifier
-from core.identity_rules import IdentifierRule, Rules
+from core.identity.identifiers import Identifier
+from core.identity.rules import IdentifierRule, Rules
 from core.plans import Status
-from core.profiles import Profile
-from core.profiles_step import Told, Touched
+from core.profiles.merging import Profile
+from core.profiles.step import Told, Touched
 from tests.connectors.profile_places import DynamodbPlace, Place, PostgresPlace
 from tests.connectors.test_profile_store_contract import KARI, change, differences, writer
 

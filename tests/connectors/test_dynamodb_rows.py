@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.aws import Aws, client
-from connectors.dynamodb_rows import Tables
+from connectors.aws.client import Aws, client
+from connectors.dynamodb.rows import Tables
 from core.change import Change, Event
-from core.documents import DocumentSpec
+from core.documents.step import DocumentSpec
 from core.errors import ConfigError
-from core.formats.dynamodb import decode
+from core.formats.dynamodb.decoding import decode
 from tests.aws import moto_server
 
 COLUMNS = ("at", "id", "body")

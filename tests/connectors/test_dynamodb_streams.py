@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.aws import Aws, client
-from connectors.dynamodb_streams import TableStream, record
+from connectors.aws.client import Aws, client
+from connectors.dynamodb.streams import TableStream, record
 from core.errors import ConfigError
-from core.shards import Shard, Start
+from core.shards.log import Shard, Start
 from tests.aws import moto_server
 
 

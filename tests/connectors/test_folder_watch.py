@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.folder_events import FolderEvents
-from connectors.folder_watch import FolderWatch, Pace
-from connectors.local_files import Folder
+from connectors.folder.events import FolderEvents
+from connectors.folder.files import Folder
+from connectors.folder.watch import FolderWatch, Pace
 from core.errors import Unavailable
 
 NEVER = Pace(3600, 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from connectors import kafka_clients
+from connectors.kafka import clients as kafka_clients
 from tests.pages import ROOT
 
 SETTINGS = {f"{name}.timeout.ms": 6_000 for name in ("socket", "request", "socket.connection.setup")} | {
@@ -53,10 +53,21 @@ def test_an_interrupt_from_just_before_leaves_no_signal_held(monkeypatch: pytest
 
 def test_clients_are_made_nowhere_else() -> None:
     making = re.compile(r"\b(?:Producer|Consumer|AdminClient)\(")
-    folders = ("bench", "cli", "connectors", "deploy", "flink_jobs", "udfs")
+    folders = (
+        "bench",
+        "chaos",
+        "cli",
+        "connectors",
+        "demo",
+        "deploy",
+        "flink_jobs",
+        "operations",
+        "stack",
+        "workloads",
+    )
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
     found = {file.name for file in files if making.search(file.read_text(encoding="utf-8"))}
-    assert found == {"kafka_clients.py"}
+    assert found == {"clients.py"}
 
 
 def _interrupt(thread: int, after_s: float) -> None:

@@ -6,11 +6,11 @@ import uuid
 
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.stack import Stack
-from connectors.kafka_feed import group_of, uncommitted
-from connectors.kafka_producer import ensure_topics, produce
-from core.config import Pipeline
-from core.recordings import Record
+from connectors.kafka.feed import group_of, uncommitted
+from connectors.kafka.producer import ensure_topics, produce
+from core.config.pipeline import Pipeline
+from core.formats.recordings import Record
+from stack.local import Stack
 
 
 def pipeline(servers: str, topic: str) -> Pipeline:

@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from cli.stack import Stack
-from connectors.kafka_producer import MAX_RECORD_BYTES, ensure_topics, produce
+from connectors.kafka.producer import MAX_RECORD_BYTES, ensure_topics, produce
 from core.errors import ConfigError, Unavailable
-from core.recordings import Record, read_recording
+from core.formats.recordings import Record, read_recording
+from stack.local import Stack
 from tests.replay import WORKLOAD
 from tests.topics import consume
 

@@ -15,11 +15,11 @@ import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from connectors.aws import Aws, client, shard_error
-from connectors.kinesis import KinesisStream, check_flink_jar, flink_source_ddl, unfolded
-from core.config_source import Kinesis
+from connectors.aws.client import Aws, client, shard_error
+from connectors.kinesis.streams import KinesisStream, check_flink_jar, flink_source_ddl, unfolded
+from core.config.source import Kinesis
 from core.errors import ConfigError, Unavailable
-from core.shards import ExpiredIterator, NoSuchShard, Shard, Start, Throttled, Trimmed
+from core.shards.log import ExpiredIterator, NoSuchShard, Shard, Start, Throttled, Trimmed
 from tests.aws import moto_server
 
 ARN = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
@@ -159,7 +159,7 @@ def test_what_only_looks_like_an_aggregate_comes_as_it_is() -> None:
 
 
 def test_taking_apart_leaves_the_import_path_alone() -> None:
-    code = "import sys; before = list(sys.path); from connectors.kinesis import _messages; _messages()"
+    code = "import sys; before = list(sys.path); from connectors.kinesis.streams import _messages; _messages()"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; assert sys.path == before"], capture_output=True, text=True, check=False
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.local_files import Folder
+from connectors.folder.files import Folder
 from core.change import Event
+from core.documents.objects import Fetched, Gone, ObjectChange
 from core.errors import ConfigError, ObjectError, Unavailable
 from core.formats.s3 import decode
-from core.objects import Fetched, Gone, ObjectChange
 
 
 def any_size(size: int) -> None:

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from cli.log_watch import LogWatch
-from cli.stack import Stack
-from connectors.aws import client
-from connectors.kafka_producer import ensure_topics, produce
+from connectors.aws.client import client
+from connectors.kafka.producer import ensure_topics, produce
 from connectors.log_identity import ask, of_topics
-from core.config import Pipeline
-from core.config_file import load
-from core.log_identity import changes
-from core.recordings import Record
+from core.config.file import load
+from core.config.log_identity import changes
+from core.config.pipeline import Pipeline
+from core.formats.recordings import Record
+from operations.log_watch import LogWatch
+from stack.local import Stack
 from tests.aws import moto_server
 
 _PATIENCE_S = 30.0
@@ -88,8 +88,8 @@ def test_a_topic_made_anew_is_told_before_anything_is_read(
 def test_a_topic_made_anew_under_a_running_job_is_told(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cli import log_record
-    from cli.job_file import JobFile, remember
+    from operations import log_record
+    from operations.job_file import JobFile, remember
 
     monkeypatch.chdir(tmp_path)
     topic = f"shop{uuid4().hex[:6]}.public.articles"

@@ -14,9 +14,9 @@ import httpx
 import numpy as np
 import pytest
 
-from connectors.opensearch import OpenSearchStore
+from connectors.opensearch.store import OpenSearchStore
 from core.change import Position
-from core.config_store import Aws, OpenSearch
+from core.config.store import Aws, OpenSearch
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan, Status
 from tests.connectors.proxy import Proxy, bulk_operations, proxy

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors import opensearch_bodies as bodies
-from connectors.opensearch import OpenSearchStore
-from connectors.opensearch_plans import parts, work
+from connectors.opensearch import bodies
+from connectors.opensearch.plans import parts, work
+from connectors.opensearch.store import OpenSearchStore
 from core.change import Position
-from core.config_store import OpenSearch
+from core.config.store import OpenSearch
 from core.errors import ConfigError, Unavailable
 from tests.connectors.proxy import Proxy
 from tests.connectors.test_store_contract import APPLIED, REJECTED, apply, plan, texts, vectors_of

@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from connectors import pgvector_claim
-from connectors.pg_session import with_whole_passfile
-from connectors.pgvector import PgvectorStore
+from connectors.pgvector import claim as pgvector_claim
+from connectors.pgvector.store import PgvectorStore
+from connectors.postgres.session import with_whole_passfile
 from core.errors import ConfigError, Unavailable
-from core.fingerprint import Fingerprint, Owner
+from core.stores.fingerprint import Fingerprint, Owner
 from tests.connectors.servers import Server
 from tests.connectors.test_store_contract import APPLIED, apply, plan, texts
 from tests.databases import as_user

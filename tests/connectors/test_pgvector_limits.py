@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from connectors import pgvector_rows
-from connectors.pg_session import Session
-from connectors.pgvector import PgvectorStore
-from connectors.pgvector_rows import Work, at_once, moving, rows_to_move, rows_to_write, work_of, writing
+from connectors.pgvector import rows as pgvector_rows
+from connectors.pgvector.rows import Work, at_once, moving, rows_to_move, rows_to_write, work_of, writing
+from connectors.pgvector.store import PgvectorStore
+from connectors.postgres.session import Session
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from tests.connectors.servers import Server

@@ -17,15 +17,15 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from connectors.aws import Aws, client
-from connectors.dynamodb_rows import Tables
-from connectors.dynamodb_streams import TableStream
-from connectors.kinesis import KinesisStream
-from connectors.s3 import S3, Fetched
-from connectors.s3_listing import listing
-from connectors.sqs import Queue
+from connectors.aws.client import Aws, client
+from connectors.dynamodb.rows import Tables
+from connectors.dynamodb.streams import TableStream
+from connectors.kinesis.streams import KinesisStream
+from connectors.s3.listing import listing
+from connectors.s3.objects import S3, Fetched
+from connectors.sqs.queue import Queue
 from core.errors import FreshetError, ObjectError
-from core.shards import Start
+from core.shards.log import Start
 from tests.aws import moto_server
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -10,13 +10,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from connectors.pgvector import PgvectorStore
-from connectors.postgres_catalog import catalog
-from connectors.postgres_profiles import PostgresProfiles
-from connectors.postgres_rows import Reselect
+from connectors.pgvector.store import PgvectorStore
+from connectors.postgres.catalog import catalog
+from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.rows import Reselect
 from core.change import Position
-from core.fingerprint import Fingerprint, Owner
 from core.plans import Status
+from core.stores.fingerprint import Fingerprint, Owner
 from tests.connectors.pooler import SESSIONS, another_session, pooler
 from tests.connectors.servers import Server
 from tests.connectors.test_profile_store_contract import KARI, change, writer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from psycopg import connect
 
-from connectors.pg_session import server_of
-from connectors.postgres_catalog import catalog
+from connectors.postgres.catalog import catalog
+from connectors.postgres.session import server_of
 from core.errors import ConfigError
 
 IDENTITIES = """

@@ -10,11 +10,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cli.stack import Stack
-from connectors import postgres_ranges
-from connectors.postgres_ranges import Key, Ranges, catch_up, relations
-from connectors.postgres_rows import Reselect
+from connectors.postgres import ranges as postgres_ranges
+from connectors.postgres.ranges import Key, Ranges, catch_up, relations
+from connectors.postgres.rows import Reselect
 from core.errors import ConfigError, Unavailable
+from stack.local import Stack
 from tests.databases import new_database
 
 TABLE = 'public.things "x"'

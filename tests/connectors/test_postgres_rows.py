@@ -9,11 +9,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cli.stack import Stack
-from connectors.postgres_rows import Reselect
+from connectors.postgres.rows import Reselect
 from core.change import Change
 from core.errors import ConfigError
-from core.formats.debezium import DebeziumFormat, decode
+from core.formats.debezium.decoding import DebeziumFormat, decode
+from stack.local import Stack
 from tests.databases import new_database
 from tests.debezium import connector, converters, events
 

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectors.aws import Aws
-from connectors.postgres_profiles import PostgresProfiles
+from connectors.aws.client import Aws
+from connectors.postgres.profiles import PostgresProfiles
 from core.change import Position
 from core.errors import ConfigError, Unavailable
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_audit import Audit, Cause, Kind, Why
-from core.identity_query import resolve
-from core.identity_rules import HOUR_MS, Rules
-from core.identity_state import Memory
+from core.identity.audit import Audit, Cause, Kind, Why
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.query import resolve
+from core.identity.rules import HOUR_MS, Rules
+from core.identity.state import Memory
 from core.plans import Outcome, Status
-from core.profiles import Profile
-from core.profiles_step import Persons, Told
-from core.stores import ProfileStore
+from core.profiles.merging import Profile
+from core.profiles.step import Persons, Told
+from core.stores.contract import ProfileStore
 from tests.connectors.profile_places import PLACES, DynamodbPlace, Place, PostgresPlace
 from tests.connectors.servers import Server
 from tests.core.test_identity import histories, rules, shuffled

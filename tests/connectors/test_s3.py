@@ -14,14 +14,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from connectors import s3
-from connectors.aws import Aws, client
-from connectors.s3 import S3
-from connectors.s3_listing import listing
+from connectors.aws.client import Aws, client
+from connectors.s3 import objects as s3
+from connectors.s3.listing import listing
+from connectors.s3.objects import S3
 from core.change import Event
+from core.documents.objects import Fetched, Gone, ObjectChange
 from core.errors import ConfigError, ObjectError, Unavailable
 from core.formats.s3 import decode
-from core.objects import Fetched, Gone, ObjectChange
 from tests.aws import moto_server
 
 REGION = "eu-central-1"

@@ -9,16 +9,16 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.aws import Aws
-from connectors.s3 import S3
-from connectors.s3_listing import listing
+from connectors.aws.client import Aws
+from connectors.s3.listing import listing
+from connectors.s3.objects import S3
 from core.change import Event, Operation
+from core.documents.objects import GateState, ObjectChange, gate
+from core.documents.unfolding import ObjectSpec, ObjectState, unfold
 from core.formats.s3 import decode, notification
-from core.objects import GateState, ObjectChange, gate
-from core.unfolding import ObjectSpec, ObjectState, unfold
 from tests.aws import moto_server
-from udfs.loading import Loader
-from udfs.parsing import Options
+from udfs.parsing.files import Options
+from udfs.parsing.loading import Loader
 
 SPEC = ObjectSpec("s3.docs", frozenset({"text", "name"}))
 

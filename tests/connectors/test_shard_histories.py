@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.shards import Record
+from core.shards.log import Record
 from tests.shards import DAY_MS, FakeStream, Job
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from core.errors import Unavailable
-from core.shards import Lost, Record
+from core.shards.log import Lost, Record
 from tests.shards import DAY_MS, FakeStream, job
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import boto3
 import pytest
 
-from connectors import queue_reader
-from connectors.aws import Aws
-from connectors.queue_reader import CLOCKS_MS, QueueReader
-from connectors.sqs import Message, Queue
+from connectors.aws.client import Aws
+from connectors.sqs import reader as queue_reader
+from connectors.sqs.queue import Message, Queue
+from connectors.sqs.reader import CLOCKS_MS, QueueReader
 from core.change import Event
+from core.documents.objects import ObjectChange
 from core.errors import ConfigError, Unavailable
 from core.formats.s3 import decode
-from core.objects import ObjectChange
 from tests.aws import moto_server, notified_queue
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.change import BEGINNING, Position
-from core.stores import VectorStore
+from core.stores.contract import VectorStore
 from tests.connectors.servers import Opener
 from tests.connectors.test_store_contract import APPLIED, HOSTILE, STALE, apply, plan, rows, texts, vector_of
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from core.change import Position
 from core.errors import ConfigError, Unavailable
 from core.plans import Chunk, Plan, Status, chunk_id
-from core.stores import Hit, Vectors, VectorStore
+from core.stores.contract import Hit, Vectors, VectorStore
 from tests.connectors.servers import Opener, Server
 
 APPLIED, STALE, REJECTED = Status.APPLIED, Status.STALE, Status.REJECTED

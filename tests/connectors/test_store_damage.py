@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from core.change import BEGINNING, Position
-from core.fingerprint import Fingerprint, Owner
 from core.plans import Plan
-from core.stores import VectorStore
-from core.verification import Difference, Kind, compare, compare_vectors
+from core.stores.contract import VectorStore
+from core.stores.fingerprint import Fingerprint, Owner
+from core.stores.verification import Difference, Kind, compare, compare_vectors
 from tests.connectors.damage import ELSEWHERE, Hand, hand
 from tests.connectors.servers import Opener
 from tests.connectors.test_store_contract import APPLIED, REJECTED, STALE, apply, plan, texts, vectors_of

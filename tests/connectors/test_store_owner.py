@@ -9,8 +9,8 @@ import pytest
 
 from core.change import Position
 from core.errors import Displaced
-from core.fingerprint import Fingerprint, Made, Owner
-from core.stores import VectorStore
+from core.stores.contract import VectorStore
+from core.stores.fingerprint import Fingerprint, Made, Owner
 from tests.connectors.damage import hand
 from tests.connectors.servers import Opener
 from tests.connectors.test_store_contract import APPLIED, apply, plan, texts

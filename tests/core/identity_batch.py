@@ -1,13 +1,13 @@
-"""All records linked at once, in the plainest way that the order rule of `core.identity` can be read."""
+"""All records linked at once, in the plainest way that the order rule of `core.identity.linking` can be read."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_rules import HOUR_MS, Rules, digest, identifier_id
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.rules import HOUR_MS, Rules, digest, identifier_id
 
 People = dict[str, tuple[frozenset[str], frozenset[Identifier]]]
 """Profile id to records and identifiers."""

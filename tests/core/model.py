@@ -13,7 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.change import BEGINNING, Change, Position, Truncate
-from core.documents import (
+from core.documents.forgetting import is_cleared, word_of
+from core.documents.memory import Kept
+from core.documents.moves import Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
+from core.documents.step import (
     Chunker,
     DocumentSpec,
     Refused,
@@ -24,11 +27,8 @@ from core.documents import (
     state_to_bytes,
     step,
 )
-from core.forgetting import is_cleared, word_of
-from core.memory import Kept
-from core.moves import Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
+from core.documents.unsettled import Answer, shared
 from core.plans import Plan
-from core.unsettled import Answer, shared
 from tests.core.histories import TABLE, Course, Rows, Sent, Source, all_of, history, topic
 
 SPEC = DocumentSpec(TABLE, "{body}|{note}")

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from core.change import BEGINNING, Change, Event, Position
 from core.decoding import decoder
-from core.document_state import DocumentState
-from core.documents import document_id, plan_of, step
-from core.formats.debezium_event import Pattern, Telling
-from core.formats.debezium_source import BACKFILLS
+from core.documents.moves import Kept, Settled, Unknown, give_up, settle
+from core.documents.state import DocumentState
+from core.documents.step import document_id, plan_of, step
+from core.documents.unsettled import Unsettled
+from core.formats.debezium.event import Pattern, Telling
+from core.formats.debezium.source import BACKFILLS
 from core.letters import BACKFILL, REPLAY
-from core.moves import Kept, Settled, Unknown, give_up, settle
 from core.plans import Plan
-from core.unsettled import Unsettled
 from tests.core.test_halves import CONTEXT, MARKER, NEW_KEY, OLD_KEY, POSTGRES, WHOLE, event, pipeline
 from tests.core.test_halves import at as source_at
 from tests.core.test_two_rows_of_a_key import COMES, OLD_ONE, OLD_TWO

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.batches import sized
+from core.stores.batches import sized
 
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 40))

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import structure
-from core.chunking import chunker, ranges
+from core.documents import structure
+from core.documents.chunking import chunker, ranges
+from core.documents.graphemes import whole
 from core.errors import ConfigError
-from core.graphemes import whole
 
 WORD = re.compile(r"\w+|[^\w\s]")
 TOPICS = list(pydoc_data.topics.topics.values())

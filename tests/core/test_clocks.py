@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.change import BEGINNING, Position
-from core.clocks import ahead, refused
-from core.unfolding import ObjectState, looked_ms, position
+from core.documents.clocks import ahead, refused
+from core.documents.unfolding import ObjectState, looked_ms, position
 
 NOW = 1_800_000_000_000
 DAY = 86_400_000

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config_file import load
+from core.config.file import load
 from core.errors import ConfigError
 
 GOOD = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Pipeline
-from core.config_file import load
-from core.config_problems import PATTERNS
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from core.config.problems import PATTERNS
 from core.errors import ConfigError
 from tests.core.test_config import GOOD, KINESIS
 from tests.core.test_config_profiles import GOOD as PROFILES

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from core.identity_rules import IdentifierRule
-from core.profiles import Rule
-from core.profiles_records import Event
+from core.identity.rules import IdentifierRule
+from core.profiles.merging import Rule
+from core.profiles.records import Event
 
 DAY_MS = 86_400_000
 

@@ -9,17 +9,17 @@ import pytest
 import yaml
 
 from core.change import BEGINNING, Change, Event, Operation, Skip
-from core.config import Pipeline
-from core.customers import TABLES, Truth, customers, truth_csv
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.identity import RecordChange
-from core.identity_query import profile_of
-from core.identity_rules import digest
-from core.identity_state import Memory
-from core.profiles_records import RowState, record_id, step
-from core.profiles_step import Persons
-from core.recordings import Record
+from core.formats.recordings import Record
+from core.identity.linking import RecordChange
+from core.identity.query import profile_of
+from core.identity.rules import digest
+from core.identity.state import Memory
+from core.profiles.records import RowState, record_id, step
+from core.profiles.step import Persons
 from tests.pages import ROOT, blocks
+from workloads.customers import TABLES, Truth, customers, truth_csv
 
 BLOCK = next(each for each in blocks(ROOT / "docs" / "profiles.md") if each.title == "customers.yaml")
 PIPELINE = Pipeline.model_validate(yaml.safe_load(BLOCK.text))

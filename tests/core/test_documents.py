@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Operation, Position
-from core.documents import (
+from core.documents.step import (
     Chunker,
     DocumentSpec,
     DocumentState,

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.config_embedding import Embedding
-from core.embedding_limits import Limits
+from core.config.embedding import Embedding
+from core.config.embedding_limits import Limits
 
 URL = "https://embed.example/v1"
 
@@ -56,7 +56,7 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
 def test_mistakes_are_named(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told) as error:
         Embedding.model_validate(given)
-    # as core.config_file tells it; of settings that are secrets it shows no value
+    # as core.config.file tells it; of settings that are secrets it shows no value
     assert "Geheimnis" not in "".join(each["msg"] for each in error.value.errors())
 
 

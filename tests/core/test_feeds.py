@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import feeds
 from core.change import Change, Event, Operation
-from core.formats import dms, dynamodb, rows
+from core.formats import dms, rows
 from core.formats.dms import DmsFormat
+from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import RowsFormat
-from core.workload import Article, followed, history
+from workloads import feeds
+from workloads.articles import Article, followed, history
 
 ARTICLES = [("One", ("first", "second")), ("Zwei", ("größer", "東京"))]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
+from core.stores.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
 
 MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), (), False)
 NOW = Fingerprint("m1", {"public.a": MADE})

@@ -9,8 +9,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import config_file
-from core.first_pipeline import Choice, Column, Places, choice, name_of, scalar, store_table_of, topic_of, written
+from core.config import file as config_file
+from core.config.first_pipeline import (
+    Choice,
+    Column,
+    Places,
+    choice,
+    name_of,
+    scalar,
+    store_table_of,
+    topic_of,
+    written,
+)
 
 COLUMNS = (
     Column("id", "bigint"),

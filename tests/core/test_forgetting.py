@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Operation, Position
-from core.document_state import DocumentState, state_from_bytes, state_to_bytes
-from core.forgetting import is_cleared, next_look, table_of, word_of
-from core.moves import give_up, settle
-from core.standing import Holes
+from core.documents.forgetting import is_cleared, next_look, table_of, word_of
+from core.documents.moves import give_up, settle
+from core.documents.standing import Holes
+from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
 from tests.core.test_grown_topic import MOVED, PUT, Job, gone, told
 
 DAY_MS = 86_400_000

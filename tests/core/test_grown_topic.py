@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from core.change import Change, Operation, Position
-from core.departures import MOST_DEPARTURES
-from core.documents import Chunker, DocumentSpec, document_id, plan_of, state_from_bytes, state_to_bytes, step
-from core.memory import Kept
-from core.moves import Settled, decode_unsettled, encode_unsettled, give_up, learn, settle
+from core.documents.departures import MOST_DEPARTURES
+from core.documents.memory import Kept
+from core.documents.moves import Settled, decode_unsettled, encode_unsettled, give_up, learn, settle
+from core.documents.step import Chunker, DocumentSpec, document_id, plan_of, state_from_bytes, state_to_bytes, step
+from core.documents.unsettled import Answer
 from core.plans import Plan
-from core.unsettled import Answer
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from core.change import Change, Event, Operation, Position
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents import (
+from core.documents.moves import Kept, Settled, decode_kept, decode_unsettled, encode_kept, settle
+from core.documents.step import (
     Chunker,
     DocumentState,
     Unsettled,
@@ -22,9 +23,8 @@ from core.documents import (
     step,
 )
 from core.errors import DecodeError
-from core.moves import Kept, Settled, decode_kept, decode_unsettled, encode_kept, settle
 from core.plans import Plan
-from core.profiles_records import RowState, row_from_bytes, row_to_bytes
+from core.profiles.records import RowState, row_from_bytes, row_to_bytes
 
 TABLE = "public.a"
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])

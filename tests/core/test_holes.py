@@ -8,7 +8,8 @@ from dataclasses import replace
 import msgspec
 
 from core.change import Change, Operation, Position
-from core.documents import (
+from core.documents.standing import MOST_HOLES
+from core.documents.step import (
     Chunker,
     DocumentSpec,
     DocumentState,
@@ -17,9 +18,8 @@ from core.documents import (
     state_to_bytes,
     step,
 )
+from core.documents.templates import render
 from core.plans import Plan
-from core.standing import MOST_HOLES
-from core.templates import render
 
 SPEC = DocumentSpec("public.t", "{body}|{num}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])

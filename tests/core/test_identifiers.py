@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import identifiers as of
 from core.errors import ConfigError, ProfileError
-from core.identifiers import Identifier, identifiers
+from core.identity import identifiers as of
+from core.identity.identifiers import Identifier, identifiers
 
 nothing = of.blocker(["", "null", "anonymous", "^0+$", "test@.*"])
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.change import Position
-from core.identifiers import Identifier
-from core.identity import RecordChange, advance, step
-from core.identity_ids import split
-from core.identity_outcome import Linked
-from core.identity_query import find, person, records_of, resolve
-from core.identity_rules import HOUR_MS, IdentifierRule, Rules
-from core.identity_state import Graph, Memory
+from core.identity.identifiers import Identifier
+from core.identity.ids import split
+from core.identity.linking import RecordChange, advance, step
+from core.identity.outcome import Linked
+from core.identity.query import find, person, records_of, resolve
+from core.identity.rules import HOUR_MS, IdentifierRule, Rules
+from core.identity.state import Graph, Memory
 from tests.core.identity_batch import People, latest, link
 from tests.laws import examples
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.change import Position
-from core.identity import RecordChange, clear, step, sweep
-from core.identity_audit import Why
-from core.identity_rules import HOUR_MS, Rules
-from core.identity_state import Graph, Memory
+from core.identity.audit import Why
+from core.identity.linking import RecordChange, clear, step, sweep
+from core.identity.rules import HOUR_MS, Rules
+from core.identity.state import Graph, Memory
 from tests.core.identity_batch import latest, link
 from tests.core.test_identity import EXAMPLES, TABLES, histories, people, rules, shuffled, sound
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.keys import id_of
+from core.documents.keys import id_of
 
 QUOTES = ["", '"', '""', '"""']
 

@@ -12,13 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Event
-from core.config import Pipeline
-from core.config_file import load
-from core.errors import DecodeError
-from core.formats import rows
-from core.formats.debezium_source import server, source_block, source_name, table_of
-from core.formats.rows import RowsFormat
-from core.log_identity import (
+from core.config.file import load
+from core.config.log_identity import (
     LogIdentity,
     accepted,
     changes,
@@ -31,6 +26,11 @@ from core.log_identity import (
     surplus,
     to_json,
 )
+from core.config.pipeline import Pipeline
+from core.errors import DecodeError
+from core.formats import rows
+from core.formats.debezium.source import server, source_block, source_name, table_of
+from core.formats.rows import RowsFormat
 
 UUID_A, UUID_B = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "4e11fa47-71ca-11e1-9e33-c80aa9429562"
 KNOWN = LogIdentity(

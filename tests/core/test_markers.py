@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.markers import is_marker
+from core.formats.markers import is_marker
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.change import Change, Operation, Position
-from core.documents import Chunker, DocumentSpec, DocumentState, Unsettled, document_id, plan_of, step
-from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle, tell_early
+from core.documents.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, settle, tell_early
+from core.documents.step import Chunker, DocumentSpec, DocumentState, Unsettled, document_id, plan_of, step
 from core.plans import Plan
 from tests.laws import examples
 

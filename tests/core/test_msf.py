@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.config_file import load
+from core.config.file import load
+from core.config.msf import TAKEN, overridden, refused, taken
 from core.errors import ConfigError
-from core.msf import TAKEN, overridden, refused, taken
-from flink_jobs.environment import local_options, service_options
+from flink_jobs.engine.environment import local_options, service_options
 
 FILE = {
     "name": "articles",

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import BEGINNING, Operation, Position
-from core.errors import ObjectError
-from core.objects import (
+from core.documents.objects import (
     Asked,
     GateState,
     Loaded,
@@ -27,7 +26,7 @@ from core.objects import (
     rows_from_bytes,
     state_to_bytes,
 )
-from core.unfolding import (
+from core.documents.unfolding import (
     ObjectSpec,
     ObjectState,
     begun,
@@ -38,6 +37,7 @@ from core.unfolding import (
     position,
     unfold,
 )
+from core.errors import ObjectError
 
 SPEC = ObjectSpec("s3.docs")
 

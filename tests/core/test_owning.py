@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.config import Pipeline
-from core.fingerprint import Fingerprint, Made, Owner
-from core.owning import Found, How, no_beginning, obstacles, owner_of, refusal
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import Fingerprint, Made, Owner
+from core.stores.owning import Found, How, no_beginning, obstacles, owner_of, refusal
 
 MADE = Made("{body}", "c", ("lang",))
 NOW = Fingerprint("m", {"public.a": MADE})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ProfileError
-from core.profiles import Fact, Facts, Rule, Short, Summary, add, decimal, merge, remove
+from core.profiles.merging import Fact, Facts, Rule, Short, Summary, add, decimal, merge, remove
 
 RULES = {
     "city": Rule("latest"),
@@ -53,7 +53,7 @@ def lives(draw: st.DrawFn) -> list[tuple[str, Facts | None]]:
 
 
 def expected(said: Sequence[Facts]) -> dict[str, object]:
-    """The rules of `core.profiles`, read off the facts themselves."""
+    """The rules of `core.profiles.merging`, read off the facts themselves."""
     by_name = {name: [each[name] for each in said if name in each] for name in RULES}
     found: dict[str, object] = {}
     for name, given_ in by_name.items():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from core.documents import Chunker
-from core.identifiers import Identifier
-from core.identity_outcome import Moved, Retired
-from core.profiles import Profile
-from core.profiles_delivery import (
+from core.documents.step import Chunker
+from core.identity.identifiers import Identifier
+from core.identity.outcome import Moved, Retired
+from core.profiles.delivery import (
     Delivery,
     Texts,
     delivery_from_bytes,
@@ -17,7 +16,8 @@ from core.profiles_delivery import (
     runs,
     texts_of,
 )
-from core.profiles_step import Placed, Told
+from core.profiles.merging import Profile
+from core.profiles.step import Placed, Told
 
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 HALVES = Chunker("halves", lambda text: [(0, len(text) // 2), (len(text) // 2, len(text))])

@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from core import identifiers as of
 from core.change import Change, Operation, Position
+from core.documents.unsettled import Refused
 from core.errors import ProfileError
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity import step as link
-from core.identity_rules import IdentifierRule, Rules, digest
-from core.identity_state import Graph, Memory
-from core.profiles import facts_from_bytes
-from core.profiles_records import Event, Reading, RecordSpec, RowState, row_from_bytes, row_to_bytes, step
-from core.unsettled import Refused
+from core.identity import identifiers as of
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.linking import step as link
+from core.identity.rules import IdentifierRule, Rules, digest
+from core.identity.state import Graph, Memory
+from core.profiles.merging import facts_from_bytes
+from core.profiles.records import Event, Reading, RecordSpec, RowState, row_from_bytes, row_to_bytes, step
 
 ARRIVAL = 1_790_000_000_000
 DAY_MS = 86_400_000

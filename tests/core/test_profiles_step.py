@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from core.change import Position
 from core.errors import ConfigError, ProfileError
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_audit import Kind, Why
-from core.identity_outcome import Retired
-from core.identity_query import find, resolve
-from core.identity_rules import HOUR_MS, IdentifierRule, Rules
-from core.identity_state import Memory
-from core.profiles import Fact, Facts, Profile, Rule, facts_to_bytes
-from core.profiles_step import Persons, Told
+from core.identity.audit import Kind, Why
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.outcome import Retired
+from core.identity.query import find, resolve
+from core.identity.rules import HOUR_MS, IdentifierRule, Rules
+from core.identity.state import Memory
+from core.profiles.merging import Fact, Facts, Profile, Rule, facts_to_bytes
+from core.profiles.step import Persons, Told
 from tests.core.test_identity import EXAMPLES, histories, rules, shuffled
 
 MERGING = {"name": Rule("latest"), "tags": Rule("union"), "spent": Rule("sum"), "recent": Rule("last", 2)}

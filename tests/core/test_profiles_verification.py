@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from core.change import Position
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_rules import IdentifierRule, Rules
-from core.profiles import Fact, Profile, Rule, facts_to_bytes
-from core.profiles_verification import Said, Whole, changed, compared, whole
-from core.verification import Kind
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.rules import IdentifierRule, Rules
+from core.profiles.merging import Fact, Profile, Rule, facts_to_bytes
+from core.stores.verification import Kind
+from core.stores.verification_of_profiles import Said, Whole, changed, compared, whole
 
 LINKING = Rules([IdentifierRule("email", 5)], {"crm": 1, "web": 0})
 MERGING = {

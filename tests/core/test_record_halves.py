@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from core.change import Change, Event, Operation
-from core.formats import debezium
-from core.profiles_records import Reading, RecordSpec, RowState, record_id, row_from_bytes, row_to_bytes, step
-from core.unsettled import Refused
+from core.documents.unsettled import Refused
+from core.formats.debezium import decoding as debezium
+from core.profiles.records import Reading, RecordSpec, RowState, record_id, row_from_bytes, row_to_bytes, step
 from tests.core.test_halves import MYSQL, NEW_KEY, OLD_KEY, TABLE, at, event
 
 READING = Reading({}, lambda text: False, 10**9)

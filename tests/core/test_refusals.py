@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.change import Change, Operation, Position
-from core.documents import (
+from core.documents.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
+from core.documents.standing import MOST_HOLES
+from core.documents.step import (
     Chunker,
     DocumentSpec,
     DocumentState,
@@ -21,9 +23,7 @@ from core.documents import (
     state_to_bytes,
     step,
 )
-from core.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
 from core.plans import Plan
-from core.standing import MOST_HOLES
 
 SPEC = DocumentSpec("public.t", "{body}|{num}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from core.shard_reading import Reading, heard, readable, readings_from_bytes, readings_to_bytes, take
-from core.shard_slots import (
+from core.shards.log import Lost, Record, Shard
+from core.shards.reading import Reading, heard, readable, readings_from_bytes, readings_to_bytes, take
+from core.shards.slots import (
     Assignment,
     assign,
     assignments_from_bytes,
@@ -20,7 +21,6 @@ from core.shard_slots import (
     told_from_bytes,
     told_to_bytes,
 )
-from core.shards import Lost, Record, Shard
 
 SLOTS = ["a", "b"]
 FOUR = [Shard(str(number)) for number in range(4)]

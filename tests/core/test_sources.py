@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Truncate
-from core.config_file import load
-from core.documents import DocumentSpec, document_id, table_id
+from core.config.file import load
+from core.documents.sources import hold_to_first, of_source, two_databases
+from core.documents.step import DocumentSpec, document_id, table_id
 from core.errors import ConfigError, SourceError
-from core.formats.debezium import decode
-from core.sources import hold_to_first, of_source, two_databases
+from core.formats.debezium.decoding import decode
 
 SPEC = DocumentSpec("public.articles", "{title}")
 names = st.text("abcxyz.-_0", min_size=1, max_size=6).map(lambda name: f"{name}:app") | st.just("")

@@ -1,4 +1,4 @@
-"""The laws of `core.chunking`, and that headings stay with their text."""
+"""The laws of `core.documents.chunking`, and that headings stay with their text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunking import chunker
+from core.documents.chunking import chunker
+from core.documents.structure import ranges, structured
 from core.errors import ConfigError
-from core.structure import ranges, structured
 
 WORD = re.compile(r"\w+|[^\w\s]")
 TOPICS = list(pydoc_data.topics.topics.values())

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from core import tally
-from core.metrics import LABELS_OF_BUCKETS
+from core.metrics import tally
+from core.metrics.figures import LABELS_OF_BUCKETS
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.turns import Turns, again_ms, hold_s
+from core.documents.turns import Turns, again_ms, hold_s
 
 
 def test_a_notification_is_held_up_a_little_more_the_more_objects_wait() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.documents.moves import Kept, settle
+from core.documents.unsettled import Refused, unknown
 from core.errors import DecodeError, DocumentError
-from core.moves import Kept, settle
-from core.unsettled import Refused, unknown
 from tests.core.test_halves import MARKER, MYSQL, NEW_KEY, OLD_KEY, Job, at, changes, event, pipeline
 
 ONE, TWO = "body of one " * 20, "body of two " * 20

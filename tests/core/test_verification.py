@@ -1,4 +1,4 @@
-"""What `core.verification` finds, and that it finds nothing where a store equals its source."""
+"""What `core.stores.verification` finds, and that it finds nothing where a store equals its source."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import BEGINNING, Position
-from core.chunking import chunker
-from core.documents import DocumentSpec
+from core.documents.chunking import chunker
+from core.documents.step import DocumentSpec
 from core.plans import Plan
-from core.stores import Stored
-from core.verification import Difference, Kind, Sample, Seen, compare, compare_vectors, expected, key_of, table_of
+from core.stores.contract import Stored
+from core.stores.verification import (
+    Difference,
+    Kind,
+    Sample,
+    Seen,
+    compare,
+    compare_vectors,
+    expected,
+    key_of,
+    table_of,
+)
 
 SPEC = DocumentSpec("public.articles", "{title}\n\n{body}", ("lang", "tags"))
 WORDS = chunker("words", lambda text: range(len(text)), 8, 2)

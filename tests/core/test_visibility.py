@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.visibility import visible
+from connectors.postgres.visibility import visible
 
 
 def test_what_is_running_or_later_is_not_seen() -> None:

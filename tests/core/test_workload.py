@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip
 from core.errors import ConfigError
-from core.formats import debezium
-from core.recordings import Record
-from core.workload import COLUMNS, Article, Step, followed, history, truth_csv
+from core.formats.debezium import decoding as debezium
+from core.formats.recordings import Record
 from tests.replay import WORKLOAD
+from workloads.articles import COLUMNS, Article, Step, followed, history, truth_csv
 
 ARTICLES = [("One", ("first", "second, longer", "third")), ("Two", ("only",)), ("Drei", ("größer", "東京"))]
 TIMES = {"ts_ms", "ts_us", "ts_ns", "updated_at"}

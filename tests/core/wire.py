@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.change import Change, Event, Operation, Truncate
-from core.formats.debezium import decode
+from core.formats.debezium.decoding import decode
 
 _UNAVAILABLE = "__debezium_unavailable_value"
 _ALWAYS = {"__debezium.context.connectorName": b"x"}

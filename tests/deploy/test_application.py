@@ -18,12 +18,12 @@ import pyflink
 import pytest
 import yaml
 
-from cli import jars
-from cli.rehearsal_cluster import Python, environment
-from cli.stack.layout import free_port
-from connectors.aws import Aws
+from connectors.aws.client import Aws
 from deploy.docker import s3_plugin
-from flink_jobs.target import TargetJob
+from flink_jobs.running.target import TargetJob
+from operations.rehearsal.cluster import Python, environment
+from stack import jars
+from stack.layout import free_port
 from tests.aws import moto_server
 from tests.deploy.test_kubernetes import SPECS
 from tests.flink_jobs.conftest import Workshop, eventually, workshop

@@ -20,12 +20,12 @@ from botocore.session import get_session
 from cfnlint.decode import decode
 from moto import mock_aws
 
-from connectors.aws import Aws
-from connectors.dynamodb_profiles_table import ProfilesTable
-from core.config_file import load
-from core.metrics import METRICS
+from connectors.aws.client import Aws
+from connectors.dynamodb.profiles_table import ProfilesTable
+from core.config.file import load
+from core.metrics.figures import METRICS
 from deploy.msf.bundle import RUN_OPTIONS
-from flink_jobs.environment import MAX_PARALLELISM
+from flink_jobs.engine.environment import MAX_PARALLELISM
 from tests.pages import ROOT, commands
 
 FILES = sorted((ROOT / "deploy/cloudformation").glob("*.yaml"))

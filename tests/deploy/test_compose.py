@@ -15,15 +15,15 @@ import pytest
 import yaml
 from psycopg.conninfo import make_conninfo
 
-from cli import stack as local_stack
-from cli.stack import connect, java, kafka, opensearch, postgres
-from cli.stack.layout import Ports, layout_of
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.formats.wrapping import bare
 from deploy.docker import compose, loader
-from flink_jobs.environment import CLUSTER, JVM_FLAGS, local_options
+from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS, local_options
+from stack import connect, java, kafka, opensearch, postgres
+from stack import local as local_stack
+from stack.layout import Ports, layout_of
 from tests.pages import ROOT
 from tests.topics import consume
 

@@ -15,10 +15,11 @@ import dns.rdatatype
 import pytest
 import yaml
 
-from cli.containers import is_possible, names, rehearse
-from cli.containers.compose_file import Mount, Volume, profiles, read
-from cli.containers.dockerfile import stages
 from core.errors import ConfigError, FreshetError
+from operations.containers import names
+from operations.containers.compose_file import Mount, Volume, profiles, read
+from operations.containers.dockerfile import stages
+from operations.containers.rehearsal import is_possible, rehearse
 from tests.pages import ROOT
 from tests.programs import needed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.metrics import FEWER, FLINKS, METRICS
+from core.metrics.figures import FEWER, FLINKS, METRICS
 from tests.deploy.dashboards import GRAFANA, ROOT, asked, asked_of_cloudwatch, dashboard, queries, rules
 
 KNOWN = {metric.prometheus for metric in METRICS.values()} | set(FLINKS)

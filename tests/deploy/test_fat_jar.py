@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bundle import MORE_JARS
-from cli.jars import fetch
-from cli.run import JARS
 from core.errors import FreshetError
 from deploy.msf.archive import packed
 from deploy.msf.fat_jar import SHADED_KAFKA, fat_jar
 from deploy.msf.relocation import relocated
+from operations.bundle import MORE_JARS
+from stack.jars import OF_JOBS as JARS
+from stack.jars import fetch
 
 SERVICES = "META-INF/services/org.example.Factory"
 IN_A_JVM = """

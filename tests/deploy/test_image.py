@@ -18,7 +18,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from cli.containers.dockerfile import stages
+from operations.containers.dockerfile import stages
 from tests.pages import ROOT
 
 FOLDER = ROOT / "deploy" / "docker"
@@ -93,7 +93,7 @@ def test_what_the_image_starts_can_be_started(image: Path) -> None:
     where = ran(image, "-c", "import cli, deploy.msf; print(cli.__file__)")
     assert where.startswith(str(image / "packages"))
     assert "Commands" in ran(image, "-m", "cli", "--help")
-    ran(image, "-c", "import flink_jobs.job, flink_jobs.apply, bench.machinery, deploy.msf.main")
+    ran(image, "-c", "import flink_jobs.job, flink_jobs.steps.apply, bench.machinery, deploy.msf.main")
 
 
 def test_the_tools_start_from_their_folder(tmp_path: Path) -> None:

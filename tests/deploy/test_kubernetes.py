@@ -16,14 +16,14 @@ import pytest
 import yaml
 from jsonschema import ValidationError, validate
 
-from cli import jars
-from cli.run_target import address
-from cli.stack import LOCK, connect
-from core.config import Pipeline
-from core.config_file import load
-from core.metrics import REPORTER
+from core.config.file import load
+from core.config.pipeline import Pipeline
+from core.metrics.figures import REPORTER
 from deploy.docker.compose_flink import METRICS_PORT
-from flink_jobs.environment import CLUSTER, JVM_FLAGS
+from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS
+from operations.run_target import address
+from stack import connect, jars
+from stack.local import LOCK
 from tests.pages import ROOT
 
 FOLDER = ROOT / "deploy/kubernetes"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from deploy.msf.main import owned, property_groups
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from rich.console import Console
 
-from cli.bundle import made
-from cli.rehearsal import unpacked
-from cli.rehearsal_cluster import Python, cluster
-from cli.rehearsal_python import python, version_of
-from core.config_file import load
+from core.config.file import load
+from operations.bundle import made
+from operations.rehearsal.cluster import Python, cluster
+from operations.rehearsal.python import python, version_of
+from operations.rehearsal.rehearse import unpacked
 from tests.flink_jobs import people
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
 from tests.flink_jobs.events import envelope

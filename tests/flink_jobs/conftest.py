@@ -18,8 +18,8 @@ import pytest
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.stack import Stack
-from connectors.kafka_producer import ensure_topics
+from connectors.kafka.producer import ensure_topics
+from stack.local import Stack
 from tests import resident
 from tests.databases import new_database
 from tests.replay import WORKLOAD, StoredChunk

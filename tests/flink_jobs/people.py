@@ -11,17 +11,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from connectors.kafka_producer import ensure_topics
-from connectors.postgres_profiles import PostgresProfiles
+from connectors.kafka.producer import ensure_topics
+from connectors.postgres.profiles import PostgresProfiles
 from core.change import Change, Event
-from core.config import Pipeline
-from core.config_file import load
+from core.config.file import load
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.identity import RecordChange
-from core.identity_state import Memory
-from core.profiles import Profile
-from core.profiles_records import record_id, step
-from core.profiles_step import Persons
+from core.identity.linking import RecordChange
+from core.identity.state import Memory
+from core.profiles.merging import Profile
+from core.profiles.records import record_id, step
+from core.profiles.step import Persons
 from tests.core.identity_batch import latest, link
 from tests.flink_jobs.conftest import Workshop
 from tests.topics import delivering

@@ -21,11 +21,11 @@ from pyflink.datastream.functions import ProcessFunction
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 
-from connectors.aws import Aws
-from connectors.shard_streams import Source
-from core.shard_slots import slot_keys
-from flink_jobs.environment import MAX_PARALLELISM, local_environment
-from flink_jobs.shard_source import shard_source
+from connectors.aws.client import Aws
+from connectors.shards.streams import Source
+from core.shards.slots import slot_keys
+from flink_jobs.engine.environment import MAX_PARALLELISM, local_environment
+from flink_jobs.sources.shards import shard_source
 
 PARALLELISM = 2
 

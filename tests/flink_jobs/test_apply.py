@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.plans import Outcome, Status
-from flink_jobs.apply import refused
+from flink_jobs.steps.apply import refused
 
 
 def test_a_change_that_any_store_knows_better_is_refused_once() -> None:

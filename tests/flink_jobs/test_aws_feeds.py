@@ -12,17 +12,17 @@ import boto3
 import psycopg
 import pytest
 
-from cli.texts import texts
-from connectors.aws import Aws
-from connectors.kafka_producer import ensure_topics, produce
+from connectors.aws.client import Aws
+from connectors.kafka.producer import ensure_topics, produce
+from core.formats.recordings import Record
 from core.formats.s3 import notification
-from core.recordings import Record
-from core.workload import Article, Step, history
 from tests import feeds
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.replay import differences
 from tests.udfs.test_parsing import pdf
+from workloads.articles import Article, Step, history
+from workloads.texts import texts
 
 CHANGES = 200
 QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from connectors.aws import Aws
+from connectors.aws.client import Aws
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop
 from tests.replay import differences

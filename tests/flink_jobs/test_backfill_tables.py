@@ -17,8 +17,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cli.stack import Stack
-from cli.stack.connect import register_postgres, remove_postgres
+from stack.connect import register_postgres, remove_postgres
+from stack.local import Stack
 from tests.databases import new_database
 from tests.debezium import events
 from tests.flink_jobs.conftest import FRESHET, Workshop, eventually

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flink_jobs.checkpoints import Checkpoints
+from flink_jobs.running.checkpoints import Checkpoints
 
 COMPLETED = {"latest": {"completed": {"id": 7, "trigger_timestamp": 1_700_000_000_123}, "savepoint": None}}
 

@@ -8,9 +8,9 @@ import logging
 import pytest
 from pyflink.common import Row
 
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from flink_jobs.operators import DEAD_LETTERS, SLACK_MS, SWEPT, Decode
+from flink_jobs.steps.operators import DEAD_LETTERS, SLACK_MS, SWEPT, Decode
 from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_refusals import PIPELINE, Kept, Quiet
 

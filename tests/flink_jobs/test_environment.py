@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core.config_file import load
-from flink_jobs.environment import local_options
-from flink_jobs.java_start import SETTINGS, refusal, said
+from core.config.file import load
+from flink_jobs.engine.environment import local_options
+from flink_jobs.engine.java_start import SETTINGS, refusal, said
 from tests.cli.test_status import PIPELINE
 
 ROOT = Path(__file__).parents[2]
 JOB = """
 import sys
 from pyflink.common import Types
-from flink_jobs.environment import local_environment
+from flink_jobs.engine.environment import local_environment
 
 options = {"python.execution-mode": "thread", "python.executable": sys.executable}
 environment = local_environment({**options, "python.client.executable": sys.executable})
@@ -71,7 +71,7 @@ def test_another_python_first_on_the_path_lends_it_no_library_and_sigterm_ends_n
 WITHOUT_JAVA = """
 import os
 from core.errors import FreshetError
-from flink_jobs.environment import local_environment
+from flink_jobs.engine.environment import local_environment
 
 for name, value in (("JVM_ARGS", "-Xmx5x"), ("JVM_ARGS", "-XX:+UseSerialGC -XX:+UseG1GC"), ("JAVA_HOME", "/nowhere")):
     os.environ.pop("JVM_ARGS", None)

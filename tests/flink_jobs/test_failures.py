@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flink_jobs.failures import root_cause, told
+from flink_jobs.running.failures import root_cause, told
 
 FAILURES = Path(__file__).parents[1] / "fixtures" / "failures"
 BUNDLE = (FAILURES / "bundle_on_a_dead_worker.txt").read_text(encoding="utf-8")

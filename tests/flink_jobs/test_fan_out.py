@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from core.change import Position
 from core.errors import Unavailable
 from core.plans import Chunk, Outcome, Plan, Status
-from core.stores import Hit, Stored, Vectors
-from flink_jobs.fan_out import HOLD_S, PAUSE_S, FanOut
+from core.stores.contract import Hit, Stored, Vectors
+from flink_jobs.steps.fan_out import HOLD_S, PAUSE_S, FanOut
 
 PLANS = [Plan("t/1", Position("1"), ("a",), (Chunk("a", 0, "text"),))]
 VECTORS = [np.ones((1, 2), np.float32)]

@@ -7,12 +7,12 @@ from time import time_ns
 
 import pytest
 
-from cli.texts import texts
-from connectors.kafka_producer import ensure_topics, produce
-from core.workload import Article, Step, history
+from connectors.kafka.producer import ensure_topics, produce
 from tests import feeds
 from tests.flink_jobs.conftest import Workshop
 from tests.replay import differences
+from workloads.articles import Article, Step, history
+from workloads.texts import texts
 
 FORMATS = {
     "debezium": (feeds.debezium, "debezium"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from connectors.kafka_producer import ensure_topics, produce
-from core.recordings import Record
+from connectors.kafka.producer import ensure_topics, produce
+from core.formats.recordings import Record
 from tests.flink_jobs.conftest import Workshop
 from tests.flink_jobs.events import envelope, key, row
 

@@ -11,18 +11,18 @@ import pytest
 from pyflink.common import Row
 
 from core.change import BEGINNING, Change, Event, Operation, Position
-from core.documents import Unsettled, state_from_bytes
+from core.documents.forgetting import FIRST_LOOK_MS
+from core.documents.moves import decode_unsettled, encode_unsettled
+from core.documents.step import Unsettled, state_from_bytes
 from core.errors import Unavailable
-from core.forgetting import FIRST_LOOK_MS
-from core.moves import decode_unsettled, encode_unsettled
-from core.stores import VectorStore
-from flink_jobs import planning
-from flink_jobs.marks import ASKED_EVERY_S, PAUSE_S, Marks
-from flink_jobs.operators import DEAD_LETTERS, UNSETTLED
-from flink_jobs.planning import PlanDocument
+from core.stores.contract import VectorStore
+from flink_jobs.steps import planning
+from flink_jobs.steps.marks import ASKED_EVERY_S, PAUSE_S, Marks
+from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED
+from flink_jobs.steps.planning import PlanDocument
 from tests.flink_jobs.test_refusals import PIPELINE, Quiet
 from tests.flink_jobs.test_waiting import Timers, settle
-from udfs.tokenizing import document_chunker
+from udfs.embedding.tokenizing import document_chunker
 
 TABLE, NAME = "public.documents", "public.documents/1"
 DAY_MS = 86_400_000

@@ -15,14 +15,14 @@ from pyflink.common import Row as FlinkRow
 from pyflink.datastream import TimeDomain
 
 from core.change import Change, Event, Position
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
+from core.documents.objects import Loaded, ObjectChange, Row, pieces
 from core.errors import Unavailable
-from core.objects import Loaded, ObjectChange, Row, pieces
-from flink_jobs import looking
-from flink_jobs.looking import LookAtObjects
-from flink_jobs.operators import DEAD_LETTERS
+from flink_jobs.steps import looking
+from flink_jobs.steps.looking import LookAtObjects
+from flink_jobs.steps.operators import DEAD_LETTERS
 from tests.flink_jobs.test_refusals import Quiet
-from udfs.loading import Look
+from udfs.parsing.loading import Look
 
 OF_OBJECTS = Pipeline.model_validate(
     {
@@ -117,7 +117,7 @@ CLOCK = Clock()
 
 
 class Store:
-    """Objects, as rows by key, and the looks at them, which end when a test says so: a `udfs.loading.Loader`."""
+    """Objects, as rows by key, and the looks at them, which end when a test says so: a `Loader`."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, str] | None] = {}

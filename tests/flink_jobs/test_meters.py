@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core import tally
-from core.metrics import BUCKETS_MS
-from core.msf import PROPERTIES
-from flink_jobs.metrics import OF_BATCHES, Meters, Searchable, reporting
+from core.config.msf import PROPERTIES
+from core.metrics import tally
+from core.metrics.figures import BUCKETS_MS
+from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable, reporting
 
 
 class Group:

@@ -17,10 +17,10 @@ import pytest
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.jars import cache
-from cli.stack import Stack
-from core.metrics import FEWER, FLINKS, METRICS, quantile, total
-from flink_jobs.rest import report
+from core.metrics.figures import FEWER, FLINKS, METRICS, quantile, total
+from flink_jobs.running.rest import report
+from stack.jars import cache
+from stack.local import Stack
 from tests.databases import as_user
 from tests.deploy.dashboards import asked as asked_by
 from tests.deploy.dashboards import queries

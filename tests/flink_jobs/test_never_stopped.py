@@ -13,8 +13,8 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
-from connectors.kafka_letters import Letter, letters
-from core.config_file import load
+from connectors.kafka.letters import Letter, letters
+from core.config.file import load
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row
 from tests.topics import delivering

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flink_jobs import one_core
+from flink_jobs.engine import one_core
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has processors for threads")
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import psycopg
 
-from connectors.postgres_profiles import PostgresProfiles
+from connectors.postgres.profiles import PostgresProfiles
 from core.change import Position
-from core.identifiers import Identifier
-from core.identity import RecordChange
-from core.identity_rules import IdentifierRule, Rules
-from core.identity_state import Memory
-from core.profiles_step import Persons
+from core.identity.identifiers import Identifier
+from core.identity.linking import RecordChange
+from core.identity.rules import IdentifierRule, Rules
+from core.identity.state import Memory
+from core.profiles.step import Persons
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.flink_jobs.people import PROFILES, Told, customer, differences, history, order, pipeline, send, visit
 from tests.profile_writer import Writer

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from connectors.aws import Aws, client
-from connectors.dynamodb_profiles import DynamodbProfiles
-from core.config_file import load
+from connectors.aws.client import Aws, client
+from connectors.dynamodb.profiles import DynamodbProfiles
+from core.config.file import load
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.flink_jobs.people import history, pipeline, send, truth

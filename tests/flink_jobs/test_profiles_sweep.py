@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from connectors.aws import Aws
-from connectors.dynamodb_profiles import DynamodbProfiles
-from connectors.kafka_producer import produce
-from core.config_file import load
-from core.recordings import Record
+from connectors.aws.client import Aws
+from connectors.dynamodb.profiles import DynamodbProfiles
+from connectors.kafka.producer import produce
+from core.config.file import load
+from core.formats.recordings import Record
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop
 from tests.flink_jobs.people import Told, customer, differences, history, order, pipeline, send, truth

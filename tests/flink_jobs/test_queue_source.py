@@ -12,13 +12,13 @@ import boto3
 import psycopg
 import pytest
 
-from cli.texts import texts
-from connectors.aws import Aws
-from core.feeds import markdown
-from core.workload import Step, history
+from connectors.aws.client import Aws
 from tests.aws import moto_server, notified_queue
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.replay import differences
+from workloads.articles import Step, history
+from workloads.feeds import markdown
+from workloads.texts import texts
 
 QUICK = {"execution.checkpointing.interval": "500 ms", "execution.checkpointing.min-pause": "100 ms"}
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from pyflink.common import Row
 
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.formats.debezium import UNAVAILABLE
-from core.moves import decode_unsettled
+from core.documents.moves import decode_unsettled
+from core.formats.debezium.decoding import UNAVAILABLE
 from core.plans import plan_from_bytes
-from flink_jobs.operators import DEAD_LETTERS, UNSETTLED, Decode
-from flink_jobs.planning import PlanDocument
+from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED, Decode
+from flink_jobs.steps.planning import PlanDocument
 from tests.flink_jobs.events import envelope, key, row
-from udfs.tokenizing import document_chunker
+from udfs.embedding.tokenizing import document_chunker
 
 PIPELINE = Pipeline.model_validate(
     {

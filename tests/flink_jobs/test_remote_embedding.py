@@ -14,7 +14,7 @@ from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_bo
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_secrets import SECRET, files_with
-from udfs.embedding import HashEmbedder
+from udfs.embedding.embedder import HashEmbedder
 
 DOCUMENTS = 40
 BUSY_S = 60

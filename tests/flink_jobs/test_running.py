@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from core.errors import Unavailable
-from flink_jobs import running
-from flink_jobs.rest import Failure, report
-from flink_jobs.running import Job
-from flink_jobs.worker_deaths import FOLDER
+from flink_jobs.engine.worker_deaths import FOLDER
+from flink_jobs.running import jobs as running
+from flink_jobs.running.jobs import Job
+from flink_jobs.running.rest import Failure, report
 
 
 class Client:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from core.formats.debezium import UNAVAILABLE
+from core.formats.debezium.decoding import UNAVAILABLE
 from tests.databases import as_user
 from tests.flink_jobs.conftest import Workshop
 from tests.flink_jobs.events import envelope, key, row

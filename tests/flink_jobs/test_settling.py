@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from core.forgetting import FIRST_LOOK_MS
-from core.formats.debezium import UNAVAILABLE
+from core.documents.forgetting import FIRST_LOOK_MS
+from core.formats.debezium.decoding import UNAVAILABLE
 from tests.databases import new_database
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, key, row

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from connectors.aws import Aws, client
-from flink_jobs.shard_source import partition
+from connectors.aws.client import Aws, client
+from flink_jobs.sources.shards import partition
 from tests.aws import moto_server
 
 ROOT = Path(__file__).parents[2]
@@ -123,9 +123,9 @@ def test_the_official_connector_takes_its_table() -> None:
 import sys
 from pathlib import Path
 from pyflink.table import StreamTableEnvironment
-from connectors.kinesis import check_flink_jar, flink_source_ddl
-from core.config_source import Kinesis
-from flink_jobs.environment import local_environment
+from connectors.kinesis.streams import check_flink_jar, flink_source_ddl
+from core.config.source import Kinesis
+from flink_jobs.engine.environment import local_environment
 jar = Path(sys.argv[1]).resolve().as_uri()
 check_flink_jar([jar])
 tables = StreamTableEnvironment.create(local_environment({"pipeline.jars": jar}))

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 from pyflink.common import Row
 
-from core.config import Pipeline
-from core.config_file import load
-from core.log_identity import FLOOD
-from flink_jobs.operators import DEAD_LETTERS, SWEPT, UNSETTLED, Decode
-from flink_jobs.planning import PlanDocument
+from core.config.file import load
+from core.config.log_identity import FLOOD
+from core.config.pipeline import Pipeline
+from flink_jobs.steps.operators import DEAD_LETTERS, SWEPT, UNSETTLED, Decode
+from flink_jobs.steps.planning import PlanDocument
 from tests.core.test_sources import PIPELINE
 from tests.flink_jobs.test_meters import Group
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.rehearsal_cluster import Cluster, Python, cluster
+from operations.rehearsal.cluster import Cluster, Python, cluster
 from tests.flink_jobs.conftest import FRESHET, Workshop, eventually, kill
 from tests.flink_jobs.events import envelope, key, row
 from tests.replay import differences, true_documents
@@ -96,8 +96,8 @@ def test_a_job_on_a_cluster_outlives_who_submitted_it_and_stops_with_a_savepoint
 
 @pytest.mark.parametrize("target", ["localhost", "localhost:", ":8081", "http://localhost:8081/", "localhost:http"])
 def test_an_address_of_another_form_is_refused(workshop: Workshop, target: str) -> None:
-    from cli.run_target import address
     from core.errors import ConfigError
+    from operations.run_target import address
 
     with pytest.raises(ConfigError, match="host:port"):
         address(target)

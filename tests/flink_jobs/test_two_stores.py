@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from cli import stack as local_stack
-from cli.stack import Stack, kafka, postgres, process
-from cli.stack.layout import layout_of
-from connectors.opensearch import OpenSearchStore
-from core.config_store import OpenSearch
-from core.stores import VectorStore
+from connectors.opensearch.store import OpenSearchStore
+from core.config.store import OpenSearch
+from core.stores.contract import VectorStore
+from stack import kafka, postgres, process
+from stack import local as local_stack
+from stack.layout import layout_of
+from stack.local import Stack
 from tests.connectors import servers
 from tests.connectors.servers import Server
 from tests.flink_jobs.conftest import Workshop, eventually, workshop_in

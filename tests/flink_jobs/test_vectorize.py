@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.formats.debezium import UNAVAILABLE
+from core.formats.debezium.decoding import UNAVAILABLE
 from tests.flink_jobs.conftest import Workshop, eventually, kill
 from tests.flink_jobs.events import envelope, key, row
 from tests.replay import differences, true_documents

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cli.stack import Stack
-from cli.stack.connect import register_postgres, remove_postgres
+from stack.connect import register_postgres, remove_postgres
+from stack.local import Stack
 from tests.flink_jobs.conftest import Workshop, eventually
 
 # The ghost has the snapshot's position: were it older, the sweep after the snapshot might take it first.

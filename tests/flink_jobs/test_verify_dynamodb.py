@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
-from connectors.aws import Aws, client
+from connectors.aws.client import Aws, client
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop, eventually
 

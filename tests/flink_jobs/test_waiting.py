@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from core.change import Change, Event, Operation, Position
-from core.documents import Unsettled
-from core.moves import encode_unsettled
+from core.documents.moves import encode_unsettled
+from core.documents.step import Unsettled
 from core.plans import plan_from_bytes
-from flink_jobs.marks import Marks
-from flink_jobs.settling import _END, EARLY_MS, PATIENCE_MS, Settle, _KeptInState
+from flink_jobs.steps.marks import Marks
+from flink_jobs.steps.settling import _END, EARLY_MS, PATIENCE_MS, Settle, _KeptInState
 from tests.flink_jobs.test_refusals import PIPELINE, Quiet
-from udfs.tokenizing import document_chunker
+from udfs.embedding.tokenizing import document_chunker
 
 
 class Map(dict[Any, Any]):

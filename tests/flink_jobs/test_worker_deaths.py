@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.errors import Unavailable
-from flink_jobs.worker_deaths import FOLDER, WatchWorkers, signal_of_death, watched
+from flink_jobs.engine.worker_deaths import FOLDER, WatchWorkers, signal_of_death, watched
 
 NO_CONTEXT = cast("Any", None)
 

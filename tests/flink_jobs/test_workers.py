@@ -7,7 +7,7 @@ _BUNDLES = """
 import time
 from apache_beam.runners.worker.statesampler import StateSampler
 from apache_beam.utils.counters import CounterFactory
-from flink_jobs.workers import end_bundles_at_once
+from flink_jobs.engine.workers import end_bundles_at_once
 
 end_bundles_at_once()
 sampler = StateSampler("bundle", CounterFactory())

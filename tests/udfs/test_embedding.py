@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import EmbeddingError
-from core.stores import Vectors
-from udfs.embedding import CachedEmbedder, HashEmbedder, dimension, embed_each, embedder
+from core.stores.contract import Vectors
+from udfs.embedding.embedder import CachedEmbedder, HashEmbedder, dimension, embed_each, embedder
 
 
 class Recording:
@@ -45,7 +45,9 @@ def test_hash_vectors_are_unit_vectors_of_each_text_alone(texts: list[str]) -> N
 
 
 def test_hash_vectors_are_the_same_in_every_process() -> None:
-    program = "from udfs.embedding import HashEmbedder as H; print(H().embed(['Fresh text, älter']).tobytes().hex())"
+    program = (
+        "from udfs.embedding.embedder import HashEmbedder as H; print(H().embed(['Fresh text, älter']).tobytes().hex())"
+    )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == HashEmbedder().embed(["Fresh text, älter"]).tobytes().hex()
 
@@ -120,9 +122,8 @@ def test_a_failed_batch_is_not_remembered() -> None:
 
 
 def test_dimensions_are_known_without_loading_the_model() -> None:
-    program = (
-        "import sys; from udfs.embedding import dimension; print(dimension('all-MiniLM-L6-v2'), 'torch' in sys.modules)"
-    )
+    asked = "print(dimension('all-MiniLM-L6-v2'), 'torch' in sys.modules)"
+    program = f"import sys; from udfs.embedding.embedder import dimension; {asked}"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["384", "False"]
     assert dimension("hash") == 384

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from udfs.http_bodies import HERE, Message, Receive, Send
-from udfs.http_server import Limits, served
+from serving.bodies import HERE, Message, Receive, Send
+from serving.server import Limits, served
 
 MOST = 20
 LIMITS = Limits(connections=MOST, head_s=1.0, body_s=1.5, unread_s=1.0, body=1 << 20, bodies=4 << 20, names=HERE)

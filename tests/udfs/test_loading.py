@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from connectors.local_files import Folder
+from connectors.folder.files import Folder
 from core.change import Operation
+from core.documents.objects import Fetched, Fetcher, Gone, Loaded, Row, ToLoad, rows_from_bytes
+from core.documents.unfolding import ObjectSpec, ObjectState, unfold
 from core.errors import ConfigError, ObjectError, Unavailable
-from core.objects import Fetched, Fetcher, Gone, Loaded, Row, ToLoad, rows_from_bytes
-from core.unfolding import ObjectSpec, ObjectState, unfold
 from tests.udfs.test_parsing import parquet, pdf
-from udfs import sandbox
-from udfs.loading import Loader, Look
-from udfs.parsing import Limits, Options
-from udfs.sandbox import Sandboxes, TooSlow
+from udfs.parsing import sandbox
+from udfs.parsing.files import Limits, Options
+from udfs.parsing.loading import Loader, Look
+from udfs.parsing.sandbox import Sandboxes, TooSlow
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "s3"
 SMALL = Limits(memory=300 * 2**20, seconds=5)
@@ -189,7 +189,7 @@ def test_bombs_are_refused_and_the_next_file_is_read(opened: Opened, bombs: dict
 
 def _run(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Has the parsers apart do something else than parse."""
-    begin = "import udfs.sandbox as s; from core.objects import Row, pieces; "
+    begin = "import udfs.parsing.sandbox as s; from core.documents.objects import Row, pieces; "
     monkeypatch.setattr(sandbox, "_RUN", f"{begin}s.encoded = lambda content, key, *_: {code}; s.serve()")
 
 

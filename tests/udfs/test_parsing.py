@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet as pq
 
+from core.documents.objects import Row, pieces
 from core.errors import ObjectError
-from core.objects import Row, pieces
-from udfs.parsing import Limits, Options, encoded, kind_of, parse
+from udfs.parsing.files import Limits, Options, encoded, kind_of, parse
 
 
 def rows(

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.config_embedding import Embedding
-from core.embedding_pace import Breaker
+from core.config.embedding import Embedding
 from core.errors import ConfigError, EmbeddingError, Unavailable
 from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_body, rows_of
-from udfs.embedding import CachedEmbedder, HashEmbedder, SomeRefused, embed_each
-from udfs.remote import RemoteEmbedder, opened
-from udfs.remote_http import OpenAiEndpoint, TeiEndpoint, wait_s
+from udfs.embedding.contract import SomeRefused
+from udfs.embedding.embedder import CachedEmbedder, HashEmbedder, embed_each
+from udfs.embedding.pace import Breaker
+from udfs.embedding.remote.embedder import RemoteEmbedder, opened
+from udfs.embedding.remote.http import OpenAiEndpoint, TeiEndpoint, wait_s
 
 KEY = "sk-Geheimnis-123"
 TEXTS = [f"text {number} " + "word " * (number % 7 * 40) for number in range(60)]

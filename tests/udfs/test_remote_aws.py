@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.config_embedding import Embedding
+from core.config.embedding import Embedding
 from core.errors import ConfigError, Unavailable
 from tests.embedding_endpoint import Endpoint, Reply, endpoint
-from udfs.embedding import HashEmbedder, embed_each
-from udfs.remote import RemoteEmbedder, opened
-from udfs.remote_aws import BedrockEndpoint, SageMakerEndpoint
+from udfs.embedding.embedder import HashEmbedder, embed_each
+from udfs.embedding.remote.aws import BedrockEndpoint, SageMakerEndpoint
+from udfs.embedding.remote.embedder import RemoteEmbedder, opened
 
 SECRET = "Geheimnis/wJalrXUtnFEMI"
 TEXTS = [f"text {number}" for number in range(200)]

@@ -16,16 +16,16 @@ import httpx
 import numpy as np
 import pytest
 
-from core.config_embedding import Embedding
+from core.config.embedding import Embedding
 from core.errors import ConfigError
-from core.stores import Vectors
+from core.stores.contract import Vectors
+from serving.batches import Batches, Full
+from serving.embeddings import MOST_TEXTS, application
+from serving.server import served
 from tests.model_server import ModelServer, model_server
-from udfs.embedding import HashEmbedder, embed_each, embedder
-from udfs.http_server import served
-from udfs.remote import RemoteEmbedder, opened
-from udfs.serving import MOST_TEXTS, application
-from udfs.serving_batches import Batches, Full
-from udfs.tokenizing import DEFAULT
+from udfs.embedding.embedder import HashEmbedder, embed_each, embedder
+from udfs.embedding.remote.embedder import RemoteEmbedder, opened
+from udfs.embedding.tokenizing import DEFAULT
 
 KEY = "sk-Geheimnis-456"
 TEXTS = [

@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "embed-in-sql.md"
 
 COMPARISON = """
 import numpy as np
-from udfs.embedding import embedder
+from udfs.embedding.embedder import embedder
 from udfs.sql import embed_udf
 texts = [f"text {n}" for n in range(60)]
 tables.create_temporary_function("embed_hash", embed_udf("hash"))

@@ -12,12 +12,12 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chunking import Starts, chunker
-from core.config import Chunk
-from core.config_embedding import Embedding
+from core.config.embedding import Embedding
+from core.config.pipeline import Chunk
+from core.documents.chunking import Starts, chunker
 from core.errors import ConfigError
-from udfs import tokenizing
-from udfs.tokenizing import DEFAULT, document_chunker, model_chunker, model_path, tokenizer, tokenizer_of
+from udfs.embedding import tokenizing
+from udfs.embedding.tokenizing import DEFAULT, document_chunker, model_chunker, model_path, tokenizer, tokenizer_of
 
 WORDS, LETTERS = tokenizing._words, tokenizing._letters
 TOPICS = list(pydoc_data.topics.topics.values())
@@ -26,7 +26,7 @@ TOPICS = list(pydoc_data.topics.topics.values())
 def test_no_model_library_is_imported() -> None:
     heavy = "{'torch', 'transformers', 'sentence_transformers', 'pyflink'}"
     program = (
-        "import sys; from udfs.tokenizing import model_chunker;"
+        "import sys; from udfs.embedding.tokenizing import model_chunker;"
         f"model_chunker({DEFAULT!r}, 256, 32).ranges('a text'); sys.exit(', '.join({heavy} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False).stderr == "\n"

@@ -10,13 +10,13 @@ import torch
 import transformers
 from sentence_transformers.sentence_transformer import modules
 
-from core import tally
 from core.errors import EmbeddingError
-from udfs.embedding import dimension, embed_each, embedder
-from udfs.languages import MULTILINGUAL, languages
-from udfs.tokenizing import DEFAULT, model_path, tokenizer
+from core.metrics import tally
+from udfs.embedding.embedder import dimension, embed_each, embedder
+from udfs.embedding.languages import MULTILINGUAL, languages
+from udfs.embedding.tokenizing import DEFAULT, model_path, tokenizer
 
-transformer = pytest.importorskip("udfs.transformer")
+transformer = pytest.importorskip("udfs.embedding.transformer")
 
 TEXTS = [
     "",

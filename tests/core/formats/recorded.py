@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.change import Event
-from core.formats.debezium import DebeziumFormat
+from core.formats.debezium.decoding import DebeziumFormat
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "debezium"
 RECORDINGS = ("events", "incremental_snapshot", "snapshot", "workload")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip, Truncate
 from core.errors import DecodeError
-from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode, position
+from core.formats.debezium.decoding import UNAVAILABLE, DebeziumFormat, decode, position
 
 RECORDING = Path(__file__).parents[2] / "fixtures" / "debezium" / "workload.jsonl.gz"
 

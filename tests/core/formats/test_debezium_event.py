@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from core.change import Change, Event, Operation, Position
-from core.formats.debezium import decode
-from core.formats.debezium_columns import columns_of_types
-from core.formats.debezium_event import Pattern, Telling, best, fitted, made, pattern_of
-from core.formats.debezium_format import DebeziumFormat
-from core.formats.debezium_raw import writer
-from core.formats.debezium_schema import column_schema
-from core.formats.debezium_source import BACKFILLS, REPAIRS
+from core.formats.debezium.columns import columns_of_types
+from core.formats.debezium.decoding import decode
+from core.formats.debezium.event import Pattern, Telling, best, fitted, made, pattern_of
+from core.formats.debezium.format import DebeziumFormat
+from core.formats.debezium.raw import writer
+from core.formats.debezium.schema import column_schema
+from core.formats.debezium.source import BACKFILLS, REPAIRS
 
 TABLE, TOPIC = "public.things", "p.public.things"
 AT = Position(f"{700:016x}.{701:016x}")

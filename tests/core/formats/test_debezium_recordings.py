@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.change import Change, Operation, Position, Skip, Truncate
-from core.formats.debezium import UNAVAILABLE, DebeziumFormat, decode
+from core.formats.debezium.decoding import UNAVAILABLE, DebeziumFormat, decode
 from tests.core.formats.recorded import (
     FORMAT,
     RECORDINGS,

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from core.change import Change, Event
 from core.errors import DecodeError
-from core.formats import debezium_values as values
-from core.formats.debezium import DebeziumFormat, decode
-from core.formats.debezium_values import MICRO, MILLI, NANO
+from core.formats.debezium import values
+from core.formats.debezium.decoding import DebeziumFormat, decode
+from core.formats.debezium.values import MICRO, MILLI, NANO
 
 EPOCH = datetime(1970, 1, 1)
 SOURCE = {"connector": "postgresql", "schema": "public", "table": "a", "lsn": 20, "sequence": '["10","20"]'}

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip, Truncate
-from core.documents import Chunker, DocumentSpec, Refused, Unsettled, document_id, step
+from core.documents.moves import Settled, Unknown, learn, settle
+from core.documents.step import Chunker, DocumentSpec, Refused, Unsettled, document_id, step
 from core.errors import DecodeError
 from core.formats.dms import DmsFormat, decode
-from core.moves import Settled, Unknown, learn, settle
 from core.plans import Plan
 
 MESSAGES = json.loads((Path(__file__).parents[2] / "fixtures" / "dms" / "messages.json").read_text())["records"]

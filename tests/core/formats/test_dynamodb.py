@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip
-from core.documents import Chunker, DocumentSpec, step
+from core.documents.step import Chunker, DocumentSpec, step
 from core.errors import DecodeError
-from core.formats.dynamodb import decode
-from core.formats.dynamodb_values import item
+from core.formats.dynamodb.decoding import decode
+from core.formats.dynamodb.values import item
 from core.plans import Plan
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "dynamodb"

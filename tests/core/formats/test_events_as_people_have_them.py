@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Position
-from core.config import Pipeline
+from core.config.pipeline import Pipeline
 from core.decoding import Decoder, decoder
-from core.documents import Chunker, DocumentState, Refused, document_id, state_from_bytes, state_to_bytes, step
+from core.documents.step import Chunker, DocumentState, Refused, document_id, state_from_bytes, state_to_bytes, step
 from core.errors import ChangeError, DecodeError, DocumentError
-from core.formats.debezium_doubt import may_be, remedy
-from core.formats.debezium_position import position
+from core.formats.debezium.doubt import may_be, remedy
+from core.formats.debezium.position import position
 from core.formats.tables import Tables, kin_of
 from core.plans import Plan
 

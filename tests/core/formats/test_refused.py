@@ -10,10 +10,12 @@ import pytest
 
 from core.change import Change, Event, Operation
 from core.errors import DecodeError
-from core.formats import debezium, dms, dynamodb, rows
-from core.formats.debezium_format import UNAVAILABLE, DebeziumFormat
-from core.formats.debezium_rekeyed import decode_by
+from core.formats import dms, rows
+from core.formats.debezium import decoding as debezium
+from core.formats.debezium.format import UNAVAILABLE, DebeziumFormat
+from core.formats.debezium.rekeyed import decode_by
 from core.formats.dms import DmsFormat
+from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import RowsFormat
 
 SOURCE = {"connector": "postgresql", "schema": "public", "table": "a", "lsn": 20, "sequence": '["10","20"]', "ts_ms": 5}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Change, Event, Operation, Skip
-from core.documents import DocumentSpec, document_id
+from core.documents.step import DocumentSpec, document_id
 from core.errors import DecodeError
 from core.formats.json_values import exact_float
 from core.formats.rows import PositionType, RowsFormat, decode, encoded

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import BEGINNING, Event, Skip
+from core.documents.objects import ObjectChange
 from core.errors import DecodeError
 from core.formats.s3 import decode, notification, position
-from core.objects import ObjectChange
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "s3"
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

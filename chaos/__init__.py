@@ -1,0 +1,1 @@
+"""`freshet chaos`: the store equals the source, whatever dies."""

@@ -1,0 +1,105 @@
+"""Messages into a topic's partitions at random, as a feed without order has them, and read again to be shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+
+import tenacity
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from connectors.kafka import clients as kafka_clients
+from connectors.kafka.producer import ensure_topics
+from connectors.kafka.topics import ends, messages, reading
+from core.config.source import Kafka
+from core.errors import FreshetError, Unavailable
+
+PARTITIONS = 3
+MOST_PARTITIONS = 5
+
+_PATIENCE_S = 120
+_QUIET = logging.getLogger(__name__)
+# a server that is killed is no news
+_QUIET.setLevel(logging.CRITICAL)
+
+
+class Sender:
+    """Writes to one topic. A server that is away for less than two minutes is waited for."""
+
+    def __init__(self, servers: str, topic: str, seed: int) -> None:
+        """Connects in the background."""
+        self._topic = topic
+        self.partitions = PARTITIONS
+        self._choices = Random(seed)
+        self._failed: KafkaError | None = None
+        self._producer = kafka_clients.producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "linger.ms": 0,
+                "delivery.timeout.ms": _PATIENCE_S * 1000,
+                "on_delivery": self._note,
+                "logger": _QUIET,
+            }
+        )
+
+    def _note(self, error: KafkaError | None, _: Message) -> None:
+        self._failed = self._failed or error
+
+    def send(self, told: Sequence[tuple[str, bytes]]) -> None:
+        """Write keys and values, each to any partition; returns once the server has them. Raises Unavailable."""
+        for key, value in told:
+            self.put(key, value, self._choices.randrange(self.partitions))
+        self.flush()
+
+    def put(self, key: str, value: bytes, partition: int) -> None:
+        """Queue one for a partition."""
+        self._producer.produce(self._topic, value=value, key=key.encode(), partition=partition)
+
+    def flush(self) -> None:
+        """Wait until the server has all. Raises Unavailable."""
+        left = self._producer.flush(_PATIENCE_S + 10)
+        if left or self._failed is not None:
+            raise Unavailable(f"topic {self._topic}: {self._failed or f'{left} messages are left'}")
+
+
+def remake_topics(servers: str, partitions: Mapping[str, int]) -> None:
+    """Delete topics with all that is in them, and make them again. Raises Unavailable where that takes over 30 s."""
+    admin = kafka_clients.admin({"bootstrap.servers": servers, "log_level": 3})
+    for deleted in admin.delete_topics(list(partitions)).values():
+        deleted.result()
+    again = tenacity.Retrying(
+        # a topic is still there for a moment, and then can't be made while it is going
+        retry=tenacity.retry_if_exception_type((FreshetError, KafkaException)),
+        stop=tenacity.stop_after_delay(30),
+        wait=tenacity.wait_fixed(0.3),
+        reraise=True,
+    )
+    again(lambda: _gone(admin, partitions))
+    again(lambda: ensure_topics(servers, partitions))
+
+
+def grown(servers: str, topics: Sequence[str], partitions: int, choices: Random) -> int:
+    """Give topics more partitions than they have; how many each has then. Raises KafkaException."""
+    if partitions >= MOST_PARTITIONS:
+        return partitions
+    more = choices.randint(partitions + 1, MOST_PARTITIONS)
+    admin = kafka_clients.admin({"bootstrap.servers": servers, "log_level": 3})
+    for made in admin.create_partitions([NewPartitions(topic, more) for topic in topics]).values():
+        made.result()
+    return more
+
+
+def _gone(admin: AdminClient, names: Iterable[str]) -> None:
+    if left := set(names) & set(admin.list_topics(timeout=5).topics):
+        raise Unavailable(f"topic {min(left)} is still there, though it was deleted")
+
+
+def told_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:
+    """Every message of a topic: where it is and its value."""
+    kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
+    with reading(kafka) as consumer:
+        for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
+            yield f"{message.partition}:{message.offset} at {message.time_ms}", (message.value or b"").decode()

@@ -1,0 +1,1 @@
+"""AWS's services: sessions, calls with patience, secrets."""

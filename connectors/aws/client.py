@@ -1,0 +1,102 @@
+"""A client of an AWS service, or of what speaks like one: region, endpoint, and boto3's usual chain of credentials."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
+
+from core.errors import ConfigError, FreshetError, Unavailable
+from core.shards.log import ExpiredIterator, NoSuchShard, Throttled, Trimmed
+
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 20
+_CONNECTIONS = 16
+
+_SHARD_ERRORS: dict[str, type[FreshetError]] = {
+    "ProvisionedThroughputExceededException": Throttled,
+    "LimitExceededException": Throttled,
+    "ThrottlingException": Throttled,
+    "RequestLimitExceeded": Throttled,
+    "KMSThrottlingException": Throttled,
+    "ExpiredIteratorException": ExpiredIterator,
+    "TrimmedDataAccessException": Trimmed,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Where a service is. None leaves it to boto3's own settings (AWS_REGION, AWS_ENDPOINT_URL, the profile's)."""
+
+    region: str | None = None
+    endpoint: str | None = None
+
+
+def client(service: str, aws: Aws, where: str) -> Any:
+    """A client for several threads, which repeats nothing by itself: its callers know better when to ask again.
+
+    `where` names the setting in an error. Raises ConfigError where no region is known.
+    """
+    settings = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        max_pool_connections=_CONNECTIONS,
+        retries={"total_max_attempts": 1},
+    )
+    # a session of its own: boto3's shared one is not for several threads
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_time)
+    try:
+        return boto3.session.Session(botocore_session=session).client(
+            service,
+            region_name=aws.region or os.environ.get("AWS_REGION"),  # which boto3, alone of AWS's SDKs, leaves out
+            endpoint_url=aws.endpoint,
+            config=settings,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError([f"{where}: {error}; set region, or AWS_REGION"]) from None
+
+
+def _time(given: Any) -> datetime:
+    # botocore's own takes half of the time that a batch of records takes
+    return datetime.fromtimestamp(given, UTC) if isinstance(given, int | float) else parse_timestamp(given)
+
+
+def shard_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
+    """What a failed call about a stream means: one of `core.shards.log`' errors, Unavailable or ConfigError.
+
+    `what` is what was asked, as in "kinesis stream orders". A resource that isn't there is for the caller to tell.
+    """
+    if not isinstance(error, ClientError):
+        return _without_answer(error, what)
+    code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    if code in _SHARD_ERRORS:
+        return _SHARD_ERRORS[code](f"{what}: {code}")
+    if code == "ResourceNotFoundException":
+        return NoSuchShard(f"{what}: {message}")
+    if status >= 500 or code in ("InternalServerError", "InternalFailureException", "ServiceUnavailable"):
+        return Unavailable(f"{what}: {code} ({status})")
+    return ConfigError([f"{what}: {code}: {message}"])
+
+
+def _without_answer(error: BotoCoreError, what: str) -> FreshetError:
+    name = type(error).__name__
+    if name in ("NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ParamValidationError"):
+        return ConfigError([f"{what}: {error}"])
+    return Unavailable(f"{what} doesn't answer: {error}")
+
+
+def stream_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
+    """As `shard_error`, of a call about the whole stream: a ConfigError where it isn't there."""
+    found = shard_error(error, what)
+    if isinstance(found, NoSuchShard):
+        return ConfigError([f"{what} isn't there: make it, or correct its name or region"])
+    return found

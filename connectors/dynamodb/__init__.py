@@ -1,0 +1,1 @@
+"""DynamoDB: tables and streams that are read, and the store of profiles."""

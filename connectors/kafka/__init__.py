@@ -1,0 +1,1 @@
+"""Kafka: topics that are read, asked and written, and the topic of dead letters."""

@@ -1,0 +1,108 @@
+"""The topic of dead letters as it is now: there, writable, and how large a letter it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.kafka.source import SILENT, client_options, unavailable
+from core.config.source import Kafka
+from core.errors import ConfigError
+from core.letters import SMALLEST_ROOM
+
+LARGEST_REQUEST = 32 * 1024 * 1024
+"""Bytes of the largest message that the job's producer sends, and that a topic made here takes."""
+
+USUAL_ROOM = 1_048_588
+"""What a topic takes where nobody says: the default of Kafka's message.max.bytes."""
+
+_ANSWER_S = 10.0
+_CLIENT = ("properties.max.request.size", "properties.buffer.memory")
+
+
+def room(kafka: Kafka, topic: str, make: bool = True) -> int:
+    """Bytes that a letter may have as a record that isn't compressed, so that its topic takes it however it packs.
+
+    A topic that isn't there is made, where that is allowed and `make` says so. Where the cluster can't be asked,
+    because only Java's client can log in, it refuses to tell, or this process has no client, it is what Kafka does by
+    itself.
+    Raises Unavailable where the cluster doesn't answer within 10 s; ConfigError where it lets nobody write there, or
+    the topic takes less than SMALLEST_ROOM.
+    """
+    given = [int(kafka.options[name]) for name in _CLIENT if kafka.options.get(name, "").isdigit()]
+    limit = min(_limit(kafka, topic, make), LARGEST_REQUEST, *given)
+    # a broker counts what is packed, and packing makes some bytes more of what can't be packed
+    left = limit - limit // 64 - 256
+    if left < SMALLEST_ROOM:
+        raise ConfigError(
+            [
+                f"dead_letters.kafka.topic is {topic}, which takes messages of {limit:,} bytes at most: a dead letter "
+                f"may need {SMALLEST_ROOM + SMALLEST_ROOM // 8:,}. Raise its max.message.bytes"
+            ]
+        )
+    return left
+
+
+def _limit(kafka: Kafka, topic: str, make: bool) -> int:
+    try:
+        # imported late: where the job runs on a service librdkafka isn't there
+        from confluent_kafka import KafkaException
+
+        from connectors.kafka import clients as kafka_clients
+    except ImportError:
+        return USUAL_ROOM
+    options = client_options(kafka)
+    if options is None:
+        return USUAL_ROOM
+    try:
+        admin = kafka_clients.admin({**options, "socket.timeout.ms": 5_000, **SILENT})
+        there = topic in admin.list_topics(timeout=_ANSWER_S).topics
+    except KafkaException as error:
+        raise unavailable(kafka, error.args[0].str()) from None
+    if not there and not make:
+        return LARGEST_REQUEST
+    if not there and not _made(admin, topic):
+        return USUAL_ROOM
+    _check_writable(admin, topic)
+    return _told_limit(admin, topic)
+
+
+def _made(admin: Any, topic: str) -> bool:
+    """Make the topic, with as many partitions and replicas as the cluster thinks right; False where it refuses."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import NewTopic
+
+    wanted = NewTopic(topic, -1, -1, config={"max.message.bytes": str(LARGEST_REQUEST)})
+    try:
+        admin.create_topics([wanted], operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S)[topic].result()
+    except KafkaException as error:
+        return bool(error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
+    return True
+
+
+def _check_writable(admin: Any, topic: str) -> None:
+    from confluent_kafka import KafkaException, TopicCollection
+    from confluent_kafka.admin import AclOperation
+
+    asked = admin.describe_topics(
+        TopicCollection([topic]), include_authorized_operations=True, request_timeout=_ANSWER_S
+    )
+    try:
+        allowed = asked[topic].result().authorized_operations
+    except KafkaException:
+        return  # an old broker: the job will tell
+    if allowed and not {AclOperation.WRITE, AclOperation.ALL} & set(allowed):
+        raise ConfigError(
+            [f"dead_letters.kafka.topic is {topic}, which this login may not write to: grant Write and Describe on it"]
+        )
+
+
+def _told_limit(admin: Any, topic: str) -> int:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import ConfigResource
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    try:
+        told = admin.describe_configs([resource], request_timeout=_ANSWER_S)[resource].result()
+        return int(told["max.message.bytes"].value)
+    except (KafkaException, KeyError, ValueError, TypeError):
+        return USUAL_ROOM

@@ -1,0 +1,176 @@
+"""Kafka as Flink tables: the source of change events, and the topic of dead letters.
+
+Both are tables of raw bytes with metadata: the DataStream connector shows Python neither keys, headers nor tombstones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from connectors.reaching import unreachable
+from core.config.source import Kafka
+from core.errors import ConfigError, Unavailable
+
+SOURCE_COLUMNS = ("key", "value", "topic", "partition", "offset", "headers", "ts")
+LETTER_COLUMNS = ("key", "value", "headers")
+
+_LARGEST_MESSAGE = str(32 * 1024 * 1024)
+_CLIENT_PREFIX = "properties."
+_WAIT_SECONDS = 10
+DISCOVERY = "scan.topic-partition-discovery.interval"
+"""The option that says how often new partitions, and topics of a pattern, are looked for."""
+_EVERY = "10 s"  # Flink's default, 5 minutes, has changes wait there that long
+_SHARED = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
+# librdkafka would print to stderr, line after line, what its exceptions say anyway
+SILENT = {"log_level": 0, "error_cb": lambda _: None}
+_JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
+
+
+def discovery(kafka: Kafka) -> str:
+    """How often new partitions, and topics of a pattern, are looked for, as in `10 s`."""
+    return kafka.options.get(DISCOVERY, _EVERY)
+
+
+def source_ddl(name: str, kafka: Kafka, group: str) -> str:
+    """`CREATE TABLE` for a topic's events, bytes untouched.
+
+    A partition's watermark is the time of its last event, by Kafka's clock. A tombstone has a NULL `value`. Headers of
+    equal name come as the last of them, which is all a Flink MAP can hold.
+    """
+    topic = {"topic": kafka.topic} if kafka.topic is not None else {"topic-pattern": kafka.topic_pattern or ""}
+    options = {
+        "properties.group.id": group,
+        "properties.fetch.message.max.bytes": _LARGEST_MESSAGE,
+        DISCOVERY: discovery(kafka),
+        **kafka.options,
+        **topic,
+        "connector": "kafka",
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
+        `key` BYTES, `value` BYTES,
+        `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
+        `headers` MAP<STRING, BYTES> METADATA,
+        `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, WATERMARK FOR `ts` AS `ts`
+    ) WITH ({_with(options)})"""
+
+
+def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
+    """`CREATE TABLE` for the topic of dead letters, on the source's cluster and with its client properties."""
+    client = {key: value for key, value in kafka.options.items() if key.startswith(_CLIENT_PREFIX)}
+    options = {
+        **client,
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "properties.max.request.size": client.get("properties.max.request.size", _LARGEST_MESSAGE),
+        # a letter of that size with what the client adds to it
+        "properties.buffer.memory": client.get("properties.buffer.memory", str(64 * 1024 * 1024)),
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
+        `key` BYTES, `value` BYTES, `headers` MAP<STRING, BYTES> METADATA
+    ) WITH ({_with(options)})"""
+
+
+def check(kafka: Kafka) -> list[str]:
+    """The topics that the source names and the cluster has, sorted. Raises as `topics_there`."""
+    return named(kafka, topics_there(kafka) or ())
+
+
+def named(kafka: Kafka, there: Iterable[str]) -> list[str]:
+    """Those of the topics that the source names, sorted. Raises ConfigError where `topic-pattern` is no pattern."""
+    if kafka.topic is not None:
+        return sorted(set(kafka.topic.split(";")) & set(there))
+    try:
+        return sorted(topic for topic in there if re.fullmatch(kafka.topic_pattern or "", topic))
+    except re.error as error:
+        raise ConfigError(
+            [f"source.kafka.topic-pattern is {kafka.topic_pattern!r}, which is no regular expression: {error}"]
+        ) from None
+
+
+def topics_there(kafka: Kafka) -> list[str] | None:
+    """The topics that the cluster has; None where it can't be asked, as only Java clients know its login.
+
+    Raises Unavailable where the cluster doesn't answer within 10 s. A login only Java clients know is IAM or Kerberos:
+    the job itself will tell.
+    """
+    # imported late: a job only needs the tables, and runs where librdkafka isn't
+    from confluent_kafka import KafkaException
+
+    from connectors.kafka import clients as kafka_clients
+
+    client = client_options(kafka)
+    if client is None:
+        return None
+    _refuse_nobody(kafka)
+    try:
+        admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **SILENT})
+        return sorted(admin.list_topics(timeout=_WAIT_SECONDS).topics)
+    except KafkaException as error:
+        raise unavailable(kafka, error.args[0].str()) from None
+
+
+def _refuse_nobody(kafka: Kafka) -> None:
+    # the client would try for 10 s to reach a port that nobody listens on
+    if why := unreachable(kafka.bootstrap_servers.split(",")):
+        raise unavailable(kafka, why)
+
+
+def unavailable(kafka: Kafka, reason: str) -> Unavailable:
+    """The error of a cluster that doesn't answer, or whose address is another server's."""
+    if "not supported by broker" in reason:
+        return Unavailable(
+            f"what answers at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) is no broker's "
+            f"address for clients: {reason}; correct it. A controller has a port of its own, which is none for clients"
+        )
+    return Unavailable(
+        f"Kafka at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) doesn't answer: "
+        f"{reason}; start it, or correct the address"
+    )
+
+
+def login(kafka: Kafka) -> dict[str, str]:
+    """As `client_options`. Raises ConfigError where there are none."""
+    options = client_options(kafka)
+    if options is None:
+        raise ConfigError(
+            [
+                "source.kafka: its login is one that only Java clients know, and this command is none: "
+                "give it a user of PLAIN or SCRAM, with username and password in properties.sasl.jaas.config"
+            ]
+        )
+    return options
+
+
+def client_options(kafka: Kafka) -> dict[str, str] | None:
+    """librdkafka's options for the same cluster; None where it can't log in as the Java client does."""
+    given = {key.removeprefix(_CLIENT_PREFIX): value for key, value in kafka.options.items()}
+    options = {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in _SHARED if key in given}}
+    if not given.get("security.protocol", "").upper().startswith("SASL"):
+        return options
+    login = dict(_JAAS.findall(given.get("sasl.jaas.config", "")))
+    if login.keys() != {"username", "password"}:
+        return None
+    return {**options, "sasl.username": login["username"], "sasl.password": login["password"]}
+
+
+def _with(options: Mapping[str, str]) -> str:
+    return ", ".join(f"{_literal(key)} = {_literal(value)}" for key, value in options.items())
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,95 @@
+"""What the OpenSearch store asks of its chunks: searches, lists and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from connectors.opensearch.filters import filter_of, number_filter_of
+from core.stores.exact_numbers import plain_digits
+
+
+def conditions(model: str, where: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Chunks of the model that pass every filter; a number is compared as the number that it is."""
+    terms = [{"terms": {"filters": _alternatives(key, value)}} for key, value in where.items()]
+    return [{"term": {"model": model}}, *terms]
+
+
+def _alternatives(key: str, value: str) -> list[str]:
+    number = plain_digits(value)
+    return [filter_of(key, value), *([number_filter_of(key, number)] if number else [])]
+
+
+_FOUND = {"excludes": ["embedding", "filters", "model"]}
+_ORDER = [{"_score": "desc"}, {"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
+
+
+def nearest(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The nearest by the graph. `_score` is (1 + cosine) / 2."""
+    # More than k, so that which of several equally near ones are let in doesn't depend on the graph.
+    reach = min(k + 20, 10_000)
+    knn = {
+        "vector": vector.tolist(),
+        "k": reach,
+        "method_parameters": {"ef_search": min(10_000, max(200, 2 * reach))},
+        "filter": {"bool": {"filter": among}},
+    }
+    return {"size": k, "query": {"knn": {"embedding": knn}}, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
+
+
+def compared(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The nearest, each compared. `_score` is 1 + cosine."""
+    # In Painless: what the plugin's own script `knn_score` gives for a cosine changed from version to version.
+    source = "1.0 + cosineSimilarity(params.vector, doc['embedding'])"
+    script = {"source": source, "params": {"vector": vector.tolist()}}
+    query = {"script_score": {"query": {"bool": {"filter": among}}, "script": script}}
+    return {"size": k, "query": query, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
+
+
+def worded(text: str, k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The best by BM25, with their vectors."""
+    query = {"bool": {"must": {"match": {"text": text}}, "filter": among}}
+    return {"size": k, "query": query, "sort": _ORDER, "track_scores": True}
+
+
+def chunks_of(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -> dict[str, Any]:
+    """Chunks of documents, of all models, by document and ordinal."""
+    query = {"bool": {"filter": [{"terms": {"document_id": document_ids}}]}}
+    order = [{"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
+    return {"size": size, "query": query, "sort": order} | ({} if after is None else {"search_after": after})
+
+
+def documents(size: int, after: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The ids of documents, in order, after one."""
+    composite: dict[str, Any] = {"size": size, "sources": [{"document_id": {"terms": {"field": "document_id"}}}]}
+    if after is not None:
+        composite["after"] = after
+    return {"size": 0, "track_total_hits": False, "aggs": {"documents": {"composite": composite}}}
+
+
+def models(most: int) -> dict[str, Any]:
+    """How many chunks each model made, the most first."""
+    return {"size": 0, "track_total_hits": False, "aggs": {"models": {"terms": {"field": "model", "size": most}}}}
+
+
+def there(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -> dict[str, Any]:
+    """Where chunks of documents are, and in which version."""
+    return chunks_of(document_ids, size, after) | {"_source": False, "version": True}
+
+
+ANY = {"size": 1, "_source": False, "track_total_hits": False, "terminate_after": 1}
+"""Whether there is a chunk."""
+
+LIVING = {
+    "size": 0,
+    "track_total_hits": True,
+    "query": {
+        "bool": {
+            "filter": [{"exists": {"field": "document_id"}}, {"term": {"complete": True}}],
+            "must_not": [{"exists": {"field": "deleted_at"}}],
+        }
+    },
+}
+"""Of a ledger: how many documents have chunks that were all written."""

@@ -1,0 +1,1 @@
+"""PostgreSQL with pgvector as a store of vectors; `store` is its face, the rest is private to it."""

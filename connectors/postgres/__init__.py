@@ -1,0 +1,1 @@
+"""PostgreSQL: sessions, the catalog, rows of a source, and the store of profiles."""

@@ -1,0 +1,1 @@
+"""Streams of shards, whichever service they are of: opened and read in order."""

@@ -1,0 +1,1 @@
+"""Queues of SQS: received ahead, and deleted once a checkpoint has what came of a message."""

@@ -1,0 +1,183 @@
+"""Reading a pipeline file: once, with every mistake told together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from core.config import yaml as config_yaml
+from core.config.msf import overridden
+from core.config.pipeline import Pipeline
+from core.config.problems import Place, distinct, place_of, sentence
+from core.errors import ConfigError
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFERENCE = re.compile(
+    r"\$\{(?:secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?|file:([^}]+))\}"
+)
+_LARGEST_FILE = 65_536  # bytes: a password, or a certificate
+_NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
+_TEXTS = ("documents", "profiles")
+"""Sections whose texts go into documents and reach no server."""
+
+Secret = Callable[[str, str | None], str]
+"""The value of a secret, by its name or ARN, and of one key of it."""
+
+
+def nobody_tells(name: str, key: str | None) -> str:
+    """Where nothing was set up to ask for secrets. Raises ConfigError."""
+    raise ConfigError([f"secret {name} can't be asked for here"])
+
+
+def load(
+    path: Path,
+    environment: Mapping[str, str] = os.environ,
+    properties: Mapping[str, str] = MappingProxyType({}),
+    secret: Secret = nobody_tells,
+) -> Pipeline:
+    """Read a pipeline file, with `${NAME}`, `${file:PATH}` and `${secretsmanager:NAME:KEY}` replaced.
+
+    environment  what variables are
+    properties   settings in place of the file's: `core.config.msf.overridden`
+    secret       who is asked for secrets
+
+    Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
+    variables, of settings that may hold a secret and of URLs that name a user are never quoted.
+    """
+    text = _text(path)
+    raw, where = _read(path, text)
+    if properties:
+        # a value's line isn't the file's any more
+        raw, where = overridden(raw, properties), _Lines(path, {})
+    missing: list[tuple[Place, str]] = []
+    filled = _fill(raw, environment, secret, (), missing)
+    users = set(_with_users({name: value for name, value in filled.items() if name not in _TEXTS}, ()))
+    missing += [(place, f"{'.'.join(place)}: a URL names a user; users and passwords have settings") for place in users]
+    problems = [f"{where.of(place)}: {line}" for place, line in missing]
+    try:
+        pipeline = Pipeline.model_validate(filled)
+    except ValidationError as error:
+        others = [dict(each) for each in error.errors() if tuple(map(str, each["loc"])) not in users]
+        for problem in distinct(others):
+            said = sentence(problem, raw, Pipeline)
+            problems.append(f"{where.of(place_of(problem), said)}: {said}")
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    path: Path
+    lines: Mapping[Place, int]
+
+    def of(self, place: Place, said: str = "") -> str:
+        """The file, and the line of a place or of what it is missing in; of a deeper one where the words name that."""
+        place = self._named(place, said.partition(" ")[0].rstrip(":"))
+        for length in range(len(place), 0, -1):
+            if (line := self.lines.get(place[:length])) is not None:
+                return f"{self.path}, line {line}"
+        return str(self.path)
+
+    def _named(self, place: Place, name: str) -> Place:
+        """The deepest place from here on whose keys, joined by dots, `name` begins with."""
+        here = ".".join(place)
+        if name != here and name.startswith(f"{here}." if here else ""):
+            for inner in self.lines:
+                joined = ".".join(inner)
+                if inner[:-1] == place and (name == joined or name.startswith(f"{joined}.")):
+                    return self._named(inner, name)
+        return place
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        problem = "there is no such file; `freshet init` writes one for a table"
+    except IsADirectoryError:
+        problem = "is a folder, must be a file"
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#x} at place {error.start:,}"
+        problem = f"is not written in UTF-8: {found}; save it so"
+    except OSError as error:
+        problem = f"can't be read: {error.strerror or error}"
+    raise ConfigError([f"{path}: {problem}"])
+
+
+def _read(path: Path, text: str) -> tuple[dict[str, Any], _Lines]:
+    try:
+        raw = config_yaml.read(text)
+    except yaml.YAMLError as error:
+        line, why = config_yaml.reason(error)
+        raise ConfigError([f"{path}{'' if line is None else f', line {line}'}: {why}"]) from None
+    if raw is None:
+        raise ConfigError([f"{path}: the file is empty; docs/pipeline-file.md has a whole one"])
+    if not isinstance(raw, dict):
+        held = "a list" if isinstance(raw, list) else "one value"
+        raise ConfigError([f"{path}: the file holds {held}; it must hold settings: name, source, format and so on"])
+    return raw, _Lines(path, config_yaml.lines(text))
+
+
+def _fill(
+    value: Any, environment: Mapping[str, str], secret: Secret, place: Place, missing: list[tuple[Place, str]]
+) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _fill(v, environment, secret, (*place, str(k)), missing) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill(v, environment, secret, (*place, str(i)), missing) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            what = f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it"
+            missing.append((place, what))
+        return environment.get(match[1], match[0])
+
+    def tell(match: re.Match[str]) -> str:
+        try:
+            return _secret_of(Path(match[3])) if match[3] else secret(match[1], match[2])
+        except ConfigError as error:
+            missing.append((place, f"{'.'.join(place)}: {error}"))
+            return match[0]
+
+    # variables first: what a secret or a file says is taken as it is
+    return _REFERENCE.sub(tell, VARIABLE.sub(fill, value))
+
+
+def _secret_of(path: Path) -> str:
+    """What a file holds, without the line end that editors leave. Raises ConfigError, which quotes nothing of it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)
+        if len(raw) > _LARGEST_FILE:
+            raise ConfigError([f"{path} has more than {_LARGEST_FILE:,} bytes, which is no secret"])
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except FileNotFoundError:
+        raise ConfigError([f"there is no file {path}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path} is not written in UTF-8"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path} can't be read: {error.strerror or error}"]) from None
+
+
+def _with_users(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The places of URLs that name a user, and so perhaps a password."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _with_users(each, (*place, str(name)))
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _with_users(each, (*place, str(at)))
+    elif isinstance(value, str) and _NAMES_USER.search(value):
+        yield place

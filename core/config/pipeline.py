@@ -1,0 +1,273 @@
+"""The pipeline file, as typed models; `core.config.file.load` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from core.config.embedding import Embedding
+from core.config.format import FORMATS, Debezium, Format
+from core.config.profiles import Profiles, Record, milliseconds
+from core.config.source import AwsClient, DeadLetters, Kafka, Model, Name, Source, TablePatterns, option
+from core.config.store import Store
+from core.documents.step import DocumentSpec
+from core.documents.templates import columns, whole_columns
+from core.documents.unfolding import ObjectSpec
+from core.errors import ConfigError
+from core.formats.debezium.format import DebeziumFormat
+from core.formats.tables import ITSELF, Tables
+
+_OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
+
+
+class Chunk(Model):
+    """How long a chunk is, and how much of the one before it repeats, both in the model's tokens.
+
+    headings  whether chunks are cut before headings, and never behind one: `core.documents.structure`
+    """
+
+    tokens: int = Field(256, ge=8, le=100_000)
+    overlap: int = Field(32, ge=0)
+    headings: bool = False
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Chunk:
+        if self.overlap >= self.tokens:
+            raise ValueError(f"overlap is {self.overlap}, must be less than tokens ({self.tokens})")
+        return self
+
+
+class Document(Model):
+    """How one table's rows become documents."""
+
+    text: str = Field(min_length=1)
+    metadata: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    chunk: Chunk = Chunk()
+    types: dict[str, str] = Field(default_factory=dict)
+    tables: TablePatterns = ()
+    sweep: bool = True
+    id_from_source: bool = False
+
+    @field_validator("text")
+    @classmethod
+    def _names_columns(cls, text: str) -> str:
+        if not columns(text):
+            raise ValueError("names no column; put one in braces, as in '{body}'")
+        return text
+
+    def spec(self, table: str) -> DocumentSpec:
+        """The same, for `core.documents.step`."""
+        return DocumentSpec(table, self.text, self.metadata, self.key, self.id_from_source)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that text and metadata name, or their parts: of `a.b` also `a`."""
+        named = (*columns(self.text), *(name for names in self.metadata for name in names.split("|") if name))
+        return frozenset(each for name in named for each in whole_columns(name))
+
+
+class SourceDatabase(Model):
+    """The PostgreSQL database that the changes come from; its user needs no more than SELECT on the tables."""
+
+    dsn: str = Field(min_length=1)
+
+
+class Reselect(Model):
+    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with.
+
+    dynamodb  the account's tables in a region; changes of theirs are whole, so only `freshet verify` reads them
+    """
+
+    postgres: SourceDatabase | None = None
+    dynamodb: AwsClient | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Reselect:
+        if (self.postgres is None) == (self.dynamodb is None):
+            raise ValueError("either postgres or dynamodb must be set, and only one of them")
+        return self
+
+
+def _fitting(table: str, info: ValidationInfo) -> str:
+    format_ = info.data.get("format")
+    if format_ is not None and (wrong := format_.misnamed(table)):
+        raise ValueError(wrong)
+    return table
+
+
+Table = Annotated[str, AfterValidator(_fitting)]
+"""A table's name, as the format of the same pipeline has them."""
+
+
+class Pipeline(Model):
+    """A pipeline file."""
+
+    name: Name
+    source: Source
+    format: Format
+    documents: dict[Table, Document] = Field(default_factory=dict)
+    profiles: Profiles | None = None
+    embedding: Embedding = Embedding()
+    store: Store
+    dead_letters: DeadLetters
+    reselect: Reselect | None = None
+    delete_retention: str = Field("7 d", pattern=r"^[1-9][0-9]{0,5} ?(s|min|h|d)$")
+    parallelism: int = Field(1, ge=1, le=128)
+    flink: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _by_name(cls, format_: Any) -> Any:
+        if not isinstance(format_, str):
+            return format_
+        if format_ not in FORMATS:
+            raise ValueError(f"must be one of {', '.join(FORMATS)}, or a mapping of one of them to its options")
+        return {format_: {}}
+
+    @model_validator(mode="after")
+    def _documents_or_profiles(self) -> Pipeline:
+        if bool(self.documents) == (self.profiles is not None):
+            named = "both documents and profiles are" if self.documents else "neither documents nor profiles is"
+            raise ValueError(f"{named} set; a pipeline file has one of them")
+        if self.profiles is None:
+            if self.embedding.text is not None:
+                raise ValueError("embedding.text is the text of profiles; documents have theirs in documents.….text")
+            if self.store.of_profiles:
+                name = self.store.of_profiles[0]
+                raise ValueError(f"store.{name} is for profiles; documents go to pgvector, opensearch or both")
+            return self
+        if not self.store.of_profiles:
+            raise ValueError(
+                "store.postgres and store.dynamodb are missing: profiles are kept there, their vectors in the others"
+            )
+        if self.format.objects is not None:
+            raise ValueError("format is of objects; profiles are made of tables' rows")
+        for table, record in self.profiles.records.items():
+            if wrong := self.format.misnamed(table):
+                raise ValueError(f"profiles.records.{table} {wrong}")
+            if self.format.dms is not None and not record.key:
+                raise ValueError(f"profiles.records.{table}.key is missing: DMS's messages don't name the primary key")
+        if wrong := self.profiles.misfit(self.embedding.text):
+            raise ValueError(f"embedding.text {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_fit_the_format(self) -> Pipeline:
+        for table, document in self.documents.items():
+            if self.format.dms is not None and not document.key:
+                raise ValueError(f"documents.{table}.key is missing: DMS's messages don't name the primary key")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_can_be_told_apart(self) -> Pipeline:
+        for table, document in self.documents.items():
+            if not document.id_from_source:
+                continue
+            if self.format.debezium is None:
+                raise ValueError(f"documents.{table}.id_from_source is for format: debezium, whose events name theirs")
+            if self.reselect is not None:
+                raise ValueError(
+                    f"documents.{table}.id_from_source is set, and reselect names one database, in which rows of the "
+                    "others would be looked up: leave one of them out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _source_fits_the_format(self) -> Pipeline:
+        if misfit := self.format.misfit(self.source):
+            raise ValueError(misfit)
+        if self.format.files is not None and len(self.documents) != 1:
+            named = " and ".join(self.documents) or "nothing"
+            raise ValueError(f"documents names {named}; with format: files it must have one name, the folder's")
+        return self
+
+    @model_validator(mode="after")
+    def _letters_have_a_cluster(self) -> Pipeline:
+        if self.source.kafka is None and self.dead_letters.kafka.cluster is None:
+            raise ValueError(
+                "dead_letters.kafka.properties.bootstrap.servers is missing: the source has no Kafka cluster of its own"
+            )
+        return self
+
+    @field_validator("flink")
+    @classmethod
+    def _not_ours(cls, flink: dict[str, Any]) -> dict[str, Any]:
+        taken = [name for name in flink if name in _OURS_IN_FLINK]
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is set by Freshet, because kept state depends on it; leave it out")
+        return flink
+
+    @property
+    def kafka(self) -> Kafka:
+        """The source's Kafka cluster and topics. Raises ConfigError where the source isn't Kafka."""
+        if self.source.kafka is None:
+            raise ConfigError(["source: this needs source.kafka; other sources have no topic to read or write"])
+        return self.source.kafka
+
+    @property
+    def letters(self) -> Kafka:
+        """The cluster of the dead letters: their own where one is named, else the source's."""
+        return self.dead_letters.kafka.cluster or self.kafka
+
+    @property
+    def delete_retention_ms(self) -> int:
+        """How long deleted documents are remembered, so that late changes stay refused."""
+        return milliseconds(self.delete_retention)
+
+    @property
+    def debezium(self) -> DebeziumFormat:
+        """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
+        return DebeziumFormat(
+            **(self.format.debezium or Debezium()).model_dump(),
+            types={table: each.types for table, each in self._tables.items() if each.types},
+            keys=self.keys,
+            used=self.used,
+            tables=self.tables,
+        )
+
+    @property
+    def tables(self) -> Tables:
+        """Which tables' rows are another one's documents, or records."""
+        return Tables(self.patterns) if self.patterns else ITSELF
+
+    @property
+    def patterns(self) -> dict[str, tuple[str, ...]]:
+        """Table to the patterns of those that are its partitions, where the file has any."""
+        return {table: each.tables for table, each in self._tables.items() if each.tables}
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """Table to the columns whose values documents or profiles show."""
+        if self.profiles is None:
+            return {table: document.used for table, document in self.documents.items()}
+        return {table: record.shown for table, record in self.profiles.records.items()}
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """Table to the columns of its key, where the file names them."""
+        return {table: each.key for table, each in self._tables.items() if each.key}
+
+    @property
+    def of_one_source(self) -> frozenset[str]:
+        """The tables that may come from one database alone: all whose ids don't say which it is."""
+        return frozenset(self._tables) - {table for table, each in self.documents.items() if each.id_from_source}
+
+    @property
+    def _tables(self) -> Mapping[str, Document | Record]:
+        """What the file says of each table, as documents or as profiles' records."""
+        return self.documents if self.profiles is None else self.profiles.records
+
+    def object_spec(self, table: str) -> ObjectSpec:
+        """How a bucket's objects become changes, for `core.documents.unfolding`."""
+        document = self.documents[table]
+        used = document.used.union(document.key)
+        made_by = f"{self.embedding.model}|{document.chunk!r}|{document.text}"
+        return ObjectSpec(table, used, made_by)
+
+    @property
+    def flink_options(self) -> dict[str, str]:
+        """Flink's own options, as text."""
+        return {name: option(value) for name, value in self.flink.items()}

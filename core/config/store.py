@@ -1,0 +1,100 @@
+"""Where a pipeline's vectors go, as the pipeline file says it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from core.config.source import AwsClient, Model
+
+_HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+
+
+class Pgvector(Model):
+    """PostgreSQL with pgvector. `table` may be qualified with a schema."""
+
+    dsn: str = Field(min_length=1)
+    table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
+
+
+class Aws(Model):
+    """Where requests are signed for: Amazon OpenSearch Service. Credentials come from boto3's chain."""
+
+    region: str = Field(min_length=1)
+    service: Literal["es"] = "es"
+
+
+class OpenSearch(Model):
+    """OpenSearch with its k-NN plugin. Settings are named as opensearch-py names them."""
+
+    hosts: tuple[str, ...] = Field(min_length=1)
+    index: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)
+    user: str | None = None
+    password: str | None = None
+    ca_certs: str | None = None
+    verify_certs: bool = True
+    aws: Aws | None = None
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_urls(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for at, host in enumerate(hosts):
+            if not _HOST.fullmatch(host):
+                # not quoted: it may hold a password
+                raise ValueError(f"the URL number {at + 1} isn't https://host:port; user and password have settings")
+        return hosts
+
+    @model_validator(mode="after")
+    def _one_login(self) -> OpenSearch:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password must be set both or neither")
+        if self.user is not None and self.aws is not None:
+            raise ValueError("either user and password or aws can be set, not both")
+        return self
+
+
+class Postgres(Model):
+    """PostgreSQL for profiles: its tables are named after the pipeline."""
+
+    dsn: str = Field(min_length=1)
+
+
+class Dynamodb(AwsClient):
+    """A DynamoDB table for profiles, made where it is missing; pipelines of several names may share it."""
+
+    table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+
+
+class Store(Model):
+    """Where vectors go: to each store that is named. And where profiles do: `postgres`, `dynamodb` or both."""
+
+    postgres: Postgres | None = None
+    dynamodb: Dynamodb | None = None
+    pgvector: Pgvector | None = None
+    opensearch: OpenSearch | None = None
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Store:
+        if not self.names and not self.of_profiles:
+            raise ValueError("names no store; it must have pgvector, opensearch or both")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stores of vectors that are named."""
+        return tuple(name for name in ("pgvector", "opensearch") if getattr(self, name) is not None)
+
+    @property
+    def of_profiles(self) -> tuple[str, ...]:
+        """The stores of profiles that are named."""
+        return tuple(name for name in ("postgres", "dynamodb") if getattr(self, name) is not None)
+
+    def place(self, name: str) -> str:
+        """Where in the store chunks go, in its own words."""
+        places = {
+            "pgvector": self.pgvector and f"table {self.pgvector.table}",
+            "opensearch": self.opensearch and f"index {self.opensearch.index}",
+        }
+        return places[name] or ""

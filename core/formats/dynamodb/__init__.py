@@ -1,0 +1,1 @@
+"""DynamoDB's stream records, from the stream itself or through Kinesis."""

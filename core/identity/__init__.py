@@ -1,0 +1,1 @@
+"""Whose a record is: identifiers, the rules that link them, and the identity graph that follows every change."""

@@ -1,0 +1,1 @@
+"""Records of one person merged into a profile, and what a store is told of it."""

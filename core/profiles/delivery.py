@@ -1,0 +1,183 @@
+"""What a profile store is told: each time as a whole, by the one writer, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from core.change import Position
+from core.documents.step import Chunker
+from core.documents.templates import render
+from core.identity.audit import Audit
+from core.plans import Chunk, Plan, chunk_id
+from core.profiles.merging import Profile
+from core.profiles.step import Placed, Told, Touched
+
+TABLE = "profiles"
+"""A profile's document in a vector store is called `profiles/ID`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What follows from one change, for a store.
+
+    epoch    the writer's: a job that starts again has a greater one, and what an earlier one still sends is refused
+    version  rises by one with each delivery
+    record   whose change it was; "" for time that passed
+    texts    of `told.profiles`, in order
+    undone   the version that the writer's state stood at as it started. The first delivery of an epoch has it, and
+             tells whatever the store may have heard of since as it was then. 0: forget all there is
+    """
+
+    epoch: int
+    version: int
+    record: str
+    told: Told
+    texts: tuple[str, ...] = ()
+    undone: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A writer's start: its epoch, and what the store has heard of since the version that the writer starts from."""
+
+    epoch: int
+    touched: Touched = field(default_factory=Touched)
+
+
+class Noted(NamedTuple):
+    """An audit record, and the delivery that it came with; `nth` of it."""
+
+    version: int
+    nth: int
+    audit: Audit
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Deliveries as one: what stands at the end. Versions are those of the last delivery that told of it.
+
+    profiles  by id: version, profile and text
+    retired   by id: version, and the profile that the id leads to
+    groups    by id: version, and the profile that its records are of
+    records   by id: version, and where it is
+    """
+
+    profiles: dict[str, tuple[int, Profile, str]]
+    retired: dict[str, tuple[int, str | None]]
+    groups: dict[str, tuple[int, str | None]]
+    records: dict[str, tuple[int, Placed]]
+    audit: tuple[Noted, ...]
+
+
+def folded(deliveries: Iterable[Delivery]) -> Folded:
+    """Several deliveries, in their order, as one."""
+    profiles: dict[str, tuple[int, Profile, str]] = {}
+    retired: dict[str, tuple[int, str | None]] = {}
+    groups: dict[str, tuple[int, str | None]] = {}
+    records: dict[str, tuple[int, Placed]] = {}
+    audit: list[Noted] = []
+    for each in deliveries:
+        version, told = each.version, each.told
+        for gone in told.retired:
+            retired[gone.profile_id] = (version, gone.into)
+            profiles.pop(gone.profile_id, None)
+        for profile, text in zip(told.profiles, each.texts, strict=True):
+            profiles[profile.profile_id] = (version, profile, text)
+            retired.pop(profile.profile_id, None)
+        groups.update((moved.group, (version, moved.after)) for moved in told.moved)
+        records.update((placed.record, (version, placed)) for placed in told.placed)
+        audit += (Noted(version, nth, one) for nth, one in enumerate(told.audit))
+    return Folded(profiles, retired, groups, records, tuple(audit))
+
+
+def runs(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """The deliveries in runs, each but the first beginning with one that undoes what was heard before."""
+    run: list[Delivery] = []
+    for each in deliveries:
+        if run and each.undone is not None:
+            yield run
+            run = []
+        run.append(each)
+    if run:
+        yield run
+
+
+def texts_of(told: Told, template: str) -> tuple[str, ...]:
+    """The text of each profile that is told of: the template with its values; nothing stands for those it lacks."""
+    return tuple(render(template, profile.values) for profile in told.profiles)
+
+
+def epoch_position(epoch: int) -> Position:
+    """Before every position of this epoch, and after those of all earlier ones."""
+    return Position(f"{epoch:016d}.")
+
+
+def plans_of(delivery: Delivery, model: str, chunker: Chunker) -> list[Plan]:
+    """What vector stores are to hold of a delivery's profiles; of one that is no more, nothing."""
+    position = Position(epoch_position(delivery.epoch) + f"{delivery.version:016d}")
+    plans = [Plan(f"{TABLE}/{gone.profile_id}", position) for gone in delivery.told.retired]
+    for profile, text in zip(delivery.told.profiles, delivery.texts, strict=True):
+        name = f"{TABLE}/{profile.profile_id}"
+        pieces = [text[begin:end] for begin, end in chunker.ranges(text)] if text.strip() else []
+        chunks = tuple(
+            Chunk(chunk_id(name, model, chunker.name, piece, pieces[:nth].count(piece)), nth, piece)
+            for nth, piece in enumerate(pieces)
+        )
+        plans.append(Plan(name, position, tuple(each.chunk_id for each in chunks), chunks))
+    return plans
+
+
+class Texts:
+    """The text of each profile that was told last in an epoch, of so many profiles: what needs no telling again.
+
+    Within an epoch one writer tells all, and what it told is in the vector stores or on its way. So this lives no
+    longer than the writer: another one tells again what it doesn't know.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._told: dict[str, bytes] = {}
+        self._epoch = 0
+
+    def changed(self, delivery: Delivery) -> Delivery:
+        """The delivery with those of its profiles whose text is another one now; what is told with it is as it was."""
+        if delivery.epoch != self._epoch or delivery.undone is not None:
+            self._epoch, self._told = delivery.epoch, {}
+        for gone in delivery.told.retired:
+            self._told.pop(gone.profile_id, None)
+        kept = [
+            (profile, text)
+            for profile, text in zip(delivery.told.profiles, delivery.texts, strict=True)
+            if self._is_new(profile.profile_id, text)
+        ]
+        told = replace(delivery.told, profiles=tuple(profile for profile, _ in kept))
+        return replace(delivery, told=told, texts=tuple(text for _, text in kept))
+
+    def _is_new(self, profile_id: str, text: str) -> bool:
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if self._told.pop(profile_id, None) == digest:
+            self._told[profile_id] = digest  # the last to be forgotten
+            return False
+        self._told[profile_id] = digest
+        if len(self._told) > self._most:
+            del self._told[next(iter(self._told))]
+        return True
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Delivery).decode
+
+
+def delivery_to_bytes(delivery: Delivery) -> bytes:
+    """The delivery as MessagePack, for the way from one Flink operator to the next."""
+    return _encode(delivery)
+
+
+def delivery_from_bytes(raw: bytes) -> Delivery:
+    """The delivery that `delivery_to_bytes` wrote."""
+    return _decode(raw)

@@ -1,0 +1,1 @@
+"""Streams of shards: their order past reshards, and which reader has which."""

@@ -1,0 +1,165 @@
+"""What made an index: kept beside it, so that a pipeline file which would make another one is noticed.
+
+Documents made by two models, templates or chunkers stand in one store as if they were of one kind, and a search
+compares what can't be compared. So the fingerprint of a run is written into each store that it writes to, and into the
+folder of its state; and whoever reads either compares.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from core.config.pipeline import Pipeline
+from core.documents.step import DocumentSpec
+from core.profiles.delivery import TABLE
+
+_CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
+"""A chunker's name, as `core.documents.chunking` makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How one table's rows became documents.
+
+    chunker         its name, which changes whenever texts are cut otherwise
+    id_from_source  None where a release wrote it that didn't say
+    """
+
+    text: str
+    chunker: str
+    metadata: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    id_from_source: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What an index was made with: the model, and how each table's rows became documents."""
+
+    model: str
+    tables: Mapping[str, Made] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a store is.
+
+    pipeline  its name
+    epoch     of the run: a later run has a higher one, one that Flink restarts the same; ms since 1970, or more
+    made      what it writes
+    mixed     how what it found there was made otherwise, in words, where that was to stay: `freshet run --mixed`
+    """
+
+    pipeline: str
+    epoch: int
+    made: Fingerprint
+    mixed: tuple[str, ...] = ()
+
+
+def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str]) -> Fingerprint:
+    """What a pipeline makes. `chunkers`: the name of each table's; of profiles that of `profiles`."""
+    if pipeline.profiles is not None:
+        return Fingerprint(pipeline.embedding.model, {TABLE: Made(pipeline.embedding.text or "", chunkers[TABLE])})
+    specs = [document.spec(table) for table, document in pipeline.documents.items()]
+    return Fingerprint(pipeline.embedding.model, {each.table: _made(each, chunkers[each.table]) for each in specs})
+
+
+def _made(spec: DocumentSpec, chunker: str) -> Made:
+    return Made(spec.text, chunker, spec.metadata, spec.key, spec.id_from_source)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One way in which two fingerprints differ.
+
+    table   the one that it is about; "" for all
+    what    in words
+    embeds  whether texts, or their vectors, are others by it: else only what stands beside them is
+    """
+
+    table: str
+    what: str
+    embeds: bool = True
+
+    def __str__(self) -> str:
+        """The words alone."""
+        return self.what
+
+
+def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
+    """How an index made as `before` differs from one made as `now`, in words; nothing where it doesn't."""
+    found: list[Change] = []
+    if before.model != now.model:
+        found.append(Change("", f"embedding.model was {before.model}, is {now.model}"))
+    for table in sorted(before.tables.keys() | now.tables.keys()):
+        old, new = before.tables.get(table), now.tables.get(table)
+        if old is None:
+            found.append(Change(table, f"{table} is new among the tables: its events so far were skipped"))
+        elif new is None:
+            found.append(Change(table, f"{table} isn't named any more: its documents stay as they are", False))
+        else:
+            found += _of_table(table, old, new)
+    return tuple(found)
+
+
+def _of_table(table: str, old: Made, new: Made) -> list[Change]:
+    found = []
+    if old.text != new.text:
+        found.append(Change(table, f"text of {table} was {_shown(old.text)}, is {_shown(new.text)}"))
+    if old.chunker != new.chunker:
+        found.append(Change(table, _of_chunkers(table, old.chunker, new.chunker)))
+    if set(old.metadata) != set(new.metadata):
+        told = f"metadata of {table} was {_list(old.metadata)}, is {_list(new.metadata)}"
+        found.append(Change(table, told, False))
+    if old.key != new.key:
+        was, now = _list(old.key, "the event's key"), _list(new.key, "the event's key")
+        found.append(Change(table, f"key of {table} was {was}, is {now}: its documents have other ids"))
+    if None not in (old.id_from_source, new.id_from_source) and old.id_from_source != new.id_from_source:
+        was, now = ("true" if each else "false" for each in (old.id_from_source, new.id_from_source))
+        found.append(Change(table, f"id_from_source of {table} was {was}, is {now}: its documents have other ids"))
+    return found
+
+
+def _of_chunkers(table: str, old: str, new: str) -> str:
+    was, is_ = _CUT.fullmatch(old), _CUT.fullmatch(new)
+    if was is None or is_ is None or was["by"] != is_["by"]:
+        return f"texts of {table} were cut by {old}, are by {new}"
+    sizes = (f"{{tokens: {each['tokens']}, overlap: {each['overlap']}}}" for each in (was, is_))
+    return f"chunk of {table} was {', is '.join(sizes)}"
+
+
+def _shown(text: str, most: int = 60) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
+def _list(names: tuple[str, ...], none: str = "none") -> str:
+    return ", ".join(names) or none
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Owner).decode
+
+
+def owner_to_text(owner: Owner) -> str:
+    """The owner as JSON, for a store or a file. Fields that a later release adds are no trouble to this one."""
+    return _encode(owner).decode()
+
+
+def owner_from_text(text: str | bytes) -> Owner | None:
+    """The owner that `owner_to_text` wrote; None where the text is of another form."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def displaced(place: str, mine: Owner, theirs: Owner) -> str:
+    """What a run says that finds a later one in its store."""
+    if mine.pipeline == theirs.pipeline:
+        return f"{place}: a later run of {mine.pipeline} has taken it over, so this one stops"
+    return f"{place}: pipeline {theirs.pipeline} has taken it over, so {mine.pipeline} stops; give it another"

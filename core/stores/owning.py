@@ -1,0 +1,153 @@
+"""Whether a run may write to what it finds: whose its stores are, and what made what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import Change, Fingerprint, Owner, changes
+
+RUN = "freshet run pipeline.yaml"
+"""What starts a run, where nobody says how the pipeline's file is called."""
+
+
+class How(StrEnum):
+    """What a run does with documents that were made otherwise: it refuses, leaves them, or makes them all anew."""
+
+    REFUSE = "refuse"
+    MIXED = "mixed"
+    REBUILD = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A store as a run finds it.
+
+    place   as messages name it: `store.pgvector: table article_chunks`
+    owner   None where it has none yet
+    models  how many chunks there are of each; may be left out where the owner says that they are as they'd be made now
+    bereft  how many documents its ledger has with chunks, where not one chunk is there
+    """
+
+    place: str
+    owner: Owner | None
+    models: Mapping[str, int] = field(default_factory=dict)
+    bereft: int = 0
+
+
+def obstacles(
+    found: Sequence[Found], name: str, now: Fingerprint, kept: Owner | None, resumes: bool
+) -> tuple[Change, ...]:
+    """Why a run of the pipeline `name` would mix, or take from another; nothing where it wouldn't.
+
+    kept     the run whose state is gone on from; None where nothing tells
+    resumes  whether the run goes on from a state
+    """
+    told: dict[str, Change] = {}
+    for each in found:
+        lost = [Change("", _lost(each))] if each.bereft and resumes else []
+        for change in lost or _of_store(each, name, now, kept if resumes else None):
+            told.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
+    for change in changes(kept.made, now) if kept is not None and resumes else ():
+        told.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
+    return tuple(told.values())
+
+
+def _lost(found: Found) -> str:
+    those = "the one document" if found.bereft == 1 else f"the {found.bereft:,} documents"
+    return f"is empty, though its ledger has {those} that the run goes on from: they aren't told again"
+
+
+def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) -> tuple[Change, ...]:
+    if found.owner is None:
+        empty = "is new and empty, and the state that the run goes on from has told its documents to another"
+        return (Change("", empty),) if goes_on is not None and not found.models else ()
+    # where nothing stands, nothing can be mixed
+    differ = changes(found.owner.made, now) if found.models else ()
+    if found.owner.pipeline == name and (goes_on is None or goes_on.epoch <= found.owner.epoch):
+        return differ
+    if found.owner.pipeline == name:
+        past = f"was last this pipeline's on {_day(found.owner)}, and the state that it goes on from is of a later run"
+        return (Change("", f"{past}: what was told between isn't there"), *differ)
+    theirs = f"belongs to pipeline {found.owner.pipeline}, which last began on {_day(found.owner)}"
+    return (Change("", f"{theirs}: each would replace the other's documents", False), *differ)
+
+
+def _day(owner: Owner) -> str:
+    return datetime.fromtimestamp(owner.epoch / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def refusal(
+    name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint, command: str = RUN
+) -> list[str]:
+    """What a run says that doesn't start, with the ways on, each with what it keeps and what it embeds.
+
+    command  what starts a run of the pipeline
+    """
+    models: dict[str, int] = {}
+    for each in found:
+        for model, count in each.models.items():
+            models[model] = max(count, models.get(model, 0))
+    chunks, same = sum(models.values()), models.get(now.model, 0)
+    foreign = [each.owner.pipeline for each in found if each.owner is not None and each.owner.pipeline != name]
+    bereft = any(each.bereft for each in found)
+    because = "what was told to its store isn't there any more" if bereft else "it would mix what was made in two ways"
+    lines = [f"{name} isn't started, as {because}", *(f"  {each}" for each in why)]
+    lines += [
+        "The ways on:",
+        f"  {command} --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made "
+        "anew when its row changes next, and a row that was skipped comes in then",
+        f"  {command} --rebuild  reads all from the beginning again. {_embeds(why, chunks, same)}",
+    ]
+    if foreign:
+        taken = f"Both take it from {foreign[0]}, whose run then stops."
+        lines.append(f"  {taken} Or name another table or index in the pipeline file")
+    else:
+        lines.append("  or " + ("restore it" if bereft else "have the pipeline file say again what it said"))
+    return lines
+
+
+def _embeds(why: Sequence[Change], chunks: int, same: int) -> str:
+    if not any(change.embeds for change in why):
+        return "Keeps every vector, and embeds nothing: what is other stands beside the texts"
+    if not chunks:
+        return "Embeds every text, as nothing is there to keep"
+    if not same:
+        return f"Embeds every text, as all {_chunks(chunks)} there are of another model"
+    return (
+        f"Keeps the vectors of chunks whose text, model and chunker stay; embeds the others, of {_chunks(same)} there"
+    )
+
+
+def _chunks(count: int) -> str:
+    return "1 chunk" if count == 1 else f"{count:,} chunks"
+
+
+def owner_of(
+    name: str, found: Sequence[Found], why: Sequence[Change], now: Fingerprint, how: How, now_ms: int
+) -> Owner:
+    """The owner that a run makes of itself: later than all that it finds, and with what it leaves as it is."""
+    before = [each.owner for each in found if each.owner is not None]
+    epoch = max([now_ms, *(each.epoch + 1 for each in before)])
+    if how is How.REBUILD:
+        return Owner(name, epoch, now)
+    notes = [note for each in before for note in each.mixed]
+    return Owner(name, epoch, now, tuple(dict.fromkeys([*notes, *(str(each) for each in why)])))
+
+
+def no_beginning(pipeline: Pipeline) -> str:
+    """Why a run can't read its source from the beginning, which --rebuild does; "" where it can."""
+    source = pipeline.source
+    if source.kafka is not None:
+        name, mode = "source.kafka.scan.startup.mode", source.kafka.options.get("scan.startup.mode", "group-offsets")
+        return "" if mode == "earliest-offset" else f"{name} is {mode}: set it to earliest-offset"
+    if source.kinesis is not None and source.kinesis.position != "TRIM_HORIZON":
+        return f"source.kinesis.source.init.position is {source.kinesis.position}: set it to TRIM_HORIZON"
+    if source.dynamodb is not None and source.dynamodb.position != "TRIM_HORIZON":
+        return f"source.dynamodb.source.init.position is {source.dynamodb.position}: set it to TRIM_HORIZON"
+    if source.sqs is not None:
+        return "source.sqs: a queue has no beginning: run --mixed, and then have `freshet backfill` tell of each object"
+    return ""

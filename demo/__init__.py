@@ -1,0 +1,1 @@
+"""`freshet demo`: each claim shown on real servers and real texts."""

@@ -1,0 +1,66 @@
+"""How the demo looks: sections, a progress bar, claims. Off a terminal the same, as plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import indent
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
+from rich.table import Table
+
+from demo.stage import Evidence
+from operations.plain import shown
+
+
+def section(console: Console, title: str) -> None:
+    """A heading."""
+    console.print()
+    console.rule(f"[bold]{shown(title)}[/]", align="left", style="dim")
+
+
+def pipeline_file(console: Console, file: Path) -> None:
+    """The pipeline file as it is on disk, with its path."""
+    console.print(f"  [dim]# {shown(str(file))}[/]")
+    text = indent(file.read_text(encoding="utf-8").rstrip(), "  ")
+    console.print(
+        Syntax("", "yaml", theme="ansi_dark", background_color="default").highlight(text), end="", soft_wrap=True
+    )
+
+
+def embedding(console: Console) -> Progress:
+    """The progress bar of the snapshot; tasks have a field `speed`, a text."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} documents{task.fields[speed]}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def evidence(console: Console, found: Evidence) -> None:
+    """What was done and seen, and the verdict."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", justify="right", min_width=8)
+    grid.add_column(overflow="fold")
+    for label, text in found.steps:
+        grid.add_row(label, shown(text))
+    grid.add_row(mark(found.holds), f"[bold]{shown(found.verdict)}[/]")
+    console.print(grid)
+
+
+def summary(console: Console, claims: Sequence[tuple[str, Evidence]], timings: Sequence[tuple[str, float]]) -> None:
+    """Every claim with its mark and figure, then how long things took."""
+    table = Table("", "claim", "seen", box=None, header_style="dim", pad_edge=False)
+    for title, found in claims:
+        table.add_row(mark(found.holds), shown(title), shown(found.verdict))
+    console.print(table)
+    console.print("[dim]" + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings) + "[/]")
+
+
+def mark(holds: bool) -> str:
+    """✓ or ✗."""
+    return "[green]✓[/]" if holds else "[red]✗[/]"

@@ -1,0 +1,1 @@
+"""Jobs that run: submitted, asked, stopped with a savepoint, and what their failures say."""

@@ -1,0 +1,113 @@
+"""Whose a pipeline's stores are and what made them: asked before its job is submitted. Imports no pyflink."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from connectors.opening import open_stores
+from core.config.pipeline import Chunk, Pipeline
+from core.errors import ConfigError
+from core.profiles.delivery import TABLE
+from core.stores.contract import VectorStore
+from core.stores.fingerprint import Fingerprint, Owner, changes, fingerprint
+from core.stores.owning import Found, How, obstacles, owner_of, refusal
+from udfs.embedding.embedder import dimension
+from udfs.embedding.tokenizing import document_chunker
+
+_ANY_DIMENSION = 1
+"""An owner is read without a vector, and a remote model would have to be asked how long its are."""
+
+
+def made_by(pipeline: Pipeline) -> Fingerprint:
+    """What the pipeline makes now. Raises ConfigError where its model isn't found."""
+    if not pipeline.store.names:
+        return Fingerprint(pipeline.embedding.model)
+    of_profiles = pipeline.profiles is not None
+    cut = {TABLE: Chunk()} if of_profiles else {table: each.chunk for table, each in pipeline.documents.items()}
+    chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut.items()}
+    return fingerprint(pipeline, chunkers)
+
+
+def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:
+    """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
+    found = []
+    for name, store in stores.items():
+        place, bereft = f"store.{name}: {pipeline.store.place(name)}", store.bereft()
+        if not store.look():
+            found.append(Found(place, None, _models(store), bereft))
+            continue
+        owner = store.owner()
+        same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)
+        found.append(Found(place, owner, {} if same else store.models(), bereft))
+    return tuple(found)
+
+
+def _models(store: VectorStore) -> Mapping[str, int]:
+    # chunks that have no ledger any more are there all the same
+    try:
+        return store.models()
+    except ConfigError:
+        return {}
+
+
+def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
+    """Each store of the pipeline, or one, as it is. Raises Unavailable where one doesn't answer."""
+    stores = open_stores(pipeline, dimension(pipeline.embedding)) if pipeline.store.names else {}
+    try:
+        asked = {name: store for name, store in stores.items() if only in (None, name)}
+        return found_in(pipeline, asked, now)
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...]]:
+    """The owner that a job of a cluster makes of itself when it first writes, and what is to be told before.
+
+    Not here, as a JobManager that is started anew comes by too. `way`: how one chooses otherwise where it runs.
+    Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
+    """
+    now = made_by(pipeline)
+    found = look(pipeline, now)
+    why = obstacles(found, pipeline.name, now, None, False)
+    if why and how == How.REFUSE:
+        raise ConfigError([*refusal(pipeline.name, found, why, now), way])
+    owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
+    return owner, (*adopted(found, now), *map(str, why))
+
+
+def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
+    """Whose each store is, with its place; those that have no owner are left out. Waits for no server, asks no model.
+
+    Raises Unavailable, ConfigError.
+    """
+    stores = open_stores(pipeline, _ANY_DIMENSION, patience_s=0.0)
+    try:
+        told = ((f"store.{name}: {pipeline.store.place(name)}", store.owner()) for name, store in stores.items())
+        return [(place, owner) for place, owner in told if owner is not None]
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
+    """Make the pipeline's stores the run's: earlier ones stop. Raises as `VectorStore.claim`, and tells."""
+    stores = open_stores(pipeline, dimension(pipeline.embedding), owner) if pipeline.store.names else {}
+    try:
+        for store in stores.values():
+            store.claim(say)
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def adopted(found: Sequence[Found], now: Fingerprint) -> list[str]:
+    """What a run says of stores that an earlier release made, which tell nobody who made them."""
+    told = []
+    for each in found:
+        if each.owner is None and each.models:
+            others = ", ".join(f"{count:,} of {model}" for model, count in each.models.items() if model != now.model)
+            but = f"; chunks of other models among them: {others}; --rebuild makes all anew" if others else ""
+            told.append(f"{each.place} has no owner yet, as an earlier release made it: it is this pipeline's now{but}")
+    return told

@@ -1,0 +1,189 @@
+"""What a job says of itself over Flink's REST API. Imports no pyflink, so that a command that only asks starts fast."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from core.config.log_identity import flood
+from core.documents.clocks import refused
+from core.metrics.figures import Figure, figure, is_ours, largest, total
+from flink_jobs.running.failures import root_cause, told
+
+_ASKED_AT_ONCE = 25
+"""Metrics in one request: Flink's server takes no address above 4,096 bytes."""
+
+_PENDING = ".pendingRecords"
+_FINAL = re.compile(r"core\.errors\.(Displaced|StoreGone): ([^\n]+)")
+"""As Python's traceback has it, in the middle of the worker's message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """How a job's checkpoints went since it was submitted; of the last complete one how long it took, and bytes."""
+
+    completed: int = 0
+    failed: int = 0
+    duration_ms: int | None = None
+    size: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed last, as `failures.told` says it, and when, in ms since 1970.
+
+    raw        the root cause as Flink has it
+    restored   the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
+    final      the class of an error that no restart mends: Displaced, or StoreGone; "" of any other
+    """
+
+    cause: str
+    at_ms: int
+    raw: str = ""
+    restored: str = ""
+    final: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cause}; restarted from {self.restored}" if self.restored else self.cause
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A job at one moment.
+
+    state        Flink's job status: RUNNING, RESTARTING, FINISHED, …
+    since_ms     how long it has been submitted
+    figures      Freshet's, by operator, over its subtasks
+    pending      events that the source has not read yet; None where the source doesn't know
+    restarts     how often it was restarted after a failure
+    failure      the newest one that made it restart
+    away         why its source takes no connection now; "" where it does, or nobody looked
+    """
+
+    state: str
+    since_ms: int
+    figures: tuple[Figure, ...]
+    pending: int | None
+    restarts: int
+    checkpoints: Checkpoints
+    failure: Failure | None
+    away: str = ""
+
+
+def report(http: httpx.Client, rest: str, job: str) -> Report:
+    """What the job of this id says of itself.
+
+    Raises httpx.HTTPError where nobody answers at `rest`, or there is no such job.
+    """
+    address = f"{rest}/jobs/{job}"
+    overview = http.get(address).raise_for_status().json()
+    found, pending = _told(http, address, overview)
+    return Report(
+        str(overview.get("state", "UNKNOWN")),
+        int(overview.get("duration", 0)),
+        tuple(found),
+        pending,
+        _restarts(http, address),
+        _checkpoints(http, address),
+        failure(http, address),
+    )
+
+
+def figures(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> list[Figure]:
+    """Freshet's figures of the job at this address, of each operator, over its subtasks."""
+    return _told(http, address, overview)[0]
+
+
+def tasks(overview: Mapping[str, Any]) -> tuple[int, int]:
+    """How many tasks of a job run, or have finished, and how many there are."""
+    vertices = overview.get("vertices", ())
+    return sum(vertex.get("status") in ("RUNNING", "FINISHED") for vertex in vertices), len(vertices)
+
+
+def completed_checkpoints(http: httpx.Client, address: str) -> int:
+    """How many checkpoints of the job at this address are complete."""
+    answer = http.get(f"{address}/checkpoints")
+    return int(answer.json().get("counts", {}).get("completed", 0)) if answer.is_success else 0
+
+
+def alarm(told: Iterable[Figure]) -> str:
+    """What is alarming in a job's figures; "" where nothing is."""
+    figures = list(told)
+    return flood(int(largest(figures, "stale_snapshot_surplus") or 0)) or refused(total(figures, "refused_by_time"))
+
+
+def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:
+    found: list[Figure] = []
+    pending: int | None = None
+    for vertex in overview.get("vertices", ()):
+        url = f"{address}/vertices/{vertex['id']}/subtasks/metrics"
+        listed = [entry["id"] for entry in http.get(url).json()]
+        names = [name for name in listed if is_ours(name) or name.endswith(_PENDING)]
+        for start in range(0, len(names), _ASKED_AT_ONCE):
+            some = ",".join(names[start : start + _ASKED_AT_ONCE])
+            for entry in http.get(url, params={"get": some, "agg": "sum,max"}).json():
+                if entry["id"].endswith(_PENDING):
+                    pending = (pending or 0) + int(entry["sum"])
+                elif (each := figure(entry["id"], float(entry["sum"]), float(entry["max"]))) is not None:
+                    found.append(each)
+    return found, pending
+
+
+def _restarts(http: httpx.Client, address: str) -> int:
+    said = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
+    return int(float(said[0]["value"])) if said else 0
+
+
+def failure(http: httpx.Client, address: str) -> Failure | None:
+    """The newest one that made the job at this address restart; Flink tells of it up to `web.refresh-interval` late."""
+    entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
+    if not entries:
+        return None
+    trace, at_ms = str(entries[0]["stacktrace"]), int(entries[0]["timestamp"])
+    if said := _FINAL.findall(trace):
+        final, cause = said[-1]
+        return Failure(cause.strip(), at_ms, root_cause(trace), final=final)
+    return Failure(told(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
+
+
+def _restored(http: httpx.Client, address: str, since_ms: int) -> str:
+    answer = http.get(f"{address}/checkpoints")
+    restored = answer.json().get("latest", {}).get("restored") if answer.is_success else None
+    if not restored or int(restored["restore_timestamp"]) < since_ms:
+        return ""
+    name = str(restored.get("external_path") or "").rstrip("/").rpartition("/")[2]
+    return name if name.startswith(("chk-", "savepoint-")) else f"chk-{restored['id']}"
+
+
+def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
+    said = http.get(f"{address}/checkpoints").json()
+    counted, latest = said.get("counts", {}), said.get("latest", {})
+    completed, failed = latest.get("completed") or {}, latest.get("failed") or {}
+    return Checkpoints(
+        counted.get("completed", 0),
+        _failed(said),
+        completed.get("end_to_end_duration"),
+        completed.get("state_size"),
+        told(failed["failure_message"]) if failed.get("failure_message") else None,
+    )
+
+
+def _failed(said: Mapping[str, Any]) -> int:
+    """How many checkpoints failed that had begun: one for which not all tasks ran yet Flink counts, without an id.
+
+    It tells of the others one by one, so there is none of them where it tells of none. Since a job was started anew or
+    restored its ids say how many began; after that all that failed are told.
+    """
+    counted, history = said.get("counts", {}), said.get("history", ())
+    failed = int(counted.get("failed", 0))
+    if not (said.get("latest", {}).get("failed") or {}).get("id"):
+        return 0
+    if counted.get("restored") or not history:
+        return failed
+    begun = max(int(each["id"]) for each in history)
+    return min(failed, begun - int(counted.get("completed", 0)) - int(counted.get("in_progress", 0)))

@@ -1,0 +1,108 @@
+"""Where a job's events come from: a Kafka topic as a table, streams of shards, a queue, or a watched folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyflink.common import Row
+from pyflink.datastream import DataStream, RuntimeContext
+from pyflink.datastream.functions import FlatMapFunction
+from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
+
+from connectors.folder import files as local_files
+from connectors.kafka import source as kafka
+from core.change import Event
+from core.config.pipeline import Pipeline
+from core.config.source import Kinesis
+from flink_jobs.engine.environment import MAX_PARALLELISM
+from flink_jobs.engine.metrics import Meters
+from flink_jobs.steps.operators import EVENT_FIELDS, LETTERS, letter
+
+_EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """`events` have EVENT_FIELDS, times and watermarks; `letters` are LETTERS that the source itself has to tell."""
+
+    events: DataStream
+    letters: tuple[DataStream, ...] = ()
+
+
+def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
+    """The events of a pipeline's source."""
+    if pipeline.source.kafka is not None:
+        return Feed(_of_kafka(tables, pipeline))
+    if pipeline.source.sqs is not None:
+        from flink_jobs.sources.queue import queue_source  # needs the extra `aws`
+
+        return Feed(queue_source(tables, pipeline, pipeline.source.sqs))
+    if (folder := local_files.opened(pipeline)) is not None:
+        from flink_jobs.sources.folder import folder_source  # needs watchfiles, which a bundle for the service lacks
+
+        return Feed(folder_source(tables, folder))
+    if (kinesis := pipeline.source.kinesis) is not None and kinesis.connector is not None:
+        return Feed(_of_flinks_kinesis(tables, pipeline, kinesis))
+    from connectors.shards.streams import source_of  # both need the extra `aws`
+    from flink_jobs.sources.shards import shard_source
+
+    read = shard_source(tables, [source_of(pipeline)], pipeline.parallelism, MAX_PARALLELISM)
+    lost = read.lost.flat_map(_LostToLetter(pipeline.name), LETTERS).name("lost").uid("lost")
+    return Feed(read.events, (lost,))
+
+
+def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline) -> DataStream:
+    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
+    tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
+    return _timed(tables, f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
+
+
+def _of_flinks_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, kinesis: Kinesis) -> DataStream:
+    """The records' bytes, and nothing of where they lay: the official connector has no metadata columns."""
+    from connectors.kinesis.streams import check_flink_jar, flink_source_ddl  # needs the extra `aws`
+
+    check_flink_jar(pipeline.flink_options.get("pipeline.jars", "").split(";"))
+    tables.execute_sql(flink_source_ddl("events", kinesis, f"freshet-{pipeline.name}"))
+    values = {
+        "value": "`value`",
+        "topic": f"'{kinesis.name}'",
+        "partition": "0",
+        "offset": "CAST(0 AS BIGINT)",
+    }
+    columns = ", ".join(
+        f"{values.get(name, f'CAST(NULL AS {kind})')} AS `{name}`" for name, kind in EVENT_FIELDS.items()
+    )
+    return _timed(tables, f"SELECT {columns}, `ts` FROM events")  # noqa: S608  # names that the pipeline file's types bound
+
+
+def _timed(tables: StreamTableEnvironment, query: str) -> DataStream:
+    schema = Schema.new_builder()
+    for column, kind in EVENT_FIELDS.items():
+        schema.column(column, kind)
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime")
+    return tables.to_changelog_stream(tables.sql_query(query), schema.build(), ChangelogMode.insert_only())
+
+
+class _LostToLetter(FlatMapFunction):
+    """Records that were trimmed before they were read, as a dead letter without bytes: nobody has them."""
+
+    def __init__(self, pipeline: str) -> None:
+        self._pipeline = pipeline
+        self._meters = Meters()
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """`value` is one of LOST_ROWS."""
+        stream, shard, after, oldest, why = value
+        reason = (
+            f"{stream}, {shard}: records {f'after {after}' if after else 'from the first on'}"
+            f"{f' and before {oldest}' if oldest else ''} are gone unread ({why or 'the shard is no longer listed'}): "
+            "run freshet verify --repair, or read the source anew, and read streams within their retention"
+        )
+        event = Event(stream, 0, 0, shard.encode(), None)
+        self._meters.count("dead_letters", stage="read", reason="RecordsLost")
+        yield letter(self._pipeline, "read", "RecordsLost", reason, event)

@@ -1,0 +1,264 @@
+"""The last two steps of the vector pipeline, as fused pandas UDFs: embed the new chunks, write the plans.
+
+Flink calls both on the same Arrow batch in one Python worker, so vectors never leave it between them. Plans of one
+document within a batch are folded: what a later change overwrites is neither embedded nor written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import time_ns
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from pyflink.table import DataTypes, FunctionContext
+from pyflink.table.udf import ScalarFunction, udf
+
+from connectors.opening import open_stores
+from core.change import Position
+from core.config.pipeline import Pipeline
+from core.documents.step import table_id
+from core.metrics import tally
+from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
+from core.stores.contract import Vectors
+from core.stores.fingerprint import Owner
+from flink_jobs.engine.metrics import Answer, Meters, answer_to_bytes, timed
+from flink_jobs.engine.model_load import told_of_load
+from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
+from flink_jobs.steps.fan_out import FanOut, reason_of
+from udfs.embedding.contract import Embedder
+from udfs.embedding.embedder import dimension, embed_each, embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What goes from the embedding UDF to the writing one, a row a change.
+
+    plan     None where another row of the batch has the document's latest
+    new      the ids of chunks that have a vector here: those that a store lacks
+    vectors  float32, little-endian, a row a chunk of `new`
+    reused   how many of those vectors the document had under its key of before
+    error    class and message where a text can't be embedded
+    """
+
+    document_id: str
+    plan: Plan | None = None
+    new: tuple[str, ...] = ()
+    vectors: bytes = b""
+    reused: int = 0
+    error: tuple[str, str] | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Embedded).decode
+
+
+def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[Embedded]:
+    """The plans of a batch, folded, with the vectors of the chunks that a store lacks; one result a plan, in order."""
+    folded = fold(plans)
+    writing = [plan for plan in folded.values() if plan.write]
+    held = stores.held(writing) if writing else frozenset()
+    new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
+    given = {plan.document_id: stores.vectors(plan.moved_from) for plan in writing if plan.moved_from}
+    asked = [(identity, chunk) for identity, chunks in new.items() for chunk in chunks]
+    reused = [chunk.text in given.get(identity, ()) for identity, chunk in asked]
+    wanted = [at for at, known in enumerate(reused) if not known]
+    with timed("model_us"):
+        made, errors = embed_each(model, [asked[at][1].text for at in wanted])
+    vectors = np.zeros((len(asked), model.dimension), "<f4")
+    vectors[wanted] = made
+    for at, (identity, chunk) in enumerate(asked):
+        if reused[at]:
+            vectors[at] = given[identity][chunk.text]
+    bad = {asked[wanted[at]][0]: error for at, error in errors.items()}
+    ready: dict[int, Embedded] = {}
+    rows = {id(plan): row for row, plan in enumerate(plans)}
+    start = 0
+    for identity, plan in folded.items():
+        end = start + len(new[identity])
+        ids = tuple(chunk.chunk_id for chunk in new[identity])
+        refused = bad.get(identity)
+        ready[rows[id(plan)]] = (
+            Embedded(identity, plan, ids, vectors[start:end].tobytes(), sum(reused[start:end]))
+            if refused is None
+            else Embedded(identity, plan, error=(type(refused).__name__, str(refused)))
+        )
+        start = end
+    return [ready.get(row) or Embedded(plan.document_id) for row, plan in enumerate(plans)]
+
+
+def write_plans(rows: Sequence[Embedded], model: Embedder, stores: FanOut) -> list[dict[str, Outcome]]:
+    """Each row's outcomes by store, in order; a row without a plan shares those of its document's latest.
+
+    What a store lacks may have changed since it was asked: another worker cleared a table. So a plan that is
+    rejected is told once more with all its vectors, which lacks nothing.
+    """
+    whole = [row for row in rows if row.plan is not None and row.error is None]
+    plans = [_narrowed(row) for row in whole]
+    outcomes = dict(zip((row.document_id for row in whole), stores.apply(plans, _vectors(whole, model)), strict=True))
+    again = [
+        row.plan
+        for row, plan in zip(whole, plans, strict=True)
+        if row.plan is not None and len(plan.write) < len(plan.chunk_ids) and _rejected(outcomes[row.document_id])
+    ]
+    if again:
+        outcomes.update(_with_all(again, model, stores))
+    outcomes.update(
+        (row.document_id, {"": Outcome(row.document_id, Status.REJECTED, *row.error)}) for row in rows if row.error
+    )
+    return [outcomes[row.document_id] for row in rows]
+
+
+def _narrowed(row: Embedded) -> Plan:
+    assert row.plan is not None
+    new = frozenset(row.new)
+    return replace(row.plan, write=tuple(chunk for chunk in row.plan.write if chunk.chunk_id in new))
+
+
+def _vectors(rows: Sequence[Embedded], model: Embedder) -> list[Vectors]:
+    return [np.frombuffer(row.vectors, "<f4").reshape(-1, model.dimension) for row in rows]
+
+
+def _with_all(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> dict[str, dict[str, Outcome]]:
+    with timed("model_us"):
+        vectors, errors = embed_each(model, [chunk.text for plan in plans for chunk in plan.write])
+    if errors:
+        return {}
+    ends = np.cumsum([len(plan.write) for plan in plans])
+    told = stores.apply(plans, np.split(vectors, ends[:-1]))
+    return {plan.document_id: outcomes for plan, outcomes in zip(plans, told, strict=True)}
+
+
+def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
+    return any(outcome.status is Status.REJECTED for outcome in outcomes.values())
+
+
+def _loaded(pipeline: Pipeline) -> Embedder:
+    with told_of_load():
+        return embedder(pipeline.embedding)
+
+
+class _EmbedPlans(ScalarFunction):
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
+        self._pipeline = pipeline
+        self._owner = owner
+
+    def open(self, function_context: FunctionContext) -> None:
+        let_end_without_the_jvm()
+        end_bundles_at_once()
+        self._embedder = _loaded(self._pipeline)
+        self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension, self._owner))
+
+    def close(self) -> None:
+        self._stores.close()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
+        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._stores)
+        new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
+        tally.count("batches")
+        tally.count("batched", len(rows))
+        tally.count("chunks_embedded", new - reused)
+        tally.count("chunks_reused", reused)
+        tally.count("chunks_kept", sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
+        return pd.Series([_encode(row) for row in rows], dtype=object)
+
+
+class _WritePlans(ScalarFunction):
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
+        self._pipeline = pipeline
+        self._owner = owner
+        self._of_objects = pipeline.format.objects is not None
+
+    def open(self, function_context: FunctionContext) -> None:
+        self._embedder = _loaded(self._pipeline)
+        opened = open_stores(self._pipeline, self._embedder.dimension, self._owner)
+        self._alone = len(opened) == 1
+        self._stores = FanOut(opened)
+
+    def close(self) -> None:
+        self._stores.close()
+
+    def is_deterministic(self) -> bool:
+        # A planner may fold, drop or repeat calls of deterministic functions; this one writes.
+        return False
+
+    def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
+        embedded = [_decode(raw) for raw in rows]
+        outcomes = write_plans(embedded, self._embedder, self._stores)
+        _count(embedded, outcomes, time_ns() // 1_000_000)
+        if self._of_objects:
+            tally.count("refused_by_time", refused(outcomes))
+        answers = [Answer(self._rejections(each)) for each in outcomes]
+        # with the first row goes what was counted of the batch, by both functions
+        answers[:1] = [Answer(first.rejected, tuple(tally.drain())) for first in answers[:1]]
+        nothing = Answer()
+        return pd.Series([None if each == nothing else answer_to_bytes(each) for each in answers], dtype=object)
+
+    def _rejections(self, outcomes: Mapping[str, Outcome]) -> tuple[Outcome, ...]:
+        return tuple(
+            reason_of(name, outcome, self._alone)
+            for name, outcome in outcomes.items()
+            if outcome.status is Status.REJECTED
+        )
+
+
+def refused(outcomes: Sequence[Mapping[str, Outcome]]) -> int:
+    """How many changes a store knows better: of objects none, but where a clock was set back (`clocks`)."""
+    return sum(any(outcome.status is Status.STALE for outcome in each.values()) for each in outcomes)
+
+
+_COUNTED = {Status.APPLIED: "applied", Status.STALE: "outdated", Status.REJECTED: "rejected"}
+
+
+def _count(rows: Sequence[Embedded], outcomes: Sequence[Mapping[str, Outcome]], now_ms: int) -> None:
+    """Outcomes by store; and how long it took of changes that are in one, a later one of the same batch excepted."""
+    for row, each in zip(rows, outcomes, strict=True):
+        for store, outcome in each.items():
+            if store:
+                tally.count(_COUNTED[outcome.status], store=store)
+        committed_ms = None if row.plan is None else row.plan.committed_ms
+        if committed_ms is not None and any(outcome.status is Status.APPLIED for outcome in each.values()):
+            tally.searchable(now_ms - committed_ms)
+
+
+class _ClearTables(ScalarFunction):
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
+        self._pipeline = pipeline
+        self._owner = owner
+        self._meters = Meters("documents_swept")
+
+    def open(self, function_context: FunctionContext) -> None:
+        self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding), self._owner)
+        self._meters.open(function_context.get_metric_group())
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def eval(self, tables: pd.Series[Any], positions: pd.Series[Any]) -> pd.Series[Any]:
+        # Where a store is away the job fails over and the sweep comes again: left out, it would leave ghosts.
+        for table, position in zip(tables, positions, strict=True):
+            for store in self._stores.values():
+                self._meters.count("documents_swept", store.clear(table_id(table), Position(position)))
+        return pd.Series([None] * len(tables), dtype=object)
+
+
+def functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
+    """The UDFs of a pipeline by their SQL name, for the run that owns the stores.
+
+    `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is always NULL.
+    """
+    kinds = {"embed_plans": _EmbedPlans, "write_plans": _WritePlans, "clear_table": _ClearTables}
+    return {
+        name: udf(kind(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas")
+        for name, kind in kinds.items()
+    }

@@ -1,0 +1,118 @@
+"""The last step of the profile pipeline but its vectors: a pandas UDF that writes deliveries to the profile store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pandas as pd
+from pyflink.table import DataTypes, FunctionContext
+from pyflink.table.udf import ScalarFunction, udf
+
+from connectors.opening import open_profiles, open_stores
+from core.config.pipeline import Chunk, Pipeline
+from core.documents.step import Chunker
+from core.metrics import tally
+from core.plans import Outcome, Status, fold, plan_to_bytes
+from core.profiles.delivery import TABLE, Delivery, Texts, delivery_from_bytes, epoch_position, plans_of
+from core.stores.contract import ProfileStore, VectorStore
+from core.stores.fingerprint import Owner
+from flink_jobs.engine.metrics import Meters
+from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
+from flink_jobs.steps.linking import Written
+from udfs.embedding.embedder import dimension
+from udfs.embedding.tokenizing import document_chunker
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def write_profiles(
+    deliveries: Sequence[Delivery],
+    store: ProfileStore,
+    vectors: Sequence[VectorStore],
+    model: str,
+    chunker: Chunker,
+    texts: Texts,
+) -> tuple[list[Outcome], list[Written]]:
+    """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is told.
+
+    Plans follow what is committed, so a vector store never knows of a change that a later epoch couldn't undo.
+    A profile whose text is the one that was told last, as `texts` knows, needs no plan.
+    """
+    outcomes = store.apply(deliveries)
+    applied = [each for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED]
+    if not vectors:
+        plans = {}
+    else:
+        for first in (each for each in applied if each.undone == 0):
+            for each in vectors:
+                each.clear(TABLE, epoch_position(first.epoch))
+        made = {each.version: plans_of(texts.changed(each), model, chunker) for each in applied}
+        last = {id(plan) for plan in fold([plan for each in made.values() for plan in each]).values()}
+        plans = {
+            version: tuple(plan_to_bytes(plan) for plan in each if id(plan) in last) for version, each in made.items()
+        }
+    written = [
+        Written(plans.get(each.version, ()), (outcome,) if outcome.status is Status.REJECTED else ())
+        for each, outcome in zip(deliveries, outcomes, strict=True)
+    ]
+    return outcomes, written
+
+
+class _WriteProfiles(ScalarFunction):
+    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
+        self._pipeline = pipeline
+        self._owner = owner
+        self._meters = Meters()
+
+    def open(self, function_context: FunctionContext) -> None:
+        let_end_without_the_jvm()
+        end_bundles_at_once()
+        embedding = self._pipeline.embedding
+        self._store = open_profiles(self._pipeline)
+        named = bool(self._pipeline.store.names)
+        self._vectors = list(open_stores(self._pipeline, dimension(embedding), self._owner).values()) if named else []
+        self._chunker = document_chunker(embedding, Chunk())
+        self._texts = Texts()
+        self._meters.open(function_context.get_metric_group())
+
+    def close(self) -> None:
+        self._store.close()
+        for each in self._vectors:
+            each.close()
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
+        told = [delivery_from_bytes(raw) for raw in deliveries]
+        outcomes, written = write_profiles(
+            told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
+        )
+        self._count(told, outcomes)
+        nothing = Written()
+        return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
+
+    def _count(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
+        """Here and not where persons are linked: a counter there is a way across a border, and here is a batch."""
+        for status, count in Counter(outcome.status for outcome in outcomes).items():
+            self._meters.count("deliveries", count, status=status.value)
+        if not self._vectors:
+            # else the functions behind this one tell it
+            self._meters.tell(tally.drain())
+        applied = [
+            each.told for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED
+        ]
+        for kind, count in Counter(audit.kind for told in applied for audit in told.audit).items():
+            self._meters.count("identity", count, event=kind.value)
+        self._meters.count("profiles_made", sum(len(told.born) for told in applied))
+        self._meters.count("profiles_retired", sum(len(told.retired) for told in applied))
+
+
+def profile_functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
+    """The UDF by its SQL name. `write_profiles(delivery)` is what is to be done still, encoded, or NULL."""
+    return {
+        "write_profiles": udf(_WriteProfiles(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas"),
+    }

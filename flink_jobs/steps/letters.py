@@ -1,0 +1,60 @@
+"""Dead letters of all steps on their way into their topic, each in a size that the topic takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyflink.common import Row
+from pyflink.datastream import DataStream, RuntimeContext
+from pyflink.datastream.functions import FlatMapFunction
+from pyflink.table import StreamTableEnvironment
+
+from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.kafka import source as kafka
+from core.config.pipeline import Pipeline
+from core.errors import FreshetError
+from core.letters import Message, fitted
+from flink_jobs.steps.aside import ASIDE_MS
+from flink_jobs.steps.operators import LETTERS
+
+_SINK = "dead_letters"
+
+
+def declare(tables: StreamTableEnvironment, pipeline: Pipeline) -> None:
+    """The topic of dead letters as a table."""
+    tables.execute_sql(kafka.letters_ddl(_SINK, pipeline.letters, pipeline.dead_letters.kafka.topic))
+
+
+def written(tables: StreamTableEnvironment, pipeline: Pipeline, letters: DataStream) -> str:
+    """The statement that writes rows of LETTERS into the topic that was declared."""
+    whole = letters.flat_map(FitLetter(pipeline), LETTERS).name("letters").uid("letters").set_buffer_timeout(ASIDE_MS)
+    tables.create_temporary_view("letters", tables.from_data_stream(whole))
+    return f"INSERT INTO {_SINK} SELECT `key`, `value`, `headers` FROM letters"  # noqa: S608  # our own names
+
+
+class FitLetter(FlatMapFunction):
+    """A letter that is larger than its topic takes is cut, and says so: `core.letters.fitted`.
+
+    The topic is looked at whenever the job starts or restarts, so a limit that was lowered meanwhile, or a topic that
+    was deleted, costs one restart.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._kafka = pipeline.letters
+        self._topic = pipeline.dead_letters.kafka.topic
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Look at the topic."""
+        try:
+            self._room = kafka_letters_topic.room(self._kafka, self._topic)
+        except FreshetError:
+            # as it starts a job is told; here the sink will tell, once there is a letter
+            self._room = kafka_letters_topic.USUAL_ROOM * 9 // 10
+
+    def flat_map(self, value: Row) -> Iterator[Any]:
+        """One of LETTERS in, one out."""
+        key, body, headers = value
+        whole = Message(key, body, headers or {})
+        made = fitted(whole, self._room)
+        yield value if made is whole else Row(made.key, made.value, dict(made.headers))

@@ -1,0 +1,259 @@
+"""The operators of the profile pipeline: rows to records, and the one writer that links them to persons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import RuntimeContext, TimeDomain
+from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
+from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
+
+from connectors.opening import open_profiles
+from core.change import Change, Event, Operation, Position
+from core.config.pipeline import Pipeline
+from core.documents.unsettled import Refused
+from core.errors import ChangeError
+from core.identity.linking import RecordChange
+from core.identity.rules import HOUR_MS
+from core.plans import Outcome
+from core.profiles.delivery import Delivery, delivery_to_bytes, texts_of
+from core.profiles.records import row_from_bytes, row_to_bytes, step
+from core.profiles.step import Persons, Told
+from flink_jobs.engine import one_core
+from flink_jobs.engine.environment import is_unbounded
+from flink_jobs.engine.metrics import Meters, Snapshots
+from flink_jobs.steps.kept import Kept
+from flink_jobs.steps.keying import keyed
+from flink_jobs.steps.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
+
+RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
+RECORDS = keyed(RECORD)
+"""All by one key: there is one writer."""
+DELIVERIES = Types.ROW_NAMED(["delivery", "event"], [BYTES, BYTES])
+
+_VERSION = ""
+"""Where the state has the last delivery's version: no key of the graph is empty."""
+
+_CLEARED_AT_ONCE = 200
+_SOON_MS = 1
+_encode = msgspec.msgpack.Encoder().encode
+_decode_change = msgspec.msgpack.Decoder(Change).decode
+_decode_sweep = msgspec.msgpack.Decoder(tuple[str, Position, int]).decode
+_decode_record = msgspec.msgpack.Decoder(RecordChange).decode
+_no_event = _encode(Event("", 0, 0, None, None))
+
+
+class ParseRecord(KeyedProcessFunction):
+    """Change to what its record says, by record: `core.profiles.records.step` over Flink's keyed state."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._meters = Meters("stale", *Snapshots.NAMES)
+        # a bounded run reads from the start what its state may know, which tells nothing of the source
+        self._again = not is_unbounded(pipeline)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state, and make what reads rows."""
+        assert self._pipeline.profiles is not None
+        one_core.stay()
+        self._specs = {table: self._pipeline.profiles.spec(table) for table in self._pipeline.profiles.records}
+        self._reading = self._pipeline.profiles.reading
+        self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
+        self._meters.open(runtime_context.get_metrics_group())
+        self._snapshots = Snapshots()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
+        encoded, event = value
+        change = _decode_change(encoded)
+        raw = self._state.value()
+        before = None if raw is None else row_from_bytes(raw)
+        marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
+        after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
+        if after is not None and after is not before:
+            if change.operation is Operation.DELETE and after.position == change.position:
+                timers = ctx.timer_service()
+                after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
+                timers.register_processing_time_timer(after.forget_ms)
+            self._state.update(row_to_bytes(after))
+        if change.snapshot and not self._again:
+            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
+        if told is None and event:
+            self._meters.count("stale")
+        elif isinstance(told, Refused):
+            error = type(told.error).__name__
+            self._meters.count("dead_letters", stage="parse", reason=error)
+            of = decode_event(event)
+            yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(told.error), of, told.name)
+        elif told is not None:
+            yield Row("", Row(_encode(told), event))
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
+        raw = self._state.value()
+        if raw is not None and row_from_bytes(raw).is_forgotten(timestamp):
+            self._state.clear()
+        yield from ()
+
+
+class SweepToRecord(FlatMapFunction):
+    """A row of SWEEPS to one of RECORDS: what it clears must wait for the records before it, and go between them."""
+
+    def flat_map(self, value: Row) -> Iterator[Any]:
+        """One row in, one out; it has no event."""
+        table, (position, due) = value
+        yield Row("", Row(_encode((table, position, due)), b""))
+
+
+class LinkPersons(KeyedProcessFunction):
+    """Records to deliveries for the profile store: `core.profiles.step.Persons` over Flink's keyed state, in one task.
+
+    Linking is of the whole graph, so there is one key. As it starts it begins an epoch in the store, and tells it what
+    stands of all that the store has heard of since the checkpoint.
+
+    A table that was truncated is cleared as that is heard; at the end of a snapshot, when the watermark has passed it:
+    it is the least of all who parse, so that every record has come that was sent before.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._meters = Meters("profiles_made", "profiles_retired")
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state. It is read, and the store reached, with the first row or timer: before, there is no key."""
+        assert self._pipeline.profiles is not None and self._pipeline.embedding.text is not None
+        one_core.stay()
+        self._profiles = self._pipeline.profiles
+        self._text = self._pipeline.embedding.text
+        self._map: MapState = runtime_context.get_map_state(
+            MapStateDescriptor("persons", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
+        )
+        self._sweeps: MapState = runtime_context.get_map_state(
+            MapStateDescriptor("sweeps", Types.LONG(), Types.STRING())
+        )
+        self._persons: Persons | None = None
+        self._epoch = self._version = 0
+        self._meters.open(runtime_context.get_metrics_group())
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One RECORD in; of DELIVERIES, a dead letter or nothing out."""
+        encoded, event = value
+        yield from self._begin(ctx)
+        assert self._persons is not None
+        if not event:
+            table, position, due = _decode_sweep(encoded)
+            if due == 0:
+                yield from self._clear(ctx, table, position)
+            else:
+                waiting = self._sweeps.get(due)
+                self._sweeps.put(due, f"{waiting}\n{position} {table}" if waiting else f"{position} {table}")
+                ctx.timer_service().register_event_time_timer(due)
+            return
+        change = _decode_record(encoded)
+        try:
+            told = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
+        except ChangeError as error:
+            name = type(error).__name__
+            self._meters.count("dead_letters", stage="link", reason=name)
+            refusal = letter(self._pipeline.name, "link", name, str(error), decode_event(event), change.record)
+            yield DEAD_LETTERS, refusal
+            return
+        yield from self._tell(change.record, told, event)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Once an hour identifiers expire, and deleted records are forgotten. Or a snapshot's end was passed."""
+        yield from self._begin(ctx)
+        assert self._persons is not None
+        if ctx.time_domain() == TimeDomain.EVENT_TIME:
+            waiting: str = self._sweeps.get(timestamp) or ""
+            self._sweeps.remove(timestamp)
+            for position, _, table in (each.partition(" ") for each in waiting.splitlines()):
+                yield from self._clear(ctx, table, Position(position))
+            return
+        told = self._persons.advance(ctx.timer_service().current_processing_time())
+        self._wake(ctx, told.more)
+        yield from self._tell("", told, _no_event)
+
+    def _clear(self, ctx: KeyedProcessFunction.Context, table: str, before: Position) -> Iterator[Any]:
+        assert self._persons is not None
+        records, now = self._persons.sweep(table, before), ctx.timer_service().current_processing_time()
+        self._kept.flush()
+        for at in range(0, len(records), _CLEARED_AT_ONCE):
+            yield from self._tell("", self._persons.clear(records[at : at + _CLEARED_AT_ONCE], before, now), _no_event)
+
+    def _begin(self, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        if self._persons is not None:
+            return
+        linking = self._profiles.linking(self._pipeline.delete_retention_ms)
+        self._kept = Kept(self._map)
+        persons = Persons(self._kept, linking, self._profiles.merging)
+        self._version = int(self._kept.get(_VERSION) or 0)
+        store = open_profiles(self._pipeline)
+        try:
+            opening = store.begin(self._version)
+        finally:
+            store.close()
+        self._persons, self._epoch = persons, opening.epoch
+        self._wake(ctx, more=True)
+        told = persons.standing(opening.touched)
+        yield self._delivery("", told, _no_event, undone=self._version)
+
+    def _wake(self, ctx: KeyedProcessFunction.Context, more: bool) -> None:
+        timers = ctx.timer_service()
+        now = timers.current_processing_time()
+        # On the hour, so that those of this run and those it was restored with are the same.
+        at = now + _SOON_MS if more else (now // HOUR_MS + 1) * HOUR_MS
+        timers.register_processing_time_timer(at)
+
+    def _tell(self, record: str, told: Told, event: bytes) -> Iterator[Any]:
+        if told == Told(more=told.more):
+            self._kept.flush()
+            if record:
+                self._meters.count("stale")
+            return
+        yield self._delivery(record, told, event)
+
+    def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
+        self._version += 1
+        self._kept.put(_VERSION, b"%d" % self._version)
+        self._kept.flush()
+        texts = texts_of(told, self._text)
+        return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, told, texts, undone)), event)
+
+
+class Written(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a delivery: plans for the vector stores, encoded, and outcomes that are rejected."""
+
+    plans: tuple[bytes, ...] = ()
+    rejected: tuple[Outcome, ...] = ()
+
+
+_decode_written = msgspec.msgpack.Decoder(Written).decode
+
+
+class PlansOfWritten(ProcessFunction):
+    """A delivery that was written to the plans of its profiles' vectors; one that was rejected to a dead letter."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._name = pipeline.name
+        self._meters = Meters()
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        """Written and the event, both encoded, in; of PLANS and dead letters out."""
+        written, event = value
+        told = _decode_written(written)
+        for outcome in told.rejected:
+            self._meters.count("dead_letters", stage="write", reason=outcome.error)
+            told_of = decode_event(event)
+            refusal = letter(self._name, "write", outcome.error, outcome.reason, told_of, outcome.document_id)
+            yield DEAD_LETTERS, refusal
+        for plan in told.plans:
+            yield Row(plan, event)

@@ -1,0 +1,62 @@
+"""Below which positions the stores have cleared the tables, for the operators that keep what is known of rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from connectors.opening import open_stores
+from core.change import BEGINNING, Position
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError, Unavailable
+from core.stores.contract import VectorStore
+
+ASKED_EVERY_S = 5.0
+"""How old an answer may be. An older mark is a lower one: less is forgotten by it, and nothing wrongly."""
+
+PAUSE_S = 60.0
+"""How long stores are left alone that didn't answer."""
+
+
+class Marks:
+    """The marks of a pipeline's stores, by the name that stores have for a table. Reached when first asked."""
+
+    def __init__(
+        self, stores: Callable[[], Sequence[VectorStore]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._open = stores
+        self._clock = clock
+        self._stores: Sequence[VectorStore] | None = None
+        self._known: dict[str, tuple[float, Position]] = {}
+        self._rests_until = float("-inf")
+
+    def of(self, table: str) -> Position:
+        """Below which every store refuses what is told of the table's documents; BEGINNING where one may take it all.
+
+        Never raises for a store that doesn't answer: who writes says so, and what isn't forgotten now is later.
+        """
+        now = self._clock()
+        asked, mark = self._known.get(table, (float("-inf"), BEGINNING))
+        if now < asked + ASKED_EVERY_S or now < self._rests_until:
+            return mark
+        try:
+            if self._stores is None:
+                self._stores = self._open()
+            mark = min((store.mark(table) for store in self._stores), default=BEGINNING)
+        except (Unavailable, ConfigError):
+            self._rests_until = now + PAUSE_S
+            return mark
+        self._known[table] = (now, mark)
+        return mark
+
+    def close(self) -> None:
+        """Give connections back."""
+        for store in self._stores or ():
+            store.close()
+        self._stores = None
+
+
+def marks_of(pipeline: Pipeline) -> Marks:
+    """Those of a pipeline's stores, which aren't waited for."""
+    # for no vector is read or written, their dimension is nobody's concern
+    return Marks(lambda: tuple(open_stores(pipeline, dimension=1, patience_s=0.0).values()))

@@ -1,0 +1,94 @@
+"""Objects on their way to changes: notified, gated, looked at in the background, unfolded. For `format: s3`, and
+`files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+from pyflink.common import Row
+from pyflink.datastream import DataStream, RuntimeContext
+from pyflink.datastream.functions import ProcessFunction
+
+from connectors.folder import files as local_files
+from core.change import Event, Skip
+from core.config.pipeline import Pipeline
+from core.decoding import guarded
+from core.documents.objects import Fetcher
+from core.errors import ChangeError
+from core.formats import s3
+from flink_jobs.engine.environment import is_unbounded
+from flink_jobs.engine.metrics import Meters
+from flink_jobs.steps.keying import by_key
+from flink_jobs.steps.looking import NOTICE, NOTIFIED, LookAtObjects
+from flink_jobs.steps.operators import CHANGES, DEAD_LETTERS, letter
+from udfs.parsing.files import Limits, Options
+from udfs.parsing.loading import Loader
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = guarded(s3.decode)
+
+
+class DecodeObjects(ProcessFunction):
+    """Event to notifications, keyed by object. Buckets that the pipeline doesn't name are ignored, and counted."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._name = pipeline.name
+        self._table_of = pipeline.format.table_of
+        self._tables = frozenset(pipeline.documents)
+        self._meters = Meters("notifications")
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        """One event in; rows of NOTIFIED, a dead letter or nothing out."""
+        key, body, topic, partition, offset, headers = value
+        event = Event(topic, partition, offset, key, body, headers or {})
+        try:
+            told = _decode(event)
+        except ChangeError as error:
+            self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
+            yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+            return
+        for each in told:
+            if isinstance(each, Skip) or self._table_of(each.bucket) not in self._tables:
+                reason = each if isinstance(each, Skip) else Skip.OTHER_TABLE
+                self._meters.count("skipped", reason=reason)
+            else:
+                self._meters.count("notifications")
+                yield Row(f"{each.bucket}/{each.key}", Row(_encode(each), _encode(event)))
+
+
+def loader(pipeline: Pipeline, folder: local_files.Folder | None = None) -> Loader:
+    """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet."""
+    written = pipeline.format.objects
+    assert written is not None
+    limits = Limits(size=written.max_bytes, rows=written.max_rows)
+    options = Options(key=written.key)
+    fetchers = _of_s3(pipeline) if folder is None else {folder.bucket: folder.fetch}
+    return Loader(fetchers, lambda bucket, key: options, limits)
+
+
+def _of_s3(pipeline: Pipeline) -> dict[str, Fetcher]:
+    from connectors.aws.client import Aws  # both need the extra `objects`
+    from connectors.s3.objects import S3
+
+    written = pipeline.format.s3
+    assert written is not None
+    store = S3("format.s3", Aws(written.region, written.endpoint))
+    return {table.removeprefix("s3."): store.fetch for table in pipeline.documents}
+
+
+def unfolded(pipeline: Pipeline, events: DataStream) -> tuple[DataStream, tuple[DataStream, ...]]:
+    """The changes of the objects' rows, and the operators on the way that may refuse something."""
+    notified = events.process(DecodeObjects(pipeline), NOTIFIED).name("decode").uid("decode")
+    # here, for where the function runs the current folder is another one
+    folder = local_files.opened(pipeline)
+    looking = LookAtObjects(pipeline, partial(loader, pipeline, folder), is_unbounded(pipeline))
+    changes = by_key(notified, NOTICE).process(looking, CHANGES).name("unfold").uid("unfold")
+    return changes, (notified, changes)

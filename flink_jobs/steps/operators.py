@@ -1,0 +1,220 @@
+"""The operators of the vector pipeline: each carries a pure step of `core` and does nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from time import time
+from typing import Any
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import OutputTag, RuntimeContext
+from pyflink.datastream.functions import FlatMapFunction, ProcessFunction
+
+from core.change import Change, Event, Skip, Truncate
+from core.config.pipeline import Pipeline
+from core.decoding import decoder
+from core.documents.sources import hold_to_first, of_source
+from core.documents.step import document_id
+from core.errors import ChangeError, DecodeError, EmbeddingError
+from core.formats.tables import kin_of, skipped_kin
+from core.letters import BACKFILL, REPLAY, letter_headers
+from core.profiles.records import record_id
+from flink_jobs.engine import one_core
+from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
+from flink_jobs.steps.keying import keyed
+
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+HEADERS = Types.MAP(Types.STRING(), BYTES)
+EVENT_FIELDS = {
+    "key": "BYTES",
+    "value": "BYTES",
+    "topic": "STRING",
+    "partition": "INT",
+    "offset": "BIGINT",
+    "headers": "MAP<STRING, BYTES>",
+}
+"""The columns of a source row, with their SQL types."""
+# Between operators the event is one field of bytes: each field that crosses to or from Python is converted.
+CHANGE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
+CHANGES = keyed(CHANGE)
+"""By document, or by record."""
+PLANS = Types.ROW_NAMED(["plan", "event"], [BYTES, BYTES])
+LETTERS = Types.ROW_NAMED(["key", "value", "headers"], [BYTES, BYTES, HEADERS])
+DEAD_LETTERS = OutputTag("dead-letters", LETTERS)
+# `time` is the event's, in ms by Kafka's clock: a side output has no timestamps.
+UNSETTLED_ROW = Types.ROW_NAMED(["unsettled", "time"], [BYTES, Types.LONG()])
+UNSETTLED_ROWS = keyed(UNSETTLED_ROW)
+"""By table."""
+UNSETTLED = OutputTag("unsettled", UNSETTLED_ROWS)
+# A table's documents below a position go, once every partition has passed `due` (event time, ms); 0: at once.
+SWEEP = Types.ROW_NAMED(["position", "due"], [Types.STRING(), Types.LONG()])
+SWEEPS = keyed(SWEEP)
+"""By table."""
+SWEPT = OutputTag("sweeps", SWEEPS)
+log = logging.getLogger(__name__)
+_MOST_OTHERS = 10_000
+_LAG_S = 0.5
+"""How often the age of what is read is told."""
+
+SLACK_MS = 30_000
+"""How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
+
+# Looked for in an encoded event: to decode each for a header that hardly any has would cost more.
+REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_event = msgspec.msgpack.Decoder(Event).decode
+
+
+def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, document: str = "") -> Row:
+    """A row of the dead-letter topic."""
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return Row(event.key, event.value, letter_headers(event, pipeline, stage, error, reason, document, time))
+
+
+class Decode(ProcessFunction):
+    """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted.
+
+    sources  table to the database that its rows are of, where that is known before; else the first event decides
+    """
+
+    def __init__(self, pipeline: Pipeline, sources: Mapping[str, str]) -> None:
+        self._name = pipeline.name
+        self._sources = dict(sources)
+        self._of_one_source = pipeline.of_one_source
+        self._pipeline = pipeline
+        watched = pipeline.documents if pipeline.profiles is None else pipeline.profiles.records
+        self._sweeps = frozenset(table for table, each in watched.items() if each.sweep)
+        self._keys = _keys(pipeline)
+        self._feed = pipeline.format.name
+        self._meters = Meters("source_lag_ms", "truncates")
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the decoder and the counters."""
+        if self._pipeline.profiles is not None:
+            one_core.stay()
+        self._decode = decoder(self._pipeline)
+        self._meters.open(runtime_context.get_metrics_group())
+        self._looked = 0.0
+        self._others: dict[str, Skip] = {}
+
+    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
+        """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
+        key, body, topic, partition, offset, headers = value
+        event = Event(topic, partition, offset, key, body, headers or {})
+        try:
+            told = self._decode(event)
+        except ChangeError as error:
+            yield self._letter(error, event)
+            for refused in error.refused if isinstance(error, DecodeError) else ():
+                yield from self._mark(refused)
+                yield from self._ended(refused, ctx)
+            return
+        for each in told:
+            try:
+                name = self._key(each)
+            except ChangeError as error:
+                yield self._letter(error, event)
+                if isinstance(each, Change):
+                    yield from self._ended(each, ctx)
+                continue
+            if isinstance(each, Skip):
+                self._meters.count("skipped", reason=each)
+            elif each.table not in self._keys:
+                self._meters.count("skipped", reason=self._other(each.table))
+            elif isinstance(each, Truncate):
+                self._meters.count("truncates")
+                yield SWEPT, Row(name, Row(each.position, 0))
+            else:
+                self._read(each)
+                yield from self._ended(each, ctx) if each.ends_snapshot else ()
+                yield Row(name, Row(_encode(each), _encode(event)))
+
+    def _ended(self, last: Change, ctx: ProcessFunction.Context) -> Iterator[tuple[OutputTag, Row]]:
+        """The sweep behind the last row of a snapshot, whatever became of that row."""
+        if not last.ends_snapshot or last.table not in self._sweeps:
+            return
+        try:
+            table = self._key(Truncate(last.table, last.position, source=last.source))
+        except ChangeError as error:
+            log.warning("A snapshot of %s has ended, and nothing is swept behind it: %s", last.table, error)
+            return
+        yield SWEPT, Row(table, Row(last.position, ctx.timestamp() + SLACK_MS))
+
+    def _letter(self, error: ChangeError, event: Event) -> tuple[Any, Any]:
+        """A dead letter of an event, or of one of its changes, whose others are no worse for it."""
+        self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
+        return DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+
+    def _mark(self, refused: Change) -> Iterator[Row]:
+        """Have the state of its key know that there was a change, whatever it was."""
+        with suppress(ChangeError):
+            if refused.table in self._keys:
+                yield Row(self._key(refused), Row(_encode(refused), b""))
+
+    def _key(self, told: Change | Truncate | Skip) -> str:
+        """By what a change goes on, and a truncate. Raises ChangeError for one of another database too."""
+        if isinstance(told, Skip) or told.table not in self._keys:
+            return ""
+        if told.source and told.table in self._of_one_source:
+            hold_to_first(self._sources, told.table, told.source)
+        return self._keys[told.table](told) if isinstance(told, Change) else self._table(told)
+
+    def _table(self, told: Change | Truncate) -> str:
+        """What is swept as one: the table, of one database where several have it."""
+        return told.table if told.table in self._of_one_source else of_source(told.table, told.source)
+
+    def _other(self, table: str) -> Skip:
+        """Whose rows a table's are that the pipeline doesn't name: nobody's, or a partition's of one that it does."""
+        found = self._others.get(table)
+        if found is None:
+            found = Skip.KIN if kin_of(table, frozenset(self._keys)) else Skip.OTHER_TABLE
+            if found is Skip.KIN:
+                log.warning("%s", skipped_kin(table, kin_of(table, frozenset(self._keys))))
+            if len(self._others) < _MOST_OTHERS:
+                self._others[table] = found
+        return found
+
+    def _read(self, change: Change) -> None:
+        self._meters.count("changes", feed=self._feed, operation=change.operation)
+        # not of each: a look at the clock and a call into Java
+        if change.committed_ms is not None and (now := time()) > self._looked + _LAG_S:
+            self._looked = now
+            self._meters.hold("source_lag_ms", max(0, int(now * 1000) - change.committed_ms))
+
+
+def _keys(pipeline: Pipeline) -> dict[str, Callable[[Change], str]]:
+    """What a table's changes are keyed by."""
+    if pipeline.profiles is not None:
+        return {table: partial(record_id, pipeline.profiles.spec(table)) for table in pipeline.profiles.records}
+    return {table: partial(document_id, document.spec(table)) for table, document in pipeline.documents.items()}
+
+
+class RejectedToLetter(FlatMapFunction):
+    """A plan's rejected outcomes, with the event it came from, to dead letters, one a store; and workers' counts."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._name = pipeline.name
+        self._meters = Meters(*OF_BATCHES)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the counters."""
+        self._meters.open(runtime_context.get_metrics_group())
+        self._searchable = Searchable()
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """`value` has an encoded Answer and the encoded event."""
+        answer, event = value
+        said = answer_from_bytes(answer)
+        self._meters.tell(said.told)
+        self._searchable.hear(said.told, self._meters)
+        for outcome in said.rejected:
+            stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
+            self._meters.count("dead_letters", stage=stage, reason=outcome.error)
+            told_of = decode_event(event)
+            yield letter(self._name, stage, outcome.error, outcome.reason, told_of, outcome.document_id)

@@ -1,0 +1,126 @@
+"""The operator that plans a document's changes, over what is known of it, and forgets that when it is of no use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from time import time
+from typing import Any
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import RuntimeContext
+from pyflink.datastream.functions import KeyedProcessFunction
+from pyflink.datastream.state import ValueState, ValueStateDescriptor
+
+from core.change import Change, Operation
+from core.config.pipeline import Pipeline
+from core.documents.forgetting import is_cleared, is_nothing, next_look, prefix_of, table_of, word_of
+from core.documents.moves import encode_unsettled
+from core.documents.sources import of_source
+from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
+from core.documents.step import Refused, Unsettled, step
+from core.plans import Plan, plan_to_bytes
+from flink_jobs.engine.environment import is_unbounded
+from flink_jobs.engine.metrics import Meters, Snapshots
+from flink_jobs.steps.marks import marks_of
+from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED, decode_event, letter
+from udfs.embedding.tokenizing import document_chunker
+
+_decode_change = msgspec.msgpack.Decoder(Change).decode
+
+
+class PlanDocument(KeyedProcessFunction):
+    """Change to plan, by document: `core.documents.step.step` over Flink's keyed state."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._name = pipeline.name
+        self._embedding = pipeline.embedding
+        self._model = pipeline.embedding.model
+        self._retention_ms = pipeline.delete_retention_ms
+        self._documents = dict(pipeline.documents)
+        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+        self._meters = Meters("stale", *Snapshots.NAMES)
+        # a bounded run reads from the start what its state may know, which tells nothing of the source
+        self._again = not is_unbounded(pipeline)
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Open the state and the tokenizer."""
+        self._state: ValueState = runtime_context.get_state(
+            ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
+        )
+        self._chunkers = {
+            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
+        }
+        self._marks = marks_of(self._pipeline)
+        self._meters.open(runtime_context.get_metrics_group())
+        self._snapshots = Snapshots()
+
+    def close(self) -> None:
+        """Give the stores' connections back."""
+        self._marks.close()
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
+        encoded, event = value
+        change = _decode_change(encoded)
+        raw = self._state.value()
+        before = None if raw is None else state_from_bytes(raw)
+        spec, chunker = self._specs[change.table], self._chunkers[change.table]
+        marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
+        state, told = step(before, change, spec, self._model, chunker, *marks)
+        if not told and event:
+            self._meters.count("stale")
+        if change.snapshot and not self._again:
+            self._snapshots.heard(before is not None and change.position < before.position, self._meters)
+        if state is not None and state is not before:
+            self._remember(state, 0 if before is None else before.since, change, ctx)
+        for each in told:
+            if isinstance(each, Plan):
+                yield Row(plan_to_bytes(each), event)
+                continue
+            if isinstance(each, Refused):
+                yield DEAD_LETTERS, self._refusal(each, event)
+                each = Unsettled(each.name, each.change)
+            unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
+            yield UNSETTLED, Row(self._together(change), unsettled)
+
+    def _refusal(self, refused: Refused, event: bytes) -> Row:
+        error = type(refused.error).__name__
+        self._meters.count("dead_letters", stage="plan", reason=error)
+        return letter(self._name, "plan", error, str(refused.error), decode_event(event), refused.name)
+
+    def _together(self, change: Change) -> str:
+        """Whose halves of key changes meet, by position: a table's, of one database."""
+        spec = self._specs[change.table]
+        return of_source(spec.table, change.source) if spec.id_from_source else spec.table
+
+    def _remember(self, state: DocumentState, since: int, change: Change, ctx: KeyedProcessFunction.Context) -> None:
+        forget_at, timers = state.forget_at, ctx.timer_service()
+        if change.operation is Operation.DELETE and state.position == change.position and is_nothing(state):
+            forget_at = timers.current_processing_time() + self._retention_ms
+            timers.register_processing_time_timer(forget_at)
+        if not since:
+            since = int(time() * 1000)
+            timers.register_processing_time_timer(next_look(since, since))
+        self._state.update(state_to_bytes(replace(state, forget_at=forget_at, since=since)))
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a document that was deleted long ago, or whose table was cleared since its last change."""
+        raw = self._state.value()
+        if raw is None:
+            return
+        state = state_from_bytes(raw)
+        if 0 < state.forget_at <= timestamp:
+            self._state.clear()
+            return
+        name = ctx.get_current_key()
+        if not is_cleared(state, self._marks.of(prefix_of(name))):
+            now = max(timestamp, int(time() * 1000))
+            ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
+            return
+        self._state.clear()
+        word = word_of(name, state)
+        if word is not None:
+            yield UNSETTLED, Row(table_of(name), Row(encode_unsettled(word), timestamp))

@@ -1,0 +1,49 @@
+"""Where a pipeline's servers are, as `host:port`, and whether anybody listens there, before a client tries for long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from connectors.postgres.session import server_of
+from connectors.reaching import unreachable
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError, Unavailable
+from operations.own_stack import started_by
+
+
+def of_store(pipeline: Pipeline, name: str) -> tuple[str, ...]:
+    """The addresses of a store's servers; none where they are a service's, or their setting can't be read."""
+    store = pipeline.store
+    if name == "opensearch" and store.opensearch is not None:
+        return tuple(map(of_url, store.opensearch.hosts))
+    if name == "pgvector" and store.pgvector is not None:
+        return of_dsn(store.pgvector.dsn, "store.pgvector")
+    if name == "postgres" and store.postgres is not None:
+        return of_dsn(store.postgres.dsn, "store.postgres")
+    return ()
+
+
+def setting_of_store(name: str) -> str:
+    """The setting that says where a store is."""
+    return f"store.{name}.{'hosts' if name == 'opensearch' else 'dsn'}"
+
+
+def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
+    """The servers of a connection string; none where it can't be read, which its client tells better."""
+    try:
+        return tuple(server_of(dsn, setting).split(","))
+    except ConfigError:
+        return ()
+
+
+def of_url(url: str) -> str:
+    """A URL's server."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def refuse_away(addresses: Sequence[str], setting: str) -> None:
+    """Raises Unavailable, with what to do, where nobody listens at any of the addresses that the setting gives."""
+    if why := unreachable(addresses):
+        raise Unavailable(f"{setting}: nobody answers at {', '.join(addresses)} ({why}): {started_by(addresses)}")

@@ -1,0 +1,1 @@
+"""`freshet backfill`: whatever a source holds already, told where the pipeline reads its changes."""

@@ -1,0 +1,52 @@
+"""`freshet backfill`: whatever a source holds already, told where the pipeline reads its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError
+from operations.backfill import objects as backfill_objects
+from operations.backfill import tables as backfill_tables
+from operations.backfill.progress import Options
+from operations.verify.source import is_repairable
+
+_OF_BUCKETS = "s3://"
+_INSTEAD = {
+    "debezium": "have the connector snapshot its tables anew (Debezium's incremental snapshots)",
+    "dms": "have the DMS task reload its tables (`aws dms reload-tables`)",
+    "dynamodb": "write each item again, with an attribute changed that no document uses",
+    "rows": "have what writes the rows write each of them again",
+}
+
+
+def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
+    """Tell the pipeline of all that is at the places, `s3://BUCKET/PREFIX` or `schema.table`; none: of all it names.
+
+    The exit code: 0, or 130 after Ctrl-C. Raises ConfigError where the pipeline's feed can't be told so, or a place is
+    none of it, Unavailable where a server is away.
+    """
+    name = pipeline.format.name
+    if pipeline.source.file is not None:
+        raise ConfigError(
+            ["source.file: the job tells all files of its folder by itself: there is nothing to backfill"]
+        )
+    if pipeline.format.s3 is not None:
+        return backfill_objects.backfill(pipeline, places, options, console)
+    if buckets := [each for each in places if each.startswith(_OF_BUCKETS)]:
+        raise ConfigError([f"format is {name}: {buckets[0]} is a place for format: s3, whose events name objects"])
+    if not is_repairable(pipeline):
+        raise ConfigError(
+            [
+                f"format is {name}, {_source(pipeline)}: a backfill sends rows as Debezium writes them, through Kafka. "
+                f"Instead, {_INSTEAD[name]}"
+            ]
+        )
+    return backfill_tables.backfill(pipeline, places, options, console)
+
+
+def _source(pipeline: Pipeline) -> str:
+    found = next(each for each in ("kafka", "kinesis", "dynamodb") if getattr(pipeline.source, each) is not None)
+    return f"through source.{found}"

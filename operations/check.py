@@ -1,0 +1,305 @@
+"""`freshet check`: is the pipeline file right, are its servers there, and has the source what it names?"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.kafka import source as kafka
+from connectors.opening import open_stores, profile_stores
+from core.config.msf import refused as refused_by_msf
+from core.config.pipeline import Pipeline
+from core.config.source import Kafka
+from core.errors import ConfigError, FreshetError, Unavailable
+from core.stores.owning import RUN
+from deploy.msf.bundle import misfits
+from operations import clocks
+from operations.addresses import of_dsn, of_store, of_url, refuse_away, setting_of_store
+from operations.column_types import told_or_named
+from operations.owning import has_state, refused
+from operations.phases import loading_model
+from operations.pipeline_file import load
+from operations.plain import shown
+from operations.resuming import goes_on_from
+from operations.servers import reach
+from operations.source_columns import by_database, by_events
+from operations.source_topics import refuse_missing, waits
+from udfs.embedding.embedder import dimension, embedder
+from udfs.embedding.languages import languages
+from udfs.embedding.tokenizing import document_chunker, tokenizer_of
+
+_PATIENCE_S = 10.0
+_PROBE = "freshet"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that is tried. `addresses`, host:port, are of the servers that it needs, which `setting` names."""
+
+    name: str
+    attempt: Callable[[], str]
+    setting: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen of a step: `ok`, and the message."""
+
+    step: str
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `--json` shows. `problems` are the file's own, without which nothing was tried; `notes` are no failures."""
+
+    pipeline: str | None
+    ok: bool
+    problems: Sequence[str] = ()
+    steps: Sequence[Finding] = ()
+    notes: Sequence[str] = field(default=())
+
+
+def check(
+    pipeline: Pipeline, console: Console, prepare: bool = False, as_json: bool = False, command: str = RUN
+) -> int:
+    """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed.
+
+    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters. `command` is what runs
+    the pipeline.
+    """
+    found: list[Finding] = []
+    for finding in _findings(pipeline, prepare, command):
+        found.append(finding)
+        if not as_json:
+            _say(finding, console)
+    ok = all(each.ok for each in found)
+    # where a step has told, once is enough
+    notes = _notes(pipeline) if ok else []
+    for line in notes if not as_json else ():
+        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
+    if as_json:
+        show(Report(pipeline.name, ok, (), found, notes), console)
+    return 0 if ok else 1
+
+
+def check_file(file: Path, console: Console, prepare: bool, as_json: bool) -> int:
+    """As `check`, of a file that may be wrong: then it is 2, and `--json` tells the file's problems."""
+    try:
+        pipeline = load(file)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        show(Report(None, False, error.problems), console)
+        return 2
+    return check(pipeline, console, prepare, as_json, shlex.join(["freshet", "run", str(file)]))
+
+
+def show(report: Report, console: Console) -> None:
+    """The report as JSON, for programs."""
+    console.file.write(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
+
+
+def _say(finding: Finding, console: Console) -> None:
+    sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
+    message = re.sub(r"\n(?! )", "\n  ", finding.message)
+    console.print(f"{sign} {finding.step}: {shown(message)}", soft_wrap=True)
+
+
+def _notes(pipeline: Pipeline) -> list[str]:
+    try:
+        return [*told_or_named(pipeline)[1], *filter(None, [clocks.told(pipeline)])]
+    except FreshetError as error:
+        return [str(error)]
+
+
+def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Finding]:
+    away: dict[str, str] = {}
+    mistakes: list[str] = []
+    for step in _steps(pipeline, prepare, command, mistakes):
+        where = ", ".join(step.addresses)
+        if step.addresses and away.keys() >= set(step.addresses):
+            yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses[0]]}")
+            continue
+        try:
+            with _noted(away, step):
+                refuse_away(step.addresses, step.setting)
+            yield Finding(step.name, True, step.attempt())
+        except FreshetError as error:
+            if isinstance(error, ConfigError):
+                mistakes.append(step.name)
+            yield Finding(step.name, False, str(error))
+
+
+@contextmanager
+def _noted(away: dict[str, str], step: Step) -> Iterator[None]:
+    try:
+        yield
+    except Unavailable:
+        away |= dict.fromkeys(step.addresses, step.name)
+        raise
+
+
+def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str]) -> Iterator[Step]:
+    """What is tried, in order. `mistakes` are the steps so far that found one in the file."""
+    source, embedding = pipeline.source, pipeline.embedding
+    if source.kafka is not None:
+        yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
+    else:
+        endpoint = getattr(getattr(source, source.name), "endpoint", None)
+        own = (of_url(endpoint),) if endpoint else ()
+        yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
+    setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
+    yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
+    if has_state(pipeline):
+        yield Step("state", partial(_state, pipeline))
+    if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
+        dsn = pipeline.reselect.postgres.dsn
+        compare = partial(by_database, pipeline, dsn)
+        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", of_dsn(dsn, "reselect.postgres"))
+    model = _Model(pipeline)
+    provider = embedding.openai or embedding.tei
+    urls = () if provider is None else (of_url(provider.url),)
+    yield Step("embedding", model.described, "embedding." + ("openai" if embedding.openai else "tei") + ".url", urls)
+    # a file that is to be corrected first makes what it won't make then
+    ask = partial(refused, pipeline, command=command) if not mistakes else None
+    for name in pipeline.store.names:
+        attempt = partial(_store, model, name, prepare, ask)
+        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
+    for name in pipeline.store.of_profiles:
+        attempt = partial(_profiles, pipeline, name, prepare)
+        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
+
+
+def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: str = "source") -> Step:
+    servers = tuple(each.strip() for each in cluster.bootstrap_servers.split(","))
+    return Step(name, attempt, f"{setting}.kafka.properties.bootstrap.servers", servers)
+
+
+def check_msf(pipeline: Pipeline, console: Console) -> int:
+    """Say what of a pipeline Managed Service for Apache Flink would refuse, with 1 as exit code where there is any.
+
+    Reaches no server: the service has other ways to them than this machine.
+    """
+    told = [f"flink.{option}: {instead}" for option, instead in refused_by_msf(pipeline.flink_options).items()]
+    try:
+        told += misfits(pipeline)
+    except ConfigError as error:
+        told += error.problems
+    for each in told:
+        console.print(f"[red]✗[/] {each}", soft_wrap=True)
+    if not told:
+        console.print("[green]✓[/] the service takes all of it")
+    return 1 if told else 0
+
+
+def _topics(pipeline: Pipeline) -> str:
+    source = pipeline.kafka
+    there = kafka.topics_there(source)
+    if there is None:
+        return f"{source.bootstrap_servers} isn't asked: only Java clients know its login"
+    found = refuse_missing(pipeline, there)
+    if not found:
+        raise ConfigError([waits(source)])
+    told = f"{source.bootstrap_servers} has {', '.join(found)}"
+    by_reselect = pipeline.reselect is not None and pipeline.reselect.postgres is not None
+    compared = "" if by_reselect and pipeline.format.debezium is not None else by_events(pipeline)
+    return f"{told}; {compared}" if compared else told
+
+
+def _letters(pipeline: Pipeline, prepare: bool) -> str:
+    topic = pipeline.dead_letters.kafka.topic
+    there = kafka.topics_there(pipeline.letters)
+    room = kafka_letters_topic.room(pipeline.letters, topic, make=prepare)
+    if prepare or there is None or topic in there:
+        return f"{topic} takes letters of {room:,} bytes"
+    return f"{topic} isn't there yet: run makes it"
+
+
+def _state(pipeline: Pipeline) -> str:
+    return f"a run goes on from {goes_on_from(pipeline)}, which is of the log that is there"
+
+
+@dataclass(slots=True)
+class _Model:
+    """The pipeline's model, opened once: whether it answers decides what the stores can be asked."""
+
+    pipeline: Pipeline
+    known: int = 0
+    _is_there: bool = False
+
+    def described(self) -> str:
+        told = self._described()
+        self._is_there = True
+        return told
+
+    def _described(self) -> str:
+        embedding = self.pipeline.embedding
+        for document in self.pipeline.documents.values():
+            document_chunker(embedding, document.chunk)
+        if not embedding.remote:
+            with loading_model(embedding.model):
+                model = embedder(embedding)
+            model.embed([_PROBE])
+            self.known = model.dimension
+            return "; ".join(filter(None, (model.describe(), languages(embedding.model))))
+        from udfs.embedding.remote.embedder import opened
+
+        brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})
+        endpoint = opened(brief, patience_s=_PATIENCE_S)
+        try:
+            endpoint.embed([_PROBE])
+        finally:
+            endpoint.close()
+        self.known = endpoint.dimension
+        return f"{endpoint.describe()}; {tokenizer_of(embedding).name} counts a chunk's tokens"
+
+    def dimension(self) -> int:
+        embedding = self.pipeline.embedding
+        if not self._is_there and not embedding.remote:
+            raise ConfigError(["not asked: how long its vectors are, the model alone could say; see embedding"])
+        if not self.known and embedding.remote and not (embedding.dimension or embedding.dimensions):
+            raise ConfigError(["not asked: how long its vectors are, embedding alone could say"])
+        return self.known or dimension(embedding)
+
+
+def _store(model: _Model, name: str, prepare: bool, ask: Callable[[str], list[str]] | None) -> str:
+    pipeline = model.pipeline
+    target = open_stores(pipeline, model.dimension())[name]
+    try:
+        there = target.look()
+        if prepare and not there:
+            target.prepare()
+    finally:
+        target.close()
+    place = pipeline.store.place(name)
+    # where nothing is there and nothing is gone on from, there is nothing to refuse
+    if ask is not None and (there or prepare or has_state(pipeline)) and (would := ask(name)):
+        raise ConfigError(would)
+    if not there and not prepare:
+        return f"{place} isn't there yet: run makes it"
+    return f"{place} is ready"
+
+
+def _profiles(pipeline: Pipeline, name: str, prepare: bool) -> str:
+    target = profile_stores(pipeline)[name]
+    try:
+        there = target.look()
+        if prepare:
+            target.prepare()
+    finally:
+        target.close()
+    table = pipeline.store.dynamodb.table if name == "dynamodb" and pipeline.store.dynamodb else ""
+    place, are = (f"table {table}", "is") if table else (f"tables {pipeline.name}_…", "are")
+    return f"{place} {are} ready" if there or prepare else f"{place} {are}n't there yet: run makes them"

@@ -1,0 +1,25 @@
+"""Whether stores stand at times that a pipeline of files or objects can't tell yet: `core.documents.clocks`."""
+
+from __future__ import annotations
+
+import time
+
+from connectors.opening import open_stores
+from core.config.pipeline import Pipeline
+from core.documents.clocks import ahead
+from core.documents.step import table_id
+from udfs.embedding.embedder import dimension
+
+
+def told(pipeline: Pipeline) -> str:
+    """What to tell of them; "" where there is nothing, and for rows of tables. Raises Unavailable, as stores do."""
+    if pipeline.format.objects is None:
+        return ""
+    latest = {}
+    for name, store in open_stores(pipeline, dimension(pipeline.embedding)).items():
+        try:
+            if store.look():
+                latest[f"store.{name}"] = max(store.latest(table_id(table)) for table in pipeline.documents)
+        finally:
+            store.close()
+    return ahead(latest, time.time_ns() // 1_000_000)

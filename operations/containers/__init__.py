@@ -1,0 +1,1 @@
+"""`freshet compose --rehearse`: a Compose file's services as processes."""

@@ -1,0 +1,48 @@
+"""`freshet compose --rehearse`: what a Compose file starts, run as processes where there is no Docker engine.
+
+Of the file are each service's command, environment, configs, secrets, volumes, health check and place in the order of
+starting. Of an image is what `images` has in its stead. Linux alone has what it takes: namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from core.errors import FreshetError
+from operations.containers.images import fetch
+from stack.own_folder import close
+
+_ALONE = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def rehearse(file: Path, question: str) -> int:
+    """Start all services of the file, wait until they are well, search, and stop them; the exit code.
+
+    Raises FreshetError where this isn't root on Linux, or root isn't let have namespaces of its own.
+    """
+    if not is_possible():
+        raise FreshetError(
+            f"a rehearsal of containers needs Linux and root: `unshare {' '.join(_ALONE)} true` fails here. Run it "
+            "with sudo; within a container, in one that was started with --privileged"
+        )
+    folder = Path(".freshet").resolve() / "containers"
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("images", "logs", "volumes"):
+        (folder / name).mkdir(parents=True)
+    close(folder)
+    fetch()
+    engine = [sys.executable, "-m", "operations.containers", str(file.resolve()), str(folder), question]
+    return subprocess.run(["unshare", *_ALONE, "--", *engine], check=False).returncode
+
+
+def is_possible() -> bool:
+    """Whether this process may have namespaces of its own, with mounts in them."""
+    trial = ["unshare", *_ALONE, "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    try:
+        return os.geteuid() == 0 and subprocess.run(trial, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

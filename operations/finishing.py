@@ -1,0 +1,44 @@
+"""How a run that has an end says what became of what it read: it is in the store, or a dead letter."""
+
+from __future__ import annotations
+
+from connectors.kafka.letters import letters
+from connectors.kafka.topics import Ends
+from core.config.pipeline import Pipeline
+from core.errors import FreshetError
+from flink_jobs.engine.environment import is_unbounded
+
+
+def letters_so_far(pipeline: Pipeline) -> Ends | None:
+    """Where the topic of dead letters ends now; None where nobody tells, or the run has no end to tell at."""
+    if is_unbounded(pipeline):
+        return None
+    try:
+        with letters(pipeline) as there:
+            return there.upto
+    except FreshetError:
+        return None
+
+
+def outcome(pipeline: Pipeline, before: Ends | None) -> str:
+    """What became of all that a run read, which began when the dead letters' topic ended at `before`."""
+    topic = pipeline.dead_letters.kafka.topic
+    try:
+        count = None if before is None else _written_since(pipeline, before)
+    except FreshetError:
+        count = None
+    if count == 0:
+        return "everything it read is in the store"
+    if count is None:
+        return f"everything it read is in the store, or a dead letter in topic {topic}, which can't be asked from here"
+    are = "1 dead letter is" if count == 1 else f"{count:,} dead letters are"
+    return (
+        f"{are} in topic {topic}, and not in the store: `freshet dead-letters list` says why. "
+        "Everything else that it read is in the store"
+    )
+
+
+def _written_since(pipeline: Pipeline, before: Ends) -> int:
+    with letters(pipeline) as there:
+        new = {at: (max(first, before.get(at, (0, 0))[1]), end) for at, (first, end) in there.upto.items()}
+        return sum(letter.pipeline == pipeline.name for letter in there.read(new))

@@ -1,0 +1,110 @@
+"""What a run does before its counters tell: a line a phase as it begins, which a log file shows as a terminal does."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from core.config.pipeline import Pipeline
+from flink_jobs.engine.model_load import Load, loads
+from flink_jobs.running.jobs import Progress
+from operations.plain import shown
+from udfs.embedding.languages import languages
+
+_REMIND_S = 20.0
+_NOTICED_S = 1.0
+
+
+@dataclass
+class Phases:
+    """The phases of one run, told in order; each is told once."""
+
+    pipeline: Pipeline
+    console: Console
+    clock: Callable[[], float] = time.monotonic
+    remind_s: float = _REMIND_S
+    _begun: float = field(init=False)
+    _reads: bool = field(default=False, init=False)
+    _kept: bool = field(default=False, init=False)
+    _tasks: tuple[int, int] | None = field(default=None, init=False)
+    _loads: dict[str, Load] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._begun = self.clock()
+        self._loads = loads()
+
+    @contextmanager
+    def during(self, what: str, more: str = "") -> Iterator[None]:
+        """Tell of a phase as it begins, and now and then while it lasts, with how long it has; `more` beside that."""
+        begun, ended = self.clock(), threading.Event()
+
+        def remind() -> None:
+            while not ended.wait(self.remind_s):
+                self._say(f"still {what} after {self.clock() - begun:.0f} s{more}")
+
+        self._say(f"{what} …")
+        # as in the demo: what the collector lets go of in another thread would be let go of in another one of the JVM
+        collects = gc.isenabled()
+        gc.disable()
+        threading.Thread(target=remind, name="phases", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+            if collects:
+                gc.enable()
+
+    def begin(self, what: str) -> None:
+        """Tell of a phase that nobody waits for here."""
+        self._say(f"{what} …")
+
+    def look(self, progress: Progress) -> None:
+        """Tell what has begun since the last look at the job: its tasks, reading, the model, the first checkpoint."""
+        running, tasks = progress.tasks
+        if not self._reads and tasks:
+            if running == tasks or any(progress.counts.values()):
+                self._reads = True
+                self._say(f"reading, {self._since()} after the start")
+            elif progress.tasks != self._tasks:
+                self._tasks = progress.tasks
+                self._say(f"starting its tasks, {running} of {tasks} run …")
+        self._look_at_the_model()
+        if not self._kept and progress.checkpoints:
+            self._kept = True
+            self._say(f"the first checkpoint is there, {self._since()} after the start")
+
+    def _look_at_the_model(self) -> None:
+        model = self.pipeline.embedding
+        if model.remote:
+            return
+        now, before = loads(), self._loads
+        self._loads = now
+        if any(load.seconds is None and worker not in before for worker, load in now.items()):
+            made_for = languages(model.model)
+            self._say(f"loading the model {model.model}{made_for and f', {made_for}'} …")
+        done = [
+            load.seconds
+            for worker, load in now.items()
+            if load.seconds is not None and (worker not in before or before[worker].seconds is None)
+        ]
+        if done and max(done) >= _NOTICED_S:
+            self._say(f"{model.model} is loaded, which took {max(done):.0f} s")
+
+    def _since(self) -> str:
+        return f"{self.clock() - self._begun:.0f} s"
+
+    def _say(self, what: str) -> None:
+        self.console.print(f"{shown(self.pipeline.name)}: {shown(what)}", soft_wrap=True)
+
+
+@contextmanager
+def loading_model(name: str) -> Iterator[None]:
+    """Show on a terminal, for as long as it takes, that a model is loaded; anything else gets no line of it."""
+    with Console(stderr=True).status(f"Loading {shown(name)}"):
+        yield

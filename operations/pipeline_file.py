@@ -1,0 +1,56 @@
+"""A pipeline file, read for a command: as `core.config.file` does, and the secrets that it refers to are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from connectors.postgres.session import passfile_of, with_whole_passfile
+from core.config import file as config_file
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError
+
+
+def load(path: Path) -> Pipeline:
+    """Read a pipeline file.
+
+    Raises ConfigError where it is wrong, or a secret isn't there; Unavailable where nobody tells.
+    """
+    return _with_passfiles(config_file.load(path, secret=_secret))
+
+
+def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
+    """Of a pipeline of `load` the connection strings that name a passfile, by their settings' names."""
+    store, reselect = pipeline.store, pipeline.reselect
+    dsns = {
+        "store.pgvector.dsn": store.pgvector.dsn if store.pgvector is not None else "",
+        "store.postgres.dsn": store.postgres.dsn if store.postgres is not None else "",
+        "reselect.postgres.dsn": reselect.postgres.dsn
+        if reselect is not None and reselect.postgres is not None
+        else "",
+    }
+    return {name: dsn for name, dsn in dsns.items() if passfile_of(dsn)}
+
+
+def _with_passfiles(pipeline: Pipeline) -> Pipeline:
+    """A passfile's path holds for this folder, and the job's workers may be in another one."""
+    store, reselect = pipeline.store, pipeline.reselect
+    changed: dict[str, Any] = {}
+    for name in ("pgvector", "postgres"):
+        if (target := getattr(store, name)) is not None:
+            changed[name] = target.model_copy(update={"dsn": with_whole_passfile(target.dsn)})
+    update: dict[str, Any] = {"store": store.model_copy(update=changed)}
+    if reselect is not None and (source := reselect.postgres) is not None:
+        source = source.model_copy(update={"dsn": with_whole_passfile(source.dsn)})
+        update["reselect"] = reselect.model_copy(update={"postgres": source})
+    return pipeline.model_copy(update=update)
+
+
+def _secret(name: str, key: str | None) -> str:
+    # imported late: few files refer to secrets, and boto3 takes half a second
+    try:
+        from connectors.aws.client import Aws
+        from connectors.aws.secrets import SecretsManager
+    except ModuleNotFoundError:
+        raise ConfigError([f"secret {name}: needs boto3, which isn't installed: install freshet[aws]"]) from None
+    return SecretsManager(Aws()).value(name, key)

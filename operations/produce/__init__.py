@@ -1,0 +1,1 @@
+"""`freshet produce`: changes from a recording, or made up, written to what a pipeline reads."""

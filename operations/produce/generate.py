@@ -1,0 +1,132 @@
+"""Generated changes, at the pace that is asked for, into what a change can be written to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil, inf
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from connectors.kafka.producer import Sent, ensure_topics, produce
+from core.formats.recordings import Record
+from workloads.articles import Article, Step, followed, history, source_of
+from workloads.customers import TABLES, Truth, customers
+from workloads.feeds import Feed
+from workloads.texts import texts
+
+PARTITIONS = 3
+"""Of a topic made for generated events."""
+
+TABLE = "made.public.articles"
+"""What changes are of that aren't in a topic of such a name: the table `public.articles`."""
+
+_AT_ONCE = 200
+Made = TypeVar("Made")
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much to generate: until there are `events` changes or `duration` seconds have passed.
+
+    rate  changes a second; 0: as fast as possible
+    seed  the same makes the same changes
+    """
+
+    events: int | None = None
+    duration: float | None = None
+    rate: float = 0
+    seed: int = 0
+
+
+@contextmanager
+def generated(amount: Amount, rows: dict[int, Article], topic: str = TABLE) -> Iterator[Iterator[list[Step]]]:
+    """Changes of an empty table, each time as many as are due, with a progress bar; `rows` ends as its truth."""
+    articles = [(text.title, text.paragraphs) for text in texts()]
+    steps = followed(history(articles, topic, amount.seed, time.time_ns), rows)
+    with progress_bar() as progress:
+        task = progress.add_task("changes", total=amount.events)
+
+        def counted() -> Iterator[list[Step]]:
+            for batch in _due(steps, amount):
+                yield batch
+                progress.advance(task, len(batch))
+
+        yield counted()
+
+
+def progress_bar() -> Progress:
+    """A bar on the error output, which leaves no trace."""
+    return Progress(*_COLUMNS, console=Console(stderr=True), transient=True)
+
+
+def _due(steps: Iterator[Made], amount: Amount) -> Iterator[list[Made]]:
+    # each step is due at a fixed time from the start, so that a late one doesn't slow the rate
+    start = time.monotonic()
+    number = 0
+    wanted = _wanted(amount)
+    while number < wanted:
+        elapsed = time.monotonic() - start
+        due = number / amount.rate if amount.rate else 0.0
+        over = amount.duration is not None and elapsed >= amount.duration
+        if over and not amount.rate:
+            return
+        if due > elapsed:
+            time.sleep(due - elapsed)
+        ready = int(max(due, elapsed) * amount.rate) + 1 - number if amount.rate else _AT_ONCE
+        batch = list(islice(steps, int(max(1, min(ready, wanted - number, _AT_ONCE)))))
+        yield batch
+        number += len(batch)
+        if over:
+            # what was due just before the end has come too; a rate that nobody can keep doesn't prolong it further
+            return
+
+
+def _wanted(amount: Amount) -> float:
+    """How many steps there are at the most: those that are due before the duration is over."""
+    most = inf if amount.events is None else amount.events
+    if amount.duration is None or not amount.rate:
+        return most
+    return min(most, ceil(amount.duration * amount.rate - 1e-9))
+
+
+def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, rows: dict[int, Article]) -> Sent:
+    """Write changes to a topic, made where it is missing. Of Debezium's, a delete is two messages.
+
+    Raises Unavailable and ConfigError as `connectors.kafka.producer` does, ConfigError for a topic that is not
+    prefix.schema.table.
+    """
+    source_of(topic, amount.seed)
+    ensure_topics(bootstrap_servers, {topic: PARTITIONS})
+    with generated(amount, rows, topic) as batches:
+        return produce(bootstrap_servers, _records(feed, topic, batches))
+
+
+def customers_to_topics(bootstrap_servers: str, prefix: str, amount: Amount, truth: Truth) -> Sent:
+    """Write what systems hear of made-up people to topics `prefix.public.TABLE`; `truth` ends as whose each row is.
+
+    A key change is two messages, and a delete is followed by its tombstone. Raises as `to_topic` does.
+    """
+    ensure_topics(bootstrap_servers, {f"{prefix}.public.{table}": PARTITIONS for table in TABLES})
+    steps = customers(prefix, amount.seed, time.time_ns, truth)
+    with progress_bar() as progress:
+        task = progress.add_task("changes", total=amount.events)
+
+        def records() -> Iterator[Record]:
+            for batch in _due(steps, amount):
+                for step in batch:
+                    yield from step
+                progress.advance(task, len(batch))
+
+        return produce(bootstrap_servers, records())
+
+
+def _records(feed: Feed, topic: str, batches: Iterator[list[Step]]) -> Iterator[Record]:
+    for batch in batches:
+        yield from feed(topic, batch)

@@ -1,0 +1,104 @@
+"""`freshet bundle --rehearse`: the bundle on a Flink cluster of its own, submitted as the service does it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from zipfile import ZipFile
+
+from rich.console import Console
+
+from core.config.file import VARIABLE
+from core.config.pipeline import Pipeline
+from deploy.msf.bundle import Bundle
+from deploy.msf.main import REHEARSAL, RUN, SETTINGS, VARIABLES
+from deploy.msf.wheels import PYTHON
+from flink_jobs.running.target import TargetJob
+from operations.bundle import made, write
+from operations.pipeline_file import load, with_passfiles
+from operations.rehearsal.cluster import cluster
+from operations.rehearsal.python import python, version_of
+from stack.own_folder import close
+
+_WATCH_SECONDS = 0.5
+
+
+def rehearse(file: Path, output: Path | None, console: Console) -> int:
+    """Build the bundle, run it until it ends or Ctrl-C, and tell how long the first embedded row took; the exit code.
+
+    Raises FreshetError where the bundle can't be made, or its cluster or job doesn't start.
+    """
+    began = time.monotonic()
+    pipeline = load(file)
+    folder = Path(".freshet").resolve() / "rehearsal"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    close(folder)
+    there = python(console)
+    with ThreadPoolExecutor(1) as aside:
+        if (version := version_of(there)) != PYTHON:
+            console.print(f"[yellow]Python {version}[/], and packages for it: no Python {PYTHON} is here")
+        building = aside.submit(made, pipeline, file, console, version)
+        with cluster(there, folder, pipeline.parallelism) as running:
+            built = building.result()
+            if output is not None:
+                write(built, output, console)
+            application = unpacked(built, folder / "application")
+            told = properties(file, pipeline, folder / "properties.json")
+            job = running.submit(application, told, pipeline.parallelism)
+            console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
+            return _watch(job, pipeline, running.savepoints, began, console)
+
+
+def unpacked(built: Bundle, folder: Path) -> Path:
+    """The bundle's files in a new folder, where nothing may be written."""
+    with ZipFile(io.BytesIO(built.content)) as archive:
+        archive.extractall(folder)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return folder
+
+
+def properties(file: Path, pipeline: Pipeline, to: Path) -> Path:
+    """What the service would have in /etc/flink: the variables that the pipeline file has, and a rehearsal's mark.
+
+    Connection strings that name a passfile are told whole, as its path is of the current folder.
+    """
+    used = {name for name in VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
+    groups = [
+        {"PropertyGroupId": VARIABLES, "PropertyMap": {name: os.environ[name] for name in sorted(used)}},
+        {"PropertyGroupId": RUN, "PropertyMap": {REHEARSAL: "yes"}},
+        {"PropertyGroupId": SETTINGS, "PropertyMap": with_passfiles(pipeline)},
+    ]
+    to.touch(mode=0o600)
+    to.write_text(json.dumps(groups), encoding="utf-8")
+    return to
+
+
+def _watch(job: TargetJob, pipeline: Pipeline, savepoints: Path, began: float, console: Console) -> int:
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _signal, _frame: stopped.set())
+    first, last = True, None
+    while not job.ended():
+        now = job.progress()
+        if now.failure is not None and now.failure != last:
+            console.print(f"[red]{now.state.lower()}[/]: {now.failure}")
+            last = now.failure
+        if first and any(count for name, count in now.counts.items() if name.startswith("applied")):
+            first = False
+            console.print(f"[green]first embedded row[/] {time.monotonic() - began:.1f} s after the start of the build")
+        if stopped.wait(_WATCH_SECONDS):
+            savepoint = job.stop_with_savepoint(savepoints)
+            console.print(f"[green]stopped[/] with a savepoint: {Path(savepoint).name}")
+            return 0
+    job.result()
+    console.print(f"{pipeline.name}: finished")
+    return 0

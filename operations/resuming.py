@@ -1,0 +1,185 @@
+"""How a run of a pipeline begins: its folder, its logs, and the state that it goes on from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from connectors.log_identity import Asked, ask
+from core.config.log_identity import LogChange, LogIdentity, accepted, changes, grown, merged, refusal
+from core.config.pipeline import Pipeline
+from core.documents.sources import two_databases
+from core.errors import ConfigError, OtherLog
+from core.stores.fingerprint import Owner
+from core.stores.owning import RUN, How
+from flink_jobs.engine.environment import LOG4J, is_unbounded
+from flink_jobs.running.jobs import forget_checkpoints, newest_state
+from operations import log_record
+from operations.events import events
+from operations.job_file import home
+from operations.owning import since_ns, take
+from operations.plain import shown
+
+
+def log_to(pipeline: Pipeline) -> None:
+    """Have Flink log into the pipeline's folder; its JVM reads that when it starts."""
+    folder = home(pipeline) / "log"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["FLINK_LOG_DIR"] = str(folder.resolve())
+    os.environ.setdefault("LOG4J_PROPERTIES", str(LOG4J))
+
+
+_KNOWN_AFTER_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a run is to begin, as its options say.
+
+    without_state  from nothing, as if there were no checkpoint or savepoint
+    same_log       though topic or database seem others than the state's
+    how            what becomes of documents that were made otherwise
+    command        what starts such a run, without these options
+    """
+
+    without_state: bool = False
+    same_log: bool = False
+    how: How = How.REFUSE
+    command: str = RUN
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where a job goes on.
+
+    state  as a URI; None: from nothing
+    log    what it reads, as far as that is known
+    owner  the run that the stores are of from now on; None where nobody claimed them
+    """
+
+    state: str | None
+    log: LogIdentity
+    owner: Owner | None = None
+
+
+def begun(pipeline: Pipeline, console: Console, beginning: Beginning) -> Resumed:
+    """Where a run goes on, with the stores its own. Raises what `resumed` and `operations.owning.take` do."""
+
+    def claim() -> Owner:
+        return take(pipeline, console, beginning.how, beginning.without_state, beginning.command)
+
+    anew = beginning.without_state or beginning.how is How.REBUILD
+    return resumed(pipeline, console, anew, beginning.same_log, claim)
+
+
+def resumed(
+    pipeline: Pipeline,
+    console: Console,
+    without_state: bool,
+    same_log: bool = False,
+    claim: Callable[[], Owner | None] = lambda: None,
+) -> Resumed:
+    """Where the newest state is, if there is one and it is wanted. It is told, and written down.
+
+    What earlier runs left beside it is deleted. Raises OtherLog where the state is of another log than the one that is
+    there now, unless `same_log`; ConfigError where two databases tell of one table. `claim` makes the stores this
+    run's: once the log is known to be right, and before anything is written down.
+    """
+    state = None if without_state else newest_state(home(pipeline), since_ns(pipeline))
+    found, log = identified(pipeline, console, state, same_log), events(pipeline)
+    owner = claim()
+    log_record.begin(pipeline, found)
+    if state is None:
+        log.tell("start")
+        console.print(f"{pipeline.name}: starting without earlier state")
+        return Resumed(None, found, owner)
+    forget_checkpoints(home(pipeline), state)
+    log.tell("resume", state=state.name)
+    console.print(f"{pipeline.name}: resuming from {state.name}")
+    return Resumed(state.resolve().as_uri(), found, owner)
+
+
+def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:
+    """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
+    asked = _asked(pipeline, state)
+    for each in asked.unknown:
+        console.print(f"[yellow]{shown(each)} isn't known[/]", soft_wrap=True)
+    before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)
+    found = _differences(pipeline, before, asked, state)
+    if state is None:
+        _warn(pipeline, found, console)
+        known = merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
+        _tell_others(pipeline, known, asked, console)
+        return known
+    if found and not same_log:
+        raise OtherLog(refusal(found, pipeline.name))
+    for line in grown(before, asked.identity, state.name):
+        console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
+    # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
+    newest = {table: name for table, name in asked.identity.sources.items() if table not in before.sources}
+    before = _with_first(pipeline, replace(before, sources={**before.sources, **newest}), asked)
+    known = (accepted if same_log else merged)(before, asked.identity)
+    _tell_others(pipeline, known, asked, console)
+    return known
+
+
+def goes_on_from(pipeline: Pipeline) -> str:
+    """The name of the state that a run would go on from; "" where there is none.
+
+    Raises OtherLog where it is of another log than the one that is there now, as the run would.
+    """
+    state = newest_state(home(pipeline), since_ns(pipeline))
+    if state is None:
+        return ""
+    before = log_record.log_of(pipeline, state)
+    if found := _differences(pipeline, before, _asked(pipeline, state), state):
+        raise OtherLog(refusal(found, pipeline.name))
+    return state.name
+
+
+def _asked(pipeline: Pipeline, state: Path | None) -> Asked:
+    asked = ask(pipeline)
+    if state is not None and "" in asked.identity.logs.values():
+        # a broker that just started may not know all its topics yet
+        time.sleep(_KNOWN_AFTER_S)
+        asked = ask(pipeline)
+    return asked
+
+
+def _differences(pipeline: Pipeline, before: LogIdentity, asked: Asked, state: Path | None) -> tuple[LogChange, ...]:
+    found = changes(before, asked.identity, "the last run" if state is None else state.name)
+    # what a bounded run reads it reads from the start
+    return found if state is None or is_unbounded(pipeline) else tuple(each for each in found if each.positions)
+
+
+def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) -> None:
+    for each in found:
+        if each.positions:
+            console.print(
+                f"[yellow]{pipeline.name}[/]: {shown(each.what)}. A store that holds positions of before refuses what "
+                "comes as older: it should be another table or index, or an empty one",
+                soft_wrap=True,
+            )
+
+
+def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIdentity:
+    """As it was, and of tables whose database isn't known yet that of the first events. Raises ConfigError."""
+    told = {table: asked.first[table] for table in pipeline.of_one_source if table in asked.first}
+    new = {table: names for table, names in told.items() if table not in before.sources}
+    if problems := two_databases(new):
+        raise ConfigError(problems)
+    return replace(before, sources={**before.sources, **{table: next(iter(names)) for table, names in new.items()}})
+
+
+def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: Console) -> None:
+    for table, names in asked.first.items():
+        owner = known.sources.get(table, "")
+        newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
+        if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
+            told = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
+            console.print(f"[yellow]{pipeline.name}[/]: {shown(told)}", soft_wrap=True)

@@ -1,0 +1,240 @@
+"""`freshet run`: the job of a pipeline file, on this machine or a session cluster."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+from rich.console import Console
+
+from connectors import opening
+from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.kafka import source as kafka
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
+from core.stores.owning import How
+from flink_jobs.running.jobs import UNKNOWN, Job, Progress, submit
+from flink_jobs.running.rest import Failure
+from flink_jobs.running.target import TargetJob
+from operations import clocks, log_record, resuming, temporary
+from operations.column_types import told_or_named
+from operations.events import Events, events
+from operations.finishing import letters_so_far, outcome
+from operations.first_changes import FirstChanges, most_frequent
+from operations.folder_lock import locked
+from operations.job_file import JobFile, bootstrap_of, forget, home, remember
+from operations.log_watch import LogWatch
+from operations.owning import OwnerWatch, displaced_by, forsake, has_state
+from operations.phases import Phases
+from operations.plain import shown
+from operations.resuming import Beginning, log_to
+from operations.run_target import start as start_at
+from operations.servers import reach
+from operations.source_columns import never_told, refuse_lacking
+from operations.source_topics import refuse_missing, waits
+from stack.jars import OF_JOBS, fetch
+from stack.layout import free_port
+from udfs.embedding.embedder import dimension
+
+_WATCH_SECONDS = 2.0
+_TOO_SOON = "its job wasn't there yet"
+
+
+def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
+    """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
+
+    Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
+    where another process runs the pipeline in this folder, Displaced where a later run takes a store over, and what
+    `operations.resuming.begun` does.
+    """
+    with locked(pipeline, shared=target is not None):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return _run(pipeline, console, beginning, target)
+        except KeyboardInterrupt:
+            events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
+            told = f"({_TOO_SOON}); the next run begins as this one did"
+            console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+            return 1
+        finally:
+            temporary.remove(pipeline)
+
+
+def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
+    phases = Phases(pipeline, console)
+    with phases.during("reaching the servers that the pipeline names"):
+        # a source that changes under a run is no reason to keep it from going on
+        if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
+            refuse_lacking(pipeline)
+        prepare(pipeline, console)
+    pipeline, unknown = told_or_named(pipeline)
+    for line in (*unknown, *never_told(pipeline)):
+        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
+    if told_ahead := clocks.told(pipeline) if _is_anew(pipeline, beginning) else "":
+        console.print(f"[yellow]{shown(told_ahead)}[/]", soft_wrap=True)
+    first, before = _first(pipeline, beginning), letters_so_far(pipeline)
+    job: Job | TargetJob
+    if target is None:
+        job = start(pipeline, console, beginning, phases)
+    else:
+        with phases.during(f"submitting the job to {target}"):
+            job = start_at(pipeline, target, OF_JOBS, console, beginning)
+    log = events(pipeline)
+    watch, owners = LogWatch(pipeline), OwnerWatch(pipeline)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _signal, _frame: stopped.set())
+    last = None
+    try:
+        while not job.ended():
+            if stopped.wait(_WATCH_SECONDS):
+                return _stop(job, pipeline, console, log, phases)
+            progress = job.progress()
+            if progress.state != UNKNOWN:
+                log.progress(progress, last)
+                if progress.failure is not None and progress.failure.final:
+                    job.cancel()
+                    raise _final(progress.failure)
+                phases.look(progress)
+                last = _tell(progress, last, console)
+                if why := first.refusal(progress.counts):
+                    job.cancel()
+                    forsake(pipeline)
+                    raise ConfigError([f"{pipeline.name}: {why}"])
+                _alarm(first.warning(progress.counts), console, log)
+                _alarm(watch.news(progress.alarm), console, log)
+            if taken := owners.look(time.monotonic()):
+                job.cancel()
+                raise Displaced(taken)
+            if other := watch.look(time.monotonic()):
+                log.tell("alarm", what=other)
+                _stop(job, pipeline, console, log, phases)
+                raise OtherLog(other)
+            for line in watch.grown():
+                log.tell("grown", what=line)
+                console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
+    except (Displaced, ConfigError) as error:
+        log.tell("fail", cause=str(error))
+        raise
+    except Unavailable as error:
+        # as its last worker learned that, Flink may have broken down before it could say so
+        if taken := displaced_by(pipeline):
+            log.tell("fail", cause=taken)
+            raise Displaced(taken) from None
+        log.tell("fail", cause=str(error))
+        logs = home(pipeline) / "log"
+        raise Unavailable(f"{error}; see {logs}. The next run resumes from the last checkpoint") from None
+    finally:
+        forget(pipeline)
+    _end(job, log)
+    console.print(f"[green]{pipeline.name} finished[/]: {shown(outcome(pipeline, before))}", soft_wrap=True)
+    return 0
+
+
+def _final(failure: Failure) -> Displaced | StoreGone:
+    return StoreGone([failure.cause]) if failure.final == StoreGone.__name__ else Displaced(failure.cause)
+
+
+def _first(pipeline: Pipeline, beginning: Beginning) -> FirstChanges:
+    now_ms = time.time_ns() // 1_000_000
+    return FirstChanges(_is_anew(pipeline, beginning), lambda: most_frequent(pipeline, now_ms), beginning.command)
+
+
+def _is_anew(pipeline: Pipeline, beginning: Beginning) -> bool:
+    return beginning.without_state or beginning.how is How.REBUILD or not has_state(pipeline)
+
+
+def prepare(pipeline: Pipeline, console: Console) -> None:
+    """Reach every server that the pipeline names, and make the stores' tables and indexes.
+
+    Raises Unavailable where one isn't there, ConfigError where one doesn't fit, or a topic isn't there.
+    """
+    if pipeline.source.kafka is None:
+        reach(pipeline)
+    elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
+        console.print(f"[yellow]source.kafka: {shown(waits(pipeline.kafka))}[/]", soft_wrap=True)
+    kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
+    opening.prepare(pipeline, dimension(pipeline.embedding))
+
+
+def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Phases | None = None) -> Job:
+    """Submit the job, which goes on from the newest checkpoint or savepoint. Raises what `resuming.begun` does.
+
+    With `phases` it tells what takes its time.
+    """
+    during = nullcontext if phases is None else phases.during
+    log_to(pipeline)
+    jars = fetch(OF_JOBS)
+    # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
+    from flink_jobs.engine.environment import local_environment, local_options
+    from flink_jobs.engine.metrics import reporting
+    from flink_jobs.engine.worker_deaths import watched
+    from flink_jobs.job import build
+
+    port = free_port()
+    begun = resuming.begun(pipeline, console, beginning)
+    own = temporary.make(pipeline)
+    options = local_options(pipeline, home(pipeline), jars, begun.state, own)
+    options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
+    options["rest.port"] = options["rest.bind-port"] = str(port)
+    figures = free_port()
+    reporter = reporting(options, figures)
+    options |= reporter
+    with during("starting Flink"):
+        with temporary.used_by_children(own):
+            environment = local_environment(options, temporary.jvm_flag(own))
+        build(pipeline, environment, begun.log.sources, begun.owner)
+    with during("submitting the job"):
+        job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
+    metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""
+    identity = str(job.client.get_job_id())
+    log_record.submitted(pipeline, identity)
+    remember(pipeline, JobFile(job.rest, identity, metrics, bootstrap_of(pipeline)))
+    return job
+
+
+def _end(job: Job | TargetJob, log: Events) -> None:
+    try:
+        job.result()
+    except Exception as error:
+        log.tell("fail", cause=str(error))
+        raise
+    log.tell("finish")
+
+
+def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Events, phases: Phases) -> int:
+    begun = time.monotonic()
+    try:
+        with phases.during("stopping with a savepoint", ": what was read is written first"):
+            savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
+    except Unavailable as error:
+        log.tell("stop", without_savepoint=str(error))
+        told = f"({shown(str(error))}); the next run resumes from the last checkpoint"
+        console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+        return 1
+    log.tell("savepoint", path=savepoint)
+    log.tell("stop")
+    took = f"{time.monotonic() - begun:.0f} s"
+    console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name} (took {took})", soft_wrap=True)
+    if isinstance(job, Job):
+        phases.begin("ending Flink")
+    return 0
+
+
+def _alarm(told: str, console: Console, log: Events) -> None:
+    if told:
+        log.tell("alarm", what=told)
+        console.print(f"[red]alarm[/]: {shown(told)}", soft_wrap=True)
+
+
+def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
+    if progress.failure and (last is None or progress.failure != last.failure):
+        console.print(f"[red]{progress.state.lower()}[/]: {shown(str(progress.failure))}", soft_wrap=True)
+    if last is None or progress.counts != last.counts:
+        counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
+        if counts:
+            console.print(f"{progress.state.lower()}: {', '.join(counts)}", soft_wrap=True)
+    return progress

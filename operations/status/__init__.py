@@ -1,0 +1,1 @@
+"""`freshet status`: what a job says of itself, as a page and as a line."""

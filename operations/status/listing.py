@@ -1,0 +1,105 @@
+"""What `freshet status` shows without a file: each pipeline that has run in this folder, in a line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import httpx
+from rich.table import Table
+
+from connectors.reaching import unreachable
+from flink_jobs.running.rest import Report, report
+from operations.folder_lock import runs_at
+from operations.job_file import PIPELINES, JobFile, recall_at
+from operations.plain import shown
+from operations.status.page import time_of, waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A pipeline of this folder.
+
+    state    Flink's job status in lower case, `starting or ending`, `not answering` or `not running`
+    waiting  `caught up`, how much waits, or that the source is away; "" where that isn't known
+    more     how long it runs, why it failed last, or what was last told of one that doesn't run
+    pid      of the process that runs it, 0 where it isn't known, None where none does
+    """
+
+    pipeline: str
+    state: str
+    waiting: str = ""
+    more: str = ""
+    pid: int | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether its job runs and is not just restarting."""
+        return self.state == "running"
+
+
+def standings(http: httpx.Client) -> list[Standing]:
+    """Each pipeline that has run in this folder, by name."""
+    folders = sorted(folder for folder in PIPELINES.glob("*") if folder.is_dir())
+    return [_standing(http, folder) for folder in folders]
+
+
+def table(found: list[Standing]) -> Table:
+    """The pipelines as people read them."""
+    rows = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("pipeline", "state", "waiting", ""):
+        rows.add_column(column, overflow="fold")
+    for each in found:
+        colour = "green" if each.runs else "yellow" if each.state == "not running" else "red"
+        rows.add_row(shown(each.pipeline), f"[{colour}]{each.state}[/]", each.waiting, shown(each.more))
+    return rows
+
+
+def as_dict(each: Standing) -> dict[str, object]:
+    """A pipeline as JSON."""
+    return {**asdict(each), "waiting": each.waiting or None}
+
+
+def one_line(name: str, told: Report) -> tuple[str, bool]:
+    """What a probe says of a job, and whether it runs."""
+    state = told.state.lower()
+    more = waiting(told) if told.state == "RUNNING" else str(told.failure or "")
+    return f"{name}: {state}{more and f', {more}'}", told.state == "RUNNING"
+
+
+def seen(http: httpx.Client, place: JobFile) -> Report:
+    """What a job says of itself, and whether its Kafka is there. Raises as `report`.
+
+    Flink tells what waits as of the last answer from Kafka: of one that is gone it would say for ever that nothing
+    does.
+    """
+    told = report(http, place.rest, place.job)
+    why = unreachable(place.bootstrap.split(",")) if place.bootstrap else ""
+    return replace(told, away=f"Kafka at {place.bootstrap} doesn't answer: {why}") if why else told
+
+
+def _standing(http: httpx.Client, folder: Path) -> Standing:
+    pid, place = runs_at(folder), recall_at(folder)
+    if place is None:
+        state = "not running" if pid is None else "starting or ending"
+        return Standing(folder.name, state, more=last_told(folder) if pid is None else "", pid=pid)
+    try:
+        told = seen(http, place)
+    except (httpx.HTTPError, ValueError, KeyError):
+        state = "not running" if pid is None else "not answering"
+        return Standing(folder.name, state, more=last_told(folder), pid=pid)
+    since = f"for {time_of(told.since_ms)}"
+    more = since if told.failure is None else f"{since}; last failure: {told.failure}"
+    return Standing(folder.name, told.state.lower(), waiting(told), more, pid)
+
+
+def last_told(folder: Path) -> str:
+    """The last event in the pipeline's log, as in `stop, 2026-01-31 12:00`."""
+    try:
+        *_, line = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        event = json.loads(line)
+        cause = event.get("cause")
+        return f"{event['event']}, {event['time'][:16].replace('T', ' ')} UTC{f': {cause}' if cause else ''}"
+    except (OSError, ValueError, KeyError):
+        return ""

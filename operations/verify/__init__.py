@@ -1,0 +1,1 @@
+"""Is every store equal to the source? The passes behind `freshet verify`."""

@@ -1,0 +1,1 @@
+"""HTTP servers: one that nobody shuts others out of, and the embedder behind it."""

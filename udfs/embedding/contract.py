@@ -1,0 +1,53 @@
+"""What every embedder promises, whichever model it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from core.errors import EmbeddingError
+from core.stores.contract import Vectors
+
+
+class Embedder(Protocol):
+    """A model that turns texts into vectors."""
+
+    @property
+    def name(self) -> str:
+        """The model as it was asked for."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a text, in order: shape (n, dimension), float32.
+
+        Raises EmbeddingError where one of the texts can't be embedded; which one, `embed_each` finds out.
+        """
+
+    def describe(self) -> str:
+        """Model, device, precision and dimension, for people to read."""
+
+
+class SomeRefused(EmbeddingError):
+    """Of some texts there are no vectors: an embedder says so that found out by itself which they are.
+
+    vectors  of all texts, zeros for those that are refused
+    errors   of the refused ones, by their place
+    """
+
+    def __init__(self, vectors: Vectors, errors: Mapping[int, EmbeddingError]) -> None:
+        super().__init__(str(next(iter(errors.values()))))
+        self.vectors = vectors
+        self.errors = errors
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raises EmbeddingError for a lone surrogate, which no tokenizer reads and no database holds."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            found = f"U+{ord(text[error.start]):04X} at character {error.start}"
+            raise EmbeddingError(f"the text has a lone surrogate, {found}: correct it in the source") from error

@@ -1,0 +1,1 @@
+"""Embeddings from an endpoint, of any protocol: `embedder` is its face."""

@@ -1,0 +1,66 @@
+"""What an endpoint that embeds texts is to `udfs.embedding.remote.embedder`, and what it may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from core.errors import EmbeddingError, Unavailable
+from core.stores.contract import Vectors
+
+_SHOWN = 200
+
+
+class Busy(Unavailable):
+    """The endpoint asks to be left alone. `wait_s`: for how long, 0 where it doesn't say.
+
+    fails  whether it counts as a failure too, as a server that restarts answers 503
+    """
+
+    def __init__(self, message: str, wait_s: float = 0.0, fails: bool = False) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.fails = fails
+
+
+class Refusal(EmbeddingError):
+    """The endpoint refuses these texts, or answers what is no vector for each: they may be the cause, or it."""
+
+
+class Endpoint(Protocol):
+    """One kind of server. Several threads ask at once."""
+
+    @property
+    def where(self) -> str:
+        """Its address, for messages: without keys."""
+
+    def ask(self, texts: Sequence[str]) -> Vectors:
+        """One request. The vectors as they came, in the order of the texts: shape (n, any), float32.
+
+        Raises Refusal, Busy, Unavailable where it doesn't answer or fails, and ConfigError where it lets nobody in.
+        """
+
+    def close(self) -> None:
+        """Gives connections back."""
+
+
+def matrix(where: str, rows: Any, count: int) -> Vectors:
+    """The vectors that an endpoint answered. Raises Refusal where they are no vector for each of `count` texts."""
+    try:
+        vectors: Vectors = np.asarray(rows, np.float32)
+    except (TypeError, ValueError):
+        raise Refusal(f"{where} answers what are no vectors of one length: check which model it serves") from None
+    if vectors.ndim != 2 or len(vectors) != count:
+        wanted = f"{count} {'vector' if count == 1 else 'vectors'}"
+        raise Refusal(f"{where} answers an array of shape {vectors.shape} where {wanted} were asked for")
+    return vectors
+
+
+def shown(body: bytes, secret: str = "") -> str:
+    """The beginning of an answer, for messages: in one line, without the key that it might repeat."""
+    text = " ".join(body.decode("utf-8", "replace").split())
+    if secret:
+        text = text.replace(secret, "…")
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

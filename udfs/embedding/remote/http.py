@@ -1,0 +1,159 @@
+"""Endpoints over HTTP: OpenAI's protocol, and that of Text Embeddings Inference."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as NoBase64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import numpy as np
+
+from core.config.embedding import Embedding, OpenAi, Tei
+from core.errors import ConfigError, FreshetError, Unavailable
+from core.stores.contract import Vectors
+from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
+
+_CONNECT_S = 10.0
+_REFUSALS = (400, 413, 422, 424)
+
+
+class _Datum(msgspec.Struct):
+    index: int
+    embedding: str | list[float]
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Datum]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_openai = msgspec.json.Decoder(_Answer).decode
+_decode_tei = msgspec.json.Decoder(list[list[float]]).decode
+
+
+class Http:
+    """POSTs to one URL. Connections are kept, and shared by threads; nobody is followed to another address."""
+
+    def __init__(self, url: str, setting: str, key: str | None, timeout_s: float, connections: int) -> None:
+        self.where = url
+        self._setting = setting
+        self._key = key or ""
+        self._client = httpx.Client(
+            headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+            timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            follow_redirects=False,
+        )
+
+    def post(self, body: bytes) -> bytes:
+        """The body of the answer. Raises as `Endpoint.ask` does."""
+        try:
+            response = self._client.post(self.where, content=body)
+        except httpx.InvalidURL as error:
+            raise ConfigError([f"{self._setting}.url: {self.where} is no URL: {error}"]) from None
+        except httpx.RequestError as error:
+            what = "doesn't answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
+            raise Unavailable(f"{self.where} {what}: {type(error).__name__}: {error}".rstrip(": ")) from None
+        if response.status_code == 200:
+            return response.content
+        raise self._failure(response)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._client.close()
+
+    def _failure(self, response: httpx.Response) -> FreshetError:
+        status = response.status_code
+        told = f"{self.where} answers {status} {response.reason_phrase}".rstrip()
+        if response.is_redirect:
+            to = urlsplit(response.headers.get("Location", ""))
+            target = f"{to.scheme}://{to.hostname}" if to.hostname else "another path"
+            return ConfigError([f"{self._setting}.url: {told} to {target}: nothing is sent to where you don't say"])
+        if status in (401, 403):
+            # the body isn't shown: some repeat a part of the key
+            return ConfigError([f"{self._setting}.api_key: {told}: set a key that may use this model"])
+        told = f"{told}: {shown(response.content, self._key)}".rstrip(": ")
+        if status in _REFUSALS:
+            return Refusal(told)
+        if status in (429, 503):
+            return Busy(told, wait_s(response.headers.get("Retry-After", "")), fails=status == 503)
+        if status in (408, 409, 425) or status >= 500:
+            return Unavailable(told)
+        return ConfigError([f"{self._setting}.url: {told}: check the URL and the model's name"])
+
+
+def wait_s(header: str) -> float:
+    """What Retry-After says (RFC 9110, 10.2.3): seconds, or a date; 0 where it says neither."""
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+class OpenAiEndpoint:
+    """`POST …/embeddings` with `input`, as OpenAI has it."""
+
+    def __init__(self, embedding: Embedding, to: OpenAi) -> None:
+        key = None if to.api_key is None else to.api_key.get_secret_value()
+        url = to.url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
+        self._http = Http(url, "embedding.openai", key, embedding.timeout, embedding.concurrency)
+        self.where = url
+        self._request: dict[str, Any] = {"model": embedding.model, "encoding_format": to.encoding_format}
+        if to.dimensions is not None:
+            self._request["dimensions"] = to.dimensions
+
+    def ask(self, texts: Sequence[str]) -> Vectors:
+        """See `Endpoint.ask`."""
+        body = self._http.post(_encode({**self._request, "input": texts}))
+        try:
+            data = _decode_openai(body).data
+        except msgspec.MsgspecError as error:
+            raise Refusal(f"{self.where} answers what is no list of embeddings: {error}") from None
+        if sorted(each.index for each in data) != list(range(len(texts))):
+            raise Refusal(f"{self.where} answers {len(data)} embeddings to {len(texts)} texts, or misnumbers them")
+        rows = [self._row(each.embedding) for each in sorted(data, key=lambda each: each.index)]
+        return matrix(self.where, rows, len(texts))
+
+    def close(self) -> None:
+        """See `Endpoint.close`."""
+        self._http.close()
+
+    def _row(self, embedding: str | list[float]) -> Any:
+        if not isinstance(embedding, str):
+            return embedding
+        try:
+            return np.frombuffer(b64decode(embedding, validate=True), "<f4")
+        except (NoBase64, ValueError):
+            raise Refusal(f"{self.where} answers an embedding that is no base64 of float32") from None
+
+
+class TeiEndpoint:
+    """`POST /embed` with `inputs`, as Text Embeddings Inference has it."""
+
+    def __init__(self, embedding: Embedding, to: Tei) -> None:
+        key = None if to.api_key is None else to.api_key.get_secret_value()
+        self.where = to.url.rstrip("/").removesuffix("/embed") + "/embed"
+        self._http = Http(self.where, "embedding.tei", key, embedding.timeout, embedding.concurrency)
+
+    def ask(self, texts: Sequence[str]) -> Vectors:
+        """See `Endpoint.ask`."""
+        body = self._http.post(_encode({"inputs": texts, "normalize": True, "truncate": False}))
+        try:
+            rows = _decode_tei(body)
+        except msgspec.MsgspecError as error:
+            raise Refusal(f"{self.where} answers what is no list of vectors: {error}") from None
+        return matrix(self.where, rows, len(texts))
+
+    def close(self) -> None:
+        """See `Endpoint.close`."""
+        self._http.close()

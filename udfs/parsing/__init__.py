@@ -1,0 +1,1 @@
+"""Files to rows, in a sandbox: `loading` fetches and parses them in the background."""

@@ -1,0 +1,1 @@
+"""Made-up and recorded histories for demos, chaos, benchmarks and tests. Pure, and never shipped to a service."""
