@@ -17,7 +17,7 @@ from tests.programs import PACKAGES, needed
 from tests.test_order import LEVELS
 
 ROOT = Path(__file__).parents[1]
-LONGEST_FILE = 320
+LONGEST_FILE = 400
 
 # in parts, so that this file doesn't hold what it forbids
 REGISTRIES = ["pypi" + ".org", "pythonhosted" + ".org", "maven" + ".org", "maven.apache" + ".org", "npmjs" + ".org"]
@@ -135,7 +135,7 @@ def test_imports_along_the_arrows_are_not(path: str, code: str) -> None:
     assert not banned(path, code)
 
 
-@pytest.mark.parametrize("name", sorted(set(LEVELS) - {"cli"}))
+@pytest.mark.parametrize("name", sorted(set(LEVELS) - {"bench", "cli"}))
 def test_a_folders_rules_are_added_to_those_of_all(name: str) -> None:
     command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename", f"{name}/new.py", "-"]
     checked = subprocess.run(command, cwd=ROOT, input="import os\n", capture_output=True, text=True, check=False)
