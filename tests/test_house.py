@@ -108,6 +108,14 @@ def test_no_file_is_long(name: str) -> None:
     assert {str(path): length for path, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
+def test_files_that_pages_name_are_there() -> None:
+    named = re.compile(r"`((?:[a-z_]+/)+[a-z_.0-9]*)`")
+    pages = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md"]
+    paths = {path for page in pages for path in named.findall(page.read_text(encoding="utf-8"))}
+    ours = {path for path in paths if path.partition("/")[0] in {*LEVELS, "tests", "docs", "deploy"}}
+    assert {path for path in ours if not (ROOT / path).exists()} == set()
+
+
 def test_no_module_is_a_box_for_odds_and_ends() -> None:
     assert [path.name for path in tracked("*.py") if re.search(r"helper|manager|registry|utils?\b", path.stem)] == []
 
