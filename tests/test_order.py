@@ -99,3 +99,10 @@ def test_a_folder_can_be_read_at_a_glance(folder: str, most: int) -> None:
 def test_the_command_line_is_thin() -> None:
     lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "cli").rglob("*.py")]
     assert sum(lines) <= MOST_LINES_OF_CLI
+
+
+def test_every_package_is_installed() -> None:
+    """Named one by one: a folder that an image's stage does not copy breaks its wheel; a search would leave it out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {module for module, path in modules().items() if path.name == "__init__.py"}
+    assert set(project["tool"]["setuptools"]["packages"]) == packages

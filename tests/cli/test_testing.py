@@ -25,7 +25,7 @@ def checkout(tmp_path: Path) -> Path:
         "connectors/pgvector/sql.py": "",
         "core/change.py": "",
         "tests/connectors/test_pgvector.py": "import connectors.pgvector.store",
-        "tests/connectors/test_contract.py": "from connectors import pgvector_sql",
+        "tests/connectors/test_contract.py": "from connectors.pgvector import sql",
         "tests/core/test_change.py": "from core.change import Change",
         "tests/test_house.py": "",
     }
