@@ -1,4 +1,4 @@
-"""The zip that Managed Service for Apache Flink 2.2 takes, from a pipeline file."""
+"""The zip that Managed Service for Apache Flink takes, from a pipeline file."""
 
 from __future__ import annotations
 
