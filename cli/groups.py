@@ -10,7 +10,7 @@ from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
     "demo", "stack", "init", "check", "run", "search", "status", "dead-letters", "verify",
@@ -18,22 +18,44 @@ ORDER = (
 )  # fmt: skip
 
 MODULES = {
-    "stack": "cli.stack_command",
-    "init": "cli.init",
-    "status": "cli.status",
-    "dead-letters": "cli.dead_letters",
-    "produce": "cli.produce",
-    "profile": "cli.profile",
-    "model": "cli.model",
-    "bundle": "cli.bundle",
-    "compose": "cli.compose",
-    "test": "cli.testing",
+    "stack": ("cli.stack_command", "Real PostgreSQL, Kafka and Debezium on this machine."),
+    "init": (
+        "cli.init",
+        "Write a pipeline file for a table, from its columns and its primary key; nothing is overwritten.",
+    ),
+    "status": (
+        "cli.status",
+        "Show the pipeline's job as it runs: changes a second, lag, dead letters, checkpoints; code 1 if none runs.",
+    ),
+    "dead-letters": ("cli.dead_letters", "Events that could not be used: list, show or replay them."),
+    "produce": (
+        "cli.produce",
+        "Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts.",
+    ),
+    "profile": ("cli.profile", "Ask who is who, of a pipeline of profiles."),
+    "model": ("cli.model", "The embedding model as a server."),
+    "bundle": ("cli.bundle", "Pack a pipeline's job into the zip that Managed Service for Apache Flink takes."),
+    "compose": ("cli.compose", "Run a Compose file's services without Docker, to a search."),
+    "test": (
+        "cli.testing",
+        "Check the code with ruff and mypy, and run the tests on real servers; stops at the first that fails.",
+    ),
 }
-"""Where the `app` of a command or of a group of commands is."""
+"""Where the `app` of a command or of a group of commands is, and what `freshet --help` says of it."""
 
 
 class Main(TyperGroup):
     """Commands in the order in which a user comes to need them."""
+
+    _lists = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands, for which none of their modules is loaded."""
+        self._lists = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._lists = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Those of ORDER first."""
@@ -44,7 +66,10 @@ class Main(TyperGroup):
         """A command by its name; None where there is none."""
         if cmd_name not in MODULES:
             return super().get_command(ctx, cmd_name)
-        found = typer.main.get_command(import_module(MODULES[cmd_name]).app)
+        module, said = MODULES[cmd_name]
+        if self._lists:
+            return TyperCommand(cmd_name, help=said)
+        found = typer.main.get_command(import_module(module).app)
         found.name = cmd_name
         return found
 

@@ -19,7 +19,6 @@ from core.config import file as config_file
 from core.config.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
 from core.errors import ConfigError
 from operations.plain import shown
-from stack import local as stack
 from stack.layout import layout_of, remembered_ports
 from stack.passfile import from_here
 
@@ -101,6 +100,8 @@ def _here(directory: Path) -> Servers:
     """What the directory's stack says, whether it runs or not; nothing where there never was one."""
     if remembered_ports(layout_of(directory)) is None:
         return Servers("", "", "")
+    from stack import local as stack  # needs the extra `stack`
+
     there = stack.status(directory)
     dsn = from_here(there.postgres.dsn)
     return Servers(dsn, dsn, there.kafka.bootstrap_servers)

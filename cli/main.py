@@ -14,6 +14,7 @@ from bench.figures import Measurement, Size
 from cli.groups import Main, version
 from core.errors import FreshetError, Unavailable
 from demo.feed import DemoFeed
+from operations.extras import remedy
 from operations.own_stack import stopped
 from operations.plain import shown
 
@@ -42,6 +43,11 @@ def app() -> None:
         told.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
         if isinstance(error, Unavailable) and (hint := stopped(str(error))):
             told.print(f"[yellow]{shown(hint)}[/]", soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if not (missing := remedy(error)):
+            raise
+        Console(stderr=True).print(f"[red]{shown(missing)}[/]", soft_wrap=True)
         sys.exit(2)
 
 

@@ -11,7 +11,6 @@ from confluent_kafka import Consumer, KafkaException, TopicCollection
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
-from connectors.postgres.rows import Reselect
 from core.config.log_identity import LogIdentity, order_of
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
@@ -141,6 +140,9 @@ def _blocks(consumer: Consumer, source: Kafka, topic: str, at_end: bool) -> Iter
 
 
 def _with_postgres(asked: Asked, dsn: str) -> Asked:
+    # imported late: a source that is no PostgreSQL needs no client of it
+    from connectors.postgres.rows import Reselect
+
     database = Reselect(dsn)
     try:
         database.reach()

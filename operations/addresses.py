@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from connectors.postgres.session import server_of
 from connectors.reaching import unreachable
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
@@ -31,6 +30,9 @@ def setting_of_store(name: str) -> str:
 
 def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
     """The servers of a connection string; none where it can't be read, which its client tells better."""
+    # imported late: who keeps vectors elsewhere needs no client of PostgreSQL's
+    from connectors.postgres.session import server_of
+
     try:
         return tuple(server_of(dsn, setting).split(","))
     except ConfigError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from connectors.postgres.session import passfile_of, with_whole_passfile
 from core.config import file as config_file
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
@@ -29,7 +28,20 @@ def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
         if reselect is not None and reselect.postgres is not None
         else "",
     }
-    return {name: dsn for name, dsn in dsns.items() if passfile_of(dsn)}
+    return {name: dsn for name, dsn in dsns.items() if dsn and _passfile_of(dsn)}
+
+
+def _passfile_of(dsn: str) -> str:
+    # imported late: who keeps vectors elsewhere needs no client of PostgreSQL's
+    from connectors.postgres.session import passfile_of
+
+    return passfile_of(dsn)
+
+
+def _with_whole_passfile(dsn: str) -> str:
+    from connectors.postgres.session import with_whole_passfile
+
+    return with_whole_passfile(dsn)
 
 
 def _with_passfiles(pipeline: Pipeline) -> Pipeline:
@@ -38,10 +50,10 @@ def _with_passfiles(pipeline: Pipeline) -> Pipeline:
     changed: dict[str, Any] = {}
     for name in ("pgvector", "postgres"):
         if (target := getattr(store, name)) is not None:
-            changed[name] = target.model_copy(update={"dsn": with_whole_passfile(target.dsn)})
+            changed[name] = target.model_copy(update={"dsn": _with_whole_passfile(target.dsn)})
     update: dict[str, Any] = {"store": store.model_copy(update=changed)}
     if reselect is not None and (source := reselect.postgres) is not None:
-        source = source.model_copy(update={"dsn": with_whole_passfile(source.dsn)})
+        source = source.model_copy(update={"dsn": _with_whole_passfile(source.dsn)})
         update["reselect"] = reselect.model_copy(update={"postgres": source})
     return pipeline.model_copy(update=update)
 

@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from connectors.kafka import source as kafka
 from connectors.kafka.feed import group_of, tail
 from connectors.kafka.topics import Message, reading
-from connectors.postgres.catalog import Catalog, catalog
 from core.change import Change, Event, Operation
 from core.config.first_pipeline import Column
 from core.config.pipeline import Pipeline
@@ -27,11 +26,17 @@ from core.errors import ConfigError, DecodeError, Unavailable
 from core.formats.debezium.source import source_block, table_of
 from core.formats.wrapping import bare
 
+if TYPE_CHECKING:
+    # imported late elsewhere: a source that is no PostgreSQL needs no client of it
+    from connectors.postgres.catalog import Catalog
+
 SETTING = "reselect.postgres.dsn"
 
 
 def by_database(pipeline: Pipeline, dsn: str) -> str:
     """What was compared with the database. Raises ConfigError where tables or columns aren't there, Unavailable."""
+    from connectors.postgres.catalog import catalog
+
     with catalog(dsn, SETTING) as database:
         if pipeline.format.debezium is None:
             # other feeds' rows may have what the table hasn't: their events are compared
@@ -85,6 +90,8 @@ def _compared(pipeline: Pipeline) -> _Compared:
         and pipeline.reselect is not None
         and pipeline.reselect.postgres is not None
     ):
+        from connectors.postgres.catalog import catalog
+
         with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
             return _compared_with(pipeline, database)
     return _Compared()

@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from core.config.first_pipeline import slot_of
 from core.errors import FreshetError, Unavailable
 from flink_jobs.running.failures import root_cause
 from stack import java, passfile, process
@@ -193,12 +194,6 @@ def restart_failed(port: int) -> list[str]:
             parameters = {"includeTasks": "true", "onlyFailed": "true"}
             client.post(f"/connectors/{name}/restart", params=parameters).raise_for_status()
     return names
-
-
-def slot_of(name: str) -> str:
-    """What the slot and the publication of a connector of `register_postgres` are called."""
-    # a slot's name has lower-case letters, digits and _ only, 63 at most
-    return re.sub(r"[^a-z0-9_]", "_", f"freshet_{name}".lower())[:63]
 
 
 def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[str], partitions: int) -> dict[str, str]:

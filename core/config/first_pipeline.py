@@ -127,6 +127,12 @@ def store_table_of(name: str) -> str:
     return f"{re.sub(r'[^a-z0-9_]', '_', name.lower())[:40]}_chunks"
 
 
+def slot_of(name: str) -> str:
+    """What the slot and the publication of a connector that `freshet stack connect` makes are called."""
+    # a slot's name has lower-case letters, digits and _ only, 63 at most
+    return re.sub(r"[^a-z0-9_]", "_", f"freshet_{name}".lower())[:63]
+
+
 def topic_of(prefix: str, table: str) -> str:
     """The topic to which Debezium sends a table's changes.
 

@@ -15,8 +15,8 @@ from confluent_kafka import Consumer
 from connectors.kafka import source as kafka
 from connectors.kafka.feed import behind, goals, group_of
 from connectors.postgres.rows import Reselect
+from core.config.first_pipeline import slot_of
 from core.config.pipeline import Pipeline
-from stack.connect import slot_of
 
 _LSN = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text"
 _SLOTS = """

