@@ -13,19 +13,16 @@ from operations.own_stack import started_by
 
 def of_store(pipeline: Pipeline, name: str) -> tuple[str, ...]:
     """The addresses of a store's servers; none where they are a service's, or their setting can't be read."""
-    store = pipeline.store
-    if name == "opensearch" and store.opensearch is not None:
-        return tuple(map(of_url, store.opensearch.hosts))
-    if name == "pgvector" and store.pgvector is not None:
-        return of_dsn(store.pgvector.dsn, "store.pgvector")
-    if name == "postgres" and store.postgres is not None:
-        return of_dsn(store.postgres.dsn, "store.postgres")
-    return ()
+    target = pipeline.store.targets[name]
+    where = getattr(target, target.at.rpartition(".")[2])
+    if target.at == "dsn":
+        return of_dsn(where, f"store.{name}")
+    return tuple(map(of_url, (where,) if isinstance(where, str) else where or ()))
 
 
-def setting_of_store(name: str) -> str:
+def setting_of_store(pipeline: Pipeline, name: str) -> str:
     """The setting that says where a store is."""
-    return f"store.{name}.{'hosts' if name == 'opensearch' else 'dsn'}"
+    return f"store.{name}.{pipeline.store.targets[name].at}"
 
 
 def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:

@@ -176,10 +176,10 @@ def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[s
     ask = partial(refused, pipeline, command=command) if not mistakes else None
     for name in pipeline.store.names:
         attempt = partial(_store, model, name, prepare, ask)
-        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
+        yield Step(f"store.{name}", attempt, setting_of_store(pipeline, name), of_store(pipeline, name))
     for name in pipeline.store.of_profiles:
         attempt = partial(_profiles, pipeline, name, prepare)
-        yield Step(f"store.{name}", attempt, setting_of_store(name), of_store(pipeline, name))
+        yield Step(f"store.{name}", attempt, setting_of_store(pipeline, name), of_store(pipeline, name))
 
 
 def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: str = "source") -> Step:
@@ -283,7 +283,7 @@ def _store(model: _Model, name: str, prepare: bool, ask: Callable[[str], list[st
             target.prepare()
     finally:
         target.close()
-    place = pipeline.store.place(name)
+    place = pipeline.place(name)
     # where nothing is there and nothing is gone on from, there is nothing to refuse
     if ask is not None and (there or prepare or has_state(pipeline)) and (would := ask(name)):
         raise ConfigError(would)
@@ -300,6 +300,6 @@ def _profiles(pipeline: Pipeline, name: str, prepare: bool) -> str:
             target.prepare()
     finally:
         target.close()
-    table = pipeline.store.dynamodb.table if name == "dynamodb" and pipeline.store.dynamodb else ""
-    place, are = (f"table {table}", "is") if table else (f"tables {pipeline.name}_…", "are")
+    place = pipeline.place(name)
+    are = "are" if place.startswith("tables") else "is"
     return f"{place} {are} ready" if there or prepare else f"{place} {are}n't there yet: run makes them"

@@ -93,7 +93,7 @@ def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str
     """How what stands in the stores was made otherwise than the pipeline file says, for `search` and `verify`."""
     now, told = made_by(pipeline), []
     for name, store in stores.items():
-        owner, place = store.owner(), f"store.{name}: {pipeline.store.place(name)}"
+        owner, place = store.owner(), f"store.{name}: {pipeline.place(name)}"
         if owner is None:
             continue
         told += [f"{place}: {each}" for each in changes(owner.made, now)]
@@ -106,7 +106,7 @@ def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapp
 
     Raises ConfigError where it can't have found anything, as every chunk is of another model.
     """
-    models, place = store.models(), pipeline.store.place(name)
+    models, place = store.models(), pipeline.place(name)
     if why := _no_such_model(pipeline, name, models):
         raise ConfigError([why])
     if models:
@@ -130,7 +130,7 @@ def _no_such_model(pipeline: Pipeline, name: str, models: Mapping[str, int]) -> 
         return ""
     there = " and ".join(f"{count:,} chunks of {model}" for model, count in models.items())
     return (
-        f"store.{name}: {pipeline.store.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
+        f"store.{name}: {pipeline.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
         "model that made them, or `freshet run pipeline.yaml --rebuild`"
     )
 

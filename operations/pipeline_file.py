@@ -20,14 +20,10 @@ def load(path: Path) -> Pipeline:
 
 def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
     """Of a pipeline of `load` the connection strings that name a passfile, by their settings' names."""
-    store, reselect = pipeline.store, pipeline.reselect
-    dsns = {
-        "store.pgvector.dsn": store.pgvector.dsn if store.pgvector is not None else "",
-        "store.postgres.dsn": store.postgres.dsn if store.postgres is not None else "",
-        "reselect.postgres.dsn": reselect.postgres.dsn
-        if reselect is not None and reselect.postgres is not None
-        else "",
-    }
+    reselect = pipeline.reselect
+    dsns = {f"store.{name}.dsn": getattr(each, "dsn", "") for name, each in pipeline.store.targets.items()}
+    if reselect is not None and reselect.postgres is not None:
+        dsns["reselect.postgres.dsn"] = reselect.postgres.dsn
     return {name: dsn for name, dsn in dsns.items() if dsn and _passfile_of(dsn)}
 
 
@@ -47,10 +43,11 @@ def _with_whole_passfile(dsn: str) -> str:
 def _with_passfiles(pipeline: Pipeline) -> Pipeline:
     """A passfile's path holds for this folder, and the job's workers may be in another one."""
     store, reselect = pipeline.store, pipeline.reselect
-    changed: dict[str, Any] = {}
-    for name in ("pgvector", "postgres"):
-        if (target := getattr(store, name)) is not None:
-            changed[name] = target.model_copy(update={"dsn": _with_whole_passfile(target.dsn)})
+    changed: dict[str, Any] = {
+        name: each.model_copy(update={"dsn": _with_whole_passfile(dsn)})
+        for name, each in store.targets.items()
+        if (dsn := getattr(each, "dsn", ""))
+    }
     update: dict[str, Any] = {"store": store.model_copy(update=changed)}
     if reselect is not None and (source := reselect.postgres) is not None:
         source = source.model_copy(update={"dsn": _with_whole_passfile(source.dsn)})

@@ -39,7 +39,7 @@ def answered(
     filters = dict(_pair(text, pipeline) for text in where)
     name = _chosen(pipeline, store)
     # a model takes long to load: not for a store that isn't there
-    refuse_away(of_store(pipeline, name), setting_of_store(name))
+    refuse_away(of_store(pipeline, name), setting_of_store(pipeline, name))
     with loading_model(pipeline.embedding.model):
         embedder = questioner(pipeline.embedding)
     target = stores(pipeline)[name]

@@ -200,6 +200,10 @@ class Pipeline(Model):
             raise ValueError(f"{', '.join(taken)} is set by Freshet, because kept state depends on it; leave it out")
         return flink
 
+    def place(self, store: str) -> str:
+        """Where in a store what this pipeline writes is, in the store's own words, as in `table chunks`."""
+        return self.store.targets[store].place(self.name)
+
     @property
     def kafka(self) -> Kafka:
         """The source's Kafka cluster and topics. Raises ConfigError where the source isn't Kafka."""

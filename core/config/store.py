@@ -1,9 +1,12 @@
-"""Where a pipeline's vectors go, as the pipeline file says it."""
+"""Where a pipeline's vectors go, and its profiles, as the pipeline file says it.
+
+A store that is added has its settings here, a `Target`, and a field of `Store`; `connectors.opening` opens it.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,11 +15,28 @@ from core.config.source import AwsClient, Model
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
-class Pgvector(Model):
+class Target(Model):
+    """A store's settings: `holds` says what it is for, `at` which of them says where it is."""
+
+    holds: ClassVar[Literal["vectors", "profiles"]] = "vectors"
+    at: ClassVar[str]
+
+    def place(self, pipeline: str) -> str:
+        """Where in the store a pipeline of this name has what it writes, in the store's own words."""
+        raise NotImplementedError
+
+
+class Pgvector(Target):
     """PostgreSQL with pgvector. `table` may be qualified with a schema."""
+
+    at: ClassVar[str] = "dsn"
 
     dsn: str = Field(min_length=1)
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
+
+    def place(self, pipeline: str) -> str:
+        """The table."""
+        return f"table {self.table}"
 
 
 class Aws(Model):
@@ -26,8 +46,10 @@ class Aws(Model):
     service: Literal["es"] = "es"
 
 
-class OpenSearch(Model):
+class OpenSearch(Target):
     """OpenSearch with its k-NN plugin. Settings are named as opensearch-py names them."""
+
+    at: ClassVar[str] = "hosts"
 
     hosts: tuple[str, ...] = Field(min_length=1)
     index: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)
@@ -54,17 +76,35 @@ class OpenSearch(Model):
             raise ValueError("either user and password or aws can be set, not both")
         return self
 
+    def place(self, pipeline: str) -> str:
+        """The index."""
+        return f"index {self.index}"
 
-class Postgres(Model):
+
+class Postgres(Target):
     """PostgreSQL for profiles: its tables are named after the pipeline."""
+
+    holds: ClassVar[Literal["vectors", "profiles"]] = "profiles"
+    at: ClassVar[str] = "dsn"
 
     dsn: str = Field(min_length=1)
 
+    def place(self, pipeline: str) -> str:
+        """The tables, whose names begin with the pipeline's."""
+        return f"tables {pipeline}_…"
 
-class Dynamodb(AwsClient):
+
+class Dynamodb(AwsClient, Target):
     """A DynamoDB table for profiles, made where it is missing; pipelines of several names may share it."""
 
+    holds: ClassVar[Literal["vectors", "profiles"]] = "profiles"
+    at: ClassVar[str] = "aws.endpoint"
+
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+
+    def place(self, pipeline: str) -> str:
+        """The table."""
+        return f"table {self.table}"
 
 
 class Store(Model):
@@ -82,19 +122,16 @@ class Store(Model):
         return self
 
     @property
+    def targets(self) -> dict[str, Target]:
+        """All stores that are named."""
+        return {name: each for name, each in self if isinstance(each, Target)}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The stores of vectors that are named."""
-        return tuple(name for name in ("pgvector", "opensearch") if getattr(self, name) is not None)
+        return tuple(name for name, each in self.targets.items() if each.holds == "vectors")
 
     @property
     def of_profiles(self) -> tuple[str, ...]:
         """The stores of profiles that are named."""
-        return tuple(name for name in ("postgres", "dynamodb") if getattr(self, name) is not None)
-
-    def place(self, name: str) -> str:
-        """Where in the store chunks go, in its own words."""
-        places = {
-            "pgvector": self.pgvector and f"table {self.pgvector.table}",
-            "opensearch": self.opensearch and f"index {self.opensearch.index}",
-        }
-        return places[name] or ""
+        return tuple(name for name, each in self.targets.items() if each.holds == "profiles")

@@ -33,7 +33,7 @@ def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerp
     """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
     found = []
     for name, store in stores.items():
-        place, bereft = f"store.{name}: {pipeline.store.place(name)}", store.bereft()
+        place, bereft = f"store.{name}: {pipeline.place(name)}", store.bereft()
         if not store.look():
             found.append(Found(place, None, _models(store), bereft))
             continue
@@ -84,7 +84,7 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
     """
     stores = open_stores(pipeline, _ANY_DIMENSION, patience_s=0.0)
     try:
-        told = ((f"store.{name}: {pipeline.store.place(name)}", store.owner()) for name, store in stores.items())
+        told = ((f"store.{name}: {pipeline.place(name)}", store.owner()) for name, store in stores.items())
         return [(place, owner) for place, owner in told if owner is not None]
     finally:
         for store in stores.values():
