@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from core.change import Change, Event, Skip, Truncate
 from core.config.pipeline import Pipeline
+from core.config.source import Model
 from core.errors import ChangeError, DecodeError, quote
 from core.formats import dms, rows
 from core.formats.debezium import decoding as debezium
@@ -40,23 +41,43 @@ def guarded(decode: Callable[[Event], T]) -> Callable[[Event], T]:
 
 def decoder(pipeline: Pipeline) -> Decoder:
     """The decoder for a pipeline's events. Raises ValueError for objects' notifications, which are no changes yet."""
-    return guarded(_decoder(pipeline))
+    of_format = DECODERS.get(pipeline.format.name)
+    if of_format is None:
+        raise ValueError(f"format {pipeline.format.name} has no decoder of changes")
+    return guarded(of_format(pipeline))
 
 
-def _decoder(pipeline: Pipeline) -> Decoder:
-    if pipeline.format.debezium is not None:
-        of_debezium, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
-        if keys:
-            return lambda event: debezium_rekeyed.decode_by(event, of_debezium, keys)
-        return lambda event: (debezium.decode(event, of_debezium),)
-    if pipeline.format.dynamodb is not None:
-        table = "" if pipeline.source.dynamodb is None else pipeline.source.dynamodb.table
-        return lambda event: dynamodb.decode(event, table)
-    if pipeline.format.dms is not None:
-        of_dms = DmsFormat(**pipeline.format.dms.model_dump(), keys=pipeline.keys, tables=pipeline.tables)
-        return lambda event: dms.decode(event, of_dms)
-    if pipeline.format.rows is not None:
-        told = {name: value for name, value in pipeline.format.rows.model_dump().items() if value is not None}
-        of_rows = RowsFormat(**told, keys=pipeline.keys, tables=pipeline.tables)
-        return lambda event: rows.decode(event, of_rows)
-    raise ValueError(f"format {pipeline.format.name} has no decoder of changes")
+def _of_debezium(pipeline: Pipeline) -> Decoder:
+    told, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
+    if keys:
+        return lambda event: debezium_rekeyed.decode_by(event, told, keys)
+    return lambda event: (debezium.decode(event, told),)
+
+
+def _of_dynamodb(pipeline: Pipeline) -> Decoder:
+    table = "" if pipeline.source.dynamodb is None else pipeline.source.dynamodb.table
+    return lambda event: dynamodb.decode(event, table)
+
+
+def _of_dms(pipeline: Pipeline) -> Decoder:
+    told = DmsFormat(**_said(pipeline.format.dms), keys=pipeline.keys, tables=pipeline.tables)
+    return lambda event: dms.decode(event, told)
+
+
+def _of_rows(pipeline: Pipeline) -> Decoder:
+    told = RowsFormat(**_said(pipeline.format.rows), keys=pipeline.keys, tables=pipeline.tables)
+    return lambda event: rows.decode(event, told)
+
+
+def _said(settings: Model | None) -> dict[str, Any]:
+    """The settings that have a value."""
+    return {} if settings is None else settings.model_dump(exclude_none=True)
+
+
+DECODERS: Mapping[str, Callable[[Pipeline], Decoder]] = {
+    "debezium": _of_debezium,
+    "dynamodb": _of_dynamodb,
+    "dms": _of_dms,
+    "rows": _of_rows,
+}
+"""By the formats' names in a pipeline file; the others' events name objects."""
