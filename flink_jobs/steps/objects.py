@@ -22,6 +22,7 @@ from core.errors import ChangeError
 from core.formats import s3
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters
+from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import by_key
 from flink_jobs.steps.looking import NOTICE, NOTIFIED, LookAtObjects
 from flink_jobs.steps.operators import CHANGES, DEAD_LETTERS, letter
@@ -43,6 +44,7 @@ class DecodeObjects(ProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the counters."""
+        find_in_later_jobs()
         self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:

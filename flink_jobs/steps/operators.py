@@ -26,6 +26,7 @@ from core.letters import BACKFILL, REPLAY, letter_headers
 from core.profiles.records import record_id
 from flink_jobs.engine import one_core
 from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
+from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -96,6 +97,7 @@ class Decode(ProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
+        find_in_later_jobs()
         if self._pipeline.profiles is not None:
             one_core.stay()
         self._decode = decoder(self._pipeline)

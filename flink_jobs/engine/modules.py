@@ -1,0 +1,36 @@
+"""Our modules in Python inside a JVM that outlives a job: a session cluster's TaskManager runs one after the other.
+
+Flink gives each job its files in a folder that goes with it. Python inside the JVM keeps the packages that the first
+job imported, and would look for their other modules, which it imports when it needs them, in that job's folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+OURS = ("core", "connectors", "udfs", "flink_jobs")
+
+
+class _InThePresentJobsFolder(MetaPathFinder):
+    """Looks for a module of ours in all folders of `sys.path`, once its package's own folder hasn't it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's place; None where it is none of ours, or nowhere."""
+        *packages, _ = fullname.split(".")
+        if not packages or packages[0] not in OURS:
+            return None
+        folders = [str(Path(place, *packages)) for place in sys.path]
+        return PathFinder.find_spec(fullname, folders, target)
+
+
+def find_in_later_jobs() -> None:
+    """Have the modules of later jobs in this process be found. Can be repeated."""
+    if not any(type(finder).__name__ == _InThePresentJobsFolder.__name__ for finder in sys.meta_path):
+        sys.meta_path.append(_InThePresentJobsFolder())
