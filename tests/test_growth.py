@@ -40,7 +40,7 @@ ANYWHERE = ("search", "finditer", "findall", "sub", "split")
 
 # what no row, event or file can reach
 OF_THE_OWNER = {
-    "core/config*.py": "the pipeline file, which is its owner's",
+    "core/config/*.py": "the pipeline file, which is its owner's",
     "core/identity/identifiers.py": "`blocked` of the pipeline file",
     "core/formats/tables.py": "`tables` of the pipeline file, and names of tables no longer than databases have them",
     "connectors/kafka/source.py": "the pipeline file's topic pattern",
