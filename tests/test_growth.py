@@ -34,7 +34,7 @@ from udfs.parsing.html import hides
 from udfs.parsing.text import text_of
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("core", "udfs", "connectors", "flink_jobs")
+PACKAGES = ("core", "udfs", "connectors", "flink_jobs", "serving", "workloads")
 ANCHORED = ("match", "fullmatch")
 ANYWHERE = ("search", "finditer", "findall", "sub", "split")
 
