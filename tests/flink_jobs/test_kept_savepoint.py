@@ -1,4 +1,4 @@
-"""A savepoint of an earlier Freshet and an earlier Flink is gone on from.
+"""A savepoint of an earlier Freshet is gone on from.
 
 tests/fixtures/savepoints has what a job of this file's pipeline left behind on Flink 2.2.1, before the tree had its
 packages: eight rows read, a first chunk of each in its state, and nothing of the new names.
