@@ -1,4 +1,4 @@
-"""The command line: each command parses its arguments here and does its work in a module of its own."""
+"""The command line: commands parse their arguments here, or in a module of their own; `operations` does the work."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from operations.job_file import PIPELINES, JobFile, home, recall
 from operations.pipeline_file import load
 from operations.plain import shown
 from operations.status import listing as status_list
-from operations.status.listing import last_told, one_line, seen, standings
+from operations.status.listing import UNSEEN, last_told, one_line, seen, standings
 from operations.status.page import Look, as_dict, page, rates
 
 app = typer.Typer(add_completion=False)
@@ -137,7 +137,7 @@ def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
     """A look at the job that was remembered. Raises Unavailable where it isn't there any more."""
     try:
         return Look(time.monotonic(), _with_waiting(pipeline, seen(http, place)))
-    except (httpx.HTTPError, ValueError, KeyError):
+    except UNSEEN:
         log = home(pipeline) / "log"
         pid = runs_as(pipeline)
         if pid is not None:

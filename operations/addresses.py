@@ -14,6 +14,8 @@ from operations.own_stack import started_by
 def of_store(pipeline: Pipeline, name: str) -> tuple[str, ...]:
     """The addresses of a store's servers; none where they are a service's, or their setting can't be read."""
     target = pipeline.store.targets[name]
+    if not target.at:
+        return ()
     where = getattr(target, target.at.rpartition(".")[2])
     if target.at == "dsn":
         return of_dsn(where, f"store.{name}")
@@ -37,9 +39,12 @@ def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
 
 
 def of_url(url: str) -> str:
-    """A URL's server."""
+    """A URL's server; "" where it can't be read, which is never quoted: its port may be part of a password."""
     parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    try:
+        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    except ValueError:
+        return ""
 
 
 def refuse_away(addresses: Sequence[str], setting: str) -> None:

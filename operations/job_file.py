@@ -61,8 +61,9 @@ def recall(pipeline: Pipeline) -> JobFile | None:
 def recall_at(folder: Path) -> JobFile | None:
     """The same, of the pipeline whose folder this is."""
     try:
-        return msgspec.json.decode((folder / _NAME).read_bytes(), type=JobFile)
-    except (FileNotFoundError, msgspec.DecodeError):
+        place = folder / _NAME
+        return msgspec.json.decode(place.read_bytes(), type=JobFile) if place.is_file() else None
+    except (OSError, msgspec.DecodeError):
         return None
 
 

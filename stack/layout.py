@@ -105,7 +105,8 @@ def locked(of: Layout) -> Iterator[None]:
 def remembered_ports(of: Layout) -> Ports | None:
     """The ports that the stack had last, or None where it never was up."""
     try:
-        return Ports(**json.loads(of.ports.read_text(encoding="utf-8")))
+        ports = Ports(**json.loads(of.ports.read_text(encoding="utf-8")))
+        return ports if all(type(port) is int and 0 < port < 65_536 for port in asdict(ports).values()) else None
     except (FileNotFoundError, ValueError, TypeError):
         return None
 

@@ -16,7 +16,7 @@ _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/
 
 
 class Target(Model):
-    """A store's settings: `holds` says what it is for, `at` which of them says where it is."""
+    """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none."""
 
     holds: ClassVar[Literal["vectors", "profiles"]] = "vectors"
     at: ClassVar[str]

@@ -1,4 +1,4 @@
-"""What every store can do. A store is one module in `connectors`, held to one contract suite."""
+"""What every store can do. A store is one package in `connectors`, held to one contract suite."""
 
 from __future__ import annotations
 

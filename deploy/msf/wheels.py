@@ -64,11 +64,19 @@ def _install(folder: Path, python: str) -> None:
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             if not ran.returncode:
                 # the name never means a half of it
-                target.rename(folder)
+                _keep(target, folder)
                 return
             shutil.rmtree(target, ignore_errors=True)
             faults.append("\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:]))
     raise Unavailable(f"the packages of {REQUIREMENTS.name} could not be fetched:\n{faults[-1]}")
+
+
+def _keep(made: Path, folder: Path) -> None:
+    try:
+        made.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first
+            raise
 
 
 def _commands(target: Path, python: str) -> list[list[str]]:

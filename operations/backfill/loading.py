@@ -20,6 +20,7 @@ _INSTEAD = {
     "dynamodb": "write each item again, with an attribute changed that no document uses",
     "rows": "have what writes the rows write each of them again",
 }
+_ELSE = "have its source tell its rows again"
 
 
 def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
@@ -41,7 +42,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
         raise ConfigError(
             [
                 f"format is {name}, {_source(pipeline)}: a backfill sends rows as Debezium writes them, through Kafka. "
-                f"Instead, {_INSTEAD[name]}"
+                f"Instead, {_INSTEAD.get(name, _ELSE)}"
             ]
         )
     return backfill_tables.backfill(pipeline, places, options, console)

@@ -14,6 +14,7 @@ import yaml
 from core.errors import ConfigError
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SPAN = re.compile(r"(\d+)(ms|s|m|h)")
 
 
@@ -93,14 +94,14 @@ def _service(file: Path, told: Mapping[str, Any], name: str, service: Mapping[st
         raise ConfigError([f"{file}: services.{name} has no healthcheck, so nobody knows when it runs"])
     configs = [_config(file, told["configs"][each["source"]], each["target"]) for each in service.get("configs", ())]
     return Service(
-        name=name,
+        name=_name(name),
         image=str(service["image"]).partition(":")[0],
         stage=str(service.get("build", {}).get("target", "")),
         entrypoint=_words(service.get("entrypoint", ())),
         command=_words(service.get("command", ())),
         environment={key: _literal(value) for key, value in service.get("environment", {}).items()},
         mounts=(*configs, *(_volume(file, each) for each in service.get("volumes", ()))),
-        secrets=tuple(service.get("secrets", ())),
+        secrets=tuple(map(_name, service.get("secrets", ()))),
         after=tuple(service.get("depends_on", ())),
         health=_health(service["healthcheck"]),
         grace_s=_seconds(service.get("stop_grace_period", "10s")),
@@ -114,7 +115,17 @@ def _config(file: Path, config: Mapping[str, str], target: str) -> Mount:
 
 def _volume(file: Path, volume: str) -> Mount:
     source, target, *_ = volume.split(":")
-    return Mount(target, (file.parent / source).resolve() if source.startswith(".") else Volume(source))
+    return Mount(target, (file.parent / source).resolve() if source[:1] in "./" else Volume(_name(source)))
+
+
+def _name(text: str) -> str:
+    """A name of which a file's or a folder's is made ("Services top-level elements" in the Compose file reference).
+
+    Raises ConfigError where it could lead elsewhere.
+    """
+    if _NAME.fullmatch(text) is None:
+        raise ConfigError([f"{text!r} is no name in a Compose file: letters, digits, '.', '_' and '-' alone"])
+    return text
 
 
 def _health(told: Mapping[str, Any]) -> Health:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from operations.containers.images import fetch
 from stack.own_folder import close
 
 _ALONE = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+_ENDING_S = 120.0
 
 
 def rehearse(file: Path, question: str) -> int:
@@ -36,7 +39,16 @@ def rehearse(file: Path, question: str) -> int:
     close(folder)
     fetch()
     engine = [sys.executable, "-m", "operations.containers", str(file.resolve()), str(folder), question]
-    return subprocess.run(["unshare", *_ALONE, "--", *engine], check=False).returncode
+    # what ends this process ends the rehearsal: unshare itself obeys neither SIGINT nor SIGTERM
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    process = subprocess.Popen(["unshare", *_ALONE, "--", *engine])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return process.wait(_ENDING_S)  # the terminal has told the engine, which ends its services
+    finally:
+        process.kill()
+        process.wait()
 
 
 def is_possible() -> bool:

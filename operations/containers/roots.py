@@ -6,10 +6,11 @@ Everything here is called in namespaces of the rehearsal's own ("namespaces(7)")
 from __future__ import annotations
 
 import os
+import posixpath
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _OWN = ("mnt", "run", "tmp")
 """Empty for each container."""
@@ -26,8 +27,14 @@ class Root:
     user: int
 
     def at(self, path: str) -> Path:
-        """Where a path of the container's is."""
-        return self.folder / path.lstrip("/")
+        """Where a path of the container's is: neither `..` nor a link leads out of its root."""
+        steps = PurePosixPath(posixpath.normpath(f"/{path}")).parts[1:]
+        place = self.folder
+        for number, step in enumerate(steps, start=1):
+            place /= step
+            if place.is_symlink():
+                return self.at(str(PurePosixPath("/", *steps[: number - 1], place.readlink(), *steps[number:])))
+        return place
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """A file in the container."""

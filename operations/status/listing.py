@@ -13,8 +13,11 @@ from connectors.reaching import unreachable
 from flink_jobs.running.rest import Report, report
 from operations.folder_lock import runs_at
 from operations.job_file import PIPELINES, JobFile, recall_at
-from operations.plain import shown
+from operations.plain import plain, shown
 from operations.status.page import time_of, waiting
+
+UNSEEN = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError)
+"""What comes of an address where nobody answers, or someone else does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def table(found: list[Standing]) -> Table:
         rows.add_column(column, overflow="fold")
     for each in found:
         colour = "green" if each.runs else "yellow" if each.state == "not running" else "red"
-        rows.add_row(shown(each.pipeline), f"[{colour}]{each.state}[/]", each.waiting, shown(each.more))
+        rows.add_row(shown(each.pipeline), f"[{colour}]{shown(each.state)}[/]", shown(each.waiting), shown(each.more))
     return rows
 
 
@@ -65,7 +68,7 @@ def one_line(name: str, told: Report) -> tuple[str, bool]:
     """What a probe says of a job, and whether it runs."""
     state = told.state.lower()
     more = waiting(told) if told.state == "RUNNING" else str(told.failure or "")
-    return f"{name}: {state}{more and f', {more}'}", told.state == "RUNNING"
+    return plain(f"{name}: {state}{more and f', {more}'}"), told.state == "RUNNING"
 
 
 def seen(http: httpx.Client, place: JobFile) -> Report:
@@ -86,7 +89,7 @@ def _standing(http: httpx.Client, folder: Path) -> Standing:
         return Standing(folder.name, state, more=last_told(folder) if pid is None else "", pid=pid)
     try:
         told = seen(http, place)
-    except (httpx.HTTPError, ValueError, KeyError):
+    except UNSEEN:
         state = "not running" if pid is None else "not answering"
         return Standing(folder.name, state, more=last_told(folder), pid=pid)
     since = f"for {time_of(told.since_ms)}"
@@ -101,5 +104,5 @@ def last_told(folder: Path) -> str:
         event = json.loads(line)
         cause = event.get("cause")
         return f"{event['event']}, {event['time'][:16].replace('T', ' ')} UTC{f': {cause}' if cause else ''}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

@@ -16,7 +16,7 @@ from core.metrics.figures import Figure, by_label, largest, total
 from flink_jobs.running.rest import Report, alarm
 from operations.first_changes import ENOUGH
 from operations.job_file import JobFile
-from operations.plain import shown
+from operations.plain import plain, shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _NOTHING = "–"
@@ -135,18 +135,18 @@ def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
     """A pipeline's job as people read it: its last look, how it went before, and where else it can be seen."""
     told = looks[-1].report
     colour = "green" if told.state == "RUNNING" else "red"
-    title = f"[bold]{shown(name)}[/]: [{colour}]{told.state.lower()}[/] [dim]for {time_of(told.since_ms)}[/]"
+    title = f"[bold]{shown(name)}[/]: [{colour}]{shown(told.state.lower())}[/] [dim]for {time_of(told.since_ms)}[/]"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim")
     rows.add_column(justify="right")
     rows.add_column(overflow="fold")
     since = [rates(before, after) for before, after in pairwise(looks)]
     for what, value, more in (*_flow(looks, since), *_totals(told)):
-        rows.add_row(what, value, Text(more))
+        rows.add_row(what, value, Text(plain(more)))
     if alarming := alarm(told.figures):
-        rows.add_row("alarm", "", Text(alarming, style="red"))
+        rows.add_row("alarm", "", Text(plain(alarming), style="red"))
     elsewhere = " · ".join(filter(None, (place.rest, place.prometheus)))
-    return Group(Text.from_markup(title), rows, Text(elsewhere, style="dim"))
+    return Group(Text.from_markup(title), rows, Text(plain(elsewhere), style="dim"))
 
 
 _Line = tuple[str, str, str]

@@ -40,6 +40,15 @@ def test_a_server_of_the_stopped_stack_is_named_as_that(postgres: int, message: 
     assert ("`freshet stack up` starts it" in own_stack.stopped(message.format(postgres))) is hinted
 
 
+@pytest.mark.parametrize("ports", ["[]", '{"postgres": []}', '{"postgres": 99999}', '{"postgres": "5432"}'])
+def test_ports_that_someone_spoiled_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ports: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    of = layout.layout_of(tmp_path)
+    of.folder.mkdir(parents=True)
+    of.ports.write_text(ports, encoding="utf-8")
+    assert own_stack.stopped("127.0.0.1:99999 and 127.0.0.1:5432") == ""
+
+
 def test_a_command_that_ends_by_it_says_so(
     postgres: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -247,6 +247,30 @@ def test_a_job_whose_kafka_is_gone_is_not_caught_up() -> None:
     assert (shown["source_away"], shown["pending_events"], shown["caught_up"]) == (away, None, None)
 
 
+@pytest.mark.parametrize(
+    "job", ['{"rest": "http://[::1", "job": "a"}', '{"rest": "\\u001b[2Jx", "job": "a"}', "[]", '{"rest": 1}', "{"]
+)
+def test_a_job_file_that_someone_spoiled_hides_no_pipeline(folder: Path, job: str) -> None:
+    home = folder / ".freshet/pipelines/documents"
+    (home / "log").mkdir(parents=True)
+    (home / "job.json").write_text(job, encoding="utf-8")
+    for line in ("[]", '{"event": 1, "time": 3}', "[" * 100_000):
+        (home / "log" / "events.jsonl").write_text(line, encoding="utf-8")
+        listed = CliRunner().invoke(commands, ["status"])
+        assert listed.exception is None and "documents" in listed.output and "\x1b" not in listed.output
+    (home / "job.json").unlink()
+    (home / "job.json").mkdir()
+    assert CliRunner().invoke(commands, ["status"]).exception is None
+
+
+def test_what_a_server_says_of_a_job_acts_on_no_terminal() -> None:
+    console = Console(width=200, force_terminal=False)
+    spoiled = replace(look(1.0, 1).report, state="RUN\x1b]0;x\x07", away="[/x]\x1b[2J")
+    with console.capture() as captured:
+        console.print(page("documents", PLACE, [Look(1.0, spoiled)]))
+    assert "\x1b" not in captured.get() and "\x1b" not in one_line("documents", spoiled)[0]
+
+
 def test_a_probe_of_no_job_is_code_1(folder: Path) -> None:
     assert CliRunner().invoke(commands, ["status", "pipeline.yaml", "--exit-code"]).exit_code == 1
 
