@@ -37,16 +37,22 @@ class Root:
         return place
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
-        """A file in the container."""
-        self.at(path).parent.mkdir(parents=True, exist_ok=True)
-        self.at(path).unlink(missing_ok=True)
-        self.at(path).write_text(text, encoding="utf-8")
-        self.at(path).chmod(mode)
+        """A file in the container, in place of a file or link of this name."""
+        place = self._place(path)
+        place.unlink(missing_ok=True)
+        place.write_text(text, encoding="utf-8")
+        place.chmod(mode)
 
     def link(self, path: str, to: Path) -> None:
         """A path of the container's that leads to a file or folder of this machine."""
-        self.at(path).parent.mkdir(parents=True, exist_ok=True)
-        self.at(path).symlink_to(to)
+        self._place(path).symlink_to(to)
+
+    def _place(self, path: str) -> Path:
+        """Where something of this name is made, whose folder is there then; a link of this name isn't followed."""
+        folder, name = posixpath.split(posixpath.normpath(f"/{path}"))
+        made = self.at(folder)
+        made.mkdir(parents=True, exist_ok=True)
+        return made / name
 
     def bind(self, path: str, source: Path) -> None:
         """A folder or file of this machine in the container."""
