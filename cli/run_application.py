@@ -24,8 +24,7 @@ from deploy.msf.main import with_types
 from flink_jobs.engine.environment import application_options
 from flink_jobs.running.owning import taken
 from operations.pipeline_file import load
-from stack.jars import OF_JOBS as JARS
-from stack.jars import fetch
+from stack.jars import OF_JOBS, fetch
 from udfs.embedding.embedder import dimension
 
 _WAY = "Here they are arguments of the program: `job.args` of a FlinkDeployment"
@@ -49,7 +48,7 @@ def main(
 def run(pipeline: Pipeline, how: How) -> None:
     """Submit the job to the cluster that this program is of, and wait for its end. Raises FreshetError."""
     configuration = Configuration()
-    for name, value in application_options(pipeline, fetch(JARS)).items():
+    for name, value in application_options(pipeline, fetch(OF_JOBS)).items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     prepare(pipeline, dimension(pipeline.embedding))

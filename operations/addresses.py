@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from connectors.reaching import unreachable
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError
 from operations.own_stack import started_by
 
 
@@ -47,7 +47,7 @@ def of_url(url: str) -> str:
         return ""
 
 
-def refuse_away(addresses: Sequence[str], setting: str) -> None:
-    """Raises Unavailable, with what to do, where nobody listens at any of the addresses that the setting gives."""
-    if why := unreachable(addresses):
-        raise Unavailable(f"{setting}: nobody answers at {', '.join(addresses)} ({why}): {started_by(addresses)}")
+def nobody_at(addresses: Sequence[str], setting: str) -> str:
+    """What to do where nobody listens at any of the addresses that the setting gives; "" where somebody does."""
+    why = unreachable(addresses)
+    return f"{setting}: nobody answers at {', '.join(addresses)} ({why}): {started_by(addresses)}" if why else ""

@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from core.errors import ConfigError, FreshetError, Unavailable
 from core.stores.owning import RUN
 from deploy.msf.bundle import misfits
 from operations import clocks
-from operations.addresses import of_dsn, of_store, of_url, refuse_away, setting_of_store
+from operations.addresses import nobody_at, of_dsn, of_store, of_url, setting_of_store
 from operations.column_types import told_or_named
 from operations.owning import has_state, refused
 from operations.phases import loading_model
@@ -133,22 +132,14 @@ def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Findi
             yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses[0]]}")
             continue
         try:
-            with _noted(away, step):
-                refuse_away(step.addresses, step.setting)
+            if nobody := nobody_at(step.addresses, step.setting):
+                away |= dict.fromkeys(step.addresses, step.name)
+                raise Unavailable(nobody)
             yield Finding(step.name, True, step.attempt())
         except FreshetError as error:
             if isinstance(error, ConfigError):
                 mistakes.append(step.name)
             yield Finding(step.name, False, str(error))
-
-
-@contextmanager
-def _noted(away: dict[str, str], step: Step) -> Iterator[None]:
-    try:
-        yield
-    except Unavailable:
-        away |= dict.fromkeys(step.addresses, step.name)
-        raise
 
 
 def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str]) -> Iterator[Step]:

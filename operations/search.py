@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError
+from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, VectorStore
-from operations.addresses import of_store, refuse_away, setting_of_store
+from operations.addresses import nobody_at, of_store, setting_of_store
 from operations.owning import nothing_found, otherwise
 from operations.phases import loading_model
 from operations.plain import plain
@@ -39,7 +39,8 @@ def answered(
     filters = dict(_pair(text, pipeline) for text in where)
     name = _chosen(pipeline, store)
     # a model takes long to load: not for a store that isn't there
-    refuse_away(of_store(pipeline, name), setting_of_store(pipeline, name))
+    if told := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
+        raise Unavailable(told)
     with loading_model(pipeline.embedding.model):
         embedder = questioner(pipeline.embedding)
     target = stores(pipeline)[name]

@@ -1,1 +1,1 @@
-"""Made-up and recorded histories for demos, chaos, benchmarks and tests. Pure, and never shipped to a service."""
+"""Made-up and recorded histories for demos, chaos, benchmarks and tests. None is shipped to a service."""

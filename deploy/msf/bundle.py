@@ -13,6 +13,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError, FreshetError
 from deploy.msf.archive import Entries, packed, packed_sizes
 from deploy.msf.fat_jar import fat_jar
+from flink_jobs.engine.modules import OURS
 from udfs.embedding.tokenizing import HASH
 
 JAR = "lib/freshet.jar"
@@ -20,7 +21,6 @@ PYTHON = "python"
 RUN_OPTIONS = {"python": "main.py", "jarfile": JAR, "pyFiles": PYTHON}
 """The property group `kinesis.analytics.flink.run.options` of an application that has the bundle as its code."""
 
-OURS = ("core", "udfs", "connectors", "flink_jobs")
 _ROOT = Path(__file__).parents[2]
 _MAIN = Path(__file__).with_name("main.py")
 

@@ -71,6 +71,11 @@ def _install(folder: Path, python: str) -> None:
     raise Unavailable(f"the packages of {REQUIREMENTS.name} could not be fetched:\n{faults[-1]}")
 
 
+def uv() -> str | None:
+    """uv's program, beside this Python's own or on the path; None where there is none."""
+    return shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+
+
 def _keep(made: Path, folder: Path) -> None:
     try:
         made.rename(folder)
@@ -84,8 +89,8 @@ def _commands(target: Path, python: str) -> list[list[str]]:
     common = ["--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--target", str(target)]
     common += ["--python-version", python, "-r", str(REQUIREMENTS)]
     found = []
-    if uv := shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))):
-        found.append([uv, "pip", "install", "--python-platform", f"{_MACHINE}-manylinux2014", *common])
+    if (program := uv()) is not None:
+        found.append([program, "pip", "install", "--python-platform", f"{_MACHINE}-manylinux2014", *common])
     if importlib.util.find_spec("pip") is not None:
         platforms = [option for each in _PLATFORMS for option in ("--platform", f"{each}_{_MACHINE}")]
         pip = [sys.executable, "-m", "pip", "install", "--no-compile", "--implementation", "cp", *platforms]

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 OURS = ("core", "connectors", "udfs", "flink_jobs")
+"""The packages that run in a job, and so go with it."""
 
 
 class _InThePresentJobsFolder(MetaPathFinder):
@@ -32,5 +33,5 @@ class _InThePresentJobsFolder(MetaPathFinder):
 
 def find_in_later_jobs() -> None:
     """Have the modules of later jobs in this process be found. Can be repeated."""
-    if not any(type(finder).__name__ == _InThePresentJobsFolder.__name__ for finder in sys.meta_path):
+    if not any(isinstance(finder, _InThePresentJobsFolder) for finder in sys.meta_path):
         sys.meta_path.append(_InThePresentJobsFolder())

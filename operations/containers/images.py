@@ -19,7 +19,7 @@ from deploy.docker import s3_plugin
 from operations.containers.compose_file import Service
 from operations.containers.dockerfile import Stage, stages
 from stack import connect, jars, java, opensearch, postgres
-from stack.jars import OF_JOBS as JARS
+from stack.jars import OF_JOBS
 from stack.local import LOCK, OPENSEARCH_LOCK
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def image_of(service: Service, folder: Path) -> Image | str:
 
 def fetch() -> None:
     """Have here what images are made of, which is fetched: a rehearsal's own network leads nowhere."""
-    for lock in (LOCK, OPENSEARCH_LOCK, _TOOLS_LOCK, s3_plugin.LOCK, JARS):
+    for lock in (LOCK, OPENSEARCH_LOCK, _TOOLS_LOCK, s3_plugin.LOCK, OF_JOBS):
         jars.fetch(lock)
 
 

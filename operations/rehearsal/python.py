@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from core.errors import Unavailable
-from deploy.msf.wheels import PYTHON
+from deploy.msf.wheels import PYTHON, uv
 from operations.rehearsal.cluster import Python
 from stack.jars import cache
 
@@ -68,9 +68,9 @@ def _make(base: Path, folder: Path) -> None:
     target = folder / "bin" / "python"
     packages = ["install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)]
     _done([str(base), "-I", "-m", "venv", str(folder)])
-    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))))
+    program = uv()
     # it takes a third of pip's time, and doesn't read pip's settings: where those are needed, pip is next
-    if uv is not None and not _fault([uv, "pip", *packages, "--python", str(target)]):
+    if program is not None and not _fault([program, "pip", *packages, "--python", str(target)]):
         return
     # of what is installed a rehearsal imports a tenth: Python compiles that when it is imported
     _done([str(target), "-m", "pip", "--disable-pip-version-check", *packages, "--no-compile"])

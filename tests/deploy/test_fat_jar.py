@@ -18,8 +18,7 @@ from deploy.msf.archive import packed
 from deploy.msf.fat_jar import SHADED_KAFKA, fat_jar
 from deploy.msf.relocation import relocated
 from operations.bundle import MORE_JARS
-from stack.jars import OF_JOBS as JARS
-from stack.jars import fetch
+from stack.jars import OF_JOBS, fetch
 
 SERVICES = "META-INF/services/org.example.Factory"
 IN_A_JVM = """
@@ -100,7 +99,7 @@ def test_a_zip_says_nothing_of_when_and_in_which_order_it_was_made(files: dict[s
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("jar")
-    return jar(folder, "freshet.jar", fat_jar([*fetch(JARS), *fetch(MORE_JARS)]))
+    return jar(folder, "freshet.jar", fat_jar([*fetch(OF_JOBS), *fetch(MORE_JARS)]))
 
 
 def test_the_bundles_jar_finds_flinks_connectors_and_relocates_what_speaks_to_kafka(real: Path) -> None:
