@@ -53,9 +53,14 @@ def _cpu_seconds(stack: Stack) -> dict[str, float]:
     servers = {"PostgreSQL": stack.postgres.server, "Kafka": stack.kafka.server, "Kafka Connect": stack.connect.server}
     for name, server in servers.items():
         if server.pid is not None:
-            process = psutil.Process(server.pid)
-            spent[name] = sum(map(_of, [process, *process.children(recursive=True)]))
+            spent[name] = of_server(psutil.Process(server.pid))
     return spent
+
+
+def of_server(server: psutil.Process) -> float:
+    """CPU seconds of a server, those of its ended processes too: PostgreSQL has one process for each connection."""
+    ended = server.cpu_times()
+    return sum(map(_of, [server, *server.children(recursive=True)])) + ended.children_user + ended.children_system
 
 
 def _of(process: psutil.Process) -> float:

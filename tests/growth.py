@@ -69,8 +69,10 @@ def _grown(run: Callable[[str], object], build: Build, size: int) -> str:
     small = min(seconds(run, build(size)) for _ in range(_RUNS))
     if small > _ENDLESS_S * 20:
         return f"{small:.2f} s for {size} characters"
-    large = min(seconds(run, build(size * _FACTOR)) for _ in range(_RUNS))
-    return f"{small:.4f} s for {size} characters, {large:.4f} s for {_FACTOR * size}" if large > _GROWN * small else ""
+    for _ in range(_RUNS):
+        if (large := seconds(run, build(size * _FACTOR))) <= _GROWN * small:
+            return ""
+    return f"{small:.4f} s for {size} characters, {large:.4f} s for {_FACTOR * size}"
 
 
 def seconds(run: Callable[[str], object], text: str) -> float:

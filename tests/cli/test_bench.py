@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.figures import percentiles
+from bench.shares import of_server
 from stack.local import Stack
 
 
@@ -44,6 +48,34 @@ def test_percentiles_lie_between_the_latencies() -> None:
     found = percentiles([0.001 * number for number in range(101)])
 
     assert [round(value, 6) for value in (found.p50, found.p95, found.p99)] == [50, 95, 99]
+
+
+FORKS = """
+import os, time
+child = os.fork()
+while time.process_time() < 0.2:
+    pass
+if child:
+    os.read(0, 1)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
+os.read(0, 1)
+"""
+
+
+def test_what_a_server_spent_does_not_fall_when_one_of_its_processes_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None and server.stdout is not None
+        found = psutil.Process(server.pid)
+        while of_server(found) < 0.3:
+            time.sleep(0.05)
+        before = of_server(found)
+        server.stdin.write(b"x")
+        server.stdin.flush()
+        assert server.stdout.readline() == b"ended\n"
+        assert of_server(found) >= before
+        server.kill()
 
 
 def bench(folder: Path, file: Path, *names: str) -> Any:
