@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -13,8 +14,10 @@ import yaml
 
 from core.errors import ConfigError
 
+_HEALTH = (("start_period", "0s"), ("interval", "30s"), ("timeout", "30s"))
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VOLUME = re.compile(r"([^:]+):([^:]+)(?::(ro|rw))?")
 _SPAN = re.compile(r"(\d+)(ms|s|m|h)")
 
 
@@ -41,6 +44,7 @@ class Mount:
 
     target: str
     content: str | Path | Volume
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,8 @@ def _service(file: Path, told: Mapping[str, Any], name: str, service: Mapping[st
         stage=str(service.get("build", {}).get("target", "")),
         entrypoint=_words(service.get("entrypoint", ())),
         command=_words(service.get("command", ())),
-        environment={key: _literal(value) for key, value in service.get("environment", {}).items()},
-        mounts=(*configs, *(_volume(file, each) for each in service.get("volumes", ()))),
+        environment=_environment(service.get("environment", {})),
+        mounts=(*configs, *(_volume(file, name, each) for each in service.get("volumes", ()))),
         secrets=tuple(map(_name, service.get("secrets", ()))),
         after=tuple(service.get("depends_on", ())),
         health=_health(service["healthcheck"]),
@@ -113,9 +117,22 @@ def _config(file: Path, config: Mapping[str, str], target: str) -> Mount:
     return Mount(target, file.parent / config["file"] if "file" in config else _literal(config["content"]))
 
 
-def _volume(file: Path, volume: str) -> Mount:
-    source, target, *_ = volume.split(":")
-    return Mount(target, (file.parent / source).resolve() if source[:1] in "./" else Volume(_name(source)))
+def _volume(file: Path, service: str, volume: object) -> Mount:
+    found = _VOLUME.fullmatch(volume) if isinstance(volume, str) else None
+    if found is None:
+        place = f"{file}: services.{service}.volumes"
+        raise ConfigError(
+            [f"{place}: {volume} must be a name or a place, ':', a path, and ':ro' where it is only read"]
+        )
+    source, target, option = found.groups()
+    content = (file.parent / source).resolve() if source[0] in "./" else Volume(_name(source))
+    return Mount(target, content, option == "ro")
+
+
+def _environment(told: Mapping[str, object] | Sequence[str]) -> dict[str, str]:
+    """Compose takes NAME=VALUE lines in place of a mapping ("environment" in its reference)."""
+    pairs = told.items() if isinstance(told, Mapping) else (each.partition("=")[::2] for each in told)
+    return {key: _literal(str(value)) for key, value in pairs}
 
 
 def _name(text: str) -> str:
@@ -129,14 +146,18 @@ def _name(text: str) -> str:
 
 
 def _health(told: Mapping[str, Any]) -> Health:
-    kind, *words = _words(told["test"])
+    test = told["test"]
+    kind, *words = ("CMD-SHELL", _literal(test)) if isinstance(test, str) else _words(test)
     command = tuple(words) if kind == "CMD" else ("/bin/sh", "-c", *words)
-    within = _seconds(told["start_period"]) + told["retries"] * _seconds(told["interval"])
-    return Health(command, _seconds(told["timeout"]), within)
+    # what stands where the file says nothing: HEALTHCHECK in the Dockerfile reference
+    start_period, interval, timeout = (told.get(key, unset) for key, unset in _HEALTH)
+    within = _seconds(start_period) + told.get("retries", 3) * _seconds(interval)
+    return Health(command, _seconds(timeout), within)
 
 
-def _words(told: Sequence[str]) -> tuple[str, ...]:
-    return tuple(_literal(each) for each in told)
+def _words(told: str | Sequence[str]) -> tuple[str, ...]:
+    """A command as words: one that is a text is split as a shell splits it, as Compose does."""
+    return tuple(_literal(each) for each in (shlex.split(told) if isinstance(told, str) else told))
 
 
 def _literal(text: str) -> str:

@@ -156,10 +156,10 @@ class Engine:
                 case str(text):
                     root.put(each.target, text)
                 case Path() as source:
-                    root.bind(each.target, source)
+                    root.bind(each.target, source, each.read_only)
                 case Volume(name):
                     (volume := self._folder / "volumes" / name).mkdir(parents=True, exist_ok=True)
-                    root.bind(each.target, volume)
+                    root.bind(each.target, volume, each.read_only)
         for name in service.secrets:
             root.put(f"/run/secrets/{name}", self._secrets[name])
 

@@ -6,18 +6,21 @@ starting. Of an image is what `images` has in its stead. Linux alone has what it
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import FreshetError
 from operations.containers.images import fetch
 from stack.own_folder import close
 
-_ALONE = ("--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+ALONE = ("--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 _ENDING_S = 120.0
 
@@ -29,10 +32,28 @@ def rehearse(file: Path, question: str) -> int:
     """
     if not is_possible():
         raise FreshetError(
-            f"a rehearsal of containers needs Linux and root: `unshare {' '.join(_ALONE)} true` fails here. Run it "
+            f"a rehearsal of containers needs Linux and root: `unshare {' '.join(ALONE)} true` fails here. Run it "
             "with sudo; within a container, in one that was started with --privileged"
         )
     folder = Path(".freshet").resolve() / "containers"
+    with alone(folder.with_suffix(".lock")):
+        return _rehearse(file, folder, question)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Holds the folder of rehearsals for one of them. Raises FreshetError where another has it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            why = f"another rehearsal runs in {lock.parent}: let it end, or use another folder"
+            raise FreshetError(why) from error
+        yield
+
+
+def _rehearse(file: Path, folder: Path, question: str) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("images", "logs", "volumes"):
         (folder / name).mkdir(parents=True)
@@ -41,7 +62,7 @@ def rehearse(file: Path, question: str) -> int:
     engine = [sys.executable, "-m", "operations.containers", str(file.resolve()), str(folder), question]
     # what ends this process ends the rehearsal: unshare itself obeys neither SIGINT nor SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    process = subprocess.Popen(["unshare", *_ALONE, "--", *engine])
+    process = subprocess.Popen(["unshare", *ALONE, "--", *engine])
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -53,7 +74,7 @@ def rehearse(file: Path, question: str) -> int:
 
 def is_possible() -> bool:
     """Whether this process may have namespaces of its own, with mounts in them."""
-    trial = ["unshare", *_ALONE, "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    trial = ["unshare", *ALONE, "--", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
     try:
         return os.geteuid() == 0 and subprocess.run(trial, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

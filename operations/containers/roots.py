@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _OWN = ("mnt", "run", "tmp")
 """Empty for each container."""
 _KERNELS = ("dev", "proc", "sys")
@@ -54,7 +56,7 @@ class Root:
         made.mkdir(parents=True, exist_ok=True)
         return made / name
 
-    def bind(self, path: str, source: Path) -> None:
+    def bind(self, path: str, source: Path, read_only: bool = False) -> None:
         """A folder or file of this machine in the container."""
         if source.is_dir():
             self.at(path).mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,8 @@ class Root:
             self.at(path).parent.mkdir(parents=True, exist_ok=True)
             self.at(path).touch()
         mount("--bind", str(source), str(self.at(path)))
+        if read_only:
+            _close(self.at(path))
 
     def words(self, folder: str, command: Sequence[str]) -> list[str]:
         """The command line, for here, that runs a command in the container: as its user, who has no rights but ours."""
@@ -82,8 +86,7 @@ def make(folder: Path, user: int, read: Sequence[Path], written: Path) -> Root:
     made = Root(root, user)
     for each in read:
         if each.parts[1] in _OWN:
-            made.bind(str(each), each)
-            mount("-o", "remount,bind,ro", str(made.at(str(each))))
+            made.bind(str(each), each, read_only=True)
     made.bind(str(written), written)
     line = f"container:x:{user}:{user}::/tmp:/bin/sh\n"
     others = [each for each in Path("/etc/passwd").read_text().splitlines() if f":x:{user}:" not in each]
@@ -113,4 +116,19 @@ def _take(entry: Path, to: Path, aside: Path) -> None:
         elif os.access(entry, os.R_OK | os.X_OK):
             mount("--rbind", str(entry), str(to))
             if entry.name not in _KERNELS:
-                mount("-o", "remount,bind,ro", str(to))
+                for each in _mounts(to):
+                    _close(each)
+            elif entry.name == "dev":
+                mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", str(to / "shm"))
+
+
+def _close(place: Path) -> None:
+    """Let nothing be written at a mount: those below it are mounts of their own."""
+    mount("-o", "remount,bind,ro", str(place))
+
+
+def _mounts(top: Path) -> list[Path]:
+    """The mounts at and below a folder ("proc_pid_mountinfo(5)", where a blank is written as octal digits)."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    places = [Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])) for line in lines]
+    return [each for each in dict.fromkeys(places) if each.is_relative_to(top)]

@@ -17,9 +17,9 @@ import yaml
 
 from core.errors import ConfigError, FreshetError
 from operations.containers import names
-from operations.containers.compose_file import Mount, Volume, profiles, read
+from operations.containers.compose_file import Health, Mount, Volume, profiles, read
 from operations.containers.dockerfile import stages
-from operations.containers.rehearsal import is_possible, rehearse
+from operations.containers.rehearsal import alone, is_possible, rehearse
 from tests.pages import ROOT
 from tests.programs import needed
 
@@ -53,9 +53,20 @@ def test_a_service_is_read_as_compose_reads_it(tmp_path: Path) -> None:
     (service,) = read(file)
     assert service.command == ("sh", "-c", "echo $HOME")
     assert service.environment == {"X": "${dir:a}"}
-    assert service.mounts == (Mount("/var/data", Volume("data")), Mount("/there", tmp_path / "here"))
+    assert service.mounts == (Mount("/var/data", Volume("data")), Mount("/there", tmp_path / "here", read_only=True))
     assert (service.image, service.stage, service.grace_s) == ("a/b", "", 120.0)
     assert (service.health.command, service.health.timeout_s, service.health.within_s) == (("true",), 5.0, 120.0)
+
+
+def test_what_compose_takes_in_short_is_read_as_in_full(tmp_path: Path) -> None:
+    health = {"test": "curl http://localhost || exit 1"}
+    file = written(
+        tmp_path, a={"command": "sh -c 'echo $$HOME'", "environment": ["X=a=b", "Y="], "healthcheck": health}
+    )
+    (service,) = read(file)
+    assert service.command == ("sh", "-c", "echo $HOME")
+    assert service.environment == {"X": "a=b", "Y": ""}
+    assert service.health == Health(("/bin/sh", "-c", "curl http://localhost || exit 1"), 30.0, 90.0)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +118,15 @@ def test_who_may_not_is_told_what_it_takes(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(FreshetError, match=r"needs Linux and root: .* Run it with sudo"):
         rehearse(FILE, "anything")
     assert not (tmp_path / ".freshet").exists()
+
+
+def test_a_second_rehearsal_in_one_folder_is_refused(tmp_path: Path) -> None:
+    with alone(tmp_path / "x.lock"):
+        second = alone(tmp_path / "x.lock")
+        with pytest.raises(FreshetError, match="another rehearsal runs in"):
+            second.__enter__()
+    with alone(tmp_path / "x.lock"):
+        pass
 
 
 @pytest.mark.timeout(600)
