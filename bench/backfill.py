@@ -129,23 +129,23 @@ def _held(rig: Rig, topic: str) -> int:
 
 
 def _backfill(pipeline: Pipeline, kill_at: int | None) -> tuple[int, float, int]:
-    """Run it, and kill it at so many rows: the rows that are told then, its seconds, and the most MiB it had."""
+    """Run it, and kill it at so many rows: the rows written by then, its seconds, and the most MiB it had."""
     notes = Path(".freshet") / "pipelines" / pipeline.name / "backfill.json"
-    began, told, most = time.monotonic(), 0, 0
+    began, written, most = time.monotonic(), 0, 0
     process = subprocess.Popen([*_FRESHET, "backfill", str(_FILE)], env={**os.environ, "COLUMNS": "200"})
     seen = psutil.Process(process.pid)
     while process.poll() is None:
         try:
             most = max(most, seen.memory_info().rss)
-            told = json.loads(notes.read_bytes()).get(_TABLE, {}).get("rows", told)
+            written = json.loads(notes.read_bytes()).get(_TABLE, {}).get("rows", written)
         except (psutil.Error, FileNotFoundError):
             pass
-        if kill_at is not None and told >= kill_at:
+        if kill_at is not None and written >= kill_at:
             process.kill()
         time.sleep(0.05)
     if process.returncode != (0 if kill_at is None else -9):
         raise FreshetError(f"the backfill ended with {process.returncode}")
-    return told, time.monotonic() - began, most // 2**20
+    return written, time.monotonic() - began, most // 2**20
 
 
 def measure(rig: Rig, rows: int) -> int:
@@ -165,13 +165,13 @@ def measure(rig: Rig, rows: int) -> int:
             started = time.monotonic()
             before = 0
             for kill_at in (rows // 3, rows * 2 // 3, None):
-                told, seconds, most = _backfill(pipeline, kill_at)
-                told = told if kill_at is not None else rows
-                how = "ended" if kill_at is None else f"killed at {told:,}"
-                rate = (told - before) / seconds
+                written, seconds, most = _backfill(pipeline, kill_at)
+                written = written if kill_at is not None else rows
+                how = "ended" if kill_at is None else f"killed at {written:,}"
+                rate = (written - before) / seconds
                 print(f"backfill {how} after {seconds:.1f} s, {rate:,.0f} rows/s; at most {most} MiB")
-                before = told
-            print(f"told after {time.monotonic() - started:,.0f} s in all")
+                before = written
+            print(f"written to the topic after {time.monotonic() - started:,.0f} s in all")
             _caught_up(rig, pipeline)
             taken = time.monotonic() - started
             print(f"in the store after {taken:,.0f} s, {rows / taken:,.0f} rows/s")

@@ -27,7 +27,7 @@ CREATE TABLE articles (
 
 
 def measure(rig: Rig, model: str, seconds: float) -> Percentiles:
-    """Latencies from just before COMMIT is sent until the store's commit of the new chunks is told.
+    """Latencies from just before COMMIT is sent until the store notifies that it has committed the new chunks.
 
     Each transaction puts another paragraph in the place of one, in one of 100 articles in turn, 5 a second for
     `seconds`, after 5 s (or `seconds`, if less) that are not counted.

@@ -28,7 +28,7 @@ _RECORDED_TABLE = "documents"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ChangeRecords:
     """A change's messages (a delete has a tombstone behind it), and the place it leaves its document at."""
 
     records: tuple[Record, ...]
@@ -36,22 +36,22 @@ class Told:
     position: Position
 
 
-def generated(topic: str, pipeline: Pipeline, count: int, seed: int = 0) -> list[Told]:
+def generated(topic: str, pipeline: Pipeline, count: int, seed: int = 0) -> list[ChangeRecords]:
     """`count` inserts (30 %), edits (60 %) and deletes (10 %) of real articles, in order."""
     articles = [(text.title, text.paragraphs) for text in texts()]
     steps = islice(history(articles, topic, seed, time.time_ns), count)
-    return [_told(step.records, pipeline) for step in steps]
+    return [_change_records(step.records, pipeline) for step in steps]
 
 
-def with_schemas(backlog: Sequence[Told]) -> list[Told]:
+def with_schemas(backlog: Sequence[ChangeRecords]) -> list[ChangeRecords]:
     """The same changes of the generated table, each key and value with its schema around it, as with schemas on."""
     schemas = json.loads(SCHEMAS.read_bytes())
     key, value = (json.dumps(schemas[name], separators=(",", ":")).encode() for name in ("key", "value"))
     return [
-        replace(told, records=tuple(
-            replace(each, key=_around(key, each.key), value=_around(value, each.value)) for each in told.records
+        replace(change, records=tuple(
+            replace(each, key=_around(key, each.key), value=_around(value, each.value)) for each in change.records
         ))
-        for told in backlog
+        for change in backlog
     ]  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def _around(schema: bytes, payload: bytes | None) -> bytes | None:
     return None if payload is None else b'{"schema":' + schema + b',"payload":' + payload + b"}"
 
 
-def recorded(topic: str, pipeline: Pipeline, count: int) -> list[Told]:
+def recorded(topic: str, pipeline: Pipeline, count: int) -> list[ChangeRecords]:
     """At least `count` changes: the recording's changes of documents, again and again, each time to a table of its own.
 
     The tables are those of `recorded_tables`; all go to one partition, in the order of the recording's lines.
@@ -67,7 +67,7 @@ def recorded(topic: str, pipeline: Pipeline, count: int) -> list[Told]:
     with gzip.open(RECORDING, "rb") as lines:
         records = [record for record in read_recording(lines, RECORDING.name) if _of_documents(record)]
     return [
-        _told(_renamed(group, topic, number), pipeline)
+        _change_records(_renamed(group, topic, number), pipeline)
         for number in range(recorded_copies(count))
         for group in _with_tombstones(records)
     ]
@@ -111,9 +111,10 @@ def _renamed(records: Iterable[Record], topic: str, number: int) -> tuple[Record
     )
 
 
-def _told(records: tuple[Record, ...], pipeline: Pipeline) -> Told:
+def _change_records(records: tuple[Record, ...], pipeline: Pipeline) -> ChangeRecords:
     change = change_of(records[0])
-    return Told(records, document_id(pipeline.documents[change.table].spec(change.table), change), change.position)
+    document = document_id(pipeline.documents[change.table].spec(change.table), change)
+    return ChangeRecords(records, document, change.position)
 
 
 def change_of(record: Record) -> Change:
@@ -125,14 +126,14 @@ def change_of(record: Record) -> Change:
     return change
 
 
-def inserts(topic: str, pipeline: Pipeline, articles: Sequence[Text], seed: int = 0) -> list[Told]:
+def inserts(topic: str, pipeline: Pipeline, articles: Sequence[Text], seed: int = 0) -> list[ChangeRecords]:
     """One insert of each article, in order."""
     seen: set[int] = set()
-    told: list[Told] = []
+    inserted: list[ChangeRecords] = []
     for step in history([(text.title, text.paragraphs) for text in articles], topic, seed, time.time_ns):
         if step.id not in seen:
             seen.add(step.id)
-            told.append(_told(step.records, pipeline))
-        if len(told) == len(articles):
-            return told
+            inserted.append(_change_records(step.records, pipeline))
+        if len(inserted) == len(articles):
+            return inserted
     raise AssertionError("a history has no end")

@@ -95,9 +95,9 @@ def changes(mistaken: float, seed: int) -> Iterator[Change]:
     keys = list(rows)
     source.shuffle(keys)
     wrong = set(source.sample(keys, int(len(keys) * mistaken)))
-    told = [(key, rows[source.choice(keys)] if key in wrong else rows[key]) for key in keys]
-    told += [(key, rows[key]) for key in source.sample(sorted(wrong), len(wrong))]
-    for number, (key, row) in enumerate(told):
+    pairs = [(key, rows[source.choice(keys)] if key in wrong else rows[key]) for key in keys]
+    pairs += [(key, rows[key]) for key in source.sample(sorted(wrong), len(wrong))]
+    for number, (key, row) in enumerate(pairs):
         yield Change(TABLE, {"rec_id": key}, Operation.UPSERT, Position(f"{number:08}"), row, committed_ms=number)
 
 
@@ -113,10 +113,10 @@ def measure(mistaken: float, seed: int) -> Figures:
         key = change.key["rec_id"]
         states[key], said = step(states.get(key), change, spec, reading, 0)
         assert isinstance(said, RecordChange)
-        told = persons.step(said)
-        for retired in told.retired:
+        changed = persons.step(said)
+        for retired in changed.retired:
             del live[retired.profile_id]
-        live.update({profile.profile_id: [] for profile in told.profiles})
+        live.update({profile.profile_id: [] for profile in changed.profiles})
         count += 1
     seconds = perf_counter() - started
     for name in live:

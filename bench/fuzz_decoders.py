@@ -37,7 +37,7 @@ from core.formats.rows import PositionType, RowsFormat
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "debezium"
 Feed = Literal["debezium", "dynamodb", "dms", "rows", "s3"]
-Told = Change | Truncate | Skip | ObjectChange
+Decoded = Change | Truncate | Skip | ObjectChange
 RECORDINGS = ("events", "incremental_snapshot", "workload")
 _LONGEST_MS = 50
 _A_RECORDING = 1_500
@@ -179,10 +179,10 @@ def _schema(value: Any, chance: random.Random, deeper: int = 3) -> dict[str, Any
 
 def outcome(event: Event, settings: DebeziumFormat) -> str:
     """What came of the event. Raises what the decoder should not, and ValueError for what can't be carried on."""
-    return told(event, lambda each: (decode(each, settings),))
+    return outcome_by(event, lambda each: (decode(each, settings),))
 
 
-def told(event: Event, decoder: Callable[[Event], tuple[Told, ...]]) -> str:
+def outcome_by(event: Event, decoder: Callable[[Event], tuple[Decoded, ...]]) -> str:
     """As `outcome`, of any decoder."""
     try:
         decoded = decoder(event)
@@ -193,7 +193,7 @@ def told(event: Event, decoder: Callable[[Event], tuple[Told, ...]]) -> str:
     return " + ".join(map(_named, decoded))
 
 
-def _named(decoded: Told) -> str:
+def _named(decoded: Decoded) -> str:
     match decoded:
         case ObjectChange():
             _carried(decoded)
@@ -236,7 +236,7 @@ def feed_events(feed: Feed) -> list[dict[str, Any]]:
     ]
 
 
-def feed_decoder(feed: Feed, chance: random.Random) -> Callable[[Event], tuple[Told, ...]]:
+def feed_decoder(feed: Feed, chance: random.Random) -> Callable[[Event], tuple[Decoded, ...]]:
     """A decoder of a feed that isn't Debezium's, with settings that a fixture may or may not meet."""
     if feed == "s3":
         return s3.decode
@@ -271,7 +271,7 @@ def fuzz(events: int, seed: int, feed: Feed = "debezium") -> Iterator[str]:
                 assert decode_with is not None, "Debezium has settings"
                 came = outcome(event, decode_with)
             else:
-                came = told(event, feed_decoder(feed, chance))
+                came = outcome_by(event, feed_decoder(feed, chance))
             took = (time.process_time() - began) * 1000
             if took > _LONGEST_MS and slowest(event, decode_with, feed) > _LONGEST_MS:
                 raise ValueError(f"an event took {took:.0f} ms of CPU")
@@ -289,7 +289,7 @@ def slowest(event: Event, settings: DebeziumFormat | None, feed: Feed) -> float:
         if settings is not None:
             outcome(event, settings)
         else:
-            told(event, feed_decoder(feed, random.Random(0)))
+            outcome_by(event, feed_decoder(feed, random.Random(0)))
         times.append((time.process_time() - began) * 1000)
     return min(times)
 

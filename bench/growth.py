@@ -50,7 +50,7 @@ _FILL = """
 _KEYS = 1_000
 _A_SECOND = 30
 _FILLED_EVERY_S = 20.0
-_TOLD_EVERY_S = 60.0
+_SHOWN_EVERY_S = 60.0
 _MIB = 2**20
 
 
@@ -111,13 +111,13 @@ def measure(rig: Rig, seconds: float) -> int:
     try:
         with running(pipeline):
             writer.start()
-            began = told = time.monotonic()
+            began = shown = time.monotonic()
             print("    s  changes    JVM  workers  checkpoint   logs  chunks", flush=True)
             while time.monotonic() < began + seconds:
                 time.sleep(1)
-                if time.monotonic() > told + _TOLD_EVERY_S:
-                    told = time.monotonic()
-                    _tell(rig, home(pipeline), told - began, writer.changes)
+                if time.monotonic() > shown + _SHOWN_EVERY_S:
+                    shown = time.monotonic()
+                    _tell(rig, home(pipeline), shown - began, writer.changes)
             writer.stopped.set()
             writer.join()
             _tell(rig, home(pipeline), time.monotonic() - began, writer.changes)

@@ -72,16 +72,16 @@ def visit(number: int, device: object, email: str = "") -> RecordChange:
 
 def history(people: int, source: random.Random) -> list[Callable[[], RecordChange]]:
     """For each person a customer, three orders and four visits, two of them logged in; then a few corrections."""
-    told: list[Callable[[], RecordChange]] = []
+    changes: list[Callable[[], RecordChange]] = []
     for key in range(people):
-        told.append(lambda key=key: customer(key))  # type: ignore[misc]
-        told += [lambda key=key, at=at: order(3 * key + at, key) for at in range(3)]  # type: ignore[misc]
-        told += [lambda key=key, at=at: visit(4 * key + at, f"d{key}", f"{key}@example.org") for at in range(2)]  # type: ignore[misc]
-        told += [lambda key=key, at=at: visit(4 * key + at, f"d{key}") for at in range(2, 4)]  # type: ignore[misc]
-    source.shuffle(told)
-    told += [lambda key=key: customer(key, f"{key}@new.example.org") for key in range(0, people, 5)]  # type: ignore[misc]
-    told += [lambda key=key: order(3 * key, key, deleted=True) for key in range(0, people, 5)]  # type: ignore[misc]
-    return told
+        changes.append(lambda key=key: customer(key))  # type: ignore[misc]
+        changes += [lambda key=key, at=at: order(3 * key + at, key) for at in range(3)]  # type: ignore[misc]
+        changes += [lambda key=key, at=at: visit(4 * key + at, f"d{key}", f"{key}@example.org") for at in range(2)]  # type: ignore[misc]
+        changes += [lambda key=key, at=at: visit(4 * key + at, f"d{key}") for at in range(2, 4)]  # type: ignore[misc]
+    source.shuffle(changes)
+    changes += [lambda key=key: customer(key, f"{key}@new.example.org") for key in range(0, people, 5)]  # type: ignore[misc]
+    changes += [lambda key=key: order(3 * key, key, deleted=True) for key in range(0, people, 5)]  # type: ignore[misc]
+    return changes
 
 
 def timed(persons: Persons, changes: Iterable[RecordChange]) -> list[float]:
@@ -97,11 +97,11 @@ def timed(persons: Persons, changes: Iterable[RecordChange]) -> list[float]:
 
 def batched(persons: Persons, changes: Iterable[RecordChange], size: int = 100) -> list[float]:
     """The seconds of each change, in batches."""
-    told = list(changes)
+    every = list(changes)
     seconds = []
-    for at in range(0, len(told), size):
+    for at in range(0, len(every), size):
         started = perf_counter()
-        persons.steps(told[at : at + size])
+        persons.steps(every[at : at + size])
         seconds += [(perf_counter() - started) / size] * size
     return seconds
 
@@ -110,8 +110,8 @@ def show(name: str, seconds: list[float]) -> None:
     ordered = sorted(seconds)
     p99 = ordered[int(len(ordered) * 0.99)] * 1000
     rate = len(seconds) / sum(seconds)
-    told = f"p50 {median(seconds) * 1000:7.2f} ms   p99 {p99:7.2f} ms   max {ordered[-1] * 1000:7.1f} ms"
-    print(f"{name:44} {rate:8,.0f}/s   {told}", flush=True)
+    times = f"p50 {median(seconds) * 1000:7.2f} ms   p99 {p99:7.2f} ms   max {ordered[-1] * 1000:7.1f} ms"
+    print(f"{name:44} {rate:8,.0f}/s   {times}", flush=True)
 
 
 def ordinary(people: int, source: random.Random) -> Iterator[RecordChange]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from bench.events import Told, generated, recorded, recorded_tables, with_schemas
+from bench.events import ChangeRecords, generated, recorded, recorded_tables, with_schemas
 from bench.rig import TABLE, Rig, positions, running, until
 from bench.shares import Shares, sampled
 from connectors.kafka.producer import ensure_topics, produce
@@ -59,7 +59,7 @@ def of_history(rig: Rig, changes: int, schemas: bool = False) -> Throughput:
     return _measure(rig, pipeline, topic, with_schemas(backlog) if schemas else backlog)
 
 
-def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) -> Throughput:
+def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[ChangeRecords]) -> Throughput:
     """The backlog is in the topic, in one partition, when the job starts, and is read in order by PARALLELISM subtasks.
 
     So what the store shows of some changes in a row, each the first of its document, it shows of all before them: they
@@ -67,7 +67,7 @@ def _measure(rig: Rig, pipeline: Pipeline, topic: str, backlog: Sequence[Told]) 
     """
     servers = rig.stack.kafka.bootstrap_servers
     ensure_topics(servers, {topic: 1})
-    produce(servers, (record for told in backlog for record in told.records))
+    produce(servers, (record for change in backlog for record in change.records))
     marks = _marks(backlog)
     firsts = [_firsts_until(backlog, mark) for mark in marks]
     warm = int(len(marks) * _WARM_SHARE)
@@ -92,19 +92,19 @@ def _all_there(connection: psycopg.Connection[Any], pipeline: Pipeline, document
     return len(positions(connection, pipeline, documents)) == len(documents)
 
 
-def _firsts_until(backlog: Sequence[Told], mark: int) -> list[str]:
+def _firsts_until(backlog: Sequence[ChangeRecords], mark: int) -> list[str]:
     """The documents of the last changes up to the mark that were the first of theirs."""
-    seen = list(dict.fromkeys(told.document for told in backlog[: mark + 1]))
+    seen = list(dict.fromkeys(change.document for change in backlog[: mark + 1]))
     return seen[-_IN_A_ROW:]
 
 
-def _marks(backlog: Sequence[Told]) -> list[int]:
+def _marks(backlog: Sequence[ChangeRecords]) -> list[int]:
     """About eight places in the backlog, evenly apart, where a document has its first change; the last such too."""
     seen: set[str] = set()
     firsts = []
-    for at, told in enumerate(backlog):
-        if told.document not in seen:
-            seen.add(told.document)
+    for at, change in enumerate(backlog):
+        if change.document not in seen:
+            seen.add(change.document)
             firsts.append(at)
     every = max(1, len(backlog) // _MARKS)
     marks = [next((at for at in firsts if at >= start), firsts[-1]) for start in range(every, firsts[-1], every)]

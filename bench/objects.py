@@ -1,4 +1,4 @@
-"""Objects a second through a backfill: listed in a bucket, told, loaded, chunked, hashed and stored.
+"""Objects a second through a backfill: listed in a bucket, written to the topic, loaded, chunked, hashed and stored.
 
 `python -m bench.objects [OBJECTS]`, on the local stack of this folder with moto beside it. The job runs and has loaded
 a hundred objects; the clock goes from the start of `freshet backfill` to the last object's rows.
@@ -93,14 +93,15 @@ def measure(rig: Rig, endpoint: str, objects: int) -> None:
         until(partial(stored, _WARM), job, "the first objects", every=0.2)
         before, started, held = _memory(), time.perf_counter(), []
         backfill(pipeline, [f"s3://{BUCKET}/docs/"], Options(restart=True), quiet)
-        told = time.perf_counter() - started
+        written = time.perf_counter() - started
         for mark in range(1, _MARKS + 1):
             wanted = _WARM + objects * mark // _MARKS
             until(partial(stored, wanted), job, f"object {wanted:,}", every=0.2)
             held.append(_memory())
         seconds = time.perf_counter() - started
     print(
-        f"{objects:,} objects in {seconds:.1f} s, {objects / seconds:,.0f} objects/s; told after {told:.1f} s\n"
+        f"{objects:,} objects in {seconds:.1f} s, {objects / seconds:,.0f} objects/s; "
+        f"all in the topic after {written:.1f} s\n"
         f"memory of the job, JVM and workers, MiB: {before} before, then {', '.join(held)}"
     )
 

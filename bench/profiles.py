@@ -48,9 +48,9 @@ _WARM = 5
 _WARM_UP_SECONDS = 10.0
 _CHANNEL = "freshet_bench"
 _TRIGGER = """
-CREATE FUNCTION bench_told() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION bench_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_notify({channel}, NEW.record); RETURN NULL; END $$;
-CREATE TRIGGER bench_told AFTER INSERT ON {members} FOR EACH ROW EXECUTE FUNCTION bench_told()
+CREATE TRIGGER bench_notify AFTER INSERT ON {members} FOR EACH ROW EXECUTE FUNCTION bench_notify()
 """
 
 
@@ -127,14 +127,14 @@ def throughput(rig: Rig, what: str, changes: int, vectors: bool) -> None:
 def latency(rig: Rig, seconds: float) -> None:
     """Prints how long a new row takes from the producer into its profile, at 50 changes a second."""
     followed, topic = pipeline(rig, "latency", vectors=True), rig.topic("latency")
-    told = steps(topic, int((seconds + _WARM_UP_SECONDS) * RATE))
+    changes = steps(topic, int((seconds + _WARM_UP_SECONDS) * RATE))
     servers = rig.stack.kafka.bootstrap_servers
     ensure_topics(servers, {topic: 1})
     sent: dict[str, float] = {}
     with running(followed) as job, _listening(rig.dsn, followed) as seen:
-        produce(servers, told[0].records)
+        produce(servers, changes[0].records)
         until(lambda: bool(seen), job, "the first row")
-        produce(servers, _paced(told[1:], sent))
+        produce(servers, _paced(changes[1:], sent))
         until(lambda: len(seen.keys() & sent.keys()) == len(sent), job, "the last row")
     measured = list(sent)[int(len(sent) * _WARM_UP_SECONDS / (seconds + _WARM_UP_SECONDS)) :]
     print(f"event to profile: {percentiles([seen[each] - sent[each] for each in measured])}, of {len(measured):,}")
@@ -144,9 +144,9 @@ def _members(pipeline: Pipeline) -> sql.Identifier:
     return sql.Identifier(f"{pipeline.name}_members")
 
 
-def _paced(told: Sequence[Step], sent: dict[str, float]) -> Iterator[Record]:
+def _paced(changes: Sequence[Step], sent: dict[str, float]) -> Iterator[Record]:
     start = time.perf_counter()
-    for number, each in enumerate(told):
+    for number, each in enumerate(changes):
         time.sleep(max(0.0, start + number / RATE - time.perf_counter()))
         if each.made:
             sent[each.made] = time.perf_counter()

@@ -77,8 +77,8 @@ def _pipeline_seconds(
     if embedding is not None:
         pipeline = pipeline.model_copy(update={"embedding": embedding})
     first, *others = inserts(topic, pipeline, texts()[: documents + 1])
-    wanted = [told.document for told in others]
-    records = [record for told in others for record in told.records]
+    wanted = [each.document for each in others]
+    records = [record for each in others for record in each.records]
     servers = rig.stack.kafka.bootstrap_servers
     ensure_topics(servers, {topic: 1})
     with running(pipeline) as job, psycopg.connect(rig.dsn, autocommit=True) as connection:

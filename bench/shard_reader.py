@@ -153,7 +153,7 @@ class _Mark:
 
 
 def _mark(job: Job) -> _Mark:
-    """When the count moves: on a busy machine it stands still for seconds before it is told anew."""
+    """When the count moves: on a busy machine it stands still for seconds before it is reported anew."""
     first = job.progress().counts["records"]
     while (now := job.progress().counts.get("records", first)) == first:
         time.sleep(0.1)

@@ -33,7 +33,7 @@ class Shares:
 
 
 def sampled(stack: Stack, job: Job) -> Callable[[int], Shares]:
-    """Starts the stretch; the function that comes back ends it, told the changes since. The job must be busy then."""
+    """Starts the stretch; the function it returns takes the changes since and ends it. The job must be busy then."""
     before, started = _cpu_seconds(stack), time.perf_counter()
 
     def end(changes: int) -> Shares:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from bench.events import Told, generated
+from bench.events import ChangeRecords, generated
 from bench.figures import Percentiles, percentiles
 from bench.rig import Rig, running, until
 from bench.watching import Waiting, watching
@@ -19,7 +19,7 @@ _WARM_UP_SECONDS = 10.0
 
 
 def measure(rig: Rig, seconds: float) -> Percentiles:
-    """Latencies from just before a change is given to the producer until the store's commit of it is told.
+    """Latencies from just before a change is given to the producer until the store notifies that it has committed it.
 
     Inserts, edits and deletes at 20 a second for `seconds`, after 10 s (or `seconds`, if less) that are not counted.
     """
@@ -38,7 +38,7 @@ def measure(rig: Rig, seconds: float) -> Percentiles:
         return percentiles(waiting.taken[warm:])
 
 
-def _paced(changes: Sequence[Told], waiting: Waiting) -> Iterator[Record]:
+def _paced(changes: Sequence[ChangeRecords], waiting: Waiting) -> Iterator[Record]:
     start = time.perf_counter()
     for number, change in enumerate(changes):
         time.sleep(max(0.0, start + number / RATE - time.perf_counter()))

@@ -18,9 +18,9 @@ from core.config.pipeline import Pipeline
 _CHANNEL = "freshet_bench"
 
 _TRIGGER = """
-CREATE OR REPLACE FUNCTION bench_told() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION bench_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_notify({channel}, json_build_array(NEW.document_id, NEW.position)::text); RETURN NULL; END $$;
-CREATE TRIGGER bench_told AFTER INSERT OR UPDATE ON {ledger} FOR EACH ROW EXECUTE FUNCTION bench_told()
+CREATE TRIGGER bench_notify AFTER INSERT OR UPDATE ON {ledger} FOR EACH ROW EXECUTE FUNCTION bench_notify()
 """
 
 
@@ -71,7 +71,7 @@ def watching(pipeline: Pipeline) -> Iterator[Waiting]:
         finally:
             over.set()
             thread.join()
-            connection.execute(sql.SQL("DROP TRIGGER bench_told ON {}").format(ledger(pipeline)))
+            connection.execute(sql.SQL("DROP TRIGGER bench_notify ON {}").format(ledger(pipeline)))
 
 
 def _listen(

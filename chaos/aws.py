@@ -61,28 +61,28 @@ def _answers(aws: Aws) -> bool:
 
 def reshard(aws: Aws, stream: str, choice: int, merges: bool) -> str:
     """Split a shard of a stream, roll one over, or merge two where `merges`; what was done."""
-    return str(_told(aws, "reshard", {"stream": stream, "choice": choice, "merges": merges}))
+    return str(_posted(aws, "reshard", {"stream": stream, "choice": choice, "merges": merges}))
 
 
 def refuse(aws: Aws, share: float, seconds: float) -> None:
     """From now on that share of all calls fails, some of them after they were done."""
-    _told(aws, "refuse", {"share": share, "seconds": seconds})
+    _posted(aws, "refuse", {"share": share, "seconds": seconds})
 
 
 def expire(aws: Aws) -> None:
     """No iterator given so far holds any longer."""
-    _told(aws, "expire", {})
+    _posted(aws, "expire", {})
 
 
 def values(aws: Aws, stream: str) -> Iterator[tuple[str, int, str]]:
     """All that a stream of Kinesis ever took: shard, sequence number and data."""
-    for shard, number, told in _told(aws, "records", {"stream": stream}):
-        yield shard, number, b64decode(told["Data"]).decode()
+    for shard, number, record in _posted(aws, "records", {"stream": stream}):
+        yield shard, number, b64decode(record["Data"]).decode()
 
 
 def changes(aws: Aws, table: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """All changes of a table that DynamoDB Streams has: shard, sequence number and record."""
-    yield from _told(aws, "records", {"stream": table})
+    yield from _posted(aws, "records", {"stream": table})
 
 
 def strike(aws: Aws, stream: str, strike: Strike, choices: Random, merges: bool) -> None:
@@ -98,6 +98,6 @@ def strike(aws: Aws, stream: str, strike: Strike, choices: Random, merges: bool)
             time.sleep(strike.lasts_s / times)
 
 
-def _told(aws: Aws, action: str, given: dict[str, Any]) -> Any:
+def _posted(aws: Aws, action: str, given: dict[str, Any]) -> Any:
     # a frozen server answers when it goes on
     return httpx.post(f"{aws.endpoint}/chaos/{action}", json=given, timeout=60).raise_for_status().json()

@@ -24,7 +24,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import run_simple
 from werkzeug.wrappers import Request, Response
 
-from chaos.shards import Shard, Stream, Told
+from chaos.shards import JsonObject, Shard, Stream
 from stack.aws_server import copy_tables_lightly
 
 _ACCOUNT, _REGION = "123456789012", "eu-central-1"
@@ -58,7 +58,7 @@ class Streams:
         self._numbers = _FIRST
         self._choices = Random(1)
 
-    def kinesis(self, action: str, asked: dict[str, Any]) -> Told:
+    def kinesis(self, action: str, asked: dict[str, Any]) -> JsonObject:
         """An action of Kinesis'."""
         if action == "GetRecords":
             return self._records(asked)
@@ -86,20 +86,20 @@ class Streams:
                 return {"FailedRecordCount": sum("ErrorCode" in each for each in put), "Records": put}
         raise Refused("UnknownOperationException", f"{action} isn't played here")
 
-    def _put(self, stream: Stream, record: dict[str, str]) -> Told:
+    def _put(self, stream: Stream, record: dict[str, str]) -> JsonObject:
         if self.refuses():
             return {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "so it was decided"}
         self._numbers += self._choices.randrange(1, 10**12)
-        told = {
+        kept = {
             "SequenceNumber": str(self._numbers),
             "ApproximateArrivalTimestamp": round(time.time(), 3),
             "Data": record["Data"],
             "PartitionKey": record["PartitionKey"],
         }
-        shard = stream.put(record["PartitionKey"], self._numbers, told)
-        return {"SequenceNumber": told["SequenceNumber"], "ShardId": shard.id}
+        shard = stream.put(record["PartitionKey"], self._numbers, kept)
+        return {"SequenceNumber": kept["SequenceNumber"], "ShardId": shard.id}
 
-    def dynamodb(self, action: str, asked: dict[str, Any]) -> Told:
+    def dynamodb(self, action: str, asked: dict[str, Any]) -> JsonObject:
         """An action of DynamoDB Streams'."""
         if action == "GetRecords":
             return self._records(asked)
@@ -114,8 +114,8 @@ class Streams:
         begin = next((n + 1 for n, each in enumerate(shards) if each.id == asked.get("ExclusiveStartShardId")), 0)
         page = shards[begin : begin + _PAGE]
         more = {"LastEvaluatedShardId": page[-1].id} if begin + _PAGE < len(shards) else {}
-        told = {"StreamArn": arn, "StreamStatus": "ENABLED", "TableName": name}
-        return {"StreamDescription": {**told, "Shards": [_listed(shard) for shard in page], **more}}
+        description = {"StreamArn": arn, "StreamStatus": "ENABLED", "TableName": name}
+        return {"StreamDescription": {**description, "Shards": [_listed(shard) for shard in page], **more}}
 
     def take(self) -> None:
         """Move what moto has noted of its tables' changes into their streams."""
@@ -129,19 +129,19 @@ class Streams:
                 stream = self.all[name]
                 taken = sum(len(shard.records) for shard in stream.shards.values())
                 for item in items[taken:]:
-                    told = _told(item.to_json())
-                    change = told["dynamodb"]
+                    record = _as_sent(item.to_json())
+                    change = record["dynamodb"]
                     (key,) = change["Keys"][table.hash_key_attr].values()
-                    stream.put(key, int(change["SequenceNumber"]), told)
+                    stream.put(key, int(change["SequenceNumber"]), record)
 
-    def _iterator(self, name: str, asked: dict[str, Any], at: int) -> Told:
+    def _iterator(self, name: str, asked: dict[str, Any], at: int) -> JsonObject:
         shard = self._shard(name, asked["ShardId"])
         since = asked.get("Timestamp", 0)
         kind = asked["ShardIteratorType"]
-        place = self.all[name].begin(shard, kind, at, lambda told: told["ApproximateArrivalTimestamp"] >= since)
+        place = self.all[name].begin(shard, kind, at, lambda record: record["ApproximateArrivalTimestamp"] >= since)
         return {"ShardIterator": f"{name}:{shard.id}:{place}:{self.epoch}"}
 
-    def _records(self, asked: dict[str, Any]) -> Told:
+    def _records(self, asked: dict[str, Any]) -> JsonObject:
         name, shard_id, place, epoch = asked["ShardIterator"].rsplit(":", 3)
         if int(epoch) != self.epoch:
             raise Refused("ExpiredIteratorException", "the iterator is too old")
@@ -163,15 +163,15 @@ class Streams:
         return self.all[name].shards[shard]
 
 
-def _told(record: Mapping[str, Any]) -> Told:
+def _as_sent(record: Mapping[str, Any]) -> JsonObject:
     """A record of moto's as it is sent, and its own from now on."""
     created = record["dynamodb"]["ApproximateCreationDateTime"].replace(tzinfo=UTC).timestamp()
     change = {**record["dynamodb"], "ApproximateCreationDateTime": int(created)}
-    copied: Told = json.loads(dynamo_json_dump({**record, "dynamodb": change}))
+    copied: JsonObject = json.loads(dynamo_json_dump({**record, "dynamodb": change}))
     return copied
 
 
-def _listed(shard: Shard) -> Told:
+def _listed(shard: Shard) -> JsonObject:
     parents = dict(zip(("ParentShardId", "AdjacentParentShardId"), shard.parents, strict=False))
     numbers = {"StartingSequenceNumber": "0", **({"EndingSequenceNumber": "9"} if shard.closed else {})}
     hashes = {"StartingHashKey": str(shard.low), "EndingHashKey": str(shard.high)}
@@ -193,21 +193,21 @@ class Server:
         """One request."""
         request = Request(environ)
         if request.path.startswith("/chaos/"):
-            return self._told(request.path.removeprefix("/chaos/"), request.get_json())(environ, respond)
+            return self._controlled(request.path.removeprefix("/chaos/"), request.get_json())(environ, respond)
         service, _, action = request.headers.get("X-Amz-Target", "").partition(".")
         refused = self._refuses()
         if refused and self._choices.random() < 0.6:
             return self._busy(service)(environ, respond)
         answer = self._answer(service, action, request)
         if refused:
-            # it was done, and nobody is told
+            # it was done, and the client isn't to know
             return _error(service, "InternalFailure", 500)(environ, respond)
         return answer(environ, respond)
 
     def _refuses(self) -> bool:
         return time.monotonic() < self._until and self._choices.random() < self._share
 
-    def _told(self, action: str, given: dict[str, Any]) -> Response:
+    def _controlled(self, action: str, given: dict[str, Any]) -> Response:
         with self._lock:
             match action:
                 case "reshard":

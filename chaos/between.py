@@ -1,6 +1,6 @@
 """What happens between two runs: the file changes, what is read is another, a store is gone; or two run at once.
 
-Each must be refused or told before it is done the right way; what the job did otherwise is said, and fails the round.
+The job must refuse or report each before it is done the right way; what it did otherwise is said, and fails the round.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def dead_letters(world: World) -> list[Letter]:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is known of a document: each store's ledger, and what was told of it, in order."""
+    """What is known of a document: each store's ledger, and the source's events of it, in order."""
 
     ledgers: Mapping[str, str] = field(default_factory=dict)
     events: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ class Connector:
         elif strike.fault is Fault.TOPIC:
             with self._forgotten():
                 self._partitions = PARTITIONS
-                # all rows are told in the new ones again
+                # the connector writes all rows into the new ones again
                 of = self._place.stack.kafka
                 remake_topics(of.bootstrap_servers, dict.fromkeys(self.topics.values(), PARTITIONS))
         elif strike.fault is Fault.SNAPSHOT:
@@ -110,8 +110,8 @@ class Connector:
 
     def _until(self, state: str) -> None:
         for _ in range(200):
-            told = self._status()
-            if told["connector"]["state"] == state and not told["tasks"]:
+            status = self._status()
+            if status["connector"]["state"] == state and not status["tasks"]:
                 return
             time.sleep(0.1)
         raise FreshetError(f"connector {self._place.name} is not {state} after 20 s")

@@ -143,11 +143,11 @@ class Debezium:
         kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
         with reading(kafka) as consumer:
             for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
-                told = bare(message.value) or {}
+                envelope = bare(message.value) or {}
                 headers = {name: raw.decode() for name, raw in message.headers if raw and name.startswith("__debezium")}
                 moves = {name: raw for name, raw in headers.items() if name.endswith("key")}
-                if told.get("op") == "t" or any(_is_key(raw, key) for raw in (message.key, *moves.values())):
-                    yield _event(message.partition, message.offset, message.time_ms, message.key, told, moves)
+                if envelope.get("op") == "t" or any(_is_key(raw, key) for raw in (message.key, *moves.values())):
+                    yield _event(message.partition, message.offset, message.time_ms, message.key, envelope, moves)
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """Restart the connector, have it forget where it was, or have it tell of the database restored elsewhere."""
@@ -174,11 +174,11 @@ def _is_key(raw: bytes | str | None, key: list[str]) -> bool:
 
 
 def _event(
-    partition: int, offset: int, time_ms: int, key: bytes | None, told: dict[str, Any], moves: Mapping[str, str]
+    partition: int, offset: int, time_ms: int, key: bytes | None, envelope: dict[str, Any], moves: Mapping[str, str]
 ) -> str:
-    source = told.get("source", {})
-    after = {name: short(value) for name, value in (told.get("after") or {}).items()}
+    source = envelope.get("source", {})
+    after = {name: short(value) for name, value in (envelope.get("after") or {}).items()}
     return (
-        f"{partition}:{offset} at {time_ms} key {(key or b'').decode()} op {told.get('op', 'tombstone')} "
+        f"{partition}:{offset} at {time_ms} key {(key or b'').decode()} op {envelope.get('op', 'tombstone')} "
         f"sequence {source.get('sequence')} tx {source.get('txId')} snapshot {source.get('snapshot')} {moves} {after}"
     )

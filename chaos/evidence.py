@@ -38,12 +38,12 @@ def keep(world: World, job: Job, found: Round, folder: Path) -> Path:
     """
     place = folder / "evidence" / f"{world.name}-round-{found.number}"
     place.mkdir(parents=True, exist_ok=True)
-    told = [{"store": store, "document": each.document_id, "kind": each.kind, "what": each.what}
+    differences = [{"store": store, "document": each.document_id, "kind": each.kind, "what": each.what}
             for store, each in found.found.differences]  # fmt: skip
     _json(place / "round.json", {
         "round": found.number, "verdict": found.verdict, "strikes": [str(each) for each in found.strikes],
-        "waited_for": found.found.waited_for, "differences": told, "notes": found.notes, "wrong": found.wrong,
-        "letters": [dict(each.told) for each in found.letters],
+        "waited_for": found.found.waited_for, "differences": differences, "notes": found.notes, "wrong": found.wrong,
+        "letters": [dict(each.details) for each in found.letters],
     })  # fmt: skip
     shutil.copy(world.file, place)
     for log in folder.glob(f"{world.name}-run-*.log"):
@@ -98,5 +98,5 @@ def _messages(cluster: Kafka, topic: str) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _json(file: Path, told: Any) -> None:
-    file.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+def _json(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a chaos run needs of a feed: a source that is written to, told to a pipeline, struck, and read for its truth."""
+"""What a chaos run needs of a feed: a source for a pipeline, which is written to, struck, and read for its truth."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Work = Callable[[float], int]
 
 
 Waiting = Callable[[int | None], bool]
-"""Told how many events are left, None where it isn't known: whether to go on waiting."""
+"""Whether to go on waiting, by how many events are left, None where that isn't known."""
 
 
 class Feed(Protocol):
@@ -79,7 +79,7 @@ class Feed(Protocol):
         ...
 
     def events(self, document: str) -> Iterator[str]:
-        """What was told of a document, a line each, in order."""
+        """The source's events of a document, a line each, in order."""
         ...
 
     def strike(self, strike: Strike, choices: Random) -> None:

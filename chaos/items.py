@@ -122,11 +122,11 @@ class Items:
     def events(self, document: str) -> Iterator[str]:
         """As the stream has them."""
         (key,) = key_of(document)
-        for shard, number, told in aws.changes(self._aws, self._name):
-            change = told["dynamodb"]
+        for shard, number, record in aws.changes(self._aws, self._name):
+            change = record["dynamodb"]
             if change["Keys"]["id"]["N"] == key:
                 image = {name: short(str(value)) for name, value in change.get("NewImage", {}).items()}
-                yield f"{shard}:{number} {told['eventName']} {image}"
+                yield f"{shard}:{number} {record['eventName']} {image}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """AWS refuses, or the stream's shards split and roll over."""

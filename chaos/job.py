@@ -26,7 +26,7 @@ from flink_jobs.running.rest import figures
 from operations.job_file import JobFile
 
 _STOP_SECONDS = 40.0
-_TOLD_LINES = 12
+_LAST_LINES = 12
 _LOOK_EVERY_S = 0.3
 _ANEW = frozenset({"--without-state", "--rebuild"})
 _READ = ("changes", "skipped", "notifications", "records")
@@ -53,8 +53,8 @@ class Job:
             place = msgspec.json.decode((self.home / "job.json").read_bytes(), type=JobFile)
             address = f"{place.rest}/jobs/{place.job}"
             with httpx.Client(timeout=2) as http:
-                told = figures(http, address, http.get(address).raise_for_status().json())
-            return sum(int(each.value) for each in told if each.name in _READ)
+                metrics = figures(http, address, http.get(address).raise_for_status().json())
+            return sum(int(each.value) for each in metrics if each.name in _READ)
         except (OSError, msgspec.DecodeError, httpx.HTTPError, ValueError, KeyError):
             return 0
 
@@ -155,9 +155,9 @@ class Job:
                 return True
         return False
 
-    def told(self) -> str:
+    def last_lines(self) -> str:
         """The end of what the last start has said."""
-        return "\n".join(self.said().splitlines()[-_TOLD_LINES:])
+        return "\n".join(self.said().splitlines()[-_LAST_LINES:])
 
     def ensure(self) -> str:
         """Start it where it has ended; says how it ended, "" where it runs.

@@ -48,9 +48,9 @@ class Sender:
     def _note(self, error: KafkaError | None, _: Message) -> None:
         self._failed = self._failed or error
 
-    def send(self, told: Sequence[tuple[str, bytes]]) -> None:
+    def send(self, pairs: Sequence[tuple[str, bytes]]) -> None:
         """Write keys and values, each to any partition; returns once the server has them. Raises Unavailable."""
-        for key, value in told:
+        for key, value in pairs:
             self.put(key, value, self._choices.randrange(self.partitions))
         self.flush()
 
@@ -97,7 +97,7 @@ def _gone(admin: AdminClient, names: Iterable[str]) -> None:
         raise Unavailable(f"topic {min(left)} is still there, though it was deleted")
 
 
-def told_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:
+def messages_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:
     """Every message of a topic: where it is and its value."""
     kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
     with reading(kafka) as consumer:

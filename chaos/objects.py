@@ -20,7 +20,7 @@ from urllib.parse import quote_plus
 
 from chaos import aws
 from chaos.feed import WRITING_S, Place, Waiting, Work, committed
-from chaos.kafka import PARTITIONS, Sender, grown, told_in
+from chaos.kafka import PARTITIONS, Sender, grown, messages_in
 from chaos.outbox import Outbox
 from chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from chaos.table import Act, acts, first, write
@@ -49,8 +49,8 @@ _TABLES = 6  # of the keys, files of several rows
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What S3 tells of an object."""
+class Notification:
+    """What S3 notifies of: an object that was put, or deleted where it is `gone`."""
 
     key: str
     sequencer: int
@@ -85,7 +85,7 @@ class Objects:
             self._store.patiently(lambda: self._store.client.put_bucket_versioning(**kept))
         ensure_topics(self._servers, {place.name: PARTITIONS})
         self._sender = Sender(self._servers, place.name, choices.getrandbits(64))
-        self._outbox = Outbox[Told](self._send, Random(choices.getrandbits(64)), late_s=1.0, repeats=0.2)
+        self._outbox = Outbox[Notification](self._send, Random(choices.getrandbits(64)), late_s=1.0, repeats=0.2)
         self.markers = [f"{self._table}/markers%2F{number}.txt" for number in range(2 * PARTITIONS)]
         self._outbox.start()
         for act in first(choices):
@@ -136,12 +136,12 @@ class Objects:
         version = answer.get("VersionId")
         if version:
             self._versions.setdefault(key, []).append(version)
-        self._tell(Told(key, self._next(), False, version))
+        self._tell(Notification(key, self._next(), False, version))
 
     def _delete(self, key: str) -> None:
         answer = self._store.patiently(lambda: self._store.client.delete_object(Bucket=self._bucket, Key=key))
         version = answer.get("VersionId")
-        self._tell(Told(key, self._next(), True, version, version is not None))
+        self._tell(Notification(key, self._next(), True, version, version is not None))
 
     def _delete_version(self, key: str) -> int:
         known = self._versions.get(key, [])
@@ -150,7 +150,7 @@ class Objects:
         version = known.pop(0)
         asked = {"Bucket": self._bucket, "Key": key, "VersionId": version}
         self._store.patiently(lambda: self._store.client.delete_object(**asked))
-        self._tell(Told(key, self._next(), True, version))
+        self._tell(Notification(key, self._next(), True, version))
         return 1
 
     def _next(self) -> int:
@@ -158,13 +158,13 @@ class Objects:
             self._sequencer += 0x1001
             return self._sequencer
 
-    def _tell(self, told: Told) -> None:
-        self._outbox.add(told)
+    def _tell(self, notification: Notification) -> None:
+        self._outbox.add(notification)
 
-    def _send(self, batch: list[Told]) -> None:
+    def _send(self, batch: list[Notification]) -> None:
         # EventBridge tells another pipeline's bus of the same, in its own shape
         shapes = (_classic, _on_the_bus)
-        self._sender.send([(told.key, shapes[told.sequencer % 2](self._bucket, told)) for told in batch])
+        self._sender.send([(each.key, shapes[each.sequencer % 2](self._bucket, each)) for each in batch])
 
     def mark(self, text: str) -> None:
         """Objects that each partition tells of."""
@@ -172,8 +172,8 @@ class Objects:
             key = f"markers/{number}.txt"
             asked = {"Bucket": self._bucket, "Key": key, "Body": text.encode()}
             self._store.patiently(lambda asked=asked: self._store.client.put_object(**asked))  # type: ignore[misc]
-            told = Told(key, self._next(), False, None)
-            self._sender.put(key, _classic(self._bucket, told), number % PARTITIONS)
+            notification = Notification(key, self._next(), False, None)
+            self._sender.put(key, _classic(self._bucket, notification), number % PARTITIONS)
         self._sender.flush()
 
     def behind(self, pipeline: Pipeline, waiting: Waiting) -> str:
@@ -189,15 +189,15 @@ class Objects:
         # kept, as it starts processes of its own
         self._loader = self._loader or loader(pipeline)
         changes = [change for found in self._loader.load(looks) for change in unfold(None, found, of_objects)[1]]
-        told = [each for change in changes for each in step(None, change, spec, model, chunker)[1]]
-        return {each.document_id: each for each in told if isinstance(each, Plan)}
+        stepped = [each for change in changes for each in step(None, change, spec, model, chunker)[1]]
+        return {each.document_id: each for each in stepped if isinstance(each, Plan)}
 
     def events(self, document: str) -> Iterator[str]:
         """As the topic has them."""
         key = key_of(document)[0]
-        for where, told in told_in(self._servers, self._place.name):
-            if quote_plus(key, safe="/") in told or json.dumps(key) in told:
-                yield f"{where} {told}"
+        for where, value in messages_in(self._servers, self._place.name):
+            if quote_plus(key, safe="/") in value or json.dumps(key) in value:
+                yield f"{where} {value}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """AWS refuses; the topic grows; or files come that take long to parse, and go meanwhile or later."""
@@ -234,36 +234,36 @@ def _rows(row: Any) -> str:
     return text.getvalue()
 
 
-def _classic(bucket: str, told: Told) -> bytes:
+def _classic(bucket: str, notification: Notification) -> bytes:
     """As a bucket tells a topic, queue or function."""
-    removal = "ObjectRemoved:DeleteMarkerCreated" if told.marker else "ObjectRemoved:Delete"
+    removal = "ObjectRemoved:DeleteMarkerCreated" if notification.marker else "ObjectRemoved:Delete"
     found = {
-        "key": quote_plus(told.key, safe="/"),
-        "sequencer": f"{told.sequencer:018X}",
-        **({} if told.version is None else {"versionId": told.version}),
+        "key": quote_plus(notification.key, safe="/"),
+        "sequencer": f"{notification.sequencer:018X}",
+        **({} if notification.version is None else {"versionId": notification.version}),
     }
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "eventTime": _now(),
-        "eventName": removal if told.gone else "ObjectCreated:Put",
+        "eventName": removal if notification.gone else "ObjectCreated:Put",
         "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": found},
     }
     return json.dumps({"Records": [record]}).encode()
 
 
-def _on_the_bus(bucket: str, told: Told) -> bytes:
+def _on_the_bus(bucket: str, notification: Notification) -> bytes:
     """As EventBridge tells it."""
     found = {
-        "key": told.key,
-        "sequencer": f"{told.sequencer:016x}",
-        **({} if told.version is None else {"version-id": told.version}),
+        "key": notification.key,
+        "sequencer": f"{notification.sequencer:016x}",
+        **({} if notification.version is None else {"version-id": notification.version}),
     }
     event = {
         "version": "0",
         "source": "aws.s3",
         "time": _now(),
-        "detail-type": "Object Deleted" if told.gone else "Object Created",
+        "detail-type": "Object Deleted" if notification.gone else "Object Created",
         "detail": {"version": "0", "bucket": {"name": bucket}, "object": found},
     }
     return json.dumps(event).encode()

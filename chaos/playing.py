@@ -188,11 +188,10 @@ def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> N
     for each in found.wrong:
         console.print(Text(f"      {plain(each)}", "red"), soft_wrap=True)
     for letter in found.letters:
-        told = {**letter.told}
-        where = f"{told.get('source.topic')} {told.get('source.partition')}:{told.get('source.offset')}"
-        line = (
-            f"      dead letter of {told.get('document')} from {where}: {told.get('error.class')}: {told.get('reason')}"
-        )
+        fields = {**letter.details}
+        where = f"{fields.get('source.topic')} {fields.get('source.partition')}:{fields.get('source.offset')}"
+        error = f"{fields.get('error.class')}: {fields.get('reason')}"
+        line = f"      dead letter of {fields.get('document')} from {where}: {error}"
         console.print(Text(plain(line), "red"), soft_wrap=True)
     for store, difference in found.found.differences:
         line = f"      {difference.kind} in {store}: {difference.document_id}: {difference.what}"
@@ -204,7 +203,7 @@ def _explain(world: worlds.World, job: Job, found: Round, console: Console) -> N
             console.print(Text(f"      {plain(document)}: ledger of {name}: {plain(ledger)}"), soft_wrap=True)
         for event in known.events[-_EVENTS_SHOWN:]:
             console.print(Text(f"        {plain(event)}"), soft_wrap=True)
-    console.print(Text(f"      the job: {plain(job.told(), lines=True)}"), soft_wrap=True)
+    console.print(Text(f"      the job: {plain(job.last_lines(), lines=True)}"), soft_wrap=True)
 
 
 def _summary(options: Options, played: list[Round], console: Console) -> None:

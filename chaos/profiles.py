@@ -117,19 +117,19 @@ class Profiles:
                 yield f"{each.kind} {each.others} {each.reason} at {each.cause.position}"
             records = [each.record for each in store.members(name, _SHOWN)]
         for record in records:
-            yield from self._told(record)
+            yield from self._events_of(record)
 
-    def _told(self, record: str) -> Iterator[str]:
+    def _events_of(self, record: str) -> Iterator[str]:
         topic, key = self._connector.topics[table_of(record)], key_of(record)
         servers = self._place.stack.kafka.bootstrap_servers
         kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": servers})
         with reading(kafka) as consumer:
             for message in messages(consumer, kafka, topic, ends(consumer, kafka, topic)):
                 if message.key is not None and [str(value) for value in bare(message.key).values()] == key:
-                    told = bare(message.value) or {}
-                    after = {name: short(value) for name, value in (told.get("after") or {}).items()}
-                    where, source = f"{message.partition}:{message.offset}", told.get("source", {})
-                    yield f"{record} {where} op {told.get('op')} {source.get('sequence')} {after}"
+                    envelope = bare(message.value) or {}
+                    after = {name: short(value) for name, value in (envelope.get("after") or {}).items()}
+                    where, source = f"{message.partition}:{message.offset}", envelope.get("source", {})
+                    yield f"{record} {where} op {envelope.get('op')} {source.get('sequence')} {after}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """Restart the connector, or have it forget where it was; or AWS refuses."""

@@ -13,7 +13,7 @@ from boto3.dynamodb.types import TypeSerializer
 
 from chaos import aws
 from chaos.feed import WRITING_S, Place, Waiting, Work, committed, short
-from chaos.kafka import PARTITIONS, Sender, grown, remake_topics, told_in
+from chaos.kafka import PARTITIONS, Sender, grown, messages_in, remake_topics
 from chaos.outbox import Outbox
 from chaos.shards import spread
 from chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
@@ -43,7 +43,7 @@ class Kind:
     format    the pipeline file's
     document  more of its documents' settings
     key       a message's key, by a row's id: it chooses the shard or partition
-    message   what is told of a change, at a time in microseconds that rises
+    message   what is sent of a change, at a time in microseconds that rises
     moves     whether keys change, and the table is emptied
     late_s, repeats  as of an Outbox
     """
@@ -86,11 +86,11 @@ class Rows:
     def _send(self, batch: list[Happened]) -> None:
         if self._kind.late_s == 0:
             self._sent = [*self._sent, *batch][-_RESUMED:]
-        told = [(self._kind.key(_id(each)), json.dumps(self._message(each)).encode()) for each in batch]
+        messages = [(self._kind.key(_id(each)), json.dumps(self._message(each)).encode()) for each in batch]
         if self._place.aws is None:
-            self._sender.send(told)
+            self._sender.send(messages)
         else:
-            self._stream.put(told)
+            self._stream.put(messages)
 
     def _message(self, happened: Happened) -> dict[str, Any]:
         self._sent_us = max(self._sent_us + 1, time.time_ns() // 1000)
@@ -144,19 +144,19 @@ class Rows:
         """As the stream or the topic has them."""
         number = int(key_of(document)[0])
         if self._place.aws is not None:
-            for shard, sequence, told in aws.values(self._place.aws, self._place.name):
-                if f'"id": {number},' in told or f'"{number}"' in told or "truncate" in told:
-                    yield f"{shard}:{sequence} {short(told[:600])} {told[-300:]}"
+            for shard, sequence, data in aws.values(self._place.aws, self._place.name):
+                if f'"id": {number},' in data or f'"{number}"' in data or "truncate" in data:
+                    yield f"{shard}:{sequence} {short(data[:600])} {data[-300:]}"
         else:
             servers = self._place.stack.kafka.bootstrap_servers
-            for where, told in told_in(servers, self._place.name):
-                if f'"id": {number},' in told:
-                    yield f"{where} {told[:100]} … {told[-300:]}"
+            for where, value in messages_in(servers, self._place.name):
+                if f'"id": {number},' in value:
+                    yield f"{where} {value[:100]} … {value[-300:]}"
 
     def strike(self, strike: Strike, choices: Random) -> None:
         """AWS refuses, the stream is resharded, DMS begins again a little earlier, or the topic grows or is made anew.
 
-        What a topic told before is told no more: the store has it.
+        A topic that is made anew begins empty: what it had is in the store.
         """
         servers = self._place.stack.kafka.bootstrap_servers
         if strike.fault is Fault.TOPIC:
@@ -201,9 +201,9 @@ def _dms(happened: Happened, sent_us: int) -> dict[str, Any]:
     }
     if before is None and after is None:
         return {"metadata": {**metadata, "record-type": "control", "operation": "truncate-table"}}
-    told: dict[str, Any] = {"data": dict(after or before or {}), "metadata": metadata}
+    record: dict[str, Any] = {"data": dict(after or before or {}), "metadata": metadata}
     # as BeforeImageSettings with ColumnFilter pk-only has it
-    return {**told, "before-image": {"id": before["id"]}} if before is not None and after is not None else told
+    return {**record, "before-image": {"id": before["id"]}} if before is not None and after is not None else record
 
 
 def _dynamodb(happened: Happened, sent_us: int) -> dict[str, Any]:

@@ -21,8 +21,8 @@ PARTS = 16
 _PART = HASHES // PARTS
 _MOST_OPEN = 6
 
-Told = dict[str, Any]
-"""A record as the service's answers have it."""
+JsonObject = dict[str, Any]
+"""A record or an answer, as the service sends it."""
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Shard:
     high: int
     parents: tuple[str, ...] = ()
     closed: bool = False
-    records: list[tuple[int, Told]] = field(default_factory=list)
+    records: list[tuple[int, JsonObject]] = field(default_factory=list)
 
     @property
     def width(self) -> int:
@@ -78,11 +78,11 @@ class Stream:
         """Those that take records, in the order of their hashes."""
         return sorted((shard for shard in self.shards.values() if not shard.closed), key=lambda shard: shard.low)
 
-    def put(self, key: str, number: int, told: Told) -> Shard:
+    def put(self, key: str, number: int, record: JsonObject) -> Shard:
         """Add a record; numbers must rise."""
         where = place(key)
         (shard,) = (each for each in self.open() if each.low <= where <= each.high)
-        shard.records.append((number, told))
+        shard.records.append((number, record))
         return shard
 
     def reshard(self, choices: Random, merges: bool) -> str:
@@ -111,9 +111,9 @@ class Stream:
         self._add(shard.low, shard.high, shard)
         return f"{shard.id} rolled over"
 
-    def begin(self, shard: Shard, kind: str, at: int, since: Callable[[Told], bool]) -> int:
+    def begin(self, shard: Shard, kind: str, at: int, since: Callable[[JsonObject], bool]) -> int:
         """The place in `shard.records` where an iterator of this kind begins. `since` is of AT_TIMESTAMP."""
-        kinds: dict[str, Callable[[tuple[int, Told]], bool]] = {
+        kinds: dict[str, Callable[[tuple[int, JsonObject]], bool]] = {
             "TRIM_HORIZON": lambda record: True,
             "LATEST": lambda record: False,
             "AT_SEQUENCE_NUMBER": lambda record: record[0] >= at,
@@ -123,13 +123,13 @@ class Stream:
         after = kinds[kind]
         return next((n for n, record in enumerate(shard.records) if after(record)), len(shard.records))
 
-    def read(self, shard: Shard, begin: int, limit: int) -> tuple[list[Told], int, bool]:
+    def read(self, shard: Shard, begin: int, limit: int) -> tuple[list[JsonObject], int, bool]:
         """The records from a place on, the place behind them, and whether the shard ends there."""
-        told = [record for _, record in shard.records[begin : begin + limit]]
-        end = begin + len(told)
-        return told, end, shard.closed and end == len(shard.records)
+        records = [record for _, record in shard.records[begin : begin + limit]]
+        end = begin + len(records)
+        return records, end, shard.closed and end == len(shard.records)
 
-    def all(self) -> Iterator[tuple[str, int, Told]]:
+    def all(self) -> Iterator[tuple[str, int, JsonObject]]:
         """Every record, with its shard and number, in the order of numbers."""
-        found = ((shard.id, number, told) for shard in self.shards.values() for number, told in shard.records)
-        return iter(sorted(found, key=lambda record: record[1]))
+        found = ((shard.id, number, record) for shard in self.shards.values() for number, record in shard.records)
+        return iter(sorted(found, key=lambda each: each[1]))

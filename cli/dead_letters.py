@@ -80,24 +80,24 @@ class Wanted:
     until: datetime | None = None
 
     def __contains__(self, letter: Letter) -> bool:
-        told = letter.told
+        details = letter.details
         return (
             (self.reason is None or _has(letter, self.reason))
-            and (self.document is None or told.get("document") == self.document)
-            and (self.stage is None or told.get("stage") == self.stage)
+            and (self.document is None or details.get("document") == self.document)
+            and (self.stage is None or details.get("stage") == self.stage)
             and (self.since is None or written(letter) >= self.since)
             and (self.until is None or written(letter) <= self.until)
         )
 
 
 def _has(letter: Letter, reason: str) -> bool:
-    return reason == letter.told.get("error.class") or reason.lower() in letter.told.get("reason", "").lower()
+    return reason == letter.details.get("error.class") or reason.lower() in letter.details.get("reason", "").lower()
 
 
 def written(letter: Letter) -> datetime:
     """When the event was given up: as the letter says, else when the broker took it."""
     try:
-        said = datetime.fromisoformat(letter.told.get("time", ""))
+        said = datetime.fromisoformat(letter.details.get("time", ""))
         return said if said.tzinfo else said.replace(tzinfo=UTC)
     except ValueError:
         return datetime.fromtimestamp(max(0, letter.time_ms) / 1000, UTC)
@@ -232,7 +232,7 @@ def _show(letters: Sequence[Sequence[str]], console: Console) -> None:
 
 def _kind(letter: Letter) -> tuple[str, str, str]:
     """Stage, class and reason without the values seen, so that letters of one cause count together."""
-    reason = _VALUES.sub("…", letter.told.get("reason", "?"))
+    reason = _VALUES.sub("…", letter.details.get("reason", "?"))
     return _cell(letter, "stage"), _cell(letter, "error.class"), shortened(plain(reason), _LONGEST)
 
 
@@ -258,23 +258,23 @@ def place_text(letter: Letter) -> str:
 def _cut(letter: Letter) -> str:
     """What of the event isn't in its letter, for the topic takes no more."""
     parts = [
-        f"{len(part or b''):,} of the {name}'s {plain(letter.told[f'{name}.size'])} bytes"
+        f"{len(part or b''):,} of the {name}'s {plain(letter.details[f'{name}.size'])} bytes"
         for name, part in (("key", letter.key), ("value", letter.value))
-        if f"{name}.size" in letter.told
+        if f"{name}.size" in letter.details
     ]
-    left = letter.told.get("headers.left")
+    left = letter.details.get("headers.left")
     return f"cut: {', '.join([*parts, *([] if left is None else [f'{plain(left)} headers'])])}"
 
 
 def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
-    return shortened(plain(letter.told.get(name, otherwise)), _LONGEST)
+    return shortened(plain(letter.details.get(name, otherwise)), _LONGEST)
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:
     return {
         "letter": place_text(letter),
         "cut": letter.is_cut,
-        **letter.told,
+        **letter.details,
         "key": json_bytes(letter.key),
         "value": json_bytes(letter.value),
         "headers": [[name, json_bytes(raw)] for name, raw in letter.headers],
@@ -282,7 +282,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
 
 
 def _print_letter(letter: Letter, console: Console) -> None:
-    lines = [("letter", place_text(letter)), *((name, plain(text)) for name, text in sorted(letter.told.items()))]
+    lines = [("letter", place_text(letter)), *((name, plain(text)) for name, text in sorted(letter.details.items()))]
     lines += [(f"header {plain(name)}", shown_bytes(raw)) for name, raw in letter.headers]
     lines += [("cut", f"{_cut(letter)}; {_WHOLE}")] if letter.is_cut else []
     lines += [("key", shown_bytes(letter.key)), ("value", shown_bytes(letter.value))]

@@ -39,10 +39,10 @@ def app() -> None:
     try:
         commands()
     except FreshetError as error:
-        told = Console(stderr=True)
-        told.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
+        console = Console(stderr=True)
+        console.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
         if isinstance(error, Unavailable) and (hint := stopped(str(error))):
-            told.print(f"[yellow]{shown(hint)}[/]", soft_wrap=True)
+            console.print(f"[yellow]{shown(hint)}[/]", soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if not (missing := remedy(error)):

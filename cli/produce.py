@@ -112,19 +112,19 @@ def produce(
     if target == "--scenario":
         assert bootstrap_servers is not None
         people: Truth = {}
-        told = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people))
+        summary = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people))
         _write_truth(truth, people_csv(people), len(people))
-        typer.echo(told)
+        typer.echo(summary)
         return
     rows: dict[int, Article] = {}
     if target == "--topic":
         assert bootstrap_servers is not None
         assert topic is not None
-        told = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows))
+        summary = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows))
     else:
-        told = _to_aws(target, given, amount, rows)
+        summary = _to_aws(target, given, amount, rows)
     _write_truth(truth, truth_csv(rows), len(rows))
-    typer.echo(told)
+    typer.echo(summary)
 
 
 def _write_truth(truth: Path | None, text: str, rows: int) -> None:

@@ -52,11 +52,11 @@ def run(pipeline: Pipeline, how: How) -> None:
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     prepare(pipeline, dimension(pipeline.embedding))
-    owner, told = taken(pipeline, how, _WAY)
-    for each in told:
+    owner, warnings = taken(pipeline, how, _WAY)
+    for each in warnings:
         _log.warning("%s", each)
     pipeline = with_types(pipeline)
-    # imported late: what is wrong with the pipeline is told before
+    # imported late: what is wrong with the pipeline is logged before
     from flink_jobs.job import build
 
     build(pipeline, environment, owner=owner)

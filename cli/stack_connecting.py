@@ -65,11 +65,11 @@ def connect(
 
 def _without_secret(database: Catalog, dsn: str, of: Layout) -> str:
     """The connection string without the password, which goes to where Connect looks: its REST answers don't have it."""
-    told = database.connection.info
+    info = database.connection.info
     host = str(conninfo_to_dict(dsn).get("host") or HERE)
-    if told.password:
-        passfile.remember(of.connects_passfile, host, str(told.port), told.user, told.password)
-    return make_conninfo(host=host, port=told.port, user=told.user, dbname=told.dbname)
+    if info.password:
+        passfile.remember(of.connects_passfile, host, str(info.port), info.user, info.password)
+    return make_conninfo(host=host, port=info.port, user=info.user, dbname=info.dbname)
 
 
 def _refuse(found: list[Table], wal_level: str, server: str) -> None:

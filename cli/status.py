@@ -24,7 +24,7 @@ from operations.job_file import PIPELINES, JobFile, home, recall
 from operations.pipeline_file import load
 from operations.plain import shown
 from operations.status import listing as status_list
-from operations.status.listing import UNSEEN, last_told, one_line, seen, standings
+from operations.status.listing import UNSEEN, last_event, one_line, seen, standings
 from operations.status.page import Look, as_dict, page, rates
 
 app = typer.Typer(add_completion=False)
@@ -116,9 +116,9 @@ def _place(pipeline: Pipeline, file: Path) -> JobFile:
 def _without_a_job(pipeline: Pipeline, file: Path) -> str:
     pid = runs_as(pipeline)
     if pid is None:
-        last = last_told(home(pipeline))
-        told = f"the last of it was {last}" if last else "it never ran in this folder"
-        return f"{pipeline.name} isn't running: {told}. {shlex.join(['freshet', 'run', str(file)])} starts it"
+        last = last_event(home(pipeline))
+        history = f"the last of it was {last}" if last else "it never ran in this folder"
+        return f"{pipeline.name} isn't running: {history}. {shlex.join(['freshet', 'run', str(file)])} starts it"
     return f"{pipeline.name} is starting or ending{f', as pid {pid}' if pid else ''}: it has no job to look at now"
 
 
@@ -141,17 +141,19 @@ def look_at(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
         log = home(pipeline) / "log"
         pid = runs_as(pipeline)
         if pid is not None:
-            told = f"runs{f' as pid {pid}' if pid else ''}, but its job, at {place.rest}, doesn't answer now; see {log}"
+            state = (
+                f"runs{f' as pid {pid}' if pid else ''}, but its job, at {place.rest}, doesn't answer now; see {log}"
+            )
         else:
-            told = f"isn't running: its last job, at {place.rest}, is gone; see {log}"
-        raise Unavailable(f"{pipeline.name} {told}") from None
+            state = f"isn't running: its last job, at {place.rest}, is gone; see {log}"
+        raise Unavailable(f"{pipeline.name} {state}") from None
 
 
-def _with_waiting(pipeline: Pipeline, told: Report) -> Report:
+def _with_waiting(pipeline: Pipeline, report: Report) -> Report:
     """As Kafka knows what waits, where the job doesn't: Flink counts it from the first event on that it reads."""
-    if told.away or told.pending is not None or told.state != "RUNNING" or pipeline.source.kafka is None:
-        return told
+    if report.away or report.pending is not None or report.state != "RUNNING" or pipeline.source.kafka is None:
+        return report
     # imported late: hardly any look needs it
     from connectors.kafka.feed import uncommitted
 
-    return replace(told, pending=uncommitted(pipeline))
+    return replace(report, pending=uncommitted(pipeline))

@@ -84,7 +84,7 @@ def both(types: _Process, tests: _Process) -> int:
             time.sleep(_LOOKS_S)
         return types.wait() or tests.returncode
     except KeyboardInterrupt:
-        # the terminal has told both
+        # the terminal has signalled both
         types.wait()
         return tests.wait()
 

@@ -91,14 +91,14 @@ def of_topics(order: str, source: Kafka) -> LogIdentity:
     try:
         admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
         asked = admin.describe_topics(TopicCollection(there), request_timeout=_ANSWER_S)
-        told = {f"topic {name}": described.result(_ANSWER_S) for name, described in asked.items()}
+        topics = {f"topic {name}": described.result(_ANSWER_S) for name, described in asked.items()}
     except KafkaException as error:
         raise kafka.unavailable(source, error.args[0].str()) from None
     except TimeoutError:
         raise kafka.unavailable(source, f"no answer within {_ANSWER_S:.0f} s") from None
-    ids = {name: str(topic.topic_id) for name, topic in told.items()}
+    ids = {name: str(topic.topic_id) for name, topic in topics.items()}
     known = {name: each for name, each in ids.items() if each != _NO_ID}
-    return LogIdentity(order, gone | known, partitions={name: len(topic.partitions) for name, topic in told.items()})
+    return LogIdentity(order, gone | known, partitions={name: len(topic.partitions) for name, topic in topics.items()})
 
 
 def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:
@@ -124,8 +124,8 @@ def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:
     named = {table: next(iter(rest)) for table in tables if len(rest := last.get(table, set()) - {""}) == 1}
     of_servers = " ".join(sorted(servers - {""}))
     databases = {**asked.identity.databases, **({"MySQL's server UUID": of_servers} if of_servers else {})}
-    told = {table: rest for table in tables if (rest := first.get(table, set()) - {""})}
-    return Asked(replace(asked.identity, sources=named, databases=databases), told, unknown)
+    databases_at_first = {table: rest for table in tables if (rest := first.get(table, set()) - {""})}
+    return Asked(replace(asked.identity, sources=named, databases=databases), databases_at_first, unknown)
 
 
 def _blocks(consumer: Consumer, source: Kafka, topic: str, at_end: bool) -> Iterator[dict[str, object]]:
@@ -133,9 +133,9 @@ def _blocks(consumer: Consumer, source: Kafka, topic: str, at_end: bool) -> Iter
     for partition, (first, end) in ends(consumer, source, topic).items():
         at = (max(first, end - _AT_EACH_END), end) if at_end else (first, min(end, first + _AT_EACH_END))
         found = [source_block(message.value) for message in messages(consumer, source, topic, {partition: at})]
-        told = [dict(block) for block in found if block]
-        if told:
-            yield from told
+        blocks = [dict(block) for block in found if block]
+        if blocks:
+            yield from blocks
             return
 
 

@@ -1,4 +1,4 @@
-"""Several profile stores told the same, as one."""
+"""Several profile stores that get the same deliveries, as one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SeveralProfiles:
             store.prepare()
 
     def begin(self, version: int, least: int = 0) -> Opening:
-        """Begin one epoch in all; what any of them has heard of is told."""
+        """Begin one epoch in all; the opening names what any of them has heard of."""
         openings = [store.begin(version, least) for store in self._stores.values()]
         epoch = max(each.epoch for each in openings)
         for store, opening in zip(self._stores.values(), openings, strict=True):
@@ -55,8 +55,8 @@ class SeveralProfiles:
 
     def apply(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Follow deliveries in each. One that any of them rejects is rejected, with its name in the reason."""
-        told = [self._named(name, store.apply(deliveries)) for name, store in self._stores.items()]
-        return [min(of_one, key=lambda each: _WORST.index(each.status)) for of_one in zip(*told, strict=True)]
+        outcomes = [self._named(name, store.apply(deliveries)) for name, store in self._stores.items()]
+        return [min(of_one, key=lambda each: _WORST.index(each.status)) for of_one in zip(*outcomes, strict=True)]
 
     def _named(self, name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
         return [replace(each, reason=f"{name}: {each.reason}") if each.reason else each for each in outcomes]

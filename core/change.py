@@ -77,7 +77,7 @@ class Change:
     moves        the change is half of a primary key's change: the delete of the old key or the creation of the new one.
                  Both halves have the same position, or the same `pair`
     ends_snapshot  the row is the last of its table in a snapshot
-    source       the database that the row is of, where feeds of several may tell of one table; "" where it isn't told
+    source       the database that the row is of, where feeds of several may carry one table; "" where it isn't known
     snapshot     the row was read in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.

@@ -48,10 +48,10 @@ def decoder(pipeline: Pipeline) -> Decoder:
 
 
 def _of_debezium(pipeline: Pipeline) -> Decoder:
-    told, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
+    settings, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
     if keys:
-        return lambda event: debezium_rekeyed.decode_by(event, told, keys)
-    return lambda event: (debezium.decode(event, told),)
+        return lambda event: debezium_rekeyed.decode_by(event, settings, keys)
+    return lambda event: (debezium.decode(event, settings),)
 
 
 def _of_dynamodb(pipeline: Pipeline) -> Decoder:
@@ -60,13 +60,13 @@ def _of_dynamodb(pipeline: Pipeline) -> Decoder:
 
 
 def _of_dms(pipeline: Pipeline) -> Decoder:
-    told = DmsFormat(**_said(pipeline.format.dms), keys=pipeline.keys, tables=pipeline.tables)
-    return lambda event: dms.decode(event, told)
+    settings = DmsFormat(**_said(pipeline.format.dms), keys=pipeline.keys, tables=pipeline.tables)
+    return lambda event: dms.decode(event, settings)
 
 
 def _of_rows(pipeline: Pipeline) -> Decoder:
-    told = RowsFormat(**_said(pipeline.format.rows), keys=pipeline.keys, tables=pipeline.tables)
-    return lambda event: rows.decode(event, told)
+    settings = RowsFormat(**_said(pipeline.format.rows), keys=pipeline.keys, tables=pipeline.tables)
+    return lambda event: rows.decode(event, settings)
 
 
 def _said(settings: Model | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class ConfigError(FreshetError):
 
 
 class StoreGone(ConfigError):
-    """A store's table or index isn't there. Where it was, what was told to it isn't told again by going on."""
+    """A store's table or index isn't there. What it held before isn't written again when a run goes on."""
 
 
 class OtherLog(FreshetError):
@@ -73,8 +73,8 @@ def bounded(reason: str) -> str:
 class DecodeError(ChangeError):
     """The bytes of an event are not what its format promises.
 
-    `refused` has the changes that it told of, as far as they could be read: with the operation REFUSED, their table,
-    key and position. Empty where even these can't be told; without a key where all that is known is that a snapshot
+    `refused` has the changes that it carries, as far as they could be read: with the operation REFUSED, their table,
+    key and position. Empty where even these can't be read; without a key where all that is known is that a snapshot
     has ended.
     """
 

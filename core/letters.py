@@ -13,12 +13,12 @@ PREFIX = "freshet."
 """Every header that Freshet adds begins with it; the event's own headers stand beside them, untouched."""
 
 REPLAY = PREFIX + "replay"
-"""Header of a dead letter that was sent round again: how many attempts it has had. Such an event is told to the stores
-though its document has been at its position before."""
+"""Header of a dead letter that was sent round again: how many attempts it has had. Such an event is written to the
+stores though its document has been at its position before."""
 
 BACKFILL = PREFIX + "backfill"
-"""Header of a row that `freshet backfill` has read in the source. Such an event is told to the stores though its
-document has been at its position before, as a replayed one; and it is whole, so what it says stands for later ones."""
+"""Header of a row that `freshet backfill` has read in the source. Such an event is written to the stores though
+its document has been at its position before, as a replayed one. It is whole, so what it says stands for later ones."""
 
 CUT = ("value.size", "value.sha256", "key.size", "key.sha256", "headers.left")
 """What a letter tells, without PREFIX, where it didn't fit its topic: how many bytes value and key have whole, and
@@ -36,17 +36,26 @@ SMALLEST_ROOM = 4_096
 
 _RESERVED = frozenset((REPLAY, BACKFILL, *(PREFIX + name for name in (*CUT, NULLS))))
 _BATCH, _RECORD, _HEADER = 61, 21, 10
-_TOLD = ("pipeline", "stage", "error.class", "reason", "document", "source.topic", "source.partition", "source.offset")
+_DETAILS = (
+    "pipeline",
+    "stage",
+    "error.class",
+    "reason",
+    "document",
+    "source.topic",
+    "source.partition",
+    "source.offset",
+)
 # By name, and not by their beginning: an event may have a million headers that begin as ours do.
-_OURS = frozenset(PREFIX + name for name in (*_TOLD, "attempts", "time", NULLS))
+_OURS = frozenset(PREFIX + name for name in (*_DETAILS, "attempts", "time", NULLS))
 _OF_CUT = 600
 _SHORTEST = 40
 
 
 def attempts(event: Event) -> int:
     """How often an event has been tried before: 0 for one that comes the first time, or says nonsense."""
-    told = event.headers.get(REPLAY) or b""
-    return int(told) if told.isdigit() and len(told) < 10 else 0
+    count = event.headers.get(REPLAY) or b""
+    return int(count) if count.isdigit() and len(count) < 10 else 0
 
 
 def letter_headers(
@@ -59,7 +68,7 @@ def letter_headers(
     document  the id of the document, "" where the event could not be read so far
     time      when it was given up, ISO 8601
     """
-    told = {
+    details = {
         "pipeline": pipeline,
         "stage": stage,
         "error.class": error,
@@ -74,8 +83,8 @@ def letter_headers(
     # an event can't say of itself that its letter is cut
     own = {name: value for name, value in event.headers.items() if name not in _RESERVED}
     if nulls := [name for name, value in own.items() if value is None]:
-        told[NULLS] = _array(nulls)
-    return {**own, **{PREFIX + name: bounded(text).encode("utf-8", "replace") for name, text in told.items()}}
+        details[NULLS] = _array(nulls)
+    return {**own, **{PREFIX + name: bounded(text).encode("utf-8", "replace") for name, text in details.items()}}
 
 
 def _array(names: list[str]) -> str:
@@ -119,8 +128,8 @@ def fitted(letter: Message, room: int) -> Message:
     if letter.size <= room:
         return letter
     key, value = letter.key or b"", letter.value or b""
-    ours = {name: told for name, told in letter.headers.items() if name in _OURS}
-    theirs = {name: told for name, told in letter.headers.items() if name not in ours}
+    ours = {name: header for name, header in letter.headers.items() if name in _OURS}
+    theirs = {name: header for name, header in letter.headers.items() if name not in ours}
     ours = _shortened(ours, room - _BATCH - _RECORD - _OF_CUT)
     left = max(0, room - _BATCH - _RECORD - _OF_CUT - _size_of(ours))
     kept = _smallest(theirs, left // 2)
@@ -131,11 +140,11 @@ def fitted(letter: Message, room: int) -> Message:
     for name, whole, first in (("value", value, first_of_value), ("key", key, first_of_key)):
         if len(first) < len(whole):
             cut |= {f"{name}.size": str(len(whole)), f"{name}.sha256": sha256(whole).hexdigest()}
-    told = {PREFIX + name: text.encode() for name, text in cut.items()}
+    of_cut = {PREFIX + name: text.encode() for name, text in cut.items()}
     return Message(
         None if letter.key is None else first_of_key,
         None if letter.value is None else first_of_value,
-        {**kept, **ours, **told},
+        {**kept, **ours, **of_cut},
     )
 
 
@@ -159,9 +168,9 @@ def _smallest(headers: Mapping[str, bytes | None], room: int) -> dict[str, bytes
     return {name: value for name, value in headers.items() if name in taken}
 
 
-def _shortened(told: Mapping[str, bytes | None], room: int) -> dict[str, bytes | None]:
-    """What Freshet tells, its longest texts halved until all fits: for a topic that takes next to nothing."""
-    short = dict(told)
+def _shortened(headers: Mapping[str, bytes | None], room: int) -> dict[str, bytes | None]:
+    """Freshet's own headers, their longest texts halved until all fits: for a topic that takes next to nothing."""
+    short = dict(headers)
     while _size_of(short) > room:
         longest = max(short, key=lambda name: len(short[name] or b""))
         text = short[longest] or b""

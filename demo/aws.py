@@ -71,14 +71,14 @@ def keep_up(stage: Stage[Collection]) -> Evidence:
     embedded = stage.count("chunks_embedded")
     sent = sent_now()
     for at in range(0, len(steps), _AT_ONCE):
-        told = stage.texts.write(steps[at : at + _AT_ONCE])
+        how = stage.texts.write(steps[at : at + _AT_ONCE])
     wrote = milliseconds_since(sent) / 1000
     documents, chunks = _equal(stage)
     took = milliseconds_since(sent) / 1000
     model_saw = _settled(stage, "chunks_embedded") - embedded
     return Evidence(
         (
-            ("writes", f"{len(steps)} inserts, edits and deletes in {wrote:.1f} s; {told}"),
+            ("writes", f"{len(steps)} inserts, edits and deletes in {wrote:.1f} s; {how}"),
             ("store", f"equal to {stage.texts.name} {took:.1f} s after the first write"),
             ("model", f"embedded {model_saw} of the {versions} chunks that all versions together have"),
         ),
@@ -96,7 +96,7 @@ def equal(stage: Stage[Collection]) -> Evidence:
     return Evidence(
         (
             ("truth", f"{stage.texts.name} was read whole, and each text cut anew"),
-            ("job", f"chunks embedded: {embedded}; told again and not embedded again: {saved}"),
+            ("job", f"chunks embedded: {embedded}; seen again and not embedded again: {saved}"),
         ),
         f"{documents} documents, {chunks} chunks: none missing, none too many, none other",
         holds=True,
@@ -119,7 +119,7 @@ def unchanged(stage: Stage[Collection], counter: str, sent: float, written: int,
 
 
 def _settled(stage: Stage[Collection], counter: str) -> int:
-    """A counter that goes on no more: what a worker counts is told a little later."""
+    """A counter that goes on no more: a worker's counts arrive a little later."""
     while True:
         count = stage.count(counter)
         time.sleep(_QUIET_S)

@@ -175,8 +175,8 @@ def survive_poison(stage: Stage[Tables]) -> Evidence:
     envelope = bare(newest.value())
     poison = [b"\x00\xff no JSON", json.dumps({**envelope, "op": "u", "after": None}).encode()]
     produce(stage.world.bootstrap_servers, [Record(tables.topic, newest.key(), value) for value in poison])
-    told = f"{poison[0]!r}, and an envelope with op 'u' and without 'after'"
-    return survive(stage, ("kafka", told), len(poison), poison)
+    described = f"{poison[0]!r}, and an envelope with op 'u' and without 'after'"
+    return survive(stage, ("kafka", described), len(poison), poison)
 
 
 CLAIMS: Claims[Tables] = (

@@ -152,7 +152,7 @@ reselect: {{dynamodb: {at}}}  # for freshet verify
 
 
 def rewrite(stage: Stage[Items]) -> Evidence:
-    """Another attribute in every item: each change is told, and the model sees none."""
+    """Another attribute in every item: each is a change, and the model sees none."""
     items, before = stage.texts, stage.progress().counts
     rows = [{**row, "views": 1} for row in items.rows()]
     sent = sent_now()

@@ -208,7 +208,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
     held = all(found.holds for _, found in claims)
     if leave:
         screen.section(console, "Every claim held" if held else "Not every claim held")
-        screen.summary(console, claims, [("all told", time.time() - psutil.Process().create_time())])
+        screen.summary(console, claims, [("in all", time.time() - psutil.Process().create_time())])
     file = shown(str(people.world.file))
     for command in (f"freshet run {file}", f"freshet profile explain {file} {HOME}", "freshet stack down"):
         console.print(f"  [bold]{command}[/]")

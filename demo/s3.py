@@ -31,7 +31,7 @@ _SPEC = DocumentSpec(bucket_table(BUCKET), "{text}")
 
 
 class Bucket:
-    """A bucket of Markdown files, each write of which is told in a topic: `demo.aws.Collection`."""
+    """A bucket of Markdown files, with a notification of each write in a topic: `demo.aws.Collection`."""
 
     name = "the bucket"
 
@@ -61,9 +61,9 @@ class Bucket:
         """Put or delete objects, and tell of each once it is done."""
         self.tell(self._writer.write(objects))
 
-    def tell(self, told: Iterable[tuple[str, bytes]]) -> None:
+    def tell(self, notifications: Iterable[tuple[str, bytes]]) -> None:
         """Send notifications, by the objects' keys."""
-        produce(self.world.bootstrap_servers, (Record(self.topic, key.encode(), value) for key, value in told))
+        produce(self.world.bootstrap_servers, (Record(self.topic, key.encode(), value) for key, value in notifications))
 
     def document(self, title: str) -> str:
         """The id of the document that is an article."""
@@ -106,9 +106,9 @@ class Bucket:
     def write(self, steps: Sequence[Step]) -> str:
         """Put and delete files, then tell of all of them twice and in any order."""
         files = [(_key(step.id), None if step.article is None else markdown(step.article)) for step in steps]
-        told = list(self._writer.write(files))
-        self.tell(self._chance.sample(told * 2, len(told) * 2))
-        return "each was told twice, in any order"
+        notifications = list(self._writer.write(files))
+        self.tell(self._chance.sample(notifications * 2, len(notifications) * 2))
+        return "each notification was sent twice, in any order"
 
     def text(self, article: Article) -> str:
         """What an article's document says."""

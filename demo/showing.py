@@ -89,7 +89,7 @@ class _Clock:
 
     def all(self) -> list[tuple[str, float]]:
         # since the process began: loading Python's modules is waited for too
-        return [*self.laps, ("all told", time.time() - psutil.Process().create_time())]
+        return [*self.laps, ("in all", time.time() - psutil.Process().create_time())]
 
 
 def demo(console: Console, feed: DemoFeed, leave: bool) -> int:

@@ -43,7 +43,7 @@ class Done:
 
 
 class Texts(Protocol):
-    """The demo's articles and its manual, where a pipeline reads them. Articles are told apart by their titles."""
+    """The demo's articles and its manual, where a pipeline reads them. Articles are identified by their titles."""
 
     @property
     def world(self) -> World:
@@ -59,7 +59,7 @@ class Texts(Protocol):
 
     @property
     def before_commands(self) -> str:
-        """What a shell must be told before other commands go on with the demo; "" where that is nothing."""
+        """What must run in a shell before other commands go on with the demo; "" where that is nothing."""
 
     def begin(self) -> None:
         """Let the pipeline have the texts. Called once, beside the job's start."""

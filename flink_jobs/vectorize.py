@@ -54,7 +54,7 @@ def build(
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    changes, told = _changes(tables, pipeline, source.events, sources)
+    changes, readers = _changes(tables, pipeline, source.events, sources)
     plans = (
         by_key(changes, CHANGE)
         .process(PlanDocument(pipeline), PLANS)
@@ -78,7 +78,7 @@ def build(
     rejected.set_buffer_timeout(ASIDE_MS)
     sweeps = aside(changes, SWEPT)
     swept = _sweep(tables, sweeps.union(clock(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
-    refused = (aside(stream, DEAD_LETTERS) for stream in (*told, plans, settled))
+    refused = (aside(stream, DEAD_LETTERS) for stream in (*readers, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     statements = tables.create_statement_set()
     statements.add_insert_sql(letters_topic.written(tables, pipeline, letters))

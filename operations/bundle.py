@@ -1,4 +1,4 @@
-"""A pipeline's bundle for Managed Service for Apache Flink: made, with its sizes told, and written."""
+"""A pipeline's bundle for Managed Service for Apache Flink: made, with its sizes shown, and written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MIB = 1024 * 1024
 
 
 def made(pipeline: Pipeline, file: Path, console: Console, python: str = PYTHON) -> Bundle:
-    """The pipeline's bundle, its sizes told. Raises FreshetError where it can't be made."""
+    """The pipeline's bundle, its sizes shown. Raises FreshetError where it can't be made."""
     for option, instead in refused(pipeline.flink_options).items():
         console.print(f"[yellow]flink.{option} is left out on the service[/]: {instead}")
     built = build(pipeline, file, [*fetch(OF_JOBS), *fetch(MORE_JARS)], vendored(cache().parent / "packages", python))
@@ -33,7 +33,7 @@ def made(pipeline: Pipeline, file: Path, console: Console, python: str = PYTHON)
 
 
 def write(built: Bundle, output: Path, console: Console) -> None:
-    """The zip as a file, in one step, and what the service is to be told of it."""
+    """The zip as a file, in one step, and the option to set on the service for it."""
     temporary = output.with_name(f".{output.name}.new")
     temporary.write_bytes(built.content)
     temporary.replace(output)

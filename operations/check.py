@@ -23,7 +23,7 @@ from core.stores.owning import RUN
 from deploy.msf.bundle import misfits
 from operations import clocks
 from operations.addresses import nobody_at, of_dsn, of_store, of_url, setting_of_store
-from operations.column_types import told_or_named
+from operations.column_types import with_types
 from operations.owning import has_state, refused
 from operations.phases import loading_model
 from operations.pipeline_file import load
@@ -84,7 +84,7 @@ def check(
         if not as_json:
             _say(finding, console)
     ok = all(each.ok for each in found)
-    # where a step has told, once is enough
+    # a step that failed may have said the same: once is enough
     notes = _notes(pipeline) if ok else []
     for line in notes if not as_json else ():
         console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
@@ -118,7 +118,7 @@ def _say(finding: Finding, console: Console) -> None:
 
 def _notes(pipeline: Pipeline) -> list[str]:
     try:
-        return [*told_or_named(pipeline)[1], *filter(None, [clocks.told(pipeline)])]
+        return [*with_types(pipeline)[1], *filter(None, [clocks.warning(pipeline)])]
     except FreshetError as error:
         return [str(error)]
 
@@ -183,16 +183,16 @@ def check_msf(pipeline: Pipeline, console: Console) -> int:
 
     Reaches no server: the service has other ways to them than this machine.
     """
-    told = [f"flink.{option}: {instead}" for option, instead in refused_by_msf(pipeline.flink_options).items()]
+    problems = [f"flink.{option}: {instead}" for option, instead in refused_by_msf(pipeline.flink_options).items()]
     try:
-        told += misfits(pipeline)
+        problems += misfits(pipeline)
     except ConfigError as error:
-        told += error.problems
-    for each in told:
+        problems += error.problems
+    for each in problems:
         console.print(f"[red]✗[/] {each}", soft_wrap=True)
-    if not told:
+    if not problems:
         console.print("[green]✓[/] the service takes all of it")
-    return 1 if told else 0
+    return 1 if problems else 0
 
 
 def _topics(pipeline: Pipeline) -> str:
@@ -203,10 +203,10 @@ def _topics(pipeline: Pipeline) -> str:
     found = refuse_missing(pipeline, there)
     if not found:
         raise ConfigError([waits(source)])
-    told = f"{source.bootstrap_servers} has {', '.join(found)}"
+    topics = f"{source.bootstrap_servers} has {', '.join(found)}"
     by_reselect = pipeline.reselect is not None and pipeline.reselect.postgres is not None
     compared = "" if by_reselect and pipeline.format.debezium is not None else by_events(pipeline)
-    return f"{told}; {compared}" if compared else told
+    return f"{topics}; {compared}" if compared else topics
 
 
 def _letters(pipeline: Pipeline, prepare: bool) -> str:
@@ -231,9 +231,9 @@ class _Model:
     _is_there: bool = False
 
     def described(self) -> str:
-        told = self._described()
+        description = self._described()
         self._is_there = True
-        return told
+        return description
 
     def _described(self) -> str:
         embedding = self.pipeline.embedding

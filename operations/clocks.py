@@ -11,8 +11,8 @@ from core.documents.step import table_id
 from udfs.embedding.embedder import dimension
 
 
-def told(pipeline: Pipeline) -> str:
-    """What to tell of them; "" where there is nothing, and for rows of tables. Raises Unavailable, as stores do."""
+def warning(pipeline: Pipeline) -> str:
+    """What to warn of; "" where there is nothing, and for rows of tables. Raises Unavailable, as stores do."""
     if pipeline.format.objects is None:
         return ""
     latest = {}

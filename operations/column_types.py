@@ -1,4 +1,4 @@
-"""The types of columns whose events tell none: asked of the source's database, else named before anything is read."""
+"""The types of columns whose events carry none: asked of the source's database, else named before anything is read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from core.formats.debezium.doubt import may_be, remedy
 _json = msgspec.json.Decoder().decode
 
 
-def untold(pipeline: Pipeline) -> list[str]:
-    """A line for each table with columns whose type nothing tells, by the last events of its topic; [] where all do.
+def unknown_types(pipeline: Pipeline) -> list[str]:
+    """A line for each table with columns whose type nothing says, by the last events of its topic; [] where all do.
 
     Raises Unavailable.
     """
     if pipeline.format.debezium is None or pipeline.source.kafka is None:
         return []
-    if not any(pipeline.debezium.untold.values()):
+    if not any(pipeline.debezium.untyped.values()):
         return []
     source = pipeline.kafka
     if kafka.client_options(source) is None:
@@ -40,7 +40,7 @@ def untold(pipeline: Pipeline) -> list[str]:
 
 
 def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
-    """As `untold`, of messages without schemas."""
+    """As `unknown_types`, of messages without schemas."""
     settings = pipeline.debezium
     seen: dict[str, dict[str, Any]] = {}
     for message in messages:
@@ -49,7 +49,7 @@ def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
         if not isinstance(source, dict) or not isinstance(row, dict):
             continue
         table = settings.tables.of(f"{source.get('schema') or source.get('db')}.{source.get('table')}")
-        for name in settings.untold.get(table, ()):
+        for name in settings.untyped.get(table, ()):
             if name not in key and may_be(row.get(name)):
                 seen.setdefault(table, {}).setdefault(name, row[name])
     return [
@@ -68,7 +68,7 @@ def _object(raw: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def told_or_named(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
+def with_types(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
     """The pipeline with its types, and what to say of columns that have none.
 
     Raises Unavailable where Kafka doesn't answer, or where the database doesn't that alone could tell a type.
@@ -76,7 +76,7 @@ def told_or_named(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
     try:
         found, missing = typed(pipeline)
     except Unavailable as error:
-        if doubts := untold(pipeline):
+        if doubts := unknown_types(pipeline):
             raise Unavailable(f"{error}. It is needed: {doubts[0]}") from None
         return pipeline, [f"{error}. The types of columns weren't asked; the last events need none"]
-    return found, [*missing, *untold(found)]
+    return found, [*missing, *unknown_types(found)]

@@ -26,10 +26,10 @@ class Events:
     pipeline: str
     file: Path
 
-    def tell(self, event: str, **told: object) -> None:
+    def tell(self, event: str, **details: object) -> None:
         """Add a line: start, resume, restart, restored, dead-letters, savepoint, grown, stop, finish or fail."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **told}, ensure_ascii=False)
+        line = json.dumps({"time": now, "pipeline": self.pipeline, "event": event, **details}, ensure_ascii=False)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if self.file.exists() and self.file.stat().st_size > LARGEST:
             self.file.replace(self.file.with_name(self.file.name + ".1"))

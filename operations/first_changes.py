@@ -1,6 +1,6 @@
 """A run that begins at the beginning is stopped where most of what it reads becomes dead letters.
 
-A column that is misspelt does that to every row: better told after the first thousand than found in the topic later.
+A column that is misspelt does that to every row: better said after the first thousand than found in the topic later.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _counted(counts: Mapping[str, int]) -> tuple[int, int]:
     """Dead letters, and changes with what couldn't be read as one."""
     dead = {name: count for name, count in counts.items() if name.endswith(_LETTERS)}
     letters_ = sum(dead.values())
-    # an operator's counters are told when it is asked, so those of a later one may be ahead
+    # an operator sends its counters when it is asked, so those of a later one may be ahead
     return letters_, max(letters_, counts.get("changes", 0) + sum(dead.get(name, 0) for name in _UNREAD))
 
 
@@ -80,10 +80,10 @@ def most_frequent(pipeline: Pipeline, since_ms: int) -> str:
     """What most dead letters of the pipeline from this time on say, in half a sentence."""
     try:
         with letters(pipeline) as found:
-            told = [each for each in islice(found.read(), _LOOKED_AT) if each.time_ms >= since_ms]
+            recent = [each for each in islice(found.read(), _LOOKED_AT) if each.time_ms >= since_ms]
     except FreshetError as error:
         return f"whose reasons can't be read ({error})"
-    return _most(each for each in told if each.told.get("pipeline") == pipeline.name)
+    return _most(each for each in recent if each.details.get("pipeline") == pipeline.name)
 
 
 def _most(found: Iterable[Letter]) -> str:
@@ -91,7 +91,7 @@ def _most(found: Iterable[Letter]) -> str:
     counted: Counter[str] = Counter()
     example: dict[str, str] = {}
     for letter in found:
-        reason = letter.told.get("reason", "")
+        reason = letter.details.get("reason", "")
         alike = re.sub(r"'[^']*'|\d+", "…", reason)
         counted[alike] += 1
         example.setdefault(alike, reason)

@@ -22,9 +22,9 @@ def refuse_in_another_log(pipeline: Pipeline, what: str) -> None:
     as older. `what` they would do in vain, as in "--repair would mend nothing".
     """
     found = changes(log_record.last_log(pipeline), ask(pipeline).identity, "the last run")
-    if told := [each.what for each in found if each.positions]:
+    if reasons := [each.what for each in found if each.positions]:
         raise OtherLog(
-            "\n".join(f"{pipeline.name}: {each}" for each in told)
+            "\n".join(f"{pipeline.name}: {each}" for each in reasons)
             + f"\n{what}: what it sends has positions of this log, which state and store refuse as "
             "older. Start anew: freshet run pipeline.yaml --without-state, with another table or index below store"
         )
@@ -69,8 +69,8 @@ class LogWatch:
 
     def grown(self) -> list[str]:
         """What to tell of topics that have more partitions by now; each once, also by a later run."""
-        told, self._grown = self._grown, []
-        return told
+        lines, self._grown = self._grown, []
+        return lines
 
     def news(self, alarm: str) -> str:
         """An alarm that wasn't there at the last look; else ""."""

@@ -91,14 +91,14 @@ def refused(pipeline: Pipeline, name: str, command: str = RUN) -> list[str]:
 
 def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str]:
     """How what stands in the stores was made otherwise than the pipeline file says, for `search` and `verify`."""
-    now, told = made_by(pipeline), []
+    now, differences = made_by(pipeline), []
     for name, store in stores.items():
         owner, place = store.owner(), f"store.{name}: {pipeline.place(name)}"
         if owner is None:
             continue
-        told += [f"{place}: {each}" for each in changes(owner.made, now)]
-        told += [f"what hasn't changed since is as before (--mixed): {each}" for each in owner.mixed]
-    return told
+        differences += [f"{place}: {each}" for each in changes(owner.made, now)]
+        differences += [f"what hasn't changed since is as before (--mixed): {each}" for each in owner.mixed]
+    return differences
 
 
 def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapping[str, str]) -> str:

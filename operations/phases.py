@@ -23,7 +23,7 @@ _NOTICED_S = 1.0
 
 @dataclass
 class Phases:
-    """The phases of one run, told in order; each is told once."""
+    """The phases of one run, shown in order; each is shown once."""
 
     pipeline: Pipeline
     console: Console

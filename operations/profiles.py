@@ -117,9 +117,9 @@ def _tree(
     values = tree.add("[bold]values[/]")
     for name, value in profile.values.items():
         values.add(f"{name}: {shown(_shown(value))} [dim]{_rule(rules.merging[name])}[/]")
-    told = tree.add(f"[bold]history[/]{'' if history else ' none'}")
+    events = tree.add(f"[bold]history[/]{'' if history else ' none'}")
     for audit in history:
-        told.add(_event(audit, profile.profile_id))
+        events.add(_event(audit, profile.profile_id))
     return tree
 
 

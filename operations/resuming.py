@@ -84,7 +84,7 @@ def resumed(
     same_log: bool = False,
     claim: Callable[[], Owner | None] = lambda: None,
 ) -> Resumed:
-    """Where the newest state is, if there is one and it is wanted. It is told, and written down.
+    """Where the newest state is, if there is one and it is wanted. It is shown, and written down.
 
     What earlier runs left beside it is deleted. Raises OtherLog where the state is of another log than the one that is
     there now, unless `same_log`; ConfigError where two databases tell of one table. `claim` makes the stores this
@@ -169,8 +169,8 @@ def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) ->
 
 def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIdentity:
     """As it was, and of tables whose database isn't known yet that of the first events. Raises ConfigError."""
-    told = {table: asked.first[table] for table in pipeline.of_one_source if table in asked.first}
-    new = {table: names for table, names in told.items() if table not in before.sources}
+    first = {table: asked.first[table] for table in pipeline.of_one_source if table in asked.first}
+    new = {table: names for table, names in first.items() if table not in before.sources}
     if problems := two_databases(new):
         raise ConfigError(problems)
     return replace(before, sources={**before.sources, **{table: next(iter(names)) for table, names in new.items()}})
@@ -181,5 +181,5 @@ def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: 
         owner = known.sources.get(table, "")
         newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
         if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
-            told = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
-            console.print(f"[yellow]{pipeline.name}[/]: {shown(told)}", soft_wrap=True)
+            warning = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
+            console.print(f"[yellow]{pipeline.name}[/]: {shown(warning)}", soft_wrap=True)

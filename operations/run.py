@@ -20,7 +20,7 @@ from flink_jobs.running.jobs import UNKNOWN, Job, Progress, submit
 from flink_jobs.running.rest import Failure
 from flink_jobs.running.target import TargetJob
 from operations import clocks, log_record, resuming, temporary
-from operations.column_types import told_or_named
+from operations.column_types import with_types
 from operations.events import Events, events
 from operations.finishing import letters_so_far, outcome
 from operations.first_changes import FirstChanges, most_frequent
@@ -33,7 +33,7 @@ from operations.plain import shown
 from operations.resuming import Beginning, log_to
 from operations.run_target import start as start_at
 from operations.servers import reach
-from operations.source_columns import never_told, refuse_lacking
+from operations.source_columns import lost_columns, refuse_lacking
 from operations.source_topics import refuse_missing, waits
 from stack.jars import OF_JOBS, fetch
 from stack.layout import free_port
@@ -44,7 +44,7 @@ _TOO_SOON = "its job wasn't there yet"
 
 
 def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
-    """Run the job until it ends or is told to stop; the command's exit code. `target` is a cluster, as host:port.
+    """Run the job until it ends or is asked to stop; the command's exit code. `target` is a cluster, as host:port.
 
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
     where another process runs the pipeline in this folder, Displaced where a later run takes a store over, and what
@@ -56,8 +56,8 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
             return _run(pipeline, console, beginning, target)
         except KeyboardInterrupt:
             events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
-            told = f"({_TOO_SOON}); the next run begins as this one did"
-            console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+            why = f"({_TOO_SOON}); the next run begins as this one did"
+            console.print(f"[yellow]stopped without a savepoint[/] {why}", soft_wrap=True)
             return 1
         finally:
             temporary.remove(pipeline)
@@ -70,11 +70,11 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
         if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
             refuse_lacking(pipeline)
         prepare(pipeline, console)
-    pipeline, unknown = told_or_named(pipeline)
-    for line in (*unknown, *never_told(pipeline)):
+    pipeline, unknown = with_types(pipeline)
+    for line in (*unknown, *lost_columns(pipeline)):
         console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
-    if told_ahead := clocks.told(pipeline) if _is_anew(pipeline, beginning) else "":
-        console.print(f"[yellow]{shown(told_ahead)}[/]", soft_wrap=True)
+    if clock_warning := clocks.warning(pipeline) if _is_anew(pipeline, beginning) else "":
+        console.print(f"[yellow]{shown(clock_warning)}[/]", soft_wrap=True)
     first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
@@ -212,8 +212,8 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
             savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
         log.tell("stop", without_savepoint=str(error))
-        told = f"({shown(str(error))}); the next run resumes from the last checkpoint"
-        console.print(f"[yellow]stopped without a savepoint[/] {told}", soft_wrap=True)
+        why = f"({shown(str(error))}); the next run resumes from the last checkpoint"
+        console.print(f"[yellow]stopped without a savepoint[/] {why}", soft_wrap=True)
         return 1
     log.tell("savepoint", path=savepoint)
     log.tell("stop")
@@ -224,10 +224,10 @@ def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Event
     return 0
 
 
-def _alarm(told: str, console: Console, log: Events) -> None:
-    if told:
-        log.tell("alarm", what=told)
-        console.print(f"[red]alarm[/]: {shown(told)}", soft_wrap=True)
+def _alarm(alarm: str, console: Console, log: Events) -> None:
+    if alarm:
+        log.tell("alarm", what=alarm)
+        console.print(f"[red]alarm[/]: {shown(alarm)}", soft_wrap=True)
 
 
 def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:

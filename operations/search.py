@@ -39,8 +39,8 @@ def answered(
     filters = dict(_pair(text, pipeline) for text in where)
     name = _chosen(pipeline, store)
     # a model takes long to load: not for a store that isn't there
-    if told := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
-        raise Unavailable(told)
+    if away := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
+        raise Unavailable(away)
     with loading_model(pipeline.embedding.model):
         embedder = questioner(pipeline.embedding)
     target = stores(pipeline)[name]
@@ -56,7 +56,7 @@ def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:
     try:
         return otherwise(pipeline, {name: store})
     except ConfigError:
-        return []  # who may read the chunks alone isn't told whose they are
+        return []  # who may read the chunks alone can't see whose they are
 
 
 def _chosen(pipeline: Pipeline, name: str | None) -> str:

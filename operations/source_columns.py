@@ -20,7 +20,7 @@ from connectors.kafka.topics import Message, reading
 from core.change import Change, Event, Operation
 from core.config.first_pipeline import Column
 from core.config.pipeline import Pipeline
-from core.config.references import alike, nearest, references, unmet, untold
+from core.config.references import alike, nearest, never_carried, references, unmet
 from core.decoding import decoder
 from core.errors import ConfigError, DecodeError, Unavailable
 from core.formats.debezium.source import source_block, table_of
@@ -56,10 +56,10 @@ def refuse_lacking(pipeline: Pipeline) -> None:
         raise ConfigError([f"reselect.postgres: {line}" for line in lines])
 
 
-def never_told(pipeline: Pipeline) -> list[str]:
-    """A line for each place that names a column whose values no change tells; [] where no database can be asked.
+def lost_columns(pipeline: Pipeline) -> list[str]:
+    """A line for each place that names a column whose values no change carries; [] where no database can be asked.
 
-    Raises ConfigError where the changes of a table that the file names are told as another row's, or not at all.
+    Raises ConfigError where the changes of a table that the file names come as another row's, or not at all.
     """
     found = _compared(pipeline)
     if found.wrong:
@@ -73,8 +73,8 @@ class _Compared:
 
     lacking  tables and columns that aren't there
     keyless  tables whose key neither it nor the file tells
-    lost     places that name a column whose values no change tells
-    wrong    replica identities by which changes are told as another row's, or not at all
+    lost     places that name a column whose values no change carries
+    wrong    replica identities by which changes come as another row's, or not at all
     """
 
     lacking: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ def _compared_with(pipeline: Pipeline, database: Catalog) -> _Compared:
             found.lacking.append(f"{_place(database)} has no table {table} that this user sees{near}")
             continue
         found.lacking += unmet(places, [each.name for each in there], table)
-        found.lost += untold(places, {each.name: each.lost for each in there}, table)
+        found.lost += never_carried(places, {each.name: each.lost for each in there}, table)
         found.wrong += _misidentified(pipeline, database, table)
         if not has_key and table not in pipeline.keys:
             found.keyless.append(database.table(table).keyless)
@@ -162,8 +162,8 @@ def by_events(pipeline: Pipeline) -> str:
     found = seen(pipeline, messages)
     if lines := differences(pipeline, found):
         raise ConfigError(lines)
-    told = {table: each for table, each in found.items() if table in pipeline.used}
-    return f"the last events are of {_listed(told)}, with all that the file names of them" if told else ""
+    used = {table: each for table, each in found.items() if table in pipeline.used}
+    return f"the last events are of {_listed(used)}, with all that the file names of them" if used else ""
 
 
 def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
@@ -225,10 +225,10 @@ def _of_others(pipeline: Pipeline, messages: Iterable[Message]) -> Rows:
             message.topic, message.partition, message.offset, message.key, message.value, dict(message.headers)
         )
         try:
-            told = decode(event)
+            changes = decode(event)
         except DecodeError:
             continue
-        for change in told:
+        for change in changes:
             if isinstance(change, Change):
                 whole = change.operation is Operation.UPSERT and not change.partial
                 yield change.table, (*change.row, *change.key) if whole else ()

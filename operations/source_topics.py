@@ -37,9 +37,9 @@ def waits(source: Kafka) -> str:
 
 
 def _named(pipeline: Pipeline, topic: str, there: Sequence[str]) -> str:
-    told, schema_and_table = f"{topic}{alike(topic, there)}", ".".join(topic.split(".")[-2:])
+    name, schema_and_table = f"{topic}{alike(topic, there)}", ".".join(topic.split(".")[-2:])
     if nearest(topic, there):
-        return told
+        return name
     if pipeline.format.debezium is None or "." not in topic:
-        return f"{told}. Whoever sends its events makes it"
-    return f"{told}. Debezium makes it: for a table of the local stack `freshet stack connect {schema_and_table}`"
+        return f"{name}. Whoever sends its events makes it"
+    return f"{name}. Debezium makes it: for a table of the local stack `freshet stack connect {schema_and_table}`"

@@ -54,6 +54,6 @@ def used_by_children(folder: Path) -> Iterator[None]:
 
 
 def jvm_flag(folder: Path) -> str:
-    """What tells a JVM; PyFlink cuts its arguments at spaces, so that a path with one is told from the folder here."""
-    told = str(folder)
-    return f"-Djava.io.tmpdir={os.path.relpath(folder) if len(told.split()) > 1 else told}"
+    """The flag for a JVM; PyFlink cuts its arguments at spaces, so a path with one is given from the folder here."""
+    path = str(folder)
+    return f"-Djava.io.tmpdir={os.path.relpath(folder) if len(path.split()) > 1 else path}"

@@ -96,7 +96,7 @@ class Batches:
     def _answer(self, requests: Sequence[_Request]) -> None:
         try:
             vectors, errors = embed_each(self._model, [text for each in requests for text in each.texts])
-        except Exception as error:  # whoever asked is told, and the thread goes on
+        except Exception as error:  # whoever asked gets it, and the thread goes on
             for each in requests:
                 each.answer.set_exception(error)
             return

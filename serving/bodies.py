@@ -121,8 +121,8 @@ class Bodies:
         return ask
 
     async def _gather(self, body: _Body, headers: dict[bytes, bytes], receive: Receive) -> None:
-        told = headers.get(b"content-length", b"")
-        if told.isdigit() and int(told) > self._most:
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._most:
             raise self._too_large()
         self._arriving[body] = None
         try:

@@ -56,7 +56,7 @@ def application(model: Embedder, tokens: int, keys: Sequence[str] = ()) -> Starl
             _let_in(request, known)
             asked = await _read(request, model)
             texts = [asked.input] if isinstance(asked.input, str) else asked.input
-            return _json(_told(model, asked, await _answer(batches, texts)))
+            return _json(_body(model, asked, await _answer(batches, texts)))
         except _Refused as refused:
             return _error(refused)
 
@@ -124,7 +124,7 @@ async def _answer(batches: Batches, texts: Sequence[str]) -> Vectors:
     return answer.vectors
 
 
-def _told(model: Embedder, asked: _Asked, vectors: Vectors) -> dict[str, Any]:
+def _body(model: Embedder, asked: _Asked, vectors: Vectors) -> dict[str, Any]:
     rows: list[Any] = vectors.tolist()
     if asked.encoding_format == "base64":
         rows = [b64encode(row).decode() for row in vectors.astype("<f4")]
@@ -134,8 +134,8 @@ def _told(model: Embedder, asked: _Asked, vectors: Vectors) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": asked.model or model.name, "usage": usage}
 
 
-def _json(told: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(_encode(told), status, headers, "application/json")
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(_encode(body), status, headers, "application/json")
 
 
 def _error(refused: _Refused) -> Response:

@@ -57,8 +57,8 @@ USUAL = Limits()
 """What serves well where there is no reason for others."""
 
 
-def serve(app: App, host: str, port: int, told: Callable[[str], None], limits: Limits = USUAL) -> None:
-    """Answer until SIGTERM or SIGINT; what was asked by then is answered. `told` hears the URL once it can be asked.
+def serve(app: App, host: str, port: int, ready: Callable[[str], None], limits: Limits = USUAL) -> None:
+    """Answer until SIGTERM or SIGINT; what was asked by then is answered. `ready` gets the URL once it can be asked.
 
     `port` 0 takes one that is free. Raises SystemExit where the address can't be had.
     """
@@ -66,7 +66,7 @@ def serve(app: App, host: str, port: int, told: Callable[[str], None], limits: L
     # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    told(_url(listener))
+    ready(_url(listener))
     server.run([listener])
 
 

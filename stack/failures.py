@@ -39,15 +39,17 @@ def failed(url: str) -> tuple[Failed, ...]:
         ).raise_for_status()
     except httpx.HTTPError:
         return ()
-    return tuple(found for name, told in sorted(answer.json().items()) if (found := _of(name, told)) is not None)
+    return tuple(
+        found for name, connector in sorted(answer.json().items()) if (found := _of(name, connector)) is not None
+    )
 
 
-def _of(name: str, told: Mapping[str, Any]) -> Failed | None:
-    status = told["status"]
+def _of(name: str, connector: Mapping[str, Any]) -> Failed | None:
+    status = connector["status"]
     traces = [part.get("trace", "") for part in (status["connector"], *status["tasks"]) if part["state"] == "FAILED"]
     if not traces:
         return None
-    cause = redacted(_CLASSES.sub("", root_cause("\n".join(traces))), told.get("info", {}).get("config", {}))
+    cause = redacted(_CLASSES.sub("", root_cause("\n".join(traces))), connector.get("info", {}).get("config", {}))
     return Failed(name, " ".join(cause.split())[:_LONGEST].rstrip(". "), _remedy(cause))
 
 

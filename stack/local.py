@@ -233,7 +233,7 @@ def _choose_ports(of: Layout, wanted: Ports, has: Collection[Extra], report: pro
             chosen = replace(chosen, **{name: getattr(spare, name)})
             report(f"Port {port} is taken: {_TITLES[name]} listens on {getattr(chosen, name)} instead")
     if chosen.kafka != wanted.kafka:
-        # a worker that still looks for Kafka where it was must be told anew
+        # a worker that still looks for Kafka where it was must be started anew
         process.stop(connect.service(of))
     remember_ports(of, chosen)
     return chosen

@@ -25,7 +25,7 @@ def record(file: Path, host: str, port: str, user: str, password: str) -> None:
 
 
 def remember(file: Path, host: str, port: str, user: str, password: str) -> None:
-    """Write a user's password of a server down, in place of an earlier one; what is told of others stays."""
+    """Write a user's password of a server down, in place of an earlier one; what it has of others stays."""
     start = _start(host, port, user)
     others = [line for line in _lines(file) if not line.startswith(start)]
     _write(file, [*others, f"{start}{_escaped(password)}"])

@@ -4,8 +4,8 @@ PostgreSQL refuses to run as root. Then it runs as the user `nobody`; and where 
 in /root, mode 0700), the binaries are copied and the data is kept below /var/lib/freshet, with a link at the usual
 place. Modes of folders that aren't ours never change.
 
-Who logs in needs the password that was made with the data: it is in `Layout.passfile`, which clients are told of by the
-connection string. Data of an earlier version has none, and goes on letting in whoever is on this machine.
+Who logs in needs the password that was made with the data: it is in `Layout.passfile`, which the connection
+string names. Data of an earlier version has none, and goes on letting in whoever is on this machine.
 """
 
 import hashlib
@@ -222,10 +222,10 @@ def _initialise(binaries: Path, layout: Layout, user: process.User | None) -> No
     # under another name until it is complete: an interrupted initdb leaves no half database behind
     new, password = data.with_name("data.new"), data.with_name("password.new")
     shutil.rmtree(new, ignore_errors=True)
-    told = (f"--auth={AUTHENTICATION}", f"--pwfile={password}", "--no-instructions", *INITDB)
+    options = (f"--auth={AUTHENTICATION}", f"--pwfile={password}", "--no-instructions", *INITDB)
     try:
         _lend(password, layout, user)
-        result = process.run([str(binaries / "initdb"), "-D", str(new), "-U", USER, *told], user)
+        result = process.run([str(binaries / "initdb"), "-D", str(new), "-U", USER, *options], user)
     finally:
         password.unlink(missing_ok=True)
     if result.returncode != 0:

@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a process of pytest-xdist the folder."""
-    node.workerinput[shared.TOLD] = str(shared.folder_of(node.config))
+    node.workerinput[shared.FOLDER_KEY] = str(shared.folder_of(node.config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

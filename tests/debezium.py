@@ -21,8 +21,8 @@ _PATIENCE_S = 60.0
 
 def converters(schemas: bool) -> dict[str, str]:
     """The JSON converter for keys and values, with schemas or without."""
-    told = {"": "org.apache.kafka.connect.json.JsonConverter", ".schemas.enable": str(schemas).lower()}
-    return {f"{kind}.converter{option}": value for kind in ("key", "value") for option, value in told.items()}
+    options = {"": "org.apache.kafka.connect.json.JsonConverter", ".schemas.enable": str(schemas).lower()}
+    return {f"{kind}.converter{option}": value for kind in ("key", "value") for option, value in options.items()}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A real HTTP server that embeds by hashes, in each provider's words, and fails as it is told."""
+"""A real HTTP server that embeds by hashes, in each provider's words, and fails as a test asks."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def endpoint() -> Iterator[Endpoint]:
 
         def _reply(self, asked: Asked, reply: Reply) -> None:
             time.sleep(reply.after_s)
-            told = right_answer(asked) if reply.body is None and reply.status == 200 else reply.body
-            body = told if isinstance(told, bytes) else json.dumps(told).encode()
+            answer = right_answer(asked) if reply.body is None and reply.status == 200 else reply.body
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                 self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Whether what a function takes grows faster than its input, told apart from the noise of a busy machine.
+"""Whether what a function takes grows faster than its input, kept apart from the noise of a busy machine.
 
 Counted is the processor time of this thread alone. A run that is short for its size settles it. Else the input is made
 four times as long: what is linear takes four times as long then, what is quadratic sixteen times. Only what takes over

@@ -43,9 +43,9 @@ def model_server(folder: Path, *options: str) -> Iterator[ModelServer]:
         )
     assert process.stdout is not None
     try:
-        described, told = process.stdout.readline().strip(), process.stdout.readline()
-        found = re.match(r"serving at (http\S+/v1)", told)
-        assert found, f"{described}\n{told}\n{log.read_text(encoding='utf-8')}"
+        described, line = process.stdout.readline().strip(), process.stdout.readline()
+        found = re.match(r"serving at (http\S+/v1)", line)
+        assert found, f"{described}\n{line}\n{log.read_text(encoding='utf-8')}"
         yield ModelServer(found[1], described, process, log)
     finally:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""The one writer of profiles without Flink: what a profile store is told, and what it must hold then."""
+"""The one writer of profiles without Flink: what a profile store is sent, and what it must hold then."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from core.identity.state import Memory
 from core.plans import Status
 from core.profiles.delivery import Delivery, texts_of
 from core.profiles.merging import Profile
-from core.profiles.step import Persons, Told
+from core.profiles.step import Persons, ProfileChanges
 from core.stores.contract import ProfileStore
 
 TEXT = "{name}: {spent}"
 
 
 class Writer:
-    """Persons over a memory, told to a store; `checkpoint` is what a job that is killed goes back to."""
+    """Persons over a memory, written to a store; `checkpoint` is what a job that is killed goes back to."""
 
     def __init__(
         self, store: ProfileStore, persons: Persons, memory: Memory, version: int = 0, text: str = TEXT
@@ -28,9 +28,9 @@ class Writer:
         self.epoch = opening.epoch
         self.deliver([self.delivery("", self.persons.standing(opening.touched), undone=version)])
 
-    def delivery(self, record: str, told: Told, undone: int | None = None) -> Delivery:
+    def delivery(self, record: str, changes: ProfileChanges, undone: int | None = None) -> Delivery:
         self.version += 1
-        return Delivery(self.epoch, self.version, record, told, texts_of(told, self.text), undone)
+        return Delivery(self.epoch, self.version, record, changes, texts_of(changes, self.text), undone)
 
     def deliver(self, deliveries: list[Delivery]) -> None:
         assert {each.status for each in self.store.apply(deliveries)} <= {Status.APPLIED}
@@ -41,10 +41,10 @@ class Writer:
 
     def advance(self, now_ms: int) -> None:
         """Let time pass."""
-        told = Told(more=True)
-        while told.more:
-            told = self.persons.advance(now_ms, most=2)
-            self.deliver([self.delivery("", told)])
+        changes = ProfileChanges(more=True)
+        while changes.more:
+            changes = self.persons.advance(now_ms, most=2)
+            self.deliver([self.delivery("", changes)])
 
     def checkpoint(self) -> tuple[Memory, int]:
         """The state as it is now."""

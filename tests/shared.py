@@ -15,8 +15,8 @@ import pytest
 from stack import local as local_stack
 from tests.connectors import servers
 
-TOLD = "shared"
-"""What a process of the run is told the folder by."""
+FOLDER_KEY = "shared"
+"""The key under which a process of the run is sent the folder."""
 _FOLDER = pytest.StashKey[Path]()
 
 
@@ -26,9 +26,9 @@ def begin(config: pytest.Config) -> None:
 
 
 def folder_of(config: pytest.Config) -> Path:
-    """The run's folder: the one that this process made, or was told of."""
-    told: dict[str, str] | None = getattr(config, "workerinput", None)
-    return config.stash[_FOLDER] if told is None else Path(told[TOLD])
+    """The run's folder: the one that this process made, or was sent."""
+    received: dict[str, str] | None = getattr(config, "workerinput", None)
+    return config.stash[_FOLDER] if received is None else Path(received[FOLDER_KEY])
 
 
 def stack(folder: Path) -> local_stack.Stack:

@@ -231,9 +231,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a value in a message": quote,
     "a timestamp": instant,
     "a notification": notified,
-    "a failure": failures.told,
-    "a failure's cause": lambda text: failures.told(f"java.lang.Exception\nCaused by: {text}"),
-    "a cause that is nearly known": lambda text: failures.told("Cannot find " * (len(text) // 12)),
+    "a failure": failures.explained,
+    "a failure's cause": lambda text: failures.explained(f"java.lang.Exception\nCaused by: {text}"),
+    "a cause that is nearly known": lambda text: failures.explained("Cannot find " * (len(text) // 12)),
 }
 
 

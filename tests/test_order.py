@@ -1,4 +1,4 @@
-"""The order of the folders, told once: each imports what stands before it, and none what stands beside or behind it."""
+"""The order of the folders, set once: each imports what stands before it, and none what stands beside or behind it."""
 
 from __future__ import annotations
 

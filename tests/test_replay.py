@@ -13,7 +13,7 @@ def test_a_store_that_equals_the_truth_has_no_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "told"),
+    ("stored", "problem"),
     [
         ([], "t/1: 0 chunks"),
         (RIGHT[:1], "t/1: its 1 chunks leave gaps"),
@@ -25,10 +25,10 @@ def test_a_store_that_equals_the_truth_has_no_differences() -> None:
         ([("t/1", 1, "one tw"), ("t/1", 0, "wo one")], "t/1: its 2 chunks leave gaps, or are out of order"),
     ],
 )
-def test_each_way_to_be_wrong_is_told(stored: list[tuple[str, int, str]], told: str) -> None:
+def test_each_way_to_be_wrong_is_reported(stored: list[tuple[str, int, str]], problem: str) -> None:
     problems = differences(stored, TRUTH)
     assert len(problems) == 1
-    assert problems[0].startswith(told)
+    assert problems[0].startswith(problem)
 
 
 def test_covering_finds_the_one_way_to_lay_pieces_that_come_often() -> None:

@@ -188,8 +188,8 @@ def _records(
     }
     raw_key = msgspec.json.encode({"id": key})
     headers = _headers(source)
-    told = Record(source.topic, raw_key, msgspec.json.encode(event), headers)
-    return (told,) if after is not None else (told, Record(source.topic, raw_key, None, headers))
+    record = Record(source.topic, raw_key, msgspec.json.encode(event), headers)
+    return (record,) if after is not None else (record, Record(source.topic, raw_key, None, headers))
 
 
 def _old_key(key: int) -> dict[str, Any]:

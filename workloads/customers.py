@@ -241,8 +241,8 @@ def _write(
 def _delete(world: _World, table: str, key: int, headers: Headers = ()) -> tuple[Record, ...]:
     del world.rows[table, key]
     del world.truth[table, key]
-    told = _record(world, table, key, "d", None, headers)
-    return told, Record(told.topic, told.key, None)
+    deletion = _record(world, table, key, "d", None, headers)
+    return deletion, Record(deletion.topic, deletion.key, None)
 
 
 def _record(

@@ -29,7 +29,7 @@ class SecretsManager:
     def __init__(self, aws: Aws) -> None:
         """Connects when first asked."""
         self._aws = aws
-        self._told: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
     def value(self, name: str, key: str | None) -> str:
         """The secret's text; with `key`, that member of the JSON object which it is.
@@ -39,9 +39,9 @@ class SecretsManager:
         Raises ConfigError where there is no such secret or key, or it may not be read; Unavailable where nobody
         answers.
         """
-        if name not in self._told:
-            self._told[name] = self._ask(name)
-        text = self._told[name]
+        if name not in self._texts:
+            self._texts[name] = self._ask(name)
+        text = self._texts[name]
         return text if key is None else _member(text, name, key)
 
     def _ask(self, name: str) -> str:

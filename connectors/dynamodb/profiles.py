@@ -1,7 +1,7 @@
-"""DynamoDB as a profile store: one table, one writer, whatever it is told seen as a whole.
+"""DynamoDB as a profile store: one table, one writer, each delivery seen as a whole.
 
 What fits one transaction (100 items, 4 MB) is one, which also takes the writer's version further: a writer of an
-earlier epoch, or a version told before, fails its condition and changes nothing. A delivery that doesn't fit is
+earlier epoch, or a version written before, fails its condition and changes nothing. A delivery that doesn't fit is
 written beside what stands, in items called `next`; then the writer's item takes the version further and names the
 delivery, and from that moment readers take `next` for what stands; last, each item is brought to it. Readers get an
 item, its `next` and the writer's item in one transaction. Where the writer dies in between, the next one finishes what
@@ -94,19 +94,19 @@ class DynamodbProfiles:
         space = Space(self._name, was.generation)
         if was.open:
             self._commits.finish(space, epoch, was.open)
-        if not version:  # all there is will be told to be forgotten
+        if not version:  # the first delivery forgets all there is
             return Opening(epoch)
         logged = list(self._commits.logged(space, version))
         self._commits.abandon(logged, was.open)
         return Opening(epoch, touched_in(entries_of(logged)))
 
     def _refuse_forgotten(self, was: Writer, version: int) -> None:
-        """Raises ConfigError where the log doesn't reach back to a version, or nothing was ever told."""
+        """Raises ConfigError where the log doesn't reach back to a version, or nothing was ever written."""
         if version and not was.generation:
             raise ConfigError(
                 [
-                    f"{self._table.what} has nothing of what the job's state has told: a table that is added, or made "
-                    "anew, is filled by a start --without-state"
+                    f"{self._table.what} has nothing of what the job's state says was written: a table that is added, "
+                    "or made anew, is filled by a start --without-state"
                 ]
             )
         if not version or was.version <= version:
@@ -115,8 +115,8 @@ class DynamodbProfiles:
         if first is None or int(first["first"]["N"]) > version + 1:
             raise ConfigError(
                 [
-                    f"{self._table.what} no longer knows what it was told since the state that the job starts from: "
-                    "the state is older than delete_retention. Start --without-state"
+                    f"{self._table.what} no longer knows what was written to it since the state that the job starts "
+                    "from: the state is older than delete_retention. Start --without-state"
                 ]
             )
 
@@ -172,9 +172,9 @@ class DynamodbProfiles:
         middle = len(run) // 2
         done: list[Delivery] = []
         for half in (run[:middle], run[middle:]):
-            told = self._halves(writer, space, half, writes_of(space, half, held, self._expires()), held)
-            done += told
-            if len(told) < len(half):
+            written = self._halves(writer, space, half, writes_of(space, half, held, self._expires()), held)
+            done += written
+            if len(written) < len(half):
                 break
             writer = Writer(writer.epoch, half[-1].version, writer.generation)
             held = {**held, **_holding(half)}
@@ -230,8 +230,8 @@ class DynamodbProfiles:
     def history(self, profile_id: str, most: int) -> list[Audit]:
         """At most so many audit records that name a profile, newest first."""
         writer = writer_of(self._table.get(self._commits.key))
-        told = self._table.query(Space(self._name, writer.generation).pk("h", profile_id), newest=True)
-        return [audit_of(item) for item in islice((e for e in told if int(e["version"]["N"]) <= writer.version), most)]
+        items = self._table.query(Space(self._name, writer.generation).pk("h", profile_id), newest=True)
+        return [audit_of(item) for item in islice((e for e in items if int(e["version"]["N"]) <= writer.version), most)]
 
     def everything(self) -> tuple[dict[str, Profile], dict[str, str]]:
         """See `ProfileStore.everything`."""
@@ -275,8 +275,8 @@ def _holding(run: Sequence[Delivery]) -> Held:
     """The identifiers that profiles have after deliveries."""
     held: dict[str, tuple[Identifier, ...]] = {}
     for each in run:
-        held |= {gone.profile_id: () for gone in each.told.retired}
-        held |= {profile.profile_id: plain(profile.identifiers) for profile in each.told.profiles}
+        held |= {gone.profile_id: () for gone in each.changes.retired}
+        held |= {profile.profile_id: plain(profile.identifiers) for profile in each.changes.profiles}
     return held
 
 

@@ -7,7 +7,7 @@ The key is `pk`, which names the pipeline, the generation and the thing, and `sk
     people#G#g#ID           -        a group of records; `owner` is its profile
     people#G#r#RECORD       -        a record of a source; `owner` is its group
     people#G#h#PROFILE      v.n      what happened to a profile
-    people#G#log            v.e.n    what each version told of: what a job that goes back has to tell again
+    people#G#log            v.e.n    what each version changed: what a job that goes back has to send again
     people                  writer   epoch and version, the generation, and the delivery that is being written
 
 Each of the first four may have a second item beside it, whose `sk` is `next`: what it is to be once the delivery that
@@ -76,7 +76,7 @@ class Writes:
 
     items    by `pk`, those that readers see as of one moment; None: it goes
     history  audit records, by key; None: it goes
-    log      what was told of
+    log      what was changed
     freed    identifiers that profiles had and have no longer: gone, unless another has taken them
     """
 
@@ -106,20 +106,20 @@ def touched_by(run: Iterable[Delivery]) -> set[str]:
         name
         for each in run
         for name in (
-            *(profile.profile_id for profile in each.told.profiles),
-            *(gone.profile_id for gone in each.told.retired),
+            *(profile.profile_id for profile in each.changes.profiles),
+            *(gone.profile_id for gone in each.changes.retired),
         )
     }
 
 
 def writes_of(space: Space, run: Sequence[Delivery], held: Held, expires: int) -> Writes:
     """What deliveries, taken together, make of the table. `expires`: when dead ends may go, in seconds since 1970."""
-    told = folded(run)
+    changes = folded(run)
     made = Writes()
-    mine = {each: name for name, (_, profile, _) in told.profiles.items() for each in plain(profile.identifiers)}
-    had = {each for name in (*told.profiles, *told.retired) for each in held.get(name, ())}
+    mine = {each: name for name, (_, profile, _) in changes.profiles.items() for each in plain(profile.identifiers)}
+    had = {each for name in (*changes.profiles, *changes.retired) for each in held.get(name, ())}
     made.freed = tuple(sorted(had - mine.keys()))
-    _profiles(space, told, expires, made)
+    _profiles(space, changes, expires, made)
     for each, name in mine.items():
         if each not in held.get(name, ()):
             made.items[space.pk("i", f"{each.type}={each.value}")] = {
@@ -127,10 +127,10 @@ def writes_of(space: Space, run: Sequence[Delivery], held: Held, expires: int) -
                 "value": text(each.value),
                 "profile_id": text(name),
             }
-    for name, (version, of) in told.groups.items():
+    for name, (version, of) in changes.groups.items():
         made.items[space.pk("g", name)] = {"group_id": text(name), **_owned(space, of, version, expires)}
         made.log.append(["g", name])
-    for record, (version, placed) in told.records.items():
+    for record, (version, placed) in changes.records.items():
         made.items[space.pk("r", record)] = {
             "record": text(record),
             "source_table": text(placed.table),
@@ -138,7 +138,7 @@ def writes_of(space: Space, run: Sequence[Delivery], held: Held, expires: int) -
             **_owned(space, placed.group, version, expires),
         }
         made.log.append(["r", record, placed.table])
-    for noted in told.audit:
+    for noted in changes.audit:
         for name in dict.fromkeys((noted.audit.profile_id, *noted.audit.others)):
             place = f"{noted.version:016d}.{noted.nth:06d}"
             made.history[space.pk("h", name), place] = _note(noted)
@@ -146,8 +146,8 @@ def writes_of(space: Space, run: Sequence[Delivery], held: Held, expires: int) -
     return made
 
 
-def _profiles(space: Space, told: Folded, expires: int, made: Writes) -> None:
-    for name, (version, profile, said) in told.profiles.items():
+def _profiles(space: Space, changes: Folded, expires: int, made: Writes) -> None:
+    for name, (version, profile, said) in changes.profiles.items():
         made.items[space.pk("p", name)] = {
             "profile_id": text(name),
             "values": text(json.dumps(profile.values, ensure_ascii=False)),
@@ -157,7 +157,7 @@ def _profiles(space: Space, told: Folded, expires: int, made: Writes) -> None:
             "version": number(version),
         }
         made.log.append(["p", name])
-    for name, (version, into) in told.retired.items():
+    for name, (version, into) in changes.retired.items():
         ends = {"expires": number(expires)} if into is None else {"into": text(into)}
         made.items[space.pk("p", name)] = {"profile_id": text(name), **ends, "version": number(version)}
         made.log.append(["p", name])
@@ -277,9 +277,9 @@ def audit_of(item: Item) -> Audit:
 
 
 def _note(noted: Noted) -> Item:
-    told, cause = noted.audit, noted.audit.cause
-    held = [list(each) for each in plain(told.identifiers)]
-    said: list[Any] = [told.kind.value, told.profile_id, told.others, held, told.reason]
+    audit, cause = noted.audit, noted.audit.cause
+    held = [list(each) for each in plain(audit.identifiers)]
+    said: list[Any] = [audit.kind.value, audit.profile_id, audit.others, held, audit.reason]
     said += [cause.record, cause.position, cause.time_ms, cause.why.value]
     return {"audit": text(json.dumps(said, ensure_ascii=False)), "version": number(noted.version)}
 

@@ -57,11 +57,11 @@ class ProfilesTable:
         Raises Unavailable, ConfigError where the table there is another one, or may not be made.
         """
         try:
-            told = self._once(lambda: self._client.describe_table(TableName=self._name))["Table"]
+            description = self._once(lambda: self._client.describe_table(TableName=self._name))["Table"]
         except NoSuchShard:
             self._once(self._create)
-            told = self._active()
-        schemas = [told["KeySchema"], *(each["KeySchema"] for each in _indexes(told))]
+            description = self._active()
+        schemas = [description["KeySchema"], *(each["KeySchema"] for each in _indexes(description))]
         found = [{each["AttributeName"]: each["KeyType"] for each in schema} for schema in schemas]
         if found[0] != _KEYS or _INDEX_KEYS not in found[1:]:
             raise ConfigError(
@@ -93,11 +93,11 @@ class ProfilesTable:
     def _active(self) -> dict[str, Any]:
         deadline = time.monotonic() + max(60.0, self._patience_s)
         while True:
-            told: dict[str, Any] = self._once(lambda: self._client.describe_table(TableName=self._name))["Table"]
-            if all(each == "ACTIVE" for each in _statuses(told)):
-                return told
+            description: dict[str, Any] = self._once(lambda: self._client.describe_table(TableName=self._name))["Table"]
+            if all(each == "ACTIVE" for each in _statuses(description)):
+                return description
             if time.monotonic() > deadline:
-                raise Unavailable(f"{self.what} is {told['TableStatus']}")
+                raise Unavailable(f"{self.what} is {description['TableStatus']}")
             time.sleep(0.5)
 
     def get(self, key: Key) -> Item | None:
@@ -127,10 +127,10 @@ class ProfilesTable:
         while wanted:
             page, wanted = wanted[:100], wanted[100:]
             asked = {self._name: {"Keys": page, "ConsistentRead": True}}
-            told = self.patiently(lambda asked=asked: self._client.batch_get_item(RequestItems=asked))  # type: ignore[misc]
-            for item in told["Responses"].get(self._name, ()):
+            answer = self.patiently(lambda asked=asked: self._client.batch_get_item(RequestItems=asked))  # type: ignore[misc]
+            for item in answer["Responses"].get(self._name, ()):
                 found[item["pk"]["S"], item["sk"]["S"]] = item
-            wanted += told.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
+            wanted += answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
         return found
 
     def query(self, pk: str, after: str = "", newest: bool = False, most: int | None = None) -> Iterator[Item]:
@@ -164,8 +164,8 @@ class ProfilesTable:
         """Some keys of the table, and where the next page begins; None: there is none."""
         asked: dict[str, Any] = {"TableName": self._name, "Limit": most, "ProjectionExpression": "pk, sk"}
         asked |= {"ExclusiveStartKey": start} if start else {}
-        told = self.patiently(lambda: self._client.scan(**asked))
-        return [(each["pk"]["S"], each["sk"]["S"]) for each in told["Items"]], told.get("LastEvaluatedKey")
+        answer = self.patiently(lambda: self._client.scan(**asked))
+        return [(each["pk"]["S"], each["sk"]["S"]) for each in answer["Items"]], answer.get("LastEvaluatedKey")
 
     def _pages(self, call: str, asked: dict[str, Any], most: int | None) -> Iterator[Item]:
         asked = {"TableName": self._name, **asked}
@@ -173,12 +173,12 @@ class ProfilesTable:
         while True:
             if left is not None:
                 asked["Limit"] = left
-            told = self.patiently(lambda: getattr(self._client, call)(**asked))
-            yield from told["Items"]
-            left = None if left is None else left - len(told["Items"])
-            if not told.get("LastEvaluatedKey") or (left is not None and left <= 0):
+            answer = self.patiently(lambda: getattr(self._client, call)(**asked))
+            yield from answer["Items"]
+            left = None if left is None else left - len(answer["Items"])
+            if not answer.get("LastEvaluatedKey") or (left is not None and left <= 0):
                 return
-            asked["ExclusiveStartKey"] = told["LastEvaluatedKey"]
+            asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def transact(self, requests: Sequence[Mapping[str, Any]]) -> bool:
         """Do all of it or, where a condition doesn't hold, nothing; whether it was done.
@@ -231,8 +231,8 @@ class ProfilesTable:
         while left:
             page, left = left[:25], left[25:]
             asked = {self._name: page}
-            told = self.patiently(lambda asked=asked: self._client.batch_write_item(RequestItems=asked))  # type: ignore[misc]
-            left += told.get("UnprocessedItems", {}).get(self._name, [])
+            answer = self.patiently(lambda asked=asked: self._client.batch_write_item(RequestItems=asked))  # type: ignore[misc]
+            left += answer.get("UnprocessedItems", {}).get(self._name, [])
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns, repeated while the server is away or throttles. It must bear repeating."""
@@ -269,9 +269,12 @@ def _schema(keys: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()]
 
 
-def _indexes(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [each for each in told.get("GlobalSecondaryIndexes", ()) if each["IndexName"] == INDEX]
+def _indexes(description: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in description.get("GlobalSecondaryIndexes", ()) if each["IndexName"] == INDEX]
 
 
-def _statuses(told: Mapping[str, Any]) -> list[str]:
-    return [told["TableStatus"], *(each["IndexStatus"] for each in _indexes(told) if "IndexStatus" in each)]
+def _statuses(description: Mapping[str, Any]) -> list[str]:
+    return [
+        description["TableStatus"],
+        *(each["IndexStatus"] for each in _indexes(description) if "IndexStatus" in each),
+    ]

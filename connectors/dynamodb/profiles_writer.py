@@ -82,7 +82,7 @@ class Commits:
         return self.writer().epoch == epoch  # of an answer that was lost
 
     def logged(self, space: Space, version: int) -> Iterator[Item]:
-        """What was told after a version, in order."""
+        """The log of what was written after a version, in order."""
         yield from self.table.query(space.pk("log"), f"{version + 1:016d}")
 
     def commit(self, writer: Writer, space: Space, run: Sequence[Delivery], made: Writes) -> bool:
@@ -99,16 +99,16 @@ class Commits:
         return self.table.transact(requests) or self._stands_at(writer.epoch, versions[1])
 
     def _log(
-        self, space: Space, epoch: int, versions: tuple[int, int], told: Sequence[list[str]], token: str = ""
+        self, space: Space, epoch: int, versions: tuple[int, int], entries: Sequence[list[str]], token: str = ""
     ) -> dict[Key, Item]:
         more = {"expires": number(int(time.time() + self.remember_s))} | ({"of": text(token)} if token else {})
-        return {key: {**item, **more} for key, item in log_items(space, *versions, epoch, told).items()}
+        return {key: {**item, **more} for key, item in log_items(space, *versions, epoch, entries).items()}
 
     def _commit_large(self, writer: Writer, space: Space, versions: tuple[int, int], made: Writes) -> bool:
         token = f"{writer.epoch}.{versions[1]}"
-        told = [*made.log, *(["k", pk] for pk in made.items)]
+        entries = [*made.log, *(["k", pk] for pk in made.items)]
         staged: dict[Key, Item | None] = {
-            **self._log(space, writer.epoch, versions, told, token),
+            **self._log(space, writer.epoch, versions, entries, token),
             **made.history,
             **{(pk, NEXT): beside(item, token) for pk, item in made.items.items()},
         }
@@ -173,8 +173,8 @@ def fits(made: Writes) -> bool:
     """Whether one transaction takes it all."""
     count = len(made.items) + len(made.history) + len(made.freed) + 1
     whole = (item for item in (*made.items.values(), *made.history.values()) if item is not None)
-    told = sum(len(part) for entry in made.log for part in entry)
-    return count <= _ITEMS and told < 50_000 and sum(map(size_of, whole)) <= _BYTES
+    log_size = sum(len(part) for entry in made.log for part in entry)
+    return count <= _ITEMS and log_size < 50_000 and sum(map(size_of, whole)) <= _BYTES
 
 
 def chunks(items: dict[Key, Item | None], most: int = _ITEMS) -> Iterator[list[tuple[Key, Item | None]]]:

@@ -70,14 +70,14 @@ class Tables:
 
     def _described(self, name: str) -> Table:
         try:
-            told = self._ask(lambda: self._client.describe_table(TableName=name), name)["Table"]
+            description = self._ask(lambda: self._client.describe_table(TableName=name), name)["Table"]
         except (NoSuchShard, _Invalid):
             raise ConfigError(
                 [f"{SETTING}: DynamoDB at {self.server} has no table {name}: correct the name, or set aws.region"]
             ) from None
-        types = {each["AttributeName"]: each["AttributeType"] for each in told["AttributeDefinitions"]}
-        key = sorted(each["AttributeName"] for each in told["KeySchema"])
-        return Table(name, {attribute: types[attribute] for attribute in key}, told.get("ItemCount", 0))
+        types = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
+        key = sorted(each["AttributeName"] for each in description["KeySchema"])
+        return Table(name, {attribute: types[attribute] for attribute in key}, description.get("ItemCount", 0))
 
     def key(self, table: str) -> tuple[str, ...]:
         """The attributes of the table's key, sorted by name."""
@@ -97,7 +97,7 @@ class Tables:
         metadata = (name for names in spec.metadata for name in names.split("|") if name)
         return tuple(dict.fromkeys((*key, *spec.key, *columns(spec.text), *metadata)))
 
-    def told(self, table: str, raw: Row) -> dict[str, Any]:
+    def as_in_events(self, table: str, raw: Row) -> dict[str, Any]:
         """An item of typed attributes as `core.formats.dynamodb.decoding` gives it."""
         return item(dict(raw), table)
 
@@ -201,5 +201,5 @@ def _typed(kind: str, value: Any) -> dict[str, Any] | None:
 
 def _plain(typed: Mapping[str, Any]) -> dict[str, Any]:
     """An item with its binaries as base64, as events have them."""
-    told: dict[str, Any] = msgspec.to_builtins(typed)
-    return told
+    row: dict[str, Any] = msgspec.to_builtins(typed)
+    return row

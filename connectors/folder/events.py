@@ -85,12 +85,12 @@ class FolderEvents:
         paths: set[str] = set()
         for part in parts:
             try:
-                told = part.notify.watch(1, 1, 1, None)
+                answer = part.notify.watch(1, 1, 1, None)
             except WatchfilesRustInternalError as error:
                 # once it has met a name that isn't UTF-8, or lost something, it says nothing else
                 raise EventsLost(str(error)) from None
-            if not isinstance(told, str):
-                paths.update(path for _, path in told)
+            if not isinstance(answer, str):
+                paths.update(path for _, path in answer)
         prefix = len(self._root) + 1
         return {path[prefix:] for path in paths}
 

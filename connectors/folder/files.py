@@ -109,8 +109,8 @@ class Folder:
         except OSError as error:
             raise self.away() from error
 
-    def changes(self, told: Mapping[str, str], found: Listing | None = None) -> list[tuple[str, ObjectListed | None]]:
-        """Each file that is new or other than it was `told` of (its key and ETag), by its key; None for one that went.
+    def changes(self, known: Mapping[str, str], found: Listing | None = None) -> list[tuple[str, ObjectListed | None]]:
+        """Each file that is new or other than in `known` (ETags by key), by its key; None for one that went.
 
         Watching is asking again and again. A file that is being written is there again when it has grown, and one that
         can't be read when it can. What is left out is logged, once as long as it stays.
@@ -120,12 +120,12 @@ class Folder:
         """
         seen = self.look() if found is None else found
         self._said = self._say(seen.left_out)
-        return self._changed(told, seen) + [
-            (key, None) for key in told if key not in seen.files and not seen.is_unseen(key)
+        return self._changed(known, seen) + [
+            (key, None) for key in known if key not in seen.files and not seen.is_unseen(key)
         ]
 
     def changes_at(
-        self, told: Mapping[str, str], keys: Collection[str], found: Listing, directories: Collection[str]
+        self, known: Mapping[str, str], keys: Collection[str], found: Listing, directories: Collection[str]
     ) -> list[tuple[str, ObjectListed | None]]:
         """As `changes`, of what was found in a look at these keys, of which `directories` were some.
 
@@ -135,19 +135,19 @@ class Folder:
         if not Path(self.root).is_dir():
             raise self.away()
         below = tuple(f"{key}/" for key in directories)
-        asked = {key for key in keys if key in told}
+        asked = {key for key in keys if key in known}
         if below:
-            asked.update(key for key in told if key.startswith(below))
+            asked.update(key for key in known if key.startswith(below))
         gone = [key for key in sorted(asked) if key not in found.files and not found.is_unseen(key)]
-        return self._changed(told, found) + [(key, None) for key in gone]
+        return self._changed(known, found) + [(key, None) for key in gone]
 
-    def _changed(self, told: Mapping[str, str], found: Listing) -> list[tuple[str, ObjectListed | None]]:
+    def _changed(self, known: Mapping[str, str], found: Listing) -> list[tuple[str, ObjectListed | None]]:
         changed: list[tuple[str, ObjectListed | None]] = []
-        for key in sorted(key for key, each in found.files.items() if told.get(key) != each.etag):
+        for key in sorted(key for key, each in found.files.items() if known.get(key) != each.etag):
             each = found.files[key]
             if not is_readable(f"{self.root}/{key}"):
                 each = replace(each, etag=f"{each.etag}{_UNREADABLE}")
-            if told.get(key) != each.etag:
+            if known.get(key) != each.etag:
                 changed.append((key, each))
         return changed
 

@@ -21,7 +21,7 @@ class Listing:
     files        by key
     directories  that were listed, as keys: "" for the folder itself
     left_out     why, by the key, or by that of a directory and a slash for all that is in it
-    unseen       those of them that may be there all the same: what was told of such a file stays
+    unseen       those of them that may be there all the same: what is known of such a file stays
     hidden       keys of files and directories whose names begin with a dot
     """
 

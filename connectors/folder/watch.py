@@ -15,7 +15,7 @@ from connectors.folder.listing import Listing, above, is_hidden
 from core.documents.objects import ObjectListed
 
 LOOK_S = 0.5
-"""A file that is written on and on is told of twice a second at most."""
+"""A file that is written on and on is reported twice a second at most."""
 
 _PATIENCE_S = 0.4
 _AT_ONCE = 500
@@ -66,21 +66,21 @@ class FolderWatch:
         self._unheard = 0
         self.left_out = 0
 
-    def changes(self, told: Mapping[str, str]) -> Changes:
-        """As `Folder.changes`; waits some tenths of a second for something to happen, and tells part of much at a time.
+    def changes(self, known: Mapping[str, str]) -> Changes:
+        """As `Folder.changes`; waits some tenths of a second for something to happen, and gives part of much at a time.
 
-        `told` must have what was told before. Raises Unavailable where the folder can't be listed.
+        `known` must have what was reported before. Raises Unavailable where the folder can't be listed.
         """
         time.sleep(max(0.0, self._not_before - time.monotonic()))
         self._look_at_root()
         self._hear()
         if time.monotonic() >= self._all_due or "" in self._waiting:
-            return self._all(told)
+            return self._all(known)
         keys = set(islice(self._waiting, _AT_ONCE))
         self._waiting -= keys
         if keys and not self._waiting:
             self._not_before = time.monotonic() + LOOK_S
-        return self._at(keys, told) if keys else []
+        return self._at(keys, known) if keys else []
 
     def close(self) -> None:
         """Hear no more."""
@@ -111,19 +111,19 @@ class FolderWatch:
         except EventsLost as lost:
             self._lost(lost)
 
-    def _at(self, keys: set[str], told: Mapping[str, str]) -> Changes:
+    def _at(self, keys: set[str], known: Mapping[str, str]) -> Changes:
         directories = keys & self._covered()
         found = self._folder.look(keys)
         if self._cover(found.directories):
             # what came before they were watched
             found = self._folder.look(keys)
-        return self._folder.changes_at(told, keys, found, directories)
+        return self._folder.changes_at(known, keys, found, directories)
 
-    def _all(self, told: Mapping[str, str]) -> Changes:
+    def _all(self, known: Mapping[str, str]) -> Changes:
         begun = time.monotonic()
         self._waiting.discard("")
         found = self._folder.look()
-        changed = self._folder.changes(told, found)
+        changed = self._folder.changes(known, found)
         self.left_out = len(found.left_out)
         took_s = time.monotonic() - begun
         self._judge(changed)

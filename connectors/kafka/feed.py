@@ -56,8 +56,8 @@ def has_schemas(found: Sequence[Message]) -> bool:
 def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
     """The last position that these events tell of; BEGINNING where none of them has one.
 
-    Nothing that the source commits from then on has a lower one, and nothing told before has a higher one: across all
-    rows `source.sequence` never goes back, but for what a restarted connector repeats.
+    Nothing that the source commits from then on has a lower one, and nothing published before has a higher one: across
+    all rows `source.sequence` never goes back, but for what a restarted connector repeats.
     """
     last = BEGINNING
     for message in found:
@@ -65,10 +65,10 @@ def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
             message.topic, message.partition, message.offset, message.key, message.value, dict(message.headers)
         )
         try:
-            told: tuple[Change | Truncate | Skip, ...] = (decode(event, pipeline.debezium),)
+            decoded: tuple[Change | Truncate | Skip, ...] = (decode(event, pipeline.debezium),)
         except DecodeError as error:
-            told = error.refused
-        last = max(last, *(each.position for each in told if not isinstance(each, Skip)), BEGINNING)
+            decoded = error.refused
+        last = max(last, *(each.position for each in decoded if not isinstance(each, Skip)), BEGINNING)
     return last
 
 
@@ -76,8 +76,8 @@ def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
 class Tail:
     """What the end of a topic tells of a table.
 
-    position      of the last of its events, or of another table's of the same connector: after all that was told, not
-                  after anything that will be. BEGINNING where none of them is the table's
+    position      of the last of its events, or of another table's of the same connector: after all that the topic has,
+                  not after anything that is still to come. BEGINNING where none of them is the table's
     pattern       how its events are written; None where none is there
     transactions  ids of those that the last events are of: who reads a row at this position must see them
     """

@@ -20,10 +20,10 @@ from core.letters import CUT, NULLS, PREFIX, REPLAY
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter: the event as it came, with its own headers alone, and what Freshet told of it.
+    """A dead letter: the event as it came, with its own headers alone, and the details that Freshet added.
 
-    place  partition and offset in the topic of dead letters
-    told   Freshet's headers without their prefix, decoded; bytes that are no UTF-8 as escapes
+    place    partition and offset in the topic of dead letters
+    details  Freshet's headers without their prefix, decoded; bytes that are no UTF-8 as escapes
     """
 
     place: tuple[int, int]
@@ -31,39 +31,39 @@ class Letter:
     key: bytes | None
     value: bytes | None
     headers: Headers
-    told: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pipeline(self) -> str:
         """The name of the pipeline that wrote it; "" where the letter doesn't say, so is none of Freshet's."""
-        return self.told.get("pipeline", "")
+        return self.details.get("pipeline", "")
 
     @property
     def attempts(self) -> int:
         """How often the event was tried; 1 where the letter doesn't say."""
-        return _whole(self.told.get("attempts", "")) or 1
+        return _whole(self.details.get("attempts", "")) or 1
 
     @property
     def source(self) -> tuple[str, int, int] | None:
         """Topic, partition and offset of the event; None where the letter doesn't say, so is none of Freshet's."""
-        topic = self.told.get("source.topic", "")
-        partition, offset = (_whole(self.told.get(f"source.{name}", "")) for name in ("partition", "offset"))
+        topic = self.details.get("source.topic", "")
+        partition, offset = (_whole(self.details.get(f"source.{name}", "")) for name in ("partition", "offset"))
         return None if not topic or partition is None or offset is None else (topic, partition, offset)
 
     @property
     def is_cut(self) -> bool:
         """Whether the event didn't fit the topic, and its letter has only the beginning of it."""
-        return any(name in self.told for name in CUT)
+        return any(name in self.details for name in CUT)
 
     def event(self) -> bytes:
         """16 bytes that tell its event from others: two letters of one event agree, whenever tried, cut or not."""
-        digest = blake2b(self.told.get("source.topic", "").encode(), digest_size=16)
+        digest = blake2b(self.details.get("source.topic", "").encode(), digest_size=16)
         for name, part in (("key", self.key), ("value", self.value)):
             digest.update(b"-" if part is None else self._hash(name, part).encode())
         return digest.digest()
 
     def _hash(self, name: str, part: bytes) -> str:
-        return self.told.get(f"{name}.sha256") or sha256(part).hexdigest()
+        return self.details.get(f"{name}.sha256") or sha256(part).hexdigest()
 
     def whole(self, message: Message) -> Letter | None:
         """This letter with all that the message has that its event was; None where the message is another one."""
@@ -72,8 +72,8 @@ class Letter:
                 return None
             if here is not None and there is not None and self._hash(name, here) != sha256(there).hexdigest():
                 return None
-        told = {name: text for name, text in self.told.items() if name not in CUT}
-        return replace(self, key=message.key, value=message.value, headers=_own(message.headers), told=told)
+        details = {name: text for name, text in self.details.items() if name not in CUT}
+        return replace(self, key=message.key, value=message.value, headers=_own(message.headers), details=details)
 
     def again(self) -> Record:
         """The event as it came, for the partition it came from, with REPLAY and its first offset among its headers.
@@ -90,14 +90,14 @@ class Letter:
 
 def letter_of(message: Message) -> Letter:
     """The letter that a message of the topic is."""
-    told = {
+    details = {
         name.removeprefix(PREFIX): (raw or b"").decode("utf-8", "backslashreplace")
         for name, raw in message.headers
         if name.startswith(PREFIX)
     }
     own = _own(message.headers)
-    own = (*own, *((name, None) for name in _nulls(told.pop(NULLS, "")) if name not in dict(own)))
-    return Letter((message.partition, message.offset), message.time_ms, message.key, message.value, own, told)
+    own = (*own, *((name, None) for name in _nulls(details.pop(NULLS, "")) if name not in dict(own)))
+    return Letter((message.partition, message.offset), message.time_ms, message.key, message.value, own, details)
 
 
 def _nulls(text: str) -> list[str]:

@@ -63,7 +63,7 @@ def _limit(kafka: Kafka, topic: str, make: bool) -> int:
     if not there and not _made(admin, topic):
         return USUAL_ROOM
     _check_writable(admin, topic)
-    return _told_limit(admin, topic)
+    return _size_limit(admin, topic)
 
 
 def _made(admin: Any, topic: str) -> bool:
@@ -96,13 +96,13 @@ def _check_writable(admin: Any, topic: str) -> None:
         )
 
 
-def _told_limit(admin: Any, topic: str) -> int:
+def _size_limit(admin: Any, topic: str) -> int:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import ConfigResource
 
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     try:
-        told = admin.describe_configs([resource], request_timeout=_ANSWER_S)[resource].result()
-        return int(told["max.message.bytes"].value)
+        settings = admin.describe_configs([resource], request_timeout=_ANSWER_S)[resource].result()
+        return int(settings["max.message.bytes"].value)
     except (KafkaException, KeyError, ValueError, TypeError):
         return USUAL_ROOM

@@ -259,7 +259,7 @@ def _client(target: OpenSearch, setting: str) -> Client:
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
         max_retries=0,
         retry_on_status=(),
-        # told about TLS where there is none, it warns
+        # given TLS settings where there is no TLS, it warns
         **(secure if any(host.startswith("https:") for host in target.hosts) else {}),
     )
 

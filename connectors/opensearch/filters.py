@@ -17,8 +17,8 @@ def filters(metadata: Mapping[str, Any], numbers: Collection[str] = ()) -> list[
 
     A number, also one whose digits stand as text under a name in `numbers`, has a second term, of the number it is.
     """
-    told = [filter_of(key, _text(value)) for key, value in metadata.items() if value is not None]
-    return told + [
+    terms = [filter_of(key, _text(value)) for key, value in metadata.items() if value is not None]
+    return terms + [
         number_filter_of(key, digits)
         for key, value in metadata.items()
         if (key in numbers if isinstance(value, str) else isinstance(value, int | float))

@@ -22,7 +22,7 @@ _PATIENCE_S = 60.0
 class Tenure:
     """A table's ownership, of the owner that it was opened for; None: whoever's it is.
 
-    told  how the ledger has the owner
+    owner_entry  the owner as the ledger has it
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Tenure:
         self._names = names
         self._place = f"{SETTING}: table {table}"
         self._owner = owner
-        self.told = None if owner is None else f"{owner.epoch:016x} {owner_to_text(owner)}"
+        self.owner_entry = None if owner is None else f"{owner.epoch:016x} {owner_to_text(owner)}"
 
     def there(self) -> Owner | None:
         """Whose it is now; None where nobody's yet."""
@@ -56,7 +56,7 @@ class Tenure:
         """As `claim`, within the transaction that is open, which has the ledger's lock. Nothing without an owner."""
         if self._owner is None:
             return
-        self._session.connection().execute(self._sql["claim"], [self.told])
+        self._session.connection().execute(self._sql["claim"], [self.owner_entry])
         there = self.there()
         if there is None:
             raise ConfigError(
@@ -80,7 +80,7 @@ def hold_alone(
 
     exclusive  the statement that takes it
     place      what messages call the table
-    say        is told whom it waits for, once, where that takes longer than 3 s
+    say        gets a message that names whom it waits for, once, where that takes longer than 3 s
 
     Raises Unavailable, with what to do, where it isn't free after 60 s.
     """
@@ -93,17 +93,17 @@ def hold_alone(
                 connection.execute("SET LOCAL lock_timeout TO DEFAULT")
             return
         except errors.LockNotAvailable:
-            told, processes = _holders(connection, names)
+            holders, processes = _holders(connection, names)
             if seconds == _QUIET_S:
-                say(f"{place}: waits for the batch under way of {told}")
+                say(f"{place}: waits for the batch under way of {holders}")
     ending = ", ".join(f"pg_terminate_backend({process})" for process in processes)
     raise Unavailable(
-        f"{place}: after {_PATIENCE_S:.0f} s a batch is still under way of {told}: stop the run that it is of; where "
-        f"that is gone, end what it left in PostgreSQL: SELECT {ending or 'pg_terminate_backend(…)'}"
+        f"{place}: after {_PATIENCE_S:.0f} s a batch is still under way of {holders}: stop the run that it is of; "
+        f"where that is gone, end what it left in PostgreSQL: SELECT {ending or 'pg_terminate_backend(…)'}"
     )
 
 
 def _holders(connection: psycopg.Connection[Any], names: Mapping[str, sql.Composable]) -> tuple[str, list[int]]:
     found = connection.execute(HOLDERS.format(**names)).fetchall()
-    told = [f"PostgreSQL's process {process} ({state}, for {seconds} s)" for process, state, seconds in found]
-    return " and ".join(told) or "a process that has just ended", [process for process, *_ in found]
+    holders = [f"PostgreSQL's process {process} ({state}, for {seconds} s)" for process, state, seconds in found]
+    return " and ".join(holders) or "a process that has just ended", [process for process, *_ in found]

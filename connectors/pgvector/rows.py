@@ -135,21 +135,21 @@ def rows_to_write(batch: Sequence[Work]) -> list[Row]:
 
 def moving(rows: Sequence[Row]) -> tuple[Any, ...]:
     """The parameters that move rows: their documents' columns, then theirs."""
-    documents, places = _told(rows)
+    documents, places = _document_columns(rows)
     return *documents, *columns_of([(places[row.work.at], row.chunk_id, row.ordinal) for row in rows])
 
 
 def writing(rows: Sequence[Row], model: str) -> tuple[Any, ...]:
     """The parameters that write rows."""
-    documents, places = _told(rows)
+    documents, places = _document_columns(rows)
     return *documents, model, *columns_of([(places[row.work.at], *row[1:]) for row in rows])
 
 
-def _told(rows: Sequence[Row]) -> tuple[tuple[list[Any], ...], dict[int, int]]:
+def _document_columns(rows: Sequence[Row]) -> tuple[tuple[list[Any], ...], dict[int, int]]:
     """The columns of the rows' documents, and the number there, from 1, of each work by its `at`."""
     works = {row.work.at: row.work for row in rows}
-    told = [(work.plan.document_id, work.plan.position, work.metadata) for work in works.values()]
-    return columns_of(told), {at: number for number, at in enumerate(works, start=1)}
+    documents = [(work.plan.document_id, work.plan.position, work.metadata) for work in works.values()]
+    return columns_of(documents), {at: number for number, at in enumerate(works, start=1)}
 
 
 def outcome_of(plan: Plan, current: bool, chunks: int) -> Outcome:

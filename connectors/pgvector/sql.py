@@ -61,34 +61,34 @@ _REMOVE_SOME = SQL(
 )
 
 # Metadata travels, and is read, once a document, however many chunks have it: each row names its document by number.
-_TOLD = """
-WITH told AS MATERIALIZED (
+_DOCUMENTS = """
+WITH given_document AS MATERIALIZED (
     SELECT at, document_id, metadata::jsonb AS metadata
-    FROM unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS told (document_id, position, metadata, at)
+    FROM unnest(%b::text[], %b::text[], %b::text[]) WITH ORDINALITY AS given (document_id, position, metadata, at)
     JOIN {ledger} USING (document_id, position)
 )
 """
 
 # An update that leaves `embedding` out, or sets it to itself, leaves the HNSW index alone.
 _MOVE = SQL(
-    _TOLD
+    _DOCUMENTS
     + """
-UPDATE {table} AS chunk SET ordinal = moved.ordinal, metadata = told.metadata
-FROM unnest(%b::int[], %b::text[], %b::int[]) AS moved (at, chunk_id, ordinal) JOIN told USING (at)
+UPDATE {table} AS chunk SET ordinal = moved.ordinal, metadata = given_document.metadata
+FROM unnest(%b::int[], %b::text[], %b::int[]) AS moved (at, chunk_id, ordinal) JOIN given_document USING (at)
 WHERE chunk.chunk_id = moved.chunk_id
-  AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, told.metadata)
+  AND (chunk.ordinal, chunk.metadata) IS DISTINCT FROM (moved.ordinal, given_document.metadata)
 """
 )
 
 # Arrays in binary cost 0.05 ms of CPU a row, both sides together; COPY to a temporary table 0.055 (0.34 for 10 rows),
 # executemany 0.08, vectors as text 0.3 (bench/pgvector_write.py, batches of 100, without the HNSW index).
 _UPSERT = SQL(
-    _TOLD
+    _DOCUMENTS
     + """
 INSERT INTO {table} AS chunk (chunk_id, document_id, ordinal, text, metadata, embedding, model)
 SELECT chunk_id, document_id, ordinal, text, metadata, embedding, %b::text
 FROM unnest(%b::int[], %b::text[], %b::int[], %b::text[], %b::vector[]) AS new (at, chunk_id, ordinal, text, embedding)
-JOIN told USING (at)
+JOIN given_document USING (at)
 ON CONFLICT (chunk_id) DO UPDATE SET
     document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal, text = EXCLUDED.text,
     metadata = EXCLUDED.metadata, model = EXCLUDED.model,

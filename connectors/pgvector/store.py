@@ -191,7 +191,7 @@ class PgvectorStore:
 
     def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `VectorStore.claim`. Doesn't wait for a server that is away."""
-        if self._tenure.told is not None:
+        if self._tenure.owner_entry is not None:
             self._session.once(lambda: self._tenure.claim(say))
 
     def owner(self) -> Owner | None:

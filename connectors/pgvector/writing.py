@@ -142,8 +142,8 @@ class Writer:
         for statement in (BEGIN, *BY_INDEX):
             connection.execute(statement)
         self._execute("shared", [])
-        if self._tenure.told is not None:
-            self._execute("owned", [self._tenure.told])
+        if self._tenure.owner_entry is not None:
+            self._execute("owned", [self._tenure.owner_entry])
         self._execute("advance", (*_keys(batch), [not work.plan.chunk_ids for work in batch]))
 
     def _send_in_steps(self, batch: Sequence[Work]) -> list[Standing]:

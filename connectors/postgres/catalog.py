@@ -11,9 +11,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from connectors.postgres.event_gaps import IDENTITIES, Identity, lost
 from connectors.postgres.faults import reason
 from connectors.postgres.session import connect, refuse_password_in_host, server_of
-from connectors.postgres.told import IDENTITIES, Identity, lost
 from core.config.first_pipeline import Column
 from core.config.references import alike
 from core.errors import ConfigError, Unavailable

@@ -46,5 +46,5 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
 
 
 def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
-    told = pipeline.debezium.types
-    return {table: told.get(table, {}) for table in pipeline.used}
+    types = pipeline.debezium.types
+    return {table: types.get(table, {}) for table in pipeline.used}

@@ -34,8 +34,8 @@ def named(error: psycopg.Error, setting: str, server: str) -> Unavailable | Conf
     `setting` is the pipeline file's key, `server` where the server is.
     """
     if is_servers(error):
-        told, remedy = _passing(error)
-        return Unavailable(f"{setting}.dsn: PostgreSQL at {server} {told} ({reason(error)}): {remedy}")
+        problem, remedy = _passing(error)
+        return Unavailable(f"{setting}.dsn: PostgreSQL at {server} {problem} ({reason(error)}): {remedy}")
     if setting.startswith("store.") and _is_extensions(error):
         return ConfigError([f"{setting}: PostgreSQL at {server} has no type vector ({reason(error)}): {_EXTENSION}"])
     remedy = _remedy(error, setting.startswith("store."))

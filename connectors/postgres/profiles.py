@@ -86,7 +86,7 @@ class PostgresProfiles:
     def _begin(self, version: int, least: int) -> Opening:
         with self._session.transaction():
             (epoch,) = self._execute("begin", [least, version]).fetchall()[0]
-            if not version:  # all there is will be told to be forgotten
+            if not version:  # the first delivery forgets all there is
                 return Opening(epoch)
             profiles = tuple(each for (each,) in self._execute("later_profiles", [version, version]).fetchall())
             groups = tuple(each for (each,) in self._execute("later_groups", [version]).fetchall())
@@ -134,24 +134,28 @@ class PostgresProfiles:
             for name in statements.EMPTYING:
                 self._execute(name, [])
 
-    def _write(self, told: Folded) -> None:
-        touched = [*told.profiles, *told.retired]
+    def _write(self, changes: Folded) -> None:
+        touched = [*changes.profiles, *changes.retired]
         if touched:
-            self._execute("retire", [list(told.retired)])
-            self._execute("unlead", [list(told.profiles)])
-            held = _identifiers(told)
+            self._execute("retire", [list(changes.retired)])
+            self._execute("unlead", [list(changes.profiles)])
+            held = _identifiers(changes)
             self._execute("unidentify", [touched, *(held[:3])])
             self._execute("identify", held)
-        if told.retired:
-            self._execute("lead", columns_of([(name, into, version) for name, (version, into) in told.retired.items()]))
-        if told.profiles:
-            self._execute("upsert", columns_of([_row(*each) for each in told.profiles.values()]))
-        if told.groups:
-            self._execute("group", columns_of([(name, into, version) for name, (version, into) in told.groups.items()]))
-        if told.records:
-            rows = [(*_member(placed), version) for version, placed in told.records.values()]
+        if changes.retired:
+            self._execute(
+                "lead", columns_of([(name, into, version) for name, (version, into) in changes.retired.items()])
+            )
+        if changes.profiles:
+            self._execute("upsert", columns_of([_row(*each) for each in changes.profiles.values()]))
+        if changes.groups:
+            self._execute(
+                "group", columns_of([(name, into, version) for name, (version, into) in changes.groups.items()])
+            )
+        if changes.records:
+            rows = [(*_member(placed), version) for version, placed in changes.records.values()]
             self._execute("place", columns_of(rows))
-        for each in told.audit:
+        for each in changes.audit:
             self._execute("note", _note(each))
 
     def _forget(self) -> None:
@@ -216,11 +220,11 @@ def _outcomes(deliveries: Sequence[Delivery], fresh: Sequence[Delivery]) -> list
     return [Outcome(each.record, Status.APPLIED if id(each) in applied else Status.STALE) for each in deliveries]
 
 
-def _identifiers(told: Folded) -> tuple[list[Any], ...]:
+def _identifiers(changes: Folded) -> tuple[list[Any], ...]:
     """Columns: type, value, profile and how many stronger ones the profile has."""
     rows = {
         (each.type, _plain(each.value)): (name, nth)
-        for name, (_, profile, _) in told.profiles.items()
+        for name, (_, profile, _) in changes.profiles.items()
         for nth, each in enumerate(profile.identifiers)
     }
     return columns_of([(*key, *held) for key, held in rows.items()]) if rows else ([], [], [], [])
@@ -232,11 +236,11 @@ def _row(version: int, profile: Profile, text: str) -> tuple[Any, ...]:
 
 
 def _note(noted: Noted) -> list[Any]:
-    version, nth, told = noted
-    held = _as_pairs(told.identifiers)
-    cause = told.cause
-    said = [told.reason, cause.record, cause.why.value, cause.position, float(cause.time_ms)]
-    return [version, nth, told.kind.value, told.profile_id, list(told.others), held, *map(_plain, said)]
+    version, nth, audit = noted
+    held = _as_pairs(audit.identifiers)
+    cause = audit.cause
+    said = [audit.reason, cause.record, cause.why.value, cause.position, float(cause.time_ms)]
+    return [version, nth, audit.kind.value, audit.profile_id, list(audit.others), held, *map(_plain, said)]
 
 
 def _member(placed: Placed) -> tuple[str, str, str | None, str]:

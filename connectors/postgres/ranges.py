@@ -129,7 +129,7 @@ class Ranges:
                 try:
                     row = raw_of(of, self.columns, values[:width])
                 except (ValueError, ArithmeticError) as error:
-                    raise ConfigError([f"{self.table}: the row {', '.join(key)} can't be told: {error}"]) from None
+                    raise ConfigError([f"{self.table}: the row {', '.join(key)} can't be read: {error}"]) from None
                 yield row, key
 
     def _query(self, goes_on: bool) -> sql.Composed:

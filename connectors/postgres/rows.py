@@ -1,4 +1,4 @@
-"""Rows of the source's tables, as `decoding` gives them: for values that no event told, and to compare."""
+"""Rows of the source's tables, as `decoding` gives them: for values that no event carried, and to compare."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SETTINGS = (
     sql.SQL("SET LOCAL extra_float_digits TO 1"),
 )
 _FROZEN = sql.SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-_TOLD = ("date", "time", "interval", "json", "bit")
+_NAMED_BY_SCHEMAS = ("date", "time", "interval", "json", "bit")
 _DECIMAL = ("numeric", "money")
 _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _AS_TEXT = (
@@ -154,7 +154,7 @@ class Reselect:
         writers = {column: write for column, kind in types.items() if (write := writer(kind, self.settings))}
         readers = dict(self.settings.columns.get(name, NOTHING_KNOWN).readers)
         if self._schemas:
-            readers |= _told_by_schemas(types, self.settings)
+            readers |= _readers_by_schemas(types, self.settings)
         catalog = _readers(types, self.settings)
         return Table(name, types, tuple(sorted(places, key=places.__getitem__)), writers, readers, catalog)
 
@@ -168,9 +168,9 @@ class Reselect:
         where the table or the right to read it is gone.
         """
         raw = self.raw_row(table, key)
-        return None if raw is None else self.told(table, raw)
+        return None if raw is None else self.as_in_events(table, raw)
 
-    def told(self, table: str, raw: Row) -> dict[str, Any]:
+    def as_in_events(self, table: str, raw: Row) -> dict[str, Any]:
         """A row of Debezium's JSON as `core.formats.debezium.decoding` gives it."""
         readers = self.table(table).readers
         return {
@@ -265,13 +265,13 @@ def _by_shape(value: Any) -> Any:
     return [_by_shape(item) for item in value] if isinstance(value, list) else value
 
 
-def _told_by_schemas(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
+def _readers_by_schemas(types: Mapping[str, str], settings: DebeziumFormat) -> Mapping[str, Reader]:
     """How columns are read whose type the event's schema tells: those that have a type of Connect's or Debezium's."""
     encoded = settings.decimals == "precise"
     logical = {
         column: kind
         for column, kind in types.items()
-        if kind.startswith(_TOLD) or (encoded and kind.startswith(_DECIMAL))
+        if kind.startswith(_NAMED_BY_SCHEMAS) or (encoded and kind.startswith(_DECIMAL))
     }
     return _readers(logical, settings)
 
@@ -294,8 +294,8 @@ def selected(table: Table, columns: Sequence[str]) -> sql.Composed:
 def _argument(table: Table, name: str, value: Any) -> Any:
     """A key column's value as text, whose type the server knows from the column; bytes for a bytea."""
     read = table.catalog.get(name)
-    # A decimal is told as its number or as base64, and either may look like the other.
-    if read is not None and not (table.is_decimal(name) and _is_told(table, name)):
+    # Events carry a decimal as its number or as base64, and either may look like the other.
+    if read is not None and not (table.is_decimal(name) and _is_decoded_as_number(table, name)):
         with suppress(ValueError, TypeError, ArithmeticError):
             value = read(int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value)
     if table.types[name] == "bytea" and isinstance(value, str):
@@ -306,6 +306,6 @@ def _argument(table: Table, name: str, value: Any) -> Any:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _is_told(table: Table, name: str) -> bool:
+def _is_decoded_as_number(table: Table, name: str) -> bool:
     """Whether the decoder gives a decimal as its number: it knows the type, or {scale, value} tells."""
     return name in table.readers or table.types[name] == "numeric"

@@ -191,8 +191,8 @@ class Session:
     def named(self, error: psycopg.Error) -> Unavailable | ConfigError:
         """The error as one of ours: Unavailable where the server doesn't answer, ConfigError where it refuses."""
         if _NO_PASSWORD in str(error):
-            told = f"{self._setting}.dsn: PostgreSQL at {self.server} asks for a password, and {self._asked()}; "
-            return ConfigError([f"{told}`freshet stack status` shows the connection string of the local stack"])
+            problem = f"{self._setting}.dsn: PostgreSQL at {self.server} asks for a password, and {self._asked()}; "
+            return ConfigError([f"{problem}`freshet stack status` shows the connection string of the local stack"])
         return pg_faults.named(error, self._setting, self.server)
 
     def _asked(self) -> str:

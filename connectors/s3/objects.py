@@ -50,7 +50,7 @@ class S3:
         self.client = client("s3", aws, setting)
 
     def fetch(self, bucket: str, key: str, admit: Callable[[int], None]) -> Fetched | Gone:
-        """The object as it is now; `admit` is told its size before its content is read. See `Fetcher`.
+        """The object as it is now; `admit` gets its size before its content is read. See `Fetcher`.
 
         Raises ObjectError where this object can't be read, ConfigError where the store refuses whoever asks,
         Unavailable where it is away, and what `admit` raises.

@@ -104,9 +104,9 @@ class SlotReader:
         self._cursors: dict[tuple[str, str], _Cursor] = {}
         self._turn = 0
 
-    def hear(self, told: Mapping[str, list[Assigned]]) -> None:
+    def hear(self, assigned: Mapping[str, list[Assigned]]) -> None:
         """Take in what the last listing has for this slot."""
-        self.readings = heard(self.readings, told)
+        self.readings = heard(self.readings, assigned)
         there = {(stream, shard) for stream, shards in self.readings.items() for shard in shards}
         for key in [key for key in self._cursors if key not in there]:
             del self._cursors[key]

@@ -1,4 +1,4 @@
-"""Reading a pipeline file: once, with every mistake told together."""
+"""Reading a pipeline file: once, with every mistake reported together."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _PLAIN = re.compile(r"\w[\w.-]*(?::\d+)?")
 class Column:
     """A column of the source: its SQL type as PostgreSQL's format_type has it, and whether that is an enumeration.
 
-    lost  why no change tells its values, as the rest of a sentence about it; "" where they are told
+    lost  why no change carries its values, as the rest of a sentence about it; "" where changes do
     """
 
     name: str
@@ -56,8 +56,8 @@ def choice(columns: Sequence[Column], key: Sequence[str]) -> Choice:
     Where no other column is long, short text is the text, and where there is none a key's. `text` is empty where the
     table has none at all.
     """
-    told = {each.name: _UNNAMEABLE.search(each.name) is None for each in columns}
-    fit = [each for each in columns if told[each.name] and not each.lost]
+    nameable = {each.name: _UNNAMEABLE.search(each.name) is None for each in columns}
+    fit = [each for each in columns if nameable[each.name] and not each.lost]
     long, brief = [each.name for each in fit if _is_long(each)], [each.name for each in fit if _is_brief_text(each)]
     of_rows = [[name for name in names if name not in key] for names in (long, brief)]
     text = next(filter(None, (*of_rows, long, brief)), [])
@@ -71,7 +71,9 @@ def choice(columns: Sequence[Column], key: Sequence[str]) -> Choice:
     read = columns_of_types(types, None, "adaptive", "bytes")
     needed = {name: kind for name, kind in types.items() if name in read.readers or name in read.doubtful}
     left = {
-        each.name: _why_left(each, told[each.name]) for each in columns if each.name not in (*text, *metadata, *alone)
+        each.name: _why_left(each, nameable[each.name])
+        for each in columns
+        if each.name not in (*text, *metadata, *alone)
     }
     return Choice(tuple(text), tuple(metadata), tuple(key), needed, left)
 
@@ -178,8 +180,8 @@ def written(places: Places, chosen: Choice) -> str:
 def _types(types: Mapping[str, str]) -> list[str]:
     if not types:
         return []
-    told = ", ".join(f"{scalar(name)}: {scalar(kind)}" for name, kind in types.items())
-    return [f"    types: {{{told}}}  # for events without schemas"]
+    listed = ", ".join(f"{scalar(name)}: {scalar(kind)}" for name, kind in types.items())
+    return [f"    types: {{{listed}}}  # for events without schemas"]
 
 
 def _shown(text: str) -> str:
@@ -198,5 +200,5 @@ def scalar(text: str) -> str:
 
 def _quoted(text: str) -> str:
     # JSON's strings are YAML's too, but for what YAML takes for unprintable
-    told = json.dumps(text, ensure_ascii=False)
-    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in told)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in quoted)

@@ -25,7 +25,7 @@ def bucket_table(bucket: str) -> str:
 
 
 class Debezium(Model):
-    """What the connector was told about values, under its own options' names and with its own defaults."""
+    """How the connector is set to write values, under its own options' names and with its own defaults."""
 
     unavailable_value_placeholder: str = Field(UNAVAILABLE, alias="unavailable.value.placeholder", min_length=1)
     decimal_handling_mode: Decimals | None = Field(None, alias="decimal.handling.mode")
@@ -39,7 +39,7 @@ class Dynamodb(Model):
 
 
 class Dms(Model):
-    """What the AWS DMS task and its endpoint were told, under their own settings' names."""
+    """How the AWS DMS task and its endpoint are set, under their own settings' names."""
 
     include_null_and_empty: bool = Field(False, alias="IncludeNullAndEmpty")
     before_image: Field_ = Field("before-image", alias="BeforeImageSettings.FieldName")

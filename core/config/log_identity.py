@@ -102,8 +102,8 @@ def _made_anew(before: LogIdentity, now: LogIdentity, state: str) -> list[LogCha
         there = now.logs.get(name, was)
         if there == was or not was:
             continue
-        told = f"was made anew since {state} (its id was {was} and is {there})" if there else f"is gone since {state}"
-        found.append(LogChange(f"{name} {told}: offsets of the state mean nothing in another one", now.orders_by_log))
+        change = f"was made anew since {state} (its id was {was} and is {there})" if there else f"is gone since {state}"
+        found.append(LogChange(f"{name} {change}: offsets of the state mean nothing in another one", now.orders_by_log))
     return found
 
 
@@ -176,7 +176,7 @@ FLOOD = 10
 def surplus(before: int, stale: bool) -> int:
     """How many more of the last rows of snapshots were older than what was known than were not, with one more row.
 
-    A source's snapshot is later than all that it told before, but for one that was restored to an earlier time, or is
+    A source's snapshot is later than all that it sent before, but for one that was restored to an earlier time, or is
     another. So this stays at nothing, whatever many snapshots were read; rows that changed since a snapshot which is
     read again are stale too, and few.
     """

@@ -162,7 +162,7 @@ class Pipeline(Model):
         return self
 
     @model_validator(mode="after")
-    def _sources_can_be_told_apart(self) -> Pipeline:
+    def _sources_can_be_distinguished(self) -> Pipeline:
         for table, document in self.documents.items():
             if not document.id_from_source:
                 continue

@@ -68,13 +68,13 @@ def place_of(problem: Mapping[str, Any]) -> Place:
 
 def distinct(problems: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The problems, those of a value that may be of several types once."""
-    told: set[Place] = set()
+    seen: set[Place] = set()
     for problem in problems:
         loc = tuple(str(part) for part in problem["loc"])
         if _of_alternatives(loc):
-            if loc[:-1] in told:
+            if loc[:-1] in seen:
                 continue
-            told.add(loc[:-1])
+            seen.add(loc[:-1])
         yield problem
 
 

@@ -1,4 +1,4 @@
-"""Which columns a pipeline file names, and which of them a table hasn't: so that a slip is told before it costs."""
+"""Which columns a pipeline file names, and which of them a table hasn't: so that a slip is reported before it costs."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def unmet(named: tuple[Reference, ...], there: Collection[str], what: str) -> li
     return list(lines)
 
 
-def untold(named: tuple[Reference, ...], there: Mapping[str, str], what: str) -> list[str]:
-    """A line for each place that names a column whose values no change tells: `there` says why, by column, or "".
+def never_carried(named: tuple[Reference, ...], there: Mapping[str, str], what: str) -> list[str]:
+    """A line for each place that names a column whose values no change carries: `there` says why, by column, or "".
 
     Also where it is one of several, or part of one: a snapshot's rows may have it.
     """

@@ -67,7 +67,7 @@ class Kafka(Model):
     @field_validator("topic_pattern")
     @classmethod
     def _one_of_two(cls, topic_pattern: str | None, info: ValidationInfo) -> str | None:
-        # a topic that isn't there by now was refused, which is told of it
+        # a topic that isn't there by now was refused, and that problem is reported
         if "topic" in info.data and (info.data["topic"] is None) == (topic_pattern is None):
             raise ValueError("either topic or topic-pattern must be set, and only one of them")
         return topic_pattern

@@ -34,7 +34,7 @@ def lines(text: str) -> dict[tuple[str, ...], int]:
 
 def _walk(node: yaml.Node | None, place: tuple[str, ...], found: dict[tuple[str, ...], int], seen: set[int]) -> None:
     if id(node) in seen:
-        return  # an alias: its parts' lines are told where they stand, as often as they may be named
+        return  # an alias: its parts have the lines where they stand, however often they are named
     seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

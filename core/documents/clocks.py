@@ -1,6 +1,6 @@
 """Clocks that were ahead: an object's positions are times of looks at it, and a store takes nothing that is older.
 
-A job that keeps its state goes on behind the times that it has told (`objects`). One that lost it, or went back to
+A job that keeps its state goes on behind the times that it has emitted (`objects`). One that lost it, or went back to
 an earlier one, begins with the clock again, and is refused until that has come to where the store stands.
 """
 
@@ -22,7 +22,7 @@ _WAYS = (
 
 
 def ahead(latest: Mapping[str, Position], now_ms: int) -> str:
-    """What to tell of stores, by name, whose objects' latest positions a clock that shows `now_ms` is far behind.
+    """What to say of stores, by name, whose objects' latest positions a clock that shows `now_ms` is far behind.
 
     "" where there is none.
     """
@@ -34,13 +34,12 @@ def ahead(latest: Mapping[str, Position], now_ms: int) -> str:
     until = datetime.fromtimestamp(found[store] / 1_000, UTC).isoformat(timespec="seconds")
     return (
         f"{store} stands at {until}, {_span(found[store] - now_ms)} ahead of this machine's clock: a clock was ahead "
-        "when it was told of its files or objects. Until then a run without earlier state is refused what it tells of "
-        f"them. {_WAYS}"
+        f"when files or objects were written to it. Until then it refuses those of a run without earlier state. {_WAYS}"
     )
 
 
 def refused(changes: int) -> str:
-    """What to tell of so many changes of objects that a store refused as older; "" where there are none.
+    """What to say of so many changes of objects that a store refused as older; "" where there are none.
 
     Looks are later than those before them, so nothing but a clock that was set back makes them older.
     """
@@ -48,7 +47,7 @@ def refused(changes: int) -> str:
         return ""
     return (
         f"{changes:,} changes of files or objects were refused, as the store stands at a later time: a clock was ahead "
-        f"when it was told of them before. `freshet check` says until when. {_WAYS}"
+        f"when they were written before. `freshet check` says until when. {_WAYS}"
     )
 
 

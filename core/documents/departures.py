@@ -1,14 +1,17 @@
 """Rows that left a key for another one, as the state of the key's document remembers them.
 
 A topic that was given more partitions has a key's later changes in another one than its earlier ones, and the later may
-be read first. So a row may have left before all that was told of it is read. What comes late then belongs to a row that
-is under another key: `core.documents.lineage` knows where it went, and is told here what the row took along too old.
+be read first. So a row may have left before all of its changes are read. What comes late then belongs to a row that is
+under another key: `core.documents.lineage` knows where it went, and gets from here which values it took along too old.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+import msgspec
+from msgspec import structs
 
 from core.change import BEGINNING, Change, Position
 from core.documents.unsettled import Unsettled, shared
@@ -17,27 +20,26 @@ MOST_DEPARTURES = 16
 """How many a state keeps: all but the first behind a backlog are of rows that came in the later partition too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Departure:
+class Departure(msgspec.Struct, frozen=True):
     """A row that went to another key.
 
-    position  of its departure
-    pair      what that has in common with the other half of the key's change
-    since     when the values were told that it took along, or became unknown, but for those that `told` names
-    told      column to when
+    position    of its departure
+    pair        what that has in common with the other half of the key's change
+    since       the position at which the values that it took along were last brought, or became unknown
+    brought_at  column to that position, where it isn't `since`
     """
 
     position: Position
     pair: str
     since: Position = BEGINNING
-    told: Mapping[str, Position] = field(default_factory=dict)
+    brought_at: Mapping[str, Position] = msgspec.field(default_factory=dict, name="told")  # its key in savepoints
 
 
 def departed(
-    earlier: tuple[Departure, ...], last: Position, change: Change, told: Mapping[str, Position]
+    earlier: tuple[Departure, ...], last: Position, change: Change, brought_at: Mapping[str, Position]
 ) -> tuple[Departure, ...]:
-    """The departures with that of a row whose last change was at `last`; `told` says of each column when it was."""
-    some = {name: at for name, at in told.items() if at != last}
+    """The departures with that of a row whose last change was at `last`; `brought_at` is of all its columns."""
+    some = {name: at for name, at in brought_at.items() if at != last}
     return (*earlier, Departure(change.position, shared(change), last, some))[-MOST_DEPARTURES:]
 
 
@@ -51,24 +53,24 @@ def caught_up(
 ) -> tuple[Departure, list[Unsettled]]:
     """What a late change says of a row that has left since; and the departure, as if it had come in time.
 
-    An arrival is itself told as late, and lacks what only its own old key can say: its `onward` says of which row.
+    An arrival is itself passed on as late, and lacks what only its own old key can say: its `onward` says of which row.
     """
-    newer = [name for name in names if left.told.get(name, left.since) < change.position]
+    newer = [name for name in names if left.brought_at.get(name, left.since) < change.position]
     unsaid = change.unavailable | change.doubtful
     news = {name: change.row[name] for name in newer if name in change.row and name not in unsaid}
     # an arrival takes nothing from the row that was at its key before; an update leaves what it left out as it was
     stays = frozenset() if change.moves else change.unavailable
     lost = frozenset(name for name in newer if name not in news and name not in stays and _is_unsaid(change, name))
-    told: list[Unsettled] = []
+    emitted: list[Unsettled] = []
     if change.moves:
         half = replace(change, row={}, unavailable=lost, doubtful=frozenset())
-        told.append(Unsettled(document_id, half, late=True, onward=left.pair if lost else ""))
+        emitted.append(Unsettled(document_id, half, late=True, onward=left.pair if lost else ""))
         lost = frozenset()
     if news or lost:
         late = replace(change, row=news, unavailable=lost, doubtful=frozenset(), moves=False)
-        told.append(Unsettled(document_id, late, late=True, onward=left.pair))
-    at = dict.fromkeys((*news, *(told[0].change.unavailable if told else ())), change.position)
-    return replace(left, told={**left.told, **at}), told
+        emitted.append(Unsettled(document_id, late, late=True, onward=left.pair))
+    at = dict.fromkeys((*news, *(emitted[0].change.unavailable if emitted else ())), change.position)
+    return structs.replace(left, brought_at={**left.brought_at, **at}), emitted
 
 
 def _is_unsaid(change: Change, name: str) -> bool:

@@ -1,7 +1,7 @@
 """What a job forgets of documents that no store holds any more.
 
 A table was cleared below a mark, by a TRUNCATE or behind a snapshot. Stores refuse what is older than that, however
-late it comes; and every row that is in the table since was told whole at the mark or behind it, inserted after the
+late it comes; and every row that is in the table since came whole at the mark or behind it, inserted after the
 TRUNCATE or read by the snapshot. So of a document whose last change is older nothing that is known will be used again:
 what comes late of it is planned as if it were new, and refused; what comes anew is whole.
 """

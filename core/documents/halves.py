@@ -31,7 +31,7 @@ def elder_leaves(before: DocumentState, change: Change) -> bool:
 def is_elders(older: tuple[str, Row] | None, newcomer: Row, change: Change) -> bool:
     """Whether a deletion is the elder's of two rows of a key, and not the newcomer's.
 
-    A row that a state takes to be there may be gone: truncated, or deleted while nobody told. So the old row that the
+    A row that a state takes to be there may be gone: truncated, or deleted without an event. So the old row that the
     deletion brings decides. One that doesn't bring its whole row is of a key that is looked at row by row, where one
     that comes finds nobody there.
     """

@@ -20,7 +20,7 @@ def id_of(table: str, key: Mapping[str, Any]) -> str:
     """`schema.table/key`, composite keys joined by `/`; `%`, `/` and control characters in it are percent-encoded.
 
     The texts `true` and `false` are in double quotes there, which tells them from the booleans.
-    Raises DocumentError where a value is null: no row is told from another by that.
+    Raises DocumentError where a value is null: that distinguishes no row from another.
     """
     found = [escaped(table)]
     for name, value in key.items():

@@ -1,9 +1,9 @@
-"""Where rows went whose key has changed, for what is told of them late.
+"""Where rows went whose key has changed, for what comes of them late.
 
 A topic that was given more partitions has a key's later changes in another one than its earlier ones. So a row's
-departure may be read before all that was told of it, and the document under its new key gets values that are too old.
-For as long as changes of the old key may come late, the way of what went along is known, from key to key; `give_up` of
-the key change ends that. What comes late is told to the last document of the way, as its last change left it out.
+departure may be read before its last changes, and the document under its new key gets values that are too old. For as
+long as changes of the old key may come late, the way of what went along is known, from key to key; `give_up` of the key
+change ends that. What comes late goes to the last document of the way, where its last change left it out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import structs
 
 from core.change import BEGINNING, Operation, Position
 from core.documents.memory import ASKED, Kept, Memory, Origin, Way, elder, values, wait, waiting_for, ways
@@ -29,7 +31,7 @@ class Late:
 def arrived(memory: Memory, arrival: Unsettled, departure: Unsettled) -> None:
     """A row has come to a key, and lacks what is known of it under its old one."""
     lacks, known = arrival.change.unavailable, departure.change.row
-    since = {name: departure.told.get(name, BEGINNING) for name in lacks}
+    since = {name: departure.brought_at.get(name, BEGINNING) for name in lacks}
     found = {name: known[name] for name in lacks if name in known}
     pair = shared(arrival.change)
     origin = Origin(since, pair, again=True) if arrival.late else Origin(since, pair, last=arrival)
@@ -44,9 +46,9 @@ def came_to(memory: Memory, pair: str, document_id: str) -> None:
     memory.pop(elder(document_id), None)
     known = memory.pop(values(document_id), None)
     if known is not None:
-        memory[elder(document_id)] = replace(known, newcomer=pair)
+        memory[elder(document_id)] = structs.replace(known, newcomer=pair)
         kept = memory.get(ways(pair)) or Kept()
-        memory[ways(pair)] = replace(kept, elders=(*kept.elders, document_id))
+        memory[ways(pair)] = structs.replace(kept, elders=(*kept.elders, document_id))
 
 
 def passed_on(memory: Memory, arrival: Unsettled, known: Mapping[str, Any], old: str) -> list[Answer]:
@@ -65,20 +67,20 @@ def left(memory: Memory, known: Kept | None, departure: Unsettled) -> Unsettled:
     """
     if known is None:
         return departure
-    origin, told = known.origin or Origin(), departure.change.row
+    origin, row = known.origin or Origin(), departure.change.row
     learned = {name: value for name, value in known.values.items() if origin.since.get(name) != ASKED}
-    lacked = tuple(name for name in origin.since if name not in told)
+    lacked = tuple(name for name in origin.since if name not in row)
     for document, way in _ways(memory, origin.pair).items():
         if way.to == departure.document_id and not way.onward:
             onward = replace(way, onward=shared(departure.change), columns=lacked)
             _set_way(memory, origin.pair, document, onward)
-    return replace(departure, change=replace(departure.change, row={**learned, **told}))
+    return structs.replace(departure, change=replace(departure.change, row={**learned, **row}))
 
 
-def told_last(memory: Memory, new: Unsettled, known: Kept | None) -> None:
+def note_last(memory: Memory, new: Unsettled, known: Kept | None) -> None:
     """A change of a document lacks values of which others may come late."""
     if known is not None and known.origin is not None and known.origin.pair:
-        memory[values(new.document_id)] = replace(known, origin=replace(known.origin, last=new))
+        memory[values(new.document_id)] = structs.replace(known, origin=replace(known.origin, last=new))
 
 
 def tell_late(memory: Memory, document_id: str, pair: str, late: Late) -> list[Answer]:
@@ -87,13 +89,13 @@ def tell_late(memory: Memory, document_id: str, pair: str, late: Late) -> list[A
     for at, kept in enumerate(waiting):
         half = kept.half
         if half and half.document_id == document_id and half.change.operation is Operation.DELETE:
-            waiting[at] = replace(kept, half=_taking_along(half, late))
+            waiting[at] = structs.replace(kept, half=_taking_along(half, late))
             wait(memory, pair, waiting)
             return []
     way = _ways(memory, pair).get(document_id)
     if way is None:
         return []
-    return _follow(memory, way, late) if way.onward else _told_anew(memory, way.to, pair, late)
+    return _follow(memory, way, late) if way.onward else _last_anew(memory, way.to, pair, late)
 
 
 def forget_ways(memory: Memory, pair: str, mark: Position) -> list[Answer]:
@@ -102,7 +104,7 @@ def forget_ways(memory: Memory, pair: str, mark: Position) -> list[Answer]:
     What was learned for a row that came to be before `mark` goes: its key's state was forgotten, perhaps before that.
     """
     kept = memory.pop(ways(pair), None) or Kept()
-    told: list[Answer] = []
+    answers: list[Answer] = []
     for document_id in kept.elders:
         stayed = memory.get(elder(document_id))
         if stayed is not None and stayed.newcomer == pair:
@@ -113,13 +115,13 @@ def forget_ways(memory: Memory, pair: str, mark: Position) -> list[Answer]:
             continue
         if known.origin.again and known.origin.last is not None:
             last = filled_in(known.origin.last, known.values)
-            told += [] if last.change.unavailable else [Settled(last)]
+            answers += [] if last.change.unavailable else [Settled(last)]
         asked = {name: at for name, at in known.origin.since.items() if at == ASKED}
         if known.values and way.at >= mark:
             memory[values(way.to)] = Kept(values=known.values, origin=Origin(asked) if asked else None)
         else:
             del memory[values(way.to)]
-    return told
+    return answers
 
 
 def _follow(memory: Memory, way: Way, late: Late) -> list[Answer]:
@@ -128,13 +130,13 @@ def _follow(memory: Memory, way: Way, late: Late) -> list[Answer]:
 
 
 def _taking_along(departure: Unsettled, late: Late) -> Unsettled:
-    fresh = [name for name in (*late.values, *late.lost) if departure.told.get(name, BEGINNING) <= late.at]
+    fresh = [name for name in (*late.values, *late.lost) if departure.brought_at.get(name, BEGINNING) <= late.at]
     row = _with(departure.change.row, late, fresh)
-    told = {**departure.told, **dict.fromkeys(fresh, late.at)}
-    return replace(departure, change=replace(departure.change, row=row), told=told)
+    brought_at = {**departure.brought_at, **dict.fromkeys(fresh, late.at)}
+    return structs.replace(departure, change=replace(departure.change, row=row), brought_at=brought_at)
 
 
-def _told_anew(memory: Memory, document_id: str, pair: str, late: Late) -> list[Answer]:
+def _last_anew(memory: Memory, document_id: str, pair: str, late: Late) -> list[Answer]:
     known = memory.get(values(document_id))
     if known is None or known.origin is None or known.origin.pair != pair:
         return []
@@ -163,4 +165,4 @@ def _ways(memory: Memory, pair: str) -> dict[str, Way]:
 
 def _set_way(memory: Memory, pair: str, document_id: str, way: Way) -> None:
     kept = memory.get(ways(pair)) or Kept()
-    memory[ways(pair)] = replace(kept, ways={**kept.ways, document_id: way})
+    memory[ways(pair)] = structs.replace(kept, ways={**kept.ways, document_id: way})

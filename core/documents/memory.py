@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from core.change import Position
 from core.documents.unsettled import Unsettled
@@ -19,10 +20,11 @@ ASKED = Position("\x7f")
 class Origin:
     """Where a document's learned values are from.
 
-    since  column to when its row's old key was told the value, or when that became unknown; ASKED
+    since  column to the position at which the row's old key last had its value, or it became unknown; ASKED
     pair   of the key change by which the row came; "" where it is forgotten, or did not come by one
-    last   the last change that lacked some of the values: what is told anew where they turn out to be others
-    again  it is told once more in the end: it was told with other values, and by another way, which may be the longer
+    last   the last change that lacked some of the values: emitted anew where they turn out to be others
+    again  `last` is emitted once more in the end: it was emitted with other values, and by another way, which may be
+           the longer one
     """
 
     since: dict[str, Position] = field(default_factory=dict)
@@ -46,26 +48,25 @@ class Way:
     columns: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What is kept under a name: a half that waits, changes that wait behind it, values, or ways.
 
-    told    the half was told without the other, which is expected all the same
-    others  further halves that wait for the same: several key changes of one compressed transaction of MySQL share all
-            that there is to share. Which of them is whose is not told, and only decides whose vectors are looked at
-    origin  of values
-    ways    of a key change, or of several that share what they share: the old document to where its row went
-    elders  of a key change: the documents to which its row came while another one's values were known there
+    answered  the half was answered without the other, which is expected all the same
+    others    further halves that wait for the same: several key changes of one compressed transaction of MySQL share
+              all that there is to share. Which is whose isn't known, and only decides whose vectors are looked at
+    origin    of values
+    ways      of a key change, or of several that share what they share: the old document to where its row went
+    elders    of a key change: the documents to which its row came while another one's values were known there
     newcomer  of the values of such an elder: the key change by which the other row came
     """
 
     half: Unsettled | None = None
-    told: bool = False
+    answered: bool = msgspec.field(default=False, name="told")  # its key in savepoints
     behind: tuple[Unsettled, ...] = ()
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
     others: tuple[Kept, ...] = ()
     origin: Origin | None = None
-    ways: dict[str, Way] = field(default_factory=dict)
+    ways: dict[str, Way] = msgspec.field(default_factory=dict)
     elders: tuple[str, ...] = ()
     newcomer: str = ""
 
@@ -77,13 +78,13 @@ Memory = MutableMapping[str, Kept]
 def waiting_for(memory: Memory, pair: str) -> list[Kept]:
     """The halves that wait for their `pair`."""
     kept = memory.get(_half(pair))
-    return [] if kept is None else [replace(kept, others=()), *kept.others]
+    return [] if kept is None else [structs.replace(kept, others=()), *kept.others]
 
 
 def wait(memory: Memory, pair: str, waiting: list[Kept]) -> None:
     """Have these halves wait, and no others."""
     if waiting:
-        memory[_half(pair)] = replace(waiting[0], others=tuple(waiting[1:]))
+        memory[_half(pair)] = structs.replace(waiting[0], others=tuple(waiting[1:]))
     else:
         memory.pop(_half(pair), None)
 

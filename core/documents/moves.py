@@ -2,8 +2,8 @@
 
 A key change is two events, the old key's deletion and the new key's row, perhaps in two partitions. They share one
 position (Debezium's documentation, "Primary key updates"), or what `Change.pair` says, by which they find each other
-here. Whichever comes first waits. Then the new row is told before the old one is removed, so that a store can hand its
-vectors on; and what the new row lacks, an unchanged TOAST column, is taken from the old one.
+here. Whichever comes first waits. Then the new row is emitted before the old one is removed, so that a store can hand
+its vectors on; and what the new row lacks, an unchanged TOAST column, is taken from the old one.
 
 All of a table's unsettled changes meet under one key, so that rows that move on and on are followed.
 """
@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+from msgspec import structs
 
 from core.change import BEGINNING, Operation, Position
 from core.documents.keys import id_of
-from core.documents.lineage import Late, arrived, came_to, forget_ways, left, passed_on, tell_late, told_last
+from core.documents.lineage import Late, arrived, came_to, forget_ways, left, note_last, passed_on, tell_late
 from core.documents.memory import ASKED, Memory, Origin, behind, wait, waiting_for
 from core.documents.memory import Kept as Kept
 from core.documents.memory import decode_kept as decode_kept
@@ -54,7 +55,7 @@ def settle(memory: Memory, new: Unsettled | Refused) -> list[Answer]:
         memory.pop(elder_of(new.document_id), None)
         _forget(memory, new, known)
         return []
-    told_last(memory, new, known)
+    note_last(memory, new, known)
     whole = filled_in(new, known.values if known else {})
     return [] if new.late and whole.change.unavailable else [answer(whole)]
 
@@ -105,9 +106,9 @@ def learn(memory: Memory, known: Unsettled, missing: frozenset[str]) -> None:
 def tell_early(memory: Memory, pair: str) -> list[Answer]:
     """The new rows that wait for their `pair`, if they came whole: they lack nothing but the vectors of the old one."""
     waiting = waiting_for(memory, pair)
-    early = [kept for kept in waiting if kept.half and not kept.told and not kept.half.late and is_whole(kept.half)]
+    early = [kept for kept in waiting if kept.half and not kept.answered and not kept.half.late and is_whole(kept.half)]
     if early:
-        wait(memory, pair, [replace(kept, told=True) if kept in early else kept for kept in waiting])
+        wait(memory, pair, [structs.replace(kept, answered=True) if kept in early else kept for kept in waiting])
     return [Settled(kept.half) for kept in early if kept.half]
 
 
@@ -117,11 +118,11 @@ def give_up(memory: Memory, pair: str, mark: Position = BEGINNING) -> list[Answe
     """
     waiting = waiting_for(memory, pair)
     wait(memory, pair, [])
-    told = forget_ways(memory, pair, mark)
+    answers = forget_ways(memory, pair, mark)
     for kept in waiting:
-        if kept.half is not None and not kept.told and (not kept.half.late or kept.half.change.unavailable):
-            told += _arrived(memory, kept.half, None, "")
-    return told
+        if kept.half is not None and not kept.answered and (not kept.half.late or kept.half.change.unavailable):
+            answers += _arrived(memory, kept.half, None, "")
+    return answers
 
 
 def pair_of(half: Unsettled) -> str:
@@ -130,8 +131,8 @@ def pair_of(half: Unsettled) -> str:
 
 
 def is_waiting(kept: Kept) -> bool:
-    """Whether a half waits there that was not told."""
-    return any(each.half is not None and not each.told for each in (kept, *kept.others))
+    """Whether a half waits there that was not answered."""
+    return any(each.half is not None and not each.answered for each in (kept, *kept.others))
 
 
 def is_whole(half: Unsettled) -> bool:
@@ -166,7 +167,7 @@ def _half_came(memory: Memory, new: Unsettled) -> list[Answer]:
     # another row has come to the old key, or the key's columns aren't those that changed: nothing is to be removed
     leaves = not departure.late and (is_other or _left_again(arrival, departure))
     gone: list[Answer] = [Settled(departure)] if leaves else []
-    if other.told:
+    if other.answered:
         return gone
     moved_from = departure.document_id if is_other else ""
     return [*_arrived(memory, arrival, departure, moved_from), *gone]
@@ -192,12 +193,12 @@ def _arrived(memory: Memory, half: Unsettled, departure: Unsettled | None, moved
         return passed_on(memory, half, known, departure.document_id if departure else "")
     if lacks and departure and not half.change.partial:
         arrived(memory, half, departure)
-    told = [] if half.late else [answer(filled_in(half, known), moved_from)]
+    answers = [] if half.late else [answer(filled_in(half, known), moved_from)]
     # what waits behind a key waits for the row that lacked values, and no other one that came to the key
     waits = memory.pop(behind(half.document_id), None) if lacks else None
     for each in waits.behind if waits else ():
-        told += settle(memory, each)
-    return told
+        answers += settle(memory, each)
+    return answers
 
 
 encode_unsettled = msgspec.msgpack.Encoder().encode

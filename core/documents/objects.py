@@ -63,7 +63,7 @@ class ToLoad:
     """An object to look at.
 
     event     the message that said so, encoded, for a dead letter
-    replayed  a dead letter comes again: every row is told again
+    replayed  a dead letter comes again: every row is emitted again
     """
 
     bucket: str
@@ -75,7 +75,7 @@ class ToLoad:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The look at an object that is being made or told, and the one after that, for whatever was notified since."""
+    """The look at an object that is being made or emitted, and the one after that, for whatever was notified since."""
 
     now: ToLoad
     later: ToLoad | None = None
@@ -171,7 +171,7 @@ def gate(state: GateState | None, change: ObjectChange, replayed: bool = False) 
 def asked(before: Asked | None, look: ToLoad) -> Asked:
     """What is asked of an object once another look at it is wanted: one look serves all that want it meanwhile.
 
-    It is told with the last of their events. A look that is being made doesn't serve: it may have been made before.
+    It carries the last of their events. A look that is being made doesn't serve: it may have been made before.
     """
     if before is None:
         return Asked(look)

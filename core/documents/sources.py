@@ -10,7 +10,7 @@ from core.errors import SourceError
 def of_source(table: str, source: str) -> str:
     """What a table is called whose documents have their database in their id: `public.articles@shop:app`.
 
-    Positions of two databases have no order, so what is told of a whole table, as its TRUNCATE, is of one alone.
+    Positions of two databases have no order, so what happens to a whole table, as its TRUNCATE, is of one alone.
     Raises SourceError where the event doesn't say.
     """
     if not source:

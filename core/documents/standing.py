@@ -1,24 +1,27 @@
 """What is known of a row some of whose changes were refused.
 
 A refused change happened all the same. Each value that it may have touched is unknown from then on, until something
-tells it: a later change that carries it, or the refused one, replayed. So a state keeps, while there are such holes,
-every value that was told with the position at which it was. A value stands where no hole lies between the two: after
-that position, and not known to have left the column as it was.
+brings it: a later change that carries it, or the refused one, replayed. So a state keeps, while there are such holes,
+with every value the position at which a change last brought it. A value stands where no hole lies behind that position,
+but for those that are known to have left the column as it was.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from core.change import BEGINNING, Change, Operation, Position
 
 SHORTEST_OUT_OF_LINE = 128
 """Bytes of the shortest value that PostgreSQL may store apart (its documentation, "TOAST": toast_tuple_target)."""
 MOST_HOLES = 16
-"""How many a state keeps. What the oldest of more may have touched stays unknown, replayed or not, until it is told."""
+"""How many a state keeps. What older ones may have touched stays unknown, replayed or not, until a change brings it."""
 
 Row = Mapping[str, Any]
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -32,21 +35,20 @@ class Hole:
     spared: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Holes:
+class Holes(msgspec.Struct, frozen=True):
     """Which values of a row stand, where changes were refused.
 
     open          the holes, by position
-    told          column to the position at which it was told last, or became unknown; one that isn't here was told
-                  before the first hole. Of a row without holes some were told by an earlier change than the last
+    brought_at    column to the position at which it was last brought, or became unknown; one that isn't here was
+                  brought before the first hole. Of a row without holes an earlier change than the last brought some
     doubted       column to the position of the last null that may have meant that its value is unchanged
     used          the columns that the last change uses
     committed_ms  when that was committed
     """
 
     open: tuple[Hole, ...] = ()
-    told: Mapping[str, Position] = field(default_factory=dict)
-    doubted: Mapping[str, Position] = field(default_factory=dict)
+    brought_at: Mapping[str, Position] = msgspec.field(default_factory=dict, name="told")  # its key in savepoints
+    doubted: Mapping[str, Position] = msgspec.field(default_factory=dict)
     used: tuple[str, ...] = ()
     committed_ms: int | None = None
 
@@ -116,7 +118,7 @@ def known(row: Row, holes: Holes | None, at: Position | None = None) -> Row:
         return row
     found = {name: value for name, value in row.items() if _stands(name, holes, at)}
     for name, doubted in holes.doubted.items():
-        if name in found and doubted > holes.told.get(name, BEGINNING):
+        if name in found and doubted > holes.brought_at.get(name, BEGINNING):
             if at is not None and doubted > at:
                 del found[name]  # there may have been other nulls before
             elif not _is_long(found[name]):
@@ -125,11 +127,12 @@ def known(row: Row, holes: Holes | None, at: Position | None = None) -> Row:
 
 
 def _stands(name: str, holes: Holes, at: Position | None) -> bool:
-    told = holes.told.get(name, BEGINNING)
-    if at is not None and told > at:
+    brought_at = holes.brought_at.get(name, BEGINNING)
+    if at is not None and brought_at > at:
         return False
     return not any(
-        told < hole.position and (at is None or hole.position <= at) and name not in hole.spared for hole in holes.open
+        brought_at < hole.position and (at is None or hole.position <= at) and name not in hole.spared
+        for hole in holes.open
     )
 
 
@@ -138,12 +141,12 @@ def is_open(holes: Holes | None, at: Position) -> bool:
     return holes is not None and any(hole.position == at for hole in holes.open)
 
 
-def told_at(holes: Holes | None, name: str, last: Position) -> Position:
-    """When a column was told last, or became unknown, where the row's last change was at `last`."""
+def last_brought(holes: Holes | None, name: str, last: Position) -> Position:
+    """The position at which a column was last brought, or became unknown, where the row's last change was at `last`."""
     if holes is None:
         return last
-    told = holes.told.get(name, holes.open[0].position if holes.open else last)
-    return max(told, *(hole.position for hole in holes.open if name not in hole.spared), BEGINNING)
+    brought_at = holes.brought_at.get(name, holes.open[0].position if holes.open else last)
+    return max(brought_at, *(hole.position for hole in holes.open if name not in hole.spared), BEGINNING)
 
 
 def may_tell(holes: Holes | None, change: Change) -> bool:
@@ -155,7 +158,7 @@ def may_tell(holes: Holes | None, change: Change) -> bool:
     if holes is None or change.operation is not Operation.UPSERT:
         return False
     said = change.row.keys() | change.unavailable if change.moves else change.row.keys() - change.unavailable
-    return any(at < change.position and (change.partial or name in said) for name, at in holes.told.items())
+    return any(at < change.position and (change.partial or name in said) for name, at in holes.brought_at.items())
 
 
 def is_last(holes: Holes | None, at: Position) -> bool:
@@ -184,42 +187,44 @@ def passed(
 ) -> tuple[Row, Holes | None]:
     """Row and holes behind a change that is the latest and wasn't refused.
 
-    since  when what `holes` says nothing of was told: the position of the change before
+    since  the position of the change before: it brought the values of which `holes` says nothing
     """
     if not (said.missing or said.carried):
         return said.standing, None
     used = (*said.standing, *sorted(said.missing))
     if change.moves:
         return said.standing, Holes(
-            told=dict.fromkeys(used, change.position), used=used, committed_ms=change.committed_ms
+            brought_at=dict.fromkeys(used, change.position), used=used, committed_ms=change.committed_ms
         )
     before = holes or Holes()
     stay_open = before.open if said.missing else ()
-    # what isn't noted was told by the change before, or before the first hole
+    # what isn't noted was brought by the change before, or before the first hole
     first = since if not before.open else BEGINNING if stay_open else before.open[0].position
     doubted = said.missing & change.doubtful
     stay = said.missing & (change.unavailable | doubted)
     lost = said.missing - stay
-    told = {name: before.told.get(name, first) for name in (*stay, *said.carried)}
-    told |= dict.fromkeys((*(said.standing.keys() - said.carried), *lost), change.position)
+    brought_at = {name: before.brought_at.get(name, first) for name in (*stay, *said.carried)}
+    brought_at |= dict.fromkeys((*(said.standing.keys() - said.carried), *lost), change.position)
     values = {name: value for name, value in row.items() if name in stay} | said.standing
     doubts = {**before.doubted, **dict.fromkeys(doubted, change.position)}
-    return values, Holes(stay_open, told, doubts, used, change.committed_ms)
+    return values, Holes(stay_open, brought_at, doubts, used, change.committed_ms)
 
 
 def filled(row: Row, holes: Holes, change: Change, said: Said) -> tuple[dict[str, Any], Holes]:
-    """Row and holes, `change` being known by now: what was told since stands, the rest is as it says."""
+    """Row and holes, `change` being known by now: what was brought since stands, the rest is as it says."""
     values, before = _begun(row, holes, change)
-    new = {name for name in (*said.standing, *said.missing) if before.told.get(name, BEGINNING) <= change.position}
+    new = {
+        name for name in (*said.standing, *said.missing) if before.brought_at.get(name, BEGINNING) <= change.position
+    }
     stay = frozenset() if change.moves else change.unavailable | change.doubtful
     lost = new & (said.missing - stay)
     values = {name: value for name, value in values.items() if name not in lost}
     values |= {name: value for name, value in said.standing.items() if name in new}
-    told = {**before.told, **dict.fromkeys(new & (said.standing.keys() | lost), change.position)}
+    brought_at = {**before.brought_at, **dict.fromkeys(new & (said.standing.keys() | lost), change.position)}
     doubts = {
         name: max(before.doubted.get(name, BEGINNING), change.position) for name in said.missing & change.doubtful
     }
-    return values, replace(before, told=told, doubted={**before.doubted, **doubts})
+    return values, replace(before, brought_at=brought_at, doubted={**before.doubted, **doubts})
 
 
 def _begun(row: Row, holes: Holes | None, change: Change) -> tuple[dict[str, Any], Holes]:
@@ -228,9 +233,11 @@ def _begun(row: Row, holes: Holes | None, change: Change) -> tuple[dict[str, Any
     if not change.moves and change.operation is not Operation.DELETE:
         return dict(row), before
     at = change.position
-    told = {name: since for name, since in before.told.items() if since > at}
-    values = {name: value for name, value in row.items() if name in told}
-    return values, replace(before, open=tuple(hole for hole in before.open if hole.position > at), told=told)
+    brought_at = {name: since for name, since in before.brought_at.items() if since > at}
+    values = {name: value for name, value in row.items() if name in brought_at}
+    return values, replace(
+        before, open=tuple(hole for hole in before.open if hole.position > at), brought_at=brought_at
+    )
 
 
 def _bounded(row: dict[str, Any], holes: Holes) -> tuple[Row, Holes]:

@@ -25,11 +25,11 @@ from core.documents.standing import (
     is_open,
     known,
     lacks,
+    last_brought,
     marked,
     may_tell,
     passed,
     read,
-    told_at,
 )
 from core.documents.state import DocumentState as DocumentState
 from core.documents.state import state_from_bytes as state_from_bytes
@@ -41,7 +41,7 @@ from core.documents.unsettled import forgotten, shared, unknown
 from core.errors import ChangeError, DocumentError
 from core.plans import Chunk, Plan, chunks
 
-Told = Plan | Unsettled | Refused
+Emitted = Plan | Unsettled | Refused
 """What follows from a change."""
 
 
@@ -53,7 +53,7 @@ def step(
     chunker: Chunker,
     replayed: bool = False,
     backfilled: bool = False,
-) -> tuple[DocumentState | None, list[Told]]:
+) -> tuple[DocumentState | None, list[Emitted]]:
     """The document's next state, and what follows from the change: nothing where it is late or repeated.
 
     What is late tells all the same where later changes left out what it says, or where its row has left the key since:
@@ -61,17 +61,17 @@ def step(
 
     Refused is a change whose row can't become a document. The state knows of it: what it may have touched is unknown
     from then on, until a later change tells it or the refused one comes again, late as it may be by then.
-    `replayed`: a dead letter comes again, and the last change is told to the store once more. A plan has the document
+    `replayed`: a dead letter comes again, and the last change goes to the store once more. A plan has the document
     whole, whatever the state knows: what the store holds of it is the store's to say. Of one that the state has not
     seen nobody knows what came between, so nothing that it leaves out stands, nor stands what it says for later ones.
-    `backfilled`: a row as the source had it when its position was the latest, or later. It is told once more as a
-    replayed one is, and stands for later changes, for what came between comes yet.
+    `backfilled`: a row as the source had it when its position was the latest, or later. It is emitted once more as
+    a replayed one is, and stands for later changes, for what came between comes yet.
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
-    after, told = _stepped(state, change, spec, model, chunker, replayed, backfilled)
+    after, emitted = _stepped(state, change, spec, model, chunker, replayed, backfilled)
     if state is not None and state.departures and after is not None and not after.departures:
         after = replace(after, departures=state.departures)
-    return after, told
+    return after, emitted
 
 
 def _stepped(
@@ -82,7 +82,7 @@ def _stepped(
     chunker: Chunker,
     replayed: bool,
     backfilled: bool,
-) -> tuple[DocumentState | None, list[Told]]:
+) -> tuple[DocumentState | None, list[Emitted]]:
     before = state or DocumentState()
     try:
         _refuse_other_rows(before, change, spec)
@@ -97,14 +97,14 @@ def _stepped(
         late, again = change.position < before.position, change.position == before.position
         refused = is_open(before.holes, change.position)
         if late and backfilled and not refused:
-            return state, []  # it may be another row than the one whose changes are told there
+            return state, []  # it may be another row than the one whose changes come there
         left = left_behind(before.departures, change.position)
         if left is not None and change.operation is Operation.UPSERT and not replayed:
             left, of_left = caught_up(left, change, used_columns(spec, change.row), document_id(spec, change))
             return replace(before, departures=with_caught_up(before.departures, left)), [*of_left]
         # of a replayed one that the state hasn't refused itself, nobody knows what came between
-        told_since = late and not replayed and may_tell(before.holes, change)
-        if not refused and not told_since and (late or not (replayed or backfilled)):
+        newer = late and not replayed and may_tell(before.holes, change)
+        if not refused and not newer and (late or not (replayed or backfilled)):
             return state, _late(change, spec) if late else []
     identity = document_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -115,15 +115,15 @@ def _stepped(
     if late:
         return _caught_up(before, change, spec, model, chunker, identity)
     if replayed and not again and not elder_leaves(before, change):
-        now, told = _next(DocumentState(), change, spec, model, chunker, identity)
+        now, emitted = _next(DocumentState(), change, spec, model, chunker, identity)
         gone = (*before.departures, *now.departures)
         now = DocumentState(change.position, holes=now.holes, kinds=change.key_kinds, left=now.left, departures=gone)
-        return now, [forgotten(identity, change), *told]
+        return now, [forgotten(identity, change), *emitted]
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
-    now, told = _next(before, change, spec, model, chunker, identity)
-    # the transaction that brought the newcomer may have been told in part: its elder has yet to leave
-    return (replace(now, elder=before.elder, ahead=True) if backfilled else now), told
+    now, emitted = _next(before, change, spec, model, chunker, identity)
+    # the transaction that brought the newcomer may have been read in part: its elder has yet to leave
+    return (replace(now, elder=before.elder, ahead=True) if backfilled else now), emitted
 
 
 def _refuse_other_rows(before: DocumentState, change: Change, spec: DocumentSpec) -> None:
@@ -135,7 +135,7 @@ def _refuse_other_rows(before: DocumentState, change: Change, spec: DocumentSpec
 
 def _next(
     before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
-) -> tuple[DocumentState, list[Told]]:
+) -> tuple[DocumentState, list[Emitted]]:
     earlier = known(before.row, before.holes)
     leaving = {} if before.ahead else earlier
     ahead = before.ahead and not change.moves and bool(change.unavailable or change.doubtful)
@@ -164,23 +164,23 @@ def _next(
         cut = made_by == before.made_by and text == render(spec.text, before.row)
         ranges = before.ranges if cut else _ranges(text, chunker)
         made = chunks(identity, text, ranges, model, chunker.name)
-        told: list[Told] = [_plan(identity, change, spec, said.standing, made)]
+        emitted: list[Emitted] = [_plan(identity, change, spec, said.standing, made)]
     except ChangeError as error:
         unusable = DocumentState(change.position, row=said.standing, kinds=kinds, ahead=ahead)
         return unusable, [Refused(identity, unknown(change), error)]
     if not before.made_by and _was_short(before, earlier, spec):
-        told.append(forgotten(identity, change))
+        emitted.append(forgotten(identity, change))
     when = passed(before.row, before.holes, change, said, before.position)[1] if said.carried else None
-    return DocumentState(change.position, made_by, said.standing, ranges, holes=when, kinds=kinds, ahead=ahead), told
+    return DocumentState(change.position, made_by, said.standing, ranges, holes=when, kinds=kinds, ahead=ahead), emitted
 
 
 def _one_of_two_left(
     before: DocumentState, older: Row, change: Change, identity: str
-) -> tuple[DocumentState, list[Told]]:
+) -> tuple[DocumentState, list[Emitted]]:
     """Two rows have had a key at once, as a deferrable one lets them, and the first that leaves it is the elder.
 
     Where both are alike, a transaction that puts one where the other is, and moves it on by another statement,
-    isn't told from that.
+    can't be distinguished from that.
     """
     state = replace(before, position=change.position, elder=None)
     if not change.moves:
@@ -189,12 +189,12 @@ def _one_of_two_left(
 
 
 def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> DocumentState:
-    """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
-    told = dict.fromkeys((*change.row, *change.unavailable))
+    """The state behind a change that couldn't be read: what it carries of its columns, if anything, is known."""
+    carried = dict.fromkeys((*change.row, *change.unavailable))
     used = (*columns(spec.text), *(name for names in spec.metadata for name in names.split("|")))
-    names = dict.fromkeys(column_of(name, told) for name in used)
+    names = dict.fromkeys(column_of(name, carried) for name in used)
     earlier = known(before.row, before.holes)
-    said = read(earlier, change, [name for name in names if name in told])
+    said = read(earlier, change, [name for name in names if name in carried])
     row, holes = marked(before.row, before.holes, change, said)
     kinds, older = change.key_kinds or before.kinds, elder(before, earlier, change)
     ahead = before.ahead and not change.moves
@@ -203,9 +203,9 @@ def _unread(before: DocumentState, change: Change, spec: DocumentSpec) -> Docume
 
 def _caught_up(
     before: DocumentState, change: Change, spec: DocumentSpec, model: str, chunker: Chunker, identity: str
-) -> tuple[DocumentState, list[Told]]:
+) -> tuple[DocumentState, list[Emitted]]:
     """A refused change comes again, behind later ones, or one that tells what they left out comes late. Where one of
-    those was refused too, the document is told as it stood at this one; else as it stands now.
+    those was refused too, the document is emitted as it stood at this one; else as it stands now.
     """
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
@@ -219,8 +219,8 @@ def _caught_up(
         return replace(still, row=row, holes=left), [_lacks(identity, change, spec, said)]
     row, left = filled(before.row, holes, change, said)
     if not is_last(left, at) or gone:
-        told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
-        return replace(still, row=row, holes=left if left.open else None), told
+        emitted = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
+        return replace(still, row=row, holes=left if left.open else None), emitted
     assert before.holes is not None
     stands, used = known(row, left), used_columns(spec, dict.fromkeys(before.holes.used))
     now = Change(
@@ -233,29 +233,29 @@ def _caught_up(
         committed_ms=before.holes.committed_ms,
         rare=Rare(key_kinds=change.key_kinds, numbers=change.numbers),
     )
-    told = []
+    emitted = []
     if change.moves and was_refused:
-        told = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
+        emitted = _next(DocumentState(row=earlier), change, spec, model, chunker, identity)[1]
     elif change.moves:
-        told = _arrived_late(change, now, left, identity)
-    if now.unavailable and not was_refused:  # which was asked for, but for what another row had told
-        return replace(still, row=row, holes=left), [*told, Unsettled(identity, now, late=not change.moves)]
+        emitted = _arrived_late(change, now, left, identity)
+    if now.unavailable and not was_refused:  # which was asked for, but for what another row had brought
+        return replace(still, row=row, holes=left), [*emitted, Unsettled(identity, now, late=not change.moves)]
     if not now.unavailable and not before.made_by:
-        # it was told as one that lacked values, and may wait for them still: of one position a store takes the last
-        return replace(still, row=row, holes=left), [*told, Unsettled(identity, now), forgotten(identity, change)]
+        # it was emitted as one that lacked values, and may wait for them still: of one position a store takes the last
+        return replace(still, row=row, holes=left), [*emitted, Unsettled(identity, now), forgotten(identity, change)]
     after, last = _next(DocumentState(row=row, holes=left), now, spec, model, chunker, identity)
-    older = any(since < before.position for since in left.told.values())
+    older = any(since < before.position for since in left.brought_at.values())
     after = replace(after, holes=left if older else None)
-    return after, [*told, *last, forgotten(identity, change)]
+    return after, [*emitted, *last, forgotten(identity, change)]
 
 
-def _arrived_late(change: Change, now: Change, left: Holes, identity: str) -> list[Told]:
+def _arrived_late(change: Change, now: Change, left: Holes, identity: str) -> list[Emitted]:
     """The row came to its key before what is known of it: what it has from its old key is to be found yet."""
-    lacks_it = frozenset(name for name in now.unavailable if left.told.get(name) == change.position)
+    lacks_it = frozenset(name for name in now.unavailable if left.brought_at.get(name) == change.position)
     return [Unsettled(identity, replace(change, row={}, unavailable=lacks_it, doubtful=frozenset()), late=True)]
 
 
-def _late(change: Change, spec: DocumentSpec) -> list[Told]:
+def _late(change: Change, spec: DocumentSpec) -> list[Emitted]:
     if not change.moves or change.operation is not Operation.UPSERT:
         return []
     return [Unsettled(document_id(spec, change), replace(change, row={}, unavailable=frozenset()), late=True)]
@@ -263,11 +263,11 @@ def _late(change: Change, spec: DocumentSpec) -> list[Told]:
 
 def _left(
     before: DocumentState, leaving: Row, change: Change, spec: DocumentSpec, identity: str
-) -> tuple[DocumentState, list[Told]]:
+) -> tuple[DocumentState, list[Emitted]]:
     """The row goes to another key, and takes along what is known of it."""
-    told = {name: told_at(before.holes, name, before.position) for name in used_columns(spec, before.row)}
-    departures = departed(before.departures, before.position, change, told)
-    taken = Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()), told=told)
+    brought_at = {name: last_brought(before.holes, name, before.position) for name in used_columns(spec, before.row)}
+    departures = departed(before.departures, before.position, change, brought_at)
+    taken = Unsettled(identity, replace(change, row=leaving, unavailable=frozenset()), brought_at=brought_at)
     return DocumentState(change.position, left=shared(change), departures=departures), [taken]
 
 

@@ -1,4 +1,4 @@
-"""How an operator that waits for much shares its time: what it takes in, what it tells, when it looks again."""
+"""How an operator that waits for much shares its time: what it takes in, what it emits, when it looks again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def again_ms(age_ms: float) -> int:
 
 
 class Turns:
-    """Half of the time is for telling, and half for what comes in: else a checkpoint would wait for all that is told.
+    """Half of the time is for emitting, half for what comes in: else a checkpoint would wait for all that is emitted.
 
-    Telling rests where it took more than that for a while; seconds are of the caller's clock.
+    Emitting rests where it took more than that for a while; seconds are of the caller's clock.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class Turns:
         self._began_s = 0.0
         self._spell_s = 0.0
 
-    def told(self, began_s: float, now_s: float) -> None:
-        """Something was told, for so long."""
+    def spent(self, began_s: float, now_s: float) -> None:
+        """Changes were emitted from `began_s` to `now_s`."""
         if self._spell_s == 0.0:
             self._began_s = began_s
         self._spell_s += now_s - began_s

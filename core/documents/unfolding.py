@@ -1,8 +1,8 @@
-"""From what looks at an object found to the changes of its rows, in parts of which each is told quickly.
+"""From what looks at an object found to the changes of its rows, in parts of which each is emitted quickly.
 
-Between two parts the engine may save its state. So what was told of a look that isn't told to its end is known by two
-things: the state that `begun` gives, and the row ids of the parts (`Part.row_ids`). `interrupted` makes one state of
-them, and the first look of the next run tells everything again.
+Between two parts the engine may save its state. So what was emitted of a look, before its end, is known by two things:
+the state that `begun` gives, and the row ids of the parts (`Part.row_ids`). `interrupted` makes one state of them, and
+the first look of the next run emits everything again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ObjectSpec:
     """How a bucket's objects become changes.
 
     table    what the changes' table is called
-    columns  those that documents are made of: a row with the same values in them is not told again; None: all
-    made_by  whatever else the documents depend on (model, chunker, template): told again where it changed
+    columns  those that documents are made of: a row with the same values in them is not emitted again; None: all
+    made_by  whatever else the documents depend on (model, chunker, template): a row is emitted again where it changed
     """
 
     table: str
@@ -44,13 +44,13 @@ class ObjectSpec:
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """What was told of an object.
+    """What was emitted of an object.
 
     read_ms, looks  the position of the last change
     row_ids         of the rows that it has; empty for an object that is gone, whose state may be forgotten once the
                     clocks of the store's machines are surely past `read_ms`: an hour is plenty
     digests         8 bytes a row: of the columns that matter
-    run             the number of the run that told it; another run may have told more after this state was saved
+    run             the number of the run that emitted it; another run may have emitted more after this state was saved
     """
 
     read_ms: int = 0
@@ -96,7 +96,7 @@ def _made(
     before: ObjectState, loaded: Loaded, spec: ObjectSpec, at: Position, first: bool, known: list[tuple[str, bytes]]
 ) -> Iterator[Part]:
     """The parts; to `known` each row's id and digest are added."""
-    told = dict(zip(before.row_ids, _split(before.digests), strict=True))
+    digest_before = dict(zip(before.row_ids, _split(before.digests), strict=True))
     again = first or loaded.replayed
     for piece in () if loaded.gone else loaded.rows:
         rows = rows_from_bytes(piece)
@@ -105,13 +105,13 @@ def _made(
         changes = [
             _change(loaded, spec, row.row_id, Operation.UPSERT, at, {**loaded.columns, **row.columns})
             for row, digest in zip(rows, digests, strict=True)
-            if again or told.get(row.row_id) != digest
+            if again or digest_before.get(row.row_id) != digest
         ]
-        yield Part(changes, tuple(row.row_id for row in rows if row.row_id not in told))
+        yield Part(changes, tuple(row.row_id for row in rows if row.row_id not in digest_before))
     there = {row_id for row_id, _ in known}
     left = [row_id for row_id in before.row_ids if row_id not in there]
     if loaded.gone and not left and again:
-        left = [""]  # what was told of it and isn't in the state, nobody knows: its one document, most likely
+        left = [""]  # what was emitted of it and isn't in the state, nobody knows: its one document, most likely
     for begin in range(0, len(left), _ROWS_LEFT_A_PART):
         some = left[begin : begin + _ROWS_LEFT_A_PART]
         yield Part([_change(loaded, spec, row_id, Operation.DELETE, at, {}) for row_id in some])
@@ -124,8 +124,8 @@ def unfold(
 
     The looks at an object must come in the order in which they were made. Keys are {"key": the object's key}, with
     "row" where the object has several documents.
-    A state of another `run` was restored: what that run told after it had been saved, it doesn't know, and a look made
-    anew may find something else than then. So the first look of a run tells everything again.
+    A state of another `run` was restored: what that run emitted after it had been saved, it doesn't know, and a look
+    made anew may find something else than then. So the first look of a run emits everything again.
     Of an object that is gone and whose state is another run's or lost one document is deleted; what several rows it
     had then, can't be known.
     Raises ObjectError for a look that found an error; state and rows then stand as they were.
@@ -140,15 +140,15 @@ def unfold(
 
 
 def begun(state: ObjectState | None, loaded: Loaded) -> ObjectState:
-    """The state while a look is told that has several parts: as before, at the position of the look."""
+    """The state while a look is emitted that has several parts: as before, at the position of the look."""
     before = state or ObjectState()
     return replace(_later(before, loaded.read_ms), row_ids=before.row_ids, digests=before.digests, run=before.run)
 
 
 def interrupted(state: ObjectState | None, row_ids: Sequence[str]) -> ObjectState | None:
-    """The state behind a look that wasn't told to its end; `row_ids` are of the parts that were told.
+    """The state behind a look that ended early; `row_ids` are of the parts that were emitted.
 
-    Its rows are those of before and those: each is told again by the next look, or deleted.
+    Its rows are those of before and those: the next look emits each again, or deletes it.
     """
     before = state or ObjectState()
     more = tuple(dict.fromkeys(row_id for row_id in row_ids if row_id not in set(before.row_ids)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec import structs
 
 from core.change import Change, Operation, Position
 from core.errors import ChangeError
@@ -12,27 +15,26 @@ from core.errors import ChangeError
 _NONE: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Unsettled:
-    """A change that its own key's state can't settle: half of a key change, or one with values that nobody told yet.
+class Unsettled(msgspec.Struct, frozen=True):
+    """A change that its own key's state can't settle: half of a key change, or one that lacks values.
 
     change.row          the columns known, of a deletion those that stood before it
-    change.unavailable  the columns that the document needs and nobody has told
+    change.unavailable  the columns that the document needs and whose values aren't known
     event               the message it came in, encoded, for a dead letter
     late                the new row of a key change, whose key has changed since: the old row goes all the same. Or the
-                        old key of one, which another row has by now: no document goes. Or a row that is told anew: what
-                        it still lacks was asked for
-    told                of a deletion that is half of a key change: column to when its key's changes told it, or when it
-                        became unknown
-    onward              what was told late, of a row that had left its key: what its departure has in common with the
-                        other half
+                        old key of one, which another row has by now: no document goes. Or a row that is emitted anew:
+                        what it still lacks was asked for
+    brought_at          of a deletion that is half of a key change: column to the position at which a change of its key
+                        last brought the value, or it became unknown
+    onward              of a change that came late, of a row that had left its key: what its departure has in common
+                        with the other half
     """
 
     document_id: str
     change: Change
     event: bytes = b""
     late: bool = False
-    told: Mapping[str, Position] = field(default_factory=dict)
+    brought_at: Mapping[str, Position] = msgspec.field(default_factory=dict, name="told")  # its key in savepoints
     onward: str = ""
 
 
@@ -73,11 +75,11 @@ def filled_in(what: Unsettled, values: Mapping[str, Any]) -> Unsettled:
         return what
     found = {name: values[name] for name in what.change.unavailable if name in values}
     change = replace(what.change, row={**what.change.row, **found}, unavailable=what.change.unavailable - found.keys())
-    return replace(what, change=change)
+    return structs.replace(what, change=change)
 
 
 def answer(what: Unsettled, moved_from: str = "") -> Answer:
-    """A change as it is to be told, or to be asked for."""
+    """The change as settled, or as one whose values must be asked for."""
     return Unknown(what) if what.change.unavailable else Settled(what, moved_from)
 
 
@@ -89,7 +91,7 @@ def forgotten(document_id: str, change: Change, spared: frozenset[str] = _NONE) 
 def unknown(change: Change, spared: frozenset[str] = _NONE) -> Change:
     """A change of which nothing is known but its key, its place among others, and that it left `spared` as they were.
 
-    It is no half of a key change any more: what waits for that one waits in vain, and is told in the end.
+    It is no half of a key change any more: what waits for that one waits in vain, and is answered in the end.
     """
     return replace(
         change,

@@ -30,7 +30,7 @@ _LATEST = 10**17
 
 @dataclass(frozen=True)
 class DmsFormat:
-    """What the DMS task and its endpoint were told, and what a pipeline must know of it.
+    """How the DMS task and its endpoint are set, and what a pipeline must know of it.
 
     include_null_and_empty  the endpoint's IncludeNullAndEmpty. Without it a message has no columns that are null or
                             empty, and nothing tells these from columns that weren't sent, such as LOBs left out
@@ -100,7 +100,7 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
 def _refused(
     event: Event, settings: DmsFormat, metadata: Mapping[str, Any], data: Mapping[str, Any]
 ) -> tuple[Change, ...]:
-    """The row that a message which can't be used is of; nothing where table or position can't be told."""
+    """The row that a message which can't be used is of; nothing where table or position can't be read."""
     try:
         table, at = settings.tables.of(_table(metadata)), _position(metadata, event)
         key = storable_row({name: data[name] for name in settings.keys.get(table, ()) if name in data})

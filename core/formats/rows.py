@@ -91,16 +91,16 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
     key, position = _key(key_object, bare, names), _position(row, event, format)
     columns = NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN)
     try:
-        told = _told(row, columns, table)
+        values = _values(row, columns, table)
         operation = _operation(row, format)
     except DecodeError as error:
-        known = _told({name: row[name] for name in names if name in row}, columns, table)
+        known = _values({name: row[name] for name in names if name in row}, columns, table)
         of_kinds = _kinds(key_object, known, names)
         refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
         raise DecodeError(str(error), (refused,)) from None
-    of_kinds = _kinds(key_object, told, names)
+    of_kinds = _kinds(key_object, values, names)
     return (
-        Change(table, key, operation, position, told, _DEBEZIUM.marked(row), rare=_rare(of_kinds, columns.numbers)),
+        Change(table, key, operation, position, values, _DEBEZIUM.marked(row), rare=_rare(of_kinds, columns.numbers)),
     )
 
 
@@ -108,12 +108,12 @@ def _rare(of_kinds: str, numbers: frozenset[str] = frozenset()) -> Rare | None:
     return Rare(key_kinds=of_kinds, numbers=numbers) if of_kinds or numbers else None
 
 
-def _told(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]:
-    told = storable_row(row)
+def _values(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]:
+    values = storable_row(row)
     for name, read in columns.readers.items():
         if row.get(name) is not None:
-            told[name] = _read(read, row[name], f"{table}.{name}")
-    return told
+            values[name] = _read(read, row[name], f"{table}.{name}")
+    return values
 
 
 def _read(read: Reader, value: Any, column: str) -> Any:
@@ -157,7 +157,7 @@ def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
     except DecodeError:
         value, schema = None, None
     if isinstance(value, dict):
-        return _told(value, NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN), "key"), None
+        return _values(value, NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN), "key"), None
     if isinstance(value, str):
         return None, value
     # digits stay as they are written, but for those in a wrapper

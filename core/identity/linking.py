@@ -38,7 +38,7 @@ from core.identity.audit import Cause, Ends, Why
 from core.identity.identifiers import Identifier
 from core.identity.ids import Ids, add, all_of, remove
 from core.identity.links import add_group, remove_group
-from core.identity.outcome import Linked, Transfer, together, told
+from core.identity.outcome import Linked, Transfer, consequences, together
 from core.identity.query import profile_of
 from core.identity.region import Relinked
 from core.identity.rules import HOUR_MS, digest
@@ -53,7 +53,7 @@ class RecordChange:
     position     orders the changes of this record
     time_ms      when it happened, in milliseconds since 1970
     facts        what it says beside identifiers, in bytes: `core.profiles.merging`
-    anew         it says other things than at its position before: a late change told what this one had left out
+    anew         it says other things than at its position before: a late change brought what this one had left out
     """
 
     record: str
@@ -84,7 +84,7 @@ def step(graph: Graph, change: RecordChange, replayed: bool = False) -> Linked:
     anew = before is not None and change.anew and not before.forget and change.position == before.position
     if before is not None and change.position <= before.position and not (arrives or anew):
         again = replayed and change.position == before.position and before.group
-        return _told_again(graph, before) if again else Linked()
+        return _unchanged(graph, before) if again else Linked()
     standing, end = graph.rules.signature(change.identifiers, change.time_ms, graph.meta.hour)
     group = b"" if change.deleted else _group_id(graph, change.record, change.table, standing)
     forget = 0
@@ -155,7 +155,7 @@ def advance(graph: Graph, now_ms: int, most: int = 1000) -> Linked:
     return dataclasses.replace(together(graph, done), more=bool(meta.due and meta.due[0] <= hour))
 
 
-def _told_again(graph: Graph, record: Record) -> Linked:
+def _unchanged(graph: Graph, record: Record) -> Linked:
     name = profile_of(graph, record.group)
     return Linked(() if name is None else (name.hex(),))
 
@@ -193,7 +193,7 @@ def _place_record(
     if was != now:
         log.moves(rid, was, now)
     there = Transfer(rid, left, before.facts if before else b"", after.group, after.facts)
-    return told(graph, rid, log, (there,) if left or after.group else (), ends, cause)
+    return consequences(graph, rid, log, (there,) if left or after.group else (), ends, cause)
 
 
 def _leave(graph: Graph, rid: bytes, gid: bytes, log: Relinked) -> None:

@@ -1,4 +1,4 @@
-"""What follows from a change of a record, told net: what was and wasn't again in between isn't told."""
+"""What follows from a change of a record, as a net result: what came and went in between is left out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ class Linked:
     more: bool = False
 
 
-def told(graph: Graph, rid: bytes, log: Relinked, transfers: tuple[Transfer, ...], ends: Ends, cause: Cause) -> Linked:
+def consequences(
+    graph: Graph, rid: bytes, log: Relinked, transfers: tuple[Transfer, ...], ends: Ends, cause: Cause
+) -> Linked:
     """What follows from a change that the log has; `rid` is the record's."""
     live = frozenset(each for each in log.touched | log.lived if is_there(graph, each))
     retired = []

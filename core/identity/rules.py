@@ -67,8 +67,8 @@ class Rules:
     @cached_property
     def made_by(self) -> str:
         """Changes whenever the same records might be linked otherwise."""
-        told = repr((list(self.identifiers), dict(self.trust), list(self.trust), self.keep_alone))
-        return blake2b(told.encode(), digest_size=16).hexdigest()
+        rules = repr((list(self.identifiers), dict(self.trust), list(self.trust), self.keep_alone))
+        return blake2b(rules.encode(), digest_size=16).hexdigest()
 
     def order(self, identifier: Identifier) -> tuple[int, tuple[bool, int, str]]:
         """Where an identifier stands: by its type's strength, then whole numbers by size, then texts."""

@@ -26,7 +26,7 @@ LABELS_OF_BUCKETS = (*map(str, BUCKETS_MS), ENDLESS)
 
 
 class Kind(StrEnum):
-    """A counter only rises, until its job restarts, and is summed over subtasks; of a gauge the largest is told."""
+    """A counter only rises, until its job restarts, and is summed over subtasks; of a gauge the largest counts."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -64,9 +64,12 @@ _DEFINED = (
     Metric("losses", "stretches of a stream that were gone before they were read", (), "losses"),
     Metric("messages", "messages received from a queue", (), "messages"),
     Metric(
-        "messages_deleted", "messages deleted from a queue: what they told is in a checkpoint", (), "messages_deleted"
+        "messages_deleted",
+        "messages deleted from a queue: what they announced is in a checkpoint",
+        (),
+        "messages_deleted",
     ),
-    Metric("files", "files told of, seen first or changed", (), "files"),
+    Metric("files", "files reported, as new or changed", (), "files"),
     Metric(
         "files_left_out",
         "what a watched folder has that isn't read, hidden names excepted: the log says why",
@@ -128,7 +131,12 @@ _DEFINED = (
     Metric("commit_to_searchable_ms_count", "how many these are"),
     Metric("commit_to_searchable_p50_ms", "half of the last minute's took no longer", (), "", "ms", Kind.GAUGE),
     Metric("commit_to_searchable_p99_ms", "99 of 100 of the last minute's took no longer", (), "", "ms", Kind.GAUGE),
-    Metric("deliveries", "what was told to the store of profiles, by how it ended", ("status",), "deliveries_{status}"),
+    Metric(
+        "deliveries",
+        "deliveries of changes to the store of profiles, by how they ended",
+        ("status",),
+        "deliveries_{status}",
+    ),
     Metric("profiles_made", "profiles made", (), "profiles_made"),
     Metric("profiles_retired", "profiles that were merged into others, or have no record left", (), "profiles_retired"),
     Metric("identity", "what became of links between records", ("event",), "{event}"),
@@ -205,7 +213,7 @@ def figure(identity: str, total: float, largest: float) -> Figure | None:
 
 
 def counts(figures: Iterable[Figure]) -> dict[str, int]:
-    """What `freshet run` tells, by the name it has there. Of one store alone the name isn't told."""
+    """What `freshet run` shows, by the name it has there. Of one store alone the name is left out."""
     seen = list(figures)
     stores = {each.labels["store"] for each in seen if "store" in each.labels}
     found: Counter[str] = Counter()
@@ -245,15 +253,15 @@ def histogram(values_ms: Iterable[int]) -> list[int]:
 
 def histogram_of(figures: Iterable[Figure]) -> list[int]:
     """The histogram from commit to searchable that a job tells."""
-    told = by_label(figures, "commit_to_searchable_ms_bucket", "le")
-    return [told.get(label, 0) for label in LABELS_OF_BUCKETS]
+    buckets = by_label(figures, "commit_to_searchable_ms_bucket", "le")
+    return [buckets.get(label, 0) for label in LABELS_OF_BUCKETS]
 
 
 def quantile(histogram: Sequence[int], share: float) -> float | None:
     """The value, in ms, that `share` (0 to 1) of a histogram's values don't exceed; None for an empty one.
 
-    Between a bucket's bounds it is interpolated, as Prometheus' `histogram_quantile` does; above the last, the last is
-    told.
+    Between a bucket's bounds it is interpolated, as Prometheus' `histogram_quantile` does; above the last, it is the
+    last.
     """
     if not histogram or histogram[-1] <= 0:
         return None

@@ -15,7 +15,7 @@ import msgspec
 from core.metrics.figures import LABELS_OF_BUCKETS, METRICS, Labels, histogram
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
+class Rise(msgspec.Struct, frozen=True, array_like=True):
     """How much a metric has risen."""
 
     name: str
@@ -41,7 +41,7 @@ def searchable(taken_ms: int) -> None:
         _taken_ms.append(max(0, taken_ms))
 
 
-def drain() -> list[Told]:
+def drain() -> list[Rise]:
     """All that was counted since the last time."""
     with _lock:
         counted = dict(_counts)
@@ -54,4 +54,4 @@ def drain() -> list[Told]:
         counted[f"{name}_count", ()] = len(taken)
         for label, number in zip(LABELS_OF_BUCKETS, histogram(taken), strict=True):
             counted[f"{name}_bucket", (("le", label),)] = number
-    return [Told(name, labels, by) for (name, labels), by in counted.items() if by]
+    return [Rise(name, labels, by) for (name, labels), by in counted.items() if by]

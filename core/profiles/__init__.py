@@ -1,1 +1,1 @@
-"""Records of one person merged into a profile, and what a store is told of it."""
+"""Records of one person merged into a profile, and what a store receives of it."""

@@ -115,9 +115,9 @@ def step(
         change = replace(change, position=before.position)  # who links refuses what is older
     late = change.position < before.position
     again = change.position == before.position and not arrives
-    told_since = late and not (replayed or backfilled) and may_tell(before.holes, change)
-    is_told = late or (again and not (replayed or backfilled))
-    if is_told and not is_open(before.holes, change.position) and not told_since:
+    fills_hole = late and not (replayed or backfilled) and may_tell(before.holes, change)
+    is_known = late or (again and not (replayed or backfilled))
+    if is_known and not is_open(before.holes, change.position) and not fills_hole:
         return state, None
     record = record_id(spec, change)
     if change.operation is Operation.REFUSED:
@@ -125,8 +125,8 @@ def step(
     if late:
         return _caught_up(before, change, spec, reading, arrival_ms, record)
     if replayed and not again:
-        after, told = _next(RowState(), change, spec, reading, arrival_ms, record)
-        return RowState(change.position, holes=after.holes, half=after.half), told
+        after, result = _next(RowState(), change, spec, reading, arrival_ms, record)
+        return RowState(change.position, holes=after.holes, half=after.half), result
     if again and before.holes is not None:
         before = replace(before, holes=closed(before.holes, change.position))
     now, said = _next(before, change, spec, reading, arrival_ms, record)
@@ -157,10 +157,10 @@ def _next(
 
 
 def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
-    """The state behind a change that couldn't be read: of its columns what is told, if anything, is known."""
-    told = dict.fromkeys((*change.row, *change.unavailable))
-    used = dict.fromkeys(column_of(name, told) for name in columns("".join(columns_read(spec))))
-    names = [name for name in used if name in told]
+    """The state behind a change that couldn't be read: of its columns those that it carries, if any, are known."""
+    carried = dict.fromkeys((*change.row, *change.unavailable))
+    used = dict.fromkeys(column_of(name, carried) for name in columns("".join(columns_read(spec))))
+    names = [name for name in used if name in carried]
     earlier = known(before.row, before.holes)
     row, holes = marked(before.row, before.holes, change, read(earlier, change, names))
     older = elder_of(bool(before.row), earlier, change)
@@ -170,8 +170,8 @@ def _unread(before: RowState, change: Change, spec: RecordSpec) -> RowState:
 def _caught_up(
     before: RowState, change: Change, spec: RecordSpec, reading: Reading, arrival_ms: int, record: str
 ) -> tuple[RowState, RecordChange | Refused | None]:
-    """A refused change comes again, behind later ones, or one that tells what they left out comes late. Where one of
-    those was refused too, the record is told as it stood at this one; else as it stands now.
+    """A refused change comes again, behind later ones, or one that has what they left out comes late. Where one of
+    those was refused too, the record is returned as it stood at this one; else as it stands now.
     """
     holes, at = closed(before.holes, change.position), change.position
     earlier = known(before.row, holes, at)
@@ -184,8 +184,8 @@ def _caught_up(
         return RowState(before.position, row, holes=left), Refused(record, unknown(change), _lacks(change, spec, said))
     row, left = filled(before.row, holes, change, said)
     if gone or not is_last(left, at):
-        told = _next(RowState(row=earlier), change, spec, reading, arrival_ms, record)[1]
-        return RowState(before.position, row, holes=left if left.open else None), told
+        result = _next(RowState(row=earlier), change, spec, reading, arrival_ms, record)[1]
+        return RowState(before.position, row, holes=left if left.open else None), result
     assert before.holes is not None
     stands, used = known(row, left), columns_of(spec, dict.fromkeys(before.holes.used))
     now = replace(
@@ -202,9 +202,9 @@ def _caught_up(
         return _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)
     still = replace(before, row=row, holes=left)
     if now.unavailable and not change.moves:
-        return still, None  # of what is still missing a dead letter has told
-    told = _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)[1]
-    return still, replace(told, anew=True) if isinstance(told, RecordChange) else told
+        return still, None  # what is still missing has a dead letter already
+    result = _next(RowState(row=row, holes=left), now, spec, reading, arrival_ms, record)[1]
+    return still, replace(result, anew=True) if isinstance(result, RecordChange) else result
 
 
 def _said(
@@ -262,9 +262,9 @@ def _value(place: str, row: Mapping[str, Any]) -> Any:
 
 
 def _time(record: str, row: Mapping[str, Any], change: Change, spec: RecordSpec, arrival_ms: int) -> int:
-    told = _milliseconds(record, spec.time, row.get(spec.time)) if spec.time else None
-    if told is not None:
-        return told
+    time = _milliseconds(record, spec.time, row.get(spec.time)) if spec.time else None
+    if time is not None:
+        return time
     return arrival_ms if change.committed_ms is None else change.committed_ms
 
 

@@ -43,7 +43,7 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ProfileChanges:
     """What follows from one change, or from time that passed: what a store is to make of its profiles, in one go.
 
     profiles  as they are now, those that changed
@@ -79,12 +79,12 @@ class Persons:
         made_by[""] = profiles.made_by(merging)
         made_by.save()
 
-    def step(self, change: RecordChange, replayed: bool = False) -> Told:
+    def step(self, change: RecordChange, replayed: bool = False) -> ProfileChanges:
         """Follow a record's change: `core.identity.linking.step`."""
         return self._whole(lambda: identity.step(self.graph, change, replayed))
 
-    def steps(self, changes: Iterable[RecordChange]) -> Told:
-        """Follow several changes as one: what stood in between isn't told, and each profile is merged once."""
+    def steps(self, changes: Iterable[RecordChange]) -> ProfileChanges:
+        """Follow several changes as one: what stood in between is left out, and each profile is merged once."""
         return self._whole(lambda: together(self.graph, [identity.step(self.graph, change) for change in changes]))
 
     def sweep(self, table: str, before: Position) -> list[bytes]:
@@ -93,22 +93,22 @@ class Persons:
         self._save()
         return found
 
-    def clear(self, records: Iterable[bytes], before: Position, time_ms: int) -> Told:
+    def clear(self, records: Iterable[bytes], before: Position, time_ms: int) -> ProfileChanges:
         """Take away those of the records that are older than `before`: `core.identity.linking.clear`."""
         return self._whole(lambda: identity.clear(self.graph, records, before, time_ms))
 
-    def advance(self, now_ms: int, most: int = 1000) -> Told:
+    def advance(self, now_ms: int, most: int = 1000) -> ProfileChanges:
         """Let time pass: `core.identity.linking.advance`."""
         return self._whole(lambda: identity.advance(self.graph, now_ms, most))
 
-    def _whole(self, link: Callable[[], Linked]) -> Told:
+    def _whole(self, link: Callable[[], Linked]) -> ProfileChanges:
         try:
-            told = self._follow(link())
+            changes = self._follow(link())
         except BaseException:
             self._drop()
             raise
         self._save()
-        return told
+        return changes
 
     def profile(self, profile_id: str) -> Profile | None:
         """A profile as it is now; None where there is none of this id."""
@@ -126,11 +126,11 @@ class Persons:
         """What makes a profile: `core.identity.query.person`."""
         return person(self.graph, profile_id)
 
-    def standing(self, touched: Touched) -> Told:
+    def standing(self, touched: Touched) -> ProfileChanges:
         """What there is of these now, for a store that may hold something else: what it heard of a run that failed."""
         profiles = [self.profile(name) for name in touched.profiles]
         lacking = [name for name, found in zip(touched.profiles, profiles, strict=True) if found is None]
-        return Told(
+        return ProfileChanges(
             tuple(each for each in profiles if each is not None),
             retired=tuple(Retired(name, resolve(self.graph, name)) for name in lacking),
             moved=tuple(Moved(gid, None, self._profile_of(gid)) for gid in touched.groups),
@@ -148,11 +148,11 @@ class Persons:
             return Placed(record, table, None)
         return Placed(record, table, found.group.hex(), self.graph.groups[found.group].identifiers)
 
-    def _follow(self, linked: Linked) -> Told:
+    def _follow(self, linked: Linked) -> ProfileChanges:
         self._transfer(linked.transfers)
         changed = tuple(each for name in linked.profiles if (each := self.profile(name)) is not None)
         placed = {each.record: self._placed(each) for each in linked.transfers if each.left != each.joined}
-        return Told(
+        return ProfileChanges(
             changed, linked.born, linked.retired, linked.moved, linked.audit, linked.more, tuple(placed.values())
         )
 

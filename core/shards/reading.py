@@ -37,14 +37,14 @@ Readings = dict[str, dict[str, Reading]]
 """By stream, then by shard: what one slot reads."""
 
 
-def heard(before: Readings, told: Mapping[str, Iterable[Assigned]]) -> Readings:
-    """The readings after a listing. Of a finished shard nothing is kept once nothing is told of it."""
-    return {stream: _heard(before.get(stream, {}), assigned) for stream, assigned in told.items()}
+def heard(before: Readings, assigned: Mapping[str, Iterable[Assigned]]) -> Readings:
+    """The readings after a listing. A finished shard is kept for as long as it is among those assigned."""
+    return {stream: _heard(before.get(stream, {}), shards) for stream, shards in assigned.items()}
 
 
-def _heard(before: Mapping[str, Reading], told: Iterable[Assigned]) -> dict[str, Reading]:
+def _heard(before: Mapping[str, Reading], assigned: Iterable[Assigned]) -> dict[str, Reading]:
     after = {name: replace(reading, listed=False) for name, reading in before.items() if not reading.finished}
-    for each in told:
+    for each in assigned:
         known = before.get(each.shard.id)
         if known is not None:
             after[each.shard.id] = replace(known, listed=each.listed)

@@ -121,7 +121,7 @@ def _read_ancestors_too(found: dict[str, Assigned], shard: Shard, slot: str) -> 
 
 
 def of_slot(assignment: Assignment, slot: str) -> list[Assigned]:
-    """What a slot is told of: the shards that it reads, or has read and that may still have children to come."""
+    """A slot's shards: those that it reads, or has read and that may still have children to come."""
     return [each for each in assignment.shards.values() if slot in each.slots]
 
 
@@ -132,7 +132,7 @@ def slots_in(assignments: Iterable[Assignment]) -> set[str]:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_assignments = msgspec.msgpack.Decoder(dict[str, Assignment]).decode
-_decode_told = msgspec.msgpack.Decoder(dict[str, list[Assigned]]).decode
+_decode_assigned = msgspec.msgpack.Decoder(dict[str, list[Assigned]]).decode
 
 
 def assignments_to_bytes(assignments: Mapping[str, Assignment]) -> bytes:
@@ -147,14 +147,14 @@ def assignments_from_bytes(raw: bytes) -> dict[str, Assignment]:
     return _decode_assignments(raw[1:])
 
 
-def told_to_bytes(told: Mapping[str, Sequence[Assigned]]) -> bytes:
-    """What one slot is told, by stream; between operators only, never kept."""
-    return _encode(told)
+def assigned_to_bytes(assigned: Mapping[str, Sequence[Assigned]]) -> bytes:
+    """One slot's shards, by stream; between operators only, never kept."""
+    return _encode(assigned)
 
 
-def told_from_bytes(raw: bytes) -> dict[str, list[Assigned]]:
-    """What `told_to_bytes` wrote."""
-    return _decode_told(raw)
+def assigned_from_bytes(raw: bytes) -> dict[str, list[Assigned]]:
+    """What `assigned_to_bytes` wrote."""
+    return _decode_assigned(raw)
 
 
 def slot_keys(parallelism: int, max_parallelism: int) -> list[str]:

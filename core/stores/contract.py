@@ -121,8 +121,8 @@ class VectorStore(Protocol):
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been: all their chunks, and what the ledger knows; which were.
 
-        Those alone that stand at the position given, BEGINNING for one that the ledger doesn't know. What is told of
-        them next is taken, and written whole: so damage goes that a store can't see by itself.
+        Those alone that stand at the position given, BEGINNING for one that the ledger doesn't know. The next
+        change of each is taken, and written whole: so damage goes that a store can't see by itself.
         Raises Unavailable as `apply` does.
         """
 
@@ -132,7 +132,7 @@ class VectorStore(Protocol):
     def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's for whom it was opened. Raises Displaced where a later run has it.
 
-        `say` is told, in a sentence, whom it waits for where that takes seconds; Unavailable where it takes a minute.
+        `say` gets a sentence on whom it waits for where that takes seconds; Unavailable where it takes a minute.
         """
 
     def bereft(self) -> int:
@@ -178,7 +178,7 @@ class ProfileStore(Protocol):
         """Follow deliveries, in the order of their versions; one outcome a delivery, its document id the record's.
 
         Whoever reads sees what stood before them or what stands after, and nothing between. One of another epoch, or of
-        a version told already, is stale. Raises Unavailable where the server doesn't answer even after retries.
+        a version that it has already, is stale. Raises Unavailable where the server doesn't answer even after retries.
         """
 
     def get(self, profile_id: str) -> Profile | None:

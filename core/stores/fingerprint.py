@@ -113,8 +113,8 @@ def _of_table(table: str, old: Made, new: Made) -> list[Change]:
     if old.chunker != new.chunker:
         found.append(Change(table, _of_chunkers(table, old.chunker, new.chunker)))
     if set(old.metadata) != set(new.metadata):
-        told = f"metadata of {table} was {_list(old.metadata)}, is {_list(new.metadata)}"
-        found.append(Change(table, told, False))
+        what = f"metadata of {table} was {_list(old.metadata)}, is {_list(new.metadata)}"
+        found.append(Change(table, what, False))
     if old.key != new.key:
         was, now = _list(old.key, "the event's key"), _list(new.key, "the event's key")
         found.append(Change(table, f"key of {table} was {was}, is {now}: its documents have other ids"))

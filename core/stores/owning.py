@@ -46,24 +46,24 @@ def obstacles(
     kept     the run whose state is gone on from; None where nothing tells
     resumes  whether the run goes on from a state
     """
-    told: dict[str, Change] = {}
+    by_text: dict[str, Change] = {}
     for each in found:
         lost = [Change("", _lost(each))] if each.bereft and resumes else []
         for change in lost or _of_store(each, name, now, kept if resumes else None):
-            told.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
+            by_text.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
     for change in changes(kept.made, now) if kept is not None and resumes else ():
-        told.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
-    return tuple(told.values())
+        by_text.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
+    return tuple(by_text.values())
 
 
 def _lost(found: Found) -> str:
     those = "the one document" if found.bereft == 1 else f"the {found.bereft:,} documents"
-    return f"is empty, though its ledger has {those} that the run goes on from: they aren't told again"
+    return f"is empty, though its ledger has {those} that the run goes on from: they aren't written again"
 
 
 def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) -> tuple[Change, ...]:
     if found.owner is None:
-        empty = "is new and empty, and the state that the run goes on from has told its documents to another"
+        empty = "is new and empty, and the state that the run goes on from has written its documents to another"
         return (Change("", empty),) if goes_on is not None and not found.models else ()
     # where nothing stands, nothing can be mixed
     differ = changes(found.owner.made, now) if found.models else ()
@@ -71,7 +71,7 @@ def _of_store(found: Found, name: str, now: Fingerprint, goes_on: Owner | None) 
         return differ
     if found.owner.pipeline == name:
         past = f"was last this pipeline's on {_day(found.owner)}, and the state that it goes on from is of a later run"
-        return (Change("", f"{past}: what was told between isn't there"), *differ)
+        return (Change("", f"{past}: what was written between isn't there"), *differ)
     theirs = f"belongs to pipeline {found.owner.pipeline}, which last began on {_day(found.owner)}"
     return (Change("", f"{theirs}: each would replace the other's documents", False), *differ)
 
@@ -94,7 +94,9 @@ def refusal(
     chunks, same = sum(models.values()), models.get(now.model, 0)
     foreign = [each.owner.pipeline for each in found if each.owner is not None and each.owner.pipeline != name]
     bereft = any(each.bereft for each in found)
-    because = "what was told to its store isn't there any more" if bereft else "it would mix what was made in two ways"
+    because = (
+        "what was written to its store isn't there any more" if bereft else "it would mix what was made in two ways"
+    )
     lines = [f"{name} isn't started, as {because}", *(f"  {each}" for each in why)]
     lines += [
         "The ways on:",

@@ -35,8 +35,8 @@ class Source(Protocol):
         """The columns to read for documents: those of the key, and those that are used and there."""
         ...
 
-    def told(self, table: str, raw: Row) -> dict[str, Any]:
-        """A row as a decoder gives it."""
+    def as_in_events(self, table: str, raw: Row) -> dict[str, Any]:
+        """A row as the decoder gives it for its events."""
         ...
 
     def raw_row(self, table: str, key: Row) -> dict[str, Any] | None:

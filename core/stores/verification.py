@@ -57,8 +57,8 @@ def expected(row: Mapping[str, Any], key: Sequence[str], spec: DocumentSpec, mod
     Raises DocumentError where the row can't become a document.
     """
     change = Change(spec.table, {name: row[name] for name in key}, Operation.UPSERT, _SOME, row)
-    _, told = step(None, change, spec, model, chunker)
-    plan = told[0]
+    _, emitted = step(None, change, spec, model, chunker)
+    plan = emitted[0]
     if isinstance(plan, Refused):
         raise plan.error
     assert isinstance(plan, Plan), "every column is known"
@@ -109,10 +109,10 @@ def _chunk_differences(plan: Plan, chunks: Sequence[Chunk]) -> list[str]:
 
 
 def _of_other_models(stored: Stored) -> list[str]:
-    told = ", ".join(f"{_count(count)} of {model}" for model, count in sorted(stored.others.items()))
-    if not told:
+    counts = ", ".join(f"{_count(count)} of {model}" for model, count in sorted(stored.others.items()))
+    if not counts:
         return []
-    return [f"has {told}" if stored.chunks else f"made by another model: {told}"]
+    return [f"has {counts}" if stored.chunks else f"made by another model: {counts}"]
 
 
 def _ledger_differences(stored: Stored, upto: Position | None) -> list[str]:

@@ -60,11 +60,11 @@ def read_as(spec: RecordSpec) -> DocumentSpec:
 def said_by(row: Mapping[str, Any], key: Sequence[str], spec: RecordSpec, reading: Reading, now_ms: int) -> Said:
     """What a row says, `key` being its table's primary key. Raises ProfileError where it can't be used."""
     change = Change(spec.table, {name: row[name] for name in key}, Operation.UPSERT, _SOME, row)
-    _, told = step(None, change, spec, reading, now_ms)
-    if isinstance(told, Refused):
-        raise told.error
-    assert told is not None
-    return Said(told, bool(spec.time) and row.get(spec.time) is not None)
+    _, record = step(None, change, spec, reading, now_ms)
+    if isinstance(record, Refused):
+        raise record.error
+    assert record is not None
+    return Said(record, bool(spec.time) and row.get(spec.time) is not None)
 
 
 def whole(records: Iterable[Said], linking: Rules, merging: Merging, now_ms: int) -> Whole:

@@ -17,7 +17,7 @@ GPUS = 1
 METRICS_PORT = 9249
 _FILE = "/etc/freshet/flink/config.yaml"
 _PIPELINE = "/etc/freshet/pipeline.yaml"
-_ASK = "import json, urllib.request as r; told = json.load(r.urlopen('{}', timeout=5)); assert {}"
+_ASK = "import json, urllib.request as r; answer = json.load(r.urlopen('{}', timeout=5)); assert {}"
 _DEVICE = {"driver": "nvidia", "count": GPUS, "capabilities": ["gpu"]}
 _GPU: dict[str, Any] = {"deploy": {"resources": {"reservations": {"devices": [_DEVICE]}}}}
 
@@ -69,7 +69,7 @@ def _jobmanager() -> Service:
         configs=[_configuration("flink", SLOTS)],
         volumes=["freshet:/var/lib/freshet"],
         # not published: whoever reaches it submits jobs, and so does any page in a browser that does
-        healthcheck=_asking("/overview", "'taskmanagers' in told", "127.0.0.1"),
+        healthcheck=_asking("/overview", "'taskmanagers' in answer", "127.0.0.1"),
     )
 
 
@@ -81,7 +81,7 @@ def _taskmanager(profile: str, configuration: Config, extra: dict[str, Any]) -> 
         configs=[configuration],
         volumes=["freshet:/var/lib/freshet"],
         depends_on=["jobmanager"],
-        healthcheck=_asking("/overview", "told['taskmanagers'] > 0"),
+        healthcheck=_asking("/overview", "answer['taskmanagers'] > 0"),
         extra=extra,
     )
 

@@ -47,8 +47,8 @@ def main(
     chosen = texts()[:articles]
     with psycopg.connect(database, autocommit=True) as connection:
         fill(connection, chosen)
-        told = make_conninfo(os.environ["DATABASE"], password=os.environ.get("CONNECT_PASSWORD", password))
-        register_postgres(os.environ["CONNECT_URL"], prefix, told, prefix, [TABLE])
+        for_connect = make_conninfo(os.environ["DATABASE"], password=os.environ.get("CONNECT_PASSWORD", password))
+        register_postgres(os.environ["CONNECT_URL"], prefix, for_connect, prefix, [TABLE])
         for article, body in islice(edits(chosen), changes):
             if body is None:
                 connection.execute(_DELETE, (article.id,))

@@ -59,7 +59,7 @@ def main() -> None:
     run = groups.get(RUN, {})
     owner = owned(pipeline, run.get("changed", How.REFUSE.value))
     pipeline = with_types(pipeline)
-    # Imported late: what is wrong with the settings is told before.
+    # Imported late: what is wrong with the settings is logged before.
     from flink_jobs.job import build
 
     # A rehearsal must not stop the run whose stores it writes to.
@@ -90,8 +90,8 @@ def owned(pipeline: Pipeline, changed: str) -> Owner:
         f"Here the property changed of the group {RUN} stands for these options: mixed, or rebuild, with an "
         "application that starts without a snapshot"
     )
-    owner, told = taken(pipeline, How(changed), way)
-    for each in told:
+    owner, warnings = taken(pipeline, How(changed), way)
+    for each in warnings:
         _log.warning("%s", each)
     return owner
 

@@ -186,13 +186,13 @@ def _source_state(pipeline: Pipeline) -> str:
 
 
 def is_unbounded(pipeline: Pipeline) -> bool:
-    """Whether the job goes on until it is told to stop."""
+    """Whether the job goes on until it is stopped."""
     source = pipeline.source.kafka
     return source is None or source.options.get("scan.bounded.mode", "unbounded") == "unbounded"
 
 
 def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEnvironment:
-    """The environment; it starts a JVM the first time in a process, which listens on 127.0.0.1 unless told otherwise.
+    """The environment; it starts a JVM the first time in a process, on 127.0.0.1 alone unless `options` say otherwise.
 
     flags  of that JVM's beside ours, unless JVM_ARGS says them all
 

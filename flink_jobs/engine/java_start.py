@@ -76,13 +76,13 @@ def said(output: str) -> str:
 
 def refusal(words: str, theirs: Collection[str]) -> str:
     """Why there is no job, and what to do."""
-    told = f"Java doesn't start: {words or 'it says nothing'}"
+    message = f"Java doesn't start: {words or 'it says nothing'}"
     if _OF_MEMORY.search(words):
         less = "lower what JVM_ARGS asks for" if "JVM_ARGS" in theirs else "have it take less, as by JVM_ARGS=-Xmx1g"
-        return f"{told}. Free some memory, or {less}"
+        return f"{message}. Free some memory, or {less}"
     if named := [name for name in SETTINGS if name in theirs]:
-        return f"{told}. Correct {' or '.join(named)}, or unset {'it' if len(named) == 1 else 'them'}"
-    return f"{told}. It is the Java that comes with Freshet: `{_java()} -version` must run here"
+        return f"{message}. Correct {' or '.join(named)}, or unset {'it' if len(named) == 1 else 'them'}"
+    return f"{message}. It is the Java that comes with Freshet: `{_java()} -version` must run here"
 
 
 def _asked() -> str:

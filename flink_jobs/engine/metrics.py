@@ -20,7 +20,7 @@ from core.config.log_identity import surplus
 from core.config.msf import properties_file
 from core.metrics import tally
 from core.metrics.figures import GROUP, LABELS_OF_BUCKETS, METRICS, REPORTER, Labels, quantile
-from core.metrics.tally import Told
+from core.metrics.tally import Rise
 from core.plans import Outcome
 
 _SEEN_BY_CLOUDWATCH = "kinesisanalytics"
@@ -32,7 +32,7 @@ _WINDOW_S = 30.0
 
 
 class Meters:
-    """An operator's counters and gauges, made when they are first told of; those of `names` at once, with 0.
+    """An operator's counters and gauges, made when they are first used; those of `names` at once, with 0.
 
     It is made where the job is built, and opened where it runs. A gauge is a counter that also falls: Flink asks
     gauges of Python from threads of its own, which inside the JVM is not for the asking.
@@ -68,9 +68,9 @@ class Meters:
             self._held[name] = value
             self._counter(name, ()).inc(value - before)
 
-    def tell(self, told: Sequence[Told]) -> None:
+    def tell(self, counted: Sequence[Rise]) -> None:
         """Let counters rise as a worker has counted."""
-        for each in told:
+        for each in counted:
             if not (self._managed and each.name.endswith(_BUCKET)):
                 self._counter(each.name, each.labels).inc(each.by)
 
@@ -96,9 +96,9 @@ class Searchable:
         self._begun = clock()
         self._before = self._now = [0] * len(LABELS_OF_BUCKETS)
 
-    def hear(self, told: Sequence[Told], meters: Meters) -> None:
-        """Set the gauges anew where changes were told."""
-        rises = {each.labels[0][1]: each.by for each in told if each.name == f"{_HISTOGRAM}_bucket"}
+    def hear(self, counted: Sequence[Rise], meters: Meters) -> None:
+        """Set the gauges anew where changes were counted."""
+        rises = {each.labels[0][1]: each.by for each in counted if each.name == f"{_HISTOGRAM}_bucket"}
         if not rises:
             return
         if self._clock() > self._begun + _WINDOW_S:
@@ -119,7 +119,7 @@ class Snapshots:
         self._surplus = 0
 
     def heard(self, stale: bool, meters: Meters) -> None:
-        """One more row. While none is stale nothing is told, so it costs nothing."""
+        """One more row. While none is stale nothing is reported, so it costs nothing."""
         if stale:
             meters.count("stale_snapshot_rows")
         self._surplus = surplus(self._surplus, stale)
@@ -130,7 +130,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted."""
 
     rejected: tuple[Outcome, ...] = ()
-    told: tuple[Told, ...] = ()
+    counted: tuple[Rise, ...] = ()
 
 
 answer_to_bytes = msgspec.msgpack.Encoder().encode

@@ -22,7 +22,7 @@ class Load:
 
 
 @contextmanager
-def told_of_load() -> Iterator[None]:
+def recorded_load() -> Iterator[None]:
     """Write down, in a worker, that its block loads the model; the first block alone, as the second finds it loaded."""
     named = os.environ.get(FOLDER)
     if named is None or not (folder := Path(named)).is_dir() or (folder / f"{_LOADED}.{os.getpid()}").exists():

@@ -1,4 +1,4 @@
-"""A JVM of ours is reached from this machine alone, and told what to do by this process alone.
+"""A JVM of ours is reached from this machine alone, and takes commands from this process alone.
 
 Beam's gRPC servers and Flink's Prometheus reporter know a port and no host: they take the address that Java has for
 "every interface". Java keeps that one in a field, which is set here, so that whatever listens from then on is reached
@@ -20,7 +20,7 @@ HERE = "127.0.0.1"
 
 
 def listen_here_alone(jvm: Any) -> None:
-    """Have what listens in the JVM from now on listen on 127.0.0.1, where it isn't told another address.
+    """Have what listens in the JVM from now on listen on 127.0.0.1, where no other address is set.
 
     Raises FreshetError where its Java doesn't let that be set.
     """

@@ -1,4 +1,4 @@
-"""When a job's newest checkpoint was complete, as its REST API says: PyFlink's functions aren't told."""
+"""When a job's newest checkpoint was complete, as its REST API says: PyFlink's functions aren't notified."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Checkpoints:
                 # of two that have one name, nobody knows which is ours
                 if len(ours) != 1:
                     return 0
-                told = http.get(f"/jobs/{ours[0]['jid']}/checkpoints").raise_for_status().json()
+                statistics = http.get(f"/jobs/{ours[0]['jid']}/checkpoints").raise_for_status().json()
         except (httpx.HTTPError, ValueError, KeyError) as error:
             _log.warning("the job's REST API at %s doesn't tell of checkpoints: %s", self._rest, error)
             return 0
-        newest = (told.get("latest") or {}).get("completed")
+        newest = (statistics.get("latest") or {}).get("completed")
         return int(newest["trigger_timestamp"]) if newest else 0
 
 
@@ -49,6 +49,6 @@ def checkpoints(tables: StreamTableEnvironment, job: str) -> Checkpoints:
 
 def interval_s(tables: StreamTableEnvironment) -> float:
     """How often the job checkpoints."""
-    told = tables.get_config().get("execution.checkpointing.interval", "5 s")
-    milliseconds = get_gateway().jvm.org.apache.flink.util.TimeUtils.parseDuration(told).toMillis()
+    interval = tables.get_config().get("execution.checkpointing.interval", "5 s")
+    milliseconds = get_gateway().jvm.org.apache.flink.util.TimeUtils.parseDuration(interval).toMillis()
     return float(milliseconds) / 1000

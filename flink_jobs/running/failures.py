@@ -1,6 +1,6 @@
 """What Flink, Beam and Kafka's client throw, said as an operator reads it. Pure: a stack trace in, a line out.
 
-Each failure that a user can meet has one line in `_TOLD`; the trace itself is in Flink's log.
+Each failure that a user can meet has one line in `_EXPLANATIONS`; the trace itself is in Flink's log.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 WORKER_DIED = "the embedding worker died"
 """What is said where nothing tells by which signal."""
 
-_TOLD: tuple[tuple[str, str], ...] = (
+_EXPLANATIONS: tuple[tuple[str, str], ...] = (
     # ours, from Python inside the JVM and from workers: they say it themselves
     (r"^pemja\.core\.PythonException: <class 'core\.errors\.\w+'>: (?P<said>.+)", "{said}"),
     (r"^core\.errors\.\w+: (?P<said>.+)", "{said}"),
@@ -146,7 +146,7 @@ _TOLD: tuple[tuple[str, str], ...] = (
 )
 """Looked for in each cause, the innermost first; the first that fits says it."""
 
-_RULES = tuple((re.compile(pattern), told) for pattern, told in _TOLD)
+_RULES = tuple((re.compile(pattern), explanation) for pattern, explanation in _EXPLANATIONS)
 _CAUSED = "Caused by: "
 _TRACEBACK = "Traceback (most recent call last)"
 _CLASS = re.compile(r"^(?:[\w$]+\.)+[\w$]+(?:Exception|Error|Throwable|Failure|Interrupt|Warning)?(?::\s*|$)")
@@ -167,7 +167,7 @@ def root_cause(stacktrace: str) -> str:
     return (causes or lines)[-1 if causes else 0].strip()
 
 
-def told(stacktrace: str) -> str:
+def explained(stacktrace: str) -> str:
     """Why a job failed, one line without names of classes, from what Flink tells of it."""
     causes = _causes(stacktrace)
     for cause in causes:

@@ -78,12 +78,12 @@ class Job:
                 if self._is_abandoned(http):
                     raise Unavailable("Flink's TaskManager has failed and isn't there any more")
                 overview = http.get(job).json()
-                told = figures(http, job, overview)
+                job_figures = figures(http, job, overview)
                 return Progress(
                     overview.get("state", UNKNOWN),
-                    counts(told),
+                    counts(job_figures),
                     _with_signal(failure(http, job)),
-                    alarm(told),
+                    alarm(job_figures),
                     tasks(overview),
                     completed_checkpoints(http, job),
                 )
@@ -91,7 +91,7 @@ class Job:
             return Progress(UNKNOWN, {}, None)
 
     def _is_abandoned(self, http: httpx.Client) -> bool:
-        # It is away too as the cluster starts, and as it is taken down, which is before the end of the job is told.
+        # It is away too as the cluster starts, and as it is taken down, which is before the job's end is reported.
         deadline = time.monotonic() + _FAREWELL_S
         while http.get(f"{self.rest}/overview").json().get("taskmanagers") == 0 and not self.ended():
             if time.monotonic() > deadline:
@@ -116,7 +116,7 @@ class Job:
             return str(jobs.stopWithSavepoint(False, directory.resolve().as_uri(), formats.CANONICAL).get())
         except Py4JJavaError as error:
             self.client.cancel().result()
-            raise Unavailable(failures.told(_trace(error))) from None
+            raise Unavailable(failures.explained(_trace(error))) from None
 
     def cancel(self) -> None:
         """End the job as it is; its last checkpoint stays."""
@@ -128,7 +128,7 @@ class Job:
         try:
             self.outcome.result()
         except Py4JJavaError as error:
-            raise FreshetError(f"the job has failed: {failures.told(_trace(error))}") from None
+            raise FreshetError(f"the job has failed: {failures.explained(_trace(error))}") from None
 
 
 def _with_signal(found: Failure | None) -> Failure | None:
@@ -166,7 +166,7 @@ def submit(environment: StreamExecutionEnvironment, name: str, rest: str) -> Job
     try:
         client = environment.execute_async(name)
     except Py4JJavaError as error:
-        raise FreshetError(f"the job can't be started: {failures.told(_trace(error))}") from None
+        raise FreshetError(f"the job can't be started: {failures.explained(_trace(error))}") from None
     return Job(client, rest, client.get_job_execution_result())
 
 

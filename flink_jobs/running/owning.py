@@ -63,7 +63,7 @@ def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple
 
 
 def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...]]:
-    """The owner that a job of a cluster makes of itself when it first writes, and what is to be told before.
+    """The owner that a job of a cluster makes of itself when it first writes, and what is to be printed before.
 
     Not here, as a JobManager that is started anew comes by too. `way`: how one chooses otherwise where it runs.
     Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
@@ -84,8 +84,8 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
     """
     stores = open_stores(pipeline, _ANY_DIMENSION, patience_s=0.0)
     try:
-        told = ((f"store.{name}: {pipeline.place(name)}", store.owner()) for name, store in stores.items())
-        return [(place, owner) for place, owner in told if owner is not None]
+        owned = ((f"store.{name}: {pipeline.place(name)}", store.owner()) for name, store in stores.items())
+        return [(place, owner) for place, owner in owned if owner is not None]
     finally:
         for store in stores.values():
             store.close()
@@ -104,10 +104,12 @@ def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
 
 def adopted(found: Sequence[Found], now: Fingerprint) -> list[str]:
     """What a run says of stores that an earlier release made, which tell nobody who made them."""
-    told = []
+    lines = []
     for each in found:
         if each.owner is None and each.models:
             others = ", ".join(f"{count:,} of {model}" for model, count in each.models.items() if model != now.model)
             but = f"; chunks of other models among them: {others}; --rebuild makes all anew" if others else ""
-            told.append(f"{each.place} has no owner yet, as an earlier release made it: it is this pipeline's now{but}")
-    return told
+            lines.append(
+                f"{each.place} has no owner yet, as an earlier release made it: it is this pipeline's now{but}"
+            )
+    return lines

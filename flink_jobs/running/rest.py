@@ -12,7 +12,7 @@ import httpx
 from core.config.log_identity import flood
 from core.documents.clocks import refused
 from core.metrics.figures import Figure, figure, is_ours, largest, total
-from flink_jobs.running.failures import root_cause, told
+from flink_jobs.running.failures import explained, root_cause
 
 _ASKED_AT_ONCE = 25
 """Metrics in one request: Flink's server takes no address above 4,096 bytes."""
@@ -35,7 +35,7 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed last, as `failures.told` says it, and when, in ms since 1970.
+    """Why a job failed last, as `failures.explained` says it, and when, in ms since 1970.
 
     raw        the root cause as Flink has it
     restored   the checkpoint or savepoint that the job has gone on from since, as in chk-110; "" where it has not yet
@@ -82,7 +82,7 @@ def report(http: httpx.Client, rest: str, job: str) -> Report:
     """
     address = f"{rest}/jobs/{job}"
     overview = http.get(address).raise_for_status().json()
-    found, pending = _told(http, address, overview)
+    found, pending = _metrics(http, address, overview)
     return Report(
         str(overview.get("state", "UNKNOWN")),
         int(overview.get("duration", 0)),
@@ -96,7 +96,7 @@ def report(http: httpx.Client, rest: str, job: str) -> Report:
 
 def figures(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> list[Figure]:
     """Freshet's figures of the job at this address, of each operator, over its subtasks."""
-    return _told(http, address, overview)[0]
+    return _metrics(http, address, overview)[0]
 
 
 def tasks(overview: Mapping[str, Any]) -> tuple[int, int]:
@@ -111,13 +111,13 @@ def completed_checkpoints(http: httpx.Client, address: str) -> int:
     return int(answer.json().get("counts", {}).get("completed", 0)) if answer.is_success else 0
 
 
-def alarm(told: Iterable[Figure]) -> str:
+def alarm(job_figures: Iterable[Figure]) -> str:
     """What is alarming in a job's figures; "" where nothing is."""
-    figures = list(told)
+    figures = list(job_figures)
     return flood(int(largest(figures, "stale_snapshot_surplus") or 0)) or refused(total(figures, "refused_by_time"))
 
 
-def _told(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:
+def _metrics(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> tuple[list[Figure], int | None]:
     found: list[Figure] = []
     pending: int | None = None
     for vertex in overview.get("vertices", ()):
@@ -148,7 +148,7 @@ def failure(http: httpx.Client, address: str) -> Failure | None:
     if said := _FINAL.findall(trace):
         final, cause = said[-1]
         return Failure(cause.strip(), at_ms, root_cause(trace), final=final)
-    return Failure(told(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
+    return Failure(explained(trace), at_ms, root_cause(trace), _restored(http, address, at_ms))
 
 
 def _restored(http: httpx.Client, address: str, since_ms: int) -> str:
@@ -169,7 +169,7 @@ def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
         _failed(said),
         completed.get("end_to_end_duration"),
         completed.get("state_size"),
-        told(failed["failure_message"]) if failed.get("failure_message") else None,
+        explained(failed["failure_message"]) if failed.get("failure_message") else None,
     )
 
 
@@ -177,7 +177,7 @@ def _failed(said: Mapping[str, Any]) -> int:
     """How many checkpoints failed that had begun: one for which not all tasks ran yet Flink counts, without an id.
 
     It tells of the others one by one, so there is none of them where it tells of none. Since a job was started anew or
-    restored its ids say how many began; after that all that failed are told.
+    restored its ids say how many began; after that all that failed are reported.
     """
     counted, history = said.get("counts", {}), said.get("history", ())
     failed = int(counted.get("failed", 0))

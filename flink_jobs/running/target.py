@@ -12,7 +12,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from core.errors import FreshetError, Unavailable
 from core.metrics.figures import counts
-from flink_jobs.running.failures import told as failure_told
+from flink_jobs.running.failures import explained
 from flink_jobs.running.jobs import UNKNOWN, Progress
 from flink_jobs.running.rest import alarm, completed_checkpoints, failure, figures, tasks
 
@@ -53,12 +53,12 @@ class TargetJob:
         try:
             with httpx.Client(timeout=5) as http:
                 overview = http.get(job).raise_for_status().json()
-                told = figures(http, job, overview)
+                job_figures = figures(http, job, overview)
                 return Progress(
                     overview.get("state", UNKNOWN),
-                    counts(told),
+                    counts(job_figures),
                     failure(http, job),
-                    alarm(told),
+                    alarm(job_figures),
                     tasks(overview),
                     completed_checkpoints(http, job),
                 )
@@ -74,24 +74,24 @@ class TargetJob:
         deadline = time.monotonic() + _SAVEPOINT_SECONDS
         try:
             trigger = self._sent("POST", f"/jobs/{self.id}/stop", body)["request-id"]
-            while (told := self._asked(f"/jobs/{self.id}/savepoints/{trigger}"))["status"]["id"] != "COMPLETED":
+            while (savepoint := self._asked(f"/jobs/{self.id}/savepoints/{trigger}"))["status"]["id"] != "COMPLETED":
                 if time.monotonic() > deadline:
                     raise Unavailable(f"no savepoint within {_SAVEPOINT_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
-            if "location" not in told["operation"]:
-                cause = told["operation"].get("failure-cause", {})
-                raise Unavailable(failure_told(cause.get("stack-trace", cause.get("class", ""))))
+            if "location" not in savepoint["operation"]:
+                cause = savepoint["operation"].get("failure-cause", {})
+                raise Unavailable(explained(cause.get("stack-trace", cause.get("class", ""))))
         except (Unavailable, httpx.HTTPError) as error:
             self.cancel()
             raise Unavailable(str(error)) from None
-        return str(told["operation"]["location"])
+        return str(savepoint["operation"]["location"])
 
     def result(self) -> None:
         """What came of a job that has ended. Raises FreshetError where that isn't success."""
         state = self._asked(f"/jobs/{self.id}")["state"]
         if state != "FINISHED":
             raise FreshetError(
-                f"the job is {state.lower()} on {self.rest}: {self.progress().failure or 'no cause told'}"
+                f"the job is {state.lower()} on {self.rest}: {self.progress().failure or 'no cause given'}"
             )
 
     def cancel(self) -> None:
@@ -109,8 +109,8 @@ class TargetJob:
             answer = http.request(method, path, json=body)
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise Unavailable(f"the cluster at {self.rest} has no job {self.id} any more: it was started anew")
-        told: dict[str, Any] = answer.raise_for_status().json() if answer.content else {}
-        return told
+        parsed: dict[str, Any] = answer.raise_for_status().json() if answer.content else {}
+        return parsed
 
 
 def running_job(rest: str, name: str) -> TargetJob | None:

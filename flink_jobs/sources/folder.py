@@ -1,6 +1,6 @@
 """A folder of this machine as a source of events: a notification for each file that came, changed or went.
 
-What was told of each file is in the job's state, so what happens between two runs is told too.
+The ETag of each file's last notification is in the job's state, so what happens between two runs is noticed too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class WatchFolder(KeyedProcessFunction):
         self._state: MapState = runtime_context.get_map_state(
             MapStateDescriptor("told", Types.STRING(), Types.STRING())
         )
-        self._told: dict[str, str] | None = None
+        self._etags: dict[str, str] | None = None
         self._thread = ThreadPoolExecutor(1, "watch-folder")
         self._watch = FolderWatch(self._folder)
         self._asked: Future[Changes] | None = None
@@ -75,35 +75,35 @@ class WatchFolder(KeyedProcessFunction):
         # one that was restored comes beside the first of this run
         if timestamp != self._timer:
             return
-        if self._told is None:
-            self._told = dict(self._state.items())
+        if self._etags is None:
+            self._etags = dict(self._state.items())
         if not self._waiting:
-            self._look(self._told)
+            self._look(self._etags)
         self._wake(ctx, 0 if self._waiting else _IDLE_MS)
         for _ in range(min(_AT_ONCE, len(self._waiting))):
             key, found = self._waiting.popleft()
-            self._note(self._told, key, found)
+            self._note(self._etags, key, found)
             self._meters.count("files")
             now_ms = time_ns() // 1_000_000
             offset = now_ms if found is None else found.last_modified_ms or now_ms
             value = self._folder.notification(key, found)
             yield Row(key.encode(), value, self._folder.bucket, 0, offset, {}, now_ms, now_ms)
 
-    def _look(self, told: dict[str, str]) -> None:
+    def _look(self, etags: dict[str, str]) -> None:
         if self._asked is not None and self._asked.done():
             asked, self._asked = self._asked, None
             self._waiting.extend(asked.result())
             self._meters.hold("files_left_out", self._watch.left_out)
         if self._asked is None and not self._waiting:
             # nothing is noted while it looks
-            self._asked = self._thread.submit(self._watch.changes, told)
+            self._asked = self._thread.submit(self._watch.changes, etags)
 
-    def _note(self, told: dict[str, str], key: str, found: ObjectListed | None) -> None:
+    def _note(self, etags: dict[str, str], key: str, found: ObjectListed | None) -> None:
         if found is None:
-            told.pop(key, None)
+            etags.pop(key, None)
             self._state.remove(key)
         else:
-            told[key] = etag = found.etag or ""
+            etags[key] = etag = found.etag or ""
             self._state.put(key, etag)
 
     def _wake(self, ctx: KeyedProcessFunction.Context, after_ms: int) -> None:

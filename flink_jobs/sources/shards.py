@@ -28,19 +28,19 @@ from core.shards.reading import readings_from_bytes, readings_to_bytes
 from core.shards.slots import (
     Assignment,
     assign,
+    assigned_from_bytes,
+    assigned_to_bytes,
     assignments_from_bytes,
     assignments_to_bytes,
     of_slot,
     slot_keys,
     slots_in,
-    told_from_bytes,
-    told_to_bytes,
 )
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.sources.ticking import READ, ticks, timed
 from flink_jobs.steps.operators import BYTES
 
-_TOLD = Types.ROW_NAMED(["slot", "told"], [Types.STRING(), BYTES])
+_SLOT_ROW = Types.ROW_NAMED(["slot", "told"], [Types.STRING(), BYTES])
 LOST_ROWS = Types.ROW_NAMED(["stream", "shard", "after", "oldest", "reason"], [Types.STRING() for _ in range(5)])
 _LOST = OutputTag("lost", LOST_ROWS)
 _LISTING_MS = 10_000
@@ -60,25 +60,25 @@ class ShardEvents:
 def shard_source(
     tables: StreamTableEnvironment, sources: Sequence[Source], parallelism: int, max_parallelism: int
 ) -> ShardEvents:
-    """The events of all these streams, unbounded: the job goes on until it is told to stop.
+    """The events of all these streams, unbounded: the job goes on until it is stopped.
 
     A shard's watermark is the arrival time of its last record, or the clock where it is read to its end; that of a
     subtask is the least of its shards'. Both operators have the job's parallelism.
     """
-    told = (
+    assigned = (
         ticks(tables)
         .key_by(lambda row: "streams", Types.STRING())
-        .process(ListShards(sources, slot_keys(parallelism, max_parallelism)), _TOLD)
+        .process(ListShards(sources, slot_keys(parallelism, max_parallelism)), _SLOT_ROW)
         .name("list shards")
         .uid("list-shards")
     )
     read = (
-        told.key_by(lambda row: row[0], Types.STRING())
+        assigned.key_by(lambda row: row[0], Types.STRING())
         .process(ReadShards(sources), READ)
         .name("read shards")
         .uid("read-shards")
     )
-    lost = told.get_side_output(_LOST).union(read.get_side_output(_LOST))
+    lost = assigned.get_side_output(_LOST).union(read.get_side_output(_LOST))
     return ShardEvents(timed(tables, read), lost)
 
 
@@ -105,7 +105,7 @@ class ListShards(KeyedProcessFunction):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One tick in; rows of _TOLD and LOST_ROWS out where a listing has come."""
+        """One tick in; rows of _SLOT_ROW and LOST_ROWS out where a listing has come."""
         now_ms = time_ns() // 1_000_000
         listed = self._listed(now_ms)
         if self._asked is None and now_ms >= self._due_ms:
@@ -127,7 +127,7 @@ class ListShards(KeyedProcessFunction):
                 yield _LOST, _lost(Lost(self._streams[name].name, shard, "", ""))
         self._state.update(assignments_to_bytes(after))
         for slot in sorted({*self._slots, *slots_in(after.values())}):
-            yield Row(slot, told_to_bytes({name: of_slot(assignment, slot) for name, assignment in after.items()}))
+            yield Row(slot, assigned_to_bytes({name: of_slot(assignment, slot) for name, assignment in after.items()}))
 
     def _listed(self, now_ms: int) -> dict[str, list[Shard]] | None:
         if self._asked is None or not self._asked.done():
@@ -151,7 +151,7 @@ def _list(streams: Mapping[str, ShardStream]) -> dict[str, list[Shard]]:
 
 
 class ReadShards(KeyedProcessFunction):
-    """Rows of _TOLD in, events out: each key is a slot, read whenever its timer fires, a little each time.
+    """Rows of _SLOT_ROW in, events out: each key is a slot, read whenever its timer fires, a little each time.
 
     Timers rather than ticks, as a tick that waits behind others would hold a checkpoint up: of a timer there is one.
     """
@@ -177,10 +177,10 @@ class ReadShards(KeyedProcessFunction):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
-        """One row of _TOLD in; nothing out."""
-        slot, told = value
+        """One row of _SLOT_ROW in; nothing out."""
+        slot, assigned = value
         reader = self._reader(slot)
-        reader.hear(told_from_bytes(told))
+        reader.hear(assigned_from_bytes(assigned))
         self._state.update(readings_to_bytes(reader.readings))
         if slot not in self._timers:
             self._wake(slot, ctx.timer_service().current_processing_time(), ctx)

@@ -26,7 +26,7 @@ from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
 from core.stores.contract import Vectors
 from core.stores.fingerprint import Owner
 from flink_jobs.engine.metrics import Answer, Meters, answer_to_bytes, timed
-from flink_jobs.engine.model_load import told_of_load
+from flink_jobs.engine.model_load import recorded_load
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
 from flink_jobs.steps.fan_out import FanOut, reason_of
 from udfs.embedding.contract import Embedder
@@ -94,7 +94,7 @@ def write_plans(rows: Sequence[Embedded], model: Embedder, stores: FanOut) -> li
     """Each row's outcomes by store, in order; a row without a plan shares those of its document's latest.
 
     What a store lacks may have changed since it was asked: another worker cleared a table. So a plan that is
-    rejected is told once more with all its vectors, which lacks nothing.
+    rejected is written once more with all its vectors, which lacks nothing.
     """
     whole = [row for row in rows if row.plan is not None and row.error is None]
     plans = [_narrowed(row) for row in whole]
@@ -128,8 +128,8 @@ def _with_all(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> dict[st
     if errors:
         return {}
     ends = np.cumsum([len(plan.write) for plan in plans])
-    told = stores.apply(plans, np.split(vectors, ends[:-1]))
-    return {plan.document_id: outcomes for plan, outcomes in zip(plans, told, strict=True)}
+    applied = stores.apply(plans, np.split(vectors, ends[:-1]))
+    return {plan.document_id: outcomes for plan, outcomes in zip(plans, applied, strict=True)}
 
 
 def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
@@ -137,7 +137,7 @@ def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
 
 
 def _loaded(pipeline: Pipeline) -> Embedder:
-    with told_of_load():
+    with recorded_load():
         return embedder(pipeline.embedding)
 
 

@@ -36,10 +36,10 @@ def write_profiles(
     chunker: Chunker,
     texts: Texts,
 ) -> tuple[list[Outcome], list[Written]]:
-    """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is told.
+    """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is kept.
 
     Plans follow what is committed, so a vector store never knows of a change that a later epoch couldn't undo.
-    A profile whose text is the one that was told last, as `texts` knows, needs no plan.
+    A profile whose text is still the last planned one, as `texts` knows, needs no plan.
     """
     outcomes = store.apply(deliveries)
     applied = [each for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED]
@@ -87,11 +87,11 @@ class _WriteProfiles(ScalarFunction):
         return False
 
     def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
-        told = [delivery_from_bytes(raw) for raw in deliveries]
+        decoded = [delivery_from_bytes(raw) for raw in deliveries]
         outcomes, written = write_profiles(
-            told, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
+            decoded, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
         )
-        self._count(told, outcomes)
+        self._count(decoded, outcomes)
         nothing = Written()
         return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
 
@@ -103,12 +103,12 @@ class _WriteProfiles(ScalarFunction):
             # else the functions behind this one tell it
             self._meters.tell(tally.drain())
         applied = [
-            each.told for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED
+            each.changes for each, outcome in zip(deliveries, outcomes, strict=True) if outcome.status is Status.APPLIED
         ]
-        for kind, count in Counter(audit.kind for told in applied for audit in told.audit).items():
+        for kind, count in Counter(audit.kind for changes in applied for audit in changes.audit).items():
             self._meters.count("identity", count, event=kind.value)
-        self._meters.count("profiles_made", sum(len(told.born) for told in applied))
-        self._meters.count("profiles_retired", sum(len(told.retired) for told in applied))
+        self._meters.count("profiles_made", sum(len(changes.born) for changes in applied))
+        self._meters.count("profiles_retired", sum(len(changes.retired) for changes in applied))
 
 
 def profile_functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:

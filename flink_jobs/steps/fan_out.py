@@ -44,8 +44,8 @@ class FanOut:
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that no store needs a vector for. A store that is away isn't heard."""
         with timed("store_us"):
-            told = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
-        return frozenset.intersection(*told) if told else frozenset()
+            answers = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
+        return frozenset.intersection(*answers) if answers else frozenset()
 
     def vectors(self, document_id: str) -> dict[str, Vectors]:
         """Text to vector, shape (dimension,), of each chunk that any store has of the document."""

@@ -49,7 +49,7 @@ class FitLetter(FlatMapFunction):
         try:
             self._room = kafka_letters_topic.room(self._kafka, self._topic)
         except FreshetError:
-            # as it starts a job is told; here the sink will tell, once there is a letter
+            # the start of a job reports this; here the sink does, as soon as there is a letter
             self._room = kafka_letters_topic.USUAL_ROOM * 9 // 10
 
     def flat_map(self, value: Row) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from core.identity.rules import HOUR_MS
 from core.plans import Outcome
 from core.profiles.delivery import Delivery, delivery_to_bytes, texts_of
 from core.profiles.records import row_from_bytes, row_to_bytes, step
-from core.profiles.step import Persons, Told
+from core.profiles.step import Persons, ProfileChanges
 from flink_jobs.engine import one_core
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
@@ -73,7 +73,7 @@ class ParseRecord(KeyedProcessFunction):
         raw = self._state.value()
         before = None if raw is None else row_from_bytes(raw)
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
-        after, told = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
+        after, outcome = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
         if after is not None and after is not before:
             if change.operation is Operation.DELETE and after.position == change.position:
                 timers = ctx.timer_service()
@@ -82,15 +82,15 @@ class ParseRecord(KeyedProcessFunction):
             self._state.update(row_to_bytes(after))
         if change.snapshot and not self._again:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
-        if told is None and event:
+        if outcome is None and event:
             self._meters.count("stale")
-        elif isinstance(told, Refused):
-            error = type(told.error).__name__
+        elif isinstance(outcome, Refused):
+            error = type(outcome.error).__name__
             self._meters.count("dead_letters", stage="parse", reason=error)
             of = decode_event(event)
-            yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(told.error), of, told.name)
-        elif told is not None:
-            yield Row("", Row(_encode(told), event))
+            yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(outcome.error), of, outcome.name)
+        elif outcome is not None:
+            yield Row("", Row(_encode(outcome), event))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
@@ -155,14 +155,14 @@ class LinkPersons(KeyedProcessFunction):
             return
         change = _decode_record(encoded)
         try:
-            told = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
+            changes = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
             name = type(error).__name__
             self._meters.count("dead_letters", stage="link", reason=name)
             refusal = letter(self._pipeline.name, "link", name, str(error), decode_event(event), change.record)
             yield DEAD_LETTERS, refusal
             return
-        yield from self._tell(change.record, told, event)
+        yield from self._tell(change.record, changes, event)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Once an hour identifiers expire, and deleted records are forgotten. Or a snapshot's end was passed."""
@@ -174,9 +174,9 @@ class LinkPersons(KeyedProcessFunction):
             for position, _, table in (each.partition(" ") for each in waiting.splitlines()):
                 yield from self._clear(ctx, table, Position(position))
             return
-        told = self._persons.advance(ctx.timer_service().current_processing_time())
-        self._wake(ctx, told.more)
-        yield from self._tell("", told, _no_event)
+        changes = self._persons.advance(ctx.timer_service().current_processing_time())
+        self._wake(ctx, changes.more)
+        yield from self._tell("", changes, _no_event)
 
     def _clear(self, ctx: KeyedProcessFunction.Context, table: str, before: Position) -> Iterator[Any]:
         assert self._persons is not None
@@ -199,8 +199,8 @@ class LinkPersons(KeyedProcessFunction):
             store.close()
         self._persons, self._epoch = persons, opening.epoch
         self._wake(ctx, more=True)
-        told = persons.standing(opening.touched)
-        yield self._delivery("", told, _no_event, undone=self._version)
+        changes = persons.standing(opening.touched)
+        yield self._delivery("", changes, _no_event, undone=self._version)
 
     def _wake(self, ctx: KeyedProcessFunction.Context, more: bool) -> None:
         timers = ctx.timer_service()
@@ -209,20 +209,20 @@ class LinkPersons(KeyedProcessFunction):
         at = now + _SOON_MS if more else (now // HOUR_MS + 1) * HOUR_MS
         timers.register_processing_time_timer(at)
 
-    def _tell(self, record: str, told: Told, event: bytes) -> Iterator[Any]:
-        if told == Told(more=told.more):
+    def _tell(self, record: str, changes: ProfileChanges, event: bytes) -> Iterator[Any]:
+        if changes == ProfileChanges(more=changes.more):
             self._kept.flush()
             if record:
                 self._meters.count("stale")
             return
-        yield self._delivery(record, told, event)
+        yield self._delivery(record, changes, event)
 
-    def _delivery(self, record: str, told: Told, event: bytes, undone: int | None = None) -> Row:
+    def _delivery(self, record: str, changes: ProfileChanges, event: bytes, undone: int | None = None) -> Row:
         self._version += 1
         self._kept.put(_VERSION, b"%d" % self._version)
         self._kept.flush()
-        texts = texts_of(told, self._text)
-        return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, told, texts, undone)), event)
+        texts = texts_of(changes, self._text)
+        return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, changes, texts, undone)), event)
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True):
@@ -249,11 +249,11 @@ class PlansOfWritten(ProcessFunction):
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """Written and the event, both encoded, in; of PLANS and dead letters out."""
         written, event = value
-        told = _decode_written(written)
-        for outcome in told.rejected:
+        result = _decode_written(written)
+        for outcome in result.rejected:
             self._meters.count("dead_letters", stage="write", reason=outcome.error)
-            told_of = decode_event(event)
-            refusal = letter(self._name, "write", outcome.error, outcome.reason, told_of, outcome.document_id)
+            source_event = decode_event(event)
+            refusal = letter(self._name, "write", outcome.error, outcome.reason, source_event, outcome.document_id)
             yield DEAD_LETTERS, refusal
-        for plan in told.plans:
+        for plan in result.plans:
             yield Row(plan, event)

@@ -1,7 +1,7 @@
-"""Looks at objects that take as long as they take, while checkpoints pass: asked for, waited for, told in parts.
+"""Looks at objects that take as long as they take, while checkpoints pass: asked for, waited for, sent on in parts.
 
-What is asked of an object is in keyed state until it is told to its end; the look itself is a thread's. A timer of the
-object looks whether it is done, and tells a part. So nothing here takes longer than a part, and what a crash
+What is asked of an object is in keyed state until its last part is sent; the look itself is a thread's. A timer of the
+object looks whether it is done, and sends a part. So nothing here takes longer than a part, and what a crash
 interrupts is looked at anew: see `core.documents.unfolding`.
 """
 
@@ -59,13 +59,13 @@ _decode = msgspec.msgpack.Decoder(ObjectChange).decode
 
 @dataclass
 class _Current:
-    """An object's look that is being made or told, in this process.
+    """An object's look that is being made or sent on, in this process.
 
     timer   the one that is its own; one that was restored may come beside it
-    told    what is left of it to tell
+    left    the parts that are still to be sent
     before  the state before the look
-    noted   whether the state says that a part of it was told
-    known   row ids that were told beyond those of before
+    noted   whether the state says that a part of it was sent
+    known   row ids that were sent beyond those of before
     kept    whether the state of such row ids has any, of this look or of one that was interrupted
     """
 
@@ -73,7 +73,7 @@ class _Current:
     look: Look
     began_s: float
     timer: int = 0
-    told: Iterator[Part] | None = None
+    left: Iterator[Part] | None = None
     before: ObjectState | None = None
     noted: bool = False
     known: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ class LookAtObjects(KeyedProcessFunction):
             return runtime_context.get_state(ValueStateDescriptor(name, Types.PICKLED_BYTE_ARRAY()))
 
         self._gate, self._state, self._asked = value("gate"), value("object"), value("asked")
-        # row ids that a look has told which isn't told to its end
+        # row ids that an unfinished look has sent
         self._known: ListState = runtime_context.get_list_state(ListStateDescriptor("told", Types.PICKLED_BYTE_ARRAY()))
         self._run = time_ns()
         self._current: dict[str, _Current] = {}
@@ -142,16 +142,16 @@ class LookAtObjects(KeyedProcessFunction):
             now_s = monotonic()
             if now_s < self._turns.rests_until_s:
                 self._wake(current, ctx, self._again_ms(current, now_s))
-            elif current.told is None and not current.look.done():
+            elif current.left is None and not current.look.done():
                 self._wake(current, ctx, again_ms(1_000 * (now_s - current.began_s)))
             else:
-                yield from self._told(key, current, ctx)
-                self._turns.told(now_s, monotonic())
+                yield from self._send_part(key, current, ctx)
+                self._turns.spent(now_s, monotonic())
 
     def _again_ms(self, current: _Current, now_s: float) -> int:
-        """After a rest: at once for what was begun to be told, and for others not all at the same moment."""
+        """After a rest: at once for a look that is being sent, and for others not all at the same moment."""
         rest_ms = int(1_000 * (self._turns.rests_until_s - now_s)) + 1
-        return rest_ms if current.told is not None else max(rest_ms, again_ms(1_000 * (now_s - current.began_s)))
+        return rest_ms if current.left is not None else max(rest_ms, again_ms(1_000 * (now_s - current.began_s)))
 
     def _ask(self, look: Any, ctx: KeyedProcessFunction.Context) -> None:
         key = ctx.get_current_key()
@@ -191,18 +191,18 @@ class LookAtObjects(KeyedProcessFunction):
         self._loader.lift()
         while (current := self._current.get(key)) is not None:
             current.look.exception()  # which waits for it
-            yield from self._told(key, current, ctx)
+            yield from self._send_part(key, current, ctx)
 
-    def _told(self, key: str, current: _Current, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+    def _send_part(self, key: str, current: _Current, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One part more; after the last one the next look is begun."""
         loaded = for_whom(current.look.result(), current.asked.now)
         table = self._table_of(loaded.bucket)
         try:
-            if current.told is None:
+            if current.left is None:
                 self._took_s += 0.1 * (min(1.0, monotonic() - current.began_s) - self._took_s)
                 current.before, current.kept = self._before()
-                current.told = parts(current.before, loaded, self._objects[table], self._run)
-            part = next(current.told)
+                current.left = parts(current.before, loaded, self._objects[table], self._run)
+            part = next(current.left)
             rows = [
                 Row(document_id(self._specs[table], change), Row(_encode(change), loaded.event))
                 for change in part.changes
@@ -242,7 +242,7 @@ class LookAtObjects(KeyedProcessFunction):
             current.known += part.row_ids
 
     def _leave(self, current: _Current, loaded: Loaded) -> None:
-        """What was told of a look that can't be told to its end, or of one that was interrupted before it."""
+        """Keep what was sent of a look that can't be finished, or of one that was interrupted before it."""
         before = begun(current.before, loaded) if current.noted else current.before
         if (current.noted or current.kept) and (left := interrupted(before, current.known)) is not None:
             self._state.update(object_state_to_bytes(replace(left, run=0)))

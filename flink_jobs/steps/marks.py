@@ -31,7 +31,7 @@ class Marks:
         self._rests_until = float("-inf")
 
     def of(self, table: str) -> Position:
-        """Below which every store refuses what is told of the table's documents; BEGINNING where one may take it all.
+        """Below which every store refuses changes of the table's documents; BEGINNING where one may take it all.
 
         Never raises for a store that doesn't answer: who writes says so, and what isn't forgotten now is later.
         """

@@ -52,12 +52,12 @@ class DecodeObjects(ProcessFunction):
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            told = _decode(event)
+            notifications = _decode(event)
         except ChangeError as error:
             self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
             yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
             return
-        for each in told:
+        for each in notifications:
             if isinstance(each, Skip) or self._table_of(each.bucket) not in self._tables:
                 reason = each if isinstance(each, Skip) else Skip.OTHER_TABLE
                 self._meters.count("skipped", reason=reason)

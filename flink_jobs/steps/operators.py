@@ -60,7 +60,7 @@ SWEPT = OutputTag("sweeps", SWEEPS)
 log = logging.getLogger(__name__)
 _MOST_OTHERS = 10_000
 _LAG_S = 0.5
-"""How often the age of what is read is told."""
+"""How often the age of what is read is reported."""
 
 SLACK_MS = 30_000
 """How much later than an event, by Kafka's clock, what was sent before it may have been written to other partitions."""
@@ -110,14 +110,14 @@ class Decode(ProcessFunction):
         key, body, topic, partition, offset, headers = value
         event = Event(topic, partition, offset, key, body, headers or {})
         try:
-            told = self._decode(event)
+            changes = self._decode(event)
         except ChangeError as error:
             yield self._letter(error, event)
             for refused in error.refused if isinstance(error, DecodeError) else ():
                 yield from self._mark(refused)
                 yield from self._ended(refused, ctx)
             return
-        for each in told:
+        for each in changes:
             try:
                 name = self._key(each)
             except ChangeError as error:
@@ -159,17 +159,17 @@ class Decode(ProcessFunction):
             if refused.table in self._keys:
                 yield Row(self._key(refused), Row(_encode(refused), b""))
 
-    def _key(self, told: Change | Truncate | Skip) -> str:
+    def _key(self, change: Change | Truncate | Skip) -> str:
         """By what a change goes on, and a truncate. Raises ChangeError for one of another database too."""
-        if isinstance(told, Skip) or told.table not in self._keys:
+        if isinstance(change, Skip) or change.table not in self._keys:
             return ""
-        if told.source and told.table in self._of_one_source:
-            hold_to_first(self._sources, told.table, told.source)
-        return self._keys[told.table](told) if isinstance(told, Change) else self._table(told)
+        if change.source and change.table in self._of_one_source:
+            hold_to_first(self._sources, change.table, change.source)
+        return self._keys[change.table](change) if isinstance(change, Change) else self._table(change)
 
-    def _table(self, told: Change | Truncate) -> str:
+    def _table(self, change: Change | Truncate) -> str:
         """What is swept as one: the table, of one database where several have it."""
-        return told.table if told.table in self._of_one_source else of_source(told.table, told.source)
+        return change.table if change.table in self._of_one_source else of_source(change.table, change.source)
 
     def _other(self, table: str) -> Skip:
         """Whose rows a table's are that the pipeline doesn't name: nobody's, or a partition's of one that it does."""
@@ -213,10 +213,10 @@ class RejectedToLetter(FlatMapFunction):
         """`value` has an encoded Answer and the encoded event."""
         answer, event = value
         said = answer_from_bytes(answer)
-        self._meters.tell(said.told)
-        self._searchable.hear(said.told, self._meters)
+        self._meters.tell(said.counted)
+        self._searchable.hear(said.counted, self._meters)
         for outcome in said.rejected:
             stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
             self._meters.count("dead_letters", stage=stage, reason=outcome.error)
-            told_of = decode_event(event)
-            yield letter(self._name, stage, outcome.error, outcome.reason, told_of, outcome.document_id)
+            source_event = decode_event(event)
+            yield letter(self._name, stage, outcome.error, outcome.reason, source_event, outcome.document_id)

@@ -8,6 +8,7 @@ from time import time
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext
 from pyflink.datastream.functions import KeyedProcessFunction
@@ -69,21 +70,21 @@ class PlanDocument(KeyedProcessFunction):
         before = None if raw is None else state_from_bytes(raw)
         spec, chunker = self._specs[change.table], self._chunkers[change.table]
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
-        state, told = step(before, change, spec, self._model, chunker, *marks)
-        if not told and event:
+        state, emitted = step(before, change, spec, self._model, chunker, *marks)
+        if not emitted and event:
             self._meters.count("stale")
         if change.snapshot and not self._again:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if state is not None and state is not before:
             self._remember(state, 0 if before is None else before.since, change, ctx)
-        for each in told:
+        for each in emitted:
             if isinstance(each, Plan):
                 yield Row(plan_to_bytes(each), event)
                 continue
             if isinstance(each, Refused):
                 yield DEAD_LETTERS, self._refusal(each, event)
                 each = Unsettled(each.name, each.change)
-            unsettled = Row(encode_unsettled(replace(each, event=event)), ctx.timestamp())
+            unsettled = Row(encode_unsettled(structs.replace(each, event=event)), ctx.timestamp())
             yield UNSETTLED, Row(self._together(change), unsettled)
 
     def _refusal(self, refused: Refused, event: bytes) -> Row:

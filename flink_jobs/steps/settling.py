@@ -6,6 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext, TimerService
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
@@ -37,7 +38,7 @@ from flink_jobs.steps.operators import DEAD_LETTERS, decode_event, letter
 from udfs.embedding.tokenizing import document_chunker
 
 EARLY_MS = 10_000
-"""How long the new row of a key change waits for the old one's vectors, by Kafka's clock, before it is told alone."""
+"""How long the new row of a key change waits for the old one's vectors, by Kafka's clock, before it goes on alone."""
 
 PATIENCE_MS = 600_000
 """How much longer, by the clock, a half waits for the other when every partition seems to have passed it: one whose
@@ -113,11 +114,11 @@ class Settle(KeyedProcessFunction):
         """One UNSETTLED_ROW in; of PLANS, dead letters or nothing out."""
         unsettled, time = value
         self._memory.began_to_wait.clear()
-        told = settle(self._memory, decode_unsettled(unsettled))
+        decided = settle(self._memory, decode_unsettled(unsettled))
         for pair in self._memory.began_to_wait:
             _note(self._due, time + EARLY_MS, pair)
             ctx.timer_service().register_event_time_timer(time + EARLY_MS)
-        yield from self._tell(told)
+        yield from self._tell(decided)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
@@ -150,8 +151,8 @@ class Settle(KeyedProcessFunction):
             for pair in began:  # no timer will be called any more
                 yield from self._tell([*tell_early(self._memory, pair), *give_up(self._memory, pair, mark)])
 
-    def _tell(self, told: list[Settled | Unknown]) -> Iterator[Any]:
-        for each in told:
+    def _tell(self, decided: list[Settled | Unknown]) -> Iterator[Any]:
+        for each in decided:
             settled = each if isinstance(each, Settled) else self._asked(each.what)
             plan = self._planned(settled) if isinstance(settled, Settled) else settled
             if isinstance(plan, str):
@@ -204,7 +205,8 @@ class Settle(KeyedProcessFunction):
             return f"{table}: {missing} did not travel with this change, and the source's row has only {', '.join(row)}"
         self._meters.count("reselected")
         found = {name: row[name] for name in what.change.unavailable}
-        whole = replace(what, change=replace(what.change, row={**what.change.row, **found}, unavailable=frozenset()))
+        change = replace(what.change, row={**what.change.row, **found}, unavailable=frozenset())
+        whole = structs.replace(what, change=change)
         learn(self._memory, whole, what.change.unavailable)
         return Settled(whole)
 

@@ -1,1 +1,1 @@
-"""`freshet backfill`: whatever a source holds already, told where the pipeline reads its changes."""
+"""`freshet backfill`: whatever a source holds already, sent to where the pipeline reads its changes."""

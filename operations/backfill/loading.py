@@ -1,4 +1,4 @@
-"""`freshet backfill`: whatever a source holds already, told where the pipeline reads its changes."""
+"""`freshet backfill`: whatever a source holds already, sent to where the pipeline reads its changes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ELSE = "have its source tell its rows again"
 
 
 def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
-    """Tell the pipeline of all that is at the places, `s3://BUCKET/PREFIX` or `schema.table`; none: of all it names.
+    """Send the pipeline all that is at the places, `s3://BUCKET/PREFIX` or `schema.table`; none: all that it names.
 
-    The exit code: 0, or 130 after Ctrl-C. Raises ConfigError where the pipeline's feed can't be told so, or a place is
-    none of it, Unavailable where a server is away.
+    The exit code: 0, or 130 after Ctrl-C. Raises ConfigError where nothing can be sent to the pipeline's feed, or a
+    place is none of it, Unavailable where a server is away.
     """
     name = pipeline.format.name
     if pipeline.source.file is not None:

@@ -37,9 +37,9 @@ class Target:
 
 
 def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
-    """Tell the pipeline of all objects at the places `s3://BUCKET/PREFIX`, of every bucket where none is given.
+    """Notify the pipeline of all objects at the places `s3://BUCKET/PREFIX`, of every bucket where none is given.
 
-    Begins after the last object that an unfinished backfill of the same place told of. The exit code is 130 after
+    Begins after the last object that an unfinished backfill of the same place sent. The exit code is 130 after
     Ctrl-C. Raises ConfigError where the pipeline reads no such notifications, Unavailable where S3, Kafka or SQS is
     away.
     """
@@ -61,7 +61,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
             closing(_objects(pipeline, bucket, prefix, begin.after)) as listed,
         ):
             course = Course(console, kept, _UNIT, target.name, shown, task)
-            if not course.follow(_told(target, listed, begin, pace), begin):
+            if not course.follow(_sent(target, listed, begin, pace), begin):
                 return INTERRUPTED
     for each in notes.values():
         each.write(None)
@@ -145,7 +145,7 @@ def _counting(found: Generator[ObjectListed, None, None], tell: Callable[[int], 
         thread.join()
 
 
-def _told(target: Target, found: Iterable[ObjectListed], stand: Stand, pace: Pace) -> Iterator[Stand]:
+def _sent(target: Target, found: Iterable[ObjectListed], stand: Stand, pace: Pace) -> Iterator[Stand]:
     """The stand after each thousand of objects, whose notifications the target then has."""
     left = iter(found)
     while some := list(islice(left, pace.at_most(_AT_ONCE))):

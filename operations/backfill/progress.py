@@ -28,7 +28,7 @@ class Stand(msgspec.Struct, frozen=True, omit_defaults=True):
 
     after  the key of the last object whose notification was taken, of `objects`
     key    the key of the last row whose event was taken, of `rows`: values of `columns`, as PostgreSQL writes them
-    done   the whole place is told, and others of the same command aren't
+    done   the whole place is sent, and others of the same command aren't
     """
 
     after: str = ""
@@ -39,8 +39,8 @@ class Stand(msgspec.Struct, frozen=True, omit_defaults=True):
     done: bool = False
 
     @property
-    def told(self) -> int:
-        """How many objects or rows are told."""
+    def sent(self) -> int:
+        """How many objects or rows are sent."""
         return self.objects or self.rows
 
 
@@ -115,7 +115,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One place's backfill under way. `unit` is what is told, `target` to where, as in "topic pages"."""
+    """One place's backfill under way. `unit` is what is sent, `target` where to, as in "topic pages"."""
 
     console: Console
     notes: Notes
@@ -133,7 +133,7 @@ class Course:
         try:
             for now in stands:
                 self.notes.write(now)
-                self.bar.update(self.task, completed=now.told)
+                self.bar.update(self.task, completed=now.sent)
         except KeyboardInterrupt:
             self._stopped(now)
             return False
@@ -141,28 +141,28 @@ class Course:
             self._stopped(now)
             raise
         self.notes.write(msgspec.structs.replace(now, done=True))
-        speed = (now.told - begin.told) / max(time.monotonic() - started, 1e-3)
-        self._say(f"{now.told:,} {self.unit} of {self.notes.place} told in {self.target}, {speed:,.0f} {self.unit}/s")
+        speed = (now.sent - begin.sent) / max(time.monotonic() - started, 1e-3)
+        self._say(f"{now.sent:,} {self.unit} of {self.notes.place} sent to {self.target}, {speed:,.0f} {self.unit}/s")
         return True
 
     def _stopped(self, now: Stand) -> None:
         place = f" of {self.notes.place}" if now.columns else ""
-        self._say(f"stopped at {now.told:,} {self.unit}{place}; the same command goes on from there")
+        self._say(f"stopped at {now.sent:,} {self.unit}{place}; the same command goes on from there")
 
     def _say(self, what: str) -> None:
         self.console.print(shown(what), soft_wrap=True)
 
 
 def begun(notes: Notes, restart: bool, unit: str, console: Console) -> Stand:
-    """Where to begin: at the first, or behind the last that an unfinished backfill told, which is said."""
+    """Where to begin: at the first, or behind the last that an unfinished backfill sent, which is said."""
     stand = Stand() if restart else notes.read()
     if stand.done:
-        told = f"all {stand.told:,} {unit} of {notes.place} were told before; --restart begins anew"
-        console.print(shown(told), soft_wrap=True)
-    elif stand.told:
+        message = f"all {stand.sent:,} {unit} of {notes.place} were sent before; --restart begins anew"
+        console.print(shown(message), soft_wrap=True)
+    elif stand.sent:
         after = ", ".join(f"{name} {value}" for name, value in zip(stand.columns, stand.key, strict=False))
-        told = f"going on after {after or repr(stand.after)}, with {stand.told:,} {unit} told before"
-        console.print(shown(told), soft_wrap=True)
+        message = f"going on after {after or repr(stand.after)}, with {stand.sent:,} {unit} sent before"
+        console.print(shown(message), soft_wrap=True)
     return stand
 
 

@@ -1,6 +1,6 @@
 """`freshet backfill` of tables: each row, as an event like those of the connector's incremental snapshots.
 
-Rows are told at a position that was the topic's last one before any was read: whatever the source commits from then on
+Rows are sent at a position that was the topic's last one before any was read: whatever the source commits from then on
 has a later one and wins, in whatever order it comes, and whatever it has committed before is seen by who reads. So one
 mark at the beginning does, where a snapshot that sends without positions needs two for each range.
 """
@@ -39,7 +39,7 @@ from operations.plain import shown
 _AT_ONCE = 1_000
 _BYTES_AT_ONCE = 4 * 2**20
 _IN_A_RANGE = 10_000
-_RANGE_S = 10  # what a snapshot is held for at most where rows are told slowly
+_RANGE_S = 10  # what a snapshot is held for at most where rows are sent slowly
 _UNIT = "rows"
 _EARLIEST = Position(f"{0:016x}.{0:016x}")
 _WIDTH = len(_EARLIEST)
@@ -48,7 +48,7 @@ _HEADERS = ((BACKFILL, b"1"),)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A table to be told: how its rows are read, how their events are written, and where these stand."""
+    """A table to be sent: how its rows are read, how their events are written, and where these stand."""
 
     ranges: Ranges
     pattern: Pattern
@@ -56,9 +56,9 @@ class Load:
 
 
 def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
-    """Tell the pipeline of all rows of the tables; of every one that it names where none is given.
+    """Send the pipeline all rows of the tables; of every one that it names where none is given.
 
-    Begins after the last row that an unfinished backfill of the table told. The exit code is 130 after Ctrl-C. Raises
+    Begins after the last row that an unfinished backfill of the table sent. The exit code is 130 after Ctrl-C. Raises
     ConfigError where a table can't be read, or nothing tells where its events go, Unavailable where a server is away,
     OtherLog where its positions would mean nothing.
     """
@@ -85,7 +85,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
             with bar(console, _UNIT, begin.rows, Left("", "about ")) as (shown, task):
                 shown.update(task, total=max(about, begin.rows) or None)
                 course = Course(console, notes, _UNIT, f"topic {topic}", shown, task)
-                if not course.follow(_told(load, sender, begin, pace), begin):
+                if not course.follow(_sent(load, sender, begin, pace), begin):
                     return INTERRUPTED
     for table in tables:
         notes_of(pipeline, table).write(None)
@@ -204,11 +204,11 @@ def _say_what_is_unknown(
     notes = []
     if tail.pattern is None:
         names = ", ".join(sorted(pattern.columns))
-        notes.append(f"topic {topic} ends without an event of {table}: its rows are told with {names}")
+        notes.append(f"topic {topic} ends without an event of {table}: its rows are sent with {names}")
     if position == _EARLIEST:
         notes.append(
-            f"nothing tells a position of {table}: its rows are told before all of its changes, and a job that knows "
-            "later ones leaves them as they are"
+            f"nothing tells a position of {table}: its rows are sent as before all of its changes, and a job that "
+            "knows later ones leaves them as they are"
         )
     for note in notes:
         console.print(shown(note), style="yellow", soft_wrap=True)
@@ -216,12 +216,12 @@ def _say_what_is_unknown(
 
 def _other_key(path: object, table: str, begin: Stand, key: tuple[str, ...]) -> str:
     return (
-        f"{path} says how far {table} is told by {', '.join(begin.columns)}, and its key is {', '.join(key)}: "
-        "begin anew with --restart"
+        f"{path} says how far {table} was sent in the order of {', '.join(begin.columns)}, and its key is "
+        f"{', '.join(key)}: begin anew with --restart"
     )
 
 
-def _told(load: Load, sender: Sender, stand: Stand, pace: Pace) -> Iterator[Stand]:
+def _sent(load: Load, sender: Sender, stand: Stand, pace: Pace) -> Iterator[Stand]:
     """The stand after each thousand rows, or four MiB of events, which the topic then has."""
     ranges, rows = load.ranges, stand.rows
     begin = sent = size = 0

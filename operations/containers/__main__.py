@@ -31,9 +31,9 @@ _ROWS = (
 def main(file: Path, folder: Path, question: str, console: Console) -> int:
     """Up, wait, search, down. The exit code: 0 where all of it came about."""
     signal.signal(signal.SIGTERM, _interrupted)
-    told = read(file)
+    services = read(file)
     asked = set(profiles(file))
-    here = [each for each in told if not each.profiles or asked & set(each.profiles)]
+    here = [each for each in services if not each.profiles or asked & set(each.profiles)]
     playing = _playing(here, folder, console)
     names = {name for each, _ in playing for name in each.secrets}
     engine = Engine(folder, {name: secrets.token_hex(24) for name in names}, lambda line: console.print(shown(line)))
@@ -52,7 +52,7 @@ def main(file: Path, folder: Path, question: str, console: Console) -> int:
 
 
 def _playing(services: list[Service], folder: Path, console: Console) -> list[tuple[Service, Image]]:
-    """Those that something stands in for; the others are told, with why."""
+    """Those that something stands in for; the others are named, with why."""
     playing: list[tuple[Service, Image]] = []
     for each in services:
         missing = set(each.after) - {other.name for other, _ in playing}

@@ -70,8 +70,8 @@ def read(file: Path) -> list[Service]:
 
     Raises ConfigError where one has no health check, or waits for what isn't there.
     """
-    told = yaml.safe_load(file.read_text(encoding="utf-8"))
-    found = {name: _service(file, told, name, each) for name, each in told["services"].items()}
+    parsed = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = {name: _service(file, parsed, name, each) for name, each in parsed["services"].items()}
     after = {name: each.after for name, each in found.items()}
     wrong = [(name, other) for name, others in after.items() for other in others if other not in found]
     try:
@@ -93,10 +93,10 @@ def profiles(file: Path) -> list[str]:
     return asked[-1].split(",") if asked else []
 
 
-def _service(file: Path, told: Mapping[str, Any], name: str, service: Mapping[str, Any]) -> Service:
+def _service(file: Path, parsed: Mapping[str, Any], name: str, service: Mapping[str, Any]) -> Service:
     if "healthcheck" not in service:
         raise ConfigError([f"{file}: services.{name} has no healthcheck, so nobody knows when it runs"])
-    configs = [_config(file, told["configs"][each["source"]], each["target"]) for each in service.get("configs", ())]
+    configs = [_config(file, parsed["configs"][each["source"]], each["target"]) for each in service.get("configs", ())]
     return Service(
         name=_name(name),
         image=str(service["image"]).partition(":")[0],
@@ -129,9 +129,9 @@ def _volume(file: Path, service: str, volume: object) -> Mount:
     return Mount(target, content, option == "ro")
 
 
-def _environment(told: Mapping[str, object] | Sequence[str]) -> dict[str, str]:
+def _environment(variables: Mapping[str, object] | Sequence[str]) -> dict[str, str]:
     """Compose takes NAME=VALUE lines in place of a mapping ("environment" in its reference)."""
-    pairs = told.items() if isinstance(told, Mapping) else (each.partition("=")[::2] for each in told)
+    pairs = variables.items() if isinstance(variables, Mapping) else (each.partition("=")[::2] for each in variables)
     return {key: _literal(str(value)) for key, value in pairs}
 
 
@@ -145,19 +145,19 @@ def _name(text: str) -> str:
     return text
 
 
-def _health(told: Mapping[str, Any]) -> Health:
-    test = told["test"]
+def _health(check: Mapping[str, Any]) -> Health:
+    test = check["test"]
     kind, *words = ("CMD-SHELL", _literal(test)) if isinstance(test, str) else _words(test)
     command = tuple(words) if kind == "CMD" else ("/bin/sh", "-c", *words)
     # what stands where the file says nothing: HEALTHCHECK in the Dockerfile reference
-    start_period, interval, timeout = (told.get(key, unset) for key, unset in _HEALTH)
-    within = _seconds(start_period) + told.get("retries", 3) * _seconds(interval)
+    start_period, interval, timeout = (check.get(key, unset) for key, unset in _HEALTH)
+    within = _seconds(start_period) + check.get("retries", 3) * _seconds(interval)
     return Health(command, _seconds(timeout), within)
 
 
-def _words(told: str | Sequence[str]) -> tuple[str, ...]:
+def _words(command: str | Sequence[str]) -> tuple[str, ...]:
     """A command as words: one that is a text is split as a shell splits it, as Compose does."""
-    return tuple(_literal(each) for each in (shlex.split(told) if isinstance(told, str) else told))
+    return tuple(_literal(each) for each in (shlex.split(command) if isinstance(command, str) else command))
 
 
 def _literal(text: str) -> str:

@@ -48,4 +48,4 @@ def stages(file: Path) -> Mapping[str, Stage]:
             found[name] = (base, [])
         elif name:
             found[name][1].append((instruction, words))
-    return {each: Stage(base, tuple(told)) for each, (base, told) in found.items() if each}
+    return {each: Stage(base, tuple(instructions)) for each, (base, instructions) in found.items() if each}

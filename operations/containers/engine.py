@@ -21,7 +21,7 @@ from operations.containers.images import ROOT, Image, kept
 Report = Callable[[str], None]
 _SET_FLAGS, _UP = 0x8914, 0x1 | 0x8 | 0x40  # SIOCSIFFLAGS; IFF_UP, IFF_LOOPBACK and IFF_RUNNING: netdevice(7)
 _ASKED_EVERY_S = 0.5
-_TOLD_EVERY_S = 20.0
+_REPORTED_EVERY_S = 20.0
 _PATIENCE = 3
 """How many times as long as Compose a service is waited for: all begin on one machine, beside what else it does."""
 _LAST_LINES = 20
@@ -90,7 +90,7 @@ class Engine:
             pending = {threads.submit(self._start, *each) for each in services}
             try:
                 while pending:
-                    done, pending = wait(pending, _TOLD_EVERY_S, FIRST_COMPLETED)
+                    done, pending = wait(pending, _REPORTED_EVERY_S, FIRST_COMPLETED)
                     for each in done:
                         each.result()
                     if not done:

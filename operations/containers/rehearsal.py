@@ -66,7 +66,7 @@ def _rehearse(file: Path, folder: Path, question: str) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        return process.wait(_ENDING_S)  # the terminal has told the engine, which ends its services
+        return process.wait(_ENDING_S)  # the terminal signals the engine too, which ends its services
     finally:
         process.kill()
         process.wait()

@@ -22,7 +22,7 @@ SHARDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """The topic that is told of each object written."""
+    """The topic that gets a notification of each object written."""
 
     bootstrap_servers: str
     topic: str
@@ -39,10 +39,12 @@ def to_stream(aws: Aws, stream: str, feed: Feed, amount: Amount, rows: dict[int,
     started, count, size = time.monotonic(), 0, 0
     with generated(amount, rows) as batches:
         for batch in batches:
-            told = [(r.key.decode(), r.value) for r in feed(TABLE, batch) if r.key is not None and r.value is not None]
-            writer.put(told)
-            count += len(told)
-            size += sum(len(value) for _, value in told)
+            records = [
+                (r.key.decode(), r.value) for r in feed(TABLE, batch) if r.key is not None and r.value is not None
+            ]
+            writer.put(records)
+            count += len(records)
+            size += sum(len(value) for _, value in records)
     return f"{count:,} records into stream {stream}, {size:,} bytes, {_rate(count, started)} records/s"
 
 
@@ -74,10 +76,12 @@ def to_bucket(
     if notify is not None:
         ensure_topics(notify.bootstrap_servers, {notify.topic: PARTITIONS})
     with generated(amount, rows) as batches:
-        told = _written(writer, prefix, batches, "" if notify is None else notify.topic)
-        count = sum(1 for _ in told) if notify is None else produce(notify.bootstrap_servers, told).events
+        notifications = _written(writer, prefix, batches, "" if notify is None else notify.topic)
+        count = (
+            sum(1 for _ in notifications) if notify is None else produce(notify.bootstrap_servers, notifications).events
+        )
     done = f"{count:,} writes to bucket {bucket}, {_rate(count, started)} writes/s"
-    return done if notify is None else f"{done}, each told in topic {notify.topic}"
+    return done if notify is None else f"{done}, a notification of each in topic {notify.topic}"
 
 
 def _written(writer: BucketWriter, prefix: str, batches: Iterator[list[Step]], topic: str) -> Iterator[Record]:

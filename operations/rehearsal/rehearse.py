@@ -51,8 +51,8 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
             if output is not None:
                 write(built, output, console)
             application = unpacked(built, folder / "application")
-            told = properties(file, pipeline, folder / "properties.json")
-            job = running.submit(application, told, pipeline.parallelism)
+            settings = properties(file, pipeline, folder / "properties.json")
+            job = running.submit(application, settings, pipeline.parallelism)
             console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
             return _watch(job, pipeline, running.savepoints, began, console)
 
@@ -69,7 +69,7 @@ def unpacked(built: Bundle, folder: Path) -> Path:
 def properties(file: Path, pipeline: Pipeline, to: Path) -> Path:
     """What the service would have in /etc/flink: the variables that the pipeline file has, and a rehearsal's mark.
 
-    Connection strings that name a passfile are told whole, as its path is of the current folder.
+    Connection strings that name a passfile are passed whole, as its path is of the current folder.
     """
     used = {name for name in VARIABLE.findall(file.read_text(encoding="utf-8")) if name in os.environ}
     groups = [

@@ -26,7 +26,7 @@ class Standing:
 
     state    Flink's job status in lower case, `starting or ending`, `not answering` or `not running`
     waiting  `caught up`, how much waits, or that the source is away; "" where that isn't known
-    more     how long it runs, why it failed last, or what was last told of one that doesn't run
+    more     how long it runs, why it failed last, or the last event in the log of one that doesn't run
     pid      of the process that runs it, 0 where it isn't known, None where none does
     """
 
@@ -64,11 +64,11 @@ def as_dict(each: Standing) -> dict[str, object]:
     return {**asdict(each), "waiting": each.waiting or None}
 
 
-def one_line(name: str, told: Report) -> tuple[str, bool]:
+def one_line(name: str, job: Report) -> tuple[str, bool]:
     """What a probe says of a job, and whether it runs."""
-    state = told.state.lower()
-    more = waiting(told) if told.state == "RUNNING" else str(told.failure or "")
-    return plain(f"{name}: {state}{more and f', {more}'}"), told.state == "RUNNING"
+    state = job.state.lower()
+    more = waiting(job) if job.state == "RUNNING" else str(job.failure or "")
+    return plain(f"{name}: {state}{more and f', {more}'}"), job.state == "RUNNING"
 
 
 def seen(http: httpx.Client, place: JobFile) -> Report:
@@ -77,27 +77,27 @@ def seen(http: httpx.Client, place: JobFile) -> Report:
     Flink tells what waits as of the last answer from Kafka: of one that is gone it would say for ever that nothing
     does.
     """
-    told = report(http, place.rest, place.job)
+    answer = report(http, place.rest, place.job)
     why = unreachable(place.bootstrap.split(",")) if place.bootstrap else ""
-    return replace(told, away=f"Kafka at {place.bootstrap} doesn't answer: {why}") if why else told
+    return replace(answer, away=f"Kafka at {place.bootstrap} doesn't answer: {why}") if why else answer
 
 
 def _standing(http: httpx.Client, folder: Path) -> Standing:
     pid, place = runs_at(folder), recall_at(folder)
     if place is None:
         state = "not running" if pid is None else "starting or ending"
-        return Standing(folder.name, state, more=last_told(folder) if pid is None else "", pid=pid)
+        return Standing(folder.name, state, more=last_event(folder) if pid is None else "", pid=pid)
     try:
-        told = seen(http, place)
+        job = seen(http, place)
     except UNSEEN:
         state = "not running" if pid is None else "not answering"
-        return Standing(folder.name, state, more=last_told(folder), pid=pid)
-    since = f"for {time_of(told.since_ms)}"
-    more = since if told.failure is None else f"{since}; last failure: {told.failure}"
-    return Standing(folder.name, told.state.lower(), waiting(told), more, pid)
+        return Standing(folder.name, state, more=last_event(folder), pid=pid)
+    since = f"for {time_of(job.since_ms)}"
+    more = since if job.failure is None else f"{since}; last failure: {job.failure}"
+    return Standing(folder.name, job.state.lower(), waiting(job), more, pid)
 
 
-def last_told(folder: Path) -> str:
+def last_event(folder: Path) -> str:
     """The last event in the pipeline's log, as in `stop, 2026-01-31 12:00`."""
     try:
         *_, line = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()

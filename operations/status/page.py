@@ -58,40 +58,40 @@ def rates(before: Look, now: Look) -> Rates:
 
 def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any]:
     """A look as JSON. Times are in milliseconds, sizes in bytes; what isn't known is null."""
-    told = look.report
-    tokens, padding = total(told.figures, "tokens"), total(told.figures, "padding")
+    report = look.report
+    tokens, padding = total(report.figures, "tokens"), total(report.figures, "padding")
     return {
         "pipeline": name,
-        "state": told.state,
+        "state": report.state,
         "rest": place.rest,
         "prometheus": place.prometheus or None,
-        "running_ms": told.since_ms,
-        "changes": by_label(told.figures, "changes", "operation"),
+        "running_ms": report.since_ms,
+        "changes": by_label(report.figures, "changes", "operation"),
         "changes_per_second": rate.changes,
-        "applied": by_label(told.figures, "applied", "store"),
+        "applied": by_label(report.figures, "applied", "store"),
         "applied_per_second": rate.applied,
-        "lag_ms": largest(told.figures, "source_lag_ms"),
-        "pending_events": None if told.away else told.pending,
-        "caught_up": caught_up(told),
-        "source_away": told.away or None,
+        "lag_ms": largest(report.figures, "source_lag_ms"),
+        "pending_events": None if report.away else report.pending,
+        "caught_up": caught_up(report),
+        "source_away": report.away or None,
         "commit_to_searchable_ms": {
-            share: largest(told.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99")
+            share: largest(report.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99")
         },
-        "chunks": {what: total(told.figures, f"chunks_{what}") for what in ("embedded", "kept", "reused")},
+        "chunks": {what: total(report.figures, f"chunks_{what}") for what in ("embedded", "kept", "reused")},
         "chunks_embedded_per_second": rate.embedded,
         "tokens": tokens,
         "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
-        "skipped": by_label(told.figures, "skipped", "reason"),
-        "stale": total(told.figures, "stale") + total(told.figures, "outdated"),
-        "files_left_out": int(largest(told.figures, "files_left_out") or 0),
-        "refused_by_time": total(told.figures, "refused_by_time"),
-        "stale_snapshot_rows": total(told.figures, "stale_snapshot_rows"),
-        "alarm": alarm(told.figures) or None,
-        "dead_letters": letters(told.figures),
-        "retries": by_label(told.figures, "retries", "of"),
-        "checkpoints": asdict(told.checkpoints),
-        "restarts": told.restarts,
-        "failure": None if told.failure is None else told.failure.cause,
+        "skipped": by_label(report.figures, "skipped", "reason"),
+        "stale": total(report.figures, "stale") + total(report.figures, "outdated"),
+        "files_left_out": int(largest(report.figures, "files_left_out") or 0),
+        "refused_by_time": total(report.figures, "refused_by_time"),
+        "stale_snapshot_rows": total(report.figures, "stale_snapshot_rows"),
+        "alarm": alarm(report.figures) or None,
+        "dead_letters": letters(report.figures),
+        "retries": by_label(report.figures, "retries", "of"),
+        "checkpoints": asdict(report.checkpoints),
+        "restarts": report.restarts,
+        "failure": None if report.failure is None else report.failure.cause,
     }
 
 
@@ -105,24 +105,24 @@ def letters(figures: tuple[Figure, ...]) -> dict[str, int]:
     return found
 
 
-def caught_up(told: Report) -> bool | None:
+def caught_up(report: Report) -> bool | None:
     """Whether nothing waits in the source of a job that runs; None where the source can't tell, or is away."""
-    if told.away:
+    if report.away:
         return None
-    behind = largest(told.figures, "behind_ms") if told.pending is None else told.pending
-    return None if behind is None or told.state != "RUNNING" else not behind
+    behind = largest(report.figures, "behind_ms") if report.pending is None else report.pending
+    return None if behind is None or report.state != "RUNNING" else not behind
 
 
-def waiting(told: Report) -> str:
+def waiting(report: Report) -> str:
     """How much waits in the source, in words, or that the source is away; "" where it can't tell."""
-    if told.away:
-        return told.away
-    if (done := caught_up(told)) is None:
+    if report.away:
+        return report.away
+    if (done := caught_up(report)) is None:
         return ""
     if done:
         return "caught up"
-    late = time_of(largest(told.figures, "behind_ms"))
-    return f"{late} behind" if told.pending is None else f"{told.pending:,} events not read yet"
+    late = time_of(largest(report.figures, "behind_ms"))
+    return f"{late} behind" if report.pending is None else f"{report.pending:,} events not read yet"
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -133,17 +133,17 @@ def sparkline(values: Sequence[float]) -> str:
 
 def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
     """A pipeline's job as people read it: its last look, how it went before, and where else it can be seen."""
-    told = looks[-1].report
-    colour = "green" if told.state == "RUNNING" else "red"
-    title = f"[bold]{shown(name)}[/]: [{colour}]{shown(told.state.lower())}[/] [dim]for {time_of(told.since_ms)}[/]"
+    report = looks[-1].report
+    colour = "green" if report.state == "RUNNING" else "red"
+    title = f"[bold]{shown(name)}[/]: [{colour}]{shown(report.state.lower())}[/] [dim]for {time_of(report.since_ms)}[/]"
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim")
     rows.add_column(justify="right")
     rows.add_column(overflow="fold")
     since = [rates(before, after) for before, after in pairwise(looks)]
-    for what, value, more in (*_flow(looks, since), *_totals(told)):
+    for what, value, more in (*_flow(looks, since), *_totals(report)):
         rows.add_row(what, value, Text(plain(more)))
-    if alarming := alarm(told.figures):
+    if alarming := alarm(report.figures):
         rows.add_row("alarm", "", Text(plain(alarming), style="red"))
     elsewhere = " · ".join(filter(None, (place.rest, place.prometheus)))
     return Group(Text.from_markup(title), rows, Text(plain(elsewhere), style="dim"))
@@ -154,24 +154,24 @@ _Line = tuple[str, str, str]
 
 def _flow(looks: Sequence[Look], since: Sequence[Rates]) -> list[_Line]:
     """What changes from look to look."""
-    told = looks[-1].report
+    report = looks[-1].report
     rate = since[-1] if since else Rates({}, 0.0, 0.0)
     changes = [sum(each.changes.values()) for each in since]
     operations = ", ".join(f"{each:,.0f} {name}" for name, each in rate.changes.items() if each)
     slowest = [largest(look.report.figures, "commit_to_searchable_p99_ms") or 0.0 for look in looks]
-    half, most = (largest(told.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99"))
+    half, most = (largest(report.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99"))
     return [
         ("changes/s", f"{sum(rate.changes.values()):,.0f}", _beside(changes, operations)),
         ("applied/s", f"{rate.applied:,.0f}", sparkline([each.applied for each in since])),
         ("embedded/s", f"{rate.embedded:,.0f}", sparkline([each.embedded for each in since])),
-        ("lag", time_of(largest(told.figures, "source_lag_ms")), waiting(told)),
+        ("lag", time_of(largest(report.figures, "source_lag_ms")), waiting(report)),
         ("commit → searchable", time_of(half), _beside(slowest, f"p99 {time_of(most)}")),
     ]
 
 
-def _totals(told: Report) -> list[_Line]:
+def _totals(report: Report) -> list[_Line]:
     """What was counted since the job started, or was last restarted."""
-    figures, kept = told.figures, told.checkpoints
+    figures, kept = report.figures, report.checkpoints
     saved = total(figures, "chunks_kept") + total(figures, "chunks_reused")
     found = letters(figures)
     retries = by_label(figures, "retries", "of")
@@ -186,7 +186,7 @@ def _totals(told: Report) -> list[_Line]:
         ("dead letters", f"{sum(found.values()):,}", _list(found)),
         ("retries", f"{sum(retries.values()):,}", _list(retries)),
         ("checkpoints", f"{kept.completed:,}", ", ".join(filter(None, (last, failed)))),
-        ("restarts", f"{told.restarts:,}", str(told.failure or "")),
+        ("restarts", f"{report.restarts:,}", str(report.failure or "")),
     ]
 
 

@@ -53,12 +53,12 @@ class Watched:
 
     def plan(self, raw: Row) -> Plan:
         """The document of a row in the source's own encoding. Raises DocumentError where it makes none."""
-        told = self.source.told(self.spec.table, raw)
-        return expected(told, self.key, self.spec, self.model, self.chunker)
+        row = self.source.as_in_events(self.spec.table, raw)
+        return expected(row, self.key, self.spec, self.model, self.chunker)
 
     def key_of(self, raw: Row) -> tuple[tuple[str, Any], ...]:
         """The row's key, as the decoder gives it."""
-        row = self.source.told(self.spec.table, {name: raw[name] for name in self.key or self.spec.key})
+        row = self.source.as_in_events(self.spec.table, {name: raw[name] for name in self.key or self.spec.key})
         return tuple(row.items())
 
 
@@ -126,7 +126,7 @@ class Pass:
     """The comparison at work.
 
     source    for fresh reads; the snapshot has a connection of its own
-    progress  is told of each step: a label, what was done of it, of how much (0: unknown)
+    progress  is called for each step: a label, what was done of it, of how much (0: unknown)
     mend      is given the differences that stood a second look
     upto      no change of the source's has a later position now; None where that isn't known
     """

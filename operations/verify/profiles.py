@@ -16,7 +16,7 @@ from core.errors import ProfileError
 from core.plans import Plan
 from core.profiles.delivery import TABLE, Delivery, plans_of, texts_of
 from core.profiles.merging import Profile
-from core.profiles.step import Told
+from core.profiles.step import ProfileChanges
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.source import Source
 from core.stores.verification import Difference, Kind, Sample, compare, compare_vectors
@@ -150,8 +150,8 @@ def plan_of(pipeline: Pipeline, profile: Profile) -> Plan:
     """The document that a profile is in the vector stores."""
     embedding = pipeline.embedding
     assert embedding.text is not None
-    told = Told((profile,))
-    delivery = Delivery(0, 0, "", told, texts_of(told, embedding.text))
+    changes = ProfileChanges((profile,))
+    delivery = Delivery(0, 0, "", changes, texts_of(changes, embedding.text))
     (plan,) = plans_of(delivery, embedding.model, document_chunker(embedding, Chunk()))
     return plan
 
@@ -185,7 +185,7 @@ def _rows(
                 read += len(batch)
                 for raw in batch:
                     try:
-                        yield said_by(source.told(table, raw), key, spec, profiles.reading, now_ms)
+                        yield said_by(source.as_in_events(table, raw), key, spec, profiles.reading, now_ms)
                     except ProfileError as error:
                         refused(table, error)
                 progress(table, read, total)

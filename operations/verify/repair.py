@@ -113,7 +113,7 @@ class Mender:
 
     def _removal(self, telling: Telling, suspect: Suspect) -> list[Record]:
         table = self.source.table(suspect.table)
-        key = {name: _as_told(table, name, value) for name, value in suspect.key}
+        key = {name: _key_value(table, name, value) for name, value in suspect.key}
         if not key:
             return []  # its id is none of its table's keys, so no event could tell of it: taking it out was all
         raw_key, value = telling.gone(key)
@@ -121,7 +121,7 @@ class Mender:
         return [Record(topic, raw_key, value, _AS_OF_REPAIR), Record(topic, raw_key, None)]
 
 
-def _as_told(table: Table, name: str, value: Any) -> Any:
+def _key_value(table: Table, name: str, value: Any) -> Any:
     """A key column's value, which may come from a document's id as text, so that it decodes to the same id."""
     if not isinstance(value, str):
         return value

@@ -87,7 +87,7 @@ class Stream:
     """The way from the source to the stores. `consumer` is of the job's group; None where it can't be asked.
 
     wait_s  how long `passed` waits; after it has waited in vain once, it only looks
-    report  is told what is waited for
+    report  is called with what is waited for
     note    what can't be asked
     lag     why the last `passed` gave up, "" where it didn't
     """
@@ -117,7 +117,7 @@ class Stream:
         ours = slots if len(slots) == 1 else self._of_topics(slots)
         if not ours:
             names = ", ".join(str(name) for name, *_ in slots) or "none"
-            self.note = f"the source's logical replication slots are {names}: which one the stream has, can't be told"
+            self.note = f"the source's logical replication slots are {names}: which one the stream has isn't known"
             return ""
         return next((lag for each in ours if (lag := _behind(*each))), "")
 

@@ -218,8 +218,8 @@ def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
         )
     if empty := fruitless(findings):
         none = " and ".join(f"none of the {findings.rows[table]:,} rows of {table}" for table in empty)
-        told = f": {none} makes a document. Correct the pipeline file, as `freshet check` says"
-        console.print(Text("nothing to compare", "red") + Text(plain(told), ""), soft_wrap=True)
+        why = f": {none} makes a document. Correct the pipeline file, as `freshet check` says"
+        console.print(Text("nothing to compare", "red") + Text(plain(why), ""), soft_wrap=True)
     elif not total:
         names = sorted({store for _, store in findings.compared})
         equal = f"{' and '.join(names)} {'equals' if len(names) == 1 else 'equal'} the source"

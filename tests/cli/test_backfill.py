@@ -1,4 +1,4 @@
-"""`freshet backfill` of buckets: each object is told at least once, whatever stops it on the way."""
+"""`freshet backfill` of buckets: each object is sent at least once, whatever stops it on the way."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Desk:
     def notes(self) -> Path:
         return self.folder / ".freshet" / "pipelines" / "pages" / "backfill.json"
 
-    def told(self) -> list[ObjectChange]:
+    def sent(self) -> list[ObjectChange]:
         found = []
         for record in consume(self.servers, self.topic):
             (change,) = decode(Event(record.topic, 0, 0, record.key, record.value, {}))
@@ -120,19 +120,19 @@ def desk(stack: Stack, aws: Aws, large: str, tmp_path: Path) -> Desk:
     return made
 
 
-def test_every_object_is_told_as_a_look_at_it(desk: Desk) -> None:
+def test_every_object_is_sent_as_a_look_at_it(desk: Desk) -> None:
     printed = desk.run(f"s3://{desk.bucket}")
-    assert re.search(rf"2,000 objects of s3://{desk.bucket}/ told in topic {desk.topic}, [\d,]+ objects/s", printed)
-    told = desk.told()
-    assert sorted(change.key for change in told) == sorted(KEYS)
-    assert {(change.bucket, change.gone, change.position, change.size) for change in told} == {
+    assert re.search(rf"2,000 objects of s3://{desk.bucket}/ sent to topic {desk.topic}, [\d,]+ objects/s", printed)
+    sent = desk.sent()
+    assert sorted(change.key for change in sent) == sorted(KEYS)
+    assert {(change.bucket, change.gone, change.position, change.size) for change in sent} == {
         (desk.bucket, False, BEGINNING, 4)
     }
-    assert all(change.etag for change in told)
+    assert all(change.etag for change in sent)
     # done: the next one begins anew
     assert json.loads(desk.notes.read_bytes()) == {}
     assert "286 objects" in desk.run(f"s3://{desk.bucket}/docs/0/")
-    assert len(desk.told()) == 2_286
+    assert len(desk.sent()) == 2_286
 
 
 def stopped(desk: Desk, place: str, end: signal.Signals) -> str:
@@ -158,13 +158,13 @@ def test_what_was_stopped_goes_on_where_it_was(desk: Desk, end: signal.Signals) 
     assert stand["objects"] in (1_000, 2_000)
     assert stand["after"] == sorted(KEYS, key=str.encode)[stand["objects"] - 1]
     assert end is signal.SIGKILL or f"stopped at {stand['objects']:,} objects" in printed
-    before = len(desk.told())
+    before = len(desk.sent())
     printed = desk.run(place)
-    assert f"going on after '{stand['after']}', with {stand['objects']:,} objects told before" in printed
+    assert f"going on after '{stand['after']}', with {stand['objects']:,} objects sent before" in printed
     assert "2,000 objects" in printed
-    told = [change.key for change in desk.told()]
-    assert set(told) == set(KEYS)
-    assert len(told) == before + 2_000 - stand["objects"]
+    sent = [change.key for change in desk.sent()]
+    assert set(sent) == set(KEYS)
+    assert len(sent) == before + 2_000 - stand["objects"]
 
 
 def test_an_unfinished_one_can_begin_anew_and_concerns_its_own_place_alone(desk: Desk) -> None:
@@ -172,16 +172,16 @@ def test_an_unfinished_one_can_begin_anew_and_concerns_its_own_place_alone(desk:
     desk.notes.parent.mkdir(parents=True)
     kept = {place: {"after": "docs/1/zzz", "objects": 5}, other: {"after": "docs/2/s", "objects": 1}}
     desk.notes.write_text(json.dumps(kept))
-    assert "going on after 'docs/1/zzz', with 5 objects told before" in desk.run(place)
-    assert desk.told() == []
+    assert "going on after 'docs/1/zzz', with 5 objects sent before" in desk.run(place)
+    assert desk.sent() == []
     desk.notes.write_text(json.dumps(kept))
     assert "286 objects" in desk.run(place, "--restart")
-    assert {change.key.split("/")[1] for change in desk.told()} == {"1"}
+    assert {change.key.split("/")[1] for change in desk.sent()} == {"1"}
     assert json.loads(desk.notes.read_bytes()) == {other: kept[other]}
 
 
 @pytest.mark.parametrize(
-    ("place", "changes", "told"),
+    ("place", "changes", "message"),
     [
         ("file:docs", {}, "'file:docs' is no place to list: write s3://BUCKET"),
         ("s3://other-bucket/x", {}, "documents.s3.other-bucket is missing"),
@@ -189,12 +189,12 @@ def test_an_unfinished_one_can_begin_anew_and_concerns_its_own_place_alone(desk:
         ("s3://docs", {"format": "debezium", "documents": {"public.a": {"text": "{a}"}}}, "s3://docs is a place for"),
     ],
 )
-def test_what_cannot_be_backfilled_is_told(desk: Desk, place: str, changes: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_backfilled_is_refused(desk: Desk, place: str, changes: dict[str, Any], message: str) -> None:
     desk.write(**changes)
-    assert told in desk.run(place, code=2)
+    assert message in desk.run(place, code=2)
 
 
-def test_a_topic_that_is_not_there_or_not_one_is_told(desk: Desk) -> None:
+def test_a_topic_that_is_not_there_or_not_one_is_refused(desk: Desk) -> None:
     servers = {"properties.bootstrap.servers": desk.servers}
     desk.write(source={"kafka": {"topic": f"no-{desk.topic}", **servers}})
     assert f"source.kafka.topic is 'no-{desk.topic}', which isn't there" in desk.run(f"s3://{desk.bucket}", code=2)
@@ -202,7 +202,7 @@ def test_a_topic_that_is_not_there_or_not_one_is_told(desk: Desk) -> None:
     assert "a backfill needs topic, and one alone" in desk.run(f"s3://{desk.bucket}", code=2)
 
 
-def test_notes_that_are_none_are_told(desk: Desk) -> None:
+def test_notes_of_something_else_are_refused(desk: Desk) -> None:
     desk.notes.parent.mkdir(parents=True)
     desk.notes.write_text("[]")
     assert "is not what a backfill wrote" in desk.run(f"s3://{desk.bucket}", code=2)
@@ -215,25 +215,25 @@ def test_a_pipeline_that_reads_a_queue_gets_them_there(desk: Desk) -> None:
     letters = {"topic": "letters", "properties.bootstrap.servers": desk.servers}
     desk.write(source={"sqs": {"queue_url": url, **at}}, dead_letters={"kafka": letters})
     printed = desk.run(f"s3://{desk.bucket}/docs/0/")
-    assert f"286 objects of s3://{desk.bucket}/docs/0/ told in queue {desk.topic}" in printed
-    told, found = Queue(url, desk.aws), list[str]()
-    while messages := told.receive(1, 600):
+    assert f"286 objects of s3://{desk.bucket}/docs/0/ sent to queue {desk.topic}" in printed
+    source, found = Queue(url, desk.aws), list[str]()
+    while messages := source.receive(1, 600):
         for message in messages:
-            (change,) = decode(Event(told.name, 0, 0, None, message.body))
+            (change,) = decode(Event(source.name, 0, 0, None, message.body))
             assert isinstance(change, ObjectChange)
             found.append(change.key)
     assert sorted(found) == sorted(key for key in KEYS if key.startswith("docs/0/"))
 
 
-def test_what_the_file_names_is_told_where_no_place_is_given_and_no_faster_than_it_may(desk: Desk) -> None:
+def test_what_the_file_names_is_sent_where_no_place_is_given_and_no_faster_than_it_may(desk: Desk) -> None:
     started = time.monotonic()
     printed = desk.run("--rate", "1000")
-    assert f"2,000 objects of s3://{desk.bucket}/ told in topic {desk.topic}" in printed
+    assert f"2,000 objects of s3://{desk.bucket}/ sent to topic {desk.topic}" in printed
     assert time.monotonic() - started > 2
-    assert sorted(change.key for change in desk.told()) == sorted(KEYS)
+    assert sorted(change.key for change in desk.sent()) == sorted(KEYS)
 
 
-def test_how_long_it_takes_is_told_when_all_are_counted(desk: Desk) -> None:
+def test_how_long_it_takes_is_shown_when_all_are_counted(desk: Desk) -> None:
     counts: queue.Queue[int] = queue.Queue()
     with backfill_objects._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
         assert counts.get(timeout=60) == 2_000
@@ -241,7 +241,7 @@ def test_how_long_it_takes_is_told_when_all_are_counted(desk: Desk) -> None:
         time.sleep(0.5)
     with backfill_objects._counting(listing(S3("test", desk.aws), desk.bucket), counts.put):
         pass
-    assert counts.empty(), "what could not be counted, or not to its end, is not told"
+    assert counts.empty(), "what could not be counted, or not to its end, is not shown"
     clock = iter(range(100))
     bar, column = Progress(get_time=lambda: float(next(clock))), backfill_progress.Left("counting …")
     task = bar.add_task("objects", total=None)

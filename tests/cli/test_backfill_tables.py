@@ -1,4 +1,4 @@
-"""`freshet backfill` of tables: each row is told as its connector tells it, whatever stops it on the way."""
+"""`freshet backfill` of tables: each row is sent as its connector sends it, whatever stops it on the way."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def desk(stack: Stack, tmp_path: Path) -> Desk:
 
 
 @pytest.mark.parametrize("schemas", [True, False], ids=["schemas", "bare"])
-def test_rows_are_told_as_the_connector_tells_them(stack: Stack, tmp_path: Path, schemas: bool) -> None:
+def test_rows_are_sent_as_the_connector_sends_them(stack: Stack, tmp_path: Path, schemas: bool) -> None:
     made = desk_in(stack, tmp_path)
     quoted = {column: '"' + column.replace('"', '""') + '"' for column in COLUMNS}
     rows = [", ".join(found[at] if at < len(found) else "NULL" for _, found in COLUMNS.values()) for at in range(5)]
@@ -147,11 +147,11 @@ def test_rows_are_told_as_the_connector_tells_them(stack: Stack, tmp_path: Path,
     with connector(stack, made.dsn, settings, partitions=2) as prefix:
         desk = Desk(made.folder, made.servers, made.dsn, f"{prefix}.{TABLE}")
         desk.write(documents={TABLE: {"text": "{t}", "metadata": METADATA}})
-        told = events(stack, desk.topic, 5)
+        snapshot = events(stack, desk.topic, 5)
         modes = typed(load(desk.folder / "pipeline.yaml"))[0].debezium
-        want = {each.key["id"]: each for event in told if isinstance(each := decode(event, modes), Change)}
+        want = {each.key["id"]: each for event in snapshot if isinstance(each := decode(event, modes), Change)}
         printed = desk.run()
-        assert re.search(rf"5 rows of {TABLE} told in topic {desk.topic}, [\d,]+ rows/s", printed), printed
+        assert re.search(rf"5 rows of {TABLE} sent to topic {desk.topic}, [\d,]+ rows/s", printed), printed
         assert "public.things:" not in printed and "ends without" not in printed
         found = {each.key["id"]: each for each in desk.changes()}
         assert sorted(found) == sorted(want)
@@ -160,12 +160,12 @@ def test_rows_are_told_as_the_connector_tells_them(stack: Stack, tmp_path: Path,
             assert (each.operation, each.position) == (Operation.UPSERT, want[key].position)
             assert not each.ends_snapshot
         assert {event.key: event.partition for event in desk.arrived()} == {
-            event.key: event.partition for event in told
+            event.key: event.partition for event in snapshot
         }
         # nothing is there to go by: no event, no store
         desk.empty()
         printed = desk.run(TABLE)
-        assert f"topic {desk.topic} ends without an event of {TABLE}: its rows are told with" in printed
+        assert f"topic {desk.topic} ends without an event of {TABLE}: its rows are sent with" in printed
         assert f"nothing tells a position of {TABLE}" in printed
         again = {each.key["id"]: each for each in desk.changes()}
         used = {"t", *METADATA}
@@ -180,7 +180,7 @@ def _unlike() -> dict[str, None]:
     return dict.fromkeys(("d", "ts"))
 
 
-def test_a_column_that_was_added_or_changed_is_told_as_it_is_now(stack: Stack, tmp_path: Path) -> None:
+def test_a_column_that_was_added_or_changed_is_sent_as_it_is_now(stack: Stack, tmp_path: Path) -> None:
     made = desk_in(stack, tmp_path)
     made.sql(
         "CREATE TABLE things (id int PRIMARY KEY, t text, price numeric(8,2))",
@@ -209,7 +209,7 @@ def test_where_the_topic_tells_nothing_the_store_does(desk: Desk) -> None:
     printed = desk.run()
     assert "nothing tells a position" not in printed
     assert {(each.key["id"], each.position) for each in desk.changes()} == {(1, position), (2, position)}
-    # what was told is what the next one goes by
+    # what was sent is what the next one goes by
     assert "ends without" not in desk.run()
 
 
@@ -245,16 +245,16 @@ def test_what_was_killed_goes_on_where_it_was(many: Desk) -> None:
     second, printed = killed(many, signal.SIGINT, 3_000)
     b, a = first["key"]
     assert first["columns"] == ["b", "a"]
-    assert f"going on after b {b}, a {a}, with {first['rows']:,} rows told before" in printed
+    assert f"going on after b {b}, a {a}, with {first['rows']:,} rows sent before" in printed
     assert f"stopped at {second['rows']:,} rows of {TABLE}; the same command goes on from there" in printed
     started = time.monotonic()
     printed = many.run()
     assert time.monotonic() - started < 30
-    assert f"{ROWS:,} rows of {TABLE} told in topic {many.topic}" in printed
-    told = [(each.key["b"], each.key["a"]) for each in many.changes()]
-    assert set(told) == {(f"b{n % 10}", n) for n in range(1, ROWS + 1)}
+    assert f"{ROWS:,} rows of {TABLE} sent to topic {many.topic}" in printed
+    sent = [(each.key["b"], each.key["a"]) for each in many.changes()]
+    assert set(sent) == {(f"b{n % 10}", n) for n in range(1, ROWS + 1)}
     # at most what was sent and not noted
-    assert len(told) <= ROWS + 2 * 1_000
+    assert len(sent) <= ROWS + 2 * 1_000
     assert json.loads(many.notes.read_bytes()) == {}
 
 
@@ -265,14 +265,14 @@ def test_an_unfinished_one_begins_anew_where_that_is_said_or_the_key_is_another(
     assert "6,000 rows" not in many.run()
     many.notes.write_text(json.dumps({**kept, TABLE: {**kept[TABLE], "columns": ["a"], "key": ["7"]}}))
     printed = many.run(code=2)
-    assert f"says how far {TABLE} is told by a, and its key is b, a: begin anew with --restart" in printed
+    assert f"says how far {TABLE} was sent in the order of a, and its key is b, a: begin anew with --restart" in printed
     assert f"{ROWS:,} rows" in many.run("--restart")
     assert json.loads(many.notes.read_bytes()) == {"public.b": {"rows": 1}}
     many.notes.write_text(json.dumps({TABLE: {"columns": ["b", "a"], "rows": 6_000, "done": True}}))
-    assert f"all 6,000 rows of {TABLE} were told before; --restart begins anew" in many.run()
+    assert f"all 6,000 rows of {TABLE} were sent before; --restart begins anew" in many.run()
 
 
-def test_rows_of_all_tables_and_their_partitions_are_told(stack: Stack, tmp_path: Path) -> None:
+def test_rows_of_all_tables_and_their_partitions_are_sent(stack: Stack, tmp_path: Path) -> None:
     desk = desk_in(stack, tmp_path)
     prefix = desk.topic.partition(".")[0]
     names = ("things", "ev_2024", "ev_2025")
@@ -284,7 +284,7 @@ def test_rows_of_all_tables_and_their_partitions_are_told(stack: Stack, tmp_path
     desk.write(source={"kafka": kafka}, documents=tables)
     printed = desk.run()
     for name in names:
-        assert f"1 rows of public.{name} told in topic {prefix}.public.{name}" in printed
+        assert f"1 rows of public.{name} sent to topic {prefix}.public.{name}" in printed
         (record,) = consume(desk.servers, f"{prefix}.public.{name}")
         change = decode(Event("t", 0, 0, record.key, record.value), load(desk.folder / "pipeline.yaml").debezium)
         assert isinstance(change, Change)
@@ -301,7 +301,7 @@ NO_KEY = "public.things has no primary key, and documents.public.things.key name
 
 
 @pytest.mark.parametrize(
-    ("place", "changes", "told"),
+    ("place", "changes", "message"),
     [
         ("", {"reselect": None}, "reselect is missing: a backfill reads the source's tables; add reselect: {postgres"),
         ("", {}, NO_KEY),
@@ -315,13 +315,13 @@ NO_KEY = "public.things has no primary key, and documents.public.things.key name
         ("", FOLDER, "source.file: the job tells all files of its folder by itself: there is nothing to backfill"),
     ],
 )
-def test_what_cannot_be_backfilled_is_told(desk: Desk, place: str, changes: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_backfilled_is_refused(desk: Desk, place: str, changes: dict[str, Any], message: str) -> None:
     desk.sql("CREATE TABLE things (t text)")
     desk.write(**changes)
-    assert told in desk.run(*([place] if place else []), code=2)
+    assert message in desk.run(*([place] if place else []), code=2)
 
 
-def test_a_topic_that_is_not_there_and_a_right_that_is_missing_are_told(desk: Desk) -> None:
+def test_a_topic_that_is_not_there_and_a_right_that_is_missing_are_refused(desk: Desk) -> None:
     desk.sql("CREATE TABLE things (t text PRIMARY KEY)")
     kafka = {"topic": f"no-{desk.topic}", "properties.bootstrap.servers": desk.servers}
     desk.write(source={"kafka": kafka})

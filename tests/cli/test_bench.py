@@ -27,7 +27,8 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
     for machinery in (found["machinery"], found["machinery_with_schemas"], found["machinery_recorded"]):
         assert 0 < machinery["changes"] < 3000
         assert machinery["shares"]["cpu"]["PostgreSQL"] > 0
-        assert all(0 <= busy <= 1 for busy, _ in machinery["shares"]["vertex"].values())  # told every 5 s, so mostly 0
+        # measured every 5 s, so mostly 0
+        assert all(0 <= busy <= 1 for busy, _ in machinery["shares"]["vertex"].values())
     latency = found["topic_to_row_ms"]
     assert latency["n"] == 40
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]

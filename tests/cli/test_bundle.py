@@ -69,7 +69,7 @@ def test_two_builds_are_the_same_bytes(built: tuple[str, bytes, bytes]) -> None:
     assert same
 
 
-def test_the_zip_has_what_the_service_is_told_and_nothing_that_it_has(built: tuple[str, bytes, bytes]) -> None:
+def test_the_zip_has_what_the_service_needs_and_nothing_that_it_has(built: tuple[str, bytes, bytes]) -> None:
     printed, content, _ = built
     assert len(content) < LARGEST_ZIP
     with ZipFile(io.BytesIO(content)) as archive:
@@ -128,7 +128,7 @@ def test_every_aws_service_that_a_client_is_made_of_is_described(built: tuple[st
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"embedding": {"model": "all-MiniLM-L6-v2"}}, "embedding.model all-MiniLM-L6-v2 runs in the job"),
         ({"flink": {"pipeline.jars": "file:///none.jar"}}, "names file:///none.jar, which is no file"),
@@ -142,11 +142,11 @@ def test_every_aws_service_that_a_client_is_made_of_is_described(built: tuple[st
     ],
 )  # fmt: skip
 def test_what_cannot_run_there_is_refused_with_what_to_do(
-    changes: dict[str, object], told: str, tmp_path: Path
+    changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     ran = freshet(written(tmp_path, **changes), "bundle", "pipeline.yaml", "-o", "app.zip")
     assert ran.returncode == 2
-    assert told in " ".join((ran.stdout + ran.stderr).split())
+    assert message in " ".join((ran.stdout + ran.stderr).split())
     assert not (tmp_path / "app.zip").exists()
 
 

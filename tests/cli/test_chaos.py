@@ -120,9 +120,9 @@ def test_what_differs_is_seen_explained_and_kept(here: world.World, tmp_path: Pa
     (job.home / "log" / "flink.log").write_text("said", encoding="utf-8")
     assert (job.read(), found.late) == (0, False)
     kept = keep(here, job, Round(3, 9.0, 5, (), found, (), ("a note",)), tmp_path)
-    told = json.loads((kept / "round.json").read_text(encoding="utf-8"))
-    assert (told["verdict"], told["round"], told["notes"]) == ("DIFFERS", 3, ["a note"])
-    assert {each["kind"] for each in told["differences"]} == {"missing", "ghost"}
+    summary = json.loads((kept / "round.json").read_text(encoding="utf-8"))
+    assert (summary["verdict"], summary["round"], summary["notes"]) == ("DIFFERS", 3, ["a note"])
+    assert {each["kind"] for each in summary["differences"]} == {"missing", "ghost"}
     assert (kept / "pipeline" / "log" / "flink.log").read_text(encoding="utf-8") == "said"
     assert ghost in gzip.decompress((kept / "ledger.csv.gz").read_bytes()).decode()
     assert text in gzip.decompress((kept / "chunks.csv.gz").read_bytes()).decode()

@@ -107,7 +107,7 @@ def test_what_is_sent_again_is_followed_by_what_comes_next() -> None:
         outbox.send_again(lambda: sent[-10:])
     outbox.flush()
     assert sorted(set(sent)) == list(range(300)) and sent[-1] == 299
-    # whatever was told anew, all that comes after it is told anew too
+    # whatever was sent again, all that comes after it is sent again too
     assert all(after <= before + 1 for before, after in pairwise(sent))
 
 
@@ -191,8 +191,8 @@ def test_a_tables_stream_rolls_over_and_loses_nothing(aws: Aws) -> None:
     stream = TableStream("items", aws)
     shards = stream.shards()
     assert len(shards) > 7 and all(len(shard.parents) < 2 for shard in shards)
-    told = [value for shard in shards for value in _all(stream, shard.id)[0]]
-    assert len(told) == 120 and len(set(told)) == 120
+    records = [value for shard in shards for value in _all(stream, shard.id)[0]]
+    assert len(records) == 120 and len(set(records)) == 120
 
 
 # documents alone: profiles have a comparison, and a test, of their own

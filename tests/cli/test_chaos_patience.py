@@ -1,4 +1,4 @@
-"""How long chaos waits: by what moves and by the speed seen, so that late is told from wrong."""
+"""How long chaos waits: by what moves and by the speed seen, so that late is not taken for wrong."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def fill(here: world.World) -> None:
         for table in profiles.records:
             spec = profiles.spec(table)
             for batch in state.rows(table, source.columns(read_as(spec)), 1000):
-                rows = (source.told(table, raw) for raw in batch)
+                rows = (source.as_in_events(table, raw) for raw in batch)
                 writer.follow([said_by(row, ("id",), spec, profiles.reading, NOW_MS).change for row in rows])
 
 

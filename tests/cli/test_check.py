@@ -1,4 +1,4 @@
-"""`freshet check`: what would produce nothing is told, dead servers once and quickly, and nothing is written."""
+"""`freshet check`: what would produce nothing is named, dead servers once and quickly, and nothing is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from operations.owning import take
 from operations.resuming import Beginning
 from operations.run import run
 from operations.servers import stores
-from operations.source_columns import differences, never_told, refuse_lacking, seen
+from operations.source_columns import differences, lost_columns, refuse_lacking, seen
 from stack.layout import Ports, layout_of, remember_ports
 from stack.local import Stack
 from tests.connectors.test_store_contract import plan
@@ -53,7 +53,7 @@ class Place:
     topic: str
 
     def pipeline(self, asked: bool = True, text: str = "{title} {body}", **changes: Any) -> Pipeline:
-        told: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "name": "checked",
             "source": {"kafka": {"topic": self.topic, "properties.bootstrap.servers": self.servers}},
             "format": "debezium",
@@ -63,8 +63,8 @@ class Place:
             "dead_letters": {"kafka": {"topic": f"{self.topic}.letters"}},
         }
         if asked:
-            told["reselect"] = {"postgres": {"dsn": self.dsn}}
-        return Pipeline.model_validate({**told, **changes})
+            settings["reselect"] = {"postgres": {"dsn": self.dsn}}
+        return Pipeline.model_validate({**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def event(table: str = "articles", after: Mapping[str, Any] | None = None) -> by
     return json.dumps({"op": "c", "before": None, "after": row, "source": source}).encode()
 
 
-def told(pipeline: Pipeline, **options: bool) -> tuple[int, dict[str, dict[str, Any]]]:
+def checked(pipeline: Pipeline, **options: bool) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit code, and each step by its name, of the JSON that the documentation describes."""
     seen = io.StringIO()
     code = check(pipeline, Console(file=seen), as_json=True, **options)
@@ -96,7 +96,7 @@ def told(pipeline: Pipeline, **options: bool) -> tuple[int, dict[str, dict[str, 
 
 def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(place: Place) -> None:
     for reselect, step in ((True, "reselect.postgres"), (False, "source.kafka")):
-        code, steps = told(place.pipeline(reselect))
+        code, steps = checked(place.pipeline(reselect))
         assert code == 0 and "with all that the file names of them" in steps[step]["message"]
         assert steps["store.pgvector"]["message"] == "table chunks isn't there yet: run makes it"
     with psycopg.connect(place.dsn) as server:
@@ -104,10 +104,10 @@ def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(pla
         assert made + server.execute("SELECT extname FROM pg_extension WHERE extname = 'vector'").fetchall() == []
     pipeline = place.pipeline()
     assert pipeline.dead_letters.kafka.topic not in (topics_there(pipeline.kafka) or ())
-    code, steps = told(pipeline, prepare=True)
+    code, steps = checked(pipeline, prepare=True)
     assert (code, steps["store.pgvector"]["message"]) == (0, "table chunks is ready")
     assert pipeline.dead_letters.kafka.topic in (topics_there(pipeline.kafka) or ())
-    assert told(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
+    assert checked(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
 
 
 def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
@@ -126,17 +126,17 @@ def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
 
 
 @pytest.mark.parametrize("reselect", [True, False])
-def test_misspelt_columns_and_tables_are_told_with_what_was_meant(place: Place, reselect: bool) -> None:
+def test_misspelt_columns_and_tables_are_named_with_what_was_meant(place: Place, reselect: bool) -> None:
     step = "reselect.postgres" if reselect else "source.kafka"
-    code, steps = told(place.pipeline(reselect, text="{titel} {body} {extra|}"))
+    code, steps = checked(place.pipeline(reselect, text="{titel} {body} {extra|}"))
     assert code == 1
     assert "documents.public.articles.text names titel" in steps[step]["message"]
     assert "did you mean title?" in steps[step]["message"] and "extra" not in steps[step]["message"]
-    code, steps = told(place.pipeline(reselect, documents={"public.artikels": {"text": "{title}"}}))
+    code, steps = checked(place.pipeline(reselect, documents={"public.artikels": {"text": "{title}"}}))
     assert code == 1 and steps[step]["message"].endswith("did you mean public.articles?")
 
 
-def test_a_store_that_stands_at_a_time_to_come_is_told(place: Place, tmp_path: Path) -> None:
+def test_a_store_that_stands_at_a_time_to_come_is_warned_of(place: Place, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.md").write_text("a")
     pipeline = place.pipeline(
@@ -148,8 +148,8 @@ def test_a_store_that_stands_at_a_time_to_come_is_told(place: Place, tmp_path: P
         store={"pgvector": {"dsn": place.dsn, "table": "notes"}},
         dead_letters={"kafka": {"topic": "notes.letters", "properties.bootstrap.servers": place.servers}},
     )
-    assert clocks.told(pipeline) == ""
-    assert told(pipeline, prepare=True)[1]["source.file"]["message"].endswith("notes has 1 files")
+    assert clocks.warning(pipeline) == ""
+    assert checked(pipeline, prepare=True)[1]["source.file"]["message"].endswith("notes has 1 files")
     month_on = position(ObjectState(time.time_ns() // 1_000_000 + 30 * 86_400_000 + 60_000))
     with psycopg.connect(place.dsn) as server:
         server.execute("INSERT INTO notes_ledger (document_id, position) VALUES ('notes/a.md', %s)", [month_on])
@@ -158,12 +158,12 @@ def test_a_store_that_stands_at_a_time_to_come_is_told(place: Place, tmp_path: P
     assert "30 days ahead of this machine's clock" in seen.getvalue()
 
 
-def test_a_table_whose_changes_are_told_as_another_row_s_or_not_is_refused(place: Place) -> None:
+def test_a_table_whose_changes_come_as_another_row_s_or_not_at_all_is_refused(place: Place) -> None:
     with psycopg.connect(place.dsn, autocommit=True) as server:
         server.execute("CREATE TABLE slugs (id int PRIMARY KEY, slug text NOT NULL UNIQUE, called name, attrs addr)")
         server.execute("ALTER TABLE slugs REPLICA IDENTITY USING INDEX slugs_slug_key")
     pipeline = place.pipeline(documents={"public.slugs": {"text": "{slug} {called|} {attrs.street|}"}})
-    code, steps = told(pipeline)
+    code, steps = checked(pipeline)
     lines = steps["reselect.postgres"]["message"].splitlines()
     assert code == 1 and [line.split(",")[0] for line in lines] == [
         "documents.public.slugs.text names called of public.slugs",
@@ -171,23 +171,23 @@ def test_a_table_whose_changes_are_told_as_another_row_s_or_not_is_refused(place
         "public.slugs has REPLICA IDENTITY USING INDEX",
     ]
     with pytest.raises(ConfigError, match="REPLICA IDENTITY DEFAULT, or FULL"):
-        never_told(pipeline)  # as a run does
-    assert never_told(place.pipeline(documents={"public.slugs": {"text": "{slug}"}}, reselect=None)) == []
+        lost_columns(pipeline)  # as a run does
+    assert lost_columns(place.pipeline(documents={"public.slugs": {"text": "{slug}"}}, reselect=None)) == []
     with psycopg.connect(place.dsn, autocommit=True) as server:
         server.execute("ALTER TABLE slugs REPLICA IDENTITY DEFAULT")
-    assert never_told(pipeline) == lines[:2]
+    assert lost_columns(pipeline) == lines[:2]
 
 
-def test_a_topic_that_is_not_there_is_told(place: Place) -> None:
+def test_a_topic_that_is_not_there_is_named(place: Place) -> None:
     kafka = {"topic": place.topic.replace("articles", "artikles"), "properties.bootstrap.servers": place.servers}
-    code, steps = told(place.pipeline(source={"kafka": kafka}))
+    code, steps = checked(place.pipeline(source={"kafka": kafka}))
     assert code == 1 and steps["source.kafka"]["message"].endswith(f"did you mean {place.topic}?")
     kafka = {"topic-pattern": "nothing\\..*", "properties.bootstrap.servers": place.servers}
-    code, steps = told(place.pipeline(source={"kafka": kafka}))
+    code, steps = checked(place.pipeline(source={"kafka": kafka}))
     assert code == 1 and r"no topic whose whole name matches nothing\..* yet" in steps["source.kafka"]["message"]
 
 
-def test_dead_servers_are_told_once_each_and_at_once(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+def test_dead_servers_are_named_once_each_and_at_once(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     dead = f"postgresql://u:geheim@{NOBODY}/x"
     pipeline = place.pipeline(
         source={"kafka": {"topic": place.topic, "properties.bootstrap.servers": NOBODY}},
@@ -196,7 +196,7 @@ def test_dead_servers_are_told_once_each_and_at_once(place: Place, capfd: pytest
         reselect={"postgres": {"dsn": dead}},
     )
     began = time.monotonic()
-    code, steps = told(pipeline)
+    code, steps = checked(pipeline)
     assert code == 1 and time.monotonic() - began < 5
     whole = [
         name for name, each in steps.items() if "nobody answers at 127.0.0.1:1 (Connection refused)" in each["message"]
@@ -206,7 +206,7 @@ def test_dead_servers_are_told_once_each_and_at_once(place: Place, capfd: pytest
         "not asked: 127.0.0.1:1 doesn't answer, see source.kafka"
     }
     other = place.pipeline(reselect={"postgres": {"dsn": dead}})
-    code, steps = told(other)
+    code, steps = checked(other)
     assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
     printed = capfd.readouterr()
     assert printed.err == "" and "geheim" not in json.dumps(steps)
@@ -219,11 +219,11 @@ def test_a_server_of_the_folders_own_stack_is_named_as_that(
     of = layout_of(tmp_path)
     of.folder.mkdir(parents=True)
     remember_ports(of, Ports(postgres=1))
-    code, steps = told(place.pipeline(reselect={"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}))
+    code, steps = checked(place.pipeline(reselect={"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}))
     assert code == 1 and steps["reselect.postgres"]["message"].endswith("this folder's stack: freshet stack up")
 
 
-def test_a_slip_on_a_pipeline_that_ran_is_told_alone(
+def test_a_slip_on_a_pipeline_that_ran_is_reported_alone(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -235,22 +235,22 @@ def test_a_slip_on_a_pipeline_that_ran_is_told_alone(
     store.apply(plans, [embedder("hash").embed(["a b"])])
     store.close()
     wrong = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{titel} {body}")
-    code, steps = told(wrong)
+    code, steps = checked(wrong)
     assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
     other = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{body}")
-    code, steps = told(other)
+    code, steps = checked(other)
     assert code == 1 and "freshet run pipeline.yaml --rebuild  reads all" in steps["store.pgvector"]["message"]
 
 
 def test_a_refused_login_is_no_server_that_does_not_answer() -> None:
     refused = psycopg.OperationalError('connection failed: FATAL:  password authentication failed for user "u"')
-    told_ = str(named(refused, "reselect.postgres", "db:5432"))
-    assert told_.startswith("reselect.postgres.dsn: PostgreSQL at db:5432 refuses the login (")
-    assert told_.endswith("correct user and password")
+    message = str(named(refused, "reselect.postgres", "db:5432"))
+    assert message.startswith("reselect.postgres.dsn: PostgreSQL at db:5432 refuses the login (")
+    assert message.endswith("correct user and password")
 
 
-def test_a_model_that_is_not_there_is_told_once(place: Place, tmp_path: Path) -> None:
-    code, steps = told(place.pipeline(embedding={"model": str(tmp_path / "all-MiniLM")}))
+def test_a_model_that_is_not_there_is_reported_once(place: Place, tmp_path: Path) -> None:
+    code, steps = checked(place.pipeline(embedding={"model": str(tmp_path / "all-MiniLM")}))
     assert code == 1 and "there is no such folder" in steps["embedding"]["message"]
     assert steps["store.pgvector"]["message"].endswith("the model alone could say; see embedding")
 

@@ -22,7 +22,7 @@ from core.errors import DecodeError, Unavailable
 from core.formats.recordings import Record
 from operations import column_types
 from operations.check import check
-from operations.column_types import doubtful, told_or_named, untold
+from operations.column_types import doubtful, unknown_types, with_types
 from stack.local import Stack
 
 ROW = {"id": 7, "title": "plain", "price": "AfQ=", "born": 19782, "note": None, "unused": 5}
@@ -62,9 +62,11 @@ def test_each_doubtful_column_is_named_once_with_what_it_may_be() -> None:
     assert not any(f"{name} (" in line for name in ("id", "title", "note", "unused"))
 
 
-def test_what_is_told_what_is_no_row_and_what_is_of_no_table_here_is_not_named() -> None:
-    told = {"public.a": {"text": "{title}", "metadata": ["price", "born"], "types": {"price": "text", "born": "int"}}}
-    assert doubtful(pipeline(documents=told), [message(body())]) == []
+def test_what_has_a_type_what_is_no_row_and_what_is_of_no_table_here_is_not_named() -> None:
+    documents = {
+        "public.a": {"text": "{title}", "metadata": ["price", "born"], "types": {"price": "text", "born": "int"}}
+    }
+    assert doubtful(pipeline(documents=documents), [message(body())]) == []
     others = [
         message(None),
         message(b"no JSON"),
@@ -86,7 +88,7 @@ def test_other_feeds_and_pipelines_without_a_database_stay_as_they_are() -> None
     for each in (rows, pipeline()):
         same, missing = typed(each)
         assert same is each and missing == []
-    assert untold(rows) == []
+    assert unknown_types(rows) == []
 
 
 @pytest.mark.parametrize("key", [b"7", None])
@@ -111,7 +113,7 @@ def test_check_names_them_and_the_sources_database_tells_them(stack: Stack) -> N
     with pytest.raises(DecodeError, match="no schema that says which"):
         decoder(bare)(event)
 
-    asked, lines = told_or_named(pipeline(table, servers, dsn, reselect={"postgres": {"dsn": dsn}}))
+    asked, lines = with_types(pipeline(table, servers, dsn, reselect={"postgres": {"dsn": dsn}}))
     assert lines == []
     assert asked.documents[table].types["price"] == "numeric(10,2)"
     (change,) = decoder(asked)(event)
@@ -119,17 +121,17 @@ def test_check_names_them_and_the_sources_database_tells_them(stack: Stack) -> N
     assert (change.row["price"], change.row["born"], change.row["id"]) == ("5.00", "2024-02-29", 7)
 
     gone = pipeline("public.nowhere", servers, dsn, reselect={"postgres": {"dsn": dsn}})
-    same, lines = told_or_named(gone)
+    same, lines = with_types(gone)
     assert same == gone and "public.nowhere" in lines[0]
 
 
-def test_a_database_that_is_away_is_told_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_reported_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     away = pipeline(reselect={"postgres": {"dsn": "host=127.0.0.1 port=1"}})
-    for doubts, told in (([], "the last events need none"), (["public.a: born"], "It is needed: public.a: born")):
-        monkeypatch.setattr(column_types, "untold", lambda _, doubts=doubts: doubts)
+    for doubts, message in (([], "the last events need none"), (["public.a: born"], "It is needed: public.a: born")):
+        monkeypatch.setattr(column_types, "unknown_types", lambda _, doubts=doubts: doubts)
         if doubts:
-            with pytest.raises(Unavailable, match=told):
-                told_or_named(away)
+            with pytest.raises(Unavailable, match=message):
+                with_types(away)
         else:
-            same, (line,) = told_or_named(away)
-            assert same is away and told in line
+            same, (line,) = with_types(away)
+            assert same is away and message in line

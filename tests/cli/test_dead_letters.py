@@ -44,12 +44,12 @@ class Desk:
     def source(self) -> str:
         return f"{self.name}.public.articles"
 
-    def letter(self, number: int, value: bytes | None = b"{}", partition: int = 1, **told: object) -> Record:
-        """A letter of the source's event `number`; `told` replaces or adds headers of ours."""
+    def letter(self, number: int, value: bytes | None = b"{}", partition: int = 1, **more: object) -> Record:
+        """A letter of the source's event `number`; `more` replaces or adds headers of ours."""
         headers = {
             "pipeline": "p", "stage": "decode", "error.class": "DecodeError", "reason": f"op is {number}",
             "source.topic": self.source, "source.partition": partition, "source.offset": number,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "attempts": 1, **told,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "attempts": 1, **more,
         }  # fmt: skip
         ours = tuple((PREFIX + name.replace("_", "."), str(text).encode()) for name, text in headers.items())
         return Record(f"{self.name}.letters", b'{"id": %d}' % number, value, (*OWN, *ours), 0)
@@ -150,7 +150,7 @@ def test_filters(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2 weeks", "99999999999999d"])
-def test_times_that_are_none_are_told(text: str) -> None:
+def test_times_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="2h or 1d"):
         moment(text)
 

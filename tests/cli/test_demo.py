@@ -68,7 +68,7 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
     assert "stopped with savepoint-" in ran.stdout
 
 
-def test_a_claim_that_is_not_seen_is_told_and_does_not_hold() -> None:
+def test_a_claim_that_is_not_seen_is_reported_and_does_not_hold() -> None:
     def unseen(stage: Stage[Any]) -> Evidence:
         raise NotSeen("an answer: not seen within 30 s")
 

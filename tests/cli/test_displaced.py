@@ -35,7 +35,7 @@ core.errors.Displaced: {SAID}
 """
 
 
-def told(stacktrace: str) -> Failure | None:
+def failure_of(stacktrace: str) -> Failure | None:
     entries = [{"stacktrace": stacktrace, "timestamp": 5}]
     answer = httpx.Response(200, json={"exceptionHistory": {"entries": entries}})
     with httpx.Client(transport=httpx.MockTransport(lambda _: answer)) as http:
@@ -43,12 +43,12 @@ def told(stacktrace: str) -> Failure | None:
 
 
 def test_it_is_found_in_what_flink_says() -> None:
-    found = told(TRACE)
+    found = failure_of(TRACE)
     assert found is not None
     assert (found.cause, found.at_ms, found.final) == (SAID, 5, "Displaced")
-    gone = told(TRACE.replace("Displaced", "StoreGone"))
+    gone = failure_of(TRACE.replace("Displaced", "StoreGone"))
     assert gone is not None and (gone.cause, gone.final) == (SAID, "StoreGone")
-    other = told(TRACE.replace("Displaced", "Unavailable"))
+    other = failure_of(TRACE.replace("Displaced", "Unavailable"))
     assert other is not None and not other.final
 
 
@@ -62,7 +62,7 @@ class Job:
         return False
 
     def progress(self) -> Progress:
-        return Progress("RESTARTING", {}, told(TRACE))
+        return Progress("RESTARTING", {}, failure_of(TRACE))
 
     def cancel(self) -> None:
         self.done.append("cancelled")
@@ -97,7 +97,7 @@ class Broken(Job):
 def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose job is this one."""
     monkeypatch.setattr(run, "prepare", lambda *_: None)
-    monkeypatch.setattr(run, "told_or_named", lambda pipeline: (pipeline, []))
+    monkeypatch.setattr(run, "with_types", lambda pipeline: (pipeline, []))
     monkeypatch.setattr(run, "start", lambda *_: job)
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
@@ -138,9 +138,9 @@ def test_it_is_looked_for_where_flink_does_not_say_it(
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"owner": owner_to_text(mine)}))
     monkeypatch.setattr(owning, "owners", lambda _: [("store.pgvector: table t", theirs)])
-    with pytest.raises(Displaced) as told:
+    with pytest.raises(Displaced) as raised:
         run_of(job, monkeypatch)
-    assert str(told.value) == SAID
+    assert str(raised.value) == SAID
     assert job.done == done
     assert SAID in (tmp_path / ".freshet/pipelines/articles/log/events.jsonl").read_text()
 

@@ -24,8 +24,8 @@ def test_letters_of_this_run_and_this_pipeline_are_counted(stack: Stack) -> None
     topic = pipeline.dead_letters.kafka.topic
 
     def write(*names: str) -> None:
-        told = [Record(topic, None, b"{", (("freshet.pipeline", name.encode()),)) for name in names]
-        produce(stack.kafka.bootstrap_servers, told)
+        letters = [Record(topic, None, b"{", (("freshet.pipeline", name.encode()),)) for name in names]
+        produce(stack.kafka.bootstrap_servers, letters)
 
     never = letters_so_far(pipeline)
     assert outcome(pipeline, never) == "everything it read is in the store"

@@ -18,9 +18,9 @@ def counts(changes: int, planned: int = 0, decoded: int = 0) -> dict[str, int]:
 
 
 def test_a_run_whose_first_changes_become_dead_letters_stops_and_says_why() -> None:
-    told = looking().refusal(counts(2010, 2007))
-    assert told.startswith("stopped: 2,007 of its first 2,010 changes became dead letters, because\n")
-    assert told.endswith("begin anew: freshet run pipeline.yaml --rebuild")
+    refusal = looking().refusal(counts(2010, 2007))
+    assert refusal.startswith("stopped: 2,007 of its first 2,010 changes became dead letters, because\n")
+    assert refusal.endswith("begin anew: freshet run pipeline.yaml --rebuild")
     assert looking().refusal(counts(0, decoded=ENOUGH))
 
 
@@ -34,8 +34,8 @@ def test_it_goes_on_where_half_are_right_where_it_resumes_and_once_its_first_tho
 
 def test_of_few_changes_it_warns_once_when_no_more_come() -> None:
     few = looking()
-    told = [few.warning(each) for each in (counts(2, 2), counts(3, 3), counts(3, 3), counts(3, 3))]
-    assert told == ["", "", "3 of the first 3 changes became dead letters, because", ""]
+    warnings = [few.warning(each) for each in (counts(2, 2), counts(3, 3), counts(3, 3), counts(3, 3))]
+    assert warnings == ["", "", "3 of the first 3 changes became dead letters, because", ""]
     right = looking()
     assert [right.warning(counts(3, 1)) for _ in range(2)] == ["", ""]
 
@@ -44,21 +44,21 @@ def skipped(events: int) -> dict[str, int]:
     return counted([Figure("skipped", events, {"reason": Skip.OTHER_TABLE})])
 
 
-def test_events_of_other_tables_alone_are_told_once_no_more_come_or_there_are_enough() -> None:
+def test_events_of_other_tables_alone_are_warned_of_once_no_more_come_or_there_are_enough() -> None:
     of_others = looking()
-    told = [of_others.warning(skipped(7)) for _ in range(3)]
-    assert told[0] == told[2] == "" and told[1].startswith("all 7 events so far are of tables")
+    warnings = [of_others.warning(skipped(7)) for _ in range(3)]
+    assert warnings[0] == warnings[2] == "" and warnings[1].startswith("all 7 events so far are of tables")
     of_many = looking()
-    told = [of_many.warning(skipped(events)) for events in (ENOUGH - 1, ENOUGH, ENOUGH + 1)]
-    assert told[0] == told[2] == "" and told[1].startswith("all 1,000 events so far are of tables")
+    warnings = [of_many.warning(skipped(events)) for events in (ENOUGH - 1, ENOUGH, ENOUGH + 1)]
+    assert warnings[0] == warnings[2] == "" and warnings[1].startswith("all 1,000 events so far are of tables")
     assert [looking().warning({**skipped(ENOUGH), "changes": 1})] == [""]
 
 
-def test_no_more_letters_than_changes_are_told_where_counters_run_ahead_of_each_other() -> None:
+def test_no_more_letters_than_changes_are_counted_where_counters_run_ahead_of_each_other() -> None:
     assert looking().refusal(counts(1352, 1965)).startswith("stopped: 1,965 of its first 1,965 changes became")
 
 
-def test_the_most_frequent_reason_is_told_with_one_example() -> None:
+def test_the_most_frequent_reason_is_given_with_one_example() -> None:
     reasons = ["row 1 lacks 'titel'", "row 2 lacks 'titel'", "no JSON"]
     found = [Letter((0, at), 0, None, None, (), {"reason": reason}) for at, reason in enumerate(reasons)]
     assert _most(found) == "most often as here (in 2 letters): row 1 lacks 'titel'"

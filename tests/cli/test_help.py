@@ -28,7 +28,7 @@ def test_the_list_says_what_the_commands_say_of_themselves() -> None:
     assert said == {name: line for name, (_, line) in MODULES.items()}
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_shown() -> None:
     assert CliRunner().invoke(commands, ["--version"]).output == f"freshet {version('freshet')}\n"
 
 

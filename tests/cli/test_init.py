@@ -76,9 +76,11 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
             printed = ran("stack", "connect", "articles", "--dsn", secret, folder=here, monkeypatch=monkeypatch)
             assert f"public.articles: Debezium {how} its changes to topic {topic}" in printed
         # whoever is on this machine can ask Connect
-        told = httpx.get(f"{stack.connect.url}/connectors", params=[("expand", "info"), ("expand", "status")]).text
+        connectors = httpx.get(
+            f"{stack.connect.url}/connectors", params=[("expand", "info"), ("expand", "status")]
+        ).text
         logged = stack.connect.server.log.read_text(encoding="utf-8")
-        assert connector_of(name, "public.articles") in told and SECRET not in told + logged
+        assert connector_of(name, "public.articles") in connectors and SECRET not in connectors + logged
         file = tmp_path / "pipeline.yaml"
         printed = ran("init", file, "--table", "public.articles", "--dsn", dsn, folder=here, monkeypatch=monkeypatch)
         assert f"{file}: public.articles by lang, id" in printed.replace("\n", "")
@@ -103,7 +105,7 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ("public.artikles", "has no table public.artikles that this user sees: did you mean public.articles?"),
         ("artikles", "did you mean public.articles?"),
@@ -113,15 +115,15 @@ def test_from_a_table_to_a_pipeline_that_check_approves(
         ("seen", "public.seen is a view"),
     ],
 )
-def test_what_cannot_be_told_is_said_and_nothing_written(
-    stack: Stack, database: tuple[str, str], table: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_read_is_named_and_nothing_written(
+    stack: Stack, database: tuple[str, str], table: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, file = stack.folder.parents[1], tmp_path / "pipeline.yaml"
-    assert told in ran("init", file, "--table", table, "--dsn", database[1], folder=here, monkeypatch=monkeypatch)
+    assert message in ran("init", file, "--table", table, "--dsn", database[1], folder=here, monkeypatch=monkeypatch)
     assert not file.exists()
     if table in ("public.Ohne", "slugs"):
         connected = ran("stack", "connect", table, "--dsn", database[1], folder=here, monkeypatch=monkeypatch)
-        assert ("its UPDATEs and DELETEs fail" if table == "public.Ohne" else told) in connected
+        assert ("its UPDATEs and DELETEs fail" if table == "public.Ohne" else message) in connected
         kafka = Kafka.model_validate({"topic": "x", "properties.bootstrap.servers": stack.kafka.bootstrap_servers})
         assert not any(database[0] in topic for topic in topics_there(kafka) or ())
 
@@ -134,12 +136,12 @@ def test_no_password_is_written(
     printed = ran("init", file, "--table", "articles", "--dsn", dsn, folder=folder, monkeypatch=monkeypatch)
     assert "$DATABASE_PASSWORD is the password in it" in printed
     assert "ss'w" not in printed + file.read_text(encoding="utf-8")
-    told, escaped = without_password(dsn, "DATABASE_PASSWORD")
+    as_written, escaped = without_password(dsn, "DATABASE_PASSWORD")
     monkeypatch.setenv("DATABASE_PASSWORD", escaped)
     written = load(file).reselect
     assert written is not None and written.postgres is not None
     parts = psycopg.conninfo.conninfo_to_dict(written.postgres.dsn)
-    assert parts == psycopg.conninfo.conninfo_to_dict(dsn) and "DATABASE_PASSWORD" in told
+    assert parts == psycopg.conninfo.conninfo_to_dict(dsn) and "DATABASE_PASSWORD" in as_written
 
 
 def test_where_nothing_says_what_is_asked_for_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

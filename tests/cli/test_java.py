@@ -18,11 +18,11 @@ def test_a_second_start_takes_its_classes_from_the_archive(tmp_path: Path, monke
     jars = fetch(LOCK)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     executable, *rest = java.command(tmp_path / "server", jars, "kafka.tools.StorageTool", "random-uuid")
-    told = [
+    logs = [
         subprocess.run([executable, "-Xlog:class+load", *rest], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     ]
-    assert ["shared objects file (top)" in each for each in told] == [False, True]
+    assert ["shared objects file (top)" in each for each in logs] == [False, True]
     (archive,) = (tmp_path / "freshet" / "classes").iterdir()
     assert archive.name.startswith("StorageTool-")
 

@@ -117,12 +117,12 @@ def test_what_comes_is_said_before_it_begins_and_room_is_looked_for(
         launcher.weigh(checkout)
 
 
-def test_of_what_uv_says_what_comes_is_told_and_no_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_of_what_uv_says_what_comes_is_shown_and_no_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lines = ["Downloading torch (1000.0MiB)", " Downloaded torch", "Installed 1 package in 1ms", " + torch==2.15.0"]
     uv = script(tmp_path / "uv", "\n".join(f"echo '{line}' >&2" for line in lines))
     launcher.fetch("Installing", [str(uv)], dict(os.environ))
-    told = capfd.readouterr().err
-    assert "torch==" not in told and "done, 1.0 GB came in" in told
+    shown = capfd.readouterr().err
+    assert "torch==" not in shown and "done, 1.0 GB came in" in shown
 
 
 def test_what_is_on_its_way_is_named() -> None:
@@ -179,7 +179,7 @@ def test_a_step_that_fails_says_which() -> None:
         launcher.step("Making tea", ["sh", "-c", "exit 3"])
 
 
-def test_what_pip_was_told_holds_for_uv() -> None:
+def test_pips_settings_hold_for_uv() -> None:
     settings = {"index-url": "mirror", "extra-index-url": "one\\ntwo", "cert": "/ca.pem", "timeout": "30"}
     made = launcher.uv_environment({"PATH": os.defpath, "PIP_USER": "1", "VIRTUAL_ENV": "/other"}, settings)
     assert made == {
@@ -192,7 +192,7 @@ def test_what_pip_was_told_holds_for_uv() -> None:
 
 
 @pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
-def test_what_uv_was_told_itself_comes_first(name: str) -> None:
+def test_uvs_own_settings_come_first(name: str) -> None:
     made = launcher.uv_environment({name: "own", "UV_HTTP_TIMEOUT": "5"}, {"index-url": "mirror", "timeout": "30"})
     assert made == {name: "own", "UV_HTTP_TIMEOUT": "5"}
 

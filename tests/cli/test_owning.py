@@ -91,9 +91,10 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
     for without_state in (False, True):
         with pytest.raises(ConfigError) as raised:
             place.run(without_state=without_state, **OTHER_TEXT)
-        told = str(raised.value)
-        assert "table chunks: text of public.a was '{body}', is '{title}'" in told
-        assert "freshet run pipeline.yaml --mixed    keeps what is there, 3 chunks" in told and "--rebuild" in told
+        message = str(raised.value)
+        assert "table chunks: text of public.a was '{body}', is '{title}'" in message
+        assert "freshet run pipeline.yaml --mixed    keeps what is there, 3 chunks" in message
+        assert "--rebuild" in message
     changed = place.pipeline(**OTHER_TEXT)
     assert "isn't started" in refused(changed, "pgvector")[0]
     assert otherwise(changed, stores(changed)) == [
@@ -149,7 +150,7 @@ def test_another_pipelines_table_is_refused_by_its_owners_name_and_can_be_taken(
         place.run(name="pages")
 
 
-def test_anothers_store_is_told_before_flink_starts(
+def test_anothers_store_is_refused_before_flink_starts(
     place: Place, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.run(name="pages")
@@ -200,7 +201,7 @@ def test_a_run_without_state_that_leaves_none_hides_the_state_of_before(place: P
     assert not owning.has_state(place.pipeline(**elsewhere))
 
 
-def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None:
+def test_a_table_of_an_earlier_release_is_adopted_and_named(place: Place) -> None:
     place.fill()
     place.checkpoint()
     _, printed = place.run()
@@ -208,17 +209,17 @@ def test_a_table_of_an_earlier_release_is_adopted_and_told(place: Place) -> None
     assert place.run()[1] == ""
 
 
-def test_a_search_that_found_nothing_is_told_why(place: Place) -> None:
+def test_a_search_that_found_nothing_says_why(place: Place) -> None:
     place.fill()
     other = place.pipeline(embedding={"model": "all-MiniLM-L6-v2"})
     ((name, store),) = stores(other).items()
     with pytest.raises(ConfigError, match="table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2"):
         nothing_found(other, name, store, {})
-    told = nothing_found(place.pipeline(), name, store, {"lang": "xx"})
-    assert told == "table chunks: none of its 3 chunks has lang=xx"
+    why = nothing_found(place.pipeline(), name, store, {"lang": "xx"})
+    assert why == "table chunks: none of its 3 chunks has lang=xx"
     hand(store).empty()
-    told = nothing_found(place.pipeline(), name, store, {})
-    assert told == "table chunks is empty; no job of it runs in this folder: see `freshet status`"
+    why = nothing_found(place.pipeline(), name, store, {})
+    assert why == "table chunks is empty; no job of it runs in this folder: see `freshet status`"
 
 
 def test_a_rebuild_needs_a_beginning_and_is_not_mixed(place: Place) -> None:

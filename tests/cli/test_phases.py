@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from core.config.pipeline import Pipeline
-from flink_jobs.engine.model_load import Load, loads, told_of_load
+from flink_jobs.engine.model_load import Load, loads, recorded_load
 from flink_jobs.engine.worker_deaths import FOLDER, watched
 from flink_jobs.running.jobs import Progress
 from flink_jobs.running.rest import tasks
@@ -46,9 +46,9 @@ def phases(clock: Clock) -> Phases:
     return Phases(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), clock)
 
 
-def test_each_phase_is_told_once_and_as_it_begins(marks: Path) -> None:
+def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
     clock = Clock()
-    told = phases(clock)
+    run = phases(clock)
     worker = str(os.getpid())
     looks = [
         Progress("CREATED", {}, None),
@@ -59,18 +59,18 @@ def test_each_phase_is_told_once_and_as_it_begins(marks: Path) -> None:
     ]
     for at, look in enumerate(looks):
         clock.now = 100.0 + 2 * at
-        told.look(look)
+        run.look(look)
     (marks / f"loading.{worker}").touch()
     for _ in range(2):
-        told.look(looks[-1])
+        run.look(looks[-1])
     (marks / f"loading.{worker}").rename(marks / f"loaded.{worker}")
     (marks / f"loaded.{worker}").write_text("8.6")
     clock.now = 120.0
     for _ in range(2):
-        told.look(Progress("RUNNING", {}, None, "", (4, 4), 1))
+        run.look(Progress("RUNNING", {}, None, "", (4, 4), 1))
     # a restart's tasks are no new start
-    told.look(Progress("RESTARTING", {}, None, "", (0, 4), 1))
-    assert lines(told.console) == [
+    run.look(Progress("RESTARTING", {}, None, "", (0, 4), 1))
+    assert lines(run.console) == [
         "starting its tasks, 0 of 4 run …",
         "starting its tasks, 3 of 4 run …",
         "reading, 8 s after the start",
@@ -81,29 +81,29 @@ def test_each_phase_is_told_once_and_as_it_begins(marks: Path) -> None:
 
 
 def test_a_job_that_counts_reads_though_a_task_of_its_end_starts_still(marks: Path) -> None:
-    told = phases(Clock())
-    told.look(Progress("RUNNING", {"changes": 20}, None, "", (6, 8)))
-    assert lines(told.console) == ["reading, 0 s after the start"]
+    run = phases(Clock())
+    run.look(Progress("RUNNING", {"changes": 20}, None, "", (6, 8)))
+    assert lines(run.console) == ["reading, 0 s after the start"]
 
 
 def test_a_model_that_loads_in_no_time_is_not_worth_a_line(marks: Path) -> None:
-    told = phases(Clock())
+    run = phases(Clock())
     (marks / "loaded.7").write_text("0.020")
-    told.look(Progress("RUNNING", {}, None))
-    assert lines(told.console) == []
+    run.look(Progress("RUNNING", {}, None))
+    assert lines(run.console) == []
 
 
-def test_what_an_earlier_run_of_the_process_loaded_is_not_told(marks: Path) -> None:
+def test_what_an_earlier_run_of_the_process_loaded_is_not_shown(marks: Path) -> None:
     (marks / "loaded.7").write_text("30.0")
-    told = phases(Clock())
-    told.look(Progress("RUNNING", {}, None))
-    assert lines(told.console) == []
+    run = phases(Clock())
+    run.look(Progress("RUNNING", {}, None))
+    assert lines(run.console) == []
 
 
-def test_a_phase_that_lasts_is_told_again() -> None:
+def test_a_phase_that_lasts_is_shown_again() -> None:
     console = Console(file=StringIO())
-    told = Phases(Pipeline.model_validate(SETTINGS), console, remind_s=0.05)
-    with told.during("starting Flink", ": a slow machine"):
+    run = Phases(Pipeline.model_validate(SETTINGS), console, remind_s=0.05)
+    with run.during("starting Flink", ": a slow machine"):
         assert not gc.isenabled()
         deadline = time.monotonic() + 10
         while len(lines(console)) < 3:
@@ -118,17 +118,17 @@ def test_a_phase_that_lasts_is_told_again() -> None:
 
 def test_a_load_is_written_down_once_a_worker(marks: Path) -> None:
     worker = str(os.getpid())
-    with told_of_load():
+    with recorded_load():
         assert loads() == {worker: Load(None)}
         time.sleep(0.02)
     took = loads()[worker].seconds
     assert took is not None and took >= 0.02
-    with told_of_load():
+    with recorded_load():
         assert loads()[worker].seconds == took
 
 
 def test_a_load_that_failed_or_whose_worker_died_is_none(marks: Path) -> None:
-    with pytest.raises(OSError, match="no model"), told_of_load():
+    with pytest.raises(OSError, match="no model"), recorded_load():
         raise OSError("no model")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -138,10 +138,10 @@ def test_a_load_that_failed_or_whose_worker_died_is_none(marks: Path) -> None:
 
 def test_without_a_place_nothing_is_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
-    with told_of_load():
+    with recorded_load():
         assert loads() == {}
     monkeypatch.setenv(FOLDER, str(tmp_path / "gone"))
-    with told_of_load():
+    with recorded_load():
         assert loads() == {}
 
 

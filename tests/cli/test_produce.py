@@ -101,11 +101,15 @@ def test_files_that_hold_no_recording_are_named(stack: Stack, tmp_path: Path) ->
     empty.touch()
     torn.write_bytes(WORKLOAD.read_bytes()[:1000])
     plain.write_bytes(b"{}")
-    for path, told in ((empty, "holds no events"), (torn, "is no whole gzip file"), (plain, "is no whole gzip file")):
+    for path, message in (
+        (empty, "holds no events"),
+        (torn, "is no whole gzip file"),
+        (plain, "is no whole gzip file"),
+    ):
         result = run(stack, "--recording", path)
         assert isinstance(result.exception, ConfigError), path
         assert str(path) in str(result.exception)
-        assert told in str(result.exception)
+        assert message in str(result.exception)
     missing = run(stack, "--recording", tmp_path / "missing.jsonl")
     assert missing.exit_code == 2
     assert "does not exist" in missing.output
@@ -148,7 +152,7 @@ def test_the_rate_is_kept_for_the_duration(stack: Stack, prefix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "give either --recording FILE or --topic, --scenario,"),
         (["--topic", "a.b.c", "--recording", WORKLOAD], "give either --recording FILE or --topic, --scenario,"),
@@ -161,10 +165,10 @@ def test_the_rate_is_kept_for_the_duration(stack: Stack, prefix: str) -> None:
         (["--bucket", "b", "--events", 1], "--topic is missing"),
     ],
 )
-def test_options_that_do_not_fit_are_told(arguments: list[object], told: str) -> None:
+def test_options_that_do_not_fit_are_refused(arguments: list[object], message: str) -> None:
     result = CliRunner().invoke(app, ["--bootstrap-servers", "127.0.0.1:1", *(str(argument) for argument in arguments)])
     assert result.exit_code == 2
-    assert told in " ".join(result.output.replace("│", " ").split())
+    assert message in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("target", [["--topic", "a.b.c"], ["--bucket", "b", "--topic", "t"]])
@@ -187,7 +191,7 @@ def test_texts_are_real_and_distinct() -> None:
     assert any(text.title == 'The "assert" statement' and "AssertionError" in text.body for text in texts())
 
 
-def test_people_are_told_to_five_topics_and_whose_each_row_is(stack: Stack, tmp_path: Path, prefix: str) -> None:
+def test_people_are_sent_to_five_topics_and_whose_each_row_is(stack: Stack, tmp_path: Path, prefix: str) -> None:
     truth = tmp_path / "people.csv"
     result = run(stack, "--scenario", "customers", "--prefix", prefix, "--events", 400, "--seed", 3, "--truth", truth)
     assert result.exit_code == 0, result.output
@@ -198,9 +202,9 @@ def test_people_are_told_to_five_topics_and_whose_each_row_is(stack: Stack, tmp_
     for table in ("customers", "accounts", "orders", "conversations", "web_visits"):
         for message in consume(stack.kafka.bootstrap_servers, f"{prefix}.public.{table}"):
             if message.key is not None and message.value is not None:
-                told = json.loads(message.value)
+                event = json.loads(message.value)
                 place = (f"public.{table}", str(json.loads(message.key)["id"]))
-                (there.discard if told["op"] == "d" else there.add)(place)
+                (there.discard if event["op"] == "d" else there.add)(place)
     assert there == rows
 
 

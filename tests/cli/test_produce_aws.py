@@ -90,8 +90,8 @@ def shards(aws: Aws, stream: str) -> list[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("written", DECODERS)
 def test_records_of_a_stream_amount_to_the_truth(aws: Aws, name: str, tmp_path: Path, written: str) -> None:
-    told = run(aws, "--stream", name, "--format", written, "--events", 400, "--truth", tmp_path / "truth.csv")
-    assert f"400 records into stream {name}" in told
+    printed = run(aws, "--stream", name, "--format", written, "--events", 400, "--truth", tmp_path / "truth.csv")
+    assert f"400 records into stream {name}" in printed
     found = shards(aws, name)
     assert len(found) == 2
     assert all(found)
@@ -128,8 +128,8 @@ def test_events_of_a_topic_are_in_the_format_asked_for(stack: Stack, name: str, 
 
 
 def test_items_of_a_table_are_the_truth_and_its_stream_tells_each_change(aws: Aws, name: str, tmp_path: Path) -> None:
-    told = run(aws, "--table", name, "--events", 300, "--seed", 4, "--truth", tmp_path / "truth.csv")
-    assert f"300 writes to table {name}" in told
+    printed = run(aws, "--table", name, "--events", 300, "--seed", 4, "--truth", tmp_path / "truth.csv")
+    assert f"300 writes to table {name}" in printed
     database, plain = client("dynamodb", aws, "test"), TypeDeserializer().deserialize
     items = [page for each in database.get_paginator("scan").paginate(TableName=name) for page in each["Items"]]
     found = {int(item["id"]["N"]): {key: str(plain(value)) for key, value in item.items()} for item in items}
@@ -144,12 +144,16 @@ def test_items_of_a_table_are_the_truth_and_its_stream_tells_each_change(aws: Aw
     assert len(records) == 300
 
 
-def test_objects_of_a_bucket_are_the_truth_and_each_is_told(stack: Stack, aws: Aws, name: str, tmp_path: Path) -> None:
+def test_objects_of_a_bucket_are_the_truth_and_each_is_notified(
+    stack: Stack, aws: Aws, name: str, tmp_path: Path
+) -> None:
     servers = stack.kafka.bootstrap_servers
     notified = ("--topic", f"{name}.pages", "--bootstrap-servers", servers)
-    told = run(aws, "--bucket", name, "--prefix", "docs/ä", *notified, "--events", 300, "--truth", tmp_path / "t.csv")
-    assert f"300 writes to bucket {name}" in told
-    assert f"each told in topic {name}.pages" in told
+    printed = run(
+        aws, "--bucket", name, "--prefix", "docs/ä", *notified, "--events", 300, "--truth", tmp_path / "t.csv"
+    )
+    assert f"300 writes to bucket {name}" in printed
+    assert f"a notification of each in topic {name}.pages" in printed
     store = S3("test", aws)
     found = {}
     for each in listing(store, name):

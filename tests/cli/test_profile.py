@@ -24,17 +24,17 @@ from operations.search import search
 from stack.local import Stack
 from tests.aws import moto_server
 from tests.connectors.servers import new_schema
-from tests.flink_jobs.people import PROFILES, TEXT, Told, change_of, customer, order, visit
+from tests.flink_jobs.people import PROFILES, TEXT, RowEvent, change_of, customer, order, visit
 from tests.profile_writer import Writer
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import document_chunker
 
-TOLD = [
-    Told("customers", 1, customer(1, "kari@x.no"), 1),
-    Told("customers", 2, customer(2, "ola@x.no", "Ola", "Oslo"), 2),
-    Told("visits", 1, visit(1, "d1"), 3),
-    Told("visits", 2, visit(2, "d1", "kari@x.no"), 4),
-    Told("orders", 1, order(1, 2, "kari@x.no"), 5),
+HISTORY = [
+    RowEvent("customers", 1, customer(1, "kari@x.no"), 1),
+    RowEvent("customers", 2, customer(2, "ola@x.no", "Ola", "Oslo"), 2),
+    RowEvent("visits", 1, visit(1, "d1"), 3),
+    RowEvent("visits", 2, visit(2, "d1", "kari@x.no"), 4),
+    RowEvent("orders", 1, order(1, 2, "kari@x.no"), 5),
 ]
 
 
@@ -71,7 +71,7 @@ def people(stack: Stack, aws: Aws, tmp_path_factory: pytest.TempPathFactory, req
         "dead_letters": {"kafka": {"topic": "d"}},
     }
     path.write_text(yaml.safe_dump(text), encoding="utf-8")
-    fill(load(path), [change_of(each, load(path)) for each in TOLD])
+    fill(load(path), [change_of(each, load(path)) for each in HISTORY])
     return path
 
 

@@ -67,8 +67,8 @@ STATES = [f"checkpoints/{JOB}/chk-12", f"savepoints/savepoint-{JOB[:6]}-89abcdef
 def test_the_same_log_is_gone_on_with(bench: Bench, state: str) -> None:
     assert bench.begin() == (None, "documents: starting without earlier state\n")
     bench.ran(JOB, state)
-    began, told = bench.begin()
-    assert began is not None and began.endswith(state) and told == f"documents: resuming from {Path(state).name}\n"
+    began, printed = bench.begin()
+    assert began is not None and began.endswith(state) and printed == f"documents: resuming from {Path(state).name}\n"
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -115,7 +115,7 @@ def test_a_run_without_state_that_left_none_does_not_vouch_for_an_older_state(be
         bench.begin()
 
 
-def test_without_state_a_store_that_may_hold_old_positions_is_told(bench: Bench) -> None:
+def test_without_state_a_store_that_may_hold_old_positions_is_warned_of(bench: Bench) -> None:
     bench.begin()
     bench.ran(JOB, STATES[0])
     bench.tells(ANEW)
@@ -180,12 +180,12 @@ def test_two_databases_of_one_table_are_refused_before_any_is_read(bench: Bench)
         bench.begin()
 
 
-def test_more_partitions_than_the_state_knows_are_told_once(bench: Bench) -> None:
+def test_more_partitions_than_the_state_knows_are_named_once(bench: Bench) -> None:
     for count, job, lines in [(1, JOB, 0), (3, "f" + JOB[1:], 1), (3, JOB, 0)]:
         bench.tells(replace(LOG, partitions={"topic changes": count}))
-        _, told = bench.begin()
+        _, printed = bench.begin()
         bench.ran(job, f"checkpoints/{job}/chk-{count}{job[0]}")
-        assert told.count("topic changes has 3 partitions since chk-10, was 1: ") == lines, told
+        assert printed.count("topic changes has 3 partitions since chk-10, was 1: ") == lines, printed
     bench.tells(replace(ANEW, partitions={"topic changes": 9}))
     assert "has 9 partitions" not in bench.begin(same_log=True)[1]
 
@@ -210,7 +210,7 @@ def test_a_repair_in_another_log_is_refused(bench: Bench, monkeypatch: pytest.Mo
         log_watch.refuse_in_another_log(bench.pipeline, "it would mend nothing")
 
 
-def test_an_alarm_is_told_once(bench: Bench) -> None:
+def test_an_alarm_is_shown_once(bench: Bench) -> None:
     watch = LogWatch(bench.pipeline)
     assert [watch.news(alarm) for alarm in ("", "a flood", "a flood", "", "a flood")] == [
         "",

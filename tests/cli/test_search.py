@@ -30,7 +30,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
     return load(tmp_path / "pipeline.yaml")
 
 
-def test_a_store_that_is_away_is_told_before_a_model_is_loaded(
+def test_a_store_that_is_away_is_reported_before_a_model_is_loaded(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -51,13 +51,13 @@ def test_a_filter_is_a_column_and_a_value(pipeline: Pipeline, text: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("country", "--where is 'country', must be column=value, with one of the columns country, länge_km"),
         ("laenge_km=6", "laenge_km is no column of documents.….metadata in the pipeline file; did you mean länge_km?"),
         ("story=x", "story is no column of documents.….metadata in the pipeline file; there are country, länge_km"),
     ],
 )
-def test_another_one_is_named_with_what_there_is(pipeline: Pipeline, text: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(told)):
+def test_another_one_is_named_with_what_there_is(pipeline: Pipeline, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         _pair(text, pipeline)

@@ -23,7 +23,7 @@ def pipeline(format_: Any = "debezium", **kafka: Any) -> Pipeline:
 
 
 @pytest.mark.parametrize(
-    ("topic", "format_", "told"),
+    ("topic", "format_", "hint"),
     [
         ("shop.public.artikles", "debezium", ": did you mean shop.public.articles?"),
         (
@@ -34,10 +34,10 @@ def pipeline(format_: Any = "debezium", **kafka: Any) -> Pipeline:
         ("events", ROWS, f"; {LISTED} Whoever sends its events makes it"),
     ],
 )
-def test_a_topic_that_is_named_must_be_there(topic: str, format_: Any, told: str) -> None:
+def test_a_topic_that_is_named_must_be_there(topic: str, format_: Any, hint: str) -> None:
     with pytest.raises(ConfigError) as raised:
         refuse_missing(pipeline(format_, topic=f"shop.public.orders;{topic}"), THERE)
-    assert raised.value.problems == [f"x:1 has no topic {topic}{told}"]
+    assert raised.value.problems == [f"x:1 has no topic {topic}{hint}"]
 
 
 def test_what_is_there_is_read_and_a_pattern_may_wait() -> None:

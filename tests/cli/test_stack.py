@@ -170,7 +170,7 @@ def test_a_connector_that_fails_is_an_error_with_its_reason_and_without_the_pass
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_task_that_fails_later_is_told_with_its_cause_and_what_to_do(directory: Path) -> None:
+def test_a_task_that_fails_later_is_reported_with_its_cause_and_what_to_do(directory: Path) -> None:
     of = stack.status(directory)
     with psycopg.connect(of.postgres.dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE sums (id int PRIMARY KEY, total numeric(8,2) NOT NULL)")
@@ -183,8 +183,8 @@ def test_a_task_that_fails_later_is_told_with_its_cause_and_what_to_do(directory
     code, text = command(directory, "status")
     assert code == 1 and "Connector sums has failed, and tells of no more changes: Invalid value: null used" in text
     assert "set decimal.handling.mode to string at the connector" in text
-    (told,) = json.loads(command(directory, "status", "--json")[1])["connect"]["failed"]
-    assert told["connector"] == "sums" and "Exception" not in told["cause"]
+    (failed,) = json.loads(command(directory, "status", "--json")[1])["connect"]["failed"]
+    assert failed["connector"] == "sums" and "Exception" not in failed["cause"]
     mended = {"decimal.handling.mode": "string"}
     httpx.patch(f"{of.connect.url}/connectors/sums/config", json=mended, timeout=30).raise_for_status()
     assert keys_in_topic(of, until=1, topic="shop.public.sums") == {1}

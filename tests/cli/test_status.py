@@ -72,14 +72,14 @@ def test_counters_that_began_anew_are_no_negative_rate() -> None:
 
 def test_json_has_all_of_it() -> None:
     now = look(12.0, 300)
-    told = json.loads(json.dumps(as_dict("documents", PLACE, now, rates(look(10.0, 100), now))))
-    assert told["changes_per_second"] == {"upsert": 100.0}
-    assert told["padding_ratio"] == 0.25
-    assert told["commit_to_searchable_ms"] == {"p50": 12, "p99": 2400}
-    assert told["dead_letters"] == {"decode: DecodeError": 2}
-    assert told["retries"] == {"pgvector": 3}
-    assert told["checkpoints"] == {"completed": 7, "failed": 1, "duration_ms": 180, "size": 16_480, "failure": None}
-    assert (told["restarts"], told["failure"]) == (1, "java.net.ConnectException: no one there")
+    shown = json.loads(json.dumps(as_dict("documents", PLACE, now, rates(look(10.0, 100), now))))
+    assert shown["changes_per_second"] == {"upsert": 100.0}
+    assert shown["padding_ratio"] == 0.25
+    assert shown["commit_to_searchable_ms"] == {"p50": 12, "p99": 2400}
+    assert shown["dead_letters"] == {"decode: DecodeError": 2}
+    assert shown["retries"] == {"pgvector": 3}
+    assert shown["checkpoints"] == {"completed": 7, "failed": 1, "duration_ms": 180, "size": 16_480, "failure": None}
+    assert (shown["restarts"], shown["failure"]) == (1, "java.net.ConnectException: no one there")
     bare = as_dict("documents", PLACE, Look(0.0, replace(now.report, figures=(), pending=None)), rates(now, now))
     assert bare["padding_ratio"] is None and bare["lag_ms"] is None and bare["pending_events"] is None
 
@@ -109,8 +109,8 @@ def test_the_page_has_a_line_each() -> None:
 def test_a_flood_of_stale_snapshot_rows_is_an_alarm_on_the_page_and_in_json() -> None:
     figures = (Figure("stale_snapshot_rows", 90), Figure("stale_snapshot_surplus", 80))
     now = look(12.0, 300, figures=figures)
-    told = as_dict("documents", PLACE, now, rates(now, now))
-    assert told["stale_snapshot_rows"] == 90 and told["alarm"].startswith("most rows of a snapshot (80 more")
+    shown = as_dict("documents", PLACE, now, rates(now, now))
+    assert shown["stale_snapshot_rows"] == 90 and shown["alarm"].startswith("most rows of a snapshot (80 more")
     assert as_dict("documents", PLACE, look(12.0, 300), rates(now, now))["alarm"] is None
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
@@ -120,13 +120,13 @@ def test_a_flood_of_stale_snapshot_rows_is_an_alarm_on_the_page_and_in_json() ->
 
 def test_files_that_a_store_refused_are_an_alarm() -> None:
     now = look(12.0, 300, figures=(Figure("refused_by_time", 3), Figure("files_left_out", 2)))
-    told = as_dict("documents", PLACE, now, rates(now, now))
-    assert told["files_left_out"] == 2
+    shown = as_dict("documents", PLACE, now, rates(now, now))
+    assert shown["files_left_out"] == 2
     console = Console(width=200, color_system=None)
     with console.capture() as captured:
         console.print(page("documents", PLACE, [now]))
     assert "left out 2 of the folder: freshet check names them" in " ".join(captured.get().split())
-    assert told["refused_by_time"] == 3 and told["alarm"].startswith("3 changes of files or objects were refused")
+    assert shown["refused_by_time"] == 3 and shown["alarm"].startswith("3 changes of files or objects were refused")
 
 
 @pytest.mark.parametrize(
@@ -239,11 +239,11 @@ def test_without_a_file_all_pipelines_of_the_folder_are_listed(folder: Path, mon
 def test_a_job_whose_kafka_is_gone_is_not_caught_up() -> None:
     """Flink tells what waited as of Kafka's last answer."""
     with flink("RUNNING", 0) as http:
-        told = seen(http, JobFile("http://x", "0a", bootstrap="127.0.0.1:1"))
+        report = seen(http, JobFile("http://x", "0a", bootstrap="127.0.0.1:1"))
     away = "Kafka at 127.0.0.1:1 doesn't answer: Connection refused"
-    assert (waiting(told), caught_up(told)) == (away, None)
-    assert one_line("documents", told) == (f"documents: running, {away}", True)
-    shown = as_dict("documents", PLACE, Look(1.0, told), Rates({}, 0.0, 0.0))
+    assert (waiting(report), caught_up(report)) == (away, None)
+    assert one_line("documents", report) == (f"documents: running, {away}", True)
+    shown = as_dict("documents", PLACE, Look(1.0, report), Rates({}, 0.0, 0.0))
     assert (shown["source_away"], shown["pending_events"], shown["caught_up"]) == (away, None, None)
 
 
@@ -275,7 +275,7 @@ def test_a_probe_of_no_job_is_code_1(folder: Path) -> None:
     assert CliRunner().invoke(commands, ["status", "pipeline.yaml", "--exit-code"]).exit_code == 1
 
 
-def test_what_waits_is_told_of_shards_by_time_and_of_nothing_that_is_not_known() -> None:
+def test_what_waits_is_known_of_shards_by_time_and_of_nothing_that_is_not_known() -> None:
     now = look(0.0, 1).report
     assert waiting(replace(now, pending=None)) == ""
     shards = replace(now, pending=None, figures=(Figure("behind_ms", 90_000),))
@@ -284,7 +284,7 @@ def test_what_waits_is_told_of_shards_by_time_and_of_nothing_that_is_not_known()
     assert waiting(replace(now, pending=0, state="RESTARTING")) == ""
 
 
-def test_why_a_checkpoint_failed_last_is_told() -> None:
+def test_why_a_checkpoint_failed_last_is_shown() -> None:
     console = Console(width=200, color_system=None)
     failed = Checkpoints(7, 2, 180, 16_480, "it took over 10 min")
     with console.capture() as captured:
@@ -306,11 +306,11 @@ def test_a_log_of_events_that_grows_goes_on_in_another_file(folder: Path, monkey
     assert sum(file.stat().st_size for file in folder.glob("events.jsonl*")) < 2500
 
 
-def told(folder: Path) -> list[dict[str, object]]:
+def logged(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_what_is_new_is_told_once(folder: Path) -> None:
+def test_what_is_new_is_logged_once(folder: Path) -> None:
     log = Events("documents", folder / "events.jsonl")
     looks = [
         Progress("RUNNING", {"changes": 3}, None),
@@ -328,7 +328,7 @@ def test_what_is_new_is_told_once(folder: Path) -> None:
         log.progress(now, last)
         last = now
     assert [
-        {name: value for name, value in each.items() if name not in ("time", "pipeline")} for each in told(folder)
+        {name: value for name, value in each.items() if name not in ("time", "pipeline")} for each in logged(folder)
     ] == [
         {"event": "dead-letters", "decode": 1},
         {"event": "restart", "cause": "store away", "state": "RESTARTING"},
@@ -342,7 +342,7 @@ def test_what_is_new_is_told_once(folder: Path) -> None:
 def test_an_address_with_a_password_loses_it_in_the_log(folder: Path) -> None:
     log = Events("documents", folder / "events.jsonl")
     log.tell("fail", cause="no postgresql://freshet:hunter2@127.0.0.1/x, nor https://u:p%40q@host:9200 answers")
-    assert told(folder)[0]["cause"] == "no postgresql://freshet:…@127.0.0.1/x, nor https://u:…@host:9200 answers"
+    assert logged(folder)[0]["cause"] == "no postgresql://freshet:…@127.0.0.1/x, nor https://u:…@host:9200 answers"
 
 
 def test_the_root_cause_is_the_last_that_a_stack_trace_names() -> None:

@@ -37,7 +37,7 @@ def test_children_keep_theirs_there_and_this_process_its_own_elsewhere(
     assert "TMPDIR" not in os.environ and tempfile.gettempdir() == before
 
 
-def test_a_folder_with_a_space_is_told_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_a_space_is_given_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "my pipelines"
     here.mkdir()
     monkeypatch.chdir(here)

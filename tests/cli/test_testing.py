@@ -50,7 +50,7 @@ def test_what_a_change_concerns_is_what_imports_it_or_is_named_as_it(checkout: P
     assert changed_since("HEAD", checkout) == ["connectors/pgvector/sql.py", "tests/core/test_new.py"]
 
 
-def test_a_revision_that_is_none_is_told(checkout: Path) -> None:
+def test_a_revision_that_is_none_is_refused(checkout: Path) -> None:
     with pytest.raises(FreshetError, match="nothing-of-the-kind"):
         changed_since("nothing-of-the-kind", checkout)
 
@@ -93,7 +93,7 @@ def test_a_test_counts_to_the_folder_below_tests(test: str, folder: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("spent", "slowness", "told"),
+    ("spent", "slowness", "begins"),
     [
         ({"tests/core": 125.0, "tests": 0.1}, 0.8, []),
         ({"tests/core": 126.0}, 0.8, ["tests/core took 126 s, its budget is 100 s: "]),
@@ -106,7 +106,7 @@ def test_a_test_counts_to_the_folder_below_tests(test: str, folder: str) -> None
         ({"tests/new": 0.1}, 1.0, ["tests/new took 0 s, its budget is 0 s"]),
     ],
 )
-def test_a_budget_may_be_passed_by_a_quarter(spent: dict[str, float], slowness: float, told: list[str]) -> None:
+def test_a_budget_may_be_passed_by_a_quarter(spent: dict[str, float], slowness: float, begins: list[str]) -> None:
     lines = budgets.passed(spent, ALLOWED, slowness)
-    assert len(lines) == len(told)
-    assert all(line.startswith(begin) for line, begin in zip(lines, told, strict=True))
+    assert len(lines) == len(begins)
+    assert all(line.startswith(begin) for line, begin in zip(lines, begins, strict=True))

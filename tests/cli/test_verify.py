@@ -180,15 +180,15 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_found_and_named(bench: Bench, name: str) -> None:
-    query, told = DAMAGES[name]
+    query, line = DAMAGES[name]
     bench.sql(query)
     code, printed = bench.verify(sample=0)
     assert code == 1
-    assert told in printed
+    assert line in printed
     assert printed.count(" in pgvector: ") == 1
 
 
-def test_foreign_documents_are_told_apart_from_ghosts(bench: Bench) -> None:
+def test_foreign_documents_are_kept_apart_from_ghosts(bench: Bench) -> None:
     bench.sql(
         "INSERT INTO chunks SELECT 'x', 'public.other/1' || chr(27), 0, 't', '{}', embedding, model FROM chunks LIMIT 1"
     )
@@ -254,7 +254,7 @@ def test_rows_of_other_feeds_are_compared_when_they_had_time_to_come(
         other.verify(repair=True)
 
 
-def test_rows_that_make_no_document_are_told(bench: Bench, stack: Stack, tmp_path: Path) -> None:
+def test_rows_that_make_no_document_are_counted(bench: Bench, stack: Stack, tmp_path: Path) -> None:
     documents = {"public.articles": {**TABLES["public.articles"], "key": ["lang"]}}
     other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, documents=documents))
     _, printed = other.verify(sample=0)

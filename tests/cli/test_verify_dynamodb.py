@@ -73,8 +73,8 @@ class Bench:
         decode = decoder(self.pipeline)
         with closing(store):
             for name in self.pipeline.documents:
-                told = [plan for value in records(name, aws) for plan in self._plans(decode(event(value)))]
-                plans = list({plan.document_id: plan for plan in told}.values())  # the last of each
+                every = [plan for value in records(name, aws) for plan in self._plans(decode(event(value)))]
+                plans = list({plan.document_id: plan for plan in every}.values())  # the last of each
                 vectors = [embedder("hash").embed([chunk.text for chunk in plan.write]) for plan in plans]
                 store.apply(plans, vectors)
 
@@ -82,8 +82,8 @@ class Bench:
         (change,) = changes
         assert isinstance(change, Change)
         document = self.pipeline.documents[change.table]
-        _, told = step(None, change, document.spec(change.table), "hash", document_chunker("hash", document.chunk))
-        return [each for each in told if isinstance(each, Plan)]
+        _, emitted = step(None, change, document.spec(change.table), "hash", document_chunker("hash", document.chunk))
+        return [each for each in emitted if isinstance(each, Plan)]
 
 
 def records(table: str, aws: Aws) -> list[bytes]:
@@ -188,11 +188,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_of_the_store_is_found_and_named(bench: Bench, name: str) -> None:
-    query, told = DAMAGES[name]
+    query, line = DAMAGES[name]
     bench.sql(query)
     code, printed = bench.verify(sample=0)
     assert code == 1
-    assert told.replace("ARTICLES", bench.articles.name) in printed
+    assert line.replace("ARTICLES", bench.articles.name) in printed
     assert printed.count(" in pgvector: ") == 1
 
 
@@ -211,7 +211,7 @@ def test_what_the_stream_did_not_tell_is_found_and_named(bench: Bench) -> None:
     assert printed.count(" in pgvector: ") == 4  # the note without text has no chunks, and no ghost
 
 
-def test_items_that_make_no_document_are_told(bench: Bench) -> None:
+def test_items_that_make_no_document_are_counted(bench: Bench) -> None:
     bench.articles.put_item(Item={"id": "bare"})
     code, printed = bench.verify(sample=0)
     assert code == 0

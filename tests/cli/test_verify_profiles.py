@@ -80,9 +80,9 @@ class Bench:
             for table in profiles.records:
                 spec = profiles.spec(table)
                 for batch in state.rows(table, source.columns(read_as(spec)), 1000):
-                    rows = (source.told(table, row) for row in batch)
-                    told = [said_by(row, source.key(table), spec, profiles.reading, 0) for row in rows]
-                    made = [writer.delivery(each.change.record, persons.step(each.change)) for each in told]
+                    rows = (source.as_in_events(table, row) for row in batch)
+                    records = [said_by(row, source.key(table), spec, profiles.reading, 0) for row in rows]
+                    made = [writer.delivery(each.change.record, persons.step(each.change)) for each in records]
                     writer.deliver(made)
                     for plans in (plans_of(each, "hash", chunker) for each in made):
                         vectors.apply(plans, [embedder("hash").embed([c.text for c in plan.write]) for plan in plans])
@@ -192,11 +192,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage_is_found_and_named(bench: Bench, name: str) -> None:
-    query, told = DAMAGES[name]
+    query, line = DAMAGES[name]
     bench.sql(query.replace("KARI", KARI).replace("NAME", bench.pipeline.name))
     code, printed = bench.verify()
     assert code == 1
-    assert told in printed, printed
+    assert line in printed, printed
     assert "@" not in printed, "no identifier of a person is shown"
 
 

@@ -38,17 +38,17 @@ TABLE = "public.things"
 
 @dataclass(frozen=True)
 class Works:
-    """A mender of a table whose events a real connector has told."""
+    """A mender of a table whose events a real connector has sent."""
 
     pipeline: Pipeline
     source: Reselect
     mender: Mender
-    told: list[Event]
+    events: list[Event]
 
     def mend(self, suspect: Suspect, kind: Kind) -> list[Event]:
         """What it sends for one difference."""
         self.mender([(suspect, Difference(suspect.document_id, kind, ""))])
-        arrived = consume(self.pipeline.kafka.bootstrap_servers, self.told[0].topic)
+        arrived = consume(self.pipeline.kafka.bootstrap_servers, self.events[0].topic)
         new = [each for each in arrived if dict(each.headers).get(REPLAY) is not None or each.value is None]
         return [Event("t", each.partition or 0, 0, each.key, each.value, dict(each.headers)) for each in new]
 
@@ -105,8 +105,8 @@ def change_of(event: Event, pipeline: Pipeline) -> Change:
     return change
 
 
-def test_a_row_is_told_as_the_connector_tells_it(works: Works) -> None:
-    original = works.told[-1]
+def test_a_row_is_sent_as_the_connector_sends_it(works: Works) -> None:
+    original = works.events[-1]
     change = change_of(original, works.pipeline)
     spec = works.pipeline.documents[TABLE].spec(TABLE)
     suspect = Suspect("pgvector", TABLE, document_id(spec, change), tuple(change.key.items()))
@@ -117,26 +117,26 @@ def test_a_row_is_told_as_the_connector_tells_it(works: Works) -> None:
     assert again.operation is Operation.UPSERT
     assert not again.unavailable | again.doubtful
     assert not again.ends_snapshot
-    assert again.position == max(change_of(event, works.pipeline).position for event in works.told)
+    assert again.position == max(change_of(event, works.pipeline).position for event in works.events)
     assert (sent.key, sent.partition) == (original.key, original.partition)
     assert REPAIRS.encode() in (sent.value or b"")
 
 
 @pytest.mark.parametrize("as_text", [True, False], ids=["key of an id", "key of a row"])
 def test_a_removal_decodes_to_the_document_that_is_gone(works: Works, as_text: bool) -> None:
-    change = change_of(works.told[0], works.pipeline)
+    change = change_of(works.events[0], works.pipeline)
     spec = works.pipeline.documents[TABLE].spec(TABLE)
     identity = document_id(spec, change)
     key = {name: str(value) if as_text else value for name, value in change.key.items()}
     deletion, tombstone = works.mend(Suspect("pgvector", TABLE, identity, tuple(key.items())), Kind.GHOST)
     gone = change_of(deletion, works.pipeline)
     assert (gone.operation, document_id(spec, gone)) == (Operation.DELETE, identity)
-    assert gone.position == max(change_of(event, works.pipeline).position for event in works.told)
+    assert gone.position == max(change_of(event, works.pipeline).position for event in works.events)
     assert (tombstone.key, tombstone.value, tombstone.partition) == (deletion.key, None, deletion.partition)
 
 
-def test_a_topic_without_events_of_the_table_is_told(works: Works) -> None:
-    servers, topic = works.pipeline.kafka.bootstrap_servers, works.told[0].topic
+def test_a_topic_without_events_of_the_table_is_named(works: Works) -> None:
+    servers, topic = works.pipeline.kafka.bootstrap_servers, works.events[0].topic
     produce(servers, (Record(topic, b"x", None, (), partition) for partition in (0, 1, 2) for _ in range(100)))
     works.mender([(Suspect("pgvector", TABLE, "public.things/1", ()), Difference("public.things/1", Kind.STALE, ""))])
     assert works.mender.sent == 0

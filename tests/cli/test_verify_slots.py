@@ -23,8 +23,8 @@ class Slots:
         return self.rows
 
 
-def told(rows: list[tuple[Any, ...]], topic: str) -> tuple[str, str]:
-    """What is told of the slot, and what is noted."""
+def look(rows: list[tuple[Any, ...]], topic: str) -> tuple[str, str]:
+    """What the slot has not sent, and what is noted."""
     pipeline = SimpleNamespace(source=SimpleNamespace(kafka=SimpleNamespace(topic=topic)))
     stream = Stream(cast("Pipeline", pipeline), cast("Reselect", Slots(rows)), None, 0, lambda _: None)
     return stream._slot("0/1"), stream.note
@@ -40,11 +40,11 @@ ARTICLES = ("freshet_shop_public_articles", True, True, True, 0)
         ([PAGES], "other", "slot freshet_shop_public_pages is 7 bytes behind", ""),
         ([PAGES, ARTICLES], "shop.public.articles", "", ""),
         ([PAGES, ARTICLES], "shop.public.articles;shop.public.pages", "pages is 7 bytes behind", ""),
-        ([PAGES, ARTICLES], "shop.public.articles;crm.public.people", "", "can't be told"),
-        ([PAGES, ARTICLES], "crm.public.people", "", "can't be told"),
+        ([PAGES, ARTICLES], "shop.public.articles;crm.public.people", "", "isn't known"),
+        ([PAGES, ARTICLES], "crm.public.people", "", "isn't known"),
         ([], "shop.public.articles", "", "are none"),
     ],
 )
 def test_the_slots_called_as_the_topics_are_asked(rows: list[tuple[Any, ...]], topic: str, lag: str, note: str) -> None:
-    found = told(rows, topic)
+    found = look(rows, topic)
     assert (lag in found[0] and bool(lag) == bool(found[0])) and (note in found[1] and bool(note) == bool(found[1]))

@@ -23,7 +23,7 @@ class Hand(Protocol):
         """Delete a chunk, or all."""
 
     def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
-        """Write a chunk that nobody told."""
+        """Write a chunk that no event is behind."""
 
     def enter(self, document: str, position: str | None) -> None:
         """Give the ledger's row this position; None: delete it."""
@@ -52,10 +52,10 @@ class _Postgres:
 
     def change(self, document: str, at: int, **fields: Any) -> None:
         kinds = {"metadata": "::jsonb", "embedding": "::vector"}
-        told = {name: str(value).replace("'", '"') if name in kinds else value for name, value in fields.items()}
-        sets = ", ".join(f"{name} = %s{kinds.get(name, '')}" for name in told)
+        values = {name: str(value).replace("'", '"') if name in kinds else value for name, value in fields.items()}
+        sets = ", ".join(f"{name} = %s{kinds.get(name, '')}" for name in values)
         query = f"UPDATE chunks SET {sets} WHERE document_id = %s AND ordinal = %s"  # noqa: S608  # names of ours
-        self._sql(query, *told.values(), document, at)
+        self._sql(query, *values.values(), document, at)
 
     def remove(self, document: str, at: int | None) -> None:
         self._sql("DELETE FROM chunks WHERE document_id = %s AND ordinal = coalesce(%s, ordinal)", document, at)
@@ -93,10 +93,10 @@ class _OpenSearch:
         return hits
 
     def change(self, document: str, at: int, **fields: Any) -> None:
-        told = {**fields, **({"filters": filters(fields["metadata"])} if "metadata" in fields else {})}
+        changed = {**fields, **({"filters": filters(fields["metadata"])} if "metadata" in fields else {})}
         for hit in self._hits(document, at):
             self._client.index(
-                index=self._index, id=hit["_id"], routing=document, body={**hit["_source"], **told}, refresh=True
+                index=self._index, id=hit["_id"], routing=document, body={**hit["_source"], **changed}, refresh=True
             )
 
     def remove(self, document: str, at: int | None) -> None:

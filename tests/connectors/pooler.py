@@ -40,10 +40,10 @@ default_pool_size = {sessions}
 def pooler(dsn: str) -> Iterator[str]:
     """A connection string that leads through a pooler to the server of `dsn`: any of its databases, as its user."""
     program, at, server = needed("pgbouncer"), layout.free_port(), urlsplit(dsn)
-    told = {"host": server.hostname, "port": server.port, "user": server.username, "password": _password(dsn)}
+    login = {"host": server.hostname, "port": server.port, "user": server.username, "password": _password(dsn)}
     folder = Path(tempfile.mkdtemp())
     file = folder / "pgbouncer.ini"
-    file.write_text(_SETTINGS.format(**told, at=at, sessions=SESSIONS), encoding="utf-8")
+    file.write_text(_SETTINGS.format(**login, at=at, sessions=SESSIONS), encoding="utf-8")
     user: dict[str, Any] = {}
     if os.geteuid() == 0:  # as which it refuses to run
         nobody = pwd.getpwnam("nobody")

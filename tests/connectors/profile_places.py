@@ -108,8 +108,8 @@ class DynamodbPlace:
 
         def read() -> tuple[int, ...]:
             found = of.transact_get_items(TransactItems=asked)["Responses"]
-            told = [json.loads(each.get("Item", {}).get("records", {"S": "{}"})["S"]) for each in found]
-            return tuple(sum(records.values()) for records in told)
+            counts = [json.loads(each.get("Item", {}).get("records", {"S": "{}"})["S"]) for each in found]
+            return tuple(sum(records.values()) for records in counts)
 
         yield read
 

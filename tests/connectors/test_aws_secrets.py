@@ -37,7 +37,7 @@ def kept(aws: Aws, **content: object) -> Kept:
     return Kept(aws, name, client.create_secret(Name=name, **content)["ARN"])
 
 
-def test_a_secret_is_told_by_name_and_by_arn_whole_and_by_key(aws: Aws) -> None:
+def test_a_secret_is_read_by_name_and_by_arn_whole_and_by_key(aws: Aws) -> None:
     text = json.dumps({"user": "app", "password": "p4ss", "port": 5432})
     secret = kept(aws, SecretString=text)
     manager = SecretsManager(aws)
@@ -58,7 +58,7 @@ def test_a_secret_is_asked_for_once(aws: Aws) -> None:
     assert SecretsManager(aws).value(secret.name, None) == "two"
 
 
-def test_what_is_wrong_is_told_without_the_secret(aws: Aws) -> None:
+def test_what_is_wrong_is_named_without_the_secret(aws: Aws) -> None:
     manager = SecretsManager(aws)
     with pytest.raises(ConfigError, match=r"secret shop/none: ResourceNotFoundException"):
         manager.value("shop/none", None)

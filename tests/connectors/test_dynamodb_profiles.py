@@ -19,7 +19,7 @@ from core.identity.identifiers import Identifier
 from core.identity.rules import IdentifierRule, Rules
 from core.plans import Status
 from core.profiles.merging import Profile
-from core.profiles.step import Told, Touched
+from core.profiles.step import ProfileChanges, Touched
 from tests.connectors.profile_places import DynamodbPlace, Place, PostgresPlace
 from tests.connectors.test_profile_store_contract import KARI, change, differences, writer
 
@@ -87,7 +87,8 @@ def test_a_large_merge_that_stops_half_way_is_seen_whole_or_not(
 def test_a_profile_of_more_than_400_kb_is_rejected_and_the_rest_written(profiles: DynamodbProfiles) -> None:
     held = writer(profiles)
     good = held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))
-    large = held.delivery("crm/2", Told((Profile("large", (Identifier("customer", "2"),), {"name": "x" * 400_000}),)))
+    profile = Profile("large", (Identifier("customer", "2"),), {"name": "x" * 400_000})
+    large = held.delivery("crm/2", ProfileChanges((profile,)))
     later = held.delivery("web/1", held.persons.step(change("web/1", 1, "device=d")))
     outcomes = profiles.apply([good, large, later])
     assert [each.status for each in outcomes] == [Status.APPLIED, Status.REJECTED, Status.APPLIED]
@@ -115,7 +116,7 @@ def test_a_state_older_than_the_log_is_refused(place: DynamodbPlace, profiles: D
         if item["pk"]["S"].endswith("#log#") and item["sk"]["S"] < f"{4:016d}":
             of.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
     assert held.version == 5
-    with pytest.raises(ConfigError, match="no longer knows what it was told since"):
+    with pytest.raises(ConfigError, match="no longer knows what was written to it since"):
         profiles.begin(1)
 
 
@@ -151,9 +152,9 @@ def test_a_transaction_that_meets_another_is_repeated(
 ) -> None:
     held = writer(profiles)
     of = profiles._table._client
-    told = {"Error": {"Code": "TransactionCanceledException", "Message": "so it was decided"}}
+    answer = {"Error": {"Code": "TransactionCanceledException", "Message": "so it was decided"}}
     reasons = {"CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}
-    left, real = [of.exceptions.TransactionCanceledException({**told, **reasons}, name)], getattr(of, name)
+    left, real = [of.exceptions.TransactionCanceledException({**answer, **reasons}, name)], getattr(of, name)
 
     def call(**asked: object) -> object:
         if left:
@@ -173,16 +174,16 @@ def test_a_server_that_is_away_is_named(dynamodb: Aws) -> None:
             call()
 
 
-def test_two_stores_are_told_the_same(dsn: str, place: DynamodbPlace) -> None:
+def test_two_stores_get_the_same_deliveries(dsn: str, place: DynamodbPlace) -> None:
     places: dict[str, Place] = {"postgres": PostgresPlace(dsn), "dynamodb": place}
     stores = {name: each.opened() for name, each in places.items()}
     both = SeveralProfiles(stores)
     both.prepare()
     stores["postgres"].begin(0, 2**42)  # the other's epochs are behind
-    told = writer(both)
-    told.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 2, "device=d")])
-    told.follow([change("web/2", 3, "device=d", "email=k@x.no")])
+    held = writer(both)
+    held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 2, "device=d")])
+    held.follow([change("web/2", 3, "device=d", "email=k@x.no")])
     for name, each in places.items():
-        assert differences(stores[name], each, told) == []
+        assert differences(stores[name], each, held) == []
     assert both.find(KARI) == stores["dynamodb"].find(KARI)
     both.close()

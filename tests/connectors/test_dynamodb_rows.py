@@ -1,4 +1,4 @@
-"""Items of tables on moto's server: typed as events have them, found by keys as told and as text, with least rights."""
+"""Items of tables on moto's server: typed as events have them, found by keys so and as text, with least rights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def table(dynamodb: Any, partition: str = "S", sort: str = "N") -> str:
     return name
 
 
-def test_an_item_is_told_as_its_event_tells_it(aws: Aws, dynamodb: Any) -> None:
+def test_an_item_is_read_as_its_event_has_it(aws: Aws, dynamodb: Any) -> None:
     name = table(dynamodb)
     typed: dict[str, Any] = {
         "id": {"S": "x"},
@@ -73,14 +73,14 @@ def test_an_item_is_told_as_its_event_tells_it(aws: Aws, dynamodb: Any) -> None:
     )
     (change,) = decode(Event("topic", 0, 0, None, value, {}))
     assert isinstance(change, Change)
-    assert tables.told(name, raw) == change.row
+    assert tables.as_in_events(name, raw) == change.row
     assert tables.key(name) == tuple(change.key) == ("at", "id")
     (page,) = tables.pages(name, ("at", "id", "raw"), 10)
     assert page == [{"id": {"S": "x"}, "at": {"N": "1.5"}, "raw": {"B": "AP8="}}]
 
 
 @pytest.mark.parametrize(
-    ("kinds", "typed", "told"),
+    ("kinds", "typed", "plain"),
     [
         (("S", "N"), ({"S": "5"}, {"N": "7"}), ("5", 7)),
         (("S", "N"), ({"S": "5"}, {"N": "-0.25"}), ("5", -0.25)),
@@ -88,17 +88,17 @@ def test_an_item_is_told_as_its_event_tells_it(aws: Aws, dynamodb: Any) -> None:
         (("B", "S"), ({"B": b"\x00\xff"}, {"S": "x"}), ("AP8=", "x")),
     ],
 )
-def test_an_item_is_found_by_its_key_as_told_and_as_text(
-    aws: Aws, dynamodb: Any, kinds: tuple[str, str], typed: tuple[Any, Any], told: tuple[Any, Any]
+def test_an_item_is_found_by_its_key_as_events_have_it_and_as_text(
+    aws: Aws, dynamodb: Any, kinds: tuple[str, str], typed: tuple[Any, Any], plain: tuple[Any, Any]
 ) -> None:
     name = table(dynamodb, *kinds)
     dynamodb.put_item(TableName=name, Item={"id": typed[0], "at": typed[1], "body": {"S": "text"}})
     tables = Tables(aws)
-    for key in ({"id": told[0], "at": told[1]}, {"at": str(told[1]), "id": str(told[0]), "more": "1"}):
+    for key in ({"id": plain[0], "at": plain[1]}, {"at": str(plain[1]), "id": str(plain[0]), "more": "1"}):
         raw = tables.raw_row(name, key)
         assert raw is not None
-        assert tables.told(name, raw) == {"id": told[0], "at": told[1], "body": "text"}
-    assert tables.raw_row(name, {"id": told[0], "at": "8"}) is None
+        assert tables.as_in_events(name, raw) == {"id": plain[0], "at": plain[1], "body": "text"}
+    assert tables.raw_row(name, {"id": plain[0], "at": "8"}) is None
 
 
 def test_a_key_that_no_item_may_have_finds_none(aws: Aws, dynamodb: Any) -> None:
@@ -150,7 +150,7 @@ def answering(*errors: str) -> Iterator[Aws]:
         def do_POST(self) -> None:
             code = rest.pop(0) if rest else ""
             table = {"KeySchema": [{"AttributeName": "id"}], "AttributeDefinitions": [ID], "ItemCount": 7}
-            body = json.dumps({"__type": f"x#{code}", "message": "told"} if code else {"Table": table}).encode()
+            body = json.dumps({"__type": f"x#{code}", "message": "not allowed"} if code else {"Table": table}).encode()
             self.send_response(400 if code else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -174,8 +174,8 @@ def test_throttling_is_borne() -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_missing_right_is_told_at_once() -> None:
+def test_a_missing_right_is_named_at_once() -> None:
     with answering("AccessDeniedException") as server, pytest.raises(ConfigError) as raised:
         Tables(server).key("any")
     assert "reselect.dynamodb: DynamoDB table any at http" in str(raised.value)
-    assert "AccessDeniedException: told" in str(raised.value)
+    assert "AccessDeniedException: not allowed" in str(raised.value)

@@ -53,15 +53,15 @@ def test_an_items_life_as_lambda_shows_it(aws: Aws, dynamodb: Any) -> None:
     (shard,) = stream.shards()
     assert shard == Shard(shard.id)
     batch = stream.read(stream.iterator(shard.id, Start()), 10)
-    told = [json.loads(each.value) for each in batch.records]
-    assert [each["eventName"] for each in told] == ["INSERT", "MODIFY", "REMOVE"]
-    assert told[0]["dynamodb"]["NewImage"] == {**key, "body": {"S": "one"}, "raw": {"B": "AP8="}}
-    assert told[1]["dynamodb"]["OldImage"]["body"] == {"S": "one"}
-    assert told[2]["dynamodb"]["Keys"] == key and "NewImage" not in told[2]["dynamodb"]
-    assert {each["eventSourceARN"] for each in told} == {stream.arn}
-    assert type(told[0]["dynamodb"]["ApproximateCreationDateTime"]) is int
+    events = [json.loads(each.value) for each in batch.records]
+    assert [each["eventName"] for each in events] == ["INSERT", "MODIFY", "REMOVE"]
+    assert events[0]["dynamodb"]["NewImage"] == {**key, "body": {"S": "one"}, "raw": {"B": "AP8="}}
+    assert events[1]["dynamodb"]["OldImage"]["body"] == {"S": "one"}
+    assert events[2]["dynamodb"]["Keys"] == key and "NewImage" not in events[2]["dynamodb"]
+    assert {each["eventSourceARN"] for each in events} == {stream.arn}
+    assert type(events[0]["dynamodb"]["ApproximateCreationDateTime"]) is int
     assert batch.records[0].key == b'{"at":{"N":"1"},"id":{"S":"x"}}'
-    assert [each.number for each in batch.records] == [each["dynamodb"]["SequenceNumber"] for each in told]
+    assert [each.number for each in batch.records] == [each["dynamodb"]["SequenceNumber"] for each in events]
     assert abs(batch.records[0].arrived_ms - datetime.now(UTC).timestamp() * 1000) < 60_000
     again = stream.read(stream.iterator(shard.id, Start(at=batch.records[1].number)), 10)
     assert [each.number for each in again.records] == [each.number for each in batch.records[1:]]
@@ -98,12 +98,12 @@ def test_what_the_service_says_of_who_deleted_is_kept() -> None:
         },
     }
     made = record(given, "arn:stream")
-    told = json.loads(made.value)
-    assert told["userIdentity"]["PrincipalId"] == "dynamodb.amazonaws.com"
-    assert told["dynamodb"]["OldImage"] == {
+    value = json.loads(made.value)
+    assert value["userIdentity"]["PrincipalId"] == "dynamodb.amazonaws.com"
+    assert value["dynamodb"]["OldImage"] == {
         "id": {"B": "/w=="},
         "set": {"BS": ["YQ==", "Yg=="]},
         "none": {"NULL": True},
     }
-    assert told["dynamodb"]["ApproximateCreationDateTime"] == 1_767_225_601
+    assert value["dynamodb"]["ApproximateCreationDateTime"] == 1_767_225_601
     assert made.arrived_ms == 1_767_225_601_000 and made.key == b'{"id":{"B":"/w=="}}'

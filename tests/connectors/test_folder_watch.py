@@ -19,32 +19,32 @@ from connectors.folder.watch import FolderWatch, Pace
 from core.errors import Unavailable
 
 NEVER = Pace(3600, 1)
-"""Of listings, so that events alone can have told."""
+"""Of listings, so that changes are heard of by events alone."""
 
 
 class Watched:
-    """What a folder's watcher tells of it, kept as a job keeps it."""
+    """What a folder's watcher reports of it, kept as a job keeps it."""
 
     def __init__(self, docs: Path, pace: Pace = NEVER) -> None:
         self.watch = FolderWatch(Folder(str(docs), "notes"), pace)
-        self.told: dict[str, str] = {}
+        self.known: dict[str, str] = {}
         # all is listed twice: what came before it was watched
         self.look()
         self.look()
 
     def look(self) -> None:
-        for key, found in self.watch.changes(self.told):
+        for key, found in self.watch.changes(self.known):
             if found is None:
-                del self.told[key]
+                del self.known[key]
             else:
-                self.told[key] = found.etag or ""
+                self.known[key] = found.etag or ""
 
     def until(self, *keys: str) -> None:
-        """Look until these files alone are told of."""
+        """Look until these files alone are known."""
         deadline = time.monotonic() + 10
-        while set(self.told) != set(keys) and time.monotonic() < deadline:
+        while set(self.known) != set(keys) and time.monotonic() < deadline:
             self.look()
-        assert set(self.told) == set(keys)
+        assert set(self.known) == set(keys)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def docs(tmp_path: Path) -> Path:
 @pytest.fixture
 def watched(docs: Path) -> Iterator[Watched]:
     made = Watched(docs)
-    assert set(made.told) == {"a", "sub/b"}
+    assert set(made.known) == {"a", "sub/b"}
     yield made
     made.watch.close()
 
@@ -68,12 +68,12 @@ def test_files_and_whole_folders_that_come_move_and_go(watched: Watched, docs: P
     (docs / "sub" / "c").write_text("c")
     (docs / ".c.swp").write_text("c")
     watched.until("a", "sub/b", "sub/c")
-    before = watched.told["a"]
+    before = watched.known["a"]
     (docs / "a").write_text("longer")
     deadline = time.monotonic() + 10
-    while watched.told["a"] == before and time.monotonic() < deadline:
+    while watched.known["a"] == before and time.monotonic() < deadline:
         watched.look()
-    assert watched.told["a"] != before
+    assert watched.known["a"] != before
     (docs / "new" / "deep").mkdir(parents=True)
     (docs / "new" / "deep" / "d").write_text("d")
     watched.until("a", "sub/b", "sub/c", "new/deep/d")
@@ -151,7 +151,7 @@ def test_what_happens_without_an_event_is_found_and_said(docs: Path, caplog: pyt
             file.flush()
             maps.append(mmap.mmap(file.fileno(), 6))
     watched = Watched(docs, Pace(0.2, 0))
-    before = dict(watched.told)
+    before = dict(watched.known)
     time.sleep(0.02)
     for each in maps:
         each[:] = b"behind"
@@ -159,7 +159,7 @@ def test_what_happens_without_an_event_is_found_and_said(docs: Path, caplog: pyt
     deadline = time.monotonic() + 10
     while not caplog.records and time.monotonic() < deadline:
         watched.look()
-    assert {key for key, told in watched.told.items() if told != before[key]} == {"0", "1", "2"}
+    assert {key for key, etag in watched.known.items() if etag != before[key]} == {"0", "1", "2"}
     (said,) = (record.getMessage() for record in caplog.records)
     assert "files change without an event of the system" in said and "'0' did" in said
     # what is heard of is no reason

@@ -90,7 +90,7 @@ def test_records_leave_at_once_when_the_iterable_waits(stack: Stack, topic: str)
     assert produce(servers, slow()).events == 1
 
 
-def test_no_server_is_told_within_ten_seconds_with_its_address_and_the_option() -> None:
+def test_no_server_is_reported_within_ten_seconds_with_its_address_and_the_option() -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 \(.*Connection refused.*--bootstrap-servers"):
         ensure_topics("127.0.0.1:1", {"t": 1})

@@ -85,7 +85,7 @@ def test_a_stream_may_be_named_by_its_arn(aws: Aws, stream: KinesisStream) -> No
     assert by_arn.name == stream.name and by_arn.shards() == stream.shards()
 
 
-def test_what_is_not_there_is_told(aws: Aws, stream: KinesisStream) -> None:
+def test_what_is_not_there_is_named(aws: Aws, stream: KinesisStream) -> None:
     with pytest.raises(ConfigError, match="Kinesis stream nowhere isn't there"):
         KinesisStream("nowhere", aws).shards()
     with pytest.raises(NoSuchShard):

@@ -63,7 +63,7 @@ def make_anew(stack: Stack, topic: str) -> None:
     ensure_topics(stack.kafka.bootstrap_servers, {topic: 2})
 
 
-def test_a_topic_made_anew_is_told_before_anything_is_read(
+def test_a_topic_made_anew_is_reported_before_anything_is_read(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -85,7 +85,7 @@ def test_a_topic_made_anew_is_told_before_anything_is_read(
     assert what.startswith(f"topic {topic} was made anew since chk-3 (its id was ") and not positions
 
 
-def test_a_topic_made_anew_under_a_running_job_is_told(
+def test_a_topic_made_anew_under_a_running_job_is_reported(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from operations import log_record
@@ -105,8 +105,8 @@ def test_a_topic_made_anew_under_a_running_job_is_told(
     admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap_servers})
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
     assert watch.look(120.0) == ""
-    (told,) = watch.grown()
-    assert told.startswith(f"topic {topic} has 3 partitions since 20") and " UTC, was 2: " in told
+    (line,) = watch.grown()
+    assert line.startswith(f"topic {topic} has 3 partitions since 20") and " UTC, was 2: " in line
     # a later run has it from the log's record
     watch = LogWatch(pipeline)
     assert watch.look(140.0) == "" and watch.grown() == []
@@ -133,8 +133,8 @@ def test_topics_of_several_databases_and_servers(stack: Stack, tmp_path: Path) -
 def test_postgres_tells_its_system_and_its_timeline(stack: Stack, tmp_path: Path) -> None:
     kafka = {"kafka": {"topic": f"t{uuid4().hex[:6]}", "properties.bootstrap.servers": stack.kafka.bootstrap_servers}}
     pipeline = a_pipeline(tmp_path, kafka, reselect={"postgres": {"dsn": stack.postgres.dsn}})
-    told = ask(pipeline).identity.databases
-    assert told["PostgreSQL's timeline"] == "1" and told["PostgreSQL's system identifier"].isdecimal()
+    databases = ask(pipeline).identity.databases
+    assert databases["PostgreSQL's timeline"] == "1" and databases["PostgreSQL's system identifier"].isdecimal()
     away = {"postgres": {"dsn": "postgresql://freshet:secret@127.0.0.1:1/x"}}
     (unknown,) = ask(a_pipeline(tmp_path, kafka, reselect=away)).unknown
     assert unknown.endswith("whether it is the same database") and "secret" not in unknown

@@ -334,7 +334,7 @@ def test_an_index_of_no_name_is_refused(index: str) -> None:
         OpenSearch(hosts=("http://127.0.0.1:9200",), index=index)
 
 
-def test_user_and_password_are_sent_and_never_told(way: Proxy, target: OpenSearch) -> None:
+def test_user_and_password_are_sent_and_appear_in_no_message(way: Proxy, target: OpenSearch) -> None:
     login = {"hosts": (way.url,), "user": "freshet", "password": "hunter2"}
     store = OpenSearchStore(target.model_copy(update=login), 4, "m", patience_s=0.2)
     store.prepare()

@@ -76,9 +76,9 @@ def test_an_alias_is_an_index_as_long_as_it_is_of_one(chunks: OpenSearchStore, u
     assert apply(aliased, first, plan("t/2", "1")) == [APPLIED] * 2
     httpx.put(f"{url}/{target.index}-other").raise_for_status()
     stand_for(f"{target.index}-other")
-    told = rf"alias of {target.index} and {target.index}-other: name one"
+    message = rf"alias of {target.index} and {target.index}-other: name one"
     for call in (aliased.prepare, aliased.look):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             call()
     for change in (plan("t/1", "2", "two"), plan("t/1", "2", "two", new=[])):
         with pytest.raises(Unavailable, match=rf"{name} at .* can't be used, whatever .*put its settings"):
@@ -104,7 +104,7 @@ def test_a_pipeline_that_is_not_there_is_the_indexs_fault(
     assert apply(chunks, plan("t/1", "1", "one"), plan("t/2", "1", "two")) == [APPLIED] * 2
 
 
-def test_a_closed_index_is_told_as_one(chunks: OpenSearchStore, url: str, target: OpenSearch) -> None:
+def test_a_closed_index_is_named_as_one(chunks: OpenSearchStore, url: str, target: OpenSearch) -> None:
     httpx.post(f"{url}/{target.index}/_close").raise_for_status()
     with pytest.raises((Unavailable, ConfigError), match="closed"):
         apply(chunks, plan("t/1", "1", "one"))

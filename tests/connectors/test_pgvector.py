@@ -178,14 +178,14 @@ def test_a_password_that_is_not_there_is_asked_for_by_its_file(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     plain = pgvector_server.dsn.partition("?")[0]
-    for dsn, told in (
+    for dsn, message in (
         (plain, "its password isn't there: the connection string must name its file, as in ?passfile=pgpass; `freshet"),
         (f"{plain}?passfile={tmp_path}/no", f"its passfile {tmp_path}/no isn't there, or has no line for freshet at"),
     ):
         with pytest.raises(ConfigError) as raised:
             PgvectorStore(dsn, "articles", 4, "m").prepare()
         assert f"store.pgvector.dsn: PostgreSQL at {pgvector_server.address} asks for a password" in str(raised.value)
-        assert told in str(raised.value)
+        assert message in str(raised.value)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").symlink_to(conninfo_to_dict(pgvector_server.dsn)["passfile"] or "")
     found = with_whole_passfile(f"{plain}?passfile=own")
@@ -210,8 +210,8 @@ def test_a_claim_says_whom_it_waits_for_and_gives_up(dsn: str, monkeypatch: pyte
         process = batch.info.backend_pid
         with pytest.raises(Unavailable, match=rf"after 0 s .* SELECT pg_terminate_backend\({process}\)"):
             mine.claim(said.append)
-        told = f"store.pgvector: table articles: waits for the batch under way of PostgreSQL's process {process} (idle"
-        assert len(said) == 1 and said[0].startswith(told)
+        line = f"store.pgvector: table articles: waits for the batch under way of PostgreSQL's process {process} (idle"
+        assert len(said) == 1 and said[0].startswith(line)
         monkeypatch.setattr(pgvector_claim, "_PATIENCE_S", 30)
         # it ends as soon as the run has said that it waits
         mine.claim(lambda line: batch.rollback())
@@ -220,7 +220,7 @@ def test_a_claim_says_whom_it_waits_for_and_gives_up(dsn: str, monkeypatch: pyte
     mine.close()
 
 
-def test_passwords_are_never_told(pgvector_server: Server) -> None:
+def test_passwords_are_in_no_message(pgvector_server: Server) -> None:
     host, port = pgvector_server.address.split(":")
     with pytest.raises(Unavailable, match=rf"{host}:1 [\s\S]*start it, or correct the address") as away:
         PgvectorStore(f"postgresql://freshet:hunter2@{host}:1/freshet", "articles", 4, "m").prepare()

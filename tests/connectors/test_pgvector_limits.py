@@ -124,12 +124,12 @@ def test_a_table_that_is_locked_is_the_servers_fault(chunks: PgvectorStore, dsn:
         assert apply(hasty, plan("t/1", "1", "one", "two"), plan("t/2", "1", "three")) == [APPLIED] * 2
 
 
-def test_a_session_that_may_only_read_is_told_so(chunks: PgvectorStore, dsn: str) -> None:
+def test_a_session_that_may_only_read_is_reported_as_such(chunks: PgvectorStore, dsn: str) -> None:
     with closing(limited(dsn, "default_transaction_read_only=on")) as reading:
-        told = r"takes no writes \(cannot execute .* in a read-only transaction\): name the primary"
-        with pytest.raises(Unavailable, match=told):
+        message = r"takes no writes \(cannot execute .* in a read-only transaction\): name the primary"
+        with pytest.raises(Unavailable, match=message):
             apply(reading, plan("t/1", "1", "one"))
-        with pytest.raises(Unavailable, match=told):
+        with pytest.raises(Unavailable, match=message):
             reading.claim() if reading.owner() else reading.prepare()
         assert reading.look()
 

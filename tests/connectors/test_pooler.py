@@ -102,10 +102,10 @@ def test_writers_share_the_sessions(through: str) -> None:
 def test_profiles_go_from_session_to_session(through: str) -> None:
     with closing(PostgresProfiles(through, "people", patience_s=0.5)) as store:
         store.prepare()
-        told = writer(store)
-        told.follow([change("crm/1", 1, "customer=1"), change("crm/2", 2, "customer=2")])
+        held = writer(store)
+        held.follow([change("crm/1", 1, "customer=1"), change("crm/2", 2, "customer=2")])
         with another_session(through):
-            told.follow([change("crm/3", 3, "customer=1")])
+            held.follow([change("crm/3", 3, "customer=1")])
             found = store.find(KARI)
             assert found is not None and store.get(found.profile_id) == found
             members = [each.record for each in store.members(found.profile_id, 10)]
@@ -119,7 +119,7 @@ def test_rows_are_read_as_people_write_them_in_every_session(through: str) -> No
         connection.execute("INSERT INTO rows VALUES (1, '2024-02-29', '1 day 02:00', '2024-02-29 12:00+02', 0.1)")
     with closing(Reselect(through)) as source:
         row = source.raw_row("public.rows", {"id": 1})
-        assert row is not None and source.told("public.rows", row)["day"] == "2024-02-29"
+        assert row is not None and source.as_in_events("public.rows", row)["day"] == "2024-02-29"
         with another_session(through):
             assert source.raw_row("public.rows", {"id": 1}) == row
             with source.snapshot() as snapshot:

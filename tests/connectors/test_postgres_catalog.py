@@ -1,4 +1,4 @@
-"""What a real PostgreSQL's catalog says of tables whose changes aren't told, or are told as another row's."""
+"""What a real PostgreSQL's catalog says of tables whose changes are in no event, or come as another row's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COLUMNS = """
 """
 
 
-def test_replica_identities_that_name_another_row_are_told_of_partitions_too(dsn: str) -> None:
+def test_replica_identities_that_name_another_row_are_found_in_partitions_too(dsn: str) -> None:
     with connect(dsn) as connection:
         connection.execute(IDENTITIES)
         (schema,) = connection.execute("SELECT current_schema()").fetchall()[0]
@@ -79,7 +79,7 @@ def test_columns_whose_values_no_change_tells_are_known_with_the_reason(dsn: str
 
 
 @pytest.mark.parametrize("dsn", ["postgresql://u:first@SECRET@127.0.0.1:1/x", "host='SECRET@127.0.0.1' user=u"])
-def test_a_password_that_libpq_takes_for_the_host_is_refused_and_told_to_nobody(dsn: str) -> None:
+def test_a_password_that_libpq_takes_for_the_host_is_refused_and_not_printed(dsn: str) -> None:
     for asked in (lambda: server_of(dsn, "store.pgvector"), lambda: catalog(dsn, "--dsn").__enter__()):
         with pytest.raises(ConfigError, match="write that as %40") as refused:
             asked()

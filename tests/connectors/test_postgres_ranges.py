@@ -111,7 +111,7 @@ def test_a_partitioned_table_is_read_as_one(dsn: str, source: Reselect) -> None:
     assert found == {TABLE: (True, ""), "public.low": (False, TABLE), "public.high": (False, TABLE)}
 
 
-def test_what_cannot_be_read_is_told(dsn: str, source: Reselect) -> None:
+def test_what_cannot_be_read_is_an_error(dsn: str, source: Reselect) -> None:
     run(dsn, 'CREATE TABLE "things ""x""" (n int PRIMARY KEY)', 'INSERT INTO "things ""x""" VALUES (1)')
     ranges = Ranges(source, TABLE, ("n",), ("n",))
     assert source.table(TABLE).key == ("n",)
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_told(dsn: str, source: Reselect) -> None:
 
 
 def test_a_transaction_that_is_not_seen_yet_is_waited_for(dsn: str, source: Reselect) -> None:
-    """As one that a connector has told of while it waits for its standby."""
+    """As one of which a connector has sent events while it waits for its standby."""
     run(dsn, 'CREATE TABLE "things ""x""" (n int PRIMARY KEY)')
     with psycopg.connect(dsn) as other:
         other.execute(b'INSERT INTO "things ""x""" VALUES (1)')

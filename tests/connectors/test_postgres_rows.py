@@ -111,7 +111,7 @@ def test_rows_are_what_events_tell(stack: Stack, database: str, modes: dict[str,
         assert isinstance(change, Change)
         raw = source.raw_row("public.things", change.key)
         assert raw is not None
-        row = source.told("public.things", raw)
+        row = source.as_in_events("public.things", raw)
         problems += [
             (event.offset, column, kind, change.row[column], row[column])
             for column, (kind, _) in COLUMNS.items()

@@ -22,7 +22,7 @@ from core.identity.rules import HOUR_MS, Rules
 from core.identity.state import Memory
 from core.plans import Outcome, Status
 from core.profiles.merging import Profile
-from core.profiles.step import Persons, Told
+from core.profiles.step import Persons, ProfileChanges
 from core.stores.contract import ProfileStore
 from tests.connectors.profile_places import PLACES, DynamodbPlace, Place, PostgresPlace
 from tests.connectors.servers import Server
@@ -121,19 +121,19 @@ def through_kills(
     name = f"p{uuid4().hex[:8]}"
     store = place.opened(name)
     store.prepare()
-    told = [with_facts(each) for each in changes]
-    kept = data.draw(st.integers(0, len(told)))
+    history = [with_facts(each) for each in changes]
+    kept = data.draw(st.integers(0, len(history)))
     first = writer(store, some)
     for at in range(0, kept, size):
-        first.follow(told[at : min(at + size, kept)])
+        first.follow(history[at : min(at + size, kept)])
     memory, version = first.checkpoint()
     before = writer(store, some, Memory(memory), version) if data.draw(st.booleans()) else first
-    before.follow(told[kept:])
+    before.follow(history[kept:])
     before.advance(hour * HOUR_MS)
     assert differences(store, place, before, name) == []
     again = writer(store, some, memory, version)
     assert differences(store, place, again, name) == []
-    again.follow(shuffled(data, told[kept:]))
+    again.follow(shuffled(data, history[kept:]))
     again.advance(hour * HOUR_MS)
     assert differences(store, place, again, name) == []
     for each in before.profiles():
@@ -205,7 +205,7 @@ def test_no_reader_sees_a_half_merged_pair(profiles: ProfileStore, place: Place)
 def test_one_delivery_that_no_row_can_hold_is_rejected_alone(profiles: ProfileStore) -> None:
     held = writer(profiles)
     good = held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))
-    bad = held.delivery("crm/2", Told((Profile("bad\ud800"),)))
+    bad = held.delivery("crm/2", ProfileChanges((Profile("bad\ud800"),)))
     other = held.delivery("web/1", held.persons.step(change("web/1", 1, "device=\x00")))
     outcomes = profiles.apply([good, bad, other])
     assert [each.status for each in outcomes] == [Status.APPLIED, Status.REJECTED, Status.APPLIED]
@@ -241,10 +241,10 @@ def test_a_commit_whose_answer_was_lost_is_applied(
     """Else nobody would tell the vector stores of it."""
     held = writer(profiles)
     lost = place.losing_an_answer(profiles, monkeypatch)
-    told = [held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))]
-    assert [each.status for each in profiles.apply(told)] == [Status.APPLIED]
+    deliveries = [held.delivery("crm/1", held.persons.step(change("crm/1", 1, "customer=1")))]
+    assert [each.status for each in profiles.apply(deliveries)] == [Status.APPLIED]
     assert lost == [1]
-    assert [each.status for each in profiles.apply(told)] == [Status.STALE]
+    assert [each.status for each in profiles.apply(deliveries)] == [Status.STALE]
     assert differences(profiles, place, held) == []
 
 

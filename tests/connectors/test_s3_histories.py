@@ -50,11 +50,11 @@ class Pipeline:
         self.loads += len(batch)
         for loaded in self.loader.load(batch):
             self.states[loaded.key], changes = unfold(self.states.get(loaded.key), loaded, SPEC)
-            for told in changes:
-                identity = tuple(told.key.values())
-                assert told.position > self.documents.get(identity, ("", None))[0]
-                text = None if told.operation is Operation.DELETE else (told.row.get("text"), told.row.get("version"))
-                self.documents[identity] = (told.position, text)
+            for each in changes:
+                identity = tuple(each.key.values())
+                assert each.position > self.documents.get(identity, ("", None))[0]
+                text = None if each.operation is Operation.DELETE else (each.row.get("text"), each.row.get("version"))
+                self.documents[identity] = (each.position, text)
 
     def standing(self) -> dict[tuple[str, ...], Any]:
         return {identity: text for identity, (_, text) in self.documents.items() if text is not None}

@@ -57,7 +57,7 @@ def test_a_slot_that_reads_a_merged_shard_reads_first_what_the_other_slot_has_no
         assert values.index(value[0]) < values.index(value[0].upper()) < values.index(value)
 
 
-def test_a_shard_made_while_the_job_was_away_and_begun_too_late_is_told() -> None:
+def test_a_shard_made_while_the_job_was_away_and_begun_too_late_is_reported() -> None:
     stream = FakeStream()
     reading = job(stream)
     reading.drain()
@@ -117,7 +117,7 @@ def test_a_crash_repeats_only_what_came_since_the_checkpoint() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_records_that_were_let_go_are_told(strict: bool) -> None:
+def test_records_that_were_let_go_are_reported(strict: bool) -> None:
     stream = FakeStream(strict=strict)
     put = [stream.put("x", str(number)) for number in range(4)]
     reading = job(stream)
@@ -150,7 +150,7 @@ def test_a_shard_that_was_always_read_to_its_end_has_lost_nothing_though_its_las
     assert reading.lost == [] and reading.values() == ["0", "1"]
 
 
-def test_records_that_go_while_a_reader_is_far_behind_are_told() -> None:
+def test_records_that_go_while_a_reader_is_far_behind_are_reported() -> None:
     stream = FakeStream()
     for number in range(30):
         stream.put("x", str(number))
@@ -165,7 +165,7 @@ def test_records_that_go_while_a_reader_is_far_behind_are_told() -> None:
     assert 2 < len(reading.seen) < 30
 
 
-def test_a_shard_that_went_with_what_it_had_is_told_once_a_listing_says_so() -> None:
+def test_a_shard_that_went_with_what_it_had_is_reported_once_a_listing_says_so() -> None:
     stream = FakeStream()
     first = stream.put("x", "0")
     reading = job(stream)

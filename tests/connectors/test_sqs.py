@@ -75,8 +75,8 @@ def until(condition: Callable[[], bool], reader: QueueReader, seconds: float = 1
 def left(aws: Aws, url: str) -> int:
     """Messages that are there, hidden ones too."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = client("sqs", aws).get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(map(int, told.values()))
+    counts = client("sqs", aws).get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(map(int, counts.values()))
 
 
 def test_what_a_bucket_notifies_is_read_and_named_as_it_is(aws: Aws) -> None:
@@ -88,8 +88,8 @@ def test_what_a_bucket_notifies_is_read_and_named_as_it_is(aws: Aws) -> None:
     s3.delete_object(Bucket=bucket, Key=keys[0])
     queue = Queue(url, aws)
     found = [message for _ in range(4) for message in queue.receive(1, 30)]
-    told = [change for message in found for change in decode(Event(queue.name, 0, 0, None, message.body))]
-    changes = [change for change in told if isinstance(change, ObjectChange)]
+    decoded = [change for message in found for change in decode(Event(queue.name, 0, 0, None, message.body))]
+    changes = [change for change in decoded if isinstance(change, ObjectChange)]
     assert sorted((change.key, change.gone) for change in changes) == [
         (keys[0], False), (keys[0], True), (keys[1], False),
     ]  # fmt: skip
@@ -101,16 +101,16 @@ def by_sns(aws: Aws, bucket: str, arn: str) -> None:
     sns = client("sns", aws)
     topic = sns.create_topic(Name=bucket)["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-    told = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]}
-    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)
+    settings = {"TopicConfigurations": [{"TopicArn": topic, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]}
+    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=settings)
 
 
 def by_eventbridge(aws: Aws, bucket: str, arn: str) -> None:
     events = client("events", aws)
     events.put_rule(Name=bucket, EventPattern=json.dumps({"source": ["aws.s3"]}), State="ENABLED")
     events.put_targets(Rule=bucket, Targets=[{"Id": "queue", "Arn": arn}])
-    told: dict[str, Any] = {"EventBridgeConfiguration": {}}
-    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)
+    settings: dict[str, Any] = {"EventBridgeConfiguration": {}}
+    client("s3", aws).put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=settings)
 
 
 @pytest.mark.parametrize("way", [by_sns, by_eventbridge])
@@ -123,8 +123,8 @@ def test_what_comes_by_other_ways_is_read_too(aws: Aws, way: Callable[[Aws, str,
     s3.delete_object(Bucket=bucket, Key="docs/a b+ü.md")
     queue = Queue(url, aws)
     found = [message for _ in range(3) for message in queue.receive(1, 30)]
-    told = [change for message in found for change in decode(Event(queue.name, 0, 0, None, message.body))]
-    changes = [change for change in told if isinstance(change, ObjectChange)]
+    decoded = [change for message in found for change in decode(Event(queue.name, 0, 0, None, message.body))]
+    changes = [change for change in decoded if isinstance(change, ObjectChange)]
     assert sorted((change.bucket, change.key, change.gone) for change in changes) == [
         (bucket, "docs/a b+ü.md", False), (bucket, "docs/a b+ü.md", True),
     ]  # fmt: skip
@@ -182,7 +182,7 @@ def test_many_are_read_by_several_threads(queue: Queue, threads: ThreadPoolExecu
     assert queue.waiting() == 0
 
 
-def test_a_queue_that_is_not_there_is_told(aws: Aws, url: str, threads: ThreadPoolExecutor) -> None:
+def test_a_queue_that_is_not_there_is_named(aws: Aws, url: str, threads: ThreadPoolExecutor) -> None:
     gone = Queue(f"{url}-not", aws)
     for call in (gone.waiting, lambda: gone.receive(1, 30), lambda: gone.send([b"x"])):
         with pytest.raises(ConfigError, match="isn't there: make it, or correct"):
@@ -205,6 +205,6 @@ def test_a_server_that_is_away_is_borne_for_a_while(
         taken(reader, 1)
 
 
-def test_a_message_that_is_too_long_is_told(queue: Queue) -> None:
+def test_a_message_that_is_too_long_is_refused(queue: Queue) -> None:
     with pytest.raises(ConfigError, match="SQS queue"):
         queue.send([b"x" * 2_000_000])

@@ -267,10 +267,10 @@ def test_filters_let_k_through_where_k_exist(store: VectorStore) -> None:
 
 
 def test_numbers_are_compared_as_numbers_and_text_as_text(store: VectorStore) -> None:
-    told = {"exact": ("99.90", True), "float": (99.9, False), "whole": (7, False), "text": ("99.90", False)}
+    values = {"exact": ("99.90", True), "float": (99.9, False), "whole": (7, False), "text": ("99.90", False)}
     plans = [
         plan(name, "1", name, metadata={"v=%": value}, numbers=("v=%",) if exact else ())
-        for name, (value, exact) in told.items()
+        for name, (value, exact) in values.items()
     ]
     assert set(apply(store, *plans)) == {APPLIED}
     asked = ("99.9", "99.90", "9.99e1", "7.0", "7", "07")

@@ -24,25 +24,25 @@ OTHER = plan("public.a/2", "5", "three", metadata={"lang": "en"})
 
 def found(store: VectorStore, rows: dict[str, Plan]) -> list[Difference]:
     """As a pass of `freshet verify` with all vectors finds them."""
-    told: list[Difference] = []
+    differences: list[Difference] = []
     ids = sorted({*rows, *store.document_ids()})
     there = store.read(ids)
     for identity in ids:
         stored = there.get(identity)
         if identity not in rows:
-            told += [Difference(identity, Kind.GHOST, "")] if stored is not None else []
+            differences += [Difference(identity, Kind.GHOST, "")] if stored is not None else []
             continue
         difference = compare(rows[identity], stored, UPTO)
         if difference is None and stored is not None:
             difference = compare_vectors(rows[identity], stored, vectors_of([rows[identity]])[0])
-        told += [difference] if difference is not None else []
-    return told
+        differences += [difference] if difference is not None else []
+    return differences
 
 
-def tell(store: VectorStore, told: Plan) -> None:
+def tell(store: VectorStore, wanted: Plan) -> None:
     """As the job does: what the store has isn't embedded, and isn't sent."""
-    held = store.held([told])
-    narrowed = replace(told, write=tuple(chunk for chunk in told.write if chunk.chunk_id not in held))
+    held = store.held([wanted])
+    narrowed = replace(wanted, write=tuple(chunk for chunk in wanted.write if chunk.chunk_id not in held))
     assert apply(store, narrowed) == [APPLIED]
 
 

@@ -1,4 +1,4 @@
-"""Random histories of a table, told as its connector tells them, and spread over the partitions of a topic."""
+"""Random histories of a table, as its connector writes them, spread over the partitions of a topic."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Told:
+class Produced:
     """What the connector sends. `place`: of MySQL, the transaction's place in the binlog."""
 
     change: Change | Truncate
@@ -51,12 +51,12 @@ class Told:
 
 @dataclass
 class Source:
-    """A table. `history` has its rows after each of the events that were `told`."""
+    """A table. `history` has its rows after each of the events `produced`."""
 
     chance: random.Random
     course: Course
     rows: Rows = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    produced: list[Produced] = field(default_factory=list)
     history: list[Rows] = field(default_factory=list)
     lsn: int = 10
     commit: int = 0
@@ -105,16 +105,16 @@ class Source:
         self._tell_row(new, at, changed, moves=True)
 
     def _lose_place(self) -> None:
-        """What follows isn't told but for its first events, perhaps; then the connector makes a snapshot."""
+        """The events that follow are lost, perhaps but for the first ones; then the connector makes a snapshot."""
         self.end_transaction()
-        mark, course = len(self.told), self.course
+        mark, course = len(self.produced), self.course
         self.course = replace(course, actions=tuple(action for action in course.actions if action != "lose"))
         for _ in range(self.chance.randrange(1, 12)):
             self.go_on()
         self.end_transaction()
         self.course = course
         some = mark + self.chance.randrange(3)
-        del self.told[some:], self.history[some:]
+        del self.produced[some:], self.history[some:]
         if not self.rows:  # an empty table's snapshot shows nothing: only `freshet verify` finds its ghosts
             self.rows[0] = self._values(COLUMNS)
         keys = self.chance.sample(list(self.rows), len(self.rows))
@@ -143,18 +143,18 @@ class Source:
             else [name for name in row if row[name].startswith("long")]
         )
         left_out = frozenset(long).difference(changed)
-        told = {name: "marker" if name in left_out else value for name, value in row.items()}
+        values = {name: "marker" if name in left_out else value for name, value in row.items()}
         self._tell(
-            Change(TABLE, {"id": key}, Operation.UPSERT, at, told, left_out, moves=moves, ends_snapshot=ends_snapshot)
+            Change(TABLE, {"id": key}, Operation.UPSERT, at, values, left_out, moves=moves, ends_snapshot=ends_snapshot)
         )
 
     def _tell(self, change: Change | Truncate) -> None:
-        self.told.append(Told(change, self.commit))
+        self.produced.append(Produced(change, self.commit))
         self.history.append({key: dict(row) for key, row in self.rows.items()})
 
 
 def history(chance: random.Random, course: Course) -> Source:
-    """A table after some actions, all of them told."""
+    """A table after some actions, each with its events."""
     source = Source(chance, course)
     for _ in range(chance.randrange(5, course.most)):
         source.go_on()
@@ -164,7 +164,7 @@ def history(chance: random.Random, course: Course) -> Source:
 
 @dataclass(frozen=True)
 class Sent:
-    """An event of a partition; `number`: which of all that were told."""
+    """An event of a partition; `number`: which of all the source's it is."""
 
     number: int
     change: Change | Truncate
@@ -175,10 +175,10 @@ def topic(source: Source) -> list[list[Sent]]:
     chance, count = source.chance, source.chance.randrange(1, 4)
     grows_at = [_between_transactions(source) for _ in range(chance.randrange(1, 3))] if source.course.grows else []
     partitions: list[list[Sent]] = [[] for _ in range(count)]
-    for number, told in _sent(source):
+    for number, event in _sent(source):
         for _ in range(grows_at.count(number) * chance.randrange(1, 3)):
             partitions.append([])
-        key = chance.randrange(count) if isinstance(told.change, Truncate) else int(told.change.key["id"])
+        key = chance.randrange(count) if isinstance(event.change, Truncate) else int(event.change.key["id"])
         partition = partitions[key % len(partitions)]
         change = _on_the_wire(source, number, len(partition))
         partition.append(Sent(number, change))
@@ -187,34 +187,34 @@ def topic(source: Source) -> list[list[Sent]]:
 
 def _between_transactions(source: Source) -> int:
     """An event before which a topic may grow: arrivals in two partitions order nothing, where there is nothing else."""
-    told, near = source.told, source.chance.randrange(len(source.told) + 1)
+    events, near = source.produced, source.chance.randrange(len(source.produced) + 1)
     whole = not source.course.compressed
-    between = (at for at in range(near, len(told)) if whole or told[at].place != told[at - 1].place)
-    return next(between, len(told))
+    between = (at for at in range(near, len(events)) if whole or events[at].place != events[at - 1].place)
+    return next(between, len(events))
 
 
-def _sent(source: Source) -> Iterator[tuple[int, Told]]:
+def _sent(source: Source) -> Iterator[tuple[int, Produced]]:
     """Each event by its number, some of them twice or three times."""
     chance, since = source.chance, 0
-    for number, told in enumerate(source.told):
-        yield number, told
+    for number, event in enumerate(source.produced):
+        yield number, event
         if chance.random() < 0.1:
             if source.course.repeats:
-                yield from ((each, source.told[each]) for each in range(since, number + 1))
+                yield from ((each, source.produced[each]) for each in range(since, number + 1))
             since = chance.randrange(since, number + 1)
 
 
 def _on_the_wire(source: Source, number: int, offset: int) -> Change | Truncate:
     """An event as the connector writes it and the decoder reads it; of a compressed transaction all have its place."""
-    told = source.told[number]
+    event = source.produced[number]
     before = source.history[number - 1] if number else {}
-    row = None if isinstance(told.change, Truncate) else before.get(told.change.key["id"])
+    row = None if isinstance(event.change, Truncate) else before.get(event.change.key["id"])
     if source.course.compressed:
-        return from_mysql(told.change, row, told.place, offset)
+        return from_mysql(event.change, row, event.place, offset)
     if source.course.mysql:
-        return from_mysql(told.change, row, int(told.change.position[17:], 16), offset)
+        return from_mysql(event.change, row, int(event.change.position[17:], 16), offset)
     # the replica identity is the primary key
-    return from_postgresql(told.change, {} if row else None)
+    return from_postgresql(event.change, {} if row else None)
 
 
 def all_of(partitions: list[list[Sent]]) -> Iterator[Sent]:

@@ -1,8 +1,8 @@
 """A model of the job: the real pure functions of `core` between a random history and a store that does as it must.
 
-Partitions are read, unsettled changes arrive, halves are told early, ways are forgotten, what the store has cleared is
-too, checkpoints are made and gone back to, all at random, and within what the job itself holds to: the order within a
-partition, and of one document's unsettled changes.
+Partitions are read, unsettled changes arrive, halves are answered early, ways are forgotten, what the store has cleared
+is too, checkpoints are made and gone back to, all at random, and within what the job itself holds to: the order within
+a partition, and of one document's unsettled changes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import random
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import structs
 
 from core.change import BEGINNING, Change, Position, Truncate
 from core.documents.forgetting import is_cleared, word_of
@@ -94,7 +96,7 @@ class Checkpoint:
 
 @dataclass
 class Job:
-    """The job over a topic. `letters`: documents of which a dead letter told; `asked`: how often one was unknown;
+    """The job over a topic. `letters`: documents of which there is a dead letter; `asked`: how often one was unknown;
     `forgotten`: how often the state of one was, which the store had cleared.
     """
 
@@ -213,10 +215,10 @@ class Job:
             self.now.sweeps = (*self.now.sweeps, change.position)
         name = document_id(SPEC, change)
         raw = self.now.states.get(name)
-        state, told = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
+        state, emitted = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
         if state is not None:
             self.now.states[name] = state_to_bytes(state)
-        for each in told:
+        for each in emitted:
             self._of(name, self.plans if isinstance(each, Plan) else self.queues).append(each)
 
     def _hear(self, answers: list[Answer]) -> None:
@@ -239,7 +241,7 @@ class Job:
             return None
         missing = what.change.unavailable
         found = {**what.change.row, **{name: row[name] for name in missing}}
-        whole = replace(what, change=replace(what.change, row=found, unavailable=frozenset()))
+        whole = structs.replace(what, change=replace(what.change, row=found, unavailable=frozenset()))
         learn(self.memory, whole, missing)
         return Settled(whole)
 
@@ -258,15 +260,15 @@ def _pairs(memory: dict[str, bytes], waiting: bool = False) -> list[str]:
 class Outcome:
     """How a run ended.
 
-    wrong    documents that differ from their rows without a word: what is stored, and what is true
-    told_of  how many differ of which a dead letter tells
-    left     names of what waits still
-    learned  documents without a row whose values are kept
-    ghosts   documents without a row whose texts are in a state
+    wrong         documents that differ from their rows without a word: what is stored, and what is true
+    with_letters  how many differ of which there is a dead letter
+    left          names of what waits still
+    learned       documents without a row whose values are kept
+    ghosts        documents without a row whose texts are in a state
     """
 
     wrong: dict[str, tuple[str | None, str | None]]
-    told_of: int
+    with_letters: int
     asked: int
     left: list[str]
     learned: list[str]

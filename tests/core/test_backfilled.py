@@ -10,6 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from core.change import BEGINNING, Change, Event, Position
 from core.decoding import decoder
@@ -167,9 +168,9 @@ class Job:
 
     def _take(self, change: Change, replayed: bool, backfilled: bool) -> None:
         identity = document_id(self.spec, change)
-        state, told = step(self.states.get(identity), change, self.spec, "m", WHOLE, replayed, backfilled)
+        state, emitted = step(self.states.get(identity), change, self.spec, "m", WHOLE, replayed, backfilled)
         self.states[identity] = state
-        for each in told:
+        for each in emitted:
             if isinstance(each, Plan):
                 self._write(each)
                 continue
@@ -184,7 +185,7 @@ class Job:
             if row is None:
                 return
             values = {**what.change.row, **{name: row[name] for name in what.change.unavailable}}
-            what = replace(what, change=replace(what.change, row=values, unavailable=frozenset()))
+            what = structs.replace(what, change=replace(what.change, row=values, unavailable=frozenset()))
         self._write(plan_of(what, self.spec, "m", WHOLE))
 
     def _write(self, plan: Plan) -> None:

@@ -73,9 +73,9 @@ def test_a_url_with_a_user_is_refused_and_not_quoted(tmp_path: Path, right: str,
     url = "HTTPS://someone:Geheimnis@search.example:9200/x"
     for written in (url, "${URL}"):
         text = GOOD.replace(right, wrong.replace("URL", f'"{written}"'))
-        told = problems(tmp_path, text, {"PASSWORD": "hunter2", "URL": url})
-        assert any(f"{place}: a URL names a user" in line for line in told), told
-        assert "Geheimnis" not in "".join(told)
+        lines = problems(tmp_path, text, {"PASSWORD": "hunter2", "URL": url})
+        assert any(f"{place}: a URL names a user" in line for line in lines), lines
+        assert "Geheimnis" not in "".join(lines)
 
 
 def test_a_text_may_have_an_address_with_a_user(tmp_path: Path) -> None:

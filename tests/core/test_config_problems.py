@@ -1,4 +1,4 @@
-"""What is told of each kind of mistake in a pipeline file, word for word."""
+"""What is reported of each kind of mistake in a pipeline file, word for word."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ NO_YAML = [
 ]
 
 
-def told(folder: Path, text: str) -> list[str]:
+def reported(folder: Path, text: str) -> list[str]:
     path = folder / "pipeline.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
@@ -183,14 +183,14 @@ def told(folder: Path, text: str) -> list[str]:
 )
 def test_each_kind_of_mistake_is_a_plain_sentence(tmp_path: Path, good: str, right: str, wrong: str, says: str) -> None:
     assert right in good
-    found = told(tmp_path, good.replace(right, wrong, 1))
+    found = reported(tmp_path, good.replace(right, wrong, 1))
     assert any(says in line for line in found), found
     assert not any("nput should" in line or "valid" in line for line in found), found
 
 
 @pytest.mark.parametrize(("text", "says"), NO_YAML)
 def test_a_text_that_is_no_mapping_in_yaml(tmp_path: Path, text: str, says: str) -> None:
-    (found,) = told(tmp_path, text)
+    (found,) = reported(tmp_path, text)
     assert says in found and "s3cret" not in found
 
 
@@ -202,16 +202,16 @@ def test_a_folder_and_another_encoding(tmp_path: Path) -> None:
         load(tmp_path / "latin.yaml")
 
 
-def test_a_mistake_is_told_once_where_a_value_may_be_of_several_types(tmp_path: Path) -> None:
-    assert len(told(tmp_path, GOOD.replace(LAST, "flink: {a.b: [1]}"))) == 1
-    assert len(told(tmp_path, GOOD.replace("topic: shop.public.articles", "topic: [a]"))) == 1
+def test_a_mistake_is_reported_once_where_a_value_may_be_of_several_types(tmp_path: Path) -> None:
+    assert len(reported(tmp_path, GOOD.replace(LAST, "flink: {a.b: [1]}"))) == 1
+    assert len(reported(tmp_path, GOOD.replace("topic: shop.public.articles", "topic: [a]"))) == 1
 
 
 def test_what_may_be_a_secret_is_not_quoted(tmp_path: Path) -> None:
     text = GOOD.replace('{dsn: "postgresql://me:${PASSWORD}@127.0.0.1/db"', "{dsn: [hunter2]")
-    assert "hunter2" not in "\n".join(told(tmp_path, text))
+    assert "hunter2" not in "\n".join(reported(tmp_path, text))
     text = GOOD.replace(EMBEDDING, "embedding: {openai: {url: 'http://x/v1', api_key: 12345}}")
-    (found,) = told(tmp_path, text)
+    (found,) = reported(tmp_path, text)
     assert "12345" not in found and "embedding.openai.api_key is (not shown): it must be a text" in found
 
 

@@ -1,4 +1,4 @@
-"""The made-up people: told as Debezium tells, always the same, and told apart by the rules of the page."""
+"""The made-up people: sent as Debezium sends, always the same, and distinguished by the rules of the page."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BLOCK = next(each for each in blocks(ROOT / "docs" / "profiles.md") if each.titl
 PIPELINE = Pipeline.model_validate(yaml.safe_load(BLOCK.text))
 
 
-def told(seed: int, steps: int) -> tuple[list[Record], Truth]:
+def produced(seed: int, steps: int) -> tuple[list[Record], Truth]:
     truth: Truth = {}
     made = islice(customers("crm", seed, lambda: 10**18, truth), steps)
     return [record for step in made for record in step], truth
 
 
 def test_the_same_seed_makes_the_same_people() -> None:
-    assert told(1, 500) == told(1, 500) != told(2, 500)
+    assert produced(1, 500) == produced(1, 500) != produced(2, 500)
 
 
 def test_rows_are_inserted_changed_moved_and_deleted_in_every_table() -> None:
-    records, truth = told(1, 3000)
+    records, truth = produced(1, 3000)
     assert {record.topic for record in records} == {f"crm.public.{table}" for table in TABLES}
     changes = [change for change in map(change_of, records) if isinstance(change, Change)]
     kinds = Counter((change.operation, change.moves) for change in changes)
@@ -63,7 +63,7 @@ def test_the_pages_rules_tell_people_apart(seed: int) -> None:
     """Of two records of one profile, how many are of one person; of two of one person, how many are found."""
     assert PIPELINE.profiles is not None
     persons = Persons(Memory(), PIPELINE.profiles.linking(0), PIPELINE.profiles.merging)
-    records, truth = told(seed, 3000)
+    records, truth = produced(seed, 3000)
     states: dict[str, RowState | None] = {}
     for change in map(change_of, records):
         if isinstance(change, Change):

@@ -91,10 +91,10 @@ def apply(store: Store, plan: Plan) -> Store:
 def run(changes: list[Change]) -> tuple[DocumentState | None, list[Plan]]:
     state, plans = None, []
     for each in changes:
-        state, told = step(state, each, SPEC, "model", LINES)
+        state, emitted = step(state, each, SPEC, "model", LINES)
         if state is not None:
             assert state_from_bytes(state_to_bytes(state)) == state
-        plans += [plan for plan in told if isinstance(plan, Plan)]
+        plans += [plan for plan in emitted if isinstance(plan, Plan)]
     return state, plans
 
 
@@ -152,10 +152,10 @@ def test_any_plan_makes_the_document_whole_from_nothing(changes: list[Change]) -
 
 
 @given(histories())
-def test_a_replayed_change_is_told_again_while_it_is_the_last(changes: list[Change]) -> None:
+def test_a_replayed_change_is_planned_again_while_it_is_the_last(changes: list[Change]) -> None:
     state, plans = run(changes)
-    again, told = step(state, changes[-1], SPEC, "model", LINES, replayed=True)
-    assert (again, told) == (state, plans[-1:])
+    again, emitted = step(state, changes[-1], SPEC, "model", LINES, replayed=True)
+    assert (again, emitted) == (state, plans[-1:])
     if len(changes) > 1:
         assert step(state, changes[0], SPEC, "model", LINES, replayed=True) == (state, [])
 
@@ -167,9 +167,9 @@ def one(state: DocumentState | None, each: Change, model: str = "m", spec: Docum
 
 
 def reason(refused: Change, spec: DocumentSpec = SPEC) -> str:
-    [told] = step(None, refused, spec, "m", LINES)[1]
-    assert isinstance(told, Refused) and isinstance(told.error, DocumentError)
-    return str(told.error)
+    [emitted] = step(None, refused, spec, "m", LINES)[1]
+    assert isinstance(emitted, Refused) and isinstance(emitted.error, DocumentError)
+    return str(emitted.error)
 
 
 def test_a_new_model_gives_every_chunk_another_id() -> None:
@@ -184,7 +184,7 @@ def test_a_row_that_a_snapshot_read_has_no_time_of_commit() -> None:
     row: dict[str, object] = {"title": "a", "body": "b", "lang": "en"}
     read = replace(change(1, row), committed_ms=5, snapshot=True)
     times = [step(None, each, SPEC, "m", LINES)[1] for each in (read, replace(read, snapshot=False))]
-    assert [[told.committed_ms for told in each if isinstance(told, Plan)] for each in times] == [[None], [5]]
+    assert [[plan.committed_ms for plan in each if isinstance(plan, Plan)] for each in times] == [[None], [5]]
 
 
 def test_metadata_alone_keeps_the_chunks() -> None:
@@ -197,9 +197,9 @@ def test_metadata_alone_keeps_the_chunks() -> None:
 
 def test_an_unknown_unavailable_column_is_unsettled_with_what_is_known() -> None:
     marked = change(1, {"title": "t", "body": "marker", "lang": "en"}, ["body"])
-    state, [told] = step(None, marked, SPEC, "m", LINES)
-    assert isinstance(told, Unsettled) and state is not None
-    assert (told.change.unavailable, told.change.row) == ({"body"}, {"title": "t", "lang": "en"})
+    state, [unsettled] = step(None, marked, SPEC, "m", LINES)
+    assert isinstance(unsettled, Unsettled) and state is not None
+    assert (unsettled.change.unavailable, unsettled.change.row) == ({"body"}, {"title": "t", "lang": "en"})
     _, [plan, forget] = step(state, change(2, {"title": "t", "body": "b", "lang": "en"}), SPEC, "m", LINES)
     assert isinstance(plan, Plan) and plan.write[-1].text == "b"
     assert isinstance(forget, Unsettled) and forget.change.operation is Operation.REFUSED
@@ -208,9 +208,9 @@ def test_an_unknown_unavailable_column_is_unsettled_with_what_is_known() -> None
 def test_what_a_partial_row_lacks_is_unsettled_whatever_stood_before() -> None:
     state, _ = step(None, change(1, {"title": "t", "body": "b", "lang": "en"}), SPEC, "m", LINES)
     partial = replace(change(2, {"title": "t", "lang": None}), partial=True)
-    after, [told] = step(state, partial, SPEC, "m", LINES)
-    assert isinstance(told, Unsettled) and after is not None
-    assert (told.change.unavailable, told.change.row) == ({"body"}, {"title": "t", "lang": None})
+    after, [unsettled] = step(state, partial, SPEC, "m", LINES)
+    assert isinstance(unsettled, Unsettled) and after is not None
+    assert (unsettled.change.unavailable, unsettled.change.row) == ({"body"}, {"title": "t", "lang": None})
     assert "body" not in after.row
 
 

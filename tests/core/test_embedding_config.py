@@ -36,7 +36,7 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"openai": {"url": URL}, "tei": {"url": URL}}, "either openai or tei can be set, not both"),
         ({"dimension": 384}, "dimension needs an endpoint"),
@@ -53,8 +53,8 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
         ({"openai": {"url": URL}, "concurrency": 0}, "concurrency"),
     ],
 )
-def test_mistakes_are_named(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told) as error:
+def test_mistakes_are_named(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message) as error:
         Embedding.model_validate(given)
     # as core.config.file tells it; of settings that are secrets it shows no value
     assert "Geheimnis" not in "".join(each["msg"] for each in error.value.errors())

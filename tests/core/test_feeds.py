@@ -1,4 +1,4 @@
-"""A history told by any feed, and cut into waves, ends in its own truth."""
+"""A history sent by any feed, and cut into waves, ends in its own truth."""
 
 from itertools import islice
 

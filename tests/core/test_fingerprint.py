@@ -22,23 +22,25 @@ prints = st.builds(Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(n
 owners = st.builds(Owner, names, st.integers(0, 2**60), prints, st.lists(st.text(max_size=9)).map(tuple))
 
 
-def told(**other: object) -> tuple[str, ...]:
+def in_words(**other: object) -> tuple[str, ...]:
     return tuple(map(str, changes(NOW, Fingerprint("m1", {"public.a": replace(MADE, **other)}))))  # type: ignore[arg-type]
 
 
-def test_each_change_is_told_in_words() -> None:
+def test_each_change_is_described_in_words() -> None:
     assert changes(NOW, NOW) == ()
-    assert told(text="{title}") == (r"text of public.a was '{title}\n\n{body}', is '{title}'",)
-    assert told(chunker="cdc1:words2:64:8") == (
+    assert in_words(text="{title}") == (r"text of public.a was '{title}\n\n{body}', is '{title}'",)
+    assert in_words(chunker="cdc1:words2:64:8") == (
         "chunk of public.a was {tokens: 256, overlap: 32}, is {tokens: 64, overlap: 8}",
     )
-    assert told(chunker="cdc2:words2:256:32") == (
+    assert in_words(chunker="cdc2:words2:256:32") == (
         "texts of public.a were cut by cdc1:words2:256:32, are by cdc2:words2:256:32",
     )
-    assert told(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
-    assert told(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)
-    assert told(id_from_source=True) == ("id_from_source of public.a was false, is true: its documents have other ids",)
-    assert told(id_from_source=None) == (), "an earlier release didn't write it down"
+    assert in_words(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
+    assert in_words(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)
+    assert in_words(id_from_source=True) == (
+        "id_from_source of public.a was false, is true: its documents have other ids",
+    )
+    assert in_words(id_from_source=None) == (), "an earlier release didn't write it down"
     assert list(map(str, changes(NOW, replace(NOW, model="m2")))) == ["embedding.model was m1, is m2"]
     added, gone = changes(NOW, Fingerprint("m1", {"public.b": MADE}))
     assert str(added).startswith("public.a isn't named any more") and not added.embeds
@@ -46,11 +48,11 @@ def test_each_change_is_told_in_words() -> None:
 
 
 def test_the_order_of_metadata_is_no_change() -> None:
-    assert told(metadata=("at", "lang")) == ()
+    assert in_words(metadata=("at", "lang")) == ()
 
 
 def test_a_long_template_is_shown_shortened() -> None:
-    (line,) = told(text="{a}" * 10_000)
+    (line,) = in_words(text="{a}" * 10_000)
     assert len(line) < 200
 
 
@@ -79,7 +81,7 @@ def test_what_is_no_owner_is_none(text: str) -> None:
     assert owner_from_text(text) is None
 
 
-def test_who_was_displaced_is_told_by_whom() -> None:
+def test_who_was_displaced_learns_by_whom() -> None:
     mine = Owner("articles", 1, NOW)
     assert displaced("p", mine, Owner("articles", 2, NOW)) == (
         "p: a later run of articles has taken it over, so this one stops"

@@ -13,7 +13,7 @@ from core.documents.forgetting import is_cleared, next_look, table_of, word_of
 from core.documents.moves import give_up, settle
 from core.documents.standing import Holes
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
-from tests.core.test_grown_topic import MOVED, PUT, Job, gone, told
+from tests.core.test_grown_topic import MOVED, PUT, Job, gone, upsert
 
 DAY_MS = 86_400_000
 SINCE = 1_800_000_000_000
@@ -47,7 +47,7 @@ def test_a_state_of_the_last_release_is_one_that_was_never_looked_at() -> None:
     assert state_from_bytes(state_to_bytes(replace(state, since=SINCE))).since == SINCE
 
 
-def test_what_stands_at_the_mark_is_what_the_snapshot_told() -> None:
+def test_what_stands_at_the_mark_is_what_the_snapshot_brought() -> None:
     state = DocumentState(Position("0005"))
     assert [is_cleared(state, Position(mark)) for mark in ("", "0004", "0005", "0006")] == [False, False, False, True]
 
@@ -58,11 +58,11 @@ def test_values_learned_for_a_row_that_was_truncated_go_with_it() -> None:
     name = "public.t/2"
     word = word_of(name, state_from_bytes(job.states.pop(name)))
     assert word is not None and settle(job.memory, word) == [] and "values public.t/2" not in job.memory
-    assert job.read(told(2, 20, body="anew", note="whole")).text(2) == "anew|whole"
+    assert job.read(upsert(2, 20, body="anew", note="whole")).text(2) == "anew|whole"
     assert not job.unknown
 
 
-def test_of_a_row_that_was_told_whole_nothing_else_is_kept() -> None:
+def test_of_a_row_that_came_whole_nothing_else_is_kept() -> None:
     job = Job().read(PUT)
     assert word_of("public.t/1", state_from_bytes(job.states["public.t/1"])) is None
 
@@ -75,8 +75,8 @@ def test_the_word_goes_where_the_tables_other_changes_do() -> None:
 
 def test_what_was_learned_of_a_truncated_row_stays_no_longer_where_another_comes_to_its_key() -> None:
     """As far as anyone knows the first is there still, as a deferrable key lets it, and leaves with its values."""
-    job = Job().read(PUT, *MOVED, told(3, 8, body="b8", note="n8"))
-    job.read(gone(3, 9, moves=True), told(2, 9, moves=True, body="b8", note="n8"))
+    job = Job().read(PUT, *MOVED, upsert(3, 8, body="b8", note="n8"))
+    job.read(gone(3, 9, moves=True), upsert(2, 9, moves=True, body="b8", note="n8"))
     assert "elder public.t/2" in job.memory
     for at in (5, 9):
         job.hear(give_up(job.memory, Position(f"{at:04}")))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from msgspec import structs
 
 from core.change import Change, Operation, Position
 from core.documents.departures import MOST_DEPARTURES
@@ -32,10 +33,10 @@ class Job:
         for change in changes:
             name = document_id(SPEC, change)
             raw = self.states.get(name)
-            state, told = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
+            state, emitted = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
             assert state is not None
             self.states[name] = state_to_bytes(state)
-            for each in told:
+            for each in emitted:
                 if isinstance(each, Plan):
                     self.apply(each)
                 else:
@@ -57,7 +58,7 @@ class Job:
         return self.texts.get(f"public.t/{key}", ("", ""))[1]
 
 
-def told(key: int, at: int, moves: bool = False, **row: str) -> Change:
+def upsert(key: int, at: int, moves: bool = False, **row: str) -> Change:
     """The row at a key, without the columns that aren't given."""
     left_out = frozenset(["body", "note"]) - row.keys()
     values = {**dict.fromkeys(left_out, "marker"), **row}
@@ -72,9 +73,9 @@ def _at(at: int) -> Position:
     return Position(f"{at:04}")
 
 
-PUT = told(1, 1, body="b1", note="n1")
-LATE = told(1, 3, body="b3")
-MOVED = (gone(1, 5, moves=True), told(2, 5, moves=True))
+PUT = upsert(1, 1, body="b1", note="n1")
+LATE = upsert(1, 3, body="b3")
+MOVED = (gone(1, 5, moves=True), upsert(2, 5, moves=True))
 
 
 def test_what_comes_late_of_a_row_that_moved_reaches_its_new_document() -> None:
@@ -85,14 +86,14 @@ def test_what_comes_late_of_a_row_that_moved_reaches_its_new_document() -> None:
 
 
 def test_so_it_does_where_the_new_row_has_changed_meanwhile_or_is_still_to_come() -> None:
-    assert Job().read(PUT, *MOVED, told(2, 7, note="n7"), LATE).text(2) == "b3|n7"
+    assert Job().read(PUT, *MOVED, upsert(2, 7, note="n7"), LATE).text(2) == "b3|n7"
     assert Job().read(PUT, MOVED[0], LATE, MOVED[1]).text(2) == "b3|n1"
-    assert Job().read(PUT, *MOVED, told(2, 7, body="b7"), LATE).text(2) == "b7|n1"
+    assert Job().read(PUT, *MOVED, upsert(2, 7, body="b7"), LATE).text(2) == "b7|n1"
 
 
 def test_it_follows_a_row_that_moved_on_and_a_key_that_has_another_row() -> None:
-    on = (gone(2, 7, moves=True), told(3, 7, moves=True, note="n7"))
-    again = (told(1, 8, body="other", note="row"), told(2, 9, body="third", note="row"))
+    on = (gone(2, 7, moves=True), upsert(3, 7, moves=True, note="n7"))
+    again = (upsert(1, 8, body="other", note="row"), upsert(2, 9, body="third", note="row"))
     job = Job().read(PUT, *MOVED, *on, *again, LATE)
     assert (job.text(1), job.text(2), job.text(3)) == ("other|row", "third|row", "b3|n7")
     assert not job.unknown
@@ -100,22 +101,22 @@ def test_it_follows_a_row_that_moved_on_and_a_key_that_has_another_row() -> None
 
 def test_a_row_that_was_another_when_it_left_hands_on_what_its_own_key_knew() -> None:
     """Key 1 had a row, and another came to it by a move that is read behind its departure."""
-    came = (gone(4, 3, moves=True), told(1, 3, moves=True, note="n3"))
-    job = Job().read(PUT, told(4, 2, body="b2", note="n2"), *MOVED)
+    came = (gone(4, 3, moves=True), upsert(1, 3, moves=True, note="n3"))
+    job = Job().read(PUT, upsert(4, 2, body="b2", note="n2"), *MOVED)
     assert job.text(2) == "b1|n1"
     assert job.read(gone(1, 2), *came).text(2) == "b2|n3"
     assert not job.unknown
 
 
 def test_what_nobody_tells_of_such_a_row_is_asked_for() -> None:
-    job = Job().read(PUT, *MOVED, gone(1, 2), told(1, 3, moves=True, note="n3"))
+    job = Job().read(PUT, *MOVED, gone(1, 2), upsert(1, 3, moves=True, note="n3"))
     job.hear(give_up(job.memory, _at(3)))
     assert job.unknown == ["public.t/2 body"]
 
 
 def test_a_row_that_came_to_its_key_before_what_is_known_of_it_takes_its_own_values() -> None:
-    came = (gone(4, 3, moves=True), told(1, 3, moves=True))
-    job = Job().read(PUT, told(4, 2, body="b2", note="n2"), told(1, 9, note="n9"))
+    came = (gone(4, 3, moves=True), upsert(1, 3, moves=True))
+    job = Job().read(PUT, upsert(4, 2, body="b2", note="n2"), upsert(1, 9, note="n9"))
     assert job.text(1) == "b1|n9"
     assert job.read(gone(1, 2), *came).text(1) == "b2|n9"
     job.hear(give_up(job.memory, _at(3)))
@@ -134,13 +135,13 @@ def test_ways_are_forgotten_and_what_was_learned_goes_with_the_row() -> None:
 def test_what_the_source_was_asked_for_is_not_handed_on_to_another_key() -> None:
     """It said what is under the key by then, which may be another row."""
     job = Job()
-    state, (unsettled,) = step(None, told(1, 3, note="n3"), SPEC, "m", WHOLE)
+    state, (unsettled,) = step(None, upsert(1, 3, note="n3"), SPEC, "m", WHOLE)
     assert state is not None and not isinstance(unsettled, Plan)
     job.states["public.t/1"] = state_to_bytes(state)
     (asked,) = settle(job.memory, unsettled)
     found = replace(asked.what.change, row={**asked.what.change.row, "body": "another row's"})
-    learn(job.memory, replace(asked.what, change=found), frozenset(["body"]))
-    job.read(told(1, 4, note="n4"))
+    learn(job.memory, structs.replace(asked.what, change=found), frozenset(["body"]))
+    job.read(upsert(1, 4, note="n4"))
     assert job.text(1) == "another row's|n4"
     job.read(*MOVED)
     assert job.text(2) == "" and job.unknown == ["public.t/2 body"]
@@ -151,7 +152,7 @@ def test_a_state_remembers_some_departures(departures: int) -> None:
     job = Job()
     for number in range(departures):
         at = 10 * number
-        job.read(told(1, at + 1, body="b", note="n"), gone(1, at + 5, moves=True), told(2, at + 5, moves=True))
+        job.read(upsert(1, at + 1, body="b", note="n"), gone(1, at + 5, moves=True), upsert(2, at + 5, moves=True))
         job.read(gone(2, at + 6))
     state = state_from_bytes(job.states["public.t/1"])
     assert len(state.departures) == min(departures, MOST_DEPARTURES)

@@ -75,9 +75,9 @@ class Job:
 
     def take(self, change: Change, replayed: bool = False) -> None:
         identity = document_id(self.spec, change)
-        state, told = step(self.states.get(identity), change, self.spec, "m", WHOLE, replayed)
+        state, emitted = step(self.states.get(identity), change, self.spec, "m", WHOLE, replayed)
         self.states[identity] = None if state is None else state_from_bytes(state_to_bytes(state))
-        for each in told:
+        for each in emitted:
             if isinstance(each, Plan):
                 self._write(each)
                 continue
@@ -149,7 +149,7 @@ def test_so_it_is_with_mysql_whose_halves_have_an_arrival_each(
     job = Job(of)
     for change in (first, *(halves[number] for number in order)):
         job.take(change)
-    if job.texts() != {"public.a/x": "new"}:  # the deletion is late: the new row waits until it is told early
+    if job.texts() != {"public.a/x": "new"}:  # the deletion is late: the new row waits until it is answered early
         (kept,) = job.memory.values()
         assert kept.half is not None and kept.half.change.row == {"title": "new"}
 
@@ -187,17 +187,17 @@ def test_what_is_refused_keeps_what_orders_and_pairs_it() -> None:
     source = {**MYSQL, "table": "a_7", "name": "shop"}
     after = {"id": 2, "code": "x", "title": "plain text", "n": {"bad": 1}}
     decode = decoder(of)
-    with pytest.raises(DecodeError) as told:
+    with pytest.raises(DecodeError) as raised:
         decode(event("c", {"id": 2}, source, after=after, header=OLD_KEY, at=5))
-    (refused,) = told.value.refused
+    (refused,) = raised.value.refused
     (whole,) = decode(event("c", {"id": 2}, source, after={**after, "n": None}, header=OLD_KEY, at=5))
     assert isinstance(whole, Change)
     names = ("table", "key", "position", "moves", "pair", "commit", "source")
     assert [getattr(refused, name) for name in names] == [getattr(whole, name) for name in names]
     assert refused.pair and refused.operation is Operation.REFUSED and refused.row["title"] == "plain text"
-    with pytest.raises(DecodeError) as told:
+    with pytest.raises(DecodeError) as raised:
         decode(event("d", {"id": 2}, {**at(90, 100), "table": "a"}, before={**after}))
-    assert told.value.refused[0].commit == f"{90:016x}"
+    assert raised.value.refused[0].commit == f"{90:016x}"
 
 
 # Written by the last release: DocumentState and its kin as they were then.
@@ -232,7 +232,7 @@ def test_a_savepoint_of_the_last_release_is_read() -> None:
     )
     unsettled = Unsettled("a/1", half, b"ev", late=True)
     assert decode_unsettled(OPEN) == unsettled
-    kept = Kept(unsettled, told=True, behind=(unsettled,), values={"v": 1})
+    kept = Kept(unsettled, answered=True, behind=(unsettled,), values={"v": 1})
     assert decode_kept(KEPT) == kept == decode_kept(encode_kept(kept))
     assert (
         row_from_bytes(ROW)

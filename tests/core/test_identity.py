@@ -102,7 +102,7 @@ def sound(graph: Graph, found: People) -> None:
 
 
 def reflect(graph: Graph, linked: Linked, mirror: dict[str, frozenset[str]]) -> None:
-    """A store that is told what changed, and nothing else, has the profiles."""
+    """A store that receives what changed, and nothing else, has the profiles."""
     graph.save()
     for retired in linked.retired:
         del mirror[retired.profile_id]

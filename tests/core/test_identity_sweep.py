@@ -45,15 +45,15 @@ def test_the_stream_comes_to_the_batch_of_what_is_left(
     sound(graph, found)
 
 
-def test_what_is_cleared_is_told_with_its_cause() -> None:
+def test_what_is_cleared_is_reported_with_its_cause() -> None:
     some = Rules([], {"crm": 0, "web": 0})
     graph = Graph(Memory(), some)
     step(graph, RecordChange("crm/1", "crm", Position("1"), 0))
     step(graph, RecordChange("web/1", "web", Position("1"), 0))
     graph.save()
-    told = clear(graph, sweep(graph, "crm", Position("5")), Position("5"), HOUR_MS)
-    assert len(told.retired) == 1 and told.profiles == ()
-    assert {each.cause.why for each in told.audit} <= {Why.DELETED}
+    linked = clear(graph, sweep(graph, "crm", Position("5")), Position("5"), HOUR_MS)
+    assert len(linked.retired) == 1 and linked.profiles == ()
+    assert {each.cause.why for each in linked.audit} <= {Why.DELETED}
     graph.save()
     assert step(graph, RecordChange("crm/1", "crm", Position("4"), 0)).profiles == ()
     assert len(step(graph, RecordChange("crm/1", "crm", Position("5"), 0)).profiles) == 1

@@ -49,21 +49,21 @@ def test_a_letter_always_fits_and_says_what_happened(
     whole = letter(event, reason + "r" * longer, "d" * longer)
     made = fitted(whole, room)
     assert of_kafka(made) <= made.size <= room
-    told = {name.removeprefix(PREFIX): raw or b"" for name, raw in made.headers.items() if name.startswith(PREFIX)}
-    assert (told["source.topic"], told["source.partition"], told["source.offset"]) == (b"t", b"3", b"17")
-    assert len(told["reason"].decode()) <= LONGEST
-    assert (told["error.class"], told["stage"]) == (b"DecodeError", b"decode")
+    details = {name.removeprefix(PREFIX): raw or b"" for name, raw in made.headers.items() if name.startswith(PREFIX)}
+    assert (details["source.topic"], details["source.partition"], details["source.offset"]) == (b"t", b"3", b"17")
+    assert len(details["reason"].decode()) <= LONGEST
+    assert (details["error.class"], details["stage"]) == (b"DecodeError", b"decode")
     assert (made.key is None, made.value is None) == (key is None, value is None)
     for name, was, now in (("key", key or b"", made.key or b""), ("value", value or b"", made.value or b"")):
         assert was.startswith(now)
-        assert (f"{name}.sha256" in told) is (now != was)
+        assert (f"{name}.sha256" in details) is (now != was)
         if now != was:
-            assert told[f"{name}.sha256"].decode() == sha256(was).hexdigest()
-            assert int(told[f"{name}.size"]) == len(was)
+            assert details[f"{name}.sha256"].decode() == sha256(was).hexdigest()
+            assert int(details[f"{name}.size"]) == len(was)
     own = {name: raw for name, raw in made.headers.items() if not name.startswith(PREFIX)}
     assert own.items() <= headers.items()
     theirs = [name for name in headers if not name.startswith(PREFIX)]
-    assert ("headers.left" in told) is (len(own) < len(theirs))
+    assert ("headers.left" in details) is (len(own) < len(theirs))
     if whole.size <= room:
         assert made == whole
 
@@ -101,10 +101,10 @@ def test_a_reason_is_bounded_and_says_so() -> None:
     assert cut.endswith("x… (cut: 200,080 characters)")
 
 
-def test_headers_without_a_value_are_told_beside_those_that_have_one() -> None:
+def test_headers_without_a_value_are_listed_beside_those_that_have_one() -> None:
     event = Event("t", 0, 0, None, None, {"none": None, "é\0": None, "some": b""})
-    told = letter(event).headers[PREFIX + NULLS] or b""
-    assert json.loads(told) == ["none", "é\0"]
+    names = letter(event).headers[PREFIX + NULLS] or b""
+    assert json.loads(names) == ["none", "é\0"]
     many = letter(replace(event, headers={f"name {number}": None for number in range(5_000)}))
     assert 0 < len(json.loads(many.headers[PREFIX + NULLS] or b"")) < 5_000
 

@@ -1,4 +1,4 @@
-"""What a state belongs to: whatever isn't as it was is told, in plain words, and nothing else is."""
+"""What a state belongs to: whatever isn't as it was is reported, in plain words, and nothing else is."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_is_not_known_differs_from_nothing(before: LogIdentity, now: LogIde
 
 
 @given(identities, identities)
-def test_what_was_accepted_is_not_told_again(before: LogIdentity, now: LogIdentity) -> None:
+def test_what_was_accepted_is_not_reported_again(before: LogIdentity, now: LogIdentity) -> None:
     assert changes(accepted(before, now), replace(now, logs={n: i for n, i in now.logs.items() if i}), "chk-2") == ()
 
 
@@ -66,11 +66,11 @@ def test_it_is_the_same_after_json(log: LogIdentity) -> None:
     assert from_json(to_json(log)) == log
 
 
-def test_more_partitions_are_told_of_the_topic_that_was_there_and_once() -> None:
+def test_more_partitions_are_reported_of_the_topic_that_was_there_and_once() -> None:
     one, three = (dict.fromkeys(KNOWN.logs, count) for count in (1, 3))
     before, now = replace(KNOWN, partitions=one), replace(KNOWN, partitions=three | {"topic new": 2})
-    told = grown(before, now, "chk-7")
-    assert [line.partition(":")[0] for line in told] == [
+    lines = grown(before, now, "chk-7")
+    assert [line.partition(":")[0] for line in lines] == [
         f"topic {name} has 3 partitions since chk-7, was 1" for name in ("articles", "pages")
     ]
     known = merged(before, now)
@@ -86,7 +86,7 @@ def test_json_of_another_release_is_read() -> None:
 
 @pytest.mark.parametrize("part", ["logs", "databases", "sources"])
 @given(log=identities, at=st.integers(0, 3), value=words)
-def test_each_value_that_differs_is_told_by_its_name(part: str, log: LogIdentity, at: int, value: str) -> None:
+def test_each_value_that_differs_is_reported_by_its_name(part: str, log: LogIdentity, at: int, value: str) -> None:
     values: Mapping[str, str] = getattr(log, part)
     if not values:
         return
@@ -99,13 +99,13 @@ def test_each_value_that_differs_is_told_by_its_name(part: str, log: LogIdentity
         assert name in only.what and values[name] in only.what and value in only.what
 
 
-def told(now: LogIdentity, before: LogIdentity = KNOWN) -> list[tuple[str, bool]]:
+def reported(now: LogIdentity, before: LogIdentity = KNOWN) -> list[tuple[str, bool]]:
     return [(each.what, each.positions) for each in changes(before, now, "chk-12")]
 
 
 def test_a_topic_made_anew_voids_offsets_alone() -> None:
     now = replace(KNOWN, logs={**KNOWN.logs, "topic articles": "cccc"})
-    assert told(now) == [
+    assert reported(now) == [
         (
             "topic articles was made anew since chk-12 (its id was aaaa and is cccc): offsets of the state mean "
             "nothing in another one",
@@ -119,19 +119,19 @@ def test_a_topic_made_anew_voids_offsets_alone() -> None:
 
 def test_where_positions_are_places_in_the_topic_they_are_void_too() -> None:
     before = LogIdentity("rows by arrival", {"topic articles": "aaaa"})
-    assert [positions for _, positions in told(replace(before, logs={"topic articles": "cccc"}), before)] == [True]
-    elsewhere = told(replace(before, logs={"stream articles": "arn"}), before)
+    assert [positions for _, positions in reported(replace(before, logs={"topic articles": "cccc"}), before)] == [True]
+    elsewhere = reported(replace(before, logs={"stream articles": "arn"}), before)
     assert elsewhere == [("positions were places in topic articles, and are now in stream articles", True)]
-    assert told(LogIdentity("debezium", {"topic other": "x"})) == []
+    assert reported(LogIdentity("debezium", {"topic other": "x"})) == []
 
 
-def test_a_named_topic_that_is_gone_is_told_and_one_that_a_pattern_matched_is_not() -> None:
-    (gone,) = told(replace(KNOWN, logs={"topic articles": "", "topic pages": "bbbb"}))
+def test_a_named_topic_that_is_gone_is_reported_and_one_that_a_pattern_matched_is_not() -> None:
+    (gone,) = reported(replace(KNOWN, logs={"topic articles": "", "topic pages": "bbbb"}))
     assert gone[0].startswith("topic articles is gone since chk-12")
-    assert told(replace(KNOWN, logs={"topic pages": "bbbb"})) == []
+    assert reported(replace(KNOWN, logs={"topic pages": "bbbb"})) == []
     # made again later, it is another one
     later = merged(KNOWN, replace(KNOWN, logs={"topic pages": "bbbb"}))
-    assert told(replace(KNOWN, logs={"topic articles": "cccc"}), later)
+    assert reported(replace(KNOWN, logs={"topic articles": "cccc"}), later)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_a_named_topic_that_is_gone_is_told_and_one_that_a_pattern_matched_is_no
     [("PostgreSQL's system identifier", "7500"), ("PostgreSQL's timeline", "2"), ("MySQL's server UUID", UUID_B)],
 )
 def test_another_database_voids_positions(name: str, value: str) -> None:
-    ((what, positions),) = told(replace(KNOWN, databases={**KNOWN.databases, name: value}))
+    ((what, positions),) = reported(replace(KNOWN, databases={**KNOWN.databases, name: value}))
     assert positions and what.startswith(f"{name} was {KNOWN.databases[name]} and is {value}")
     said = refusal(changes(KNOWN, replace(KNOWN, databases={name: value}), "chk-12"), "articles")
     assert "another table or index" in said and "--without-state" in said
 
 
 def test_of_several_servers_one_in_common_is_the_same() -> None:
-    assert told(replace(KNOWN, databases={"MySQL's server UUID": f"{UUID_B} {UUID_A}"})) == []
+    assert reported(replace(KNOWN, databases={"MySQL's server UUID": f"{UUID_B} {UUID_A}"})) == []
 
 
-def test_a_table_from_another_database_is_told() -> None:
-    assert told(replace(KNOWN, sources={"public.articles": "shop2:app"})) == [
+def test_a_table_from_another_database_is_reported() -> None:
+    assert reported(replace(KNOWN, sources={"public.articles": "shop2:app"})) == [
         ("public.articles came from shop:app and now comes from shop2:app, another database", True)
     ]
 
@@ -191,7 +191,7 @@ SETTINGS = [
 
 @pytest.mark.parametrize("before", SETTINGS, ids=lambda each: each[0])
 @pytest.mark.parametrize("now", SETTINGS, ids=lambda each: each[0])
-def test_position_settings_that_changed_are_told(
+def test_position_settings_that_changed_are_reported(
     tmp_path: Path, before: tuple[str, RowsFormat], now: tuple[str, RowsFormat]
 ) -> None:
     orders = [order_of(pipeline(tmp_path, text)) for text, _ in (before, now)]
@@ -203,7 +203,7 @@ def test_position_settings_that_changed_are_told(
     assert only.positions and all(order in only.what for order in orders)
 
 
-def test_a_changed_format_is_told(tmp_path: Path) -> None:
+def test_a_changed_format_is_reported(tmp_path: Path) -> None:
     found = {each: order_of(pipeline(tmp_path, each)) for each in ("dms", "debezium", "dynamodb", "{rows: {table: a}}")}
     assert len(set(found.values())) == len(found)
     assert changes(LogIdentity(found["debezium"]), LogIdentity(found["dms"]), "chk-3")[0].positions

@@ -40,8 +40,8 @@ def test_a_metric_is_named_so_that_every_reporter_can_spell_it(metric: Metric) -
 
 def test_what_rest_tells_is_a_figure_with_its_labels() -> None:
     assert is_ours("0.decode.freshet.stale") and not is_ours("0.decode.numRecordsIn")
-    told = figure("decode.freshet.feed.debezium.operation.upsert.changes", 7.0, 4.0)
-    assert told == Figure("changes", 7.0, {"feed": "debezium", "operation": "upsert"})
+    found = figure("decode.freshet.feed.debezium.operation.upsert.changes", 7.0, 4.0)
+    assert found == Figure("changes", 7.0, {"feed": "debezium", "operation": "upsert"})
     assert figure("decode.freshet.source_lag_ms", 9.0, 5.0) == Figure("source_lag_ms", 5.0)
     # the group as it is on the service
     assert figure("plan.kinesisanalytics.Program.freshet.stale", 2.0, 1.0) == Figure("stale", 2.0)
@@ -49,7 +49,7 @@ def test_what_rest_tells_is_a_figure_with_its_labels() -> None:
 
 
 def test_counts_are_named_as_the_lines_of_run_name_them() -> None:
-    told = [
+    figures = [
         Figure("changes", 2, {"feed": "debezium", "operation": "upsert"}),
         Figure("changes", 1, {"feed": "debezium", "operation": "delete"}),
         Figure("skipped", 1, {"reason": "schema-change"}),
@@ -60,12 +60,14 @@ def test_counts_are_named_as_the_lines_of_run_name_them() -> None:
         Figure("batches", 2),
     ]
     alone = {"changes": 3, "skipped_schema_change": 1, "decode_dead_letters": 3, "applied": 3}
-    assert counts(told) == alone
-    both = counts([*told, Figure("applied", 2, {"store": "opensearch"}), Figure("outdated", 1, {"store": "pgvector"})])
+    assert counts(figures) == alone
+    both = counts(
+        [*figures, Figure("applied", 2, {"store": "opensearch"}), Figure("outdated", 1, {"store": "pgvector"})]
+    )
     assert both.items() >= {"applied_pgvector": 3, "applied_opensearch": 2, "stale_pgvector": 1}.items()
-    assert by_label(told, "changes", "operation") == {"upsert": 2, "delete": 1}
-    assert total(told, "dead_letters") == 3
-    assert largest(told, "source_lag_ms") == 12 and largest(told, "behind_ms") is None
+    assert by_label(figures, "changes", "operation") == {"upsert": 2, "delete": 1}
+    assert total(figures, "dead_letters") == 3
+    assert largest(figures, "source_lag_ms") == 12 and largest(figures, "behind_ms") is None
 
 
 def test_gauges_are_not_counted() -> None:
@@ -98,9 +100,9 @@ def test_quantiles_at_the_ends() -> None:
 
 
 def test_the_histogram_of_a_job_is_put_together_from_its_buckets() -> None:
-    told = [
+    buckets = [
         *(Figure("commit_to_searchable_ms_bucket", 2, {"le": label}) for label in ("25", "50", ENDLESS)),
         Figure("commit_to_searchable_ms_bucket", 1, {"le": ENDLESS}),
     ]
-    found = dict(zip(LABELS_OF_BUCKETS, histogram_of(told), strict=True))
+    found = dict(zip(LABELS_OF_BUCKETS, histogram_of(buckets), strict=True))
     assert (found["10"], found["25"], found[ENDLESS]) == (0, 2, 3)

@@ -50,6 +50,6 @@ def test_no_document_is_wrong_without_a_word(name: str) -> None:
         assert not outcome.left, f"seed {seed}: {outcome}"
         assert not outcome.learned, f"seed {seed}: {outcome}"
         assert not outcome.ghosts, f"seed {seed}: {outcome}"
-        seen.update(runs=1, told_of=outcome.told_of, asked=outcome.asked, forgotten=job.forgotten)
+        seen.update(runs=1, with_letters=outcome.with_letters, asked=outcome.asked, forgotten=job.forgotten)
     print(name, dict(seen))
     assert bool(seen["forgotten"]) is bool({"truncate", "lose"}.intersection(course.actions))

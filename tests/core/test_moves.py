@@ -22,25 +22,25 @@ WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 
 @dataclass
 class Table:
-    """A table whose changes are told as Debezium tells them: unchanged values don't travel, but for short ones."""
+    """A table whose changes are as Debezium writes them: unchanged values don't travel, but for short ones."""
 
     rows: dict[int, dict[str, str]] = field(default_factory=dict)
-    told: list[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
     def put(self, key: int, **values: str) -> None:
         new = key not in self.rows
         self.rows[key] = {**self.rows.get(key, {"body": "b", "note": "n"}), **values}
         long = [name for name, value in self.rows[key].items() if not value.startswith("short")]
         unchanged = [] if new else [name for name in long if name not in values]
-        self._tell(key, Operation.UPSERT, len(self.told), self.rows[key], unchanged)
+        self._tell(key, Operation.UPSERT, len(self.changes), self.rows[key], unchanged)
 
     def delete(self, key: int) -> None:
         del self.rows[key]
-        self._tell(key, Operation.DELETE, len(self.told))
+        self._tell(key, Operation.DELETE, len(self.changes))
 
     def move(self, old: int, new: int) -> None:
         self.rows[new] = self.rows.pop(old)
-        at = len(self.told)
+        at = len(self.changes)
         self._tell(old, Operation.DELETE, at, moves=True)
         long = [name for name, value in self.rows[new].items() if not value.startswith("short")]
         self._tell(new, Operation.UPSERT, at, self.rows[new], long, moves=True)
@@ -54,10 +54,10 @@ class Table:
         unchanged: list[str] | None = None,
         moves: bool = False,
     ) -> None:
-        told = {name: "marker" if name in (unchanged or []) else value for name, value in (row or {}).items()}
+        values = {name: "marker" if name in (unchanged or []) else value for name, value in (row or {}).items()}
         position = Position(f"{at:06}")
-        change = Change(SPEC.table, {"id": key}, operation, position, told, frozenset(unchanged or []), moves=moves)
-        self.told.append(change)
+        change = Change(SPEC.table, {"id": key}, operation, position, values, frozenset(unchanged or []), moves=moves)
+        self.changes.append(change)
 
 
 @dataclass
@@ -72,11 +72,11 @@ class Job:
 
     def take(self, change: Change) -> list[Unsettled]:
         identity = document_id(SPEC, change)
-        self.states[identity], told = step(self.states.get(identity), change, SPEC, "m", WHOLE)
-        for each in told:
+        self.states[identity], emitted = step(self.states.get(identity), change, SPEC, "m", WHOLE)
+        for each in emitted:
             if isinstance(each, Plan):
                 self.apply(each)
-        return [each for each in told if isinstance(each, Unsettled)]
+        return [each for each in emitted if isinstance(each, Unsettled)]
 
     def settle(self, unsettled: Unsettled) -> None:
         self.hear(settle(self.memory, unsettled))
@@ -88,7 +88,7 @@ class Job:
                 self.unknown.append(answer.what)
                 continue
             if answer.moved_from:
-                # a short row that moves on and on is told at once, though its old document may not have been
+                # a short row that moves on and on is emitted at once, though its old document may not have been
                 assert answer.moved_from in self.store or answer.what.change.row["body"].startswith("short")
                 self.moved.append((answer.moved_from, answer.what.document_id))
             self.apply(plan_of(answer.what, SPEC, "m", WHOLE, answer.moved_from))
@@ -113,7 +113,7 @@ def run(table: Table, partitions: int, chance: random.Random) -> Job:
     """The changes through partitions that interleave at will; unsettled ones wait in queues of their own, by key."""
     job = Job()
     queues: dict[object, list[Change | Unsettled]] = {}
-    for change in table.told:
+    for change in table.changes:
         queues.setdefault(partition(change, partitions), []).append(change)
     while queues:
         name = chance.choice(list(queues))
@@ -173,7 +173,7 @@ def test_what_comes_to_a_key_waits_behind_what_came_before() -> None:
     table.put(2)
     job = Job()
     by_key: dict[int, list[Change]] = {}
-    for change in table.told:
+    for change in table.changes:
         by_key.setdefault(change.key["id"], []).append(change)
     first = [job.take(by_key[key].pop(0)) for key in (1, 4)]
     assert first == [[], []]
@@ -196,7 +196,7 @@ def test_what_waits_behind_a_row_waits_for_its_values_and_no_others() -> None:
     table.move(2, 5)
     job = Job()
     by_key: dict[int, list[Change]] = {}
-    for change in table.told:
+    for change in table.changes:
         by_key.setdefault(change.key["id"], []).append(change)
     assert [job.take(by_key[key].pop(0)) for key in (1, 4)] == [[], []]
     for key in (2, 1, 3, 5, 4):
@@ -210,7 +210,7 @@ def test_what_waits_behind_a_row_waits_for_its_values_and_no_others() -> None:
 @given(tables(), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_redelivery_changes_nothing(table: Table, partitions: int, chance: random.Random) -> None:
     job = run(table, partitions, chance)
-    for change in table.told:
+    for change in table.changes:
         for unsettled in job.take(change):
             assert unsettled.late
             job.settle(unsettled)
@@ -221,7 +221,7 @@ def moved() -> tuple[Change, Change]:
     table = Table()
     table.put(1)
     table.move(1, 2)
-    return table.told[1], table.told[2]
+    return table.changes[1], table.changes[2]
 
 
 @pytest.mark.parametrize("first", ["departure", "arrival"])
@@ -240,7 +240,7 @@ def test_a_half_alone_is_given_up(first: str) -> None:
         assert [each.change.unavailable for each in job.unknown] == [{"body", "note"}]
 
 
-def test_a_row_that_came_whole_is_told_early_and_the_old_one_goes_when_it_is_heard_of() -> None:
+def test_a_row_that_came_whole_is_answered_early_and_the_old_one_goes_when_it_is_heard_of() -> None:
     departure, arrival = moved()
     whole = replace(arrival, row={"body": "b", "note": "n"}, unavailable=frozenset())
     job = Job()
@@ -256,7 +256,7 @@ def test_a_row_that_came_whole_is_told_early_and_the_old_one_goes_when_it_is_hea
     assert job.memory == {}
 
 
-def test_a_half_that_lacks_values_is_not_told_early() -> None:
+def test_a_half_that_lacks_values_is_not_answered_early() -> None:
     for half in moved():
         job = Job()
         for unsettled in job.take(half):
@@ -270,9 +270,9 @@ def test_an_old_row_goes_though_the_new_one_has_moved_on_before_it_is_heard_of()
     table.move(1, 2)
     table.move(2, 3)
     job = Job()
-    # what is told of key 1 comes first, then what row 2 did, and last how it came to be
-    _, one_goes, two_comes, two_goes, three_comes = table.told
-    for change in (table.told[0], two_goes, three_comes, one_goes, two_comes):
+    # the changes of key 1 come first, then what row 2 did, and last how it came to be
+    _, one_goes, two_comes, two_goes, three_comes = table.changes
+    for change in (table.changes[0], two_goes, three_comes, one_goes, two_comes):
         for unsettled in job.take(change):
             job.settle(unsettled)
     assert job.texts() == true(table) == {"public.t/3": "short|short"}
@@ -282,16 +282,16 @@ def test_an_old_row_goes_though_the_new_one_has_moved_on_before_it_is_heard_of()
 @settings(max_examples=examples(1000))
 @given(tables(), st.integers(2, 5), st.randoms(use_true_random=False))
 def test_both_halves_may_come_in_the_new_keys_partition(table: Table, partitions: int, chance: random.Random) -> None:
-    """As DMS tells a key change: in one message, which other partitions' messages about the old key overtake."""
-    whole = [replace(each, unavailable=frozenset(), row=each.row and WHOLE_ROW) for each in table.told]
-    told: list[list[Change]] = []
+    """As DMS sends a key change: in one message, which other partitions' messages about the old key overtake."""
+    whole = [replace(each, unavailable=frozenset(), row=each.row and WHOLE_ROW) for each in table.changes]
+    messages: list[list[Change]] = []
     for change in whole:
-        if told and told[-1][0].moves and told[-1][0].position == change.position:
-            told[-1].append(change)
+        if messages and messages[-1][0].moves and messages[-1][0].position == change.position:
+            messages[-1].append(change)
         else:
-            told.append([change])
+            messages.append([change])
     queues: dict[int, list[list[Change]]] = {}
-    for message in told:
+    for message in messages:
         queues.setdefault(partition(message[-1], partitions), []).append(message)
     job = Job()
     while queues:
@@ -301,7 +301,7 @@ def test_both_halves_may_come_in_the_new_keys_partition(table: Table, partitions
                 job.settle(unsettled)
         if not queues[name]:
             del queues[name]
-    # a new row whose old one went on in another way is told without it
+    # a new row whose old one went on in another way is answered without it
     for kept in list(job.memory.values()):
         if kept.half is not None:
             job.hear(tell_early(job.memory, kept.half.change.position))

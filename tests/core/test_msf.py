@@ -142,7 +142,7 @@ def test_a_file_that_can_not_be_read_is_named_and_what_it_holds_is_not(tmp_path:
 
     assert f"store.pgvector.dsn: there is no file {secret}" in problem()
     secret.write_bytes(b"hunter2\xff")
-    assert "is not written in UTF-8" in (told := problem()) and "hunter2" not in told
+    assert "is not written in UTF-8" in (line := problem()) and "hunter2" not in line
     secret.write_bytes(b"x" * 70_000)
     assert "has more than 65,536 bytes, which is no secret" in problem()
     secret.unlink()
@@ -168,7 +168,7 @@ def test_the_job_sets_on_the_service_what_that_takes_and_nothing_else(tmp_path: 
 
 
 def test_each_refused_option_has_a_way_out() -> None:
-    told = refused(
+    remedies = refused(
         {
             "execution.checkpointing.interval": "10 s",
             "python.fn-execution.bundle.time": "5",
@@ -177,5 +177,9 @@ def test_each_refused_option_has_a_way_out() -> None:
             "state.backend.type": "rocksdb",
         }
     )
-    assert told.keys() == {"execution.checkpointing.interval", "python.fn-execution.bundle.time", "state.backend.type"}
-    assert "CheckpointConfiguration" in told["execution.checkpointing.interval"]
+    assert remedies.keys() == {
+        "execution.checkpointing.interval",
+        "python.fn-execution.bundle.time",
+        "state.backend.type",
+    }
+    assert "CheckpointConfiguration" in remedies["execution.checkpointing.interval"]

@@ -96,13 +96,13 @@ def test_a_replayed_notification_is_acted_on_again_but_not_a_late_one() -> None:
     assert gate(state, note(4), replayed=True)[1] is None
 
 
-def test_rows_that_are_new_or_other_are_told_and_those_that_left() -> None:
+def test_rows_that_are_new_or_other_are_emitted_and_those_that_left() -> None:
     state, changes = unfold(None, found(10, {"1": "one", "2": "two", "3": "three"}), SPEC)
     assert [change.key for change in changes] == [{"key": "a.txt", "row": row} for row in "123"]
     assert changes[0].row == {"key": "a.txt", "text": "one"}
     after, changes = unfold(state, found(20, {"1": "one", "3": "THREE", "4": "four"}), SPEC)
-    told = [(change.operation, change.key["row"]) for change in changes]
-    assert told == [(Operation.UPSERT, "3"), (Operation.UPSERT, "4"), (Operation.DELETE, "2")]
+    emitted = [(change.operation, change.key["row"]) for change in changes]
+    assert emitted == [(Operation.UPSERT, "3"), (Operation.UPSERT, "4"), (Operation.DELETE, "2")]
     assert {change.position for change in changes} == {position(after)}
     assert position(after) > position(state)
 
@@ -122,7 +122,7 @@ def test_columns_that_no_document_uses_change_nothing() -> None:
     assert len(unfold(state, found(20, {"": "text"}, etag="two"), SPEC)[1]) == 1
 
 
-def test_another_model_has_every_row_told_again() -> None:
+def test_another_model_has_every_row_emitted_again() -> None:
     state, _ = unfold(None, found(10, {"1": "one", "2": "two"}), ObjectSpec("s3.docs", made_by="a"))
     assert len(unfold(state, found(20, {"1": "one", "2": "two"}), ObjectSpec("s3.docs", made_by="b"))[1]) == 2
 
@@ -137,7 +137,7 @@ def test_a_replay_tells_everything_again_with_a_later_position() -> None:
     assert again.operation is Operation.DELETE
 
 
-def test_an_error_leaves_what_was_told() -> None:
+def test_an_error_leaves_what_was_emitted() -> None:
     state, _ = unfold(None, found(10, {"": "text"}), SPEC)
     with pytest.raises(ObjectError, match="encrypted"):
         unfold(state, Loaded("docs", "a.txt", 20, error="a.txt is encrypted"), SPEC)
@@ -194,17 +194,17 @@ def test_whatever_the_order_the_final_object_stands(
         # the store's clocks may disagree by a little, and a batch reads an object once for all that asked
         clock = 1_000 if in_batches else 1_000 + delivery.seen - delivery.clock
         state, changes = unfold(state, gone(clock) if now is None else found(clock, now), SPEC)
-        for told in changes:
-            row = told.key.get("row", "")
-            assert told.position > documents.get(row, (BEGINNING, ""))[0]
-            documents[row] = (told.position, told.row.get("text", ""))
+        for change in changes:
+            row = change.key.get("row", "")
+            assert change.position > documents.get(row, (BEGINNING, ""))[0]
+            documents[row] = (change.position, change.row.get("text", ""))
     final = contents[-1] or {}
     assert {row: text for row, (_, text) in documents.items() if text} == final
 
 
 def test_a_job_that_lost_its_state_deletes_what_is_gone() -> None:
-    _, (told,) = unfold(None, gone(10), SPEC)
-    assert (told.operation, told.key) == (Operation.DELETE, {"key": found(10, {"": "one"}).key})
+    _, (change,) = unfold(None, gone(10), SPEC)
+    assert (change.operation, change.key) == (Operation.DELETE, {"key": found(10, {"": "one"}).key})
 
 
 def test_a_job_that_lost_its_state_is_believed_by_what_knows_the_old_positions() -> None:
@@ -216,7 +216,7 @@ def test_a_job_that_lost_its_state_is_believed_by_what_knows_the_old_positions()
     assert len(fresh.position) == len(changes[0].position) == 20
 
 
-def test_a_restored_state_does_not_know_what_was_told_after_it_was_saved() -> None:
+def test_a_restored_state_does_not_know_what_was_emitted_after_it_was_saved() -> None:
     absent, _ = unfold(None, gone(10), SPEC, run=1)
     saved, _ = unfold(absent, found(20, {"": "one"}), SPEC, run=1)
     # run 1 is killed; run 2 looks anew, and the object is as it was when the state was saved
@@ -271,7 +271,7 @@ def test_one_look_serves_all_that_want_one_while_another_is_made() -> None:
     first, second, third = (ToLoad("docs", "a", number, replayed=number == 2) for number in (1, 2, 3))
     assert asked(None, first) == Asked(first)
     assert asked(asked(None, first), second) == Asked(first, second)
-    # told to all that wanted it: a replayed letter among them has every row told again
+    # one answer for all that wanted it: a replayed letter among them has every row emitted again
     assert asked(asked(asked(None, first), second), third) == Asked(first, replace(third, replayed=True))
 
 
@@ -284,15 +284,15 @@ def test_rows_are_carried_in_small_pieces() -> None:
     assert list(pieces([])) == []
 
 
-def test_a_look_is_told_in_parts_whose_sum_it_is() -> None:
+def test_a_look_is_emitted_in_parts_whose_sum_it_is() -> None:
     rows = {str(number): "text" for number in range(250)}
     state, _ = unfold(None, found(10, {str(number): "text" for number in range(200, 500)}), SPEC)
-    told = list(parts(state, found(20, rows), SPEC))
-    assert [len(part.changes) for part in told] == [100, 100, 0, 100, 100, 50]
-    assert [part.after is None for part in told] == [True] * 5 + [False]
-    assert [len(part.row_ids) for part in told] == [100, 100, 0, 0, 0, 0]
+    some = list(parts(state, found(20, rows), SPEC))
+    assert [len(part.changes) for part in some] == [100, 100, 0, 100, 100, 50]
+    assert [part.after is None for part in some] == [True] * 5 + [False]
+    assert [len(part.row_ids) for part in some] == [100, 100, 0, 0, 0, 0]
     after, changes = unfold(state, found(20, rows), SPEC)
-    assert (after, changes) == (told[-1].after, [change for part in told for change in part.changes])
+    assert (after, changes) == (some[-1].after, [change for part in some for change in part.changes])
 
 
 ROWS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("xy"))
@@ -300,7 +300,7 @@ ROWS = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("xy"))
 
 @given(ROWS, ROWS, ROWS, st.integers(0, 8), st.integers(-1, 1))
 def test_whatever_a_crash_leaves_of_a_look_the_next_look_ends_it(
-    first: dict[str, str], second: dict[str, str], third: dict[str, str], told: int, clock: int
+    first: dict[str, str], second: dict[str, str], third: dict[str, str], emitted: int, clock: int
 ) -> None:
     def one_a_piece(read_ms: int, rows: dict[str, str]) -> Loaded:
         each = [piece for name, text in rows.items() for piece in pieces([Row(name, {"text": text})])]
@@ -318,7 +318,7 @@ def test_whatever_a_crash_leaves_of_a_look_the_next_look_ends_it(
     write(changes)
     saved, known = state, list[str]()
     look = one_a_piece(20, second)
-    for part in list(parts(state, look, SPEC, run=1))[:-1][:told]:
+    for part in list(parts(state, look, SPEC, run=1))[:-1][:emitted]:
         write(part.changes)
         known += part.row_ids
         saved = begun(state, look)

@@ -36,7 +36,7 @@ def test_nothing_stands_in_the_way_of_the_same_pipeline() -> None:
 
 def test_what_an_earlier_release_made_is_adopted() -> None:
     assert why(found(None, m=9), None, True) == []
-    assert why(found(None), None, True) == [], "nothing tells what its state has told"
+    assert why(found(None), None, True) == [], "nothing tells what its state has written"
 
 
 def test_another_pipelines_store_is_refused_by_its_owners_name() -> None:
@@ -57,7 +57,7 @@ def test_a_store_that_missed_runs_is_refused_where_their_state_goes_on() -> None
     assert why(found(NOW), NOW, True, EPOCH - 1) == [], "a run elsewhere was later"
 
 
-def test_store_and_state_are_both_compared_and_each_change_is_told_once() -> None:
+def test_store_and_state_are_both_compared_and_each_change_is_named_once() -> None:
     (line,) = why(found(OTHER_TEXT, m=1), OTHER_TEXT, True)
     assert line == f"{P}: text of public.a was '{{title}}', is '{{body}}'"
     assert why(found(NOW), OTHER_TEXT, True) == ["the run before: text of public.a was '{title}', is '{body}'"]
@@ -98,13 +98,13 @@ def test_a_refusal_names_the_ways_on_and_what_they_embed(
 
 def test_a_store_that_lost_its_chunks_is_refused_where_a_state_goes_on() -> None:
     lost = Found(P, Owner("articles", EPOCH, NOW), {}, 2006)
-    told = obstacles([lost], "articles", NOW, Owner("articles", EPOCH, NOW), True)
-    assert [str(each) for each in told] == [
-        f"{P}: is empty, though its ledger has the 2,006 documents that the run goes on from: they aren't told again"
+    why_not = obstacles([lost], "articles", NOW, Owner("articles", EPOCH, NOW), True)
+    assert [str(each) for each in why_not] == [
+        f"{P}: is empty, though its ledger has the 2,006 documents that the run goes on from: they aren't written again"
     ]
     assert why(lost) == [], "whoever reads all again mends it"
-    lines = refusal("articles", [lost], told, NOW)
-    assert lines[0] == "articles isn't started, as what was told to its store isn't there any more"
+    lines = refusal("articles", [lost], why_not, NOW)
+    assert lines[0] == "articles isn't started, as what was written to its store isn't there any more"
     assert lines[-1] == "  or restore it" and any("Embeds every text" in line for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""What a profile store is told: several deliveries as one, and the vectors that follow."""
+"""What a profile store receives: several deliveries as one, and the vectors that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.profiles.delivery import (
     texts_of,
 )
 from core.profiles.merging import Profile
-from core.profiles.step import Placed, Told
+from core.profiles.step import Placed, ProfileChanges
 
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 HALVES = Chunker("halves", lambda text: [(0, len(text) // 2), (len(text) // 2, len(text))])
@@ -29,21 +29,21 @@ def profile(profile_id: str, /, **values: object) -> Profile:
 
 
 def delivery(version: int, *profiles: Profile, undone: int | None = None, epoch: int = 1, **others: object) -> Delivery:
-    told = Told(profiles, **others)  # type: ignore[arg-type]
-    return Delivery(epoch, version, "crm/1", told, texts_of(told, TEXT), undone)
+    changes = ProfileChanges(profiles, **others)  # type: ignore[arg-type]
+    return Delivery(epoch, version, "crm/1", changes, texts_of(changes, TEXT), undone)
 
 
 def test_the_last_word_on_each_stands() -> None:
     first = delivery(1, profile("a", name="A"), profile("b"), moved=(Moved("g", None, "b"),), placed=(PLACED,))
     merged = delivery(2, profile("a", name="AB"), retired=(Retired("b", "a"),), moved=(Moved("g", "b", "a"),))
-    told = folded([first, merged])
-    assert {name: (version, each.values) for name, (version, each, _) in told.profiles.items()} == {
+    whole = folded([first, merged])
+    assert {name: (version, each.values) for name, (version, each, _) in whole.profiles.items()} == {
         "a": (2, {"name": "AB"})
     }
-    assert (told.retired, told.groups, told.records) == ({"b": (2, "a")}, {"g": (2, "a")}, {"crm/1": (1, PLACED)})
+    assert (whole.retired, whole.groups, whole.records) == ({"b": (2, "a")}, {"g": (2, "a")}, {"crm/1": (1, PLACED)})
     split = delivery(3, profile("a"), profile("b"), retired=(Retired("c", None),))
-    told = folded([first, merged, split])
-    assert (set(told.profiles), told.retired) == ({"a", "b"}, {"c": (3, None)})
+    whole = folded([first, merged, split])
+    assert (set(whole.profiles), whole.retired) == ({"a", "b"}, {"c": (3, None)})
 
 
 PLACED = Placed("crm/1", "crm", "g", (Identifier("email", "a@x.no"),))
@@ -58,20 +58,20 @@ def test_what_undoes_begins_a_run() -> None:
 
 
 def test_a_text_has_nothing_for_values_that_are_not_there() -> None:
-    told = Told((profile("a", name="Kari", city="Bergen"), profile("b", city=["x", 1])))
-    assert texts_of(told, TEXT) == ("Kari, Bergen.", ', ["x",1].')
+    changes = ProfileChanges((profile("a", name="Kari", city="Bergen"), profile("b", city=["x", 1])))
+    assert texts_of(changes, TEXT) == ("Kari, Bergen.", ', ["x",1].')
 
 
 def test_vectors_follow_profiles_and_the_retired_lose_theirs() -> None:
-    told = delivery(7, profile("a", name="aa", city="aa"), retired=(Retired("b", "a"),), epoch=5)
-    gone, plan = plans_of(told, "m", HALVES)
+    change = delivery(7, profile("a", name="aa", city="aa"), retired=(Retired("b", "a"),), epoch=5)
+    gone, plan = plans_of(change, "m", HALVES)
     assert (gone.document_id, gone.chunk_ids, gone.write) == ("profiles/b", (), ())
     assert plan.document_id == "profiles/a"
     assert [chunk.text for chunk in plan.write] == ["aa,", " aa."]
     assert plan.chunk_ids == tuple(chunk.chunk_id for chunk in plan.write)
     (again,) = plans_of(delivery(8, profile("a", name="aa", city="aa")), "m", HALVES)
     assert again.chunk_ids == plan.chunk_ids
-    (empty,) = plans_of(Delivery(1, 1, "", Told((profile("a"),)), ("  ",)), "m", WHOLE)
+    (empty,) = plans_of(Delivery(1, 1, "", ProfileChanges((profile("a"),)), ("  ",)), "m", WHOLE)
     assert empty.chunk_ids == ()
 
 
@@ -83,25 +83,25 @@ def test_positions_rise_with_versions_and_epochs() -> None:
 
 
 def test_a_delivery_survives_its_way() -> None:
-    told = delivery(1, profile("a", name="A", tags=[1, "x"]), placed=(PLACED,), retired=(Retired("b", None),), undone=0)
-    back = delivery_from_bytes(delivery_to_bytes(told))
-    assert back == told and isinstance(back.told.profiles[0].identifiers[0], Identifier)
+    sent = delivery(1, profile("a", name="A", tags=[1, "x"]), placed=(PLACED,), retired=(Retired("b", None),), undone=0)
+    back = delivery_from_bytes(delivery_to_bytes(sent))
+    assert back == sent and isinstance(back.changes.profiles[0].identifiers[0], Identifier)
 
 
-def test_a_text_that_was_told_is_not_told_again() -> None:
+def test_a_text_that_was_delivered_is_not_delivered_again() -> None:
     texts = Texts(most=2)
 
-    def told(version: int, *profiles: Profile, **others: object) -> list[str]:
+    def delivered(version: int, *profiles: Profile, **others: object) -> list[str]:
         found = texts.changed(delivery(version, *profiles, **others))  # type: ignore[arg-type]
-        assert len(found.texts) == len(found.told.profiles)
-        return [each.profile_id for each in found.told.profiles]
+        assert len(found.texts) == len(found.changes.profiles)
+        return [each.profile_id for each in found.changes.profiles]
 
-    assert told(1, profile("a", name="A"), profile("b", name="B")) == ["a", "b"]
-    assert told(2, profile("a", name="A", other=1), profile("b", name="C")) == ["b"]
-    assert told(3, profile("b", name="B")) == ["b"]
-    assert told(4, retired=(Retired("a", "b"),)) == []
-    assert told(5, profile("a", name="A")) == ["a"], "its document is gone"
-    assert told(6, profile("c", name="C")) == ["c"]
-    assert told(7, profile("b", name="B"), profile("a", name="A")) == ["b", "a"], "no more than two are known"
-    assert told(8, profile("a", name="A"), epoch=2) == ["a"], "an earlier epoch's may never have come"
-    assert told(9, profile("a", name="A"), undone=3, epoch=2) == ["a"]
+    assert delivered(1, profile("a", name="A"), profile("b", name="B")) == ["a", "b"]
+    assert delivered(2, profile("a", name="A", other=1), profile("b", name="C")) == ["b"]
+    assert delivered(3, profile("b", name="B")) == ["b"]
+    assert delivered(4, retired=(Retired("a", "b"),)) == []
+    assert delivered(5, profile("a", name="A")) == ["a"], "its document is gone"
+    assert delivered(6, profile("c", name="C")) == ["c"]
+    assert delivered(7, profile("b", name="B"), profile("a", name="A")) == ["b", "a"], "no more than two are known"
+    assert delivered(8, profile("a", name="A"), epoch=2) == ["a"], "an earlier epoch's may never have come"
+    assert delivered(9, profile("a", name="A"), undone=3, epoch=2) == ["a"]

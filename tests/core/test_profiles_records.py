@@ -252,9 +252,9 @@ def test_a_late_change_tells_what_later_ones_left_out() -> None:
     assert facts_from_bytes(said_by(state, left_out(5, "city", "name")).facts)["city"].value == "Bergen"
 
 
-def test_a_record_whose_first_change_comes_last_is_told_then() -> None:
+def test_a_record_whose_first_change_comes_last_is_returned_then() -> None:
     last = replace(change(2), unavailable=frozenset(["city"]))
     state, said = step(None, last, SPEC, READING, ARRIVAL)
     assert isinstance(said, Refused)
-    told = said_by(state, change(1, city="Oslo", amount="3"))
-    assert told.position == "2" and facts_from_bytes(told.facts)["spent"].value == "12.5"
+    record = said_by(state, change(1, city="Oslo", amount="3"))
+    assert record.position == "2" and facts_from_bytes(record.facts)["spent"].value == "12.5"

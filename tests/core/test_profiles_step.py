@@ -18,7 +18,7 @@ from core.identity.query import find, resolve
 from core.identity.rules import HOUR_MS, IdentifierRule, Rules
 from core.identity.state import Memory
 from core.profiles.merging import Fact, Facts, Profile, Rule, facts_to_bytes
-from core.profiles.step import Persons, Told
+from core.profiles.step import Persons, ProfileChanges
 from tests.core.test_identity import EXAMPLES, histories, rules, shuffled
 
 MERGING = {"name": Rule("latest"), "tags": Rule("union"), "spent": Rule("sum"), "recent": Rule("last", 2)}
@@ -50,11 +50,11 @@ def with_facts(change: RecordChange) -> RecordChange:
 class Kept(dict[str, Profile]):
     """A store that hears of what changed alone."""
 
-    def hear(self, told: Told) -> Told:
-        for retired in told.retired:
+    def hear(self, changes: ProfileChanges) -> ProfileChanges:
+        for retired in changes.retired:
             del self[retired.profile_id]
-        self.update({profile.profile_id: profile for profile in told.profiles})
-        return told
+        self.update({profile.profile_id: profile for profile in changes.profiles})
+        return changes
 
 
 def follow(changes: Sequence[RecordChange], some: Rules, hour: int) -> Kept:
@@ -75,23 +75,23 @@ def follow(changes: Sequence[RecordChange], some: Rules, hour: int) -> Kept:
 def test_every_interleaving_ends_in_the_same_profiles(
     changes: list[RecordChange], some: Rules, hour: int, data: st.DataObject
 ) -> None:
-    told = [with_facts(change) for change in changes]
-    other = shuffled(data, told)
-    last = {change.record: change for change in told}
-    assert follow(told, some, hour) == follow(other, some, hour) == follow(list(last.values()), some, hour)
+    full = [with_facts(change) for change in changes]
+    other = shuffled(data, full)
+    last = {change.record: change for change in full}
+    assert follow(full, some, hour) == follow(other, some, hour) == follow(list(last.values()), some, hour)
 
 
 @settings(max_examples=EXAMPLES)
 @given(histories(), rules, st.integers(0, 12), st.integers(1, 6))
 def test_batches_end_as_single_changes_do(changes: list[RecordChange], some: Rules, hour: int, size: int) -> None:
-    told = [with_facts(change) for change in changes]
+    full = [with_facts(change) for change in changes]
     persons, kept = Persons(Memory(), some, MERGING), Kept()
     persons.advance(hour * HOUR_MS)
-    for at in range(0, len(told), size):
+    for at in range(0, len(full), size):
         before = kept.keys() | ()
-        heard = kept.hear(persons.steps(told[at : at + size]))
+        heard = kept.hear(persons.steps(full[at : at + size]))
         assert {*heard.born} == kept.keys() - before
-    assert kept == follow(told, some, hour)
+    assert kept == follow(full, some, hour)
 
 
 @settings(max_examples=50)
@@ -104,13 +104,13 @@ def test_what_is_repeated_or_late_changes_nothing(
         kept.hear(persons.step(with_facts(change)))
         before = dict(kept)
         for late in data.draw(st.lists(st.sampled_from(changes[:number]), max_size=2)):
-            assert persons.step(with_facts(late)) == Told()
+            assert persons.step(with_facts(late)) == ProfileChanges()
             again = kept.hear(persons.step(with_facts(late), replayed=True))
             assert (again.born, again.retired, again.audit) == ((), (), ())
         assert kept == before
 
 
-def say(persons: Persons, record: str, position: int, *held: str, deleted: bool = False) -> Told:
+def say(persons: Persons, record: str, position: int, *held: str, deleted: bool = False) -> ProfileChanges:
     identifiers = tuple(Identifier(*each.split("=")) for each in held)
     table, time = record.partition("/")[0], position * HOUR_MS
     return persons.step(
@@ -151,29 +151,29 @@ def test_a_person_comes_together_and_apart_again() -> None:
     assert resolve(persons.graph, profile.profile_id) is None
 
 
-def test_a_link_that_would_break_a_limit_is_cut_and_told() -> None:
+def test_a_link_that_would_break_a_limit_is_cut_and_reported() -> None:
     persons, kept = Persons(Memory(), LINKING, MERGING), Kept()
     say(persons, "crm/2", 1, "customer=2", "email=home@x.no")
-    told = say(persons, "crm/10", 2, "customer=10", "email=home@x.no")
-    [audit] = told.audit
+    cut = say(persons, "crm/10", 2, "customer=10", "email=home@x.no")
+    [audit] = cut.audit
     assert (audit.kind, audit.identifiers) == (Kind.CUT, (Identifier("email", "home@x.no"),))
     assert "break customer's limit, 1" in audit.reason
     assert audit.profile_id == find(persons.graph, Identifier("customer", "10"))
     assert find(persons.graph, Identifier("email", "home@x.no")) == find(persons.graph, Identifier("customer", "2"))
     restored = say(persons, "crm/2", 3, deleted=True).audit
     assert [each.kind for each in restored] == [Kind.RESTORED]
-    kept.hear(told)
+    kept.hear(cut)
 
 
 def test_an_identifier_of_too_many_links_nothing() -> None:
     shared = Rules([IdentifierRule("customer", 9), IdentifierRule("email", 2, shared=2)], {"crm": 1})
     persons, kept = Persons(Memory(), shared, MERGING), Kept()
     for key in (1, 2, 3):
-        told = kept.hear(say(persons, f"crm/{key}", key, f"customer={key}", "email=info@x.no"))
-    assert [each.kind for each in told.audit] == [Kind.SPLIT, Kind.SHARED]
+        heard = kept.hear(say(persons, f"crm/{key}", key, f"customer={key}", "email=info@x.no"))
+    assert [each.kind for each in heard.audit] == [Kind.SPLIT, Kind.SHARED]
     assert len(kept) == 3
-    told = kept.hear(say(persons, "crm/3", 4, "customer=3"))
-    assert [each.kind for each in told.audit] == [Kind.MERGED, Kind.UNSHARED]
+    heard = kept.hear(say(persons, "crm/3", 4, "customer=3"))
+    assert [each.kind for each in heard.audit] == [Kind.MERGED, Kind.UNSHARED]
     assert sorted(profile.records["crm"] for profile in kept.values()) == [1, 2]
 
 
@@ -183,7 +183,7 @@ def test_an_identifier_expires_and_the_record_stays() -> None:
     kept.hear(say(persons, "web/1", 1, "device=d", "email=a@x.no"))
     kept.hear(say(persons, "web/2", 4, "device=d", "email=b@x.no"))
     assert len(kept) == 1
-    assert kept.hear(persons.advance(3 * HOUR_MS)) == Told()
+    assert kept.hear(persons.advance(3 * HOUR_MS)) == ProfileChanges()
     [audit] = kept.hear(persons.advance(4 * HOUR_MS)).audit
     assert (audit.kind, audit.cause.why, audit.identifiers) == (Kind.SPLIT, Why.EXPIRED, (Identifier("device", "d"),))
     assert len(kept) == 2

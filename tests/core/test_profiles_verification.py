@@ -77,7 +77,7 @@ def test_a_value_is_right_where_the_rows_may_come_to_it(
     assert found(records, **values) == (f"other values: {names}" if names else "")
 
 
-def test_missing_ghost_and_misplaced_are_told_by_profile() -> None:
+def test_missing_ghost_and_misplaced_are_reported_by_profile() -> None:
     true = whole([said("crm/1", 1, city="A")], LINKING, MERGING, 0)
     ((name, profile),) = true.profiles.items()
     assert compared(true, true.profiles, true.records, MERGING) == []

@@ -17,7 +17,7 @@ from tests.core.test_halves import MYSQL, NEW_KEY, OLD_KEY, TABLE, at, event
 READING = Reading({}, lambda text: False, 10**9)
 
 
-def told(events: list[Event], key: tuple[str, ...] = ()) -> dict[str, Any]:
+def names_of(events: list[Event], key: tuple[str, ...] = ()) -> dict[str, Any]:
     """What is said last of each record that is there. Who links refuses what is older, and such a deletion in a tie."""
     spec = RecordSpec(TABLE, attributes={"name": "title"}, key=key)
     states: dict[str, RowState | None] = {}
@@ -45,10 +45,10 @@ def test_two_rows_have_a_deferrable_key_for_a_while() -> None:
         event("d", {"id": 2}, at(90, 110), before={"id": 2, "title": "two"}, header=NEW_KEY),
         event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "two"}, header=OLD_KEY),
     ]
-    assert told(events) == {"public.a/2": "one", "public.a/3": "two"}
-    assert told([*events, *events[2:]]) == {"public.a/2": "one", "public.a/3": "two"}
+    assert names_of(events) == {"public.a/2": "one", "public.a/3": "two"}
+    assert names_of([*events, *events[2:]]) == {"public.a/2": "one", "public.a/3": "two"}
     gone = event("d", {"id": 2}, at(190, 200), before={"id": 2})
-    assert told([*events, gone]) == {"public.a/3": "two"}
+    assert names_of([*events, gone]) == {"public.a/3": "two"}
 
 
 @pytest.mark.parametrize("title", [None, "third"])
@@ -61,7 +61,7 @@ def test_a_row_that_was_truncated_is_no_elder(title: str | None) -> None:
         event("d", {"id": 2}, at(90, 110), before={"id": 2, "title": title}, header=NEW_KEY),
         event("c", {"id": 3}, at(90, 110), after={"id": 3, "title": "third"}, header=OLD_KEY),
     ]
-    assert told(events) == {"public.a/3": "third"}
+    assert names_of(events) == {"public.a/3": "third"}
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -77,13 +77,13 @@ def test_mysql_tells_of_a_primary_key_that_the_record_is_not_named_by(
         event("c", {"id": 2}, MYSQL, after=new, header=OLD_KEY, at=offsets[1]),
     ]
     events = [event("c", {"id": 1}, {**MYSQL, "pos": 4}, after=old), *[halves[number] for number in order] * repeats]
-    assert told(events, ("code",)) == {"public.a/x": "new"}
+    assert names_of(events, ("code",)) == {"public.a/x": "new"}
     last = [
         event("u", {"id": 2}, {**MYSQL, "pos": 500}, before=new, after={**new, "title": "last"}),
         event("d", {"id": 2}, {**MYSQL, "pos": 600}, before=new),
     ]
-    assert told([*events, last[0]], ("code",)) == {"public.a/x": "last"}
-    assert told([*events, *last], ("code",)) == {}
+    assert names_of([*events, last[0]], ("code",)) == {"public.a/x": "last"}
+    assert names_of([*events, *last], ("code",)) == {}
 
 
 def test_a_state_of_the_last_release_between_the_halves_lets_the_other_one_come() -> None:

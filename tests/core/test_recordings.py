@@ -25,11 +25,11 @@ def line(**fields: object) -> bytes:
 def test_key_and_value_are_compact_utf_8_json(key: object, value: object, escaped: bool) -> None:
     fields = {"topic": "p.s.t", "partition": 1, "offset": 7, "key": key, "value": value, "headers": []}
     record = record_of(json.dumps(fields, ensure_ascii=escaped).encode())
-    for told, raw in ((key, record.key), (value, record.value)):
-        if told is None:
+    for part, raw in ((key, record.key), (value, record.value)):
+        if part is None:
             assert raw is None
         else:
-            assert raw == json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+            assert raw == json.dumps(part, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def test_topic_partition_and_headers_are_kept_in_order() -> None:
@@ -43,7 +43,7 @@ def test_a_lone_surrogate_stays_an_escape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "problem"),
     [
         (b"", "Input data was truncated"),
         (b"{'topic'", "JSON is malformed"),
@@ -56,8 +56,8 @@ def test_a_lone_surrogate_stays_an_escape() -> None:
         (line(value="VALUE").replace(b"VALUE", b"\xff"), "not UTF-8: invalid start byte"),
     ],
 )
-def test_a_malformed_line_is_named_with_what_is_wrong(bad: bytes, told: str) -> None:
+def test_a_malformed_line_is_named_with_what_is_wrong(bad: bytes, problem: str) -> None:
     records = read_recording([line(), bad], "some/file.jsonl")
     next(records)
-    with pytest.raises(DecodeError, match=rf"some/file.jsonl, line 2: .*{told}"):
+    with pytest.raises(DecodeError, match=rf"some/file.jsonl, line 2: .*{problem}"):
         next(records)

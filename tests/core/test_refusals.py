@@ -1,4 +1,4 @@
-"""Laws of refused changes: a document never shows a value that is no more, and what isn't told is in a dead letter."""
+"""Laws of refused changes: a document never shows a value that is no more, and what it lacks is in a dead letter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from core.change import Change, Operation, Position
 from core.documents.moves import Kept, Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
@@ -43,7 +44,7 @@ class Letter:
 
 @dataclass
 class Source:
-    """A table, told as PostgreSQL's connector tells it: unchanged long texts as markers, unchanged numerics as null."""
+    """A table, as PostgreSQL's connector writes it: unchanged long texts as markers, unchanged numerics as null."""
 
     rows: dict[int, Values] = field(default_factory=dict)
     versions: dict[str, list[tuple[str, Values | None]]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Source:
 
     def put(self, key: int, row: Values) -> list[Change]:
         self.rows[key] = row
-        return [self._told(key, row)]
+        return [self._change(key, row)]
 
     def update(self, key: int, new: Values) -> list[Change]:
         before = self.rows[key]
@@ -61,27 +62,27 @@ class Source:
         self.rows[key] = row
         left = {name for name in ("body", "note") if name not in new and row[name] != "short"}
         nulls = {"num"} if row["num"] is None or ("num" not in new and len(row["num"]) >= 128) else set()
-        return [self._told(key, row, left, nulls)]
+        return [self._change(key, row, left, nulls)]
 
     def delete(self, key: int) -> list[Change]:
         del self.rows[key]
-        return [self._told(key, None)]
+        return [self._change(key, None)]
 
     def move(self, old: int, new: int) -> list[Change]:
         row = self.rows[new] = self.rows.pop(old)
         left = {name for name in ("body", "note") if row[name] != "short"}
         nulls = {"num"} if row["num"] is None or len(row["num"]) >= 128 else set()
-        gone = replace(self._told(old, None), moves=True)
+        gone = replace(self._change(old, None), moves=True)
         self.at -= 1
-        return [gone, replace(self._told(new, row, left, nulls), moves=True)]
+        return [gone, replace(self._change(new, row, left, nulls), moves=True)]
 
-    def _told(self, key: int, row: Values | None, left: Iterable[str] = (), nulls: Iterable[str] = ()) -> Change:
+    def _change(self, key: int, row: Values | None, left: Iterable[str] = (), nulls: Iterable[str] = ()) -> Change:
         self.at += 1
         position = Position(f"{self.at:04}")
         self.versions.setdefault(f"public.t/{key}", []).append((position, row))
-        told = {**(row or {}), **dict.fromkeys(left, "marker"), **dict.fromkeys(nulls)}
+        values = {**(row or {}), **dict.fromkeys(left, "marker"), **dict.fromkeys(nulls)}
         operation = Operation.DELETE if row is None else Operation.UPSERT
-        return Change(SPEC.table, {"id": key}, operation, position, told, frozenset(left), frozenset(nulls))
+        return Change(SPEC.table, {"id": key}, operation, position, values, frozenset(left), frozenset(nulls))
 
     def since(self, document: str, position: str) -> list[Values | None]:
         """The row as it stood at a position, then each later one."""
@@ -106,13 +107,13 @@ class Job:
     """Those that may come a second time."""
 
     def take(self, change: Change, how: str = GOOD, replayed: bool = False) -> None:
-        document, told_as = document_id(SPEC, change), spoiled(change, how)
-        if told_as.operation is Operation.REFUSED:
+        document, sent = document_id(SPEC, change), spoiled(change, how)
+        if sent.operation is Operation.REFUSED:
             self.letters.append(Letter(document, change))
-        state, told = step(self.states.get(document), told_as, SPEC, "m", WHOLE, replayed)
+        state, emitted = step(self.states.get(document), sent, SPEC, "m", WHOLE, replayed)
         self.states[document] = None if state is None else state_from_bytes(state_to_bytes(state))
         assert state == self.states[document]
-        for each in told:
+        for each in emitted:
             if isinstance(each, Plan):
                 self.apply(each, change)
                 continue
@@ -128,15 +129,15 @@ class Job:
             if isinstance(each, Unknown) and self.asks and row is not None:
                 found = {name: row[name] for name in what.change.unavailable}
                 whole = replace(what.change, row={**what.change.row, **found}, unavailable=frozenset())
-                learn(self.memory, replace(what, change=whole), what.change.unavailable)
-                what = replace(what, change=whole)
+                learn(self.memory, structs.replace(what, change=whole), what.change.unavailable)
+                what = structs.replace(what, change=whole)
             elif isinstance(each, Unknown):
                 self.letters += [Letter(what.document_id, self.event_of(what, event))] if row or not self.asks else []
                 continue
             self.apply(plan_of(what, SPEC, "m", WHOLE, moved_from), self.event_of(what, event))
 
     def event_of(self, what: Unsettled, event: Change) -> Change:
-        """What waited was told by another event than the one that ended its waiting."""
+        """What waited came by another event than the one that ended its waiting."""
         own = event.key == what.change.key and event.moves == what.change.moves
         return event if own else self.events[what.change.position, what.document_id]
 
@@ -200,7 +201,7 @@ def values(draw: st.DrawFn, number: int) -> Values:
 
 
 def lives(draw: st.DrawFn, job: Job, actions: tuple[str, ...], most: int, losing: bool) -> None:
-    """Whatever may happen to a few rows, and to what is told of them."""
+    """Whatever may happen to a few rows, and to their events."""
     source = job.source
     for number in range(draw(st.integers(1, most))):
         key, other = draw(st.integers(0, 2)), draw(st.integers(0, 2))

@@ -11,6 +11,8 @@ from core.shards.reading import Reading, heard, readable, readings_from_bytes, r
 from core.shards.slots import (
     Assignment,
     assign,
+    assigned_from_bytes,
+    assigned_to_bytes,
     assignments_from_bytes,
     assignments_to_bytes,
     of_slot,
@@ -18,8 +20,6 @@ from core.shards.slots import (
     slot_keys,
     slots_in,
     subtask,
-    told_from_bytes,
-    told_to_bytes,
 )
 
 SLOTS = ["a", "b"]
@@ -74,7 +74,7 @@ def test_a_stream_that_was_empty_at_first_is_read_whole() -> None:
     assert assign(begun, FOUR, SLOTS, "LATEST", 10).assignment.shards["0"].since_ms == 0
 
 
-def test_a_parent_is_remembered_while_a_child_is_listed_and_shards_that_nobody_saw_are_told() -> None:
+def test_a_parent_is_remembered_while_a_child_is_listed_and_shards_that_nobody_saw_are_named() -> None:
     first = assign(Assignment(), FOUR, SLOTS, "TRIM_HORIZON", 1).assignment
     orphan = [*FOUR[:3], Shard("child", ("3",))]
     second = assign(first, orphan, SLOTS, "TRIM_HORIZON", 1)
@@ -117,9 +117,9 @@ def test_what_is_unfinished_is_never_forgotten() -> None:
 def test_a_finished_shard_is_remembered_while_a_child_is_listed_and_one_that_is_gone_is_not_begun() -> None:
     first = assign(Assignment(), [Shard("0")], ["a"], "TRIM_HORIZON", 1).assignment
     second = assign(first, [Shard("1", ("0",))], ["a"], "TRIM_HORIZON", 1).assignment
-    told = {"s": of_slot(second, "a")}
-    assert heard({}, told) == {"s": {"1": Reading(("0",), whole_ms=1)}}
-    read = heard({"s": {"0": Reading(after="5", finished=True)}}, told)
+    assigned = {"s": of_slot(second, "a")}
+    assert heard({}, assigned) == {"s": {"1": Reading(("0",), whole_ms=1)}}
+    read = heard({"s": {"0": Reading(after="5", finished=True)}}, assigned)
     assert read["s"]["0"] == Reading(after="5", finished=True, listed=False)
 
 
@@ -145,8 +145,8 @@ def test_state_survives_its_bytes_and_another_version_is_refused() -> None:
     assert assignments_from_bytes(assignments_to_bytes(assignments)) == assignments
     readings = {"s": {"0": Reading(("p", "q"), 3, "5", 4, True, False)}}
     assert readings_from_bytes(readings_to_bytes(readings)) == readings
-    told = {"s": of_slot(assignments["s"], "a")}
-    assert told_from_bytes(told_to_bytes(told)) == told
+    assigned = {"s": of_slot(assignments["s"], "a")}
+    assert assigned_from_bytes(assigned_to_bytes(assigned)) == assigned
     for decode in (assignments_from_bytes, readings_from_bytes):
         with pytest.raises(ValueError, match=r"version 07.*reads 01"):
             decode(b"\x07")

@@ -29,9 +29,9 @@ def event(name: str, op: str = "c", database: str = "app") -> Event:
 
 
 def change(name: str, op: str = "c", database: str = "app") -> Change:
-    told = decode(event(name, op, database))
-    assert isinstance(told, Change)
-    return told
+    decoded = decode(event(name, op, database))
+    assert isinstance(decoded, Change)
+    return decoded
 
 
 def test_events_say_which_database_they_are_of() -> None:
@@ -44,18 +44,20 @@ def test_events_say_which_database_they_are_of() -> None:
 def test_a_second_database_is_refused_with_both_names_and_the_remedy() -> None:
     first: dict[str, str] = {}
     hold_to_first(first, "public.articles", "tenantA:app")
-    with pytest.raises(SourceError, match=r"public.articles is tenantA:app's, and this event is tenantB:app's") as told:
+    with pytest.raises(
+        SourceError, match=r"public.articles is tenantA:app's, and this event is tenantB:app's"
+    ) as error:
         hold_to_first(first, "public.articles", "tenantB:app")
-    assert "id_from_source" in str(told.value) and len(str(told.value)) <= 1000
+    assert "id_from_source" in str(error.value) and len(str(error.value)) <= 1000
     hold_to_first(first, "public.others", "tenantB:app")
     assert first == {"public.articles": "tenantA:app", "public.others": "tenantB:app"}
 
 
 def test_a_reason_has_a_bound_whatever_an_event_calls_its_database() -> None:
     first = {"public.articles": "a" * 1_000_000}
-    with pytest.raises(SourceError) as told:
+    with pytest.raises(SourceError) as error:
         hold_to_first(first, "public.articles", "b" * 1_000_000)
-    assert len(str(told.value)) <= 1000
+    assert len(str(error.value)) <= 1000
 
 
 @given(st.dictionaries(st.sampled_from("tu"), names.filter(bool)), st.lists(st.tuples(st.sampled_from("tu"), names)))

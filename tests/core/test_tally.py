@@ -15,23 +15,23 @@ def nothing_counted() -> None:
     tally.drain()
 
 
-def told() -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
+def drained() -> dict[tuple[str, tuple[tuple[str, str], ...]], int]:
     return {(each.name, each.labels): each.by for each in tally.drain()}
 
 
-def test_what_is_counted_is_told_once() -> None:
+def test_what_is_counted_is_drained_once() -> None:
     tally.count("retries", of="pgvector")
     tally.count("retries", 2, of="pgvector")
     tally.count("retries", of="opensearch")
     tally.count("tokens", 0)
-    assert told() == {("retries", (("of", "pgvector"),)): 3, ("retries", (("of", "opensearch"),)): 1}
-    assert told() == {}
+    assert drained() == {("retries", (("of", "pgvector"),)): 3, ("retries", (("of", "opensearch"),)): 1}
+    assert drained() == {}
 
 
-def test_changes_that_became_searchable_are_told_as_a_histogram() -> None:
+def test_changes_that_became_searchable_are_drained_as_a_histogram() -> None:
     for taken in (-5, 10, 11, 700_000):
         tally.searchable(taken)
-    found = told()
+    found = drained()
     buckets = [found[("commit_to_searchable_ms_bucket", (("le", label),))] for label in LABELS_OF_BUCKETS]
     assert buckets == [2, *[3] * (len(buckets) - 2), 4]
     assert found["commit_to_searchable_ms_count", ()] == 4
@@ -51,4 +51,4 @@ def test_threads_count_together() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert told() == {("tokens", ()): 8000}
+    assert drained() == {("tokens", ()): 8000}

@@ -1,4 +1,4 @@
-"""Taking in, telling and looking again, each in its turn."""
+"""Taking in, emitting and looking again, each in its turn."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def test_new_looks_are_looked_at_soon_and_old_ones_seldom() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.0, 2)), max_size=50))
-def test_telling_leaves_half_of_the_time(spells: list[tuple[float, float]]) -> None:
-    turns, now, told = Turns(), 0.0, 0.0
+def test_emitting_leaves_half_of_the_time(spells: list[tuple[float, float]]) -> None:
+    turns, now, spent = Turns(), 0.0, 0.0
     for wait, takes in spells:
         begin = max(now + wait, turns.rests_until_s)
         now = begin + takes
-        told += takes
-        turns.told(begin, now)
-    assert told <= 0.5 * max(now, turns.rests_until_s) + 0.05 + 1e-6
+        spent += takes
+        turns.spent(begin, now)
+    assert spent <= 0.5 * max(now, turns.rests_until_s) + 0.05 + 1e-6

@@ -56,7 +56,7 @@ def test_an_equal_document_has_no_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "description"),
     [
         (lambda held: replace(held, chunks=held.chunks[1:]), "lacks 1 of"),
         (lambda held: replace(held, chunks=(*held.chunks, replace(held.chunks[0], chunk_id="x"))), "has 1 chunk"),
@@ -81,11 +81,11 @@ def test_an_equal_document_has_no_difference() -> None:
         (lambda held: replace(held, position=Position("8.0")), "its ledger stands at 8.0, and the source at 7.f"),
     ],
 )
-def test_each_damage_is_stale_and_named(damage: Callable[[Stored], Stored], told: str) -> None:
+def test_each_damage_is_stale_and_named(damage: Callable[[Stored], Stored], description: str) -> None:
     found = compare(PLAN, damage(HELD), Position("7.f"))
     assert found is not None
     assert found.kind is Kind.STALE
-    assert told in found.what
+    assert description in found.what
 
 
 def test_missing_and_left_over() -> None:

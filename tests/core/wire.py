@@ -42,18 +42,18 @@ def _heard(
     change: Change | Truncate, source: dict[str, Any], before: dict[str, Any] | None, offset: int
 ) -> Change | Truncate:
     if isinstance(change, Truncate):
-        told = decode(Event("w.public.t", 0, offset, None, _json({"op": "t", "source": source}), _ALWAYS))
-        assert isinstance(told, Truncate)
-        return told
+        decoded = decode(Event("w.public.t", 0, offset, None, _json({"op": "t", "source": source}), _ALWAYS))
+        assert isinstance(decoded, Truncate)
+        return decoded
     gone = change.operation is Operation.DELETE
     op = "d" if gone else "r" if source["snapshot"] != "false" else "c" if change.moves or before is None else "u"
     after = None if gone else {**change.key, **change.row, **dict.fromkeys(change.unavailable, _UNAVAILABLE)}
     image = {**change.key, **(before or {})} if gone or (source["connector"] == "mysql" and op == "u") else None
     headers = {"__debezium.newkey" if gone else "__debezium.oldkey": b"{}"} if change.moves else {}
     envelope = {"op": op, "before": image, "after": after, "source": source, "ts_ms": 6}
-    told = decode(Event("w.public.t", 0, offset, _json(change.key), _json(envelope), {**_ALWAYS, **headers}))
-    assert isinstance(told, Change)
-    return replace(told, row={name: value for name, value in told.row.items() if name != "id"})
+    decoded = decode(Event("w.public.t", 0, offset, _json(change.key), _json(envelope), {**_ALWAYS, **headers}))
+    assert isinstance(decoded, Change)
+    return replace(decoded, row={name: value for name, value in decoded.row.items() if name != "id"})
 
 
 def _json(value: Any) -> bytes:

@@ -114,10 +114,10 @@ def application(tmp_path: Path, aws: Aws) -> Application:
 
 def configuration(folder: Path, aws: Aws, rest: int) -> dict[str, Any]:
     """The manifest's, with addresses and places of this machine."""
-    told = {name: value for name, value in SPEC["flinkConfiguration"].items() if not name.startswith(_OF_KUBERNETES)}
+    options = {name: value for name, value in SPEC["flinkConfiguration"].items() if not name.startswith(_OF_KUBERNETES)}
     shipped = yaml.safe_load((Path(pyflink.__file__).parent / "conf" / "config.yaml").read_text(encoding="utf-8"))
     return {
-        **{name: value.replace("BUCKET", "bucket") for name, value in told.items()},
+        **{name: value.replace("BUCKET", "bucket") for name, value in options.items()},
         "s3.endpoint": aws.endpoint,
         "s3.path.style.access": "true",
         "env.java.opts.all": shipped["env"]["java"]["opts"]["all"],
@@ -170,11 +170,11 @@ def stopped(job: TargetJob) -> str:
     """The savepoint with which the job was stopped as the operator does it: the cluster's configuration says where."""
     with httpx.Client(base_url=f"{job.rest}/jobs/{job.id}", timeout=10) as rest:
         trigger = rest.post("/stop", json={"drain": False}).raise_for_status().json()["request-id"]
-        told: dict[str, Any] = {}
+        answer: dict[str, Any] = {}
 
         def is_there() -> bool:
-            told.update(rest.get(f"/savepoints/{trigger}").json())
-            return bool(told["status"]["id"] == "COMPLETED")
+            answer.update(rest.get(f"/savepoints/{trigger}").json())
+            return bool(answer["status"]["id"] == "COMPLETED")
 
         eventually(is_there, "the savepoint")
-    return str(told["operation"]["location"])
+    return str(answer["operation"]["location"])

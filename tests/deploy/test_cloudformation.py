@@ -193,10 +193,10 @@ VALUES = {
     ("source", "store", "model"), list(product(("msk", "kinesis"), ("aurora", "opensearch"), ("sagemaker", "bedrock")))
 )
 def test_the_applications_properties_fit_a_pipeline_file(source: str, store: str, model: str, tmp_path: Path) -> None:
-    told = {"Source": source, "Store": store, "Model": model}
+    parameters = {"Source": source, "Store": store, "Model": model}
     template = TEMPLATES["application"]
     conditions = {
-        name: told[condition["Fn::Equals"][0]["Ref"]] == condition["Fn::Equals"][1]
+        name: parameters[condition["Fn::Equals"][0]["Ref"]] == condition["Fn::Equals"][1]
         for name, condition in template["Conditions"].items()
     }
     groups = template["Resources"]["Application"]["Properties"]["ApplicationConfiguration"]["EnvironmentProperties"]
@@ -256,11 +256,11 @@ def test_the_roles_policies_are_those_of_the_pages() -> None:
 def test_the_table_is_one_that_the_store_of_profiles_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    told = TEMPLATES["data"]["Resources"]["ProfilesTable"]["Properties"]
+    declared = TEMPLATES["data"]["Resources"]["ProfilesTable"]["Properties"]
     kept = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     dynamodb = boto3.client("dynamodb", region_name="eu-central-1")
-    dynamodb.create_table(TableName="people", **json.loads(json.dumps({name: told[name] for name in kept})))
-    lives = json.loads(json.dumps(told["TimeToLiveSpecification"]))
+    dynamodb.create_table(TableName="people", **json.loads(json.dumps({name: declared[name] for name in kept})))
+    lives = json.loads(json.dumps(declared["TimeToLiveSpecification"]))
     dynamodb.update_time_to_live(TableName="people", TimeToLiveSpecification=lives)
     table = ProfilesTable("people", Aws("eu-central-1"), patience_s=5)
     table.prepare()

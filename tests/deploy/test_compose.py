@@ -28,14 +28,14 @@ from tests.pages import ROOT
 from tests.topics import consume
 
 FILE = ROOT / "docker-compose.yaml"
-TOLD: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-SERVICES: dict[str, dict[str, Any]] = TOLD["services"]
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("freshet-flink:", "freshet-tools:", "freshet-connect:")
 
 
 def text_of(name: str) -> str:
     """A config's text, as a container sees it."""
-    return str(TOLD["configs"][name]["content"]).replace("$$", "$")
+    return str(COMPOSE["configs"][name]["content"]).replace("$$", "$")
 
 
 def pipeline_of(folder: Path) -> Pipeline:
@@ -91,14 +91,14 @@ def test_what_services_name_is_there() -> None:
     for name, service in SERVICES.items():
         assert set(service.get("depends_on", ())) <= set(SERVICES), name
         assert all("healthcheck" in SERVICES[other] for other in service.get("depends_on", ())), name
-        assert {each["source"] for each in service.get("configs", ())} <= set(TOLD["configs"]), name
-        assert set(service.get("secrets", ())) <= set(TOLD["secrets"]), name
+        assert {each["source"] for each in service.get("configs", ())} <= set(COMPOSE["configs"]), name
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"]), name
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
-            assert source in TOLD["volumes"] or source.startswith("./deploy/"), volume
-    files = [config["file"] for config in TOLD["configs"].values() if "file" in config]
+            assert source in COMPOSE["volumes"] or source.startswith("./deploy/"), volume
+    files = [config["file"] for config in COMPOSE["configs"].values() if "file" in config]
     assert [file for file in files if not (ROOT / file).is_file()] == []
-    assert [secret for secret in TOLD["secrets"].values() if (ROOT / secret["file"]).exists()] == []
+    assert [secret for secret in COMPOSE["secrets"].values() if (ROOT / secret["file"]).exists()] == []
 
 
 def test_each_target_is_a_stage_of_the_dockerfile() -> None:
@@ -235,8 +235,8 @@ def test_the_loader_makes_changes(stack: local_stack.Stack, tmp_path: Path, monk
         operations = Counter[str]()
         deadline = time.monotonic() + 30
         while operations.total() - operations["none"] < 40 and time.monotonic() < deadline:
-            told = consume(stack.kafka.bootstrap_servers, f"composed.{loader.TABLE}")
-            operations = Counter(bare(record.value)["op"] if record.value else "none" for record in told)
+            events = consume(stack.kafka.bootstrap_servers, f"composed.{loader.TABLE}")
+            operations = Counter(bare(record.value)["op"] if record.value else "none" for record in events)
         assert operations["r"] + operations["c"] + operations["u"] + operations["d"] == 40
         assert operations["u"] > operations["d"] > 0
     finally:

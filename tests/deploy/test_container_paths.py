@@ -72,9 +72,9 @@ import sys
 from pathlib import Path
 from operations.containers import roots
 here = Path(sys.argv[1])
-roots.mount("-t", "tmpfs", "tmpfs", "/home")
-Path("/home/below a").mkdir()
-roots.mount("-t", "tmpfs", "tmpfs", "/home/below a")
+roots.mount("-t", "tmpfs", "tmpfs", "/srv")
+Path("/srv/below a").mkdir()
+roots.mount("-t", "tmpfs", "tmpfs", "/srv/below a")
 (here / "mounts").mkdir()
 roots.mount("-t", "tmpfs", "tmpfs", str(here / "mounts"))
 root = roots.make(here / "mounts" / "a", 0, [], here / "written")
@@ -90,7 +90,7 @@ for place in sys.argv[2:]:
 def test_what_is_only_read_isnt_written_to_nor_what_is_mounted_below_it(tmp_path: Path) -> None:
     for name in ("read", "kept", "written"):
         (tmp_path / name).mkdir()
-    asked = ("/home", "/home/below a", "/tmp/read", "/tmp/kept", "/tmp", "/dev/shm", "/etc", str(tmp_path / "written"))
+    asked = ("/srv", "/srv/below a", "/tmp/read", "/tmp/kept", "/tmp", "/dev/shm", "/etc", str(tmp_path / "written"))
     ran = subprocess.run(
         ["unshare", *ALONE, "--", sys.executable, "-c", IN_A_ROOT, str(tmp_path), *asked],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,

@@ -30,9 +30,9 @@ ADDRESSES = {"kafka": "127.0.1.2"}
 def written(folder: Path, **services: Any) -> Path:
     """A Compose file of services that have a health check at least."""
     health = {"test": ["CMD", "true"], "interval": "10s", "timeout": "5s", "retries": 3, "start_period": "1m30s"}
-    told = {name: {"image": "a/b:1", "healthcheck": health, **service} for name, service in services.items()}
+    described = {name: {"image": "a/b:1", "healthcheck": health, **service} for name, service in services.items()}
     file = folder / "compose.yaml"
-    file.write_text(yaml.safe_dump({"services": told}), encoding="utf-8")
+    file.write_text(yaml.safe_dump({"services": described}), encoding="utf-8")
     return file
 
 
@@ -70,16 +70,16 @@ def test_what_compose_takes_in_short_is_read_as_in_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("services", "told"),
+    ("services", "message"),
     [
         ({"a": {"healthcheck": {}, "depends_on": ["b"]}}, "services.a.depends_on: b"),
         ({"a": {"depends_on": ["b"]}, "b": {"depends_on": ["a"]}}, "services.b.depends_on: a"),
     ],
 )
-def test_what_nobody_can_start_is_named(tmp_path: Path, services: dict[str, Any], told: str) -> None:
+def test_what_nobody_can_start_is_named(tmp_path: Path, services: dict[str, Any], message: str) -> None:
     for each in services.values():
         each.pop("healthcheck", None)
-    with pytest.raises(ConfigError, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         read(written(tmp_path, **services))
 
 
@@ -112,7 +112,7 @@ def test_stages_tell_their_environment_folder_and_user() -> None:
     assert flink.environment["PYTHONUNBUFFERED"] == "1"
 
 
-def test_who_may_not_is_told_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_rights_the_error_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(FreshetError, match=r"needs Linux and root: .* Run it with sudo"):
@@ -150,5 +150,5 @@ def test_the_services_come_up_and_the_search_of_the_page_answers(tmp_path: Path)
     assert re.search(r"first row \d+\.\d s after the start", said), said
     assert "assert" in said.partition("docker compose exec job freshet search")[2], said
     assert "job stopped, exit code 0" in said, said
-    told = (tmp_path / ".freshet" / "containers" / "logs" / "job.log").read_text(encoding="utf-8")
-    assert "the next run resumes from savepoint-" in told
+    log = (tmp_path / ".freshet" / "containers" / "logs" / "job.log").read_text(encoding="utf-8")
+    assert "the next run resumes from savepoint-" in log

@@ -50,9 +50,9 @@ OF_OPERATORS = {file.name.partition(".")[0] for file in CRDS.glob("*.json.gz")}
 
 def definition(kind: str) -> dict[str, Any]:
     """The schema of an operator's kind, in which a field that it doesn't name is a mistake."""
-    told = json.loads(gzip.decompress((CRDS / f"{kind}.json.gz").read_bytes()))
-    schema = closed(told["schema"])
-    schema["properties"] |= {"apiVersion": {"const": told["apiVersion"]}, "kind": {"const": kind}}
+    kept = json.loads(gzip.decompress((CRDS / f"{kind}.json.gz").read_bytes()))
+    schema = closed(kept["schema"])
+    schema["properties"] |= {"apiVersion": {"const": kept["apiVersion"]}, "kind": {"const": kind}}
     schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
     return schema
 
@@ -100,28 +100,28 @@ def test_the_pods_are_of_kubernetes_own_fields(of: str) -> None:
 
 
 def test_there_are_as_many_slots_as_gpus() -> None:
-    told = SPECS["session"]["flinkConfiguration"]
-    assert told["taskmanager.numberOfTaskSlots"] == told["external-resource.gpu.amount"]
-    assert told["external-resource.gpu.kubernetes.config-key"] == "nvidia.com/gpu"
+    options = SPECS["session"]["flinkConfiguration"]
+    assert options["taskmanager.numberOfTaskSlots"] == options["external-resource.gpu.amount"]
+    assert options["external-resource.gpu.kubernetes.config-key"] == "nvidia.com/gpu"
 
 
 @pytest.mark.parametrize("of", SPECS)
 def test_a_cluster_has_the_options_of_a_local_run(of: str) -> None:
-    told = SPECS[of]["flinkConfiguration"]
+    options = SPECS[of]["flinkConfiguration"]
     shared = {**CLUSTER, **REPORTER, "metrics.reporter.prom.port": str(METRICS_PORT)}
-    assert {name: told[name] for name in shared} == shared
-    assert told["env.java.opts.taskmanager"] == told["env.java.opts.jobmanager"] == JVM_FLAGS
+    assert {name: options[name] for name in shared} == shared
+    assert options["env.java.opts.taskmanager"] == options["env.java.opts.jobmanager"] == JVM_FLAGS
 
 
 @pytest.mark.parametrize("of", SPECS)
 def test_a_cluster_fits_the_image(of: str) -> None:
     dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
-    told = SPECS[of]["flinkConfiguration"]
+    options = SPECS[of]["flinkConfiguration"]
     user = SPECS[of]["podTemplate"]["spec"]["securityContext"]["runAsUser"]
     assert user == int(re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE)[-1])
-    # what the container is told to run is run as it is
-    assert told["kubernetes.entry.path"] == "/usr/bin/env" and "ENTRYPOINT" not in dockerfile
-    assert f"FLINK_CONF_DIR={told['kubernetes.flink.conf.dir']} " in dockerfile
+    # what the container is given to run is run as it is
+    assert options["kubernetes.entry.path"] == "/usr/bin/env" and "ENTRYPOINT" not in dockerfile
+    assert f"FLINK_CONF_DIR={options['kubernetes.flink.conf.dir']} " in dockerfile
     assert "PATH=/opt/freshet/flink/bin:$PATH" in dockerfile
 
 
@@ -167,8 +167,8 @@ def test_the_application_runs_the_pipeline_that_it_mounts(tmp_path: Path) -> Non
 
 
 def test_checkpoints_lie_where_every_pod_sees_them() -> None:
-    told = SPECS["application"]["flinkConfiguration"]
-    places = {name for name, value in told.items() if value.startswith("s3://")}
+    options = SPECS["application"]["flinkConfiguration"]
+    places = {name for name, value in options.items() if value.startswith("s3://")}
     dirs = {"execution.checkpointing.dir", "execution.checkpointing.savepoint-dir", "high-availability.storageDir"}
     assert places == dirs
     assert not [each for each in APPLICATION.values() if each["kind"] == "PersistentVolumeClaim"]
@@ -203,8 +203,8 @@ def test_kustomizations_name_what_is_there_and_patch_what_they_have() -> None:
                 place = place[step]
             assert (last in place) == (change["op"] == "replace"), change["path"]
             replaced.add(last)
-    told = SPECS["application"]["flinkConfiguration"]
-    assert {name for name, value in told.items() if "BUCKET" in value} | {"image", "annotations"} == replaced
+    options = SPECS["application"]["flinkConfiguration"]
+    assert {name for name, value in options.items() if "BUCKET" in value} | {"image", "annotations"} == replaced
 
 
 def test_debezium_is_set_up_as_the_local_stacks() -> None:

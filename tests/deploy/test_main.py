@@ -27,7 +27,7 @@ def test_an_application_without_properties_has_no_groups(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("text", ['[{"PropertyMap": {"dsn": "p4ss"}}]', '{"dsn": "p4ss"}', '"p4ss', "[1]"])
-def test_a_file_of_another_form_is_told_and_not_quoted(text: str, tmp_path: Path) -> None:
+def test_a_file_of_another_form_is_named_and_not_quoted(text: str, tmp_path: Path) -> None:
     file = tmp_path / "application_properties.json"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=r"application_properties\.json") as raised:

@@ -74,12 +74,12 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     workshop.replay()
     truth = true_documents()
     there, folder = python(QUIET), workshop.folder / "cluster"
-    told = properties(workshop, **{"documents.public.documents.chunk.tokens": "128"})
+    settings = properties(workshop, **{"documents.public.documents.chunk.tokens": "128"})
     first = application(workshop, there, "first")
     before = files(first) | files(there.flink)
 
     with cluster(there, folder, slots=1) as running:
-        job = running.submit(first, told)
+        job = running.submit(first, settings)
         eventually(lambda: workshop.prepared() and differences(workshop.rows(), truth) == [], "the true table")
         eventually(lambda: job.progress().counts.get("chunks_embedded", 0) >= len(truth), "the count")
         eventually(lambda: "public.documents" in written(workshop), "the end of the snapshot")
@@ -91,7 +91,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     document, entries = next(iter(truth)).rpartition("/")[2], written(workshop)
     for number, (bundle, slots) in enumerate(((second, 2), (first, 1))):
         with cluster(there, folder, slots) as running:
-            job = running.submit(bundle, told, slots, savepoint)
+            job = running.submit(bundle, settings, slots, savepoint)
             assert slots in {
                 vertex["parallelism"] for vertex in httpx.get(f"{job.rest}/jobs/{job.id}").json()["vertices"]
             }
@@ -110,18 +110,18 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
 
 @pytest.mark.timeout(600)
 def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint(workshop: Workshop) -> None:
-    there, folder, told = python(QUIET), workshop.folder / "cluster", people.history(seed=7, changes=600, people=40)
+    there, folder, history = python(QUIET), workshop.folder / "cluster", people.history(seed=7, changes=600, people=40)
     known = properties(workshop)
     store = {"postgres": {"dsn": "${DSN}"}, "pgvector": {"dsn": "${DSN}", "table": "people"}}
     bundle = bundled(people.pipeline(workshop, bounded=False, store=store), there, workshop.folder / "profiles")
     local = people.pipeline(workshop)
     savepoint = None
     for begun, ended, slots in ((0, 400, 1), (400, 600, 2)):
-        people.send(workshop, told[begun:ended])
+        people.send(workshop, history[begun:ended])
         with cluster(there, folder, slots) as running:
             job = running.submit(bundle, known, slots, savepoint)
             eventually(
-                lambda sent=told[:ended]: prepared(workshop) and people.differences(workshop, local, sent) == [],
+                lambda sent=history[:ended]: prepared(workshop) and people.differences(workshop, local, sent) == [],
                 f"what {ended} changes come to",
             )
             savepoint = job.stop_with_savepoint(running.savepoints)

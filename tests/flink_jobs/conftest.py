@@ -132,9 +132,9 @@ class Workshop:
         headers: dict[str, bytes] | None = None,
         partition: int = -1,
     ) -> None:
-        told = list((headers or {}).items())
+        pairs = list((headers or {}).items())
         with delivering(self.bootstrap_servers) as producer:
-            producer.produce(self.topic, value=value, key=key, headers=told, partition=partition)
+            producer.produce(self.topic, value=value, key=key, headers=pairs, partition=partition)
 
     def partitioned(self, partitions: int) -> None:
         """Make the topic with so many partitions."""

@@ -56,7 +56,7 @@ DAY = "2026-01-{:02}T00:00:00Z"
 
 
 @dataclass(frozen=True)
-class Told:
+class RowEvent:
     """One event, as it is sent."""
 
     table: str
@@ -89,7 +89,7 @@ def visit(key: int, device: str, login: str | None = None, lang: str = "no") -> 
     return {"id": key, "device": device, "login": login, "lang": lang}
 
 
-def history(seed: int, changes: int, people: int) -> list[Told]:
+def history(seed: int, changes: int, people: int) -> list[RowEvent]:
     """Inserts, updates and deletes by chance, of few enough people that they meet, part and break limits."""
     chance = random.Random(seed)
 
@@ -104,12 +104,12 @@ def history(seed: int, changes: int, people: int) -> list[Told]:
             return order(key, known, email(), f"{chance.randrange(9999) / 100:.2f}", chance.randrange(1, 28))
         return visit(key, f"d{chance.randrange(people)}", email(), chance.choice(["no", "en", "de"]))
 
-    told = []
+    events = []
     for number in range(1, changes + 1):
         table = chance.choice(["customers", "orders", "visits"])
         key = chance.randrange(people * 2)
-        told.append(Told(table, key, None if chance.random() < 0.15 else row(table, key), number))
-    return told
+        events.append(RowEvent(table, key, None if chance.random() < 0.15 else row(table, key), number))
+    return events
 
 
 def pipeline(workshop: Workshop, **changes: Any) -> Path:
@@ -120,19 +120,19 @@ def pipeline(workshop: Workshop, **changes: Any) -> Path:
     return workshop.pipeline(**{**of_profiles, **changes})
 
 
-def send(workshop: Workshop, told: list[Told], partitions: int = 2) -> None:
+def send(workshop: Workshop, events: list[RowEvent], partitions: int = 2) -> None:
     """Into a topic a table, in their order within each partition."""
-    ensure_topics(workshop.bootstrap_servers, {f"{workshop.prefix}.public.{each.table}": partitions for each in told})
+    ensure_topics(workshop.bootstrap_servers, {f"{workshop.prefix}.public.{each.table}": partitions for each in events})
     with delivering(workshop.bootstrap_servers) as producer:
-        for each in told:
+        for each in events:
             key, value = each.raw
             producer.produce(f"{workshop.prefix}.public.{each.table}", value=value, key=key)
 
 
-def truth(told: list[Told], rules: Pipeline) -> tuple[dict[str, Profile], dict[str, str]]:
+def truth(events: list[RowEvent], rules: Pipeline) -> tuple[dict[str, Profile], dict[str, str]]:
     """The profiles that all records together come to, and each record's profile; ids by the plainest way of linking."""
     assert rules.profiles is not None
-    last = latest([change_of(each, rules) for each in told])
+    last = latest([change_of(each, rules) for each in events])
     linking = rules.profiles.linking(rules.delete_retention_ms)
     people = link(last, linking, 0)
     persons = Persons(Memory(), linking, rules.profiles.merging)
@@ -146,10 +146,10 @@ def truth(told: list[Told], rules: Pipeline) -> tuple[dict[str, Profile], dict[s
     return profiles, {record: name for name, (records, _) in people.items() for record in records}
 
 
-def change_of(told: Told, rules: Pipeline) -> RecordChange:
+def change_of(event: RowEvent, rules: Pipeline) -> RecordChange:
     """What an event's record says."""
     assert rules.profiles is not None
-    key, value = told.raw
+    key, value = event.raw
     (change,) = decoder(rules)(Event("t", 0, 0, key, value))
     assert isinstance(change, Change)
     spec = rules.profiles.spec(change.table)
@@ -159,10 +159,10 @@ def change_of(told: Told, rules: Pipeline) -> RecordChange:
     return said
 
 
-def differences(workshop: Workshop, file: Path, told: list[Told]) -> list[object]:
-    """What of profiles, records and vectors is otherwise than all of `told` comes to."""
+def differences(workshop: Workshop, file: Path, events: list[RowEvent]) -> list[object]:
+    """What of profiles, records and vectors is otherwise than all `events` come to."""
     rules = load(file)
-    profiles, records = truth(told, rules)
+    profiles, records = truth(events, rules)
     store = PostgresProfiles(workshop.dsn, rules.name)
     with psycopg.connect(workshop.dsn) as connection:
         names = {each for (each,) in connection.execute("SELECT profile_id FROM people_profiles")}

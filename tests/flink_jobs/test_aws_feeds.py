@@ -137,16 +137,16 @@ def test_objects_of_a_bucket_with_notifications_in_any_order(workshop: Workshop,
     ensure_topics(workshop.bootstrap_servers, {topic: 3})
 
     def write(part: Sequence[Step]) -> None:
-        told = []
+        notices = []
         for step in part:
             key = f"docs/page {step.id}+ü.md"
             if step.article is None:
                 s3.delete_object(Bucket=bucket, Key=key)
             else:
                 s3.put_object(Bucket=bucket, Key=key, Body=feeds.markdown(step.article))
-            told.append(Record(topic, key.encode(), notification(bucket, key)))
+            notices.append(Record(topic, key.encode(), notification(bucket, key)))
         # late ones come last, and some twice
-        produce(workshop.bootstrap_servers, [*reversed(told), *told[::7]])
+        produce(workshop.bootstrap_servers, [*reversed(notices), *notices[::7]])
 
     file = workshop.pipeline(
         bounded=False,
@@ -179,8 +179,8 @@ def test_objects_that_cannot_be_read_are_dead_letters_and_the_others_go_on(works
         s3.put_object(Bucket=bucket, Key=key, Body=body)
     keys = [*objects, "gone before it was read.txt"]
     ensure_topics(workshop.bootstrap_servers, {workshop.topic: 1})
-    told = [Record(workshop.topic, None, notification(bucket, key)) for key in keys]
-    produce(workshop.bootstrap_servers, [*told, Record(workshop.topic, None, b'{"Records": 1}')])
+    notices = [Record(workshop.topic, None, notification(bucket, key)) for key in keys]
+    produce(workshop.bootstrap_servers, [*notices, Record(workshop.topic, None, b'{"Records": 1}')])
 
     at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
     file = workshop.pipeline(

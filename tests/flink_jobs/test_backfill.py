@@ -1,4 +1,4 @@
-"""A bucket that nobody was told of, listed into the topic, ends in the store as it is."""
+"""A bucket whose changes nobody heard of, listed into the topic, ends in the store as it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         yield server
 
 
-def test_objects_that_nobody_was_told_of_and_others(workshop: Workshop, aws: Aws) -> None:
+def test_objects_that_nobody_heard_of_and_others(workshop: Workshop, aws: Aws) -> None:
     bucket = f"{workshop.prefix}-pages"
     workshop.partitioned(3)
     file = workshop.pipeline(
@@ -34,8 +34,8 @@ def test_objects_that_nobody_was_told_of_and_others(workshop: Workshop, aws: Aws
         format={"s3": {"aws.region": aws.region, "aws.endpoint": aws.endpoint}},
         documents={f"s3.{bucket}": {"text": "{text}", "metadata": ["key"]}},
     )
-    told = ("--topic", workshop.topic, "--bootstrap-servers", workshop.bootstrap_servers)
-    end = written(workshop, aws, bucket, "old", 1) | written(workshop, aws, bucket, "live", 2, *told)
+    topic = ("--topic", workshop.topic, "--bootstrap-servers", workshop.bootstrap_servers)
+    end = written(workshop, aws, bucket, "old", 1) | written(workshop, aws, bucket, "live", 2, *topic)
     assert len(end) > 50
     # what is live comes in both ways
     workshop.freshet("backfill", file, f"s3://{bucket}")

@@ -17,10 +17,10 @@ COMPLETED = {"latest": {"completed": {"id": 7, "trigger_timestamp": 1_700_000_00
 
 
 @contextmanager
-def rest(jobs: list[dict[str, str]], told: dict[str, Any]) -> Iterator[str]:
+def rest(jobs: list[dict[str, str]], statistics: dict[str, Any]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = {"/jobs/overview": {"jobs": jobs}, "/jobs/ours/checkpoints": told}.get(self.path)
+            answer = {"/jobs/overview": {"jobs": jobs}, "/jobs/ours/checkpoints": statistics}.get(self.path)
             self.send_response(404 if answer is None else 200)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
@@ -44,7 +44,7 @@ def job(identity: str, name: str = "pages", state: str = "RUNNING") -> dict[str,
 
 
 @pytest.mark.parametrize(
-    ("jobs", "told", "completed_ms"),
+    ("jobs", "statistics", "completed_ms"),
     [
         ([job("ours")], COMPLETED, 1_700_000_000_123),
         ([job("ours", name="by Flink's own name")], COMPLETED, 1_700_000_000_123),
@@ -60,9 +60,9 @@ def job(identity: str, name: str = "pages", state: str = "RUNNING") -> dict[str,
     ],
 )
 def test_when_the_newest_checkpoint_was_triggered(
-    jobs: list[dict[str, str]], told: dict[str, Any], completed_ms: int
+    jobs: list[dict[str, str]], statistics: dict[str, Any], completed_ms: int
 ) -> None:
-    with rest(jobs, told) as address:
+    with rest(jobs, statistics) as address:
         assert Checkpoints(address, "pages").completed_ms() == completed_ms
 
 

@@ -27,11 +27,11 @@ environment.execute("probe")
 import os, signal, time
 from pyflink.java_gateway import get_gateway
 
-told = []
-signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+signals = []
+signal.signal(signal.SIGTERM, lambda *_: signals.append(1))
 os.killpg(0, signal.SIGTERM)
 time.sleep(0.5)
-print("told", len(told), "and Java is", "there" if get_gateway().jvm.java.lang.System.nanoTime() else "")
+print("signals:", len(signals), "and Java is", "there" if get_gateway().jvm.java.lang.System.nanoTime() else "")
 """
 
 
@@ -63,7 +63,7 @@ def test_another_python_first_on_the_path_lends_it_no_library_and_sigterm_ends_n
         timeout=120,
         start_new_session=True,
     )
-    assert "told 1 and Java is there" in ran.stdout, ran.stdout + ran.stderr
+    assert "signals: 1 and Java is there" in ran.stdout, ran.stdout + ran.stderr
     assert str(Path(sys.base_prefix)) in ran.stdout, ran.stdout + ran.stderr
     assert str(tmp_path) not in ran.stdout
 

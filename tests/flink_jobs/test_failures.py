@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flink_jobs.running.failures import root_cause, told
+from flink_jobs.running.failures import explained, root_cause
 
 FAILURES = Path(__file__).parents[1] / "fixtures" / "failures"
 BUNDLE = (FAILURES / "bundle_on_a_dead_worker.txt").read_text(encoding="utf-8")
@@ -160,9 +160,9 @@ _NAMED = re.compile(r"\b(?:java|javax|org|com|pemja|core)\.[\w.]*\w|[a-z]\w*\.[A
 
 @pytest.mark.parametrize(("trace", "said"), CASES)
 def test_what_a_user_can_meet_is_said(trace: str, said: str) -> None:
-    assert said in told(trace)
-    assert not _NAMED.search(told(trace))
-    assert "\n" not in told(trace)
+    assert said in explained(trace)
+    assert not _NAMED.search(explained(trace))
+    assert "\n" not in explained(trace)
 
 
 CLASSES = st.from_regex(r"\A(org|java)(\.[a-z]{1,8}){1,4}\.[A-Z][A-Za-z]{2,12}(Exception|Error)\Z")
@@ -172,7 +172,7 @@ WORDS = st.from_regex(r"\A[a-z]{1,9}( [a-z0-9]{1,9}){0,5}\Z")
 @given(st.lists(st.tuples(CLASSES, WORDS), min_size=1, max_size=5))
 def test_a_failure_that_nobody_foresaw_shows_no_class(chain: list[tuple[str, str]]) -> None:
     lines = [f"{name}: {said}\n\tat a.b.C.d(C.java:1)" for name, said in chain]
-    said = told("\nCaused by: ".join(lines))
+    said = explained("\nCaused by: ".join(lines))
     assert chain[-1][1] in said or "the " in said
     assert not any(name in said for name, _ in chain)
 

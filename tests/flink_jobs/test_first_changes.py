@@ -15,6 +15,6 @@ def test_a_misspelt_column_stops_the_first_run_with_its_reason(workshop: Worksho
     rows = (Record(workshop.topic, key(at), envelope(at, row(at, "text"))) for at in range(1, 1201))
     produce(workshop.bootstrap_servers, rows)
     pipeline = workshop.pipeline(bounded=False, documents={"public.documents": {"text": "{titel} {body}"}})
-    told = workshop.freshet("run", pipeline, ok=False)
-    assert re.search(r"documents: stopped: 1,\d+ of its first 1,\d+ changes became dead letters", told)
-    assert "titel" in told and " --rebuild" in told
+    printed = workshop.freshet("run", pipeline, ok=False)
+    assert re.search(r"documents: stopped: 1,\d+ of its first 1,\d+ changes became dead letters", printed)
+    assert "titel" in printed and " --rebuild" in printed

@@ -118,9 +118,7 @@ def marks(stores: list[Cleared], clock: Callable[[], float]) -> Marks:
     return Marks(lambda: cast("list[VectorStore]", stores), clock)
 
 
-def test_a_truncated_document_is_forgotten_and_what_is_told_of_it_anew_begins_anew(
-    document: Document, store: Cleared
-) -> None:
+def test_a_truncated_document_is_forgotten_and_its_next_change_begins_anew(document: Document, store: Cleared) -> None:
     document.take(1)
     start = document.now
     assert document.until(start + FIRST_LOOK_MS) == [] and document.raw is not None
@@ -155,8 +153,8 @@ def test_what_comes_late_of_a_row_that_left_keeps_its_key_no_longer_in_mind(docu
     document.take(1)
     document.take(3, operation=Operation.DELETE, moves=True)
     before = document.raw
-    (told,) = document.take(2, body="late")
-    assert told[0] is UNSETTLED and document.raw != before
+    (output,) = document.take(2, body="late")
+    assert output[0] is UNSETTLED and document.raw != before
     document.until(document.now + 7 * DAY_MS)
     assert document.raw is None
 
@@ -171,11 +169,11 @@ def test_a_state_of_an_earlier_release_is_looked_at_from_its_next_change_on(docu
     assert len(document.timers) == 1 and state_from_bytes(document.raw).row["body"] == "b"
 
 
-def test_where_values_were_learned_the_word_is_told_to_who_keeps_them(document: Document, store: Cleared) -> None:
+def test_where_values_were_learned_their_keeper_is_sent_the_word(document: Document, store: Cleared) -> None:
     document.take(1, body=None)
     store.marks[TABLE] = Position("0005")
-    (told,) = document.until(document.now + FIRST_LOOK_MS)
-    tag, (key, (unsettled, _)) = told
+    (output,) = document.until(document.now + FIRST_LOOK_MS)
+    tag, (key, (unsettled, _)) = output
     word = decode_unsettled(unsettled)
     assert tag is UNSETTLED and (key, word.document_id) == (TABLE, NAME)
     assert word.change.operation is Operation.REFUSED and not word.change.unavailable
@@ -204,5 +202,5 @@ def test_what_nobody_knows_of_a_row_that_was_truncated_since_is_no_dead_letter(s
     event = msgspec.msgpack.encode(Event("t", 0, 1, None, None))
     for at, letters in ((4, 0), (5, 1)):
         change = Change(TABLE, {"id": 1}, Operation.UPSERT, Position(f"{at:04}"), {"title": "t"}, frozenset(["body"]))
-        told = list(operator.process_element((encode_unsettled(Unsettled(NAME, change, event)), at), timers))
-        assert [tag for tag, _ in told] == [DEAD_LETTERS] * letters
+        outputs = list(operator.process_element((encode_unsettled(Unsettled(NAME, change, event)), at), timers))
+        assert [tag for tag, _ in outputs] == [DEAD_LETTERS] * letters

@@ -171,7 +171,7 @@ class Job:
     def notify(self, key: str) -> tuple[str, bytes, bytes]:
         self.sent += 1
         change = ObjectChange("docs", key, Position(f"{self.sent:08}"))
-        event = _encode(Event("t", 0, self.sent, key.encode(), b"told"))
+        event = _encode(Event("t", 0, self.sent, key.encode(), b"notified"))
         self.process(notice := (key, _encode(change), event))
         return notice
 
@@ -180,14 +180,14 @@ class Job:
         self._take(self.operator.process_element(FlinkRow(*notice[1:]), self.flink))  # type: ignore[arg-type]
 
     def fire(self, most: int = 1_000_000) -> list[int]:
-        """The timers in their order; how many rows each told."""
-        told: list[int] = []
-        while self.flink.timers and len(told) < most:
+        """The timers in their order; how many rows each emitted."""
+        counts: list[int] = []
+        while self.flink.timers and len(counts) < most:
             self.flink.timers.sort()
             at, self.flink.key = self.flink.timers.pop(0)
             CLOCK.to(at)
-            told.append(self._take(self.operator.on_timer(at, self.flink)))  # type: ignore[arg-type]
-        return told
+            counts.append(self._take(self.operator.on_timer(at, self.flink)))  # type: ignore[arg-type]
+        return counts
 
     def settle(self) -> None:
         """Until nothing is asked any more."""
@@ -206,9 +206,9 @@ class Job:
     def texts(self) -> dict[str, str]:
         return {document: text for document, (_, text) in self.rows.items() if text is not None}
 
-    def _take(self, told: Iterator[Any]) -> int:
+    def _take(self, outputs: Iterator[Any]) -> int:
         number = 0
-        for each in told:
+        for each in outputs:
             if isinstance(each, tuple):
                 assert each[0] is DEAD_LETTERS
                 self.letters.append(each[1])
@@ -248,7 +248,7 @@ def test_what_takes_long_is_in_nobodys_way(job: Job) -> None:
     assert {name for name, _ in job.flink.states} == {"gate", "object"}
 
 
-def test_many_rows_are_told_in_parts(job: Job) -> None:
+def test_many_rows_are_sent_in_parts(job: Job) -> None:
     job.store.objects = {"many": {str(number): "x" for number in range(300)}, "a": {"": "a"}}
     job.notify("many")
     job.store.end()
@@ -317,7 +317,7 @@ def test_rows_of_a_look_that_a_crash_interrupted_leave_with_the_next_one(job: Jo
     assert job.texts() == {"s3.docs/a/4": "y"}
 
 
-def test_where_the_source_ends_all_is_told_before_the_job_ends() -> None:
+def test_where_the_source_ends_all_is_sent_before_the_job_ends() -> None:
     job = Job(unbounded=False)
     job.store.objects = {key: {str(row): key for row in range(3)} for key in "ab"}
     for key in "aba":

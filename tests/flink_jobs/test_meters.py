@@ -85,9 +85,9 @@ def test_on_the_service_they_are_where_cloudwatch_looks_and_without_buckets(
     meters.open(Group(found))
     tally.count("batches")
     tally.searchable(300)
-    told = tally.drain()
-    meters.tell(told)
-    Searchable().hear(told, meters)
+    counted = tally.drain()
+    meters.tell(counted)
+    Searchable().hear(counted, meters)
     assert found["kinesisanalytics.Program.freshet.batches"] == 1
     assert 250 < found["kinesisanalytics.Program.freshet.commit_to_searchable_p99_ms"] <= 500
     assert not any("_bucket" in name or not name.startswith("kinesisanalytics.") for name in found)
@@ -103,14 +103,14 @@ def test_quantiles_are_of_the_last_minute(found: Counter[str]) -> None:
         now = at
         for _ in range(3):
             tally.searchable(taken)
-        told = tally.drain()
-        meters.tell(told)
-        searchable.hear(told, meters)
+        counted = tally.drain()
+        meters.tell(counted)
+        searchable.hear(counted, meters)
         now += 31
         for _ in range(3):
             tally.searchable(taken)
-        told = tally.drain()
-        searchable.hear(told, meters)
+        counted = tally.drain()
+        searchable.hear(counted, meters)
         assert below < found[half] <= above
     assert found["freshet.commit_to_searchable_ms_count"] == 9
     assert found[f"freshet.le.{BUCKETS_MS[-1]}.commit_to_searchable_ms_bucket"] == 9

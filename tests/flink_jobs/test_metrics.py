@@ -81,7 +81,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
         status = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
         shown = workshop.freshet("status", pipeline)
         listening = elsewhere([job.pid])
-        submitted, told = submitted_by_a_page(place["rest"]), obeyed(job.pid)
+        submitted, commands = submitted_by_a_page(place["rest"]), obeyed(job.pid)
         listed = json.loads(workshop.freshet("status", "--json"))
         probed = workshop.freshet("status", pipeline, "--exit-code")
         temporary = files_of(job.pid, Path(gettempdir()))
@@ -94,7 +94,7 @@ def seen(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[See
     happened = [json.loads(line) for line in log.open()]
     left = [file.name for file in (home / "tmp").iterdir()]
     yield Seen(
-        page, status, shown, stopped, listed, probed, happened, workshop.folder, listening, submitted, told,
+        page, status, shown, stopped, listed, probed, happened, workshop.folder, listening, submitted, commands,
         temporary, left,
     )  # fmt: skip
 
@@ -119,12 +119,12 @@ def _send(workshop: Workshop) -> None:
 
 def _done(job: dict[str, str]) -> bool:
     with httpx.Client() as http:
-        told = report(http, job["rest"], job["job"]).figures
-    return (total(told, "applied"), total(told, "dead_letters")) == (DOCUMENTS + 2, 2)
+        figures = report(http, job["rest"], job["job"]).figures
+    return (total(figures, "applied"), total(figures, "dead_letters")) == (DOCUMENTS + 2, 2)
 
 
 def _scraped(address: str) -> str:
-    """Once a checkpoint was told of, which is among what is asked for."""
+    """Once a checkpoint was reported, which is among what is asked for."""
     found = ""
 
     def complete() -> bool:
@@ -172,22 +172,23 @@ def test_the_time_to_searchable_is_a_histogram_that_prometheus_can_use(seen: See
     assert 0 < _value(seen, "source_lag_ms") < 120_000
 
 
-def test_every_metric_that_a_dashboard_or_an_alarm_asks_for_is_told(seen: Seen) -> None:
+def test_every_metric_that_a_dashboard_or_an_alarm_asks_for_is_there(seen: Seen) -> None:
     wanted = set().union(*map(asked_by, queries().values()))
     assert wanted - seen.families.keys() - WITHOUT_SERIES.keys() == set()
 
 
 def test_status_tells_the_same_as_json(seen: Seen) -> None:
-    told = seen.status
-    assert (told["pipeline"], told["state"], told["restarts"], told["failure"]) == ("documents", "RUNNING", 0, None)
-    assert told["changes"] == {"upsert": DOCUMENTS + 2, "delete": 1}
-    assert told["changes_per_second"] == {"upsert": 0.0, "delete": 0.0}
-    assert told["applied"] == {"pgvector": DOCUMENTS + 2}
-    assert told["dead_letters"] == {"decode: DecodeError": 2}
-    assert told["chunks"]["embedded"] == _value(seen, "chunks_embedded")
-    assert told["pending_events"] == 0
-    assert told["commit_to_searchable_ms"]["p99"] >= told["commit_to_searchable_ms"]["p50"] > 0
-    assert told["checkpoints"]["failure"] is None or isinstance(told["checkpoints"]["failure"], str)
+    status = seen.status
+    named = [status[name] for name in ("pipeline", "state", "restarts", "failure")]
+    assert named == ["documents", "RUNNING", 0, None]
+    assert status["changes"] == {"upsert": DOCUMENTS + 2, "delete": 1}
+    assert status["changes_per_second"] == {"upsert": 0.0, "delete": 0.0}
+    assert status["applied"] == {"pgvector": DOCUMENTS + 2}
+    assert status["dead_letters"] == {"decode: DecodeError": 2}
+    assert status["chunks"]["embedded"] == _value(seen, "chunks_embedded")
+    assert status["pending_events"] == 0
+    assert status["commit_to_searchable_ms"]["p99"] >= status["commit_to_searchable_ms"]["p50"] > 0
+    assert status["checkpoints"]["failure"] is None or isinstance(status["checkpoints"]["failure"], str)
 
 
 def test_status_shows_it_to_people(seen: Seen) -> None:
@@ -205,9 +206,9 @@ def test_an_endpoint_of_fewer_lines_has_ours_and_what_is_asked_for(seen: Seen) -
 
 
 def test_status_without_a_file_lists_what_runs_in_the_folder(seen: Seen) -> None:
-    told = seen.listed
-    assert (told["pipeline"], told["state"], told["waiting"]) == ("documents", "running", "caught up")
-    assert told["pid"] > 0 and seen.probed == "documents: running, caught up\n"
+    listed = seen.listed
+    assert (listed["pipeline"], listed["state"], listed["waiting"]) == ("documents", "running", "caught up")
+    assert listed["pid"] > 0 and seen.probed == "documents: running, caught up\n"
 
 
 def test_status_of_a_job_that_is_not_there_says_so(seen: Seen) -> None:
@@ -218,7 +219,7 @@ def test_status_of_a_job_that_is_not_there_says_so(seen: Seen) -> None:
 def test_what_happened_is_in_the_log_of_events(seen: Seen) -> None:
     happened = [each["event"] for each in seen.events]
     assert happened[0] == "start"
-    # that it was restored is told once Flink knows from what
+    # that it was restored is logged once Flink knows from what
     assert [event for event in happened if event not in ("dead-letters", "restored")] == ["start", "restart"]
     letters = next(each for each in seen.events if each["event"] == "dead-letters")
     assert letters["decode"] in (1, 2)
@@ -227,9 +228,9 @@ def test_what_happened_is_in_the_log_of_events(seen: Seen) -> None:
     assert all(each["pipeline"] == "documents" and each["time"].endswith("+00:00") for each in seen.events)
 
 
-def test_no_secret_is_told_by_any_of_them(seen: Seen) -> None:
-    told = seen.page + seen.shown + seen.stopped + json.dumps([seen.status, seen.events])
-    assert SECRET not in told
+def test_no_secret_is_in_any_of_them(seen: Seen) -> None:
+    output = seen.page + seen.shown + seen.stopped + json.dumps([seen.status, seen.events])
+    assert SECRET not in output
     assert "postgresql://" not in seen.page
     assert files_with(seen.folder, SECRET) == []
     labels = {

@@ -85,8 +85,8 @@ def test_no_letter_and_no_killed_idle_worker_stops_a_job(workshop: Workshop) -> 
         by_key = {each.key: each for each in written(file)}
         cut = by_key[b'{"id": 1}']
         assert cut.value is not None and large.startswith(cut.value) and len(cut.value) > 1_000_000
-        assert cut.told["value.sha256"] == sha256(large).hexdigest()
-        assert cut.told["value.size"] == str(len(large))
+        assert cut.details["value.sha256"] == sha256(large).hexdigest()
+        assert cut.details["value.size"] == str(len(large))
         assert by_key[None].value == b"no key"
         headers = dict(by_key[None].headers)
         assert {name: headers[name] for name in ("none", "", "é")} == {"none": None, "": b"empty", "é": b"\xff\0"}

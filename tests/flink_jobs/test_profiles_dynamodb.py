@@ -23,20 +23,20 @@ def deliveries(aws: Aws) -> int:
 
 
 def test_killed_in_the_middle_and_started_again(workshop: Workshop, tmp_path: Path) -> None:
-    told = history(seed=5, changes=1500, people=80)
+    events = history(seed=5, changes=1500, people=80)
     with moto_server(tmp_path) as aws:
         store = {"dynamodb": {"table": "people", "aws.region": aws.region, "aws.endpoint": aws.endpoint}}
         often = {"execution.checkpointing.interval": "500 ms"}
         file = pipeline(workshop, bounded=False, store=store, flink=often)
-        send(workshop, told[:1000])
+        send(workshop, events[:1000])
         with workshop.running(file) as job:
             eventually(lambda: deliveries(aws) >= 300, "300 deliveries")
-            send(workshop, told[1000:])
+            send(workshop, events[1000:])
             kill(job)
         file = pipeline(workshop, store=store)
         assert "people finished" in workshop.freshet("run", file)
         held = DynamodbProfiles("people", "people", aws)
-        assert held.everything() == truth(told, load(file))
+        assert held.everything() == truth(events, load(file))
         held.close()
         found = partial(workshop.freshet, "profile", "get", file)
         assert "customer_id" in found("customer_id=1")

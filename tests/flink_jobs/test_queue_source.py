@@ -58,8 +58,8 @@ def away(workshop: Workshop, expected: dict[str, str]) -> list[str]:
 def left(aws: Aws, url: str) -> int:
     """Messages that are in the queue, hidden ones too."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = client("sqs", aws).get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(map(int, told.values()))
+    counts = client("sqs", aws).get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(map(int, counts.values()))
 
 
 @pytest.mark.timeout(400)

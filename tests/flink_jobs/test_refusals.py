@@ -76,14 +76,14 @@ def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
                 continue
             name, change = each
             assert name == "public.documents/1"
-            for told in plan.process_element(change, kept):  # type: ignore[arg-type]
-                found.append(shown(told))
+            for output in plan.process_element(change, kept):  # type: ignore[arg-type]
+                found.append(shown(output))
         return found
 
-    def shown(told: Any) -> str:
-        if not isinstance(told, tuple):
-            return "".join(chunk.text for chunk in plan_from_bytes(told[0]).write)
-        tag, held = told
+    def shown(output: Any) -> str:
+        if not isinstance(output, tuple):
+            return "".join(chunk.text for chunk in plan_from_bytes(output[0]).write)
+        tag, held = output
         if tag is UNSETTLED:
             return f"{decode_unsettled(held[1][0]).change.operation} unsettled"
         assert tag is DEAD_LETTERS

@@ -91,10 +91,10 @@ def test_an_endpoint_that_refuses_for_a_minute_loses_nothing(workshop: Workshop,
 def test_check_names_what_an_endpoint_refuses_and_what_counts_tokens(workshop: Workshop, server: Endpoint) -> None:
     pipeline = workshop.pipeline(embedding={"model": "m", "tei": {"url": server.address, "api_key": SECRET}})
     # its topic isn't there yet, which is another step
-    assert "m at http://127.0.0.1" in (told := workshop.freshet("check", pipeline, ok=False))
-    assert "384 dimensions; letters4 counts a chunk's tokens" in told
+    assert "m at http://127.0.0.1" in (printed := workshop.freshet("check", pipeline, ok=False))
+    assert "384 dimensions; letters4 counts a chunk's tokens" in printed
     server.fault = lambda asked: Reply(403, {"error": "no"})
-    told = workshop.freshet("check", pipeline, ok=False)
-    assert "embedding.tei.api_key: http://127.0.0.1" in told
-    assert "403 Forbidden: set a key that may use this model" in told
-    assert SECRET not in told
+    printed = workshop.freshet("check", pipeline, ok=False)
+    assert "embedding.tei.api_key: http://127.0.0.1" in printed
+    assert "403 Forbidden: set a key that may use this model" in printed
+    assert SECRET not in printed

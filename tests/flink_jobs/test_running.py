@@ -48,7 +48,7 @@ def rest(answers: dict[str, Any]) -> Iterator[str]:
 
 
 class Outcome:
-    """A job's end, that is told some looks after its cluster is taken down."""
+    """A job's end, that is reported some looks after its cluster is taken down."""
 
     def __init__(self, after: int | None) -> None:
         self._left = after
@@ -112,7 +112,7 @@ def test_a_job_that_ends_is_not_given_up_as_its_cluster_is_taken_down() -> None:
         assert ending.ended()
 
 
-def test_a_dead_worker_is_told_with_its_signal_and_where_the_job_goes_on(
+def test_a_dead_worker_is_reported_with_its_signal_and_where_the_job_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace = "a.B: Failed to start remote bundle\nCaused by: io.grpc.StatusRuntimeException: CANCELLED: x"

@@ -1,4 +1,4 @@
-"""What a pipeline file keeps secret is told nowhere; what an event names is never taken for code."""
+"""What a pipeline file keeps secret is shown nowhere; what an event names is never taken for code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SECRET = "hunter2-Geheimnis"
 
 
 def files_with(folder: Path, secret: str) -> list[str]:
-    told = [path for path in folder.rglob("*") if path.is_file() and path.name != "pipeline.yaml"]
-    return [str(path) for path in told if secret.encode() in path.read_bytes()]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "pipeline.yaml"]
+    return [str(path) for path in files if secret.encode() in path.read_bytes()]
 
 
 def away(name: str) -> str:
@@ -25,7 +25,7 @@ def away(name: str) -> str:
     return f"postgresql://freshet:{SECRET}@127.0.0.1:1/{name}"
 
 
-def test_no_secret_is_told(workshop: Workshop) -> None:
+def test_no_secret_is_shown(workshop: Workshop) -> None:
     source = {
         "topic-pattern": rf"{workshop.prefix}\.public\..*",
         "properties.bootstrap.servers": workshop.bootstrap_servers,
@@ -82,10 +82,10 @@ def test_what_events_name_is_only_ever_a_value(workshop: Workshop) -> None:
     for table in tables:
         for hostile in HOSTILE:
             count += 1
-            told = {"op": "c", "before": None, "after": {"id": hostile, "title": hostile, "body": hostile}}
+            change = {"op": "c", "before": None, "after": {"id": hostile, "title": hostile, "body": hostile}}
             source = {"connector": "postgresql", "schema": "public", "table": table.partition(".")[2]}
             source |= {"lsn": count, "sequence": json.dumps([str(count)] * 2), "snapshot": "false"}
-            workshop.send(json.dumps({"id": hostile}).encode(), json.dumps(told | {"source": source}).encode())
+            workshop.send(json.dumps({"id": hostile}).encode(), json.dumps(change | {"source": source}).encode())
     truncated = {"connector": "postgresql", "schema": "public", "table": tables[0].partition(".")[2]}
     truncated |= {"lsn": 1000, "sequence": '["1000","1000"]', "snapshot": "false"}
     workshop.send(None, json.dumps({"op": "t", "before": None, "after": None, "source": truncated}).encode())

@@ -37,8 +37,8 @@ def test_a_moved_row_takes_text_and_vectors_along(workshop: Workshop, arrives_fi
     pipeline = workshop.pipeline(bounded=False, parallelism=2)
     with workshop.running(pipeline) as job:
         eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row under its old key")
-        for partition, of, value, told in reversed(halves) if arrives_first else halves:
-            workshop.send(of, value, told, partition)
+        for partition, of, value, moved in reversed(halves) if arrives_first else halves:
+            workshop.send(of, value, moved, partition)
         # Known by the new key alone: the text that the old one had is still missing in what the new one tells.
         workshop.send(key(2), envelope(3, row(2, UNAVAILABLE, title="moved"), op="u"), partition=1)
         eventually(lambda: texts(workshop) == {"2": "moved\n\nlong text"}, "the row under its new key")
@@ -76,9 +76,9 @@ def test_a_topic_grows_while_a_half_waits_and_a_truncated_row_is_forgotten(works
         workshop.send(key(4), envelope(8, row(4, UNAVAILABLE), op="u"), partition=0)
         eventually(lambda: workshop.has_letters() or "4" in texts(workshop), "what nobody knows")
         assert texts(workshop) == rows
-        told = f"topic {workshop.topic} has 2 partitions since 20"
-        eventually(lambda: workshop.printed().count(told) == 1, "the run to say so")
-    assert [told["freshet.document"] for _, _, told in workshop.letters()] == [b"public.documents/4"]
+        line = f"topic {workshop.topic} has 2 partitions since 20"
+        eventually(lambda: workshop.printed().count(line) == 1, "the run to say so")
+    assert [headers["freshet.document"] for _, _, headers in workshop.letters()] == [b"public.documents/4"]
 
 
 def grow(workshop: Workshop, partitions: int) -> None:
@@ -88,7 +88,7 @@ def grow(workshop: Workshop, partitions: int) -> None:
     admin.create_partitions([NewPartitions(workshop.topic, partitions)])[workshop.topic].result(20)
 
     def there() -> bool:
-        # a client of its own each time, as one that asked before goes by what it was told
+        # a client of its own each time, as one that asked before goes by the answer it got then
         known = AdminClient(settings).list_topics(workshop.topic, timeout=10).topics[workshop.topic].partitions
         return len(known) == partitions and all(each.leader >= 0 for each in known.values())
 
@@ -122,7 +122,7 @@ def test_ghosts_are_swept_when_the_snapshot_has_passed_every_partition(workshop:
         eventually(lambda: list(texts(workshop).values()).count("t\n\nnew") == 4, "the snapshot's rows")
         assert set(texts(workshop)) >= {"1", "2", "3", "4"}
         eventually(lambda: set(texts(workshop)) == {"1", "2", "3", "4"}, "the ghosts to go")
-        # What was told of a ghost before the snapshot comes late, and a row of its key comes anew.
+        # A change of a ghost from before the snapshot comes late, and a row of its key comes anew.
         workshop.send(key(5), envelope(50, row(5, "late"), "u"), partition=2)
         workshop.send(key(6), envelope(101, row(6, "anew")), partition=0)
         eventually(lambda: set(texts(workshop)) == {"1", "2", "3", "4", "6"}, "the new row")
@@ -151,26 +151,26 @@ def source_with(workshop: Workshop, body: str) -> dict[str, object]:
     return {"postgres": {"dsn": dsn}}
 
 
-def test_values_that_nobody_told_are_read_again_from_the_source(workshop: Workshop) -> None:
+def test_values_that_no_event_has_are_read_again_from_the_source(workshop: Workshop) -> None:
     for number in (1, 2):
         workshop.send(key(number), envelope(number, row(number, UNAVAILABLE), op="u"))
     workshop.send(key(1), envelope(3, row(1, UNAVAILABLE, title="later"), op="u"))
     # Known by then, and no more: nobody can say what the change did that can't be read.
-    workshop.send(key(1), envelope(4, row(1, "told"), op="u"))
+    workshop.send(key(1), envelope(4, row(1, "in an event"), op="u"))
     workshop.send(key(1), envelope(5, row(1, "from the source"), op="x"))
     workshop.send(key(1), envelope(6, row(1, UNAVAILABLE, title="last"), op="u"))
     workshop.freshet("run", workshop.pipeline(reselect=source_with(workshop, "from the source")))
     assert texts(workshop) == {"1": "last\n\nfrom the source"}
-    ((_, _, told),) = workshop.letters()
-    assert b"op is 'x'" in told["freshet.reason"]
+    ((_, _, letter_headers),) = workshop.letters()
+    assert b"op is 'x'" in letter_headers["freshet.reason"]
 
 
 def test_a_dead_letter_is_replayed_past_the_gate(workshop: Workshop) -> None:
     workshop.send(key(1), envelope(1, row(1, UNAVAILABLE), op="u"))
     workshop.freshet("run", workshop.pipeline())
-    ((_, _, told),) = workshop.letters()
-    assert told["freshet.attempts"] == b"1" and told["freshet.document"] == b"public.documents/1"
-    assert b"reselect.postgres.dsn" in told["freshet.reason"]
+    ((_, _, letter_headers),) = workshop.letters()
+    assert letter_headers["freshet.attempts"] == b"1" and letter_headers["freshet.document"] == b"public.documents/1"
+    assert b"reselect.postgres.dsn" in letter_headers["freshet.reason"]
     pipeline = workshop.pipeline(reselect=source_with(workshop, "now known"))
     for _ in range(2):
         workshop.freshet("dead-letters", "replay", pipeline, "--yes")

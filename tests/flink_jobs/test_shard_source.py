@@ -104,11 +104,11 @@ def test_a_tables_stream_comes_as_json(aws: Aws, tmp_path: Path) -> None:
     for number in range(5):
         dynamodb.put_item(TableName=name, Item={"id": {"S": "x"}, "body": {"S": f"text {number}"}})
     _, rows = job("dynamodb", name, aws, 5, tmp_path)
-    told = [json.loads(row["value"]) for row in rows]
-    assert [each["dynamodb"]["NewImage"]["body"]["S"] for each in told] == [f"text {n}" for n in range(5)]
+    records = [json.loads(row["value"]) for row in rows]
+    assert [each["dynamodb"]["NewImage"]["body"]["S"] for each in records] == [f"text {n}" for n in range(5)]
     assert {(row["topic"], row["key"]) for row in rows} == {(name, '{"id":{"S":"x"}}')}
     assert [row["headers"]["dynamodb.sequence-number"] for row in rows] == [
-        each["dynamodb"]["SequenceNumber"] for each in told
+        each["dynamodb"]["SequenceNumber"] for each in records
     ]
 
 

@@ -76,15 +76,15 @@ def decoded(pipeline: Pipeline, events: list[Row], known: Mapping[str, str]) -> 
     """What comes out: where, and the key that it goes on by, or a dead letter's reason."""
     operator, context = Decode(pipeline, known), cast("Any", Context())
     operator.open(context)
-    told = []
+    results = []
     for each in events:
         for out in operator.process_element(each, context):
             tag, row = out if isinstance(out, tuple) else (None, out)
             if tag is DEAD_LETTERS:
-                told.append(("letter", row[2]["freshet.reason"].decode()))
+                results.append(("letter", row[2]["freshet.reason"].decode()))
             else:
-                told.append(("sweep" if tag is SWEPT else "change", row[0]))
-    return told
+                results.append(("sweep" if tag is SWEPT else "change", row[0]))
+    return results
 
 
 def test_a_second_database_of_a_table_is_a_dead_letter_whatever_it_tells(pipeline: Pipeline) -> None:
@@ -108,12 +108,12 @@ def test_a_second_database_of_a_table_is_a_dead_letter_whatever_it_tells(pipelin
 
 def test_what_is_known_before_goes_over_what_comes_first(pipeline: Pipeline) -> None:
     events = [event(A, "pages"), event(B, "pages", number=2), event("", "pages", number=3)]
-    told = decoded(pipeline, events, {"public.pages": "tenantB:app"})
-    assert [kind for kind, _ in told] == ["letter", "change", "change"]
+    results = decoded(pipeline, events, {"public.pages": "tenantB:app"})
+    assert [kind for kind, _ in results] == ["letter", "change", "change"]
 
 
 def test_with_the_source_in_ids_each_database_is_swept_by_itself(pipeline: Pipeline) -> None:
-    told = decoded(
+    results = decoded(
         pipeline,
         [
             event(A, "articles"),
@@ -124,14 +124,14 @@ def test_with_the_source_in_ids_each_database_is_swept_by_itself(pipeline: Pipel
         ],
         {"public.articles": "tenantA:app"},
     )
-    assert told[:5] == [
+    assert results[:5] == [
         ("change", "public.articles@tenantA:app/1"),
         ("change", "public.articles@tenantB:app/1"),
         ("sweep", "public.articles@tenantB:app"),
         ("sweep", "public.articles@tenantA:app"),
         ("change", "public.articles@tenantA:app/1"),
     ]
-    assert told[5][0] == "letter" and "id_from_source" in told[5][1]
+    assert results[5][0] == "letter" and "id_from_source" in results[5][1]
 
 
 def planned(pipeline: Pipeline, events: list[Row]) -> tuple[list[Any], Counter[str]]:
@@ -141,26 +141,28 @@ def planned(pipeline: Pipeline, events: list[Row]) -> tuple[list[Any], Counter[s
     decode.open(cast("Any", Context()))
     plan = PlanDocument(pipeline)
     plan.open(cast("Any", context))
-    told = []
+    outputs = []
     for each in events:
         for key, row in decode.process_element(each, cast("Any", Context())):
             context.key = key
-            told += plan.process_element(row, cast("Any", context))
-    return told, found
+            outputs += plan.process_element(row, cast("Any", context))
+    return outputs, found
 
 
 def test_halves_of_key_changes_meet_within_their_database(pipeline: Pipeline) -> None:
     half = event(B, "articles", "d")
     half[5] = {"__debezium.newkey": b"x"}
-    (told,), _ = planned(pipeline, [half])
-    tag, row = told
+    (output,), _ = planned(pipeline, [half])
+    tag, row = output
     assert tag is UNSETTLED and row[0] == "public.articles@tenantB:app"
 
 
 def test_a_restored_database_s_snapshot_is_counted_and_one_read_again_is_not(pipeline: Pipeline) -> None:
     rows = [event(A, "pages", at=5_000)]
-    told, found = planned(pipeline, [*rows, *(event(A, "pages", "r", at=100, snapshot="true") for _ in range(FLOOD))])
-    assert len(told) == 1
+    outputs, found = planned(
+        pipeline, [*rows, *(event(A, "pages", "r", at=100, snapshot="true") for _ in range(FLOOD))]
+    )
+    assert len(outputs) == 1
     assert found["freshet.stale_snapshot_rows"] == found["freshet.stale_snapshot_surplus"] == FLOOD
     again = [event(A, "pages", "r", at=100, snapshot="true") for _ in range(50)]
     _, found = planned(pipeline, [*again, *again])

@@ -103,7 +103,7 @@ def test_an_address_of_another_form_is_refused(workshop: Workshop, target: str) 
         address(target)
 
 
-def test_a_cluster_that_is_not_there_is_told(workshop: Workshop) -> None:
+def test_a_cluster_that_is_not_there_is_reported(workshop: Workshop) -> None:
     workshop.pipeline()
-    told = workshop.freshet("run", "pipeline.yaml", "--target", "127.0.0.1:1", ok=False)
-    assert "no Flink cluster answers at http://127.0.0.1:1" in told
+    printed = workshop.freshet("run", "pipeline.yaml", "--target", "127.0.0.1:1", ok=False)
+    assert "no Flink cluster answers at http://127.0.0.1:1" in printed

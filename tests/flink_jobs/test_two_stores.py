@@ -109,5 +109,5 @@ def test_a_server_that_is_away_for_a_while_loses_nothing(own_stack: Stack, tmp_p
         workshop.send(key(2), envelope(50, row(2, "after")))
         truth = {f"public.documents/{number}": f"t\n\nduring {number}" for number in range(3, 30)}
         truth["public.documents/2"] = "t\n\nafter"
-        eventually(lambda: differences(workshop.rows(), truth) == [], "all that was told")
+        eventually(lambda: differences(workshop.rows(), truth) == [], "all that was sent")
     assert not workshop.has_letters()

@@ -61,8 +61,8 @@ def test_the_jvm_dies_and_the_command_says_so_in_a_line_and_leaves_nothing(works
 
 
 def _standing(workshop: Workshop, pipeline: Path) -> dict[str, object]:
-    told: dict[str, object] = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
-    return told
+    status: dict[str, object] = json.loads(workshop.freshet("status", pipeline, "--once", "--json"))
+    return status
 
 
 def _stored(workshop: Workshop) -> int:

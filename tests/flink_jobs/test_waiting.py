@@ -73,7 +73,7 @@ def half(key: int, at: int, **row: str) -> Any:
 
 
 @pytest.mark.parametrize("bounded", [False, True])
-def test_a_half_that_waited_behind_another_is_told_when_that_one_is_given_up(bounded: bool) -> None:
+def test_a_half_that_waited_behind_another_goes_on_when_that_one_is_given_up(bounded: bool) -> None:
     operator, timers = settle(), Timers(watermark=_END if bounded else 50)
     for each in (half(1, 10), half(1, 20, title="t", body="b")):
         assert list(operator.process_element(each, timers)) == []

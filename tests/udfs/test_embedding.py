@@ -14,7 +14,7 @@ from udfs.embedding.embedder import CachedEmbedder, HashEmbedder, dimension, emb
 
 
 class Recording:
-    """A hash embedder that tells what it was asked, and fails as it is told."""
+    """A hash embedder that remembers what it was asked, and fails at the text `bad`."""
 
     name = "recording"
     dimension = 384

@@ -95,7 +95,7 @@ def test_answers_that_nobody_reads_shut_nobody_out(url: str) -> None:
     with ExitStack() as others:
         for _ in range(2 * MOST):
             one = others.enter_context(connected(url, b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n"))
-            # while the server still works for all of them, who comes is honestly told to come back later
+            # while the server still works for all of them, it asks whoever comes to come back later, which is true
             assert len(one.makefile("rb").read(4096)) == 4096
         assert all(is_served(url) for _ in range(5))
 
@@ -108,7 +108,7 @@ def test_connections_that_say_nothing_more_shut_nobody_out(url: str) -> None:
         assert all(is_served(url) for _ in range(5))
 
 
-def test_a_body_that_is_not_whole_in_its_time_is_told_so(url: str) -> None:
+def test_a_body_that_is_not_whole_in_its_time_gets_an_error(url: str) -> None:
     with connected(url, HEAD) as connection:
         begun = time.monotonic()
         connection.settimeout(0.1)

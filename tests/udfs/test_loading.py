@@ -310,7 +310,7 @@ def test_files_of_a_folder(opened: Opened, tmp_path: Path) -> None:
     loader.close()
 
 
-def test_markers_have_no_rows_and_what_was_told_of_them_goes(opened: Opened) -> None:
+def test_markers_have_no_rows_and_the_rows_that_they_had_go(opened: Opened) -> None:
     bucket = Bucket({"docs/": b"", "out/_SUCCESS": b"{}", "docs/a.txt": b""})
     folder, job, file = opened(bucket.fetch).load(looks("docs/", "out/_SUCCESS", "docs/a.txt"))
     assert [rows(each) for each in (folder, job)] == [[], []]

@@ -126,7 +126,7 @@ def test_the_encodings_that_say_what_they_are(content: bytes, content_type: str 
     assert one(content, "a.txt", content_type)["text"] == "é漢😀"
 
 
-def test_utf_16_without_a_mark_is_told_by_its_zeros() -> None:
+def test_utf_16_without_a_mark_is_recognised_by_its_zeros() -> None:
     assert one("plain text é".encode("utf-16-le"), "a.txt")["text"] == "plain text é"
     assert one("plain text é".encode("utf-16-be"), "a.txt")["text"] == "plain text é"
 
@@ -601,5 +601,5 @@ def test_what_compressed_files_can_have_wrong(content: bytes, reason: str) -> No
 def test_rows_are_bounded_with_the_names_of_their_columns() -> None:
     content = parquet({"n" * 300: [1] * 1_000})
     with pytest.raises(ObjectError, match=r"rows of more than 200,000 bytes, names of columns included"):
-        encoded(content, "a.parquet", None, Options(), Limits(told=200_000))
-    assert len(encoded(content, "a.parquet", None, Options(), Limits(told=400_000))) == 10
+        encoded(content, "a.parquet", None, Options(), Limits(encoded=200_000))
+    assert len(encoded(content, "a.parquet", None, Options(), Limits(encoded=400_000))) == 10

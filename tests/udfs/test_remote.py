@@ -1,4 +1,4 @@
-"""Embeddings by an endpoint that fails in every way it can: nothing lost, nothing wrong, the reason told."""
+"""Embeddings by an endpoint that fails in every way it can: nothing lost, nothing wrong, the reason reported."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_retry_after_may_be_a_date() -> None:
     assert wait_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
 
-def test_a_pause_of_an_hour_is_told_and_not_waited_for(server: Endpoint, remote: Opener) -> None:
+def test_a_pause_of_an_hour_is_an_error_and_not_waited_for(server: Endpoint, remote: Opener) -> None:
     server.fault = lambda asked: Reply(429, {"error": "quota"}, {"Retry-After": "3600"})
     model = remote()
     with pytest.raises(Unavailable, match=r"429 Too Many Requests.*quota"):
@@ -161,7 +161,7 @@ ENDLESS = {
     "wrong dimension": Reply(200, openai_body([[1.0, 2.0]])),
     "refuses all": Reply(400, {"error": "no such parameter"}),
 }
-TOLD = {
+REASONS = {
     "500": "500 Internal Server Error.*CUDA error",
     "429": "429 Too Many Requests.*slow down",
     "an hour's Retry-After": "429 Too Many Requests.*quota",
@@ -177,9 +177,9 @@ TOLD = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_goes_on_failing_is_never_told_of_a_text(server: Endpoint, remote: Opener, kind: str) -> None:
+def test_what_goes_on_failing_is_never_blamed_on_a_text(server: Endpoint, remote: Opener, kind: str) -> None:
     server.fault = lambda asked: ENDLESS[kind]
-    with pytest.raises(Unavailable, match=f"127.0.0.1.*{TOLD[kind]}|{TOLD[kind]}"):
+    with pytest.raises(Unavailable, match=f"127.0.0.1.*{REASONS[kind]}|{REASONS[kind]}"):
         embed_each(remote(patience_s=1.2, timeout=0.5), ["a text"])
     with pytest.raises(Unavailable):
         embed_each(remote(patience_s=0.3, timeout=0.5), ["one", "two", "three"])
@@ -240,23 +240,23 @@ def test_a_request_that_is_too_large_for_this_server_is_halved(server: Endpoint,
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_who_is_not_let_in_is_told_so_at_once(server: Endpoint, remote: Opener, status: int) -> None:
+def test_who_is_not_let_in_gets_an_error_at_once(server: Endpoint, remote: Opener, status: int) -> None:
     server.fault = lambda asked: Reply(status, {"error": f"Incorrect API key provided: {KEY}"})
     begun = time.monotonic()
-    with pytest.raises(ConfigError, match=rf"embedding\.openai\.(api_key|url): http://127.*{status}") as told:
+    with pytest.raises(ConfigError, match=rf"embedding\.openai\.(api_key|url): http://127.*{status}") as raised:
         embed_each(remote(), TEXTS)
     assert time.monotonic() < begun + 2
-    assert KEY not in str(told.value)
+    assert KEY not in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_nobody_is_followed_to_another_host(server: Endpoint, remote: Opener, status: int) -> None:
     with endpoint() as other:
         server.fault = lambda asked: Reply(status, b"", {"Location": f"{other.openai}/embeddings?key={KEY}"})
-        with pytest.raises(ConfigError, match=rf"{status}.* to http://127\.0\.0\.1: nothing is sent") as told:
+        with pytest.raises(ConfigError, match=rf"{status}.* to http://127\.0\.0\.1: nothing is sent") as raised:
             embed_each(remote(), TEXTS)
         assert other.asked == []
-    assert KEY not in str(told.value)
+    assert KEY not in str(raised.value)
 
 
 def test_an_endpoint_that_is_away_is_left_alone_after_failures_in_a_row(server: Endpoint, remote: Opener) -> None:
@@ -300,9 +300,9 @@ def test_a_key_is_nowhere_to_be_read(server: Endpoint, remote: Opener, caplog: p
     model = remote(patience_s=0.5)
     model.embed(TEXTS)
     server.fault = lambda asked: Reply(500, {"error": f"you sent {asked.headers}"})
-    with pytest.raises(Unavailable) as told:
+    with pytest.raises(Unavailable) as raised:
         model.embed(["a"])
-    shown = f"{told.value}{told.value!r}{model.describe()}{vars(model)}{caplog.text}"
+    shown = f"{raised.value}{raised.value!r}{model.describe()}{vars(model)}{caplog.text}"
     assert KEY not in shown
     assert KEY not in repr(Embedding.model_validate({"openai": {"url": server.openai, "api_key": KEY}}))
 

@@ -83,7 +83,7 @@ def test_cohere_has_up_to_96_texts_a_request(server: Endpoint, model: str) -> No
     assert {asked.body["input_type"] for asked in server.asked} == {"search_document"}
 
 
-def test_cohere_is_told_what_is_a_question(server: Endpoint) -> None:
+def test_requests_to_cohere_say_what_is_a_question(server: Endpoint) -> None:
     opened(bedrock(server, COHERE), of_questions=True).embed(["where?"])
     assert server.asked[0].body["input_type"] == "search_query"
 
@@ -133,11 +133,11 @@ def test_a_refused_text_is_alone(server: Endpoint, status: int, kind: str, origi
     ("status", "kind"),
     [(403, "AccessDeniedException"), (404, "ResourceNotFoundException"), (403, "UnrecognizedClientException")],
 )
-def test_who_is_not_let_in_is_told_so(server: Endpoint, status: int, kind: str) -> None:
+def test_who_is_not_let_in_gets_an_error(server: Endpoint, status: int, kind: str) -> None:
     server.fault = lambda asked: error(status, kind)
-    with pytest.raises(ConfigError, match=rf"embedding\.bedrock: Bedrock model {TITAN}.*{kind}: so it is") as told:
+    with pytest.raises(ConfigError, match=rf"embedding\.bedrock: Bedrock model {TITAN}.*{kind}: so it is") as raised:
         embed_each(impatient(bedrock(server)), TEXTS)
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(raised.value)
 
 
 def test_vectors_of_tokens_are_no_vectors_of_texts(server: Endpoint) -> None:

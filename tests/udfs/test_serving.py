@@ -71,14 +71,14 @@ def test_vectors_are_those_of_the_model_itself(server: ModelServer) -> None:
 
 
 def test_one_text_needs_no_list_and_both_formats_say_the_same(server: ModelServer) -> None:
-    told = asked(server, {"input": TEXTS[0], "model": f"sentence-transformers/{DEFAULT}"}).json()
-    assert (told["object"], told["data"][0]["index"], told["data"][0]["object"]) == ("list", 0, "embedding")
+    listed = asked(server, {"input": TEXTS[0], "model": f"sentence-transformers/{DEFAULT}"}).json()
+    assert (listed["object"], listed["data"][0]["index"], listed["data"][0]["object"]) == ("list", 0, "embedding")
     short = asked(server, {"input": [TEXTS[0]], "encoding_format": "base64", "dimensions": 384, "user": "u"}).json()
     decoded = np.frombuffer(base64.b64decode(short["data"][0]["embedding"]), "<f4")
-    assert np.abs(decoded - np.array(told["data"][0]["embedding"], np.float32)).max() < 1e-7
+    assert np.abs(decoded - np.array(listed["data"][0]["embedding"], np.float32)).max() < 1e-7
 
 
-def test_what_is_served_and_that_it_works_is_told(server: ModelServer) -> None:
+def test_the_server_says_what_it_serves_and_that_it_works(server: ModelServer) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     assert [each["id"] for each in httpx.get(f"{server.url}/models", headers=headers).json()["data"]] == [DEFAULT]
     health = httpx.get(server.url.removesuffix("/v1") + "/health")
@@ -86,7 +86,7 @@ def test_what_is_served_and_that_it_works_is_told(server: ModelServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "reason"),
     [
         (b"{", 400, "no request for embeddings"),
         ({"input": [[1, 2, 3]]}, 400, "a text or a list of texts"),
@@ -100,10 +100,10 @@ def test_what_is_served_and_that_it_works_is_told(server: ModelServer) -> None:
         (b"x" * (33 << 20), 413, "bytes: send less at once"),
     ],
 )
-def test_what_is_no_request_is_told_so(server: ModelServer, body: Any, status: int, told: str) -> None:
+def test_what_is_no_request_gets_a_reason(server: ModelServer, body: Any, status: int, reason: str) -> None:
     answer = asked(server, body)
     assert answer.status_code == status
-    assert told in answer.json()["error"]["message"]
+    assert reason in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("key", [None, "sk-other", KEY + "x", "ü"])
@@ -151,7 +151,7 @@ def test_sigterm_ends_it_after_what_was_asked_and_the_key_is_in_no_log(tmp_path:
 
 
 class Slow:
-    """A hash embedder that says how large its calls were, and works as slowly as it is told."""
+    """A hash embedder that says how large its calls were, and works only once it may."""
 
     name = "hash"
     dimension = 384

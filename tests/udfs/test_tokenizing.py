@@ -93,8 +93,8 @@ def test_the_tokenizer_that_the_file_names_counts(tmp_path: Path) -> None:
         counted = tokenizer_of(remote("text-embedding-3-small", tokenizer=named))
         assert list(counted.starts(text)) == list(tokenizer(DEFAULT).starts(text))
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
-    for wrong, told in ((str(tmp_path / "tokenizer.json"), "is no tokenizer.json"), ("/no/such", "no such folder")):
-        with pytest.raises(ConfigError, match=told):
+    for wrong, reason in ((str(tmp_path / "tokenizer.json"), "is no tokenizer.json"), ("/no/such", "no such folder")):
+        with pytest.raises(ConfigError, match=reason):
             tokenizer_of(remote("text-embedding-3-small", tokenizer=wrong))
 
 

@@ -69,7 +69,7 @@ class Limits:
     size     bytes of the object, and of what it holds where it is compressed
     text     characters of all its rows
     rows     rows in it
-    told     bytes of all its rows as `core.documents.objects.Loaded` has them, their columns' names included
+    encoded  bytes of all its rows as `core.documents.objects.Loaded` has them, their columns' names included
     pages    pages of a PDF
     memory   bytes that its parser takes
     seconds  until its parser is stopped
@@ -78,7 +78,7 @@ class Limits:
     size: int = 64 * 2**20
     text: int = 32 * 2**20
     rows: int = 1_000_000
-    told: int = 128 * 2**20
+    encoded: int = 128 * 2**20
     pages: int = 5_000
     memory: int = 2**30
     seconds: float = 60.0
@@ -160,11 +160,12 @@ def encoded(content: bytes, key: str, content_type: str | None, options: Options
 
 
 def _within_bytes(made: Iterator[bytes], key: str, limits: Limits) -> Iterator[Piece]:
-    told = 0
+    size = 0
     for piece in made:
-        told += len(piece)
-        if told > limits.told:
-            raise ObjectError(f"{key} has rows of more than {limits.told:,} bytes, names of columns included: split it")
+        size += len(piece)
+        if size > limits.encoded:
+            most = f"{limits.encoded:,} bytes"
+            raise ObjectError(f"{key} has rows of more than {most}, names of columns included: split it")
         yield piece
 
 

@@ -109,7 +109,7 @@ def _text_or_base64(value: bytes) -> str:
 def csv_rows(
     content: bytes, key: str, charset: str | None, key_columns: Columns, columns: Columns | None
 ) -> Iterator[Row]:
-    """The rows of a CSV file with a header; its separator (comma, semicolon, tab or bar) is told from its beginning."""
+    """The rows of a CSV file with a header; its beginning shows its separator (comma, semicolon, tab or bar)."""
     text = text_of(content, charset)
     csv.field_size_limit(_LONGEST_FIELD)
     return rows_of(_csv(text, key), key, key_columns, columns)
@@ -117,11 +117,11 @@ def csv_rows(
 
 def _csv(text: str, key: str) -> Iterator[Record]:
     """As spreadsheets write it: blank rows are none, and columns without a name are none while nothing stands there."""
-    separator, told = _separator(text)
+    separator, named = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
     try:
-        if told:
+        if named:
             next(reader)
         for line in reader:
             if not any(map(str.strip, line)):
@@ -158,7 +158,7 @@ def _named(header: list[str], line: list[str], key: str, number: int) -> Record:
 
 
 def _separator(text: str) -> tuple[str, bool]:
-    """The separator, and whether the first line is there to tell it (`sep=;`, as Excel reads and writes it)."""
+    """The separator, and whether the first line is there to name it (`sep=;`, as Excel reads and writes it)."""
     header = text[:_LONGEST_HEADER].partition("\n")[0]
     if header[:4].lower() == "sep=" and len(header) == 5:
         return header[4], True

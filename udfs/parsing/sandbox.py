@@ -73,8 +73,8 @@ class Sandboxes:
     ) -> Sequence[Piece]:
         """The rows of a file, in pieces as `core.documents.objects.Loaded` has them.
 
-        Waits for a free process, and lets it wait in `admit`, which is told the size of the rows in bytes before they
-        are read.
+        Waits for a free process, and lets it wait in `admit`, which gets the size of the rows in bytes before they are
+        read.
         Raises ObjectError where the file can't be parsed, or not within the limits of all but time, for which it is
         TooSlow; ConfigError without its library.
         """

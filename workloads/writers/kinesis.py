@@ -64,10 +64,10 @@ class KinesisWriter:
         def attempt() -> None:
             nonlocal left
             answer = self._client.put_records(StreamName=self._stream, Records=left)
-            told = [result.get("ErrorCode") for result in answer["Records"]]
-            left = [entry for entry, refused in zip(left, told, strict=True) if refused]
+            codes = [result.get("ErrorCode") for result in answer["Records"]]
+            left = [entry for entry, refused in zip(left, codes, strict=True) if refused]
             if left:
-                raise Throttled(f"{self._what} refuses records: {next(filter(None, told))}")
+                raise Throttled(f"{self._what} refuses records: {next(filter(None, codes))}")
 
         patiently(attempt, self._what)
 

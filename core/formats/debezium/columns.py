@@ -257,5 +257,5 @@ def _null_when_left_out(schema: Mapping[str, Any]) -> bool:
 
 def _parameter(schema: Mapping[str, Any], name: str) -> int | None:
     parameters = schema.get("parameters")
-    told = parameters.get(name) if isinstance(parameters, dict) else None
-    return int(told) if isinstance(told, str) and re.fullmatch(r"-?\d{1,10}", told, re.ASCII) else None
+    value = parameters.get(name) if isinstance(parameters, dict) else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,10}", value, re.ASCII) else None

@@ -54,7 +54,7 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
 
     Unavailable is a column whose value is the connector's placeholder, in the form of any type, and only where a value
     can stay behind: in an update, or in the creation that is half of a key's change. Inserts and snapshot reads have
-    all their values (an insert is told by Debezium's context headers, seen with every data event of 3.7; without
+    all their values (an insert is recognised by Debezium's context headers, seen with every data event of 3.7; without
     them a placeholder in a creation counts as unavailable). Rows with a full `before` image (REPLICA IDENTITY FULL)
     have theirs too, and so do MySQL's.
     Doubtful are nulls in columns that PostgreSQL may have left out and that Debezium, which has no placeholder for
@@ -95,9 +95,9 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
 def _refused(
     event: Event, settings: DebeziumFormat, envelope: dict[str, Any], schema: bytes | None, source: dict[str, Any]
 ) -> tuple[Change, ...]:
-    """What can be told of a change that can't be read: of its row the columns that nothing converts.
+    """What is known of a change that can't be read: of its row the columns that nothing converts.
 
-    Nothing where its table or position can't be told, or its key; the last of a snapshot is told of without one.
+    Nothing where its table, position or key isn't known; the last row of a snapshot needs no key.
     """
     row: dict[str, Any] = {}
     unchanged = _NONE
@@ -124,7 +124,7 @@ def _refused(
                 unchanged = left_out(marked, full_image(envelope, raw_key), source)
             unsure = columns.readers.keys() | columns.doubtful | marked
             if schema is None:
-                unsure |= {name for name in settings.untold.get(table, ()) if may_be(raw.get(name))}
+                unsure |= {name for name in settings.untyped.get(table, ()) if may_be(raw.get(name))}
             row = {name: value for name, value in raw.items() if _is_plain(value) and name not in unsure}
     return (
         Change(
@@ -154,8 +154,8 @@ def _change(
 ) -> Change | Skip:
     image = "before" if operation == "d" else "after"
     raw = _image(envelope, image)
-    told = _table(source)
-    table = told if settings.tables is ITSELF else settings.tables.of(told)
+    written = _table(source)
+    table = written if settings.tables is ITSELF else settings.tables.of(written)
     types = settings.columns.get(table, NOTHING_KNOWN)
     columns = types if schema is None else columns_of(schema, image, types)
     key, raw_key = key_of(event, table, types, settings.keys.get(table, ()), raw)
@@ -171,9 +171,9 @@ def _change(
                 doubtful = frozenset(name for name in columns.doubtful if raw.get(name, "") is None)
     if columns.readers:
         read(row, raw, columns.readers, table, unavailable)
-    if schema is None and settings.used and operation != "d" and table in settings.untold:
-        untold = [each for each in settings.untold[table] if each not in raw_key and each not in unavailable]
-        refuse_doubtful(raw, untold, table)
+    if schema is None and settings.used and operation != "d" and table in settings.untyped:
+        untyped = [each for each in settings.untyped[table] if each not in raw_key and each not in unavailable]
+        refuse_doubtful(raw, untyped, table)
     snapshot = operation == "r"
     at = _position(event, source, operation)
     gone = operation == "d"

@@ -25,7 +25,7 @@ def may_be(value: Any) -> str:
     the first such element could be.
 
     Text could be an encoded number where it is canonical base64 and no word: base64 without padding that happens to be
-    all small letters, all capitals or all digits (of three bytes one in twelve) can't be told from words.
+    all small letters, all capitals or all digits (of three bytes one in twelve) looks just like a word.
     """
     if type(value) is not list:
         return _may_be(value)

@@ -94,18 +94,18 @@ def fitted(
 
     types  of the table's columns, as they are now
     key    columns for the key, where events have one whose columns aren't there any more
-    used   columns that are told although events have none of them yet, as one that was added since
+    used   columns that rows carry although events have none of them yet, as one that was added since
 
     An event's schema that says otherwise, say of a column whose scale was changed, gives way to one of ours.
     """
     if not types.keys() >= {*pattern.key}:
         known = None if pattern.key_schema is None else key_schema(pattern.topic, types, key, settings)
         pattern = replace(pattern, key=key, key_schema=known)
-    told = {name: kind for name, kind in types.items() if name in pattern.columns or name in used}
-    pattern = replace(pattern, columns=frozenset(told))
-    if pattern.schema is None or _is_alike(pattern.schema, told, settings):
+    carried = {name: kind for name, kind in types.items() if name in pattern.columns or name in used}
+    pattern = replace(pattern, columns=frozenset(carried))
+    if pattern.schema is None or _is_alike(pattern.schema, carried, settings):
         return pattern
-    return _with_schema(pattern, told, settings)
+    return _with_schema(pattern, carried, settings)
 
 
 def _is_alike(schema: bytes, types: Mapping[str, str], settings: DebeziumFormat) -> bool:
@@ -156,13 +156,13 @@ class Telling:
     def _event(
         self, operation: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        told = {"before": before, "after": after, "source": self._source, "transaction": None, "op": operation}
-        return {**told, **_times(self.now_ns)}
+        envelope = {"before": before, "after": after, "source": self._source, "transaction": None, "op": operation}
+        return {**envelope, **_times(self.now_ns)}
 
 
 def _source(pattern: Pattern, position: Position, name: str, now_ns: int) -> dict[str, Any]:
     commit, lsn = (int(part, 16) for part in position.split("."))
-    told = {
+    ours = {
         "name": name,
         "snapshot": "incremental",
         "sequence": f'["{commit}","{lsn}"]',
@@ -171,7 +171,7 @@ def _source(pattern: Pattern, position: Position, name: str, now_ns: int) -> dic
         "xmin": None,
     }
     times = {each: at for each, at in _times(now_ns).items() if each in pattern.source}
-    return {**pattern.source, **told, **times}
+    return {**pattern.source, **ours, **times}
 
 
 def _times(now_ns: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a Debezium connector was told about values, and what a pipeline must know of it.
+"""How a Debezium connector is set to write values, and what a pipeline must know of it.
 
 Source of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Connector properties" and "Data type
 mappings", and the same of "Debezium connector for MySQL".
@@ -122,10 +122,10 @@ class DebeziumFormat:
         return self.decimal_handling_mode or "precise"
 
     @cached_property
-    def untold(self) -> dict[str, tuple[str, ...]]:
+    def untyped(self) -> dict[str, tuple[str, ...]]:
         """By table, the columns that documents use and `types` says nothing of."""
-        told = {table: self.types.get(table, {}) for table in self.used}
-        return {table: tuple(sorted(names - told[table].keys())) for table, names in self.used.items()}
+        typed = {table: self.types.get(table, {}) for table in self.used}
+        return {table: tuple(sorted(names - typed[table].keys())) for table, names in self.used.items()}
 
     @cached_property
     def columns(self) -> dict[str, Columns]:

@@ -40,7 +40,7 @@ def position(source: Mapping[str, Any], snapshot: bool, came: str = "") -> Posit
     MySQL: the binlog file's numeric suffix, the position in it, then `came`: the event's `arrival`. File and position
     alone don't tell a key's changes apart: the events within a compressed transaction all have the position of the
     event around them, and `source.row` counts anew in each. What arrived later within a partition happened later, so of
-    two with one position the later arrival counts; what a restarted connector repeats is told again, in its order. A
+    two with one position the later arrival counts; what a restarted connector repeats arrives again, in its order. A
     snapshot row has the position that the snapshot was taken at, and no arrival: all of a snapshot's rows are equal,
     and before what follows. Positions of earlier releases have the row in the arrival's place, before all arrivals.
     This rests on one server's binlog. After the connector is moved to another

@@ -167,10 +167,10 @@ def is_read_alike(schema: bytes, image: str | None, types: Mapping[str, str], se
     They aren't where a column was added or its type changed since that event, or where the connector has other modes.
     `image` as in `columns_of_schema`, which says what is raised.
     """
-    told = columns_of_schema(schema, image)
+    theirs = columns_of_schema(schema, image)
     ours = columns_of_schema(_json(_struct("row", _fields(types, True, settings))), None)
-    return types.keys() <= told.named and all(
-        _meaning(told.readers.get(name)) == _meaning(ours.readers.get(name)) for name in types
+    return types.keys() <= theirs.named and all(
+        _meaning(theirs.readers.get(name)) == _meaning(ours.readers.get(name)) for name in types
     )
 
 

@@ -85,15 +85,15 @@ def test_without_any_event_values_are_read_as_the_types_of_the_database_say(sett
         settings.time_precision_mode,
         settings.binary_handling_mode,
     )
-    told = change(made(TOPIC, TABLE, types, ("c1",), settings), raw, DebeziumFormat())
+    decoded = change(made(TOPIC, TABLE, types, ("c1",), settings), raw, DebeziumFormat())
     for name, value in raw.items():
         if settings.decimals == "double" and types[name].startswith(("numeric", "money")):
-            assert told.row[name] == value  # a schema says no more of it than that it is a number
+            assert decoded.row[name] == value  # a schema says no more of it than that it is a number
         else:
-            assert told.row[name] == (known.readers[name](value) if name in known.readers else value), types[name]
-    assert told.key == {"c1": 8}
-    assert (told.table, told.operation, told.position, told.source) == (TABLE, Operation.UPSERT, AT, "")
-    assert not told.unavailable | told.doubtful and not told.ends_snapshot
+            assert decoded.row[name] == (known.readers[name](value) if name in known.readers else value), types[name]
+    assert decoded.key == {"c1": 8}
+    assert (decoded.table, decoded.operation, decoded.position, decoded.source) == (TABLE, Operation.UPSERT, AT, "")
+    assert not decoded.unavailable | decoded.doubtful and not decoded.ends_snapshot
 
 
 def of_connector(types: dict[str, str], settings: DebeziumFormat = MODES[0], name: str = "p") -> bytes:
@@ -145,8 +145,8 @@ def test_a_schema_that_does_not_fit_any_more_gives_way(now: dict[str, str], mode
     values = {"id": 1, "price": "12.345", "body": "b", "added": "2024-02-29"}
     raw = written(now, {name: values[name] for name in now}, MODES[0])
     want = {"price": "12.345" if now["price"] == "numeric(8,3)" else "123.45", "body": "b", "id": 1}
-    told = change(pattern, raw, DebeziumFormat()).row
-    assert told == {**want, **({"added": "2024-02-29"} if "added" in now else {})}
+    row = change(pattern, raw, DebeziumFormat()).row
+    assert row == {**want, **({"added": "2024-02-29"} if "added" in now else {})}
 
 
 def test_a_pattern_without_schemas_has_none() -> None:
@@ -154,17 +154,17 @@ def test_a_pattern_without_schemas_has_none() -> None:
     pattern = pattern_of(TOPIC, b'{"id": 1}', value, TABLE)
     assert pattern is not None and pattern.schema is None
     now = {**THEN, "price": "numeric(8,3)", "added": "date"}
-    told = fitted(pattern, now, ("id",), ("added",), MODES[0])
-    assert (told.schema, told.key_schema, told.columns) == (None, None, frozenset(now))
-    key, value = Telling(told, AT, BACKFILLS, 0).row({"id": 2, "price": None, "body": "x", "added": None})
+    pattern = fitted(pattern, now, ("id",), ("added",), MODES[0])
+    assert (pattern.schema, pattern.key_schema, pattern.columns) == (None, None, frozenset(now))
+    key, value = Telling(pattern, AT, BACKFILLS, 0).row({"id": 2, "price": None, "body": "x", "added": None})
     assert (key, json.loads(value)["after"]["id"]) == (b'{"id":2}', 2)
 
 
 def test_a_key_whose_columns_are_gone_is_made_of_others() -> None:
     pattern = pattern_of(TOPIC, KEY.replace(b'"id":1', b'"old":1'), of_connector(THEN), TABLE)
     assert pattern is not None and pattern.key == ("old",)
-    told = fitted(pattern, THEN, ("id",), (), MODES[0])
-    assert told.key == ("id",) and told.key_schema is not None and b'"field":"id"' in told.key_schema
+    pattern = fitted(pattern, THEN, ("id",), (), MODES[0])
+    assert pattern.key == ("id",) and pattern.key_schema is not None and b'"field":"id"' in pattern.key_schema
 
 
 def test_events_of_a_table_without_a_primary_key_have_none() -> None:

@@ -35,17 +35,17 @@ def message(operation: str = "update", data: Any = None, at: int = 0) -> dict[st
     return {"data": data or {"id": 1}, "metadata": {**META, "operation": operation, "timestamp": stamp}}
 
 
-def decoded(told: Any, settings: DmsFormat = KEYED) -> Change:
-    [change] = decode(event(told), settings)
+def decoded(message: Any, settings: DmsFormat = KEYED) -> Change:
+    [change] = decode(event(message), settings)
     assert isinstance(change, Change)
     return change
 
 
 def test_messages() -> None:
-    told = [each for given in MESSAGES for each in decode(event(given), KEYED)]
-    dropped, created, exceptions, load, insert, update, gone, moved, truncate, delete = told
+    decoded_messages = [each for given in MESSAGES for each in decode(event(given), KEYED)]
+    dropped, created, exceptions, load, insert, update, gone, moved, truncate, delete = decoded_messages
     assert dropped is created is exceptions is Skip.SCHEMA_CHANGE
-    changes = [each for each in told if isinstance(each, Change)]
+    changes = [each for each in decoded_messages if isinstance(each, Change)]
     assert [change.operation.value for change in changes] == ["upsert"] * 3 + ["delete", "upsert", "delete"]
     assert [change.key["id"] for change in changes] == [42, 46, 42, 46, 45, 45]
     assert {change.table for change in changes} == {"public.articles"}
@@ -60,7 +60,7 @@ def test_messages() -> None:
     assert (delete.partial, gone.partial, moved.partial, load.partial) == (False, False, True, True)
 
 
-def test_a_load_is_older_than_the_changes_told_after_it_and_newer_than_those_before() -> None:
+def test_a_load_is_older_than_the_changes_after_it_and_newer_than_those_before() -> None:
     first, change, again = (decoded(message(name, at=at)) for at, name in enumerate(("load", "update", "load")))
     assert first.position < change.position < again.position
 
@@ -72,15 +72,15 @@ def test_equal_times_are_ordered_by_arrival() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "old_image"),
     [
         (KEYED, {"before-image": {"id": 1, "t": "old"}}),
         (DmsFormat(before_image="was", keys=KEYED.keys), {"was": {"id": 1}}),
         (DmsFormat(before_prefix="BI_", keys=KEYED.keys), {"data": {"id": 2, "t": "new", "BI_id": 1}}),
     ],
 )
-def test_another_key_in_the_before_image_is_two_changes(settings: DmsFormat, told: dict[str, Any]) -> None:
-    gone, came = decode(event({**message(data={"id": 2, "t": "new"}), **told}), settings)
+def test_another_key_in_the_before_image_is_two_changes(settings: DmsFormat, old_image: dict[str, Any]) -> None:
+    gone, came = decode(event({**message(data={"id": 2, "t": "new"}), **old_image}), settings)
     assert isinstance(gone, Change) and isinstance(came, Change)
     assert (gone.operation, gone.key, came.operation, came.key) == (
         Operation.DELETE, {"id": 1}, Operation.UPSERT, {"id": 2},
@@ -108,9 +108,9 @@ def test_tables_without_a_known_key_have_no_moves() -> None:
 
 
 def test_a_table_without_a_schema() -> None:
-    told = message()
-    told["metadata"]["schema-name"] = ""
-    assert decoded(told).table == "articles"
+    without_schema = message()
+    without_schema["metadata"]["schema-name"] = ""
+    assert decoded(without_schema).table == "articles"
 
 
 def test_a_null_is_skipped() -> None:
@@ -153,12 +153,12 @@ def test_a_moved_row_takes_no_left_out_column_from_where_it_was() -> None:
 
 def test_with_null_and_empty_a_missing_column_is_a_mistake() -> None:
     change = decoded(message("insert", WITHOUT), DmsFormat(include_null_and_empty=True, keys=KEYED.keys))
-    [told] = step(None, change, SPEC, "m", WHOLE)[1]
-    assert isinstance(told, Refused) and "uses column 'body', which the row lacks" in str(told.error)
+    [refused] = step(None, change, SPEC, "m", WHOLE)[1]
+    assert isinstance(refused, Refused) and "uses column 'body', which the row lacks" in str(refused.error)
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("fields", "reason"),
     [
         ({"data": {}}, "not a DMS message: metadata is None"),
         ({"metadata": {}}, "metadata.record-type is None, must be data or control"),
@@ -175,9 +175,9 @@ def test_with_null_and_empty_a_missing_column_is_a_mistake() -> None:
         ({"metadata": META, "data": {}, "before-image": [1]}, "before-image is a list of 1, must be an object"),
     ],
 )
-def test_refusals_name_what_is_wrong(told: Any, reason: str) -> None:
+def test_refusals_name_what_is_wrong(fields: Any, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
-        decode(event(told), KEYED)
+        decode(event(fields), KEYED)
 
 
 @given(st.integers(0, 999_999), st.integers(0, 999_999), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
@@ -204,8 +204,8 @@ def test_a_load_its_changes_and_tasks_that_resume_end_right(
             name = "delete" if text is None else "update"
             sent.append(message(name, {"id": 1, "text": text}, at=len(sent) + 1))
     state, store = None, ""
-    for told in sent:
-        state, plans = step(state, decoded(told), DocumentSpec("public.articles", "{text}"), "m", WHOLE)
+    for each in sent:
+        state, plans = step(state, decoded(each), DocumentSpec("public.articles", "{text}"), "m", WHOLE)
         for plan in plans:
             assert isinstance(plan, Plan)
             store = "".join(chunk.text for chunk in plan.write)

@@ -62,9 +62,9 @@ def rows(events: list[Event], of: Pipeline) -> tuple[dict[str, Row], list[str]]:
                 assert isinstance(change, Change)
                 spec = of.documents[change.table].spec(change.table)
                 identity = document_id(spec, change)
-                state, told = step(states.get(identity), change, spec, "m", WHOLE)
+                state, emitted = step(states.get(identity), change, spec, "m", WHOLE)
                 states[identity] = None if state is None else state_from_bytes(state_to_bytes(state))
-                for each in told:
+                for each in emitted:
                     if isinstance(each, Refused):
                         letters.append(str(each.error))
                     elif isinstance(each, Plan):
@@ -79,8 +79,8 @@ def rows(events: list[Event], of: Pipeline) -> tuple[dict[str, Row], list[str]]:
 
 
 def test_compressed_transactions_of_mysql() -> None:
-    told, letters = rows(case("01-mysql-compressed-transaction.jsonl"), pipeline("shop.articles"))
-    assert (told, letters) == ({"shop.articles/1": ("final text", {})}, [])
+    documents, letters = rows(case("01-mysql-compressed-transaction.jsonl"), pipeline("shop.articles"))
+    assert (documents, letters) == ({"shop.articles/1": ("final text", {})}, [])
 
 
 BINLOG = {"connector": "mysql", "db": "shop", "table": "a", "file": "binlog.000009", "pos": 4, "row": 0}
@@ -112,12 +112,12 @@ def test_the_rows_of_a_snapshot_of_mysql_are_equal() -> None:
 
 def test_partitions_of_postgresql() -> None:
     events = case("02-postgres-partitions.jsonl")
-    told, letters = rows(events, pipeline("public.ev", tables=[r"public\.ev_\d{4}"]))
+    documents, letters = rows(events, pipeline("public.ev", tables=[r"public\.ev_\d{4}"]))
     expected = {
         "public.ev/2/2025": ("changed after snapshot", {}),
         "public.ev/3/2024": ("inserted after snapshot", {}),
     }
-    assert (told, letters) == (expected, [])
+    assert (documents, letters) == (expected, [])
 
 
 def test_a_partition_that_is_truncated_empties_no_other() -> None:
@@ -207,19 +207,19 @@ def test_connectors_that_are_not_read_are_named(name: str, connectors: list[str]
 
 def test_json_and_bits() -> None:
     of = pipeline("shop.articles", metadata=["attrs", "flags", "attrs.lang"])
-    told, letters = rows(case("19-json-and-bit-columns.jsonl"), of)
+    documents, letters = rows(case("19-json-and-bit-columns.jsonl"), of)
     metadata = {"attrs": {"lang": "de"}, "flags": "10110000", "attrs.lang": "de"}
-    assert (told, letters) == ({"shop.articles/3": ("t", metadata)}, [])
+    assert (documents, letters) == ({"shop.articles/3": ("t", metadata)}, [])
 
 
 def test_what_nothing_tells_is_refused_by_name() -> None:
     events = case("20-decimals-and-dates-without-schema.jsonl")
     for column in ("price", "born"):
-        told, letters = rows(events, pipeline("shop.articles", metadata=[column]))
-        assert told == {} and f"shop.articles.{column} is" in letters[0] and "schemas.enable" in letters[0]
+        documents, letters = rows(events, pipeline("shop.articles", metadata=[column]))
+        assert documents == {} and f"shop.articles.{column} is" in letters[0] and "schemas.enable" in letters[0]
     types = {"price": "decimal(10,2)", "born": "date"}
-    told, letters = rows(events, pipeline("shop.articles", metadata=["price", "born"], types=types))
-    assert (told, letters) == ({"shop.articles/3": ("t", {"price": "5.00", "born": "2024-02-29"})}, [])
+    documents, letters = rows(events, pipeline("shop.articles", metadata=["price", "born"], types=types))
+    assert (documents, letters) == ({"shop.articles/3": ("t", {"price": "5.00", "born": "2024-02-29"})}, [])
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_the_remedy_is_of_the_values_kind(value: Any, types: str) -> None:
     read = [yaml.safe_load("{" + each.split("}")[0] + "}")["a"] for each in (first, second)]
     of = pipeline("shop.articles", text="{id}", metadata=["a"], types={"a": read[0]})
     envelope = {"op": "c", "after": {"id": 1, "a": value}, "source": {**BINLOG, "table": "articles"}}
-    told, letters = rows([Event("t", 0, 0, b'{"id":1}', raw(envelope))], of)
-    assert (told["shop.articles/1"][1], letters) == ({"a": value}, [])
+    documents, letters = rows([Event("t", 0, 0, b'{"id":1}', raw(envelope))], of)
+    assert (documents["shop.articles/1"][1], letters) == ({"a": value}, [])
     pipeline("shop.articles", text="{id}", metadata=["a"], types={"a": read[1]})
 
 
@@ -312,8 +312,8 @@ def test_text_positions_of_differing_width_are_refused() -> None:
         Event("t", 0, at, None, raw({"id": 1, "title": version, "v": version}))
         for at, version in enumerate(("v9", "v10", "v8"))
     ]
-    told, letters = rows(events, of)
-    assert told["a/1"][0] == "v9"
+    documents, letters = rows(events, of)
+    assert documents["a/1"][0] == "v9"
     assert len(letters) == 1 and "'v10' is of another width than this row's last one, 'v9'" in letters[0]
 
 
@@ -334,8 +334,8 @@ KEYS: tuple[Any, ...] = (1, "1", True, "true", False, "false", 1.0, "1.0", "", "
 def test_keys_of_other_kinds_get_two_ids_or_are_refused(values: list[Any]) -> None:
     of = pipeline("a", {"rows": {"table": "a"}}, key=["id"])
     events = [Event("t", 0, at, None, raw({"id": each, "title": repr(each)})) for at, each in enumerate(values)]
-    told, letters = rows(events, of)
-    assert len(told) + len(letters) == len(values)
+    documents, letters = rows(events, of)
+    assert len(documents) + len(letters) == len(values)
 
 
 @pytest.mark.parametrize(
@@ -355,8 +355,8 @@ def test_reasons_are_bounded_and_keep_their_ends() -> None:
 def test_nested_columns_and_names_with_dots() -> None:
     of = pipeline("a", {"rows": {"table": "a"}}, key=["id"], text="{t.x} {o.x.y} {o.none|}{o.x.y|z}", metadata=["o.x"])
     row = {"id": 1, "t.x": "plain", "t": {"x": "nested"}, "o": {"x": {"y": 5}}}
-    told, letters = rows([Event("t", 0, 0, None, raw(row))], of)
-    assert (told, letters) == ({"a/1": ("plain 5 5", {"o.x": {"y": 5}})}, [])
+    documents, letters = rows([Event("t", 0, 0, None, raw(row))], of)
+    assert (documents, letters) == ({"a/1": ("plain 5 5", {"o.x": {"y": 5}})}, [])
     _, letters = rows([Event("t", 0, 0, None, raw({**row, "o": "text"}))], of)
     assert "is a part of column 'o', which is 'text' and no object" in letters[0]
     _, letters = rows([Event("t", 0, 0, None, raw({"id": 1, "t.x": "x"}))], of)
@@ -383,14 +383,14 @@ def test_deferrable_keys() -> None:
         event(3, "d", 300, 2, "one", elsewhere, 250),
     ]
     state: DocumentState | None = None
-    told: list[Any] = []
+    emitted: list[Any] = []
     for each in events:
         (change,) = decoder(of)(each)
         assert isinstance(change, Change)
         state, out = step(state, change, spec, "m", WHOLE)
-        told.append(out[0])
-    half = told[2]
+        emitted.append(out[0])
+    half = emitted[2]
     assert half.late and half.change.row == {"title": "two"}, "it only hands the elder's values on"
-    assert told[1].change.row == {"title": "one"}
-    assert isinstance(told[3], Plan) and not told[3].chunk_ids, "a later deletion counts"
-    assert all(one.position < other.position for one, other in pairwise([told[1].change, half.change]))
+    assert emitted[1].change.row == {"title": "one"}
+    assert isinstance(emitted[3], Plan) and not emitted[3].chunk_ids, "a later deletion counts"
+    assert all(one.position < other.position for one, other in pairwise([emitted[1].change, half.change]))

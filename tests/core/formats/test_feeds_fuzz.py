@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.fuzz_decoders import Feed, feed_decoder, feed_events, fuzz, mutated, told
+from bench.fuzz_decoders import Feed, feed_decoder, feed_events, fuzz, mutated, outcome_by
 from core.change import Event
 from core.decoding import guarded
 from core.errors import DecodeError
@@ -34,19 +34,19 @@ json_values = st.recursive(
 def test_bytes(
     feed: Feed, chance: random.Random, key: bytes | None, value: bytes | None, headers: dict[str, bytes]
 ) -> None:
-    told(Event("t", 0, 0, key, value, headers), feed_decoder(feed, chance))
+    outcome_by(Event("t", 0, 0, key, value, headers), feed_decoder(feed, chance))
 
 
 @given(feeds, chances, json_values, json_values)
 def test_json(feed: Feed, chance: random.Random, key: Any, value: Any) -> None:
-    told(Event("t", 0, 0, json.dumps(key).encode(), json.dumps(value).encode()), feed_decoder(feed, chance))
+    outcome_by(Event("t", 0, 0, json.dumps(key).encode(), json.dumps(value).encode()), feed_decoder(feed, chance))
 
 
 @settings(max_examples=examples(500), deadline=None)
 @given(feeds, st.integers(0, 10**6), chances)
 def test_mutated_events(feed: Feed, number: int, chance: random.Random) -> None:
     line = REAL[feed][number % len(REAL[feed])]
-    told(mutated(line, chance, wraps=False), feed_decoder(feed, chance))
+    outcome_by(mutated(line, chance, wraps=False), feed_decoder(feed, chance))
 
 
 REACHED = {
@@ -82,7 +82,7 @@ HOSTILE += [b'{"v":1,"a":' + b"[" * 99 + b"]" * 99 + b"}", b'"\\ud800"', b'{"a":
 @pytest.mark.parametrize("feed", FEEDS)
 def test_hostile_bytes(feed: Feed, raw: bytes) -> None:
     for key in (None, raw):
-        told(Event("t", 0, 0, key, raw), feed_decoder(feed, random.Random(0)))
+        outcome_by(Event("t", 0, 0, key, raw), feed_decoder(feed, random.Random(0)))
 
 
 def test_a_schema_that_is_no_json_is_refused() -> None:

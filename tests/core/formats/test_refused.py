@@ -35,7 +35,7 @@ def refused(decode: Callable[[Event], object], event: Event) -> tuple[Change, ..
     return raised.value.refused
 
 
-def test_debeziums_columns_that_nothing_converts_are_told() -> None:
+def test_debeziums_columns_that_nothing_converts_are_kept() -> None:
     """H1b: a value that doesn't fit its declared type."""
     settings = DebeziumFormat(types={"public.a": {"n": "numeric(10,2)", "v": "vector"}})
     after = {"id": 1, "t": "new", "body": UNAVAILABLE, "n": "@@@", "v": None, "x": [1]}
@@ -50,10 +50,10 @@ def test_debeziums_columns_that_nothing_converts_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"op": "x", "after": {}}, {"op": "u", "after": None}, {"op": "d", "before": {"t": DEEP}}]
+    "fields", [{"op": "x", "after": {}}, {"op": "u", "after": None}, {"op": "d", "before": {"t": DEEP}}]
 )
-def test_debeziums_key_and_position_are_told_where_the_row_is_not(told: dict[str, Any]) -> None:
-    [change] = refused(debezium.decode, event({**told, "source": SOURCE}))
+def test_debeziums_key_and_position_are_kept_where_the_row_is_not(fields: dict[str, Any]) -> None:
+    [change] = refused(debezium.decode, event({**fields, "source": SOURCE}))
     assert (change.key, change.position, change.row, change.moves) == ({"id": 1}, POSITION, {}, False)
 
 
@@ -66,7 +66,7 @@ def test_debeziums_key_and_position_are_told_where_the_row_is_not(told: dict[str
         Event("t", 0, 7, b'{"id": 1}', b"no JSON"),
     ],
 )
-def test_nothing_is_told_where_table_key_or_position_is_not_known(bad: Event) -> None:
+def test_nothing_is_kept_where_table_key_or_position_is_not_known(bad: Event) -> None:
     assert refused(debezium.decode, bad) == ()
 
 

@@ -61,13 +61,13 @@ def _failure(error: ClientError | BotoCoreError, where: str, setting: str) -> Fr
         if type(error).__name__ in _MISSING:
             return ConfigError([f"{setting}: {error}"])
         return Unavailable(f"{where} doesn't answer: {type(error).__name__}")
-    told = error.response.get("Error", {})
-    code, status = told.get("Code", ""), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    details = error.response.get("Error", {})
+    code, status = details.get("Code", ""), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
     if code == "ModelError":
         # the container's own answer (SageMaker's InvokeEndpoint): 4xx is about the request, 5xx about the model
         status = int(error.response.get("OriginalStatusCode", status))
         code = f"ModelError ({status})"
-    message = shown(f"{where} answers {code}: {told.get('Message', '')}".encode())
+    message = shown(f"{where} answers {code}: {details.get('Message', '')}".encode())
     if code in _BUSY or status == 429:
         return Busy(message)
     if code in _STARTING or status == 503:
@@ -130,10 +130,10 @@ class BedrockEndpoint:
             )["body"].read()
         except (ClientError, BotoCoreError) as error:
             raise _failure(error, self.where, "embedding.bedrock") from None
-        told = _json(self.where, answer)
-        if not isinstance(told, dict):
+        parsed = _json(self.where, answer)
+        if not isinstance(parsed, dict):
             raise Refusal(f"{self.where} answers what is no object with vectors")
-        rows = told.get("embeddings") if self._cohere else [told.get("embedding")]
+        rows = parsed.get("embeddings") if self._cohere else [parsed.get("embedding")]
         if isinstance(rows, dict):
             rows = rows.get("float")
         return matrix(self.where, rows, len(texts))

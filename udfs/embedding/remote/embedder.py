@@ -1,7 +1,7 @@
 """Embeddings from an endpoint: many requests in flight, as many as it bears, and patience where it fails.
 
-What a text is to blame for is told of that text alone. What the endpoint is to blame for is never told of a text: the
-job waits, and then goes back to its checkpoint.
+An error that a text causes is that text's alone. One that the endpoint causes is never a text's: the job waits, and
+then goes back to its checkpoint.
 """
 
 from __future__ import annotations

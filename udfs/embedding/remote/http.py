@@ -70,22 +70,22 @@ class Http:
 
     def _failure(self, response: httpx.Response) -> FreshetError:
         status = response.status_code
-        told = f"{self.where} answers {status} {response.reason_phrase}".rstrip()
+        message = f"{self.where} answers {status} {response.reason_phrase}".rstrip()
         if response.is_redirect:
             to = urlsplit(response.headers.get("Location", ""))
             target = f"{to.scheme}://{to.hostname}" if to.hostname else "another path"
-            return ConfigError([f"{self._setting}.url: {told} to {target}: nothing is sent to where you don't say"])
+            return ConfigError([f"{self._setting}.url: {message} to {target}: nothing is sent to where you don't say"])
         if status in (401, 403):
             # the body isn't shown: some repeat a part of the key
-            return ConfigError([f"{self._setting}.api_key: {told}: set a key that may use this model"])
-        told = f"{told}: {shown(response.content, self._key)}".rstrip(": ")
+            return ConfigError([f"{self._setting}.api_key: {message}: set a key that may use this model"])
+        message = f"{message}: {shown(response.content, self._key)}".rstrip(": ")
         if status in _REFUSALS:
-            return Refusal(told)
+            return Refusal(message)
         if status in (429, 503):
-            return Busy(told, wait_s(response.headers.get("Retry-After", "")), fails=status == 503)
+            return Busy(message, wait_s(response.headers.get("Retry-After", "")), fails=status == 503)
         if status in (408, 409, 425) or status >= 500:
-            return Unavailable(told)
-        return ConfigError([f"{self._setting}.url: {told}: check the URL and the model's name"])
+            return Unavailable(message)
+        return ConfigError([f"{self._setting}.url: {message}: check the URL and the model's name"])
 
 
 def wait_s(header: str) -> float:

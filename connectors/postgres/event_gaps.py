@@ -1,4 +1,4 @@
-"""What PostgreSQL publishes of a table's rows, and Debezium makes of it: what of them no event tells.
+"""What PostgreSQL publishes of a table's rows, and Debezium makes of it: what of them no event carries.
 
 Sources of the rules: PostgreSQL's documentation, "ALTER TABLE: REPLICA IDENTITY", "CREATE PUBLICATION"
 (publish_generated_columns); Debezium's, "Debezium connector for PostgreSQL: Data type mappings". What Debezium makes of
@@ -54,7 +54,7 @@ class Identity:
 
     @property
     def fault(self) -> str:
-        """What is wrong with it for changes to be told, and the way on; "" where nothing is."""
+        """Why its updates and deletes fail, or come as another row's, and the remedy; "" where they come right."""
         quoted = sql.Identifier(*self.table.split(".", 1)).as_string(None)
         remedy = f"ALTER TABLE {quoted} REPLICA IDENTITY {'DEFAULT, or FULL' if self.key else 'FULL'}"
         if self.kind == "n" or (self.kind == "i" and not self.index):
@@ -74,7 +74,7 @@ class Identity:
 
 
 def lost(type_: str, dimensions: int, composite: bool, generated: bool) -> str:
-    """Why no change tells a column's values, as the rest of a sentence about it; "" where they are told.
+    """Why no change carries a column's values, as the rest of a sentence about it; "" where changes carry them.
 
     type_       as format_type has it, without domains around it
     dimensions  as it was declared, of an array
