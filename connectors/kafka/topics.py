@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from core.config.source import Kafka
 from core.formats.recordings import Headers
 
 _ANSWER_S = 10.0
+_AGAIN_S = 0.1
 _SILENCE_S = 20.0
+_LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 _QUEUE_KIB = 32 * 1024
 _LARGEST_MESSAGE = 32 * 1024 * 1024
 
@@ -69,12 +72,23 @@ def ends(consumer: Consumer, kafka: Kafka, topic: str) -> Ends:
     try:
         there = consumer.list_topics(timeout=_ANSWER_S).topics.get(topic)
         numbers = [] if there is None else sorted(there.partitions)
-        return {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_ANSWER_S)
-            for number in numbers
-        }
+        return {number: _ends(consumer, TopicPartition(topic, number)) for number in numbers}
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
+
+
+def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """A partition that was made a moment ago has no leader yet that knows of it: it is asked again."""
+    deadline = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(partition, timeout=_ANSWER_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return first, end
 
 
 def messages(consumer: Consumer, kafka: Kafka, topic: str, upto: Ends) -> Iterator[Message]:

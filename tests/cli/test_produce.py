@@ -136,7 +136,8 @@ def test_generated_events_amount_to_the_truth(stack: Stack, tmp_path: Path, pref
     assert rows == [{name: str(value) for name, value in table[key].items()} for key in sorted(table)]
     assert len(rows) > 300
     assert f"{len(rows)} rows are the truth" in result.stdout
-    assert f"{len(messages):,} events into 1 topic" in result.stdout
+    again = consume(stack.kafka.bootstrap_servers, topic)
+    assert [f"{len(each):,} events into 1 topic" in result.stdout for each in (messages, again)] == [True] * 2
 
 
 def test_the_rate_is_kept_for_the_duration(stack: Stack, prefix: str) -> None:

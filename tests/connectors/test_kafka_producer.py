@@ -12,6 +12,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.kafka.producer import MAX_RECORD_BYTES, ensure_topics, produce
+from connectors.kafka.topics import ends, reading
+from core.config.source import Kafka
 from core.errors import ConfigError, Unavailable
 from core.formats.recordings import Record, read_recording
 from stack.local import Stack
@@ -95,3 +97,11 @@ def test_no_server_is_reported_within_ten_seconds_with_its_address_and_the_optio
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 \(.*Connection refused.*--bootstrap-servers"):
         ensure_topics("127.0.0.1:1", {"t": 1})
     assert time.monotonic() - started < 10
+
+
+def test_a_topic_that_was_made_a_moment_ago_has_its_ends(stack: Stack, topic: str) -> None:
+    kafka = Kafka.model_validate({"topic": topic, "properties.bootstrap.servers": stack.kafka.bootstrap_servers})
+    with reading(kafka) as consumer:
+        for number in range(30):
+            ensure_topics(kafka.bootstrap_servers, {f"{topic}.{number}": 3})
+            assert set(ends(consumer, kafka, f"{topic}.{number}").values()) <= {(0, 0)}
