@@ -40,7 +40,7 @@ def _file(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[s
             document["chunk"] = {"tokens": tokens}
 
     world.rewrite(change)
-    yield from _refused(job, strike, "isn't started, as it would mix")
+    yield from _refused(job, strike, "was not started: its store would then hold")
     job.start("--rebuild")
 
 
@@ -100,7 +100,7 @@ def _index(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[
     if not whole and delete == world.delete_index:
         yield from _refused(job, strike, "is there without")
     delete(whole=True)
-    yield from _refused(job, strike, "isn't started")
+    yield from _refused(job, strike, "was not started")
     prepare_stores(world.pipeline)
     job.start("--rebuild")
 

@@ -94,10 +94,13 @@ def refusal(
     chunks, same = sum(models.values()), models.get(now.model, 0)
     foreign = [each.owner.pipeline for each in found if each.owner is not None and each.owner.pipeline != name]
     bereft = any(each.bereft for each in found)
-    because = (
-        "what was written to its store isn't there any more" if bereft else "it would mix what was made in two ways"
-    )
-    lines = [f"{name} isn't started, as {because}", *(f"  {each}" for each in why)]
+    if bereft:
+        because = "its store has lost what an earlier run wrote to it"
+    elif foreign:
+        because = "its store belongs to another pipeline"
+    else:
+        because = "its store would then hold documents made in two different ways"
+    lines = [f"{name} was not started: {because}", *(f"  {each}" for each in why)]
     lines += [
         "The ways on:",
         f"  {command} --mixed    keeps what is there, {_chunks(chunks)}, and embeds nothing now: each document is made "

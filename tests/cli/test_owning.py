@@ -96,7 +96,7 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
         assert "freshet run pipeline.yaml --mixed    keeps what is there, 3 chunks" in message
         assert "--rebuild" in message
     changed = place.pipeline(**OTHER_TEXT)
-    assert "isn't started" in refused(changed, "pgvector")[0]
+    assert "was not started" in refused(changed, "pgvector")[0]
     assert otherwise(changed, stores(changed)) == [
         "store.pgvector: table chunks: text of public.a was '{body}', is '{title}'"
     ]

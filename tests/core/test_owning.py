@@ -89,7 +89,7 @@ def test_a_refusal_names_the_ways_on_and_what_they_embed(
 ) -> None:
     there, kept = [found(made, **models)], Owner("articles", EPOCH, made)
     lines = refusal("articles", there, obstacles(there, "articles", NOW, kept, True), NOW)
-    assert lines[0] == "articles isn't started, as it would mix what was made in two ways"
+    assert lines[0] == "articles was not started: its store would then hold documents made in two different ways"
     (rebuild,) = (line for line in lines if line.startswith("  freshet run pipeline.yaml --rebuild  "))
     assert embeds in rebuild
     assert any(line.startswith("  freshet run pipeline.yaml --mixed  ") for line in lines)
@@ -104,7 +104,7 @@ def test_a_store_that_lost_its_chunks_is_refused_where_a_state_goes_on() -> None
     ]
     assert why(lost) == [], "whoever reads all again mends it"
     lines = refusal("articles", [lost], why_not, NOW)
-    assert lines[0] == "articles isn't started, as what was written to its store isn't there any more"
+    assert lines[0] == "articles was not started: its store has lost what an earlier run wrote to it"
     assert lines[-1] == "  or restore it" and any("Embeds every text" in line for line in lines)
 
 
