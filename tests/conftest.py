@@ -18,14 +18,14 @@ settings.load_profile("freshet")
 LONGEST = (
     "tests/deploy/test_rehearsal.py",
     "tests/test_docs.py",
-    "tests/cli/test_demo.py",
+    "tests/demo/test_demo.py",
     "tests/deploy/test_containers.py",
     "tests/deploy/test_application.py",
     "tests/flink_jobs/test_vectorize.py",
-    "tests/cli/test_chaos.py",
+    "tests/chaos/test_chaos.py",
     "tests/flink_jobs/test_settling.py",
     "tests/flink_jobs/test_aws_feeds.py",
-    "tests/cli/test_stack.py",
+    "tests/stack/test_stack.py",
     "tests/flink_jobs/test_profiles.py",
     "tests/flink_jobs/test_two_stores.py",
 )

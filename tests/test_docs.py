@@ -50,7 +50,7 @@ FOLLOWED = [
 NUMBERS_VARY = {DOCS / "produce.md"}
 
 WITH_AWS = {
-    line: "run by tests/cli/test_produce_aws.py: the stack here has no AWS"
+    line: "run by tests/operations/test_produce_aws.py: the stack here has no AWS"
     for block in blocks(DOCS / "produce.md")
     if block.language == "bash"
     for line in block.text.splitlines()
@@ -63,7 +63,7 @@ FAR_AWAY = {
     for line in block.text.splitlines()
 }
 ELSEWHERE = WITH_AWS | {
-    "./freshet demo": "run by tests/cli/test_demo.py: it has a stack of its own and takes a minute",
+    "./freshet demo": "run by tests/demo/test_demo.py: it has a stack of its own and takes a minute",
     "./freshet demo s3": "as above",
     "./freshet demo dynamodb": "as above",
     "./freshet demo profiles": "as above",
@@ -82,8 +82,8 @@ ELSEWHERE = WITH_AWS | {
     "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",
     "freshet run .freshet/demo/pipeline.yaml": "the demo's pipeline; docs/run-a-pipeline.md has the same with its own",
     'freshet search .freshet/demo/pipeline.yaml "How do I catch an exception?"': "as above",
-    "freshet stack down": "run by tests/cli/test_stack.py: other tests use the stack that this one has",
-    "freshet bench --json figures.json": "run by tests/cli/test_bench.py with less of everything: it takes minutes",
+    "freshet stack down": "run by tests/stack/test_stack.py: other tests use the stack that this one has",
+    "freshet bench --json figures.json": "run by tests/bench/test_bench.py with less of everything: it takes minutes",
     "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py on another bucket",
     'psql "postgresql://freshet@127.0.0.1:5432/freshet?passfile=.freshet/stack/pgpass"': "psql isn't part of Freshet; "
     "the same string is used by all that the pages run",

@@ -14,7 +14,7 @@ from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit
 from operations.addresses import of_store, setting_of_store
 from operations.search import search
-from tests.cli.test_search import PIPELINE, pipeline
+from tests.operations.test_search import PIPELINE, pipeline
 
 __all__ = ["pipeline"]
 

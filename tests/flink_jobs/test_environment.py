@@ -10,7 +10,7 @@ from pathlib import Path
 from core.config.file import load
 from flink_jobs.engine.environment import local_options
 from flink_jobs.engine.java_start import SETTINGS, refusal, said
-from tests.cli.test_status import PIPELINE
+from tests.operations.test_status import PIPELINE
 
 ROOT = Path(__file__).parents[2]
 JOB = """

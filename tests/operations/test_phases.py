@@ -20,7 +20,7 @@ from flink_jobs.engine.worker_deaths import FOLDER, watched
 from flink_jobs.running.jobs import Progress
 from flink_jobs.running.rest import tasks
 from operations.phases import Phases
-from tests.cli.test_displaced import SETTINGS
+from tests.operations.test_displaced import SETTINGS
 
 
 @dataclass

@@ -10,7 +10,7 @@ from core.config.pipeline import Pipeline
 from core.formats.recordings import Record
 from operations.finishing import letters_so_far, outcome
 from stack.local import Stack
-from tests.cli.test_displaced import SETTINGS
+from tests.operations.test_displaced import SETTINGS
 
 
 def bounded(servers: str, **changes: Any) -> Pipeline:

@@ -17,7 +17,7 @@ from core.errors import ConfigError, OtherLog
 from operations import log_record, log_watch, resuming
 from operations.log_watch import LogWatch
 from operations.resuming import goes_on_from, resumed
-from tests.cli.test_status import PIPELINE
+from tests.operations.test_status import PIPELINE
 
 LOG = LogIdentity(
     "debezium", {"topic changes": "aaaa"}, {"PostgreSQL's timeline": "1"}, {"public.documents": "shop:app"}

@@ -24,9 +24,9 @@ from operations.resuming import Beginning
 from operations.run import start
 from operations.servers import stores
 from stack.local import Stack
-from tests.cli.test_verify import database, pipeline_of
 from tests.connectors.damage import hand
 from tests.connectors.test_store_contract import plan
+from tests.operations.test_verify import database, pipeline_of
 from udfs.embedding.embedder import dimension, embedder
 
 KAFKA = {"topic": "t", "properties.bootstrap.servers": "x:1", "scan.startup.mode": "earliest-offset"}

@@ -33,7 +33,7 @@ from operations.verify.stream import Waiting
 from operations.verify.whole import Options, verify
 from stack.local import Stack
 from tests.aws import moto_server
-from tests.cli.test_verify import database, pipeline_of
+from tests.operations.test_verify import database, pipeline_of
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import document_chunker
 

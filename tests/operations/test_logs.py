@@ -23,7 +23,7 @@ for number in range(400):
 
 
 def test_flinks_log_is_cut_at_a_size_and_the_last_few_files_stay(tmp_path: Path) -> None:
-    from tests.cli.test_status import PIPELINE
+    from tests.operations.test_status import PIPELINE
 
     (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FRESHET_LOG_SIZE": "10KB"}

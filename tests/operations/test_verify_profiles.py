@@ -28,8 +28,8 @@ from operations.verify.source import opened
 from operations.verify.whole import Options, verify
 from stack.local import Stack
 from tests.aws import moto_server
-from tests.cli.test_verify import database
 from tests.flink_jobs.people import PROFILES, TEXT
+from tests.operations.test_verify import database
 from tests.profile_writer import Writer
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import document_chunker

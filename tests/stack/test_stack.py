@@ -29,8 +29,8 @@ from core.errors import FreshetError, Unavailable
 from core.formats.wrapping import bare
 from stack import connect, jars, layout, opensearch, process
 from stack import local as stack
-from tests.cli.test_folder_lock import readable
 from tests.listeners import elsewhere
+from tests.operations.test_folder_lock import readable
 
 ARRIVAL_SECONDS = 60
 

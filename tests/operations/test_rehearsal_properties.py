@@ -10,7 +10,7 @@ import yaml
 
 from operations.pipeline_file import load
 from operations.rehearsal.rehearse import properties
-from tests.cli.test_displaced import SETTINGS
+from tests.operations.test_displaced import SETTINGS
 
 
 def test_a_passfile_is_passed_whole_and_a_password_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

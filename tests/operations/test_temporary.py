@@ -11,7 +11,7 @@ import pytest
 
 from core.config.pipeline import Pipeline
 from operations import temporary
-from tests.cli.test_displaced import SETTINGS
+from tests.operations.test_displaced import SETTINGS
 
 PIPELINE = Pipeline.model_validate(SETTINGS)
 

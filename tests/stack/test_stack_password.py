@@ -21,7 +21,7 @@ from core.errors import FreshetError
 from stack import connect, layout, passfile, postgres, process
 from stack.layout import Layout
 from stack.local import Stack
-from tests.cli.test_folder_lock import readable
+from tests.operations.test_folder_lock import readable
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from operations import own_stack
 from operations.folder_lock import locked
 from stack import layout
-from tests.cli.test_search import PIPELINE
+from tests.operations.test_search import PIPELINE
 
 
 @pytest.fixture

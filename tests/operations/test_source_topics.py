@@ -9,7 +9,7 @@ import pytest
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from operations.source_topics import refuse_missing, waits
-from tests.cli.test_displaced import SETTINGS
+from tests.operations.test_displaced import SETTINGS
 
 THERE = ["__consumer_offsets", "shop.public.articles", "shop.public.orders"]
 LISTED = "there are shop.public.articles, shop.public.orders."

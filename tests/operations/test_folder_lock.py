@@ -22,7 +22,7 @@ from operations import run as running
 from operations.folder_lock import AlreadyRuns, locked, runs_as
 from operations.job_file import JobFile, remember
 from operations.resuming import Beginning
-from tests.cli.test_status import PIPELINE
+from tests.operations.test_status import PIPELINE
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
