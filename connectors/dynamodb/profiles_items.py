@@ -30,6 +30,7 @@ from core.identity.identifiers import Identifier
 from core.profiles.delivery import Delivery, Folded, Noted, folded
 from core.profiles.merging import Profile
 from core.profiles.step import Placed, Touched
+from core.stores.fitting import without_nul
 
 Key = tuple[str, str]
 """`pk` and `sk`."""
@@ -286,7 +287,7 @@ def _note(noted: Noted) -> Item:
 
 def plain(held: Iterable[Identifier]) -> tuple[Identifier, ...]:
     """Identifiers as every store has them: NUL becomes U+FFFD."""
-    return tuple(Identifier(each.type, each.value.replace("\x00", "\ufffd")) for each in held)
+    return tuple(Identifier(each.type, without_nul(each.value)) for each in held)
 
 
 def _pairs(held: Iterable[Identifier]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 import orjson
 
 from connectors.opensearch import bodies
@@ -19,10 +17,7 @@ from core.errors import StoreRejected
 from core.plans import Outcome, Plan, Status
 from core.stores.batches import sized
 from core.stores.contract import Vectors
-from core.stores.exact_numbers import with_numbers
-
-FAULTS = (StoreRejected, TypeError, ValueError, RecursionError)
-"""What `work` raises for a plan that no index can hold."""
+from core.stores.fitting import UNFIT, check_text, fit
 
 _LONGEST_DOCUMENT_ID = 32_766  # bytes, of a term
 _LONGEST_CHUNK_ID = 512  # bytes, of an _id
@@ -70,51 +65,30 @@ class Work:
 
 
 def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> Work:
-    """The `at`-th plan of a batch, made ready. NUL characters in metadata become U+FFFD, as in every store.
-
-    Raises one of FAULTS where it can't be stored.
-    """
-    check_id(plan.document_id)
+    """The `at`-th plan of a batch, made ready. Raises one of UNFIT where it can't be stored."""
+    ready = fit(plan, vectors, dimension)
+    _check_size(plan.document_id)
     for chunk_id in plan.chunk_ids:
         if len(chunk_id.encode()) > _LONGEST_CHUNK_ID:
             raise StoreRejected(f"a chunk's id has more than {_LONGEST_CHUNK_ID} bytes")
-    rows = _fitting(plan, vectors, dimension)
-    metadata = _without_nul(plan.metadata)
-    write = partial(json.dumps, ensure_ascii=False, allow_nan=False)
-    encoded = (with_numbers(metadata, plan.numbers, write) if plan.numbers else write(metadata)).encode()
-    for chunk in plan.write:
-        chunk.text.encode()  # what can't be sent is refused before anything is
-    return Work(at, plan, metadata, encoded, orjson.dumps(filters(metadata, plan.numbers)), rows, model)
+    searched = orjson.dumps(filters(ready.metadata, plan.numbers))
+    return Work(at, plan, ready.metadata, ready.encoded.encode(), searched, ready.vectors, model)
 
 
-def check_id(document_id: str) -> None:
-    """Raises one of FAULTS where no document can have this id."""
+def is_id(document_id: str) -> bool:
+    """Whether a document of an index can have this id."""
+    try:
+        check_text("document's id", document_id)
+        _check_size(document_id)
+    except UNFIT:
+        return False
+    return True
+
+
+def _check_size(document_id: str) -> None:
     size = len(document_id.encode())
     if size > _LONGEST_DOCUMENT_ID:
         raise StoreRejected(f"the document's id has {size} bytes, OpenSearch takes {_LONGEST_DOCUMENT_ID}")
-    if "\x00" in document_id:
-        raise StoreRejected("the document's id has a NUL character")
-
-
-def _fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
-    expected = (len(plan.write), dimension)
-    if vectors.shape != expected and (expected[0] or vectors.size):
-        raise StoreRejected(f"vectors of shape {vectors.shape} for {expected[0]} chunks of {dimension} dimensions")
-    if not np.isfinite(vectors).all():
-        raise StoreRejected("a vector holds NaN or infinity: look at what the model made of this text")
-    if not vectors.reshape(expected).any(axis=1).all():
-        raise StoreRejected("a vector holds zeros only, which have no direction: look at what the model made of this")
-    return np.ascontiguousarray(vectors.reshape(expected), np.float32)
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
-    if isinstance(value, Mapping):
-        return {_without_nul(key): _without_nul(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nul(inner) for inner in value]
-    return value
 
 
 def batches(ready: Sequence[Work]) -> Iterator[list[Work]]:
@@ -150,12 +124,6 @@ def entry_of(found: Mapping[str, Any]) -> Entry:
         tuple(source.get("leftover", ())),
         tuple(source.get("moved", ())),
     )
-
-
-def lacking(each: Work, missing: int) -> Outcome:
-    """The answer to a plan that keeps chunks which the store doesn't have."""
-    why = f"the store lacks {missing} of the {len(each.kept)} chunks this change keeps: replay the document"
-    return rejected(each.plan, StoreRejected(why))
 
 
 def rejected(plan: Plan, error: Exception) -> Outcome:

@@ -17,7 +17,7 @@ from connectors.opensearch.client import Cluster
 from connectors.opensearch.hits import fused, hit_of, stored_of, worded
 from connectors.opensearch.indexes import SETTING, Indexes
 from connectors.opensearch.owner import Tenure
-from connectors.opensearch.plans import FAULTS, Work, batches, check_id, rejected, work
+from connectors.opensearch.plans import Work, batches, is_id, rejected, work
 from connectors.opensearch.strays import Strays
 from connectors.opensearch.writing import Writer
 from core.change import Position
@@ -25,6 +25,7 @@ from core.config.store import OpenSearch
 from core.plans import Outcome, Plan
 from core.stores.contract import Hit, Stored, Vectors, nobody_hears
 from core.stores.fingerprint import Owner
+from core.stores.fitting import UNFIT
 
 _MOST_HITS = 10_000  # index.max_result_window, and the most that k-NN gives
 _READ_AT_ONCE = 200
@@ -110,7 +111,7 @@ class OpenSearchStore:
         for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
             try:
                 ready.append(work(at, plan, rows, self._dimension, self._model))
-            except FAULTS as error:
+            except UNFIT as error:
                 outcomes[at] = rejected(plan, error)
         for batch in batches(ready):
             outcomes |= self._writer.apply(batch)
@@ -129,7 +130,7 @@ class OpenSearchStore:
 
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
         """Where the ledger has the documents; see `VectorStore.positions`."""
-        wanted = [each for each in dict.fromkeys(document_ids) if _is_id(each)]
+        wanted = [each for each in dict.fromkeys(document_ids) if is_id(each)]
         entries = zip(wanted, self._writer.entries(wanted), strict=True)
         return {document_id: entry.position for document_id, entry in entries if entry.generation >= 0}
 
@@ -143,7 +144,7 @@ class OpenSearchStore:
 
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `VectorStore.drop`."""
-        return self._strays.drop({each: position for each, position in stood.items() if _is_id(each)})
+        return self._strays.drop({each: position for each, position in stood.items() if is_id(each)})
 
     def owner(self) -> Owner | None:
         """Whose the store is; None where nobody's yet. Raises as `apply` does."""
@@ -176,7 +177,7 @@ class OpenSearchStore:
 
         Says what the index has, whatever the ledger says. Raises as `apply` does.
         """
-        wanted = [each for each in dict.fromkeys(document_ids) if _is_id(each)]
+        wanted = [each for each in dict.fromkeys(document_ids) if is_id(each)]
         self._writer.refresh(self._index)
         chunks: dict[str, dict[str, Any]] = {}
         for start in range(0, len(wanted), _LISTED_AT_ONCE):
@@ -247,18 +248,10 @@ class OpenSearchStore:
         self._cluster.client.close()
 
 
-def _is_id(document_id: str) -> bool:
-    try:
-        check_id(document_id)
-    except FAULTS:
-        return False
-    return True
-
-
 def _is_fit(plan: Plan) -> bool:
     try:
         for chunk_id in plan.chunk_ids:
             chunk_id.encode()
     except UnicodeError:
         return False
-    return _is_id(plan.document_id)
+    return is_id(plan.document_id)

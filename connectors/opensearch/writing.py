@@ -30,10 +30,11 @@ from typing import Any
 from connectors.opensearch import bodies
 from connectors.opensearch.client import Cluster, item_reason
 from connectors.opensearch.owner import Tenure
-from connectors.opensearch.plans import Entry, Work, entry_of, lacking, parts, rejected
+from connectors.opensearch.plans import Entry, Work, entry_of, parts, rejected
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Outcome, Status
+from core.stores.fitting import lacking
 
 _LISTED_AT_ONCE = 500
 _MOVED_AT_ONCE = 200
@@ -123,7 +124,7 @@ class Writer:
                 elif entry.position > work.plan.position:
                     outcomes[work.at] = Outcome(work.plan.document_id, Status.STALE)
                 elif missing:
-                    outcomes[work.at] = lacking(work, missing)
+                    outcomes[work.at] = rejected(work.plan, lacking(work.plan, missing))
                 else:
                     unsure.append((work, entry))
             left = self._look_up(unsure, checked, outcomes)
@@ -139,7 +140,7 @@ class Writer:
         for work, entry in unsure:
             missing = sum((work.plan.document_id, chunk_id) not in there for chunk_id in work.kept)
             if missing:
-                outcomes[work.at] = lacking(work, missing)
+                outcomes[work.at] = rejected(work.plan, lacking(work.plan, missing))
             else:
                 checked[work.at] = entry.generation
                 sound.append(work)
@@ -198,7 +199,7 @@ class Writer:
             found = self._cluster.get([self._place(claim.document_id, each) for each in some])
             missing = sum(not each["found"] for each in found)
             if missing:
-                return _Written(refused=lacking(work, missing).reason)
+                return _Written(refused=str(lacking(work.plan, missing)))
             operations = [
                 bodies.write(
                     self._index,

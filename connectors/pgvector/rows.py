@@ -11,12 +11,13 @@ import numpy as np
 from pgvector import Vector
 
 from connectors.postgres.faults import reason
-from connectors.postgres.values import as_json, columns_of
+from connectors.postgres.values import columns_of
 from core.change import Position
 from core.errors import StoreRejected
 from core.plans import Chunk, Outcome, Plan, Status
 from core.stores.batches import sized
 from core.stores.contract import Stored, Vectors
+from core.stores.fitting import fit, lacking
 
 _BYTES_AT_ONCE = 64 * 2**20
 _MOST_BYTES = 2**28  # of a jsonb; a message has 1 GiB at most, and a row's holds a text, its metadata and a vector
@@ -55,13 +56,13 @@ class Row(NamedTuple):
 def work_of(at: int, plan: Plan, vectors: Vectors, dimension: int) -> Work:
     """The `at`-th plan of a batch, made fit to be sent.
 
-    Raises StoreRejected, TypeError, ValueError or RecursionError where it can't be stored.
+    Raises one of UNFIT where it can't be stored.
     """
-    rows, metadata = fitting(plan, vectors, dimension), as_json(plan.metadata, plan.numbers)
-    _check_size("metadata", metadata)
+    ready = fit(plan, vectors, dimension)
+    _check_size("metadata", ready.encoded)
     for chunk in plan.write:
         _check_size(f"text of chunk {chunk.ordinal}", chunk.text)
-    return Work(at, plan, rows, metadata)
+    return Work(at, plan, ready.vectors, ready.encoded)
 
 
 def _check_size(what: str, text: str) -> None:
@@ -70,16 +71,6 @@ def _check_size(what: str, text: str) -> None:
         raise StoreRejected(
             f"the {what} has {size} bytes, which is more than the {_MOST_BYTES} that are written at once"
         )
-
-
-def fitting(plan: Plan, vectors: Vectors, dimension: int) -> Vectors:
-    """The vectors, if they are fit for the plan. Raises StoreRejected where they aren't."""
-    expected = (len(plan.write), dimension)
-    if vectors.shape != expected and (expected[0] or vectors.size):
-        raise StoreRejected(f"vectors of shape {vectors.shape} for {expected[0]} chunks of {dimension} dimensions")
-    if not np.isfinite(vectors).all():
-        raise StoreRejected("a vector holds NaN or infinity: look at what the model made of this text")
-    return vectors
 
 
 def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> Stored:
@@ -156,14 +147,8 @@ def outcome_of(plan: Plan, current: bool, chunks: int) -> Outcome:
     """What became of a plan whose document is `current` at its position now, with so many chunks."""
     if not current:
         return Outcome(plan.document_id, Status.STALE)
-    lacking = len(plan.chunk_ids) - chunks
-    if not lacking:
-        return Outcome(plan.document_id, Status.APPLIED)
-    kept = len(plan.chunk_ids) - len(plan.write)
-    return rejected(
-        plan,
-        StoreRejected(f"the store lacks {lacking} of the {kept} chunks this change keeps: replay the document"),
-    )
+    missing = len(plan.chunk_ids) - chunks
+    return rejected(plan, lacking(plan, missing)) if missing else Outcome(plan.document_id, Status.APPLIED)
 
 
 def rejected(plan: Plan, error: Exception) -> Outcome:

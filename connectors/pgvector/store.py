@@ -20,11 +20,11 @@ from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
 from connectors.postgres.session import Session, identifiers, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
-from core.errors import StoreRejected
 from core.plans import Outcome, Plan
 from core.stores.batches import halving
 from core.stores.contract import Hit, Stored, Vectors, nobody_hears
 from core.stores.fingerprint import Owner
+from core.stores.fitting import UNFIT
 
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
@@ -114,7 +114,7 @@ class PgvectorStore:
         for at, (plan, rows) in enumerate(zip(plans, vectors, strict=True)):
             try:
                 ready.append(work_of(at, plan, rows, self._dimension))
-            except (StoreRejected, TypeError, ValueError, RecursionError) as error:
+            except UNFIT as error:
                 outcomes[at] = rejected(plan, error)
         outcomes |= self._writer.apply(ready)
         self._forget()

@@ -22,6 +22,7 @@ from core.profiles.delivery import Delivery, Folded, Noted, Opening, folded, run
 from core.profiles.merging import Profile
 from core.profiles.step import Placed, Touched
 from core.stores.batches import halving
+from core.stores.fitting import without_nul
 
 _SETTING = "store.postgres"
 _FORGET_EVERY_S = 3600.0
@@ -223,7 +224,7 @@ def _outcomes(deliveries: Sequence[Delivery], fresh: Sequence[Delivery]) -> list
 def _identifiers(changes: Folded) -> tuple[list[Any], ...]:
     """Columns: type, value, profile and how many stronger ones the profile has."""
     rows = {
-        (each.type, _plain(each.value)): (name, nth)
+        (each.type, without_nul(each.value)): (name, nth)
         for name, (_, profile, _) in changes.profiles.items()
         for nth, each in enumerate(profile.identifiers)
     }
@@ -240,7 +241,7 @@ def _note(noted: Noted) -> list[Any]:
     held = _as_pairs(audit.identifiers)
     cause = audit.cause
     said = [audit.reason, cause.record, cause.why.value, cause.position, float(cause.time_ms)]
-    return [version, nth, audit.kind.value, audit.profile_id, list(audit.others), held, *map(_plain, said)]
+    return [version, nth, audit.kind.value, audit.profile_id, list(audit.others), held, *map(without_nul, said)]
 
 
 def _member(placed: Placed) -> tuple[str, str, str | None, str]:
@@ -248,16 +249,11 @@ def _member(placed: Placed) -> tuple[str, str, str | None, str]:
 
 
 def _as_pairs(held: Sequence[Identifier]) -> str:
-    return json.dumps([[each.type, _plain(each.value)] for each in held])
+    return json.dumps([[each.type, without_nul(each.value)] for each in held])
 
 
 def _of_pairs(pairs: Sequence[Sequence[str]]) -> tuple[Identifier, ...]:
     return tuple(Identifier(*each) for each in pairs)
-
-
-def _plain(value: Any) -> Any:
-    """Text that a database can hold: NUL becomes U+FFFD."""
-    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
 def _rejected(delivery: Delivery, error: Exception) -> Outcome:

@@ -19,12 +19,12 @@ from core.documents.step import Chunker, DocumentSpec, Refused, step
 from core.plans import Chunk, Plan
 from core.stores.contract import Stored, Vectors
 from core.stores.exact_numbers import same
+from core.stores.fitting import without_nul
 
 SAME_DIRECTION = 0.999
 """The least cosine of two vectors of one text: the same model on other hardware differs by less."""
 
 _SOME = Position("0")
-_NUL = "\x00"
 
 
 class Kind(StrEnum):
@@ -124,22 +124,13 @@ def _ledger_differences(stored: Stored, upto: Position | None) -> list[str]:
 
 
 def _metadata_differences(plan: Plan, stored: Stored) -> list[str]:
-    wanted, there = _without_nul(plan.metadata), stored.metadata
+    wanted, there = without_nul(plan.metadata), stored.metadata
     names = [
         name
         for name in {**wanted, **there}
         if name not in wanted or name not in there or not same(wanted[name], there[name])
     ]
     return [f"other metadata: {', '.join(sorted(names))}"] if names else []
-
-
-def _without_nul(value: Any) -> Any:
-    """As stores keep text: none of them has a NUL."""
-    if isinstance(value, str):
-        return value.replace(_NUL, "\ufffd")
-    if isinstance(value, Mapping):
-        return {_without_nul(name): _without_nul(inner) for name, inner in value.items()}
-    return [_without_nul(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def compare_vectors(plan: Plan, stored: Stored, vectors: Vectors) -> Difference | None:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from connectors.opensearch.store import OpenSearchStore
 from core.change import Position
 from core.config.store import Aws, OpenSearch
 from core.errors import ConfigError, Unavailable
-from core.plans import Plan, Status
+from core.plans import Plan
 from tests.connectors.proxy import Proxy, bulk_operations, proxy
 from tests.connectors.test_store_contract import (
     APPLIED,
@@ -300,11 +299,6 @@ def test_only_chunks_of_the_stores_model_answer(chunks: OpenSearchStore, target:
     assert texts(other) == [] and (stored.chunks, dict(stored.others)) == ((), {"m": 1})
     assert other.search(vector_of("one"), 5, {}, text="one") == []
     other.close()
-
-
-def test_vectors_without_a_direction_are_rejected(chunks: OpenSearchStore) -> None:
-    (outcome,) = chunks.apply([plan("d", "1", "one")], [np.zeros((1, 4), np.float32)])
-    assert outcome.status is Status.REJECTED and "direction" in outcome.reason
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -176,17 +177,26 @@ def test_held_are_the_chunks_there_and_those_of_the_past(store: VectorStore) -> 
     assert store.held([plan("bad\ud800", "1", "x"), again]) == {again.chunk_ids[0]}
 
 
+ONE = np.ones((1, 4), np.float32)
+HALF = Plan("bad", Position("1"), ("half",), (Chunk("half", 0, "\ud800"),))
+UNFIT = {
+    "too few vectors": (plan("bad", "1", "x"), np.zeros((0, 4), np.float32), "shape (0, 4) for 1 chunks of 4"),
+    "another dimension": (plan("bad", "1", "x"), np.ones((1, 5), np.float32), "shape (1, 5) for 1 chunks of 4"),
+    "NaN": (plan("bad", "1", "x"), np.full((1, 4), np.nan, np.float32), "a vector holds NaN or infinity"),
+    "infinity": (plan("bad", "1", "x"), np.full((1, 4), np.inf, np.float32), "a vector holds NaN or infinity"),
+    "zeros": (plan("bad", "1", "x", "y"), np.eye(2, 4, dtype=np.float32) * [[1], [0]], "holds zeros only"),
+    "a surrogate in the id": (plan("bad\ud800", "1", "x"), ONE, "the document's id has half a surrogate pair"),
+    "a surrogate in a text": (HALF, ONE, "the text of chunk 0 has half a surrogate pair"),
+    "a surrogate in metadata": (plan("bad", "1", "x", metadata={"a": "\ud800"}), ONE, "metadata has half a surrogate"),
+    "NUL in the id": (plan("bad\x00", "1", "x"), ONE, "the document's id has a NUL character"),
+    "NUL in a text": (plan("bad", "1", "x\x00"), ONE, "the text of chunk 0 has a NUL character"),
+    "NaN in metadata": (plan("bad", "1", "x", metadata={"a": float("nan")}), ONE, "not JSON compliant"),
+}
+"""What `core.stores.fitting` refuses, the same for every store."""
+
 BAD = {
-    "too few vectors": (plan("bad", "1", "x"), np.zeros((0, 4), np.float32)),
-    "another dimension": (plan("bad", "1", "x"), np.ones((1, 5), np.float32)),
-    "NaN": (plan("bad", "1", "x"), np.full((1, 4), np.nan, np.float32)),
-    "infinity": (plan("bad", "1", "x"), np.full((1, 4), np.inf, np.float32)),
-    "a surrogate in the id": (plan("bad\ud800", "1", "x"), np.ones((1, 4), np.float32)),
-    "a surrogate in metadata": (plan("bad", "1", "x", metadata={"a": "\ud800"}), np.ones((1, 4), np.float32)),
-    "an id no index can hold": (
-        plan("".join(random.Random(1).choices("abcdefghijklmnop", k=50_000)), "1", "x"),
-        np.ones((1, 4), np.float32),
-    ),
+    **{name: (bad, vectors) for name, (bad, vectors, _) in UNFIT.items()},
+    "an id no index can hold": (plan("".join(random.Random(1).choices("abcdefghijklmnop", k=50_000)), "1", "x"), ONE),
 }
 
 
@@ -200,6 +210,15 @@ def test_one_bad_row_is_rejected_alone(store: VectorStore, bad: str) -> None:
     assert [outcome.document_id for outcome in outcomes if outcome.status is not APPLIED] == [plans[7].document_id]
     assert outcomes[7].status is REJECTED and outcomes[7].error and 0 < len(outcomes[7].reason) < 500
     assert len(rows(store)) == 20
+
+
+def test_every_store_refuses_the_same_with_the_same_words(store: VectorStore) -> None:
+    plans = [replace(bad, document_id=f"{bad.document_id}{number}") for number, (bad, *_) in enumerate(UNFIT.values())]
+    outcomes = store.apply(plans, [vectors for _, vectors, _ in UNFIT.values()])
+    for outcome, (_, _, why) in zip(outcomes, UNFIT.values(), strict=True):
+        assert outcome.status is REJECTED and why in outcome.reason
+        assert outcome.error == ("ValueError" if "JSON" in why else "StoreRejected")
+    assert rows(store) == []
 
 
 HOSTILE = [
@@ -227,11 +246,6 @@ def test_nul_in_metadata_becomes_the_replacement_character(store: VectorStore) -
     assert apply(store, plan("d", "1", "one", metadata=metadata)) == [APPLIED]
     expected = {"a\ufffd": "b\ufffd", "deep": [{"c": "\ufffdd"}], "not one": "\\u0000"}
     assert rows(store)[0].metadata == expected
-
-
-def test_nul_in_an_id_is_rejected_alone(store: VectorStore) -> None:
-    assert apply(store, plan("a", "1", "one"), plan("b\x00", "1", "two")) == [APPLIED, REJECTED]
-    assert texts(store) == [("a", "one")]
 
 
 def test_ten_thousand_chunks_of_one_document(store: VectorStore) -> None:
