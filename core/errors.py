@@ -5,6 +5,7 @@
     │   └── StoreGone       a store's table or index isn't there (any more): this run stops
     ├── OtherLog            the log that a state belongs to isn't the one that is there now
     ├── ChangeError         one change can't be used, and will not become usable by trying again
+    │   ├── RecordsLost     it is gone unread: its source kept it for too short a time
     │   ├── DecodeError     its bytes are not what the feed's format promises
     │   ├── SourceError     it is of another database than the table's documents are
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
@@ -68,6 +69,10 @@ def bounded(reason: str) -> str:
         return reason
     half = LONGEST_REASON // 2
     return f"{reason[: half - 1]} … {reason[2 - half :]}"
+
+
+class RecordsLost(ChangeError):
+    """Records of a stream are gone unread; nobody has them any more."""
 
 
 class DecodeError(ChangeError):

@@ -15,9 +15,11 @@ from connectors.kafka import source as kafka
 from core.change import Event
 from core.config.pipeline import Pipeline
 from core.config.source import Kinesis
+from core.errors import RecordsLost
 from flink_jobs.engine.environment import MAX_PARALLELISM
 from flink_jobs.engine.metrics import Meters
-from flink_jobs.steps.operators import EVENT_FIELDS, LETTERS, letter
+from flink_jobs.steps.operators import EVENT_FIELDS, LETTERS
+from flink_jobs.steps.refusing import refuse
 
 _EVENT = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
 
@@ -98,11 +100,10 @@ class _LostToLetter(FlatMapFunction):
     def flat_map(self, value: Row) -> Iterator[Row]:
         """`value` is one of LOST_ROWS."""
         stream, shard, after, oldest, why = value
-        reason = (
+        lost = RecordsLost(
             f"{stream}, {shard}: records {f'after {after}' if after else 'from the first on'}"
             f"{f' and before {oldest}' if oldest else ''} are gone unread ({why or 'the shard is no longer listed'}): "
             "run freshet verify --repair, or read the source anew, and read streams within their retention"
         )
         event = Event(stream, 0, 0, shard.encode(), None)
-        self._meters.count("dead_letters", stage="read", reason="RecordsLost")
-        yield letter(self._pipeline, "read", "RecordsLost", reason, event)
+        yield refuse(self._pipeline, self._meters, "read", lost, event)

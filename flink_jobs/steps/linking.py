@@ -28,7 +28,8 @@ from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.steps.kept import Kept
 from flink_jobs.steps.keying import keyed
-from flink_jobs.steps.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
+from flink_jobs.steps.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event
+from flink_jobs.steps.refusing import refuse
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
 RECORDS = keyed(RECORD)
@@ -85,10 +86,8 @@ class ParseRecord(KeyedProcessFunction):
         if outcome is None and event:
             self._meters.count("stale")
         elif isinstance(outcome, Refused):
-            error = type(outcome.error).__name__
-            self._meters.count("dead_letters", stage="parse", reason=error)
             of = decode_event(event)
-            yield DEAD_LETTERS, letter(self._pipeline.name, "parse", error, str(outcome.error), of, outcome.name)
+            yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "parse", outcome.error, of, outcome.name)
         elif outcome is not None:
             yield Row("", Row(_encode(outcome), event))
 
@@ -157,10 +156,8 @@ class LinkPersons(KeyedProcessFunction):
         try:
             changes = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
-            name = type(error).__name__
-            self._meters.count("dead_letters", stage="link", reason=name)
-            refusal = letter(self._pipeline.name, "link", name, str(error), decode_event(event), change.record)
-            yield DEAD_LETTERS, refusal
+            of = decode_event(event)
+            yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "link", error, of, change.record)
             return
         yield from self._tell(change.record, changes, event)
 
@@ -251,9 +248,7 @@ class PlansOfWritten(ProcessFunction):
         written, event = value
         result = _decode_written(written)
         for outcome in result.rejected:
-            self._meters.count("dead_letters", stage="write", reason=outcome.error)
-            source_event = decode_event(event)
-            refusal = letter(self._name, "write", outcome.error, outcome.reason, source_event, outcome.document_id)
-            yield DEAD_LETTERS, refusal
+            of = decode_event(event)
+            yield DEAD_LETTERS, refuse(self._name, self._meters, "write", outcome, of, outcome.document_id)
         for plan in result.plans:
             yield Row(plan, event)

@@ -43,7 +43,8 @@ from core.documents.unfolding import (
 from core.errors import ChangeError
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.steps.keying import keyed
-from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event, letter
+from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event
+from flink_jobs.steps.refusing import refuse
 from udfs.parsing.loading import Loader, Look, for_whom
 
 NOTICE = Types.ROW_NAMED(["change", "event"], [BYTES, BYTES])
@@ -261,6 +262,5 @@ class LookAtObjects(KeyedProcessFunction):
             self._begin(key, Asked(later), ctx)
 
     def _refused(self, loaded: Loaded, error: ChangeError) -> Any:
-        self._meters.count("dead_letters", stage="load", reason=type(error).__name__)
         event, name = decode_event(loaded.event), f"{loaded.bucket}/{loaded.key}"
-        return DEAD_LETTERS, letter(self._name, "load", type(error).__name__, str(error), event, name)
+        return DEAD_LETTERS, refuse(self._name, self._meters, "load", error, event, name)

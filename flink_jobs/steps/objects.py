@@ -25,7 +25,8 @@ from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import by_key
 from flink_jobs.steps.looking import NOTICE, NOTIFIED, LookAtObjects
-from flink_jobs.steps.operators import CHANGES, DEAD_LETTERS, letter
+from flink_jobs.steps.operators import CHANGES, DEAD_LETTERS
+from flink_jobs.steps.refusing import refuse
 from udfs.parsing.files import Limits, Options
 from udfs.parsing.loading import Loader
 
@@ -54,8 +55,7 @@ class DecodeObjects(ProcessFunction):
         try:
             notifications = _decode(event)
         except ChangeError as error:
-            self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
-            yield DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+            yield DEAD_LETTERS, refuse(self._name, self._meters, "decode", error, event)
             return
         for each in notifications:
             if isinstance(each, Skip) or self._table_of(each.bucket) not in self._tables:

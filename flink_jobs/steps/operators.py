@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from time import time
 from typing import Any
@@ -22,12 +21,13 @@ from core.documents.sources import hold_to_first, of_source
 from core.documents.step import document_id
 from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
-from core.letters import BACKFILL, REPLAY, letter_headers
+from core.letters import BACKFILL, REPLAY
 from core.profiles.records import record_id
 from flink_jobs.engine import one_core
 from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
+from flink_jobs.steps.refusing import refuse
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 HEADERS = Types.MAP(Types.STRING(), BYTES)
@@ -70,12 +70,6 @@ REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_event = msgspec.msgpack.Decoder(Event).decode
-
-
-def letter(pipeline: str, stage: str, error: str, reason: str, event: Event, document: str = "") -> Row:
-    """A row of the dead-letter topic."""
-    time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return Row(event.key, event.value, letter_headers(event, pipeline, stage, error, reason, document, time))
 
 
 class Decode(ProcessFunction):
@@ -150,8 +144,7 @@ class Decode(ProcessFunction):
 
     def _letter(self, error: ChangeError, event: Event) -> tuple[Any, Any]:
         """A dead letter of an event, or of one of its changes, whose others are no worse for it."""
-        self._meters.count("dead_letters", stage="decode", reason=type(error).__name__)
-        return DEAD_LETTERS, letter(self._name, "decode", type(error).__name__, str(error), event)
+        return DEAD_LETTERS, refuse(self._name, self._meters, "decode", error, event)
 
     def _mark(self, refused: Change) -> Iterator[Row]:
         """Have the state of its key know that there was a change, whatever it was."""
@@ -217,6 +210,4 @@ class RejectedToLetter(FlatMapFunction):
         self._searchable.hear(said.counted, self._meters)
         for outcome in said.rejected:
             stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
-            self._meters.count("dead_letters", stage=stage, reason=outcome.error)
-            source_event = decode_event(event)
-            yield letter(self._name, stage, outcome.error, outcome.reason, source_event, outcome.document_id)
+            yield refuse(self._name, self._meters, stage, outcome, decode_event(event), outcome.document_id)

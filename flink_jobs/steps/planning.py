@@ -25,7 +25,8 @@ from core.plans import Plan, plan_to_bytes
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.steps.marks import marks_of
-from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED, decode_event, letter
+from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED, decode_event
+from flink_jobs.steps.refusing import refuse
 from udfs.embedding.tokenizing import document_chunker
 
 _decode_change = msgspec.msgpack.Decoder(Change).decode
@@ -82,15 +83,11 @@ class PlanDocument(KeyedProcessFunction):
                 yield Row(plan_to_bytes(each), event)
                 continue
             if isinstance(each, Refused):
-                yield DEAD_LETTERS, self._refusal(each, event)
+                of = decode_event(event)
+                yield DEAD_LETTERS, refuse(self._name, self._meters, "plan", each.error, of, each.name)
                 each = Unsettled(each.name, each.change)
             unsettled = Row(encode_unsettled(structs.replace(each, event=event)), ctx.timestamp())
             yield UNSETTLED, Row(self._together(change), unsettled)
-
-    def _refusal(self, refused: Refused, event: bytes) -> Row:
-        error = type(refused.error).__name__
-        self._meters.count("dead_letters", stage="plan", reason=error)
-        return letter(self._name, "plan", error, str(refused.error), decode_event(event), refused.name)
 
     def _together(self, change: Change) -> str:
         """Whose halves of key changes meet, by position: a table's, of one database."""

@@ -34,7 +34,8 @@ from core.errors import ChangeError, ConfigError, DocumentError
 from core.plans import Plan, plan_to_bytes
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.steps.marks import marks_of
-from flink_jobs.steps.operators import DEAD_LETTERS, decode_event, letter
+from flink_jobs.steps.operators import DEAD_LETTERS, decode_event
+from flink_jobs.steps.refusing import refuse
 from udfs.embedding.tokenizing import document_chunker
 
 EARLY_MS = 10_000
@@ -155,25 +156,22 @@ class Settle(KeyedProcessFunction):
         for each in decided:
             settled = each if isinstance(each, Settled) else self._asked(each.what)
             plan = self._planned(settled) if isinstance(settled, Settled) else settled
-            if isinstance(plan, str):
-                self._meters.count("dead_letters", stage="plan", reason=DocumentError.__name__)
-                event = decode_event(each.what.event)
-                document = each.what.document_id
-                refusal = letter(self._pipeline.name, "plan", DocumentError.__name__, plan, event, document)
-                yield DEAD_LETTERS, refusal
+            if isinstance(plan, DocumentError):
+                event, document = decode_event(each.what.event), each.what.document_id
+                yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "plan", plan, event, document)
             elif plan is not None:
                 self._meters.count("keys_changed", 1 if plan.moved_from else 0)
                 yield Row(plan_to_bytes(plan), each.what.event)
 
-    def _planned(self, settled: Settled) -> Plan | str:
+    def _planned(self, settled: Settled) -> Plan | DocumentError:
         """The plan, or why the row can't become a document."""
         table = settled.what.change.table
         try:
             return plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
         except ChangeError as error:
-            return str(error)
+            return DocumentError(str(error))
 
-    def _asked(self, what: Unsettled) -> Settled | str | None:
+    def _asked(self, what: Unsettled) -> Settled | DocumentError | None:
         """The change with the values that the source has now; None where its row is gone, or was cleared; else why it
         can't be used.
         """
@@ -182,13 +180,13 @@ class Settle(KeyedProcessFunction):
         if what.change.position < self._marks.of(prefix_of(what.document_id)):
             return None  # every store refuses it
         if self._source is None and what.change.partial:
-            return (
+            return DocumentError(
                 f"{table}: {missing} did not travel with this change: null, empty or left out, it doesn't say: set the "
                 f"endpoint's IncludeNullAndEmpty, or reselect.postgres.dsn in the pipeline file and replay this dead "
                 f"letter, or write {{{min(what.change.unavailable)}|}} where nothing may stand for it"
             )
         if self._source is None:
-            return (
+            return DocumentError(
                 f"{table}: {missing} did not travel with this change (an unchanged TOAST column) and no earlier value "
                 f"is known. Where changes of this row before it were refused, replay those first; or set "
                 f"reselect.postgres.dsn in the pipeline file and replay this dead letter, or set "
@@ -198,11 +196,14 @@ class Settle(KeyedProcessFunction):
             row = self._source.row(table, what.change.key)
         except ConfigError as error:
             # The table may be gone, or another's: this change can't be mended, the next may be.
-            return f"{table}: {missing} did not travel with this change, and can't be read again: {error}"
+            return DocumentError(
+                f"{table}: {missing} did not travel with this change, and can't be read again: {error}"
+            )
         if row is None:
             return None
         if not what.change.unavailable <= row.keys():
-            return f"{table}: {missing} did not travel with this change, and the source's row has only {', '.join(row)}"
+            why = f"did not travel with this change, and the source's row has only {', '.join(row)}"
+            return DocumentError(f"{table}: {missing} {why}")
         self._meters.count("reselected")
         found = {name: row[name] for name in what.change.unavailable}
         change = replace(what.change, row={**what.change.row, **found}, unavailable=frozenset())
