@@ -15,6 +15,7 @@
     ├── StoreRejected       a store refuses one document for good
     ├── Displaced           a later run, or another pipeline, has taken a store over: this run stops
     └── Unavailable         a server doesn't answer now; the same call may succeed later
+        └── Throttled       it is asked too often, or for too much; the same call may succeed soon
 
 A `ChangeError` or a `StoreRejected` becomes a dead letter and the job goes on. `Unavailable` is retried,
 then fails the job over to its last checkpoint. Messages name the thing, the value seen and the remedy;
@@ -118,6 +119,10 @@ class Displaced(FreshetError):
 
 class Unavailable(FreshetError):
     """A server doesn't answer now."""
+
+
+class Throttled(Unavailable):
+    """A server is asked too often, or for too much."""
 
 
 _QUOTED = 60

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connectors.shards.reader import Emitted, SlotReader
-from core.shards.log import Batch, Begin, ExpiredIterator, Lost, NoSuchShard, Record, Shard, Start, Throttled, Trimmed
+from core.errors import Throttled
+from core.shards.log import Batch, Begin, ExpiredIterator, Lost, NoSuchShard, Record, Shard, Start, Trimmed
 from core.shards.reading import Readings, readings_from_bytes, readings_to_bytes
 from core.shards.slots import Assignment, assign, assignments_from_bytes, assignments_to_bytes, of_slot, slots_in
 

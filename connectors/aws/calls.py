@@ -8,10 +8,9 @@ from typing import TypeVar
 import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.aws.client import shard_error
+from connectors.aws.errors import named
 from core.errors import Unavailable
 from core.metrics import tally
-from core.shards.log import Throttled
 
 PATIENCE_S = 60.0
 
@@ -22,10 +21,10 @@ def patiently(call: Callable[[], Answer], what: str) -> Answer:
     """What `call` returns, repeated for up to a minute while the service is away or throttles. It must bear repeating.
 
     `what` is what is asked, as in "Kinesis stream orders".
-    Raises Unavailable or Throttled at the end of patience, NoSuchShard for what isn't there, else ConfigError.
+    Raises Unavailable or Throttled at the end of patience, NotFound for what isn't there, else ConfigError.
     """
     attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((Throttled, Unavailable)),
+        retry=tenacity.retry_if_exception_type(Unavailable),
         wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
         stop=tenacity.stop_after_delay(PATIENCE_S),
         before_sleep=lambda _: tally.count("retries", of="aws"),
@@ -36,6 +35,6 @@ def patiently(call: Callable[[], Answer], what: str) -> Answer:
         try:
             return call()
         except (ClientError, BotoCoreError) as error:
-            raise shard_error(error, what) from error
+            raise named(error, what) from error
 
     return attempts(attempt)

@@ -10,25 +10,14 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from botocore.utils import parse_timestamp
 
-from core.errors import ConfigError, FreshetError, Unavailable
-from core.shards.log import ExpiredIterator, NoSuchShard, Throttled, Trimmed
+from core.errors import ConfigError
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _CONNECTIONS = 16
-
-_SHARD_ERRORS: dict[str, type[FreshetError]] = {
-    "ProvisionedThroughputExceededException": Throttled,
-    "LimitExceededException": Throttled,
-    "ThrottlingException": Throttled,
-    "RequestLimitExceeded": Throttled,
-    "KMSThrottlingException": Throttled,
-    "ExpiredIteratorException": ExpiredIterator,
-    "TrimmedDataAccessException": Trimmed,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +56,3 @@ def client(service: str, aws: Aws, where: str) -> Any:
 def _time(given: Any) -> datetime:
     # botocore's own takes half of the time that a batch of records takes
     return datetime.fromtimestamp(given, UTC) if isinstance(given, int | float) else parse_timestamp(given)
-
-
-def shard_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
-    """What a failed call about a stream means: one of `core.shards.log`' errors, Unavailable or ConfigError.
-
-    `what` is what was asked, as in "kinesis stream orders". A resource that isn't there is for the caller to tell.
-    """
-    if not isinstance(error, ClientError):
-        return _without_answer(error, what)
-    code, message = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    if code in _SHARD_ERRORS:
-        return _SHARD_ERRORS[code](f"{what}: {code}")
-    if code == "ResourceNotFoundException":
-        return NoSuchShard(f"{what}: {message}")
-    if status >= 500 or code in ("InternalServerError", "InternalFailureException", "ServiceUnavailable"):
-        return Unavailable(f"{what}: {code} ({status})")
-    return ConfigError([f"{what}: {code}: {message}"])
-
-
-def _without_answer(error: BotoCoreError, what: str) -> FreshetError:
-    name = type(error).__name__
-    if name in ("NoCredentialsError", "PartialCredentialsError", "NoRegionError", "ParamValidationError"):
-        return ConfigError([f"{what}: {error}"])
-    return Unavailable(f"{what} doesn't answer: {error}")
-
-
-def stream_error(error: ClientError | BotoCoreError, what: str) -> FreshetError:
-    """As `shard_error`, of a call about the whole stream: a ConfigError where it isn't there."""
-    found = shard_error(error, what)
-    if isinstance(found, NoSuchShard):
-        return ConfigError([f"{what} isn't there: make it, or correct its name or region"])
-    return found

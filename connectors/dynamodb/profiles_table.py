@@ -14,10 +14,10 @@ from uuid import uuid4
 import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.aws.client import Aws, client, shard_error
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import NotFound, named
 from connectors.dynamodb.profiles_items import Item, Key
-from core.errors import ConfigError, FreshetError, Unavailable
-from core.shards.log import NoSuchShard, Throttled
+from core.errors import ConfigError, FreshetError, Throttled, Unavailable
 
 SETTING = "store.dynamodb"
 INDEX = "owner"
@@ -47,7 +47,7 @@ class ProfilesTable:
         """Whether the table is there. Raises Unavailable."""
         try:
             self._once(lambda: self._client.describe_table(TableName=self._name))
-        except NoSuchShard:
+        except NotFound:
             return False
         return True
 
@@ -58,7 +58,7 @@ class ProfilesTable:
         """
         try:
             description = self._once(lambda: self._client.describe_table(TableName=self._name))["Table"]
-        except NoSuchShard:
+        except NotFound:
             self._once(self._create)
             description = self._active()
         schemas = [description["KeySchema"], *(each["KeySchema"] for each in _indexes(description))]
@@ -237,14 +237,14 @@ class ProfilesTable:
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns, repeated while the server is away or throttles. It must bear repeating."""
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((Throttled, Unavailable)),
+            retry=tenacity.retry_if_exception_type(Unavailable),
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=2),
             stop=tenacity.stop_after_delay(self._patience_s),
             reraise=True,
         )
         try:
             return attempts(lambda: self._once(call))
-        except NoSuchShard:
+        except NotFound:
             raise ConfigError(
                 [f"{self.what} isn't there: `freshet run` and `freshet check --prepare` make it"]
             ) from None
@@ -253,7 +253,7 @@ class ProfilesTable:
         try:
             return call()
         except (ClientError, BotoCoreError) as error:
-            raise shard_error(error, self.what) from error
+            raise named(error, self.what) from error
 
 
 def _key(key: Key) -> dict[str, dict[str, str]]:

@@ -18,12 +18,12 @@ import msgspec
 import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.aws.client import Aws, client, shard_error
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import NotFound, code_of, named
 from core.documents.step import DocumentSpec
 from core.documents.templates import columns
 from core.errors import ConfigError, Unavailable
 from core.formats.dynamodb.values import item
-from core.shards.log import NoSuchShard
 from core.stores.source import Row
 
 SETTING = "reselect.dynamodb"
@@ -71,7 +71,7 @@ class Tables:
     def _described(self, name: str) -> Table:
         try:
             description = self._ask(lambda: self._client.describe_table(TableName=name), name)["Table"]
-        except (NoSuchShard, _Invalid):
+        except (NotFound, _Invalid):
             raise ConfigError(
                 [f"{SETTING}: DynamoDB at {self.server} has no table {name}: correct the name, or set aws.region"]
             ) from None
@@ -175,12 +175,10 @@ class _Invalid(ConfigError):
 def _mapped(call: Callable[[], Answer], what: str) -> Answer:
     try:
         return call()
-    except ClientError as error:
-        if error.response["Error"].get("Code") == "ValidationException":
+    except (ClientError, BotoCoreError) as error:
+        if code_of(error) == "ValidationException":
             raise _Invalid([f"{what}: {error}"]) from None
-        raise shard_error(error, what) from error
-    except BotoCoreError as error:
-        raise shard_error(error, what) from error
+        raise named(error, what) from error
 
 
 def _typed(kind: str, value: Any) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from connectors.aws.client import Aws, client, shard_error, stream_error
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import shard_error, stream_error
 from core.errors import ConfigError
 from core.shards.log import Batch, Record, Shard, Start
 

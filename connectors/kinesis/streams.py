@@ -17,7 +17,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from google.protobuf.message import DecodeError
 
-from connectors.aws.client import Aws, client, shard_error, stream_error
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import shard_error, stream_error
 from core.config.source import Kinesis
 from core.errors import ConfigError
 from core.shards.log import Batch, Record, Shard, Start, Trimmed

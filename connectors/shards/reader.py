@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
-from core.errors import Unavailable
-from core.shards.log import Batch, ExpiredIterator, Lost, NoSuchShard, Record, ShardStream, Start, Throttled, Trimmed
+from core.errors import Throttled, Unavailable
+from core.shards.log import Batch, ExpiredIterator, Lost, NoSuchShard, Record, ShardStream, Start, Trimmed
 from core.shards.reading import Readings, heard, readable, take
 from core.shards.slots import Assigned
 

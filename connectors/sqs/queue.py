@@ -16,9 +16,9 @@ from typing import TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.aws.calls import patiently
-from connectors.aws.client import Aws, client, shard_error
-from core.errors import ConfigError, FreshetError
-from core.shards.log import Throttled
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import code_of, named
+from core.errors import ConfigError, FreshetError, Throttled
 
 AT_ONCE = 10
 """The most messages of one call."""
@@ -131,10 +131,10 @@ class Queue:
             raise self._meaning(error) from error
 
     def _meaning(self, error: ClientError | BotoCoreError) -> FreshetError:
-        code = str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
+        code = code_of(error)
         if code in _NOT_THERE:
             return ConfigError([f"{self._what} isn't there: make it, or correct source.sqs.queue_url or its region"])
-        return Throttled(f"{self._what}: {code}") if code in _LATER else shard_error(error, self._what)
+        return Throttled(f"{self._what}: {code}") if code in _LATER else named(error, self._what)
 
 
 def _tens(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

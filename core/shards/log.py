@@ -9,14 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from core.errors import FreshetError, Unavailable
+from core.errors import FreshetError
 
 Begin = Literal["LATEST", "TRIM_HORIZON"] | int
 """Where to begin a stream that was never read: at what comes, at the oldest there is, or at a time (ms since 1970)."""
-
-
-class Throttled(Unavailable):
-    """The stream is asked too often, or for too much; the same call may succeed soon."""
 
 
 class ExpiredIterator(FreshetError):

@@ -21,9 +21,9 @@ from pyflink.table import StreamTableEnvironment
 
 from connectors.shards.reader import Emitted, SlotReader
 from connectors.shards.streams import Source, opened, stream_name
-from core.errors import Unavailable
+from core.errors import Throttled, Unavailable
 from core.formats.arrival import KINESIS_SUBSEQUENCE
-from core.shards.log import Lost, Shard, ShardStream, Throttled
+from core.shards.log import Lost, Shard, ShardStream
 from core.shards.reading import readings_from_bytes, readings_to_bytes
 from core.shards.slots import (
     Assignment,

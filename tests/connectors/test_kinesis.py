@@ -15,11 +15,12 @@ import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from connectors.aws.client import Aws, client, shard_error
+from connectors.aws.client import Aws, client
+from connectors.aws.errors import NotFound, named, shard_error, stream_error
 from connectors.kinesis.streams import KinesisStream, check_flink_jar, flink_source_ddl, unfolded
 from core.config.source import Kinesis
-from core.errors import ConfigError, Unavailable
-from core.shards.log import ExpiredIterator, NoSuchShard, Shard, Start, Throttled, Trimmed
+from core.errors import ConfigError, Throttled, Unavailable
+from core.shards.log import ExpiredIterator, NoSuchShard, Shard, Start, Trimmed
 from tests.aws import moto_server
 
 ARN = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
@@ -111,6 +112,14 @@ def test_each_refusal_has_its_meaning(code: str, status: int, expected: type[Exc
     answer: Any = {"Error": {"Code": code, "Message": "why"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error = shard_error(ClientError(answer, "GetRecords"), "Kinesis stream orders")
     assert type(error) is expected and "Kinesis stream orders" in str(error)
+
+
+def test_what_is_not_there_has_a_name_for_each_who_asks() -> None:
+    answer: Any = {"Error": {"Code": "ResourceNotFoundException", "Message": "no such"}}
+    error = ClientError(answer, "DescribeTable")
+    assert type(named(error, "DynamoDB table t")) is NotFound
+    assert type(stream_error(error, "Kinesis stream s")) is ConfigError
+    assert type(shard_error(error, "Kinesis stream s, shard 1")) is NoSuchShard
 
 
 def test_a_server_that_is_away_is_unavailable() -> None:

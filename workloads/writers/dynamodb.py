@@ -11,8 +11,8 @@ from typing import Any
 
 from connectors.aws.calls import patiently
 from connectors.aws.client import Aws, client
-from core.errors import Unavailable
-from core.shards.log import NoSuchShard, Throttled
+from connectors.aws.errors import NotFound
+from core.errors import Throttled, Unavailable
 from workloads.feeds import typed, waves
 
 KEY = "id"
@@ -37,7 +37,7 @@ class DynamodbWriter:
         """
         try:
             self._status()
-        except NoSuchShard:
+        except NotFound:
             patiently(self._create, self._what)
         patiently(self._active, self._what)
 

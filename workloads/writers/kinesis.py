@@ -11,8 +11,8 @@ from typing import Any
 
 from connectors.aws.calls import patiently
 from connectors.aws.client import Aws, client
-from core.errors import Unavailable
-from core.shards.log import NoSuchShard, Throttled
+from connectors.aws.errors import NotFound
+from core.errors import Throttled, Unavailable
 from workloads.feeds import waves
 
 RECORDS = 500
@@ -35,7 +35,7 @@ class KinesisWriter:
         """
         try:
             self._status()
-        except NoSuchShard:
+        except NotFound:
             patiently(lambda: self._client.create_stream(StreamName=self._stream, ShardCount=shards), self._what)
         patiently(self._active, self._what)
 
