@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-import tenacity
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from connectors import patience
+from connectors.aws.calls import once
 from connectors.aws.client import Aws, client
-from connectors.aws.errors import NotFound, named
+from connectors.aws.errors import NotFound
 from connectors.dynamodb.profiles_items import Item, Key
+from connectors.patience import Answer
 from core.errors import ConfigError, FreshetError, Throttled, Unavailable
 
 SETTING = "store.dynamodb"
@@ -25,8 +27,6 @@ INDEX = "owner"
 _KEYS = {"pk": "HASH", "sk": "RANGE"}
 _INDEX_KEYS = {"owner": "HASH", "pk": "RANGE"}
 _MAY_PASS = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
-
-Answer = TypeVar("Answer")
 
 
 class ProfilesTable:
@@ -236,24 +236,18 @@ class ProfilesTable:
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns, repeated while the server is away or throttles. It must bear repeating."""
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
-            wait=tenacity.wait_random_exponential(multiplier=0.02, max=2),
-            stop=tenacity.stop_after_delay(self._patience_s),
-            reraise=True,
-        )
         try:
-            return attempts(lambda: self._once(call))
+            # somebody else's transaction takes milliseconds
+            return patience.patiently(
+                lambda: self._once(call), patience.for_seconds(self._patience_s), waits_s=(0.02, 2.0)
+            )
         except NotFound:
             raise ConfigError(
                 [f"{self.what} isn't there: `freshet run` and `freshet check --prepare` make it"]
             ) from None
 
     def _once(self, call: Callable[[], Answer]) -> Answer:
-        try:
-            return call()
-        except (ClientError, BotoCoreError) as error:
-            raise named(error, self.what) from error
+        return once(call, self.what)
 
 
 def _key(key: Key) -> dict[str, dict[str, str]]:

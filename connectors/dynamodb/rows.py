@@ -12,25 +12,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.aws.client import Aws, client
 from connectors.aws.errors import NotFound, code_of, named
+from connectors.patience import Answer, for_seconds, patiently
 from core.documents.step import DocumentSpec
 from core.documents.templates import columns
-from core.errors import ConfigError, Unavailable
+from core.errors import ConfigError
 from core.formats.dynamodb.values import item
 from core.stores.source import Row
 
 SETTING = "reselect.dynamodb"
 
 _PATIENCE_S = 30.0
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +142,8 @@ class Tables:
             asked["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def _ask(self, call: Callable[[], Answer], table: str) -> Answer:
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-            stop=tenacity.stop_after_delay(_PATIENCE_S),
-            reraise=True,
-        )
-        return attempts(lambda: _mapped(call, f"{SETTING}: DynamoDB table {table} at {self.server}"))
+        what = f"{SETTING}: DynamoDB table {table} at {self.server}"
+        return patiently(lambda: _mapped(call, what), for_seconds(_PATIENCE_S))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-import tenacity
 import urllib3
 from opensearchpy import OpenSearch as Client
 from opensearchpy import Urllib3AWSV4SignerAuth
@@ -18,9 +17,9 @@ from opensearchpy.exceptions import ConnectionError as ConnectionFailed
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLError, TransportError
 
 from connectors.opensearch import bodies
+from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from core.config.store import OpenSearch
 from core.errors import ConfigError, StoreGone, Unavailable
-from core.metrics import tally
 from core.stores.batches import halving, sized
 
 _BUSY = (429, 502, 503, 504)
@@ -33,8 +32,6 @@ _CONNECT_SECONDS = 5.0
 
 # It warns of every request that fails; those are repeated, or raised.
 logging.getLogger("opensearch").setLevel(logging.ERROR)
-
-Answer = TypeVar("Answer")
 
 
 class _Busy(Exception):
@@ -76,11 +73,11 @@ class Cluster:
 
         Raises Unavailable where the cluster doesn't answer, ConfigError where it refuses.
         """
-        return self._repeat(call, tenacity.stop_after_attempt(2))
+        return self._repeat(call, ONCE_MORE)
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """As `once`, with attempts for the cluster's patience. `call` must bear repeating."""
-        return self._repeat(call, tenacity.stop_after_delay(self._patience_s))
+        return self._repeat(call, for_seconds(self._patience_s))
 
     def bulk(self, index: str, operations: Sequence[bytes]) -> list[dict[str, Any]]:
         """The answer to each operation on an index: its `status`, and `result`, `get` or `error`.
@@ -170,16 +167,9 @@ class Cluster:
         found: dict[str, Any] = self.client.search(index=index, body=body, params=parameters)
         return found
 
-    def _repeat(self, call: Callable[[], Answer], stop: Callable[[tenacity.RetryCallState], bool]) -> Answer:
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_servers),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-            stop=stop,
-            before_sleep=lambda _: tally.count("retries", of=self._setting.rpartition(".")[2]),
-            reraise=True,
-        )
+    def _repeat(self, call: Callable[[], Answer], stop: Stop) -> Answer:
         try:
-            return attempts(call)
+            return patiently(call, stop, _is_servers, of=self._setting.rpartition(".")[2])
         except _Unusable as error:
             raise Unavailable(
                 f"{self._setting}.index: {error.index} at {self.server} can't be used, whatever is written or read "

@@ -7,18 +7,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString
 
 import psycopg
-import tenacity
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
+from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from connectors.postgres import faults as pg_faults
 from connectors.postgres.faults import ROW_FAULTS, is_servers
 from core.errors import ConfigError, Unavailable
-from core.metrics import tally
 
 BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
 COMMIT = sql.SQL("COMMIT")
@@ -51,7 +50,6 @@ _DEFAULTS = {
 # It warns of errors that it raises too: one line for each bad row that a batch is halved for.
 logging.getLogger("psycopg").setLevel(logging.ERROR)
 
-Answer = TypeVar("Answer")
 Query = bytes | LiteralString | sql.SQL | sql.Composed
 
 
@@ -146,7 +144,7 @@ class Session:
         Raises Unavailable where the server doesn't answer, ConfigError where it refuses for want of rights or tables;
         ROW_FAULTS pass, after a rollback.
         """
-        return self._repeat(call, tenacity.stop_after_attempt(2))
+        return self._repeat(call, ONCE_MORE)
 
     def patiently(
         self, call: Callable[[], Answer], seconds: float, passing: tuple[type[Exception], ...] = ()
@@ -155,21 +153,15 @@ class Session:
 
         `passing`: what passes at once, as ROW_FAULTS do.
         """
-        return self._repeat(call, tenacity.stop_after_delay(seconds), passing)
+        return self._repeat(call, for_seconds(seconds), passing)
 
-    def _repeat(
-        self, call: Callable[[], Answer], stop: tenacity.stop.stop_base, passing: tuple[type[Exception], ...] = ()
-    ) -> Answer:
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: self._may_pass(error) and not isinstance(error, passing)),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-            stop=stop,
-            before_sleep=self._again,
-            reraise=True,
-        )
+    def _repeat(self, call: Callable[[], Answer], stop: Stop, passing: tuple[type[Exception], ...] = ()) -> Answer:
+        of = self._setting.rpartition(".")[2]
         faults: tuple[type[Exception], ...] = (*ROW_FAULTS, *passing)
         try:
-            return attempts(call)
+            return patiently(
+                call, stop, lambda error: self._may_pass(error) and not isinstance(error, passing), of, self.close
+            )
         except faults:
             self.roll_back()
             raise
@@ -183,10 +175,6 @@ class Session:
             self._prepares = False
             return True
         return is_servers(error)
-
-    def _again(self, _: tenacity.RetryCallState) -> None:
-        tally.count("retries", of=self._setting.rpartition(".")[2])
-        self.close()
 
     def named(self, error: psycopg.Error) -> Unavailable | ConfigError:
         """The error as one of ours: Unavailable where the server doesn't answer, ConfigError where it refuses."""

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import botocore.exceptions as failures
-import tenacity
 
 from connectors.aws.client import Aws, client
+from connectors.patience import Answer, for_seconds, patiently
 from core.documents.objects import Fetched, Gone, ObjectListed
 from core.errors import ConfigError, ObjectError, Unavailable
 
@@ -33,8 +33,6 @@ _NOT_US = (
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
     "AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException", "RequestTimeTooSkewed",
 )  # fmt: skip
-
-Answer = TypeVar("Answer")
 
 
 class S3:
@@ -85,14 +83,8 @@ class S3:
 
         Raises Unavailable and ConfigError as `fetch`, and ClientError for any other refusal.
         """
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_pass),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
-            stop=tenacity.stop_after_delay(self._patience_s),
-            reraise=True,
-        )
         try:
-            return attempts(call)
+            return patiently(call, for_seconds(self._patience_s), _may_pass)
         except (failures.ClientError, failures.BotoCoreError) as error:
             if _may_pass(error):
                 raise Unavailable(
