@@ -17,6 +17,7 @@ from connectors.kafka.letters import Letter, Letters, Originals, letters
 from connectors.kafka.producer import produce
 from connectors.kafka.topics import reading
 from core.config.pipeline import Pipeline
+from core.stores.batches import sized
 from operations.job_file import home
 from operations.plain import plain, shown
 
@@ -147,21 +148,12 @@ class Replayed:
 def _send(pipeline: Pipeline, chosen: Iterator[Letter], done: Replayed) -> int:
     source = pipeline.kafka
     sent = 0
-    for batch in _batches(chosen):
+    for batch in sized(chosen, _size_of, _BYTES_AT_ONCE, _AT_ONCE):
         produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source), packed=True)
         done.note([name_of(letter) for letter in batch])
         sent += len(batch)
     return sent
 
 
-def _batches(chosen: Iterator[Letter]) -> Iterator[list[Letter]]:
-    batch: list[Letter] = []
-    size = 0
-    for letter in chosen:
-        batch.append(letter)
-        size += len(letter.value or b"") + len(letter.key or b"")
-        if len(batch) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _size_of(letter: Letter) -> int:
+    return len(letter.value or b"") + len(letter.key or b"")

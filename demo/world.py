@@ -17,6 +17,7 @@ from psycopg import sql
 
 from connectors.kafka import clients as kafka_clients
 from core.errors import FreshetError, Unavailable
+from core.stores.batches import sized
 from stack.local import Stack
 from stack.passfile import from_here
 from workloads.texts import Text, texts
@@ -121,12 +122,7 @@ def articles() -> list[Text]:
 
 
 def _cut(text: Text) -> Text:
-    kept, size = list[str](), 0
-    for paragraph in text.paragraphs:
-        if kept and size + len(paragraph) > _LONGEST:
-            break
-        kept.append(paragraph)
-        size += len(paragraph)
+    kept = next(sized(text.paragraphs, len, _LONGEST))
     return Text(text.id, text.title, (*kept[:-1], kept[-1][:_LONGEST]))
 
 

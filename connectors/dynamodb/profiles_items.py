@@ -30,6 +30,7 @@ from core.identity.identifiers import Identifier
 from core.profiles.delivery import Delivery, Folded, Noted, folded
 from core.profiles.merging import Profile
 from core.profiles.step import Placed, Touched
+from core.stores.batches import sized
 from core.stores.fitting import without_nul
 
 Key = tuple[str, str]
@@ -176,20 +177,13 @@ def owner_of(space: Space, name: str) -> str:
 
 def log_items(space: Space, first: int, last: int, epoch: int, entries: Sequence[Entry]) -> dict[Key, Item]:
     """The log of deliveries, in as many items as it takes."""
-    parts: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        size += sum(len(part.encode()) + 4 for part in entry)
-        if size > _LOG_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(entry)
+    parts = list(sized(entries, lambda entry: sum(len(part.encode()) + 4 for part in entry), _LOG_BYTES))
     return {
         (space.pk("log"), f"{last:016d}.{epoch:016d}.{nth:06d}"): {
             "first": number(first),
             "told": text(json.dumps(part, ensure_ascii=False)),
         }
-        for nth, part in enumerate(parts)
+        for nth, part in enumerate(parts or [[]])
     }
 
 

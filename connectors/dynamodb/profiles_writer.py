@@ -22,6 +22,7 @@ from connectors.dynamodb.profiles_items import (
 )
 from connectors.dynamodb.profiles_table import ProfilesTable
 from core.profiles.delivery import Delivery
+from core.stores.batches import sized
 
 STANDS, NEXT = "-", "next"
 
@@ -179,17 +180,7 @@ def fits(made: Writes) -> bool:
 
 def chunks(items: dict[Key, Item | None], most: int = _ITEMS) -> Iterator[list[tuple[Key, Item | None]]]:
     """Items in parts that a transaction takes each."""
-    chunk: list[tuple[Key, Item | None]] = []
-    size = 0
-    for key, item in items.items():
-        more = 0 if item is None else size_of(item)
-        if chunk and (len(chunk) == most or size + more > _BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((key, item))
-        size += more
-    if chunk:
-        yield chunk
+    return sized(items.items(), lambda pair: 0 if pair[1] is None else size_of(pair[1]), _BYTES, most)
 
 
 def _values(writer: Writer) -> dict[str, Any]:

@@ -34,13 +34,18 @@ def halving(
     ]
 
 
-def sized(items: Iterable[Item], size_of: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
-    """The items in order, in batches whose sizes add up to `most` at most, or of one item. Each is asked for once."""
+def sized(
+    items: Iterable[Item], size_of: Callable[[Item], int], most: int, most_items: int | None = None
+) -> Iterator[list[Item]]:
+    """The items in order, in batches of `most_items` at most, whose sizes add up to `most` at most, or of one item.
+
+    Each item is asked for once, and its size once.
+    """
     batch: list[Item] = []
     size = 0
     for item in items:
         more = size_of(item)
-        if batch and size + more > most:
+        if batch and (size + more > most or len(batch) == most_items):
             yield batch
             batch, size = [], 0
         batch.append(item)

@@ -13,6 +13,7 @@ from connectors.aws.calls import patiently
 from connectors.aws.client import Aws, client
 from connectors.aws.errors import NotFound
 from core.errors import Throttled, Unavailable
+from core.stores.batches import sized
 from workloads.feeds import waves
 
 RECORDS = 500
@@ -73,13 +74,5 @@ class KinesisWriter:
 
 
 def _requests(wave: Mapping[str, bytes]) -> Iterator[list[dict[str, Any]]]:
-    request: list[dict[str, Any]] = []
-    size = 0
-    for key, data in wave.items():
-        own = len(key.encode()) + len(data)
-        if request and size + own > REQUEST_BYTES:
-            yield request
-            request, size = [], 0
-        request.append({"PartitionKey": key, "Data": data})
-        size += own
-    yield request
+    for some in sized(wave.items(), lambda pair: len(pair[0].encode()) + len(pair[1]), REQUEST_BYTES):
+        yield [{"PartitionKey": key, "Data": data} for key, data in some]
