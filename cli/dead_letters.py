@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.kafka.letters import Letter, letters
-from core.errors import ConfigError
+from core.errors import ConfigError, brief
 from operations.pipeline_file import load
-from operations.plain import json_bytes, plain, shortened, shown_bytes
+from operations.plain import json_bytes, plain, shown_bytes
 
 app = typer.Typer(
     name="dead-letters", help="Events that could not be used: list, show or replay them.", no_args_is_help=True
@@ -179,7 +179,7 @@ def _own(there: Iterable[Letter], name: str, others: Counter[str]) -> Iterator[L
 
 def _tell_others(others: Counter[str], console: Console) -> None:
     if others:
-        names = ", ".join(shortened(plain(name), _LONGEST) for name, _ in others.most_common(5))
+        names = ", ".join(brief(plain(name), _LONGEST) for name, _ in others.most_common(5))
         more = ", …" if len(others) > 5 else ""
         console.print(Text(f"not shown: {others.total():,} of other pipelines in the same topic ({names}{more})"))
 
@@ -233,7 +233,7 @@ def _show(letters: Sequence[Sequence[str]], console: Console) -> None:
 def _kind(letter: Letter) -> tuple[str, str, str]:
     """Stage, class and reason without the values seen, so that letters of one cause count together."""
     reason = _VALUES.sub("…", letter.details.get("reason", "?"))
-    return _cell(letter, "stage"), _cell(letter, "error.class"), shortened(plain(reason), _LONGEST)
+    return _cell(letter, "stage"), _cell(letter, "error.class"), brief(plain(reason), _LONGEST)
 
 
 def _cells(letter: Letter) -> list[str]:
@@ -267,7 +267,7 @@ def _cut(letter: Letter) -> str:
 
 
 def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
-    return shortened(plain(letter.details.get(name, otherwise)), _LONGEST)
+    return brief(plain(letter.details.get(name, otherwise)), _LONGEST)
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:

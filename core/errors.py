@@ -65,11 +65,17 @@ class ChangeError(FreshetError):
 
 
 def bounded(reason: str) -> str:
-    """The reason, without its middle where it is longer than `LONGEST_REASON`."""
+    """A reason, without its middle where it is longer than `LONGEST_REASON`."""
     if len(reason) <= LONGEST_REASON:
         return reason
     half = LONGEST_REASON // 2
     return f"{reason[: half - 1]} … {reason[2 - half :]}"
+
+
+def brief(said: object, longest: int = 300) -> str:
+    """What somebody else says, an error or a text, in one line of at most `longest` characters: its beginning."""
+    words = " ".join(str(said).split())
+    return words if len(words) <= longest else words[: longest - 1] + "…"
 
 
 class RecordsLost(ChangeError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from core.change import Event
+from core.errors import LONGEST_REASON, bounded
 
 PREFIX = "freshet."
 """Every header that Freshet adds begins with it; the event's own headers stand beside them, untouched."""
@@ -26,10 +27,7 @@ their hashes, in hexadecimal; and how many of the event's own headers are in it,
 
 NULLS = "headers.null"
 """What tells, without PREFIX, which of the event's headers have a null for a value, as a JSON array of their names:
-Flink's table of the topic leaves such headers out. As many as LONGEST characters hold."""
-
-LONGEST = 1_000
-"""Characters of what a letter tells, its reason above all."""
+Flink's table of the topic leaves such headers out. As many as LONGEST_REASON characters hold."""
 
 SMALLEST_ROOM = 4_096
 """Bytes that a topic's messages must be allowed for a letter to say what happened."""
@@ -89,17 +87,9 @@ def letter_headers(
 
 def _array(names: list[str]) -> str:
     kept = names
-    while len(text := json.dumps(kept)) > LONGEST:
+    while len(text := json.dumps(kept)) > LONGEST_REASON:
         kept = kept[: len(kept) // 2]
     return text
-
-
-def bounded(text: str) -> str:
-    """The text, or as much of its beginning as fits LONGEST characters beside how long it was."""
-    if len(text) <= LONGEST:
-        return text
-    end = f"… (cut: {len(text):,} characters)"
-    return text[: LONGEST - len(end)] + end
 
 
 @dataclass(frozen=True, slots=True)

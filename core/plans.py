@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from core.change import Position
+from core.errors import bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Outcome:
     status: Status
     error: str = ""
     reason: str = ""
+
+
+def rejected(document_id: str, error: Exception, reason: str = "") -> Outcome:
+    """What a store answers to a plan that it can't store; `reason`, if given, in place of what the error says."""
+    return Outcome(document_id, Status.REJECTED, type(error).__name__, bounded(reason or " ".join(str(error).split())))
 
 
 def chunk_id(document_id: str, model: str, chunker: str, text: str, nth: int) -> str:

@@ -32,12 +32,6 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def shortened(text: str, longest: int) -> str:
-    """The text in one line of at most `longest` characters."""
-    words = " ".join(text.split())
-    return words if len(words) <= longest else words[: longest - 1] + "…"
-
-
 def shown_bytes(raw: bytes | None) -> str:
     """Bytes for a person: text where they are UTF-8 without control characters but line ends and tabs, else base64."""
     if raw is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from core.errors import brief
 from flink_jobs.running.failures import root_cause
 
 _PATIENCE_S = 5.0
@@ -50,7 +51,7 @@ def _of(name: str, connector: Mapping[str, Any]) -> Failed | None:
     if not traces:
         return None
     cause = redacted(_CLASSES.sub("", root_cause("\n".join(traces))), connector.get("info", {}).get("config", {}))
-    return Failed(name, " ".join(cause.split())[:_LONGEST].rstrip(". "), _remedy(cause))
+    return Failed(name, brief(cause, _LONGEST).rstrip(". "), _remedy(cause))
 
 
 def _remedy(cause: str) -> str:

@@ -40,7 +40,7 @@ from connectors.dynamodb.profiles_writer import NEXT, STANDS, Commits, Writer, f
 from core.errors import ConfigError, Unavailable
 from core.identity.audit import Audit
 from core.identity.identifiers import Identifier
-from core.plans import Outcome, Status
+from core.plans import Outcome, Status, rejected
 from core.profiles.delivery import Delivery, Opening, runs
 from core.profiles.merging import Profile
 from core.profiles.step import Placed
@@ -281,4 +281,4 @@ def _holding(run: Sequence[Delivery]) -> Held:
 
 
 def _rejected(delivery: Delivery, error: Exception) -> Outcome:
-    return Outcome(delivery.record, Status.REJECTED, type(error).__name__, str(error))
+    return rejected(delivery.record, error)

@@ -19,7 +19,7 @@ from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLE
 from connectors.opensearch import bodies
 from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from core.config.store import OpenSearch
-from core.errors import ConfigError, StoreGone, Unavailable
+from core.errors import ConfigError, StoreGone, Unavailable, brief
 from core.stores.batches import halving, sized
 
 _BUSY = (429, 502, 503, 504)
@@ -207,13 +207,13 @@ def reason(error: Exception) -> str:
         text = f"{error.status_code} {info if isinstance(error, ConnectionFailed) else error.error}"
     else:
         text = str(error)
-    return re.sub(r"<[^<>]* at 0x[0-9a-f]+>:? ?", "", " ".join(text.split()))[:300]
+    return brief(re.sub(r"<[^<>]* at 0x[0-9a-f]+>:? ?", "", " ".join(text.split())))
 
 
 def item_reason(answer: Mapping[str, Any]) -> str:
     """Why one of many operations failed; 300 characters at most."""
     error = answer.get("error", {})
-    return f"{error.get('type')}: {' '.join(str(error.get('reason')).split())}"[:300]
+    return brief(f"{error.get('type')}: {error.get('reason')}")
 
 
 def _is_servers(error: BaseException) -> bool:

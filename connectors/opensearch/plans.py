@@ -14,7 +14,7 @@ from connectors.opensearch import bodies
 from connectors.opensearch.filters import filters
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
-from core.plans import Outcome, Plan, Status
+from core.plans import Plan
 from core.stores.batches import sized
 from core.stores.contract import Vectors
 from core.stores.fitting import UNFIT, check_text, fit
@@ -124,8 +124,3 @@ def entry_of(found: Mapping[str, Any]) -> Entry:
         tuple(source.get("leftover", ())),
         tuple(source.get("moved", ())),
     )
-
-
-def rejected(plan: Plan, error: Exception) -> Outcome:
-    """The answer to a plan that can't be stored."""
-    return Outcome(plan.document_id, Status.REJECTED, type(error).__name__, " ".join(str(error).split())[:300])

@@ -17,12 +17,12 @@ from connectors.opensearch.client import Cluster
 from connectors.opensearch.hits import fused, hit_of, stored_of, worded
 from connectors.opensearch.indexes import SETTING, Indexes
 from connectors.opensearch.owner import Tenure
-from connectors.opensearch.plans import Work, batches, is_id, rejected, work
+from connectors.opensearch.plans import Work, batches, is_id, work
 from connectors.opensearch.strays import Strays
 from connectors.opensearch.writing import Writer
 from core.change import Position
 from core.config.store import OpenSearch
-from core.plans import Outcome, Plan
+from core.plans import Outcome, Plan, rejected
 from core.stores.contract import Hit, Stored, Vectors, nobody_hears
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
@@ -112,7 +112,7 @@ class OpenSearchStore:
             try:
                 ready.append(work(at, plan, rows, self._dimension, self._model))
             except UNFIT as error:
-                outcomes[at] = rejected(plan, error)
+                outcomes[at] = rejected(plan.document_id, error)
         for batch in batches(ready):
             outcomes |= self._writer.apply(batch)
         if time.monotonic() >= self._forget_at:

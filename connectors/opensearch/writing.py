@@ -30,10 +30,10 @@ from typing import Any
 from connectors.opensearch import bodies
 from connectors.opensearch.client import Cluster, item_reason
 from connectors.opensearch.owner import Tenure
-from connectors.opensearch.plans import Entry, Work, entry_of, parts, rejected
+from connectors.opensearch.plans import Entry, Work, entry_of, parts
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
-from core.plans import Outcome, Status
+from core.plans import Outcome, Status, rejected
 from core.stores.fitting import lacking
 
 _LISTED_AT_ONCE = 500
@@ -117,14 +117,14 @@ class Writer:
                 entry = entry_of(answer.get("get", {}))
                 missing = len(set(work.kept) - entry.chunk_ids)
                 if "error" in answer:
-                    outcomes[work.at] = rejected(work.plan, StoreRejected(item_reason(answer)))
+                    outcomes[work.at] = rejected(work.plan.document_id, StoreRejected(item_reason(answer)))
                 elif answer["result"] != "noop":
                     of, chunk_ids = work.plan.document_id, work.plan.chunk_ids
                     claims[work.at] = _Claim(of, entry.generation, chunk_ids, entry.leftover, entry.moved)
                 elif entry.position > work.plan.position:
                     outcomes[work.at] = Outcome(work.plan.document_id, Status.STALE)
                 elif missing:
-                    outcomes[work.at] = rejected(work.plan, lacking(work.plan, missing))
+                    outcomes[work.at] = rejected(work.plan.document_id, lacking(work.plan, missing))
                 else:
                     unsure.append((work, entry))
             left = self._look_up(unsure, checked, outcomes)
@@ -140,7 +140,7 @@ class Writer:
         for work, entry in unsure:
             missing = sum((work.plan.document_id, chunk_id) not in there for chunk_id in work.kept)
             if missing:
-                outcomes[work.at] = rejected(work.plan, lacking(work.plan, missing))
+                outcomes[work.at] = rejected(work.plan.document_id, lacking(work.plan, missing))
             else:
                 checked[work.at] = entry.generation
                 sound.append(work)
@@ -308,8 +308,8 @@ def _and(written: _Written, answer: Mapping[str, Any]) -> _Written:
 
 def _outcome(work: Work, written: _Written, current: bool) -> Outcome:
     if written.refused:
-        return rejected(work.plan, StoreRejected(written.refused))
+        return rejected(work.plan.document_id, StoreRejected(written.refused))
     if current and written.passed:
         why = f"{written.passed} of its chunks have a later version than the ledger knows: make the index anew"
-        return rejected(work.plan, StoreRejected(why))
+        return rejected(work.plan.document_id, StoreRejected(why))
     return Outcome(work.plan.document_id, Status.APPLIED)

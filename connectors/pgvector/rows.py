@@ -14,7 +14,7 @@ from connectors.postgres.faults import reason
 from connectors.postgres.values import columns_of
 from core.change import Position
 from core.errors import StoreRejected
-from core.plans import Chunk, Outcome, Plan, Status
+from core.plans import Chunk, Outcome, Plan, Status, rejected
 from core.stores.batches import sized
 from core.stores.contract import Stored, Vectors
 from core.stores.fitting import fit, lacking
@@ -148,9 +148,9 @@ def outcome_of(plan: Plan, current: bool, chunks: int) -> Outcome:
     if not current:
         return Outcome(plan.document_id, Status.STALE)
     missing = len(plan.chunk_ids) - chunks
-    return rejected(plan, lacking(plan, missing)) if missing else Outcome(plan.document_id, Status.APPLIED)
+    return refused(plan, lacking(plan, missing)) if missing else Outcome(plan.document_id, Status.APPLIED)
 
 
-def rejected(plan: Plan, error: Exception) -> Outcome:
+def refused(plan: Plan, error: Exception) -> Outcome:
     """The outcome of a plan that can't be stored."""
-    return Outcome(plan.document_id, Status.REJECTED, type(error).__name__, reason(error))
+    return rejected(plan.document_id, error, reason(error))

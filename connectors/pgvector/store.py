@@ -13,7 +13,7 @@ from psycopg import sql
 
 from connectors.pgvector import sql as statements
 from connectors.pgvector.claim import Tenure
-from connectors.pgvector.rows import Work, rejected, stored_of, work_of
+from connectors.pgvector.rows import Work, refused, stored_of, work_of
 from connectors.pgvector.schema import SETTING, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
@@ -115,7 +115,7 @@ class PgvectorStore:
             try:
                 ready.append(work_of(at, plan, rows, self._dimension))
             except UNFIT as error:
-                outcomes[at] = rejected(plan, error)
+                outcomes[at] = refused(plan, error)
         outcomes |= self._writer.apply(ready)
         self._forget()
         return [outcomes[at] for at in range(len(plans))]

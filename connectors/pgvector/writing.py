@@ -15,7 +15,7 @@ from connectors.pgvector.rows import (
     at_once,
     moving,
     outcome_of,
-    rejected,
+    refused,
     rows_to_move,
     rows_to_write,
     transactions,
@@ -62,7 +62,7 @@ class Writer:
         # Whoever writes takes the documents' locks in one order, so that no two writers wait for each other.
         for batch in transactions(sorted(ready, key=lambda work: work.plan.document_id)):
             faults = (*ROW_FAULTS, *TOO_SLOW, _Cut, StoreRejected)
-            answers = halving(batch, self._write, lambda work, error: rejected(work.plan, error), faults)
+            answers = halving(batch, self._write, lambda work, error: refused(work.plan, error), faults)
             outcomes.update((work.at, answer) for work, answer in zip(batch, answers, strict=True))
         return outcomes
 

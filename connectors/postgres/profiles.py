@@ -17,7 +17,7 @@ from connectors.postgres.values import as_json, columns_of
 from core.errors import ConfigError
 from core.identity.audit import Audit, Cause, Kind, Why
 from core.identity.identifiers import Identifier
-from core.plans import Outcome, Status
+from core.plans import Outcome, Status, rejected
 from core.profiles.delivery import Delivery, Folded, Noted, Opening, folded, runs
 from core.profiles.merging import Profile
 from core.profiles.step import Placed, Touched
@@ -257,4 +257,4 @@ def _of_pairs(pairs: Sequence[Sequence[str]]) -> tuple[Identifier, ...]:
 
 
 def _rejected(delivery: Delivery, error: Exception) -> Outcome:
-    return Outcome(delivery.record, Status.REJECTED, type(error).__name__, reason(error))
+    return rejected(delivery.record, error, reason(error))

@@ -17,7 +17,7 @@ import botocore.exceptions as failures
 from connectors.aws.client import Aws, client
 from connectors.patience import Answer, for_seconds, patiently
 from core.documents.objects import Fetched, Gone, ObjectListed
-from core.errors import ConfigError, ObjectError, Unavailable
+from core.errors import ConfigError, ObjectError, Unavailable, brief
 
 _AWAY = (
     failures.ConnectionError, failures.HTTPClientError, failures.IncompleteReadError,
@@ -76,7 +76,7 @@ class S3:
                 return Gone(_answered_ms(error.response))
             raise ObjectError(_why_not(bucket, key, error)) from error
         except failures.ParamValidationError as error:
-            raise ObjectError(f"{key!r} in bucket {bucket!r} can't be asked for: {_short(error)}") from error
+            raise ObjectError(f"{key!r} in bucket {bucket!r} can't be asked for: {brief(error)}") from error
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns, repeated while the store is away or busy. `call` must bear repeating.
@@ -88,7 +88,7 @@ class S3:
         except (failures.ClientError, failures.BotoCoreError) as error:
             if _may_pass(error):
                 raise Unavailable(
-                    f"{self._setting}: S3 at {self.client.meta.endpoint_url} doesn't answer ({_short(error)}): "
+                    f"{self._setting}: S3 at {self.client.meta.endpoint_url} doesn't answer ({brief(error)}): "
                     "start it, or correct endpoint and region"
                 ) from error
             if isinstance(error, failures.ParamValidationError) or (
@@ -97,7 +97,7 @@ class S3:
                 raise
             raise ConfigError(
                 [
-                    f"{self._setting}: S3 at {self.client.meta.endpoint_url} refuses ({_short(error)}): "
+                    f"{self._setting}: S3 at {self.client.meta.endpoint_url} refuses ({brief(error)}): "
                     "correct endpoint and region, and the credentials in the environment, a profile or a role"
                 ]
             ) from error
@@ -111,7 +111,7 @@ class S3:
         except (failures.ClientError, failures.ParamValidationError) as error:
             raise ConfigError(
                 [
-                    f"bucket {bucket!r} can't be listed ({_short(error)}): correct its name, "
+                    f"bucket {bucket!r} can't be listed ({brief(error)}): correct its name, "
                     f"or grant s3:ListBucket on arn:aws:s3:::{bucket}"
                 ]
             ) from error
@@ -170,8 +170,4 @@ def _why_not(bucket: str, key: str, error: failures.ClientError) -> str:
         return f"{what}: there is no such bucket: its documents stand; correct the endpoint, or delete them by table"
     if code == "InvalidObjectState":
         return f"{what} is archived: restore it; the notification of that has it read"
-    return f"{what} can't be read: {_short(error)}"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return f"{what} can't be read: {brief(error)}"

@@ -24,7 +24,7 @@ import msgspec
 
 from core.change import BEGINNING, Event, Position, Skip
 from core.documents.objects import ObjectChange
-from core.errors import DecodeError, quote
+from core.errors import DecodeError, brief, quote
 from core.formats.markers import is_marker
 
 BACKFILL = "freshet:backfill"
@@ -120,7 +120,7 @@ def _parsed(value: bytes | str, parse: Any) -> Any:
     try:
         return parse(value)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise DecodeError(f"not a notification of S3's: {str(error)[:200]}") from error
+        raise DecodeError(f"not a notification of S3's: {brief(error, 200)}") from error
 
 
 def _record(record: _Record) -> ObjectChange | Skip:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from core.errors import brief
+
 WORKER_DIED = "the embedding worker died"
 """What is said where nothing tells by which signal."""
 
@@ -173,8 +175,8 @@ def explained(stacktrace: str) -> str:
     for cause in causes:
         for pattern, said in _RULES:
             if (found := pattern.search(cause)) is not None:
-                return _line(said.format(**found.groupdict()))
-    return _line(_unknown(causes[0]))
+                return brief(said.format(**found.groupdict()), _LONGEST)
+    return brief(_unknown(causes[0]), _LONGEST)
 
 
 def _causes(stacktrace: str) -> list[str]:
@@ -207,8 +209,3 @@ def _unknown(cause: str) -> str:
         message = message[named.end() :]
     message = _NAMED.sub("…", message).strip(" :")
     return f"{message} (Flink's log has the whole)" if message else "Flink failed without saying why; its log has more"
-
-
-def _line(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"

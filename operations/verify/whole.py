@@ -21,11 +21,11 @@ from connectors.kafka.feed import group_of, has_schemas, tail
 from connectors.kafka.topics import reading
 from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError
+from core.errors import ConfigError, brief
 from core.stores.verification import Difference, Kind
 from operations.log_watch import refuse_in_another_log
 from operations.owning import otherwise
-from operations.plain import plain, shortened
+from operations.plain import plain
 from operations.servers import stores
 from operations.verify.one_pass import Findings, Pass, Suspect, watched
 from operations.verify.profiles import NO_REPAIR, ProfilesPass
@@ -203,7 +203,7 @@ def show(findings: Findings, pipeline: Pipeline, console: Console) -> None:
     console.print(grid)
     for store, difference in findings.listed[:_SHOWN]:
         text = f"{difference.kind} in {store}: {plain(difference.document_id)}: {plain(difference.what)}"
-        console.print(Text(shortened(text, 500)), soft_wrap=True)
+        console.print(Text(brief(text, 500)), soft_wrap=True)
     total = findings.kinds.total()
     if total > _SHOWN:
         console.print(f"… and {total - _SHOWN:,} more")

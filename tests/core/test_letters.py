@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.change import Event
-from core.letters import CUT, LONGEST, NULLS, PREFIX, REPLAY, SMALLEST_ROOM, Message, bounded, fitted, letter_headers
+from core.errors import LONGEST_REASON, bounded, brief
+from core.letters import CUT, NULLS, PREFIX, REPLAY, SMALLEST_ROOM, Message, fitted, letter_headers
 
 TIME = "2026-01-01T00:00:00.000+00:00"
 ROOMS = st.sampled_from([SMALLEST_ROOM, SMALLEST_ROOM + 1, 10_000, 100_000])
@@ -51,7 +52,7 @@ def test_a_letter_always_fits_and_says_what_happened(
     assert of_kafka(made) <= made.size <= room
     details = {name.removeprefix(PREFIX): raw or b"" for name, raw in made.headers.items() if name.startswith(PREFIX)}
     assert (details["source.topic"], details["source.partition"], details["source.offset"]) == (b"t", b"3", b"17")
-    assert len(details["reason"].decode()) <= LONGEST
+    assert len(details["reason"].decode()) <= LONGEST_REASON
     assert (details["error.class"], details["stage"]) == (b"DecodeError", b"decode")
     assert (made.key is None, made.value is None) == (key is None, value is None)
     for name, was, now in (("key", key or b"", made.key or b""), ("value", value or b"", made.value or b"")):
@@ -94,11 +95,21 @@ def test_headers_that_begin_as_ours_do_are_the_events_all_the_same() -> None:
         assert fitted(letter(event), SMALLEST_ROOM).size <= SMALLEST_ROOM
 
 
-def test_a_reason_is_bounded_and_says_so() -> None:
-    assert bounded("x" * LONGEST) == "x" * LONGEST
-    cut = bounded("x" * 200_080)
-    assert len(cut) == LONGEST
-    assert cut.endswith("x… (cut: 200,080 characters)")
+def test_a_reason_is_bounded_and_keeps_its_beginning_and_its_end() -> None:
+    assert bounded("x" * LONGEST_REASON) == "x" * LONGEST_REASON
+    cut = bounded(f"{'what ' * 40_000}remedy")
+    assert len(cut) <= LONGEST_REASON
+    assert cut.startswith("what what ") and " … " in cut and cut.endswith("what remedy")
+
+
+def test_what_others_say_becomes_a_line_that_shows_where_it_was_cut() -> None:
+    assert brief(ValueError("no\n  such \t thing")) == "no such thing"
+    assert brief("x " * 200, 11) == "x x x x x …"
+
+
+def test_what_a_letter_says_is_bounded_whatever_it_is_of() -> None:
+    headers = letter_headers(Event("t", 0, 0, None, None), "p", "write", "E", "r" * 5_000, "d" * 5_000, TIME)
+    assert {len((headers[PREFIX + name] or b"").decode()) for name in ("reason", "document")} == {LONGEST_REASON}
 
 
 def test_headers_without_a_value_are_listed_beside_those_that_have_one() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from core.documents.objects import Piece, Row, pieces
-from core.errors import FreshetError, ObjectError
+from core.errors import FreshetError, ObjectError, brief
 from udfs.parsing.html import html
 from udfs.parsing.rows import avro, csv_rows, json_file, jsonl, parquet
 from udfs.parsing.text import is_binary, markdown, plain
@@ -142,7 +142,7 @@ def _unpacked(content: bytes, key: str, limits: Limits) -> tuple[bytes, str]:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             unpacked = file.read(limits.size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ObjectError(f"{key} is compressed with gzip and broken: {str(error)[:200]}") from error
+        raise ObjectError(f"{key} is compressed with gzip and broken: {brief(error, 200)}") from error
     if len(unpacked) > limits.size:
         raise ObjectError(f"{key} holds more than {limits.size:,} bytes, compressed: split it, or raise the limit")
     return unpacked, key[:-3] if key.lower().endswith(".gz") else key
@@ -155,7 +155,7 @@ def encoded(content: bytes, key: str, content_type: str | None, options: Options
     except (FreshetError, MemoryError):
         raise
     except Exception as error:
-        why = " ".join(str(error).split())[:200]
+        why = brief(error, 200)
         raise ObjectError(f"{key} can't be parsed: {type(error).__name__}: {why}") from error
 
 

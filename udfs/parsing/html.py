@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.documents.objects import Row
-from core.errors import ConfigError, ObjectError
+from core.errors import ConfigError, ObjectError, brief
 from udfs.parsing.text import LOOKED_AT, document, storable, text_of, wide
 
 # what browsers show nothing of, or of what they show nothing is read
@@ -46,7 +46,7 @@ def html(content: bytes, key: str, charset: str | None) -> Row:
     root = etree.fromstring(raw, parser)
     fatal = [entry.message for entry in parser.error_log if entry.level_name == "FATAL"]
     if fatal:
-        raise ObjectError(f"{key} is no HTML that can be read: {fatal[0][:200]}")
+        raise ObjectError(f"{key} is no HTML that can be read: {brief(fatal[0], 200)}")
     if root is None:
         return document(key, None, "")
     _drop_hidden(root)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.documents.objects import Row
-from core.errors import ConfigError, ObjectError
+from core.errors import ConfigError, ObjectError, brief
 from udfs.parsing.text import document, storable
 
 # It warns of every fault in a file that it reads nevertheless; where it can't, it raises.
@@ -63,5 +63,5 @@ def _read(key: str, step: Callable[[], Any]) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        why = " ".join(str(error).split())[:200]
+        why = brief(error, 200)
         raise ObjectError(f"{key} is no PDF that can be read: {type(error).__name__}: {why}") from error

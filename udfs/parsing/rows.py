@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from core.documents.objects import Row, row_id
-from core.errors import ConfigError, ObjectError, quote
+from core.errors import ConfigError, ObjectError, brief, quote
 from udfs.parsing.text import LOOKED_AT, document, storable, text_of, wide
 
 _LONGEST_HEADER = 2**20
@@ -245,7 +245,7 @@ def _sequence(text: str, key: str, number: int) -> Iterator[tuple[int, Any]]:
             value, end = decode(text, begin)
         except (ValueError, RecursionError) as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise ObjectError(f"{key} is no JSON in line {number}: {why[:200]}") from error
+            raise ObjectError(f"{key} is no JSON in line {number}: {brief(why, 200)}") from error
         yield number, value
         begin = _between(text, end)
 
@@ -313,6 +313,4 @@ def _guarded(what: str, key: str, step: Callable[[], Any]) -> Any:
 
 
 def _broken(what: str, key: str, error: Exception) -> ObjectError:
-    return ObjectError(
-        f"{key} is no {what} that can be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    )
+    return ObjectError(f"{key} is no {what} that can be read: {type(error).__name__}: {brief(error, 200)}")

@@ -10,7 +10,7 @@ import botocore.exceptions as failures
 
 from connectors.aws.client import Aws
 from connectors.s3.objects import S3
-from core.errors import ConfigError
+from core.errors import ConfigError, brief
 from core.formats.s3 import notification
 from workloads.feeds import waves
 
@@ -64,4 +64,4 @@ class BucketWriter:
             raise self._refused(action, error) from error
 
     def _refused(self, action: str, error: Exception) -> ConfigError:
-        return ConfigError([f"bucket {self._bucket!r} refuses s3:{action}: {str(error)[:200]}"])
+        return ConfigError([f"bucket {self._bucket!r} refuses s3:{action}: {brief(error, 200)}"])

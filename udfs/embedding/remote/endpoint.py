@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.errors import EmbeddingError, Unavailable
+from core.errors import EmbeddingError, Unavailable, brief
 from core.stores.contract import Vectors
 
 _SHOWN = 200
@@ -61,6 +61,4 @@ def matrix(where: str, rows: Any, count: int) -> Vectors:
 def shown(body: bytes, secret: str = "") -> str:
     """The beginning of an answer, for messages: in one line, without the key that it might repeat."""
     text = " ".join(body.decode("utf-8", "replace").split())
-    if secret:
-        text = text.replace(secret, "…")
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return brief(text.replace(secret, "…") if secret else text, _SHOWN)
