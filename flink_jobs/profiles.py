@@ -17,6 +17,7 @@ from flink_jobs.steps import letters as letters_topic
 from flink_jobs.steps.apply import functions
 from flink_jobs.steps.apply_profiles import profile_functions
 from flink_jobs.steps.aside import ASIDE_MS, aside
+from flink_jobs.steps.asking import EMBED_AND_WRITE, answers
 from flink_jobs.steps.keying import by_key
 from flink_jobs.steps.linking import (
     DELIVERIES,
@@ -78,9 +79,7 @@ def build(
 def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStream) -> DataStream:
     """Write each delivery; what comes out are the plans of its profiles' vectors."""
     tables.create_temporary_view("deliveries", tables.from_data_stream(linked))
-    answered = "SELECT write_profiles(`delivery`) AS written, `event` FROM deliveries"
-    rows = tables.sql_query(f"SELECT written, `event` FROM ({answered}) WHERE written IS NOT NULL")  # noqa: S608
-    written = tables.to_data_stream(rows)
+    written = answers(tables, "deliveries", "write_profiles(`delivery`)", "written", "event")
     plans = written.process(PlansOfWritten(pipeline), PLANS).name("vectors").uid("vectors").set_parallelism(1)
     # Chained, each of the two batches would wait for the other, and be small.
     return plans.disable_chaining()
@@ -89,6 +88,4 @@ def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStrea
 def _embed(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
     """Embed and write each plan; what comes out are the rejected ones."""
     tables.create_temporary_view("plans", tables.from_data_stream(plans))
-    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejected, `event` FROM plans"
-    rows = tables.sql_query(f"SELECT rejected, `event` FROM ({answered}) WHERE rejected IS NOT NULL")  # noqa: S608
-    return tables.to_data_stream(rows)
+    return answers(tables, "plans", EMBED_AND_WRITE, "rejected", "event")

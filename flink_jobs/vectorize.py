@@ -17,6 +17,7 @@ from flink_jobs.sources.ticking import clock
 from flink_jobs.steps import letters as letters_topic
 from flink_jobs.steps.apply import functions
 from flink_jobs.steps.aside import ASIDE_MS, aside
+from flink_jobs.steps.asking import EMBED_AND_WRITE, answers
 from flink_jobs.steps.keying import by_key
 from flink_jobs.steps.operators import (
     CHANGE,
@@ -101,9 +102,7 @@ def _changes(
 def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
     """Embed and write each plan; what comes out are the rejected ones, and the watermarks of all that is applied."""
     tables.create_temporary_view("plans", tables.from_data_stream(plans, _watermarked("plan", "event")))
-    answered = "SELECT write_plans(embed_plans(`plan`)) AS rejected, `event` FROM plans"
-    rows = tables.sql_query(f"SELECT rejected, `event` FROM ({answered}) WHERE rejected IS NOT NULL")  # noqa: S608
-    return tables.to_data_stream(rows)
+    return answers(tables, "plans", EMBED_AND_WRITE, "rejected", "event")
 
 
 def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStream) -> DataStream:
@@ -117,9 +116,8 @@ def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStre
         .set_buffer_timeout(ASIDE_MS)
     )
     tables.create_temporary_view("sweeps", tables.from_data_stream(due))
-    cleared = "SELECT clear_table(`table`, `position`) AS cleared FROM sweeps"
-    rows = tables.sql_query(f"SELECT cleared FROM ({cleared}) WHERE cleared IS NOT NULL")  # noqa: S608
-    none = tables.to_data_stream(rows).flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
+    cleared = answers(tables, "sweeps", "clear_table(`table`, `position`)", "cleared")
+    none = cleared.flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
     return none.set_buffer_timeout(ASIDE_MS)
 
 
