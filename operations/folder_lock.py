@@ -12,7 +12,7 @@ from pathlib import Path
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from operations.job_file import home
-from stack.own_folder import close, close_way
+from stack.own_folder import close, close_way, refuse_of_others
 
 _NAME = "lock"
 _LOOKS_S = 0.5
@@ -29,11 +29,13 @@ def locked(pipeline: Pipeline, shared: bool = False) -> Iterator[None]:
 
     Nobody but its owner can look into it then, unless it is `shared` with a cluster's machines. Where the file system
     knows no locks, as some network shares, there is none. Raises AlreadyRuns, with the other's process id and the
-    folder.
+    folder; FreshetError where the folder is another user's, whose checkpoints Flink would run code of.
     """
     place = _place(pipeline)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not shared:
+        for folder in (place.parents[2], place.parents[1], place.parent):
+            refuse_of_others(folder)
         close(place.parents[1])
         close_way(place.parents[2])
     # never deleted: who has it open would hold the lock of a file that nobody else finds

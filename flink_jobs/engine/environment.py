@@ -13,7 +13,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.config.msf import taken
 from core.config.pipeline import Pipeline
-from flink_jobs.engine import java_start, one_core
+from flink_jobs.engine import java_start, one_core, own_python
 from flink_jobs.engine.own_jvm import HERE, listen_here_alone, obey_us_alone
 
 WITHOUT_UPLOADS = {
@@ -205,6 +205,7 @@ def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEn
     obey_us_alone(gateway)
     if options.get("taskmanager.bind-host", HERE) == HERE:
         listen_here_alone(gateway.jvm)
+    own_python.leave_out_here(gateway.jvm)
     return StreamExecutionEnvironment.get_execution_environment(configuration)
 
 
@@ -233,7 +234,7 @@ def _configuration(options: dict[str, str], *flags: str) -> Configuration:
     # Python inside the JVM takes the library of the first `python3` on the path: another one's may not fit it.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     # Python inside the JVM starts with its base installation's path: a virtual environment's packages must be named.
-    os.environ["PYTHONPATH"] = os.pathsep.join([*site.getsitepackages(), str(Path(__file__).parents[2])])
+    os.environ.update(own_python.of_the_jvm([*site.getsitepackages(), str(Path(__file__).parents[2])]))
     java_start.start(theirs)
     configuration = Configuration()
     for name, value in options.items():

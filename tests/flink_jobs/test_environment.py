@@ -68,6 +68,37 @@ def test_another_python_first_on_the_path_lends_it_no_library_and_sigterm_ends_n
     assert str(tmp_path) not in ran.stdout
 
 
+IN_A_FOLDER_OF_OTHERS = """
+import os, sys
+sys.path.pop(0)
+from pyflink.common import Types
+from flink_jobs.engine.environment import local_environment
+
+paths = lambda n: "here" if "" in sys.path or os.getcwd() in sys.path else f"elsewhere {os.getpid()}"
+for mode in ("thread", "process"):
+    options = {"python.executable": sys.executable, "python.client.executable": sys.executable}
+    environment = local_environment({**options, "python.execution-mode": mode})
+    environment.from_collection([1], Types.INT()).map(paths, Types.STRING()).print()
+    environment.execute("probe")
+"""
+
+
+def test_a_module_in_the_folder_that_a_job_is_started_from_is_not_run(tmp_path: Path) -> None:
+    # struct is of the library; google is a package that is found in several folders, whose first module wins
+    for name in ("struct", "google", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n", encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-c", IN_A_FOLDER_OF_OTHERS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.count("elsewhere") == 2 and "here\n" not in ran.stdout, ran.stdout + ran.stderr
+    assert not (tmp_path / "was-run").exists()
+
+
 WITHOUT_JAVA = """
 import os
 from core.errors import FreshetError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,9 +19,10 @@ from typer.testing import CliRunner
 from cli.main import commands
 from core.config.file import load
 from core.config.pipeline import Pipeline
+from core.errors import FreshetError
 from operations import run as running
 from operations.folder_lock import AlreadyRuns, locked, runs_as
-from operations.job_file import JobFile, remember
+from operations.job_file import JobFile, home, remember
 from operations.resuming import Beginning
 from tests.operations.test_status import PIPELINE
 
@@ -77,6 +79,21 @@ def test_a_run_closes_its_folder_that_is_there_too(pipeline: Pipeline, shared: b
         modes = [Path(name).stat().st_mode & 0o077 for name in (".freshet", ".freshet/pipelines")]
     passed = 0o11 if os.geteuid() == 0 else 0
     assert modes == ([0o55, 0o55] if shared else [passed, 0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+@pytest.mark.parametrize("folder", [".freshet", ".freshet/pipelines", ".freshet/pipelines/documents"])
+def test_a_folder_that_another_user_made_is_not_run_in(pipeline: Pipeline, folder: str) -> None:
+    home(pipeline).mkdir(parents=True)
+    os.chown(folder, 65_534, -1)
+    with pytest.raises(
+        FreshetError, match=rf"^{re.escape(folder)} belongs to user 65534, and this is user 0: run as that user"
+    ), locked(pipeline):
+        pass
+    with locked(pipeline, shared=True):
+        os.chown(folder, 0, -1)
+    with locked(pipeline):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")

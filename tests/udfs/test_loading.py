@@ -287,6 +287,16 @@ def test_parsers_that_can_not_start_say_why(monkeypatch: pytest.MonkeyPatch) -> 
     boxes.close()
 
 
+def test_parsers_take_no_module_of_the_folder_that_they_are_started_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "struct.py").write_text("raise SystemExit('run')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    boxes = Sandboxes(1, SMALL)
+    assert b"quiet" in bytes(boxes.parse(b"quiet", "a.txt", None, Options())[0])
+    boxes.close()
+
+
 def test_parsers_apart_are_shared_by_many_threads_and_end() -> None:
     boxes = Sandboxes(2, Limits())
     with ThreadPoolExecutor(6) as threads:

@@ -167,6 +167,8 @@ def _started(memory: int) -> subprocess.Popen[bytes]:
     # modules may have come from places that only this process knows, such as Flink's archives
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "2"}
     environment |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1", "FRESHET_SANDBOX": str(memory)}
+    # -c takes modules from the folder that it is started in, whose files may be others'
+    environment["PYTHONSAFEPATH"] = "1"
     # not every Python inside a JVM knows its own
     python = sys.executable or shutil.which("python3") or "python3"
     process = subprocess.Popen(

@@ -1,0 +1,42 @@
+"""Python of ours takes modules from where they are installed, and not from the folder that a command is started from.
+
+That folder may be one that others write files into, as a watched one: a `struct.py` there would be run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Sequence
+from typing import Any
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""The environment of a Python that is started by -c or -m (docs.python.org, "Command line and environment")."""
+
+_WITHOUT_HERE = "import sys; sys.path[:] = filter(None, sys.path)"
+
+
+def of_the_jvm(packages: Sequence[str]) -> dict[str, str]:
+    """The environment of a JVM that starts Python, and has it inside, with these folders of packages.
+
+    Python inside the JVM, which `PYTHONSAFEPATH` is nothing to, looks here first: for its own library too.
+    """
+    library = [sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED") or ""]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [*packages, *library])), **SAFE_PATH}
+
+
+def leave_out_here(jvm: Any) -> None:
+    """Start Python inside the JVM, which is the same one for all jobs, and have it look nowhere but there.
+
+    What it would find nowhere else, and packages in several folders, it would take from here.
+    """
+    interpreters = jvm.pemja.core
+    settings = interpreters.PythonInterpreterConfig.newBuilder().setPythonExec(sys.executable)
+    for folder in os.environ["PYTHONPATH"].split(os.pathsep):
+        settings = settings.addPythonPaths(folder)
+    interpreter = interpreters.PythonInterpreter(settings.build())
+    try:
+        getattr(interpreter, "exec")(_WITHOUT_HERE)  # noqa: B009
+    finally:
+        interpreter.close()
