@@ -23,6 +23,8 @@ from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 _THREADS = 32  # some hold a request until there is something to tell
+_HERE = ("127.0.0.1", "localhost", "[::1]")
+_ELSEWHERE = ("cross-site", "same-site")
 
 
 def copy_tables_lightly() -> None:
@@ -60,6 +62,25 @@ def _partition(write: dict[str, Any], table: Table) -> DynamoType:
     return DynamoType((write.get("Key") or write["Item"])[table.hash_key_attr])
 
 
+def is_of_a_page(environ: dict[str, Any], is_local: bool) -> bool:
+    """Whether a page of another site asks, in a browser of this machine: moto lets each one read and change all.
+
+    A browser says so by `Origin`, or by `Sec-Fetch-Site` (W3C, Fetch Metadata); where a site's own name is made to
+    lead here, it is in `Host`, by which a server for this machine alone, `is_local`, knows it.
+    """
+    host = environ.get("HTTP_HOST", "").lower()
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    origin = environ.get("HTTP_ORIGIN")
+    is_strange = is_local and bool(name) and name not in _HERE and not name.endswith(".localhost")
+    is_others = origin is not None and origin.lower() != f"http://{host}"
+    return is_strange or is_others or environ.get("HTTP_SEC_FETCH_SITE") in _ELSEWHERE
+
+
+def _refuse(start_response: Any) -> list[bytes]:
+    start_response("403 Forbidden", [("Content-Type", "text/plain")])
+    return [b"pages of other sites aren't answered"]
+
+
 def main() -> None:
     """Serves until the process is ended."""
     host, port = sys.argv[1:]
@@ -73,6 +94,8 @@ def main() -> None:
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ: dict[str, Any], start_response: Any) -> Any:
+        if is_of_a_page(environ, host in _HERE):
+            return _refuse(start_response)
         environ["RAW_URI"] = environ["REQUEST_URI"]  # moto knows the path of an object, %2F and all, by this name alone
         if environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
             with one_at_a_time:  # a transaction of moto's is seen half done by whoever asks meanwhile

@@ -26,6 +26,8 @@ SETTINGS = {
     "indices.memory.index_buffer_size": "64mb",
     # a write to an index that isn't there is a mistake, not a wish for one
     "action.auto_create_index": "false",
+    # CORS without an origin that may ask refuses (403) what pages of other sites send: one may close each index else
+    "http.cors.enabled": "true",
     # on a nearly full disk a local node goes on, as the stack's other servers do
     "cluster.routing.allocation.disk.threshold_enabled": "false",
 }

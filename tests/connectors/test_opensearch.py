@@ -328,6 +328,12 @@ def test_an_index_of_no_name_is_refused(index: str) -> None:
         OpenSearch(hosts=("http://127.0.0.1:9200",), index=index)
 
 
+@pytest.mark.parametrize("origin", ["http://elsewhere.example", "null"])
+def test_the_stacks_own_does_nothing_for_a_page_of_another_site(url: str, origin: str) -> None:
+    answer = httpx.post(f"{url}/test-none/_close", headers={"Origin": origin})
+    assert answer.status_code == 403, answer.text
+
+
 def test_user_and_password_are_sent_and_appear_in_no_message(way: Proxy, target: OpenSearch) -> None:
     login = {"hosts": (way.url,), "user": "freshet", "password": "hunter2"}
     store = OpenSearchStore(target.model_copy(update=login), 4, "m", patience_s=0.2)

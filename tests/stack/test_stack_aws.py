@@ -5,19 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from connectors.aws.client import client
+from connectors.aws.client import Aws, client
+from stack.aws_server import is_of_a_page
 from tests.aws import moto_server
 
 ITEMS = 40
 
 
 @pytest.fixture(scope="module")
-def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     with moto_server(tmp_path_factory.mktemp("aws")) as aws:
-        yield client("dynamodb", aws, "test")
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def dynamodb(server: Aws) -> Any:
+    return client("dynamodb", server, "test")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("Origin", "http://elsewhere.example", 403),
+        ("Origin", "null", 403),
+        ("Origin", "{own}", 200),
+        ("Sec-Fetch-Site", "cross-site", 403),
+        ("Sec-Fetch-Site", "none", 200),
+        ("Host", "rebound.example", 403),
+        ("Host", "bucket.localhost:1", 200),
+    ],
+)
+def test_a_page_of_another_site_is_not_answered(server: Aws, name: str, value: str, status: int) -> None:
+    value = value.format(own=server.endpoint)
+    answer = httpx.get(f"{server.endpoint}/moto-api/data.json", headers={name: value})
+    assert answer.status_code == status
+    assert status == 200 or "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("sent", [{"host": "[::1]:5000"}, {"host": "[::1]"}, {"host": "aws:5000", "is_local": False}])
+def test_who_is_no_page_is_answered(sent: dict[str, Any]) -> None:
+    assert not is_of_a_page({"HTTP_HOST": sent["host"]}, sent.get("is_local", True))
 
 
 def item(part: int, at: int | None, text: str) -> dict[str, Any]:
