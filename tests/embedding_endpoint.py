@@ -35,12 +35,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer in place of the right one; without a body, the right one, later."""
+    """An answer in place of the right one; without a body, the right one, later. `byte_s`: each byte by itself."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     after_s: float = 0
+    byte_s: float = 0
 
 
 @dataclass
@@ -123,7 +124,10 @@ def endpoint() -> Iterator[Endpoint]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            for at in range(len(body) if reply.byte_s else 0):
+                time.sleep(reply.byte_s)
+                self.wfile.write(body[at : at + 1])
+            self.wfile.write(b"" if reply.byte_s else body)
 
     lock = threading.Lock()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

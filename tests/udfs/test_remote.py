@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
+import resource
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +21,7 @@ from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_bo
 from udfs.embedding.contract import SomeRefused
 from udfs.embedding.embedder import CachedEmbedder, HashEmbedder, embed_each
 from udfs.embedding.pace import Breaker
+from udfs.embedding.remote import http
 from udfs.embedding.remote.embedder import RemoteEmbedder, opened
 from udfs.embedding.remote.http import OpenAiEndpoint, TeiEndpoint, wait_s
 
@@ -153,6 +156,7 @@ ENDLESS = {
     "429": Reply(429, {"error": "slow down"}, {"Retry-After": "1"}),
     "an hour's Retry-After": Reply(429, {"error": "quota"}, {"Retry-After": "3600"}),
     "slow": Reply(after_s=3),
+    "byte by byte": Reply(200, b" " * 90, byte_s=0.05),
     "no JSON": Reply(200, b"<html>Welcome</html>"),
     "no embeddings": Reply(200, {"result": "ok"}),
     "NaN": Reply(200, json_with_nan := b'{"data": [{"index": 0, "embedding": [NaN, 1.0]}]}'),
@@ -166,6 +170,7 @@ REASONS = {
     "429": "429 Too Many Requests.*slow down",
     "an hour's Retry-After": "429 Too Many Requests.*quota",
     "slow": "doesn't answer in time",
+    "byte by byte": "doesn't answer in time",
     "no JSON": "no vector for any text.*no list of embeddings",
     "no embeddings": "no vector for any text.*no list of embeddings",
     "NaN": "no vector for any text.*no list of embeddings",
@@ -183,6 +188,18 @@ def test_what_goes_on_failing_is_never_blamed_on_a_text(server: Endpoint, remote
         embed_each(remote(patience_s=1.2, timeout=0.5), ["a text"])
     with pytest.raises(Unavailable):
         embed_each(remote(patience_s=0.3, timeout=0.5), ["one", "two", "three"])
+
+
+def test_an_answer_that_unpacks_to_more_than_memory_is_left(
+    server: Endpoint, remote: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_LARGEST_ANSWER", 1 << 20)
+    packed = gzip.compress(b" " * (1 << 28))
+    server.fault = lambda asked: Reply(200, packed, {"Content-Encoding": "gzip"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Unavailable, match=r"no vector for any text.*answers more than 1,048,576 bytes"):
+        embed_each(remote(patience_s=0.3), ["a text"])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
 def nan_for(bad: str, asked: Asked) -> Reply | None:

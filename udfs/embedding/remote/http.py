@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64decode
 from binascii import Error as NoBase64
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from core.stores.contract import Vectors
 from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
 
 _CONNECT_S = 10.0
+_LARGEST_ANSWER = 256 << 20
+"""Bytes, unpacked: 2,048 vectors of 4,096 numbers as text have less."""
+_LARGEST_ERROR = 1 << 16
 _REFUSALS = (400, 413, 422, 424)
 
 
@@ -44,6 +48,7 @@ class Http:
         self.where = url
         self._setting = setting
         self._key = key or ""
+        self._timeout_s = timeout_s
         self._client = httpx.Client(
             headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
             timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
@@ -54,21 +59,38 @@ class Http:
     def post(self, body: bytes) -> bytes:
         """The body of the answer. Raises as `Endpoint.ask` does."""
         try:
-            response = self._client.post(self.where, content=body)
+            with self._client.stream("POST", self.where, content=body) as response:
+                fine = response.status_code == 200
+                answer = self._read(response, _LARGEST_ANSWER if fine else _LARGEST_ERROR)
         except httpx.InvalidURL as error:
             raise ConfigError([f"{self._setting}.url: {self.where} is no URL: {error}"]) from None
         except httpx.RequestError as error:
             what = "doesn't answer in time" if isinstance(error, httpx.TimeoutException) else "can't be reached"
             raise Unavailable(f"{self.where} {what}: {type(error).__name__}: {error}".rstrip(": ")) from None
-        if response.status_code == 200:
-            return response.content
-        raise self._failure(response)
+        if not fine:
+            raise self._failure(response, answer[:_LARGEST_ERROR])
+        if len(answer) > _LARGEST_ANSWER:
+            raise Refusal(f"{self.where} answers more than {_LARGEST_ANSWER:,} bytes")
+        return answer
+
+    def _read(self, response: httpx.Response, most: int) -> bytes:
+        """The answer's bytes, unpacked; where they are more than `most`, the first of them, a few more than that."""
+        late, parts, size = time.monotonic() + self._timeout_s, [], 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                break
+            # httpx' own limit is one between two parts: a byte a second would hold a request for ever
+            if time.monotonic() > late:
+                raise httpx.ReadTimeout(f"the answer isn't whole after {self._timeout_s:g} s")
+        return b"".join(parts)
 
     def close(self) -> None:
         """Give connections back."""
         self._client.close()
 
-    def _failure(self, response: httpx.Response) -> FreshetError:
+    def _failure(self, response: httpx.Response, answer: bytes) -> FreshetError:
         status = response.status_code
         message = f"{self.where} answers {status} {response.reason_phrase}".rstrip()
         if response.is_redirect:
@@ -78,7 +100,7 @@ class Http:
         if status in (401, 403):
             # the body isn't shown: some repeat a part of the key
             return ConfigError([f"{self._setting}.api_key: {message}: set a key that may use this model"])
-        message = f"{message}: {shown(response.content, self._key)}".rstrip(": ")
+        message = f"{message}: {shown(answer, self._key)}".rstrip(": ")
         if status in _REFUSALS:
             return Refusal(message)
         if status in (429, 503):
