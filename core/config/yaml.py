@@ -6,23 +6,44 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000
+"""Of a file, each counted as often as aliases name it."""
+
 
 def read(text: str) -> Any:
-    """The values. Raises yaml.YAMLError, also where a key stands twice or an alias names what it is a part of."""
-    _refuse_circles(yaml.compose(text, yaml.SafeLoader), set(), set())
-    return yaml.load(text, _UniqueKeys)
+    """The values. Raises yaml.YAMLError, also where a key stands twice, an alias names what it is a part of, or there
+    are too many values, or too deep ones: ten lines of aliases can stand for 10,000,000,000.
+    """
+    try:
+        _count(yaml.compose(text, yaml.SafeLoader), set(), {})
+        return yaml.load(text, _UniqueKeys)
+    except RecursionError:
+        raise yaml.YAMLError("its values are nested too deep") from None
+    except (ValueError, AttributeError) as error:  # the latter of what is marked as a time and is none
+        raise yaml.YAMLError(f"a value is none of its kind: {error}") from None
 
 
-def _refuse_circles(node: yaml.Node | None, around: set[int], seen: set[int]) -> None:
-    """Raises ComposerError where a node is a part of itself. `around`: what this one is in."""
-    if not isinstance(node, yaml.CollectionNode) or id(node) in seen:
-        return
+def _count(node: yaml.Node | None, around: set[int], counts: dict[int, int]) -> int:
+    """How many values a node stands for. Raises ComposerError where it is a part of itself, or stands for too many.
+
+    around  what this one is in
+    counts  of those that were seen
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) in counts:
+        return counts[id(node)]
     parts = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
+    count = 1
     for each in parts:
         if id(each) in around or each is node:
             raise yaml.composer.ComposerError(None, None, "an alias names what it is a part of", each.start_mark)
-        _refuse_circles(each, around | {id(node)}, seen)
-    seen.add(id(node))
+        count += _count(each, around | {id(node)}, counts)
+        if count > _MOST_VALUES:
+            what = f"it has more than {_MOST_VALUES:,} values, with those that aliases name"
+            raise yaml.composer.ComposerError(None, None, what, each.start_mark)
+    counts[id(node)] = count
+    return count
 
 
 def lines(text: str) -> dict[tuple[str, ...], int]:

@@ -161,6 +161,13 @@ NO_YAML = [
     ("name: a\nname: b", "line 2: 'name' stands twice"),
     ("name: a\nflink: &a {k: *a}", "line 2: this is no YAML: an alias names what it is a part of"),
     ("name: a\nflink: &a {k: [1, {l: *a}]}", "line 2: this is no YAML: an alias names what it is a part of"),
+    (
+        "a0: &a0 [x, x]\n" + "".join(f"a{at}: &a{at} [*a{at - 1}, *a{at - 1}]\n" for at in range(1, 99)),
+        "line 15: this is no YAML: it has more than 100,000 values, with those that aliases name",
+    ),
+    ("a: " + "[" * 20_000 + "]" * 20_000, "pipeline.yaml: this is no YAML: its values are nested too deep"),
+    ("name: 2026-99-01", "pipeline.yaml: this is no YAML: a value is none of its kind: month must be in 1..12"),
+    ("name: !!timestamp now", "pipeline.yaml: this is no YAML: a value is none of its kind: "),
 ]
 
 
