@@ -24,8 +24,9 @@ from operations.job_file import PIPELINES, JobFile, home, recall
 from operations.pipeline_file import load
 from operations.plain import shown
 from operations.status import listing as status_list
-from operations.status.listing import UNSEEN, last_event, one_line, seen, standings
-from operations.status.page import Look, as_dict, page, rates
+from operations.status.listing import UNSEEN, last_event, seen, standings
+from operations.status.looks import Look, as_dict, rates
+from terminal.status import one_line, page, table
 
 app = typer.Typer(add_completion=False)
 
@@ -79,7 +80,7 @@ def _all(console: Console, as_json: bool, exit_code: bool) -> int:
         for each in found:
             typer.echo(json.dumps(status_list.as_dict(each)))
     else:
-        console.print(status_list.table(found))
+        console.print(table(found))
     return 1 if exit_code and not all(each.runs for each in found) else 0
 
 

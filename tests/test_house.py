@@ -59,6 +59,8 @@ FORBIDDEN = [
     ("deploy/msf/new.py", "from operations import run"),
     ("operations/new.py", "from cli import main"),
     ("operations/new.py", "from rich.markup import escape"),
+    ("operations/new.py", "from terminal import status"),
+    ("terminal/new.py", "from chaos import world"),
     ("demo/new.py", "from chaos import world"),
 ]
 ALLOWED = [
@@ -68,6 +70,7 @@ ALLOWED = [
     ("connectors/new.py", "import psycopg"),
     ("flink_jobs/new.py", "from connectors.kafka import source"),
     ("operations/new.py", "from stack.jars import fetch"),
+    ("terminal/new.py", "from rich.table import Table"),
     ("cli/new.py", "from operations import run"),
     ("deploy/msf/new.py", "from flink_jobs.engine.environment import service_options"),
 ]

@@ -20,6 +20,7 @@ ORDER = (
     ("workloads",),
     ("deploy",),
     ("operations",),
+    ("terminal",),
     ("bench", "chaos", "demo"),
     ("cli",),
 )

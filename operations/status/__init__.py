@@ -1,1 +1,1 @@
-"""`freshet status`: what a job says of itself, as a page and as a line."""
+"""`freshet status`: what a job says of itself, and the pipelines that ran in this folder."""

@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
-from rich.table import Table
 
 from connectors.reaching import unreachable
 from flink_jobs.running.rest import Report, report
 from operations.folder_lock import runs_at
 from operations.job_file import PIPELINES, JobFile, recall_at
-from operations.plain import plain, shown
-from operations.status.page import time_of, waiting
+from operations.status.looks import time_of, waiting
 
 UNSEEN = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError)
 """What comes of an address where nobody answers, or someone else does."""
@@ -48,27 +46,9 @@ def standings(http: httpx.Client) -> list[Standing]:
     return [_standing(http, folder) for folder in folders]
 
 
-def table(found: list[Standing]) -> Table:
-    """The pipelines as people read them."""
-    rows = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("pipeline", "state", "waiting", ""):
-        rows.add_column(column, overflow="fold")
-    for each in found:
-        colour = "green" if each.runs else "yellow" if each.state == "not running" else "red"
-        rows.add_row(shown(each.pipeline), f"[{colour}]{shown(each.state)}[/]", shown(each.waiting), shown(each.more))
-    return rows
-
-
 def as_dict(each: Standing) -> dict[str, object]:
     """A pipeline as JSON."""
     return {**asdict(each), "waiting": each.waiting or None}
-
-
-def one_line(name: str, job: Report) -> tuple[str, bool]:
-    """What a probe says of a job, and whether it runs."""
-    state = job.state.lower()
-    more = waiting(job) if job.state == "RUNNING" else str(job.failure or "")
-    return plain(f"{name}: {state}{more and f', {more}'}"), job.state == "RUNNING"
 
 
 def seen(http: httpx.Client, place: JobFile) -> Report:

@@ -22,8 +22,9 @@ from flink_jobs.running.rest import Checkpoints, Failure, Report, report
 from operations.events import Events, events
 from operations.folder_lock import locked
 from operations.job_file import JobFile, forget, recall, remember
-from operations.status.listing import one_line, seen, standings
-from operations.status.page import Look, Rates, as_dict, caught_up, page, rates, sparkline, waiting
+from operations.status.listing import seen, standings
+from operations.status.looks import Look, Rates, as_dict, caught_up, rates, waiting
+from terminal.status import one_line, page, sparkline
 from tests.aws import moto_server
 
 PIPELINE = """

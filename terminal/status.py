@@ -1,11 +1,9 @@
-"""What looks at a job show: what happens a second, as JSON, and as a page with sparklines."""
+"""`freshet status`: a job's page with sparklines, a folder's pipelines as a table, and a probe's line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -17,112 +15,10 @@ from flink_jobs.running.rest import Report, alarm
 from operations.first_changes import ENOUGH
 from operations.job_file import JobFile
 from operations.plain import plain, shown
+from operations.status.listing import Standing
+from operations.status.looks import NOTHING, Look, Rates, letters, rates, time_of, waiting
 
 _BARS = "▁▂▃▄▅▆▇█"
-_NOTHING = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A job at one moment. `at` is in seconds of a clock that only rises."""
-
-    at: float
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What happened between two looks, a second; `changes` by operation."""
-
-    changes: dict[str, float]
-    applied: float
-    embedded: float
-
-
-def rates(before: Look, now: Look) -> Rates:
-    """What happened between two looks; nothing where counters began anew."""
-    seconds = max(now.at - before.at, 1e-3)
-    past, present = before.report.figures, now.report.figures
-
-    def a_second(later: int, earlier: int) -> float:
-        return round(max(0, later - earlier) / seconds, 1)
-
-    earlier = by_label(past, "changes", "operation")
-    operations = by_label(present, "changes", "operation")
-    return Rates(
-        {operation: a_second(count, earlier.get(operation, 0)) for operation, count in operations.items()},
-        a_second(total(present, "applied"), total(past, "applied")),
-        a_second(total(present, "chunks_embedded"), total(past, "chunks_embedded")),
-    )
-
-
-def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any]:
-    """A look as JSON. Times are in milliseconds, sizes in bytes; what isn't known is null."""
-    report = look.report
-    tokens, padding = total(report.figures, "tokens"), total(report.figures, "padding")
-    return {
-        "pipeline": name,
-        "state": report.state,
-        "rest": place.rest,
-        "prometheus": place.prometheus or None,
-        "running_ms": report.since_ms,
-        "changes": by_label(report.figures, "changes", "operation"),
-        "changes_per_second": rate.changes,
-        "applied": by_label(report.figures, "applied", "store"),
-        "applied_per_second": rate.applied,
-        "lag_ms": largest(report.figures, "source_lag_ms"),
-        "pending_events": None if report.away else report.pending,
-        "caught_up": caught_up(report),
-        "source_away": report.away or None,
-        "commit_to_searchable_ms": {
-            share: largest(report.figures, f"commit_to_searchable_{share}_ms") for share in ("p50", "p99")
-        },
-        "chunks": {what: total(report.figures, f"chunks_{what}") for what in ("embedded", "kept", "reused")},
-        "chunks_embedded_per_second": rate.embedded,
-        "tokens": tokens,
-        "padding_ratio": round(padding / (tokens + padding), 3) if tokens else None,
-        "skipped": by_label(report.figures, "skipped", "reason"),
-        "stale": total(report.figures, "stale") + total(report.figures, "outdated"),
-        "files_left_out": int(largest(report.figures, "files_left_out") or 0),
-        "refused_by_time": total(report.figures, "refused_by_time"),
-        "stale_snapshot_rows": total(report.figures, "stale_snapshot_rows"),
-        "alarm": alarm(report.figures) or None,
-        "dead_letters": letters(report.figures),
-        "retries": by_label(report.figures, "retries", "of"),
-        "checkpoints": asdict(report.checkpoints),
-        "restarts": report.restarts,
-        "failure": None if report.failure is None else report.failure.cause,
-    }
-
-
-def letters(figures: tuple[Figure, ...]) -> dict[str, int]:
-    """Dead letters by step and class of error, as in `decode: DecodeError`."""
-    found: dict[str, int] = {}
-    for each in figures:
-        if each.name == "dead_letters" and each.value:
-            name = f"{each.labels['stage']}: {each.labels['reason']}"
-            found[name] = found.get(name, 0) + int(each.value)
-    return found
-
-
-def caught_up(report: Report) -> bool | None:
-    """Whether nothing waits in the source of a job that runs; None where the source can't tell, or is away."""
-    if report.away:
-        return None
-    behind = largest(report.figures, "behind_ms") if report.pending is None else report.pending
-    return None if behind is None or report.state != "RUNNING" else not behind
-
-
-def waiting(report: Report) -> str:
-    """How much waits in the source, in words, or that the source is away; "" where it can't tell."""
-    if report.away:
-        return report.away
-    if (done := caught_up(report)) is None:
-        return ""
-    if done:
-        return "caught up"
-    late = time_of(largest(report.figures, "behind_ms"))
-    return f"{late} behind" if report.pending is None else f"{report.pending:,} events not read yet"
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -213,19 +109,25 @@ def _beside(values: Sequence[float], text: str) -> str:
     return "  ".join(filter(None, (sparkline(values), text)))
 
 
-def time_of(milliseconds: float | None) -> str:
-    """A time as people read it."""
-    if milliseconds is None:
-        return _NOTHING
-    if milliseconds < 1_000:
-        return f"{milliseconds:.0f} ms"
-    seconds = milliseconds / 1_000
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
-
-
 def _size(count: int | None) -> str:
     if count is None:
-        return _NOTHING
+        return NOTHING
     return f"{count / 1_000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def table(found: list[Standing]) -> Table:
+    """The pipelines as people read them."""
+    rows = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("pipeline", "state", "waiting", ""):
+        rows.add_column(column, overflow="fold")
+    for each in found:
+        colour = "green" if each.runs else "yellow" if each.state == "not running" else "red"
+        rows.add_row(shown(each.pipeline), f"[{colour}]{shown(each.state)}[/]", shown(each.waiting), shown(each.more))
+    return rows
+
+
+def one_line(name: str, job: Report) -> tuple[str, bool]:
+    """What a probe says of a job, and whether it runs."""
+    state = job.state.lower()
+    more = waiting(job) if job.state == "RUNNING" else str(job.failure or "")
+    return plain(f"{name}: {state}{more and f', {more}'}"), job.state == "RUNNING"

@@ -1,0 +1,1 @@
+"""What a person sees of the operations: pages, tables, trees, bars and colours, a file a subject."""
