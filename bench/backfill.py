@@ -36,8 +36,9 @@ from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.errors import FreshetError
-from operations.verify.whole import Options, verify
+from operations.verify.whole import Options
 from stack.connect import register_postgres, remove_postgres
+from terminal.verification import verify
 
 _TABLE = "public.articles"
 _FILE = Path("pipeline.yaml")

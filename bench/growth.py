@@ -25,8 +25,9 @@ from connectors.kafka.producer import ensure_topics
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from operations.job_file import home
-from operations.verify.whole import Options, verify
+from operations.verify.whole import Options
 from stack.connect import register_postgres, remove_postgres
+from terminal.verification import verify
 
 _DOCUMENTS, _STAGING = "public.documents", "public.staging"
 _FILE = Path("pipeline.yaml")

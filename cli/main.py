@@ -117,9 +117,10 @@ def verify(
     ] = None,
 ) -> None:
     """Compare the source's tables with each store, row by row and chunk by chunk; code 0 only where all are equal."""
-    from operations.verify import whole as verifying
+    from operations.verify.whole import Options, sample_of
+    from terminal import verification as verifying
 
-    options = verifying.Options(verifying.sample_of(sample), repair, wait, json_file)
+    options = Options(sample_of(sample), repair, wait, json_file)
     raise typer.Exit(verifying.verify(_loaded(pipeline), options, console))
 
 

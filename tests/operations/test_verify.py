@@ -25,8 +25,9 @@ from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from operations.servers import stores
 from operations.verify.one_pass import watched
-from operations.verify.whole import Options, verify
+from operations.verify.whole import Options
 from stack.local import Stack
+from terminal.verification import verify
 from tests.databases import new_database
 from udfs.embedding.embedder import dimension, embedder
 from udfs.embedding.tokenizing import document_chunker

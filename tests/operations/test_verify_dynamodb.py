@@ -30,8 +30,9 @@ from core.shards.log import Start
 from operations.servers import stores
 from operations.verify.one_pass import Findings, Pass, watched
 from operations.verify.stream import Waiting
-from operations.verify.whole import Options, verify
+from operations.verify.whole import Options
 from stack.local import Stack
+from terminal.verification import verify
 from tests.aws import moto_server
 from tests.operations.test_verify import database, pipeline_of
 from udfs.embedding.embedder import embedder

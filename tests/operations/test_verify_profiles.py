@@ -25,8 +25,9 @@ from core.profiles.step import Persons
 from core.stores.verification_of_profiles import read_as, said_by
 from operations.servers import stores
 from operations.verify.source import opened
-from operations.verify.whole import Options, verify
+from operations.verify.whole import Options
 from stack.local import Stack
+from terminal.verification import verify
 from tests.aws import moto_server
 from tests.flink_jobs.people import PROFILES, TEXT
 from tests.operations.test_verify import database
