@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import psycopg
 from psycopg import sql
-from rich.console import Console
 
 from bench.rig import Rig, ledger, rig, running, until
 from connectors.aws.client import Aws, client
@@ -27,6 +26,7 @@ from connectors.kafka.producer import ensure_topics
 from core.config.pipeline import Pipeline
 from operations.backfill.loading import backfill
 from operations.backfill.progress import Options
+from operations.reporting import unheard, unseen
 from stack import local as stack
 from workloads.texts import texts
 
@@ -81,7 +81,7 @@ def _memory() -> str:
 def measure(rig: Rig, endpoint: str, objects: int) -> None:
     """Prints the rate, and what the job held at every tenth of the way."""
     _put(endpoint, objects)
-    pipeline, quiet = _pipeline(rig, endpoint), Console(quiet=True)
+    pipeline = _pipeline(rig, endpoint)
     count = sql.SQL("SELECT count(*) FROM {}").format(ledger(pipeline))
     with psycopg.connect(rig.dsn, autocommit=True) as connection, running(pipeline) as job:
 
@@ -89,10 +89,10 @@ def measure(rig: Rig, endpoint: str, objects: int) -> None:
             found: tuple[Any, ...] = connection.execute(count).fetchall()[0]
             return int(found[0]) >= wanted
 
-        backfill(pipeline, [f"s3://{BUCKET}/warm/"], Options(restart=True), quiet)
+        backfill(pipeline, [f"s3://{BUCKET}/warm/"], Options(restart=True), unheard, unseen)
         until(partial(stored, _WARM), job, "the first objects", every=0.2)
         before, started, held = _memory(), time.perf_counter(), []
-        backfill(pipeline, [f"s3://{BUCKET}/docs/"], Options(restart=True), quiet)
+        backfill(pipeline, [f"s3://{BUCKET}/docs/"], Options(restart=True), unheard, unseen)
         written = time.perf_counter() - started
         for mark in range(1, _MARKS + 1):
             wanted = _WARM + objects * mark // _MARKS

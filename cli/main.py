@@ -139,8 +139,8 @@ def backfill(
     ] = False,
 ) -> None:
     """Tell the pipeline of the rows or objects that its source holds already, where it reads their changes."""
-    from operations.backfill import loading as backfilling
     from operations.backfill.progress import Options
+    from terminal import backfilling
 
     raise typer.Exit(backfilling.backfill(_loaded(pipeline), places or [], Options(restart, rate), console))
 

@@ -14,6 +14,7 @@ from connectors.kafka.producer import Sent
 from core.errors import ConfigError
 from operations.produce.generate import Amount, customers_to_topics, to_topic
 from operations.produce.recording import replay
+from terminal.bars import counted
 from workloads import feeds
 from workloads.articles import Article, truth_csv
 from workloads.customers import Truth
@@ -106,13 +107,13 @@ def produce(
     target = _target({option: value for option, value in given.items() if value is not None})
     if recording is not None:
         assert bootstrap_servers is not None
-        typer.echo(_summary(replay(bootstrap_servers, recording)))
+        typer.echo(_summary(replay(bootstrap_servers, recording, counted)))
         return
     amount = Amount(events, duration, rate, seed)
     if target == "--scenario":
         assert bootstrap_servers is not None
         people: Truth = {}
-        summary = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people))
+        summary = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people, counted))
         _write_truth(truth, people_csv(people), len(people))
         typer.echo(summary)
         return
@@ -120,7 +121,7 @@ def produce(
     if target == "--topic":
         assert bootstrap_servers is not None
         assert topic is not None
-        summary = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows))
+        summary = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows, counted))
     else:
         summary = _to_aws(target, given, amount, rows)
     _write_truth(truth, truth_csv(rows), len(rows))
@@ -180,12 +181,12 @@ def _to_aws(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[in
         raise ConfigError([f"{target} needs boto3, which isn't installed: install freshet[aws]"]) from None
     aws, name = Aws(given["--aws-region"], given["--aws-endpoint"]), given[target]
     if target == "--stream":
-        return generate_aws.to_stream(aws, name, _feed(given["--format"], topic=False), amount, rows)
+        return generate_aws.to_stream(aws, name, _feed(given["--format"], topic=False), amount, rows, counted)
     if target == "--table":
-        return generate_aws.to_table(aws, name, amount, rows)
+        return generate_aws.to_table(aws, name, amount, rows, counted)
     topic = given["--topic"]
     notify = None if topic is None else generate_aws.Notify(given["--bootstrap-servers"], topic)
-    return generate_aws.to_bucket(aws, name, given["--prefix"] or "", amount, rows, notify)
+    return generate_aws.to_bucket(aws, name, given["--prefix"] or "", amount, rows, notify, counted)
 
 
 def _summary(sent: Sent) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from operations.backfill import objects as backfill_objects
 from operations.backfill import tables as backfill_tables
 from operations.backfill.progress import Options
+from operations.reporting import Bar, Say
 from operations.verify.source import is_repairable
 
 _OF_BUCKETS = "s3://"
@@ -23,7 +22,7 @@ _INSTEAD = {
 _ELSE = "have its source tell its rows again"
 
 
-def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
+def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
     """Send the pipeline all that is at the places, `s3://BUCKET/PREFIX` or `schema.table`; none: all that it names.
 
     The exit code: 0, or 130 after Ctrl-C. Raises ConfigError where nothing can be sent to the pipeline's feed, or a
@@ -35,7 +34,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
             ["source.file: the job tells all files of its folder by itself: there is nothing to backfill"]
         )
     if pipeline.format.s3 is not None:
-        return backfill_objects.backfill(pipeline, places, options, console)
+        return backfill_objects.backfill(pipeline, places, options, say, bar)
     if buckets := [each for each in places if each.startswith(_OF_BUCKETS)]:
         raise ConfigError([f"format is {name}: {buckets[0]} is a place for format: s3, whose events name objects"])
     if not is_repairable(pipeline):
@@ -45,7 +44,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
                 f"Instead, {_INSTEAD.get(name, _ELSE)}"
             ]
         )
-    return backfill_tables.backfill(pipeline, places, options, console)
+    return backfill_tables.backfill(pipeline, places, options, say, bar)
 
 
 def _source(pipeline: Pipeline) -> str:

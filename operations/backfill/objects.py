@@ -9,8 +9,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from rich.console import Console
-
 from connectors.kafka import source as kafka
 from connectors.kafka.producer import produce
 from core.config.format import bucket_table
@@ -20,12 +18,12 @@ from core.documents.objects import ObjectListed
 from core.errors import ConfigError, FreshetError
 from core.formats.recordings import Record
 from core.formats.s3 import notification
-from operations.backfill.progress import INTERRUPTED, Course, Left, Options, Pace, Stand, bar, begun, notes_of
+from operations.backfill.progress import INTERRUPTED, Course, Gauge, Options, Pace, Stand, Unit, begun, notes_of
+from operations.reporting import Bar, Say, Step
 
 _AT_ONCE = 1_000
 _COUNTING_THREADS = 2
 _PLACE = re.compile(r"s3://([^/]+)(?:/(.*))?", re.DOTALL)
-_UNIT = "objects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Target:
     send: Callable[[Sequence[ObjectListed]], None]
 
 
-def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
+def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
     """Notify the pipeline of all objects at the places `s3://BUCKET/PREFIX`, of every bucket where none is given.
 
     Begins after the last object that an unfinished backfill of the same place sent. The exit code is 130 after
@@ -48,19 +46,16 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
     notes = {each: notes_of(pipeline, f"s3://{each[0]}/{each[1]}") for each in found}
     for bucket, prefix in found:
         kept = notes[bucket, prefix]
-        begin = begun(kept, options.restart, _UNIT, console)
+        begin = begun(kept, options.restart, Unit.OBJECTS, say)
         if begin.done:
             continue
         target, pace = targets[bucket], Pace(options.rate)
         with (
-            bar(console, _UNIT, begin.objects, Left("counting …")) as (shown, task),
-            _counting(
-                _objects(pipeline, bucket, prefix, begin.after, _COUNTING_THREADS),
-                lambda count: shown.update(task, total=begin.objects + count),  # noqa: B023  # ends before the next
-            ),
+            bar() as step,
+            _counted(pipeline, bucket, prefix, begin, step) as gauge,
             closing(_objects(pipeline, bucket, prefix, begin.after)) as listed,
         ):
-            course = Course(console, kept, _UNIT, target.name, shown, task)
+            course = Course(say, kept, target.name, gauge)
             if not course.follow(_sent(target, listed, begin, pace), begin):
                 return INTERRUPTED
     for each in notes.values():
@@ -122,6 +117,14 @@ def _objects(
     assert pipeline.format.s3 is not None
     store = S3("format.s3", Aws(pipeline.format.s3.region, pipeline.format.s3.endpoint))
     yield from listing(store, bucket, prefix, after, threads)
+
+
+@contextmanager
+def _counted(pipeline: Pipeline, bucket: str, prefix: str, begin: Stand, step: Step) -> Iterator[Gauge]:
+    gauge = Gauge(step, Unit.OBJECTS, begin.objects)
+    all_of_them = _objects(pipeline, bucket, prefix, begin.after, _COUNTING_THREADS)
+    with _counting(all_of_them, lambda count: gauge.expect(begin.objects + count)):
+        yield gauge
 
 
 @contextmanager

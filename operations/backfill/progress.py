@@ -1,26 +1,29 @@
-"""How far a backfill is: kept in a file, shown on a bar, and held to a pace."""
+"""How far a backfill is: kept in a file, shown as it goes, and held to a pace."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, FreshetError
 from operations.job_file import home
-from operations.plain import shown
+from operations.reporting import Line, Say, Step
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
+
+
+class Unit(StrEnum):
+    """What is sent: a bucket's objects, which are counted meanwhile, or a table's rows; how many, by an estimate."""
+
+    OBJECTS = "objects"
+    ROWS = "rows"
 
 
 class Stand(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,16 +116,40 @@ class Pace:
             self._sleep(left)
 
 
+@dataclass(slots=True)
+class Gauge:
+    """Shows how many units are sent, `done`, of how many, `total`; 0 where that isn't known yet."""
+
+    step: Step
+    unit: Unit
+    done: int
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self._show()
+
+    def sent(self, done: int) -> None:
+        """So many are sent."""
+        self.done = done
+        self._show()
+
+    def expect(self, total: int) -> None:
+        """So many there are, which another thread may find out."""
+        self.total = total
+        self._show()
+
+    def _show(self) -> None:
+        self.step(self.unit, self.done, self.total)
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
-    """One place's backfill under way. `unit` is what is sent, `target` where to, as in "topic pages"."""
+    """One place's backfill under way. `target` is where things are sent to, as in "topic pages"."""
 
-    console: Console
+    say: Say
     notes: Notes
-    unit: str
     target: str
-    bar: Progress
-    task: TaskID
+    gauge: Gauge
 
     def follow(self, stands: Iterator[Stand], begin: Stand) -> bool:
         """Keep each stand and show it, to the last one; whether it came to that, and not to Ctrl-C.
@@ -133,7 +160,7 @@ class Course:
         try:
             for now in stands:
                 self.notes.write(now)
-                self.bar.update(self.task, completed=now.sent)
+                self.gauge.sent(now.sent)
         except KeyboardInterrupt:
             self._stopped(now)
             return False
@@ -142,57 +169,21 @@ class Course:
             raise
         self.notes.write(msgspec.structs.replace(now, done=True))
         speed = (now.sent - begin.sent) / max(time.monotonic() - started, 1e-3)
-        self._say(f"{now.sent:,} {self.unit} of {self.notes.place} sent to {self.target}, {speed:,.0f} {self.unit}/s")
+        unit = self.gauge.unit
+        self.say(Line(f"{now.sent:,} {unit} of {self.notes.place} sent to {self.target}, {speed:,.0f} {unit}/s"))
         return True
 
     def _stopped(self, now: Stand) -> None:
         place = f" of {self.notes.place}" if now.columns else ""
-        self._say(f"stopped at {now.sent:,} {self.unit}{place}; the same command goes on from there")
-
-    def _say(self, what: str) -> None:
-        self.console.print(shown(what), soft_wrap=True)
+        self.say(Line(f"stopped at {now.sent:,} {self.gauge.unit}{place}; the same command goes on from there"))
 
 
-def begun(notes: Notes, restart: bool, unit: str, console: Console) -> Stand:
+def begun(notes: Notes, restart: bool, unit: Unit, say: Say) -> Stand:
     """Where to begin: at the first, or behind the last that an unfinished backfill sent, which is said."""
     stand = Stand() if restart else notes.read()
     if stand.done:
-        message = f"all {stand.sent:,} {unit} of {notes.place} were sent before; --restart begins anew"
-        console.print(shown(message), soft_wrap=True)
+        say(Line(f"all {stand.sent:,} {unit} of {notes.place} were sent before; --restart begins anew"))
     elif stand.sent:
         after = ", ".join(f"{name} {value}" for name, value in zip(stand.columns, stand.key, strict=False))
-        message = f"going on after {after or repr(stand.after)}, with {stand.sent:,} {unit} sent before"
-        console.print(shown(message), soft_wrap=True)
+        say(Line(f"going on after {after or repr(stand.after)}, with {stand.sent:,} {unit} sent before"))
     return stand
-
-
-class _Rate(ProgressColumn):
-    """Objects or rows a second, of late."""
-
-    def render(self, task: Task) -> Text:
-        """The text."""
-        return Text("" if task.speed is None else f"{task.speed:,.0f} {task.description}/s")
-
-
-class Left(ProgressColumn):
-    """How long it takes yet, where it is known how many there are; `unknown` is said where it isn't."""
-
-    def __init__(self, unknown: str, about: str = "") -> None:
-        super().__init__()
-        self._unknown, self._about = unknown, about
-
-    def render(self, task: Task) -> Text:
-        """The text."""
-        if task.total is None:
-            return Text(self._unknown)
-        left = task.time_remaining
-        return Text("" if left is None else f"{timedelta(seconds=int(left))} left of {self._about}{task.total:,.0f}")
-
-
-@contextmanager
-def bar(console: Console, unit: str, before: int, left: Left) -> Iterator[tuple[Progress, TaskID]]:
-    """A bar on the terminal, with how many, how fast and how long yet."""
-    count = TextColumn("{task.completed:,} {task.description}")
-    columns = (BarColumn(), count, _Rate(), TimeElapsedColumn(), left)
-    with Progress(*columns, console=console, transient=True) as shown:
-        yield shown, shown.add_task(unit, total=None, completed=before)

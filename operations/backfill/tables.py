@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer
-from rich.console import Console
 
 from connectors.kafka import source as kafka
 from connectors.kafka.feed import Tail, group_of, tail_of, topic_of
@@ -32,15 +31,14 @@ from core.formats.debezium.source import BACKFILLS
 from core.formats.recordings import Record
 from core.letters import BACKFILL
 from core.stores.verification_of_profiles import read_as
-from operations.backfill.progress import INTERRUPTED, Course, Left, Options, Pace, Stand, bar, begun, notes_of
+from operations.backfill.progress import INTERRUPTED, Course, Gauge, Options, Pace, Stand, Unit, begun, notes_of
 from operations.log_watch import refuse_in_another_log
-from operations.plain import shown
+from operations.reporting import Bar, Line, Say, Tone
 
 _AT_ONCE = 1_000
 _BYTES_AT_ONCE = 4 * 2**20
 _IN_A_RANGE = 10_000
 _RANGE_S = 10  # what a snapshot is held for at most where rows are sent slowly
-_UNIT = "rows"
 _EARLIEST = Position(f"{0:016x}.{0:016x}")
 _WIDTH = len(_EARLIEST)
 _HEADERS = ((BACKFILL, b"1"),)
@@ -55,7 +53,7 @@ class Load:
     position: Position
 
 
-def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, console: Console) -> int:
+def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
     """Send the pipeline all rows of the tables; of every one that it names where none is given.
 
     Begins after the last row that an unfinished backfill of the table sent. The exit code is 130 after Ctrl-C. Raises
@@ -75,16 +73,16 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
         sender = Sender(pipeline.kafka.bootstrap_servers, login)
         for table, topic in tables.items():
             notes = notes_of(pipeline, table)
-            begin = begun(notes, options.restart, _UNIT, console)
+            begin = begun(notes, options.restart, Unit.ROWS, say)
             if begin.done:
                 continue
-            load = _load(pipeline, source, consumer, table, topic, console)
+            load = _load(pipeline, source, consumer, table, topic, say)
             if begin.rows and begin.columns != load.ranges.key:
                 raise ConfigError([_other_key(notes.path, table, begin, load.ranges.key)])
             about, pace = load.ranges.about(), Pace(options.rate)
-            with bar(console, _UNIT, begin.rows, Left("", "about ")) as (shown, task):
-                shown.update(task, total=max(about, begin.rows) or None)
-                course = Course(console, notes, _UNIT, f"topic {topic}", shown, task)
+            with bar() as step:
+                gauge = Gauge(step, Unit.ROWS, begin.rows, max(about, begin.rows))
+                course = Course(say, notes, f"topic {topic}", gauge)
                 if not course.follow(_sent(load, sender, begin, pace), begin):
                     return INTERRUPTED
     for table in tables:
@@ -144,7 +142,7 @@ def _parts(
         raise ConfigError([f"{table}: the database has no such table, nor one that fits {', '.join(patterns)}"])
 
 
-def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, topic: str, console: Console) -> Load:
+def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, topic: str, say: Say) -> Load:
     """How to tell a table, with its mark taken: whoever reads from now on sees all that is before it."""
     of, spec = source.table(table), _spec(pipeline, table)
     key = of.key or spec.key
@@ -167,7 +165,7 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
         pattern = made(topic, table, {name: of.types[name] for name in used}, key, settings)
     else:
         pattern = fitted(tail.pattern, of.types, key, used, settings)
-    _say_what_is_unknown(tail, pattern, position, topic, table, console)
+    _say_what_is_unknown(tail, pattern, position, topic, table, say)
     columns = tuple(name for name in of.types if name in {*pattern.columns, *pattern.key, *key})
     return Load(Ranges(source, table, key, columns, tail.transactions), pattern, position)
 
@@ -198,9 +196,7 @@ def _known(pipeline: Pipeline, table: str) -> Position:
             store.close()
 
 
-def _say_what_is_unknown(
-    tail: Tail, pattern: Pattern, position: Position, topic: str, table: str, console: Console
-) -> None:
+def _say_what_is_unknown(tail: Tail, pattern: Pattern, position: Position, topic: str, table: str, say: Say) -> None:
     notes = []
     if tail.pattern is None:
         names = ", ".join(sorted(pattern.columns))
@@ -211,7 +207,7 @@ def _say_what_is_unknown(
             "knows later ones leaves them as they are"
         )
     for note in notes:
-        console.print(shown(note), style="yellow", soft_wrap=True)
+        say(Line(note, tone=Tone.WARNING))
 
 
 def _other_key(path: object, table: str, begin: Stand, key: tuple[str, ...]) -> str:

@@ -10,11 +10,9 @@ from itertools import islice
 from math import ceil, inf
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from connectors.kafka.producer import Sent, ensure_topics, produce
 from core.formats.recordings import Record
+from operations import reporting
 from workloads.articles import Article, Step, followed, history, source_of
 from workloads.customers import TABLES, Truth, customers
 from workloads.feeds import Feed
@@ -28,7 +26,6 @@ TABLE = "made.public.articles"
 
 _AT_ONCE = 200
 Made = TypeVar("Made")
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +43,23 @@ class Amount:
 
 
 @contextmanager
-def generated(amount: Amount, rows: dict[int, Article], topic: str = TABLE) -> Iterator[Iterator[list[Step]]]:
-    """Changes of an empty table, each time as many as are due, with a progress bar; `rows` ends as its truth."""
+def generated(
+    amount: Amount, rows: dict[int, Article], bar: reporting.Bar, topic: str = TABLE
+) -> Iterator[Iterator[list[Step]]]:
+    """Changes of an empty table, each time as many as are due, shown on a bar; `rows` ends as its truth."""
     articles = [(text.title, text.paragraphs) for text in texts()]
     steps = followed(history(articles, topic, amount.seed, time.time_ns), rows)
-    with progress_bar() as progress:
-        task = progress.add_task("changes", total=amount.events)
-
-        def counted() -> Iterator[list[Step]]:
-            for batch in _due(steps, amount):
-                yield batch
-                progress.advance(task, len(batch))
-
-        yield counted()
+    with bar() as step:
+        yield _counted(_due(steps, amount), amount, step)
 
 
-def progress_bar() -> Progress:
-    """A bar on the error output, which leaves no trace."""
-    return Progress(*_COLUMNS, console=Console(stderr=True), transient=True)
+def _counted(batches: Iterator[list[Made]], amount: Amount, step: reporting.Step) -> Iterator[list[Made]]:
+    done, total = 0, amount.events or 0
+    step("changes", done, total)
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        step("changes", done, total)
 
 
 def _due(steps: Iterator[Made], amount: Amount) -> Iterator[list[Made]]:
@@ -96,7 +92,9 @@ def _wanted(amount: Amount) -> float:
     return min(most, ceil(amount.duration * amount.rate - 1e-9))
 
 
-def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, rows: dict[int, Article]) -> Sent:
+def to_topic(
+    bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, rows: dict[int, Article], bar: reporting.Bar
+) -> Sent:
     """Write changes to a topic, made where it is missing. Of Debezium's, a delete is two messages.
 
     Raises Unavailable and ConfigError as `connectors.kafka.producer` does, ConfigError for a topic that is not
@@ -104,27 +102,20 @@ def to_topic(bootstrap_servers: str, topic: str, feed: Feed, amount: Amount, row
     """
     source_of(topic, amount.seed)
     ensure_topics(bootstrap_servers, {topic: PARTITIONS})
-    with generated(amount, rows, topic) as batches:
+    with generated(amount, rows, bar, topic) as batches:
         return produce(bootstrap_servers, _records(feed, topic, batches))
 
 
-def customers_to_topics(bootstrap_servers: str, prefix: str, amount: Amount, truth: Truth) -> Sent:
+def customers_to_topics(bootstrap_servers: str, prefix: str, amount: Amount, truth: Truth, bar: reporting.Bar) -> Sent:
     """Write what systems hear of made-up people to topics `prefix.public.TABLE`; `truth` ends as whose each row is.
 
     A key change is two messages, and a delete is followed by its tombstone. Raises as `to_topic` does.
     """
     ensure_topics(bootstrap_servers, {f"{prefix}.public.{table}": PARTITIONS for table in TABLES})
     steps = customers(prefix, amount.seed, time.time_ns, truth)
-    with progress_bar() as progress:
-        task = progress.add_task("changes", total=amount.events)
-
-        def records() -> Iterator[Record]:
-            for batch in _due(steps, amount):
-                for step in batch:
-                    yield from step
-                progress.advance(task, len(batch))
-
-        return produce(bootstrap_servers, records())
+    with bar() as step:
+        batches = _counted(_due(steps, amount), amount, step)
+        return produce(bootstrap_servers, (record for batch in batches for records in batch for record in records))
 
 
 def _records(feed: Feed, topic: str, batches: Iterator[list[Step]]) -> Iterator[Record]:

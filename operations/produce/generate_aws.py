@@ -10,6 +10,7 @@ from connectors.aws.client import Aws
 from connectors.kafka.producer import ensure_topics, produce
 from core.formats.recordings import Record
 from operations.produce.generate import PARTITIONS, TABLE, Amount, generated
+from operations.reporting import Bar
 from workloads.articles import Article, Step
 from workloads.feeds import Feed, markdown
 from workloads.writers.dynamodb import DynamodbWriter
@@ -28,7 +29,7 @@ class Notify:
     topic: str
 
 
-def to_stream(aws: Aws, stream: str, feed: Feed, amount: Amount, rows: dict[int, Article]) -> str:
+def to_stream(aws: Aws, stream: str, feed: Feed, amount: Amount, rows: dict[int, Article], bar: Bar) -> str:
     """Write changes to a Kinesis stream, made where it is missing; what was done, in a line.
 
     Messages without a value, Debezium's tombstones, are left out: a stream has no such thing.
@@ -37,7 +38,7 @@ def to_stream(aws: Aws, stream: str, feed: Feed, amount: Amount, rows: dict[int,
     writer = KinesisWriter(stream, aws)
     writer.ensure(SHARDS)
     started, count, size = time.monotonic(), 0, 0
-    with generated(amount, rows) as batches:
+    with generated(amount, rows, bar) as batches:
         for batch in batches:
             records = [
                 (r.key.decode(), r.value) for r in feed(TABLE, batch) if r.key is not None and r.value is not None
@@ -48,7 +49,7 @@ def to_stream(aws: Aws, stream: str, feed: Feed, amount: Amount, rows: dict[int,
     return f"{count:,} records into stream {stream}, {size:,} bytes, {_rate(count, started)} records/s"
 
 
-def to_table(aws: Aws, table: str, amount: Amount, rows: dict[int, Article]) -> str:
+def to_table(aws: Aws, table: str, amount: Amount, rows: dict[int, Article], bar: Bar) -> str:
     """Put and delete items of a DynamoDB table, made where it is missing; what was done, in a line.
 
     Raises Unavailable, Throttled and ConfigError.
@@ -56,7 +57,7 @@ def to_table(aws: Aws, table: str, amount: Amount, rows: dict[int, Article]) -> 
     writer = DynamodbWriter(table, aws)
     writer.ensure()
     started, count = time.monotonic(), 0
-    with generated(amount, rows) as batches:
+    with generated(amount, rows, bar) as batches:
         for batch in batches:
             writer.write((step.id, None if step.article is None else step.article.row()) for step in batch)
             count += len(batch)
@@ -64,7 +65,7 @@ def to_table(aws: Aws, table: str, amount: Amount, rows: dict[int, Article]) -> 
 
 
 def to_bucket(
-    aws: Aws, bucket: str, prefix: str, amount: Amount, rows: dict[int, Article], notify: Notify | None
+    aws: Aws, bucket: str, prefix: str, amount: Amount, rows: dict[int, Article], notify: Notify | None, bar: Bar
 ) -> str:
     """Put and delete Markdown files PREFIX/ID.md of a bucket, made where it is missing; what was done, in a line.
 
@@ -75,7 +76,7 @@ def to_bucket(
     started = time.monotonic()
     if notify is not None:
         ensure_topics(notify.bootstrap_servers, {notify.topic: PARTITIONS})
-    with generated(amount, rows) as batches:
+    with generated(amount, rows, bar) as batches:
         notifications = _written(writer, prefix, batches, "" if notify is None else notify.topic)
         count = (
             sum(1 for _ in notifications) if notify is None else produce(notify.bootstrap_servers, notifications).events

@@ -5,16 +5,17 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import count
 from pathlib import Path
 
 from connectors.kafka import producer as kafka_producer
 from connectors.kafka.producer import Sent, ensure_topics
 from core.errors import ConfigError
 from core.formats.recordings import Record, read_recording
-from operations.produce.generate import progress_bar
+from operations.reporting import Bar
 
 
-def replay(bootstrap_servers: str, recording: Path) -> Sent:
+def replay(bootstrap_servers: str, recording: Path, bar: Bar) -> Sent:
     """Write a recording's messages to their topics, made where they are missing.
 
     Nothing is sent unless every line is good.
@@ -30,9 +31,11 @@ def replay(bootstrap_servers: str, recording: Path) -> Sent:
     # a topic's highest partition may have had no event: one connector gives all its topics as many
     partitions = max(highest.values()) + 1
     ensure_topics(bootstrap_servers, dict.fromkeys(highest, partitions))
-    with progress_bar() as progress:
-        task = progress.add_task("events", total=total)
-        return kafka_producer.produce(bootstrap_servers, _recorded(recording), lambda record: progress.advance(task))
+    sent = count(1)
+    with bar() as step:
+        step("events", 0, total)
+        records = _recorded(recording)
+        return kafka_producer.produce(bootstrap_servers, records, lambda _: step("events", next(sent), total))
 
 
 def _recorded(recording: Path) -> Iterator[Record]:

@@ -31,8 +31,8 @@ from core.change import BEGINNING, Event
 from core.documents.objects import ObjectChange
 from core.formats.s3 import decode
 from operations.backfill import objects as backfill_objects
-from operations.backfill import progress as backfill_progress
 from stack.local import Stack
+from terminal.backfilling import Left
 from tests.aws import moto_server
 from tests.topics import consume
 
@@ -243,7 +243,7 @@ def test_how_long_it_takes_is_shown_when_all_are_counted(desk: Desk) -> None:
         pass
     assert counts.empty(), "what could not be counted, or not to its end, is not shown"
     clock = iter(range(100))
-    bar, column = Progress(get_time=lambda: float(next(clock))), backfill_progress.Left("counting …")
+    bar, column = Progress(get_time=lambda: float(next(clock))), Left()
     task = bar.add_task("objects", total=None)
     for completed in (100, 200, 300):
         bar.update(task, completed=completed)

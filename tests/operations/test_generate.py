@@ -3,11 +3,12 @@
 import time
 
 from operations.produce.generate import Amount, generated
+from operations.reporting import unseen
 
 
 def count(amount: Amount, pause: float = 0.0) -> int:
     total = 0
-    with generated(amount, {}) as batches:
+    with generated(amount, {}, unseen) as batches:
         for batch in batches:
             total += len(batch)
             time.sleep(pause)
