@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from core.errors import ConfigError, FreshetError
-from core.profiles.delivery import TABLE
 from operations.pipeline_file import load
-from operations.plain import shown
 from operations.profiles import as_json as shown_as_json
-from operations.profiles import asked, explained, page
+from operations.profiles import asked, explained, neighbours
+from terminal.profiles import alike, page, tree
 
 app = typer.Typer(name="profile", no_args_is_help=True, help="Ask who is who, of a pipeline of profiles.")
 
@@ -50,31 +45,14 @@ def explain(
 ) -> None:
     """Why a profile is one: its records with what links them, the rules behind its values, and its history."""
     with asked(load(pipeline), who) as (rules, store, profile):
-        Console().print(explained(rules, store, profile, records, events), soft_wrap=True)
+        Console().print(tree(rules, explained(store, profile, records, events)), soft_wrap=True)
 
 
-@app.command()
-def neighbours(
+@app.command("neighbours")
+def nearest(
     pipeline: PipelineFile,
     who: Who,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many profiles to answer with.")] = 5,
 ) -> None:
     """The profiles whose texts are nearest to this one's, by their vectors."""
-    from operations.servers import stores
-
-    file = load(pipeline)
-    with asked(file, who) as (_, _, profile):
-        there = stores(file)
-        if not there:
-            raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
-        with closing(next(iter(there.values()))) as store:
-            name = f"{TABLE}/{profile.profile_id}"
-            stored = store.read([name]).get(name)
-            if stored is None:
-                raise FreshetError(f"profile {profile.profile_id} has no vector (yet, or its text is empty)")
-            mean = stored.vectors.mean(axis=0)
-            hits = store.search((mean / np.linalg.norm(mean)).astype(np.float32), k + len(stored.chunks), {})
-    table = Table("score", "profile", "text", box=None, header_style="bold")
-    for hit in [hit for hit in hits if hit.document_id != name][:k]:
-        table.add_row(f"{hit.score:.3f}", shown(hit.document_id.partition("/")[2]), shown(" ".join(hit.text.split())))
-    Console().print(table if table.row_count else "there is no other profile")
+    Console().print(alike(neighbours(load(pipeline), who, k)))

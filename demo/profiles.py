@@ -36,6 +36,7 @@ from operations.plain import shown
 from operations.profiles import explained, known
 from operations.resuming import Beginning
 from stack import local as stack
+from terminal.profiles import tree
 
 _SNAPSHOT_SECONDS = 240.0
 _TIMES = 5
@@ -66,7 +67,7 @@ class Scene:
 
     def draw(self, profile: Profile) -> None:
         """Show what makes a profile."""
-        self.console.print(explained(self.rules, self.store, profile, events=3), soft_wrap=True)
+        self.console.print(tree(self.rules, explained(self.store, profile, events=3)), soft_wrap=True)
 
 
 def together(scene: Scene) -> Evidence:

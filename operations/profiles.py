@@ -1,36 +1,39 @@
-"""`freshet profile`: who is behind an identifier, what made them so; as trees and tables."""
+"""`freshet profile`: who is behind an identifier, and what made them so."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-from rich.tree import Tree
+import numpy as np
 
 from connectors.opening import open_profiles
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
 from core.errors import ConfigError, FreshetError
-from core.identity.audit import Audit, Kind
+from core.identity.audit import Audit
 from core.identity.identifiers import Identifier
-from core.profiles.merging import Profile, Rule
+from core.profiles.delivery import TABLE
+from core.profiles.merging import Profile
 from core.profiles.step import Placed
-from core.stores.contract import ProfileStore
-from operations.plain import shown
+from core.stores.contract import Hit, ProfileStore
 
-_SHORT = 12
-"""Characters of an id that a table shows; `get` takes whole ones."""
 
-_SAID = {
-    Kind.MERGED: "merged with",
-    Kind.SPLIT: "split off",
-    Kind.RENAMED: "was called",
-    Kind.CUT: "a link was cut, to",
-    Kind.RESTORED: "a link was restored, to",
-}
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a profile is one.
+
+    members    of its records, with what links each
+    elsewhere  of each identifier that its members have and that doesn't link them, whose it is; None: nobody's
+    history    its events, the newest first
+    """
+
+    profile: Profile
+    members: Sequence[Placed]
+    elsewhere: Mapping[Identifier, Profile | None]
+    history: Sequence[Audit]
 
 
 @contextmanager
@@ -53,12 +56,34 @@ def known(rules: Profiles, store: ProfileStore, who: str) -> Profile | None:
     return found
 
 
-def explained(rules: Profiles, store: ProfileStore, profile: Profile, records: int = 50, events: int = 20) -> Tree:
+def explained(store: ProfileStore, profile: Profile, records: int = 50, events: int = 20) -> Explanation:
     """Why a profile is one, with at most so many of its records and of the events in its history."""
     members = store.members(profile.profile_id, records)
     history = store.history(profile.profile_id, events) if events else []
     elsewhere = {each: store.find(each) for each in sorted(_unlinked(profile, members))}
-    return _tree(rules, profile, members, elsewhere, history)
+    return Explanation(profile, members, elsewhere, history)
+
+
+def neighbours(pipeline: Pipeline, who: str, k: int) -> list[Hit]:
+    """The `k` profiles whose texts are nearest to this one's, by their vectors, best first.
+
+    Raises FreshetError where nobody is known by that, or the profile has no vector, ConfigError where no store has any.
+    """
+    # imported late: nothing else here needs it, and it takes a second
+    from operations.servers import stores
+
+    with asked(pipeline, who) as (_, _, profile):
+        there = stores(pipeline)
+        if not there:
+            raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
+        with closing(next(iter(there.values()))) as store:
+            name = f"{TABLE}/{profile.profile_id}"
+            stored = store.read([name]).get(name)
+            if stored is None:
+                raise FreshetError(f"profile {profile.profile_id} has no vector (yet, or its text is empty)")
+            mean = stored.vectors.mean(axis=0)
+            hits = store.search((mean / np.linalg.norm(mean)).astype(np.float32), k + len(stored.chunks), {})
+    return [hit for hit in hits if hit.document_id != name][:k]
 
 
 def _candidates(rules: Profiles, who: str) -> list[Identifier]:
@@ -80,79 +105,5 @@ def as_json(profile: Profile) -> dict[str, Any]:
     }
 
 
-def page(profile: Profile) -> Table:
-    """A profile as people read it."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("[bold]profile[/]", profile.profile_id)
-    for each in profile.identifiers:
-        table.add_row(f"[dim]{each.type}[/]", shown(each.value))
-    for name, value in profile.values.items():
-        table.add_row(name, shown(_shown(value)))
-    records = ", ".join(f"{count} of {name}" for name, count in profile.records.items())
-    table.add_row("[dim]records[/]", shown(records))
-    return table
-
-
-def _tree(
-    rules: Profiles,
-    profile: Profile,
-    members: list[Placed],
-    elsewhere: dict[Identifier, Profile | None],
-    history: list[Audit],
-) -> Tree:
-    tree = Tree(f"[bold]{profile.profile_id}[/]")
-    called = profile.identifiers[0] if profile.identifiers else None
-    links = tree.add("[bold]identifiers[/], strongest first" if called else "no identifier: one record by itself")
-    for each in profile.identifiers:
-        of = [member.record for member in members if each in member.identifiers]
-        named = ", and names the profile" if each == called else ""
-        links.add(f"{_said(each)} [dim]links {len(of)} record{'' if len(of) == 1 else 's'}{named}[/]")
-    whole = sum(profile.records.values())
-    some = "" if len(members) == whole else f" {len(members)} of {whole}"
-    records = tree.add(f"[bold]records[/]{some}")
-    for member in members:
-        branch = records.add(shown(member.record))
-        for each in member.identifiers:
-            branch.add(f"{_said(each)}{_off(each, elsewhere)}")
-    values = tree.add("[bold]values[/]")
-    for name, value in profile.values.items():
-        values.add(f"{name}: {shown(_shown(value))} [dim]{_rule(rules.merging[name])}[/]")
-    events = tree.add(f"[bold]history[/]{'' if history else ' none'}")
-    for audit in history:
-        events.add(_event(audit, profile.profile_id))
-    return tree
-
-
 def _unlinked(profile: Profile, members: list[Placed]) -> set[Identifier]:
     return {each for member in members for each in member.identifiers} - set(profile.identifiers)
-
-
-def _off(each: Identifier, elsewhere: dict[Identifier, Profile | None]) -> str:
-    """Why an identifier of a record doesn't link it here; nothing where it does."""
-    if each not in elsewhere:
-        return ""
-    of = elsewhere[each]
-    if of is None:
-        return " [yellow]links nobody: too many have it[/]"
-    return f" [yellow]is cut: it would break a limit together with {of.profile_id[:_SHORT]}, whose it is[/]"
-
-
-def _event(audit: Audit, profile_id: str) -> str:
-    others = ", ".join(name[:_SHORT] for name in (audit.profile_id, *audit.others) if name and name != profile_id)
-    by = ", ".join(_said(each) for each in audit.identifiers)
-    what = _SAID.get(audit.kind, audit.kind.value)
-    if audit.kind in (Kind.MERGED, Kind.SPLIT, Kind.RENAMED) and audit.profile_id != profile_id:
-        what = {Kind.MERGED: "became part of", Kind.SPLIT: "came from", Kind.RENAMED: "is called now"}[audit.kind]
-    return f"{what} {others or 'itself'}{f' by {by}' if by else ''} [dim]{shown(audit.reason)}[/]"
-
-
-def _said(each: Identifier) -> str:
-    return f"[cyan]{each.type}[/] {shown(each.value)}"
-
-
-def _rule(rule: Rule) -> str:
-    return f"{rule.kind} {rule.most}" if rule.kind == "last" else rule.kind
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
