@@ -16,7 +16,6 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from rich.console import Console
 
 from connectors.kafka import clients as kafka_clients
 from core.config.pipeline import Pipeline
@@ -25,6 +24,7 @@ from core.errors import FreshetError
 from flink_jobs.running.jobs import Job
 from operations import temporary
 from operations.job_file import home
+from operations.reporting import unheard
 from operations.resuming import Beginning
 from operations.run import prepare, start
 from stack import local as local_stack
@@ -119,9 +119,8 @@ def _execute(dsn: str, statement: sql.Composed) -> None:
 @contextmanager
 def running(pipeline: Pipeline) -> Iterator[Job]:
     """The job as `freshet run` starts it, without earlier state; cancelled at the end, its state deleted."""
-    quiet = Console(quiet=True)
-    prepare(pipeline, quiet)
-    job = start(pipeline, quiet, Beginning(without_state=True))
+    prepare(pipeline, unheard)
+    job = start(pipeline, unheard, Beginning(without_state=True))
     try:
         yield job
     finally:

@@ -78,10 +78,11 @@ def run(
     from operations import run as running
     from operations.owning import how_of
     from operations.resuming import Beginning
+    from terminal.lines import printer
 
     command = shlex.join(["freshet", "run", str(pipeline)])
     beginning = Beginning(without_state, same_log, how_of(mixed, rebuild), command)
-    raise typer.Exit(running.run(_loaded(pipeline), console, beginning, target))
+    raise typer.Exit(running.run(_loaded(pipeline), printer(console), beginning, target))
 
 
 @commands.command()

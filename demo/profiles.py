@@ -36,6 +36,7 @@ from operations.plain import shown
 from operations.profiles import explained, known
 from operations.resuming import Beginning
 from stack import local as stack
+from terminal.lines import printer
 from terminal.profiles import tree
 
 _SNAPSHOT_SECONDS = 240.0
@@ -198,8 +199,8 @@ def play(console: Console, folder: Path, leave: bool) -> int:
         pipeline = load(people.world.file)
         shutil.rmtree(home(pipeline), ignore_errors=True)
         with console.status("starting Flink"):
-            run.prepare(pipeline, console)
-            job = run.start(pipeline, console, Beginning(without_state=True))
+            run.prepare(pipeline, printer(console))
+            job = run.start(pipeline, printer(console), Beginning(without_state=True))
         try:
             claims = _perform(console, pipeline, people, job, leave)
         finally:

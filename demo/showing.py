@@ -34,6 +34,7 @@ from operations.servers import stores
 from stack import local as stack
 from stack.local import Extra, Stack
 from stack.passfile import from_here
+from terminal.lines import printer
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import embedder
 
@@ -155,12 +156,12 @@ def _play(console: Console, show: Show, leave: bool) -> int:
 def _start(pipeline: Pipeline, console: Console) -> Job:
     shutil.rmtree(home(pipeline), ignore_errors=True)
     with console.status("starting Flink"):
-        run.prepare(pipeline, console)
+        run.prepare(pipeline, printer(console))
         # Java's objects that another thread lets go of would open a second connection, and so a second thread of the
         # JVM's, in which Flink's planner knows nothing of the first.
         gc.disable()
         try:
-            return run.start(pipeline, console, Beginning(without_state=True))
+            return run.start(pipeline, printer(console), Beginning(without_state=True))
         finally:
             gc.enable()
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.text import Text
 
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
@@ -20,7 +18,7 @@ from flink_jobs.running.jobs import newest_state
 from flink_jobs.running.owning import adopted, claim, look, made_by, owners
 from operations.folder_lock import runs_as
 from operations.job_file import home
-from operations.plain import plain
+from operations.reporting import Line, Say, Tone
 
 _EVERY_S = 15.0
 
@@ -46,7 +44,7 @@ def since_ns(pipeline: Pipeline) -> int:
     return 0 if kept is None else kept.since_ns
 
 
-def take(pipeline: Pipeline, console: Console, how: How, without_state: bool, command: str = RUN) -> Owner:
+def take(pipeline: Pipeline, say: Say, how: How, without_state: bool, command: str = RUN) -> Owner:
     """Make the stores this run's, and write down what it makes.
 
     Raises ConfigError, with the ways on, where it would mix what was made in two ways, or take a store from another
@@ -61,13 +59,13 @@ def take(pipeline: Pipeline, console: Console, how: How, without_state: bool, co
     if how is How.REBUILD and (misfit := no_beginning(pipeline)):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
 
-    def say(line: str) -> None:
-        console.print(Text(plain(line), "yellow"), soft_wrap=True)
+    def warn(line: str) -> None:
+        say(Line(line, tone=Tone.WARNING))
 
     for line in (*adopted(found, now), *(f"{how}: {each}" for each in why)):
-        say(line)
+        warn(line)
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
-    claim(pipeline, owner, say)
+    claim(pipeline, owner, warn)
     # a run that reads all anew replaces the state of before, also where it dies without a checkpoint of its own
     began = time.time_ns() if how is How.REBUILD or without_state else since_ns(pipeline)
     _keep(pipeline, _Kept(owner_to_text(owner), began))

@@ -15,6 +15,7 @@ from core.config.pipeline import Pipeline
 from flink_jobs.engine.model_load import Load, loads
 from flink_jobs.running.jobs import Progress
 from operations.plain import shown
+from operations.reporting import Line, Say
 from udfs.embedding.languages import languages
 
 _REMIND_S = 20.0
@@ -26,7 +27,7 @@ class Phases:
     """The phases of one run, shown in order; each is shown once."""
 
     pipeline: Pipeline
-    console: Console
+    say: Say
     clock: Callable[[], float] = time.monotonic
     remind_s: float = _REMIND_S
     _begun: float = field(init=False)
@@ -100,7 +101,7 @@ class Phases:
         return f"{self.clock() - self._begun:.0f} s"
 
     def _say(self, what: str) -> None:
-        self.console.print(f"{shown(self.pipeline.name)}: {shown(what)}", soft_wrap=True)
+        self.say(Line(f"{self.pipeline.name}: {what}"))
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from connectors.log_identity import Asked, ask
 from core.config.log_identity import LogChange, LogIdentity, accepted, changes, grown, merged, refusal
 from core.config.pipeline import Pipeline
@@ -23,7 +21,7 @@ from operations import log_record
 from operations.events import events
 from operations.job_file import home
 from operations.owning import since_ns, take
-from operations.plain import shown
+from operations.reporting import Line, Say, Tone
 
 
 def log_to(pipeline: Pipeline) -> None:
@@ -67,19 +65,19 @@ class Resumed:
     owner: Owner | None = None
 
 
-def begun(pipeline: Pipeline, console: Console, beginning: Beginning) -> Resumed:
+def begun(pipeline: Pipeline, say: Say, beginning: Beginning) -> Resumed:
     """Where a run goes on, with the stores its own. Raises what `resumed` and `operations.owning.take` do."""
 
     def claim() -> Owner:
-        return take(pipeline, console, beginning.how, beginning.without_state, beginning.command)
+        return take(pipeline, say, beginning.how, beginning.without_state, beginning.command)
 
     anew = beginning.without_state or beginning.how is How.REBUILD
-    return resumed(pipeline, console, anew, beginning.same_log, claim)
+    return resumed(pipeline, say, anew, beginning.same_log, claim)
 
 
 def resumed(
     pipeline: Pipeline,
-    console: Console,
+    say: Say,
     without_state: bool,
     same_log: bool = False,
     claim: Callable[[], Owner | None] = lambda: None,
@@ -91,40 +89,40 @@ def resumed(
     run's: once the log is known to be right, and before anything is written down.
     """
     state = None if without_state else newest_state(home(pipeline), since_ns(pipeline))
-    found, log = identified(pipeline, console, state, same_log), events(pipeline)
+    found, log = identified(pipeline, say, state, same_log), events(pipeline)
     owner = claim()
     log_record.begin(pipeline, found)
     if state is None:
         log.tell("start")
-        console.print(f"{pipeline.name}: starting without earlier state")
+        say(Line(f"{pipeline.name}: starting without earlier state"))
         return Resumed(None, found, owner)
     forget_checkpoints(home(pipeline), state)
     log.tell("resume", state=state.name)
-    console.print(f"{pipeline.name}: resuming from {state.name}")
+    say(Line(f"{pipeline.name}: resuming from {state.name}"))
     return Resumed(state.resolve().as_uri(), found, owner)
 
 
-def identified(pipeline: Pipeline, console: Console, state: Path | None, same_log: bool = False) -> LogIdentity:
+def identified(pipeline: Pipeline, say: Say, state: Path | None, same_log: bool = False) -> LogIdentity:
     """The log that is read from now on, held against the one that the state belongs to. Raises as `resumed`."""
     asked = _asked(pipeline, state)
     for each in asked.unknown:
-        console.print(f"[yellow]{shown(each)} isn't known[/]", soft_wrap=True)
+        say(Line(f"{each} isn't known", tone=Tone.WARNING))
     before = log_record.last_log(pipeline) if state is None else log_record.log_of(pipeline, state)
     found = _differences(pipeline, before, asked, state)
     if state is None:
-        _warn(pipeline, found, console)
+        _warn(pipeline, found, say)
         known = merged(_with_first(pipeline, LogIdentity(), asked), asked.identity)
-        _tell_others(pipeline, known, asked, console)
+        _tell_others(pipeline, known, asked, say)
         return known
     if found and not same_log:
         raise OtherLog(refusal(found, pipeline.name))
     for line in grown(before, asked.identity, state.name):
-        console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
+        say(Line(pipeline.name, f": {line}", Tone.WARNING))
     # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
     newest = {table: name for table, name in asked.identity.sources.items() if table not in before.sources}
     before = _with_first(pipeline, replace(before, sources={**before.sources, **newest}), asked)
     known = (accepted if same_log else merged)(before, asked.identity)
-    _tell_others(pipeline, known, asked, console)
+    _tell_others(pipeline, known, asked, say)
     return known
 
 
@@ -157,14 +155,14 @@ def _differences(pipeline: Pipeline, before: LogIdentity, asked: Asked, state: P
     return found if state is None or is_unbounded(pipeline) else tuple(each for each in found if each.positions)
 
 
-def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], console: Console) -> None:
+def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], say: Say) -> None:
     for each in found:
         if each.positions:
-            console.print(
-                f"[yellow]{pipeline.name}[/]: {shown(each.what)}. A store that holds positions of before refuses what "
-                "comes as older: it should be another table or index, or an empty one",
-                soft_wrap=True,
+            why = (
+                f": {each.what}. A store that holds positions of before refuses what comes as older: it should be "
+                "another table or index, or an empty one"
             )
+            say(Line(pipeline.name, why, Tone.WARNING))
 
 
 def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIdentity:
@@ -176,10 +174,10 @@ def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIde
     return replace(before, sources={**before.sources, **{table: next(iter(names)) for table, names in new.items()}})
 
 
-def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, console: Console) -> None:
+def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, say: Say) -> None:
     for table, names in asked.first.items():
         owner = known.sources.get(table, "")
         newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
         if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
-            warning = f"{table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
-            console.print(f"[yellow]{pipeline.name}[/]: {shown(warning)}", soft_wrap=True)
+            warning = f": {table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
+            say(Line(pipeline.name, warning, Tone.WARNING))

@@ -8,8 +8,6 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from rich.console import Console
-
 from connectors import opening
 from connectors.kafka import letters_topic as kafka_letters_topic
 from connectors.kafka import source as kafka
@@ -29,7 +27,7 @@ from operations.job_file import JobFile, bootstrap_of, forget, home, remember
 from operations.log_watch import LogWatch
 from operations.owning import OwnerWatch, displaced_by, forsake, has_state
 from operations.phases import Phases
-from operations.plain import shown
+from operations.reporting import Line, Say, Tone
 from operations.resuming import Beginning, log_to
 from operations.run_target import start as start_at
 from operations.servers import reach
@@ -43,7 +41,7 @@ _WATCH_SECONDS = 2.0
 _TOO_SOON = "its job wasn't there yet"
 
 
-def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None = None) -> int:
+def run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None = None) -> int:
     """Run the job until it ends or is asked to stop; the command's exit code. `target` is a cluster, as host:port.
 
     Raises Unavailable or ConfigError where a server that the pipeline names isn't there or doesn't fit, AlreadyRuns
@@ -53,35 +51,35 @@ def run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str 
     with locked(pipeline, shared=target is not None):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return _run(pipeline, console, beginning, target)
+            return _run(pipeline, say, beginning, target)
         except KeyboardInterrupt:
             events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
-            why = f"({_TOO_SOON}); the next run begins as this one did"
-            console.print(f"[yellow]stopped without a savepoint[/] {why}", soft_wrap=True)
+            why = f" ({_TOO_SOON}); the next run begins as this one did"
+            say(Line("stopped without a savepoint", why, Tone.WARNING))
             return 1
         finally:
             temporary.remove(pipeline)
 
 
-def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str | None) -> int:
-    phases = Phases(pipeline, console)
+def _run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None) -> int:
+    phases = Phases(pipeline, say)
     with phases.during("reaching the servers that the pipeline names"):
         # a source that changes under a run is no reason to keep it from going on
         if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
             refuse_lacking(pipeline)
-        prepare(pipeline, console)
+        prepare(pipeline, say)
     pipeline, unknown = with_types(pipeline)
     for line in (*unknown, *lost_columns(pipeline)):
-        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
+        say(Line(line, tone=Tone.WARNING))
     if clock_warning := clocks.warning(pipeline) if _is_anew(pipeline, beginning) else "":
-        console.print(f"[yellow]{shown(clock_warning)}[/]", soft_wrap=True)
+        say(Line(clock_warning, tone=Tone.WARNING))
     first, before = _first(pipeline, beginning), letters_so_far(pipeline)
     job: Job | TargetJob
     if target is None:
-        job = start(pipeline, console, beginning, phases)
+        job = start(pipeline, say, beginning, phases)
     else:
         with phases.during(f"submitting the job to {target}"):
-            job = start_at(pipeline, target, OF_JOBS, console, beginning)
+            job = start_at(pipeline, target, OF_JOBS, say, beginning)
     log = events(pipeline)
     watch, owners = LogWatch(pipeline), OwnerWatch(pipeline)
     stopped = threading.Event()
@@ -91,7 +89,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     try:
         while not job.ended():
             if stopped.wait(_WATCH_SECONDS):
-                return _stop(job, pipeline, console, log, phases)
+                return _stop(job, pipeline, say, log, phases)
             progress = job.progress()
             if progress.state != UNKNOWN:
                 log.progress(progress, last)
@@ -99,23 +97,23 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
                     job.cancel()
                     raise _final(progress.failure)
                 phases.look(progress)
-                last = _tell(progress, last, console)
+                last = _tell(progress, last, say)
                 if why := first.refusal(progress.counts):
                     job.cancel()
                     forsake(pipeline)
                     raise ConfigError([f"{pipeline.name}: {why}"])
-                _alarm(first.warning(progress.counts), console, log)
-                _alarm(watch.news(progress.alarm), console, log)
+                _alarm(first.warning(progress.counts), say, log)
+                _alarm(watch.news(progress.alarm), say, log)
             if taken := owners.look(time.monotonic()):
                 job.cancel()
                 raise Displaced(taken)
             if other := watch.look(time.monotonic()):
                 log.tell("alarm", what=other)
-                _stop(job, pipeline, console, log, phases)
+                _stop(job, pipeline, say, log, phases)
                 raise OtherLog(other)
             for line in watch.grown():
                 log.tell("grown", what=line)
-                console.print(f"[yellow]{pipeline.name}[/]: {shown(line)}", soft_wrap=True)
+                say(Line(pipeline.name, f": {line}", Tone.WARNING))
     except (Displaced, ConfigError) as error:
         log.tell("fail", cause=str(error))
         raise
@@ -130,7 +128,7 @@ def _run(pipeline: Pipeline, console: Console, beginning: Beginning, target: str
     finally:
         forget(pipeline)
     _end(job, log)
-    console.print(f"[green]{pipeline.name} finished[/]: {shown(outcome(pipeline, before))}", soft_wrap=True)
+    say(Line(f"{pipeline.name} finished", f": {outcome(pipeline, before)}", Tone.GOOD))
     return 0
 
 
@@ -147,7 +145,7 @@ def _is_anew(pipeline: Pipeline, beginning: Beginning) -> bool:
     return beginning.without_state or beginning.how is How.REBUILD or not has_state(pipeline)
 
 
-def prepare(pipeline: Pipeline, console: Console) -> None:
+def prepare(pipeline: Pipeline, say: Say) -> None:
     """Reach every server that the pipeline names, and make the stores' tables and indexes.
 
     Raises Unavailable where one isn't there, ConfigError where one doesn't fit, or a topic isn't there.
@@ -155,12 +153,12 @@ def prepare(pipeline: Pipeline, console: Console) -> None:
     if pipeline.source.kafka is None:
         reach(pipeline)
     elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
-        console.print(f"[yellow]source.kafka: {shown(waits(pipeline.kafka))}[/]", soft_wrap=True)
+        say(Line(f"source.kafka: {waits(pipeline.kafka)}", tone=Tone.WARNING))
     kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
 
-def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Phases | None = None) -> Job:
+def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | None = None) -> Job:
     """Submit the job, which goes on from the newest checkpoint or savepoint. Raises what `resuming.begun` does.
 
     With `phases` it tells what takes its time.
@@ -175,7 +173,7 @@ def start(pipeline: Pipeline, console: Console, beginning: Beginning, phases: Ph
     from flink_jobs.job import build
 
     port = free_port()
-    begun = resuming.begun(pipeline, console, beginning)
+    begun = resuming.begun(pipeline, say, beginning)
     own = temporary.make(pipeline)
     options = local_options(pipeline, home(pipeline), jars, begun.state, own)
     options["python.executable"] = watched(options["python.executable"], home(pipeline) / "workers")
@@ -205,36 +203,36 @@ def _end(job: Job | TargetJob, log: Events) -> None:
     log.tell("finish")
 
 
-def _stop(job: Job | TargetJob, pipeline: Pipeline, console: Console, log: Events, phases: Phases) -> int:
+def _stop(job: Job | TargetJob, pipeline: Pipeline, say: Say, log: Events, phases: Phases) -> int:
     begun = time.monotonic()
     try:
         with phases.during("stopping with a savepoint", ": what was read is written first"):
             savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
     except Unavailable as error:
         log.tell("stop", without_savepoint=str(error))
-        why = f"({shown(str(error))}); the next run resumes from the last checkpoint"
-        console.print(f"[yellow]stopped without a savepoint[/] {why}", soft_wrap=True)
+        why = f" ({error}); the next run resumes from the last checkpoint"
+        say(Line("stopped without a savepoint", why, Tone.WARNING))
         return 1
     log.tell("savepoint", path=savepoint)
     log.tell("stop")
     took = f"{time.monotonic() - begun:.0f} s"
-    console.print(f"[green]stopped[/]; the next run resumes from {Path(savepoint).name} (took {took})", soft_wrap=True)
+    say(Line("stopped", f"; the next run resumes from {Path(savepoint).name} (took {took})", Tone.GOOD))
     if isinstance(job, Job):
         phases.begin("ending Flink")
     return 0
 
 
-def _alarm(alarm: str, console: Console, log: Events) -> None:
+def _alarm(alarm: str, say: Say, log: Events) -> None:
     if alarm:
         log.tell("alarm", what=alarm)
-        console.print(f"[red]alarm[/]: {shown(alarm)}", soft_wrap=True)
+        say(Line("alarm", f": {alarm}", Tone.BAD))
 
 
-def _tell(progress: Progress, last: Progress | None, console: Console) -> Progress:
+def _tell(progress: Progress, last: Progress | None, say: Say) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
-        console.print(f"[red]{progress.state.lower()}[/]: {shown(str(progress.failure))}", soft_wrap=True)
+        say(Line(progress.state.lower(), f": {progress.failure}", Tone.BAD))
     if last is None or progress.counts != last.counts:
         counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
         if counts:
-            console.print(f"{progress.state.lower()}: {', '.join(counts)}", soft_wrap=True)
+            say(Line(f"{progress.state.lower()}: {', '.join(counts)}"))
     return progress

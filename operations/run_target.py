@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from rich.console import Console
-
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.owning import How
@@ -14,6 +12,7 @@ from deploy.msf.bundle import ours
 from flink_jobs.running.target import TargetJob, running_job, submit_to
 from operations import log_record, resuming
 from operations.job_file import JobFile, bootstrap_of, home, remember
+from operations.reporting import Line, Say
 from operations.resuming import Beginning, log_to
 from stack.jars import fetch
 
@@ -26,7 +25,7 @@ def address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def start(pipeline: Pipeline, target: str, lock: Path, console: Console, beginning: Beginning) -> TargetJob:
+def start(pipeline: Pipeline, target: str, lock: Path, say: Say, beginning: Beginning) -> TargetJob:
     """Submit the job, resuming as a local one does; one that runs there already is watched instead.
 
     Raises Unavailable where no cluster answers there, OtherLog and ConfigError as `operations.resuming.begun` does.
@@ -35,25 +34,23 @@ def start(pipeline: Pipeline, target: str, lock: Path, console: Console, beginni
     rest = f"http://{host}:{port}"
     job = running_job(rest, pipeline.name)
     if job is None:
-        job = _submit(pipeline, (host, port), lock, console, beginning)
+        job = _submit(pipeline, (host, port), lock, say, beginning)
     elif beginning.how is not How.REFUSE:
         raise ConfigError([f"--{beginning.how}: {pipeline.name} runs on {target} already: stop it first"])
     else:
-        console.print(f"{pipeline.name}: runs on {target} already; stopping ends it there")
+        say(Line(f"{pipeline.name}: runs on {target} already; stopping ends it there"))
     remember(pipeline, JobFile(job.rest, job.id, bootstrap=bootstrap_of(pipeline)))
     return job
 
 
-def _submit(
-    pipeline: Pipeline, target: tuple[str, int], lock: Path, console: Console, beginning: Beginning
-) -> TargetJob:
+def _submit(pipeline: Pipeline, target: tuple[str, int], lock: Path, say: Say, beginning: Beginning) -> TargetJob:
     log_to(pipeline)
     jars = fetch(lock)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
     from flink_jobs.engine.environment import target_environment, target_options
     from flink_jobs.job import build
 
-    begun = resuming.begun(pipeline, console, beginning)
+    begun = resuming.begun(pipeline, say, beginning)
     options = target_options(pipeline, home(pipeline), jars, begun.state, target)
     environment = target_environment(options, _packed(home(pipeline) / "python"))
     build(pipeline, environment, begun.log.sources, begun.owner)

@@ -30,6 +30,7 @@ from core.stores.owning import How
 from operations import clocks
 from operations.check import check, check_file
 from operations.owning import take
+from operations.reporting import unheard
 from operations.resuming import Beginning
 from operations.run import run
 from operations.servers import stores
@@ -120,7 +121,7 @@ def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
         ({"text": "{titel} {body}"}, "did you mean title?"),
     ):
         with pytest.raises(ConfigError, match="reselect.postgres: .* " + re.escape(said)):
-            run(place.pipeline(**changes), Console(file=io.StringIO()), Beginning())
+            run(place.pipeline(**changes), unheard, Beginning())
     nobody = {"reselect": {"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}}
     refuse_lacking(place.pipeline(text="{titel}", **nobody))
 
@@ -231,7 +232,7 @@ def test_a_slip_on_a_pipeline_that_ran_is_reported_alone(
     prepare(right, dimension(right.embedding))
     (store,) = stores(right).values()
     plans = [plan(f"{TABLE}/7", "1", "a b")]
-    take(right, Console(file=io.StringIO()), How.REFUSE, True)
+    take(right, unheard, How.REFUSE, True)
     store.apply(plans, [embedder("hash").embed(["a b"])])
     store.close()
     wrong = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{titel} {body}")

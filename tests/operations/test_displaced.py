@@ -20,8 +20,10 @@ from core.stores.fingerprint import Fingerprint, Owner, owner_to_text
 from flink_jobs.running.jobs import Progress
 from flink_jobs.running.rest import Failure, failure
 from operations import owning, run
+from operations.reporting import unheard
 from operations.resuming import Beginning
 from stack.layout import free_port
+from terminal.lines import printer
 
 SAID = "store.pgvector: table t: a later run of articles has taken it over, so this one stops"
 TRACE = f"""java.lang.RuntimeException: Failed to close remote bundle
@@ -101,7 +103,7 @@ def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "start", lambda *_: job)
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
-    run.run(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), Beginning())
+    run.run(Pipeline.model_validate(SETTINGS), unheard, Beginning())
 
 
 def test_a_run_that_is_stopped_before_its_job_is_there_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +111,7 @@ def test_a_run_that_is_stopped_before_its_job_is_there_says_so(tmp_path: Path, m
     monkeypatch.setattr(run, "prepare", lambda *_: signal.raise_signal(signal.SIGTERM))
     before, printed = signal.getsignal(signal.SIGTERM), StringIO()
     try:
-        assert run.run(Pipeline.model_validate(SETTINGS), Console(file=printed, width=200), Beginning()) == 1
+        assert run.run(Pipeline.model_validate(SETTINGS), printer(Console(file=printed, width=200)), Beginning()) == 1
     finally:
         signal.signal(signal.SIGTERM, before)
     assert printed.getvalue().splitlines()[-1] == (

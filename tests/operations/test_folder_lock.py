@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import commands
@@ -23,6 +22,7 @@ from core.errors import FreshetError
 from operations import run as running
 from operations.folder_lock import AlreadyRuns, locked, runs_as
 from operations.job_file import JobFile, home, remember
+from operations.reporting import unheard
 from operations.resuming import Beginning
 from tests.operations.test_status import PIPELINE
 
@@ -113,7 +113,7 @@ def test_a_second_run_is_refused_before_it_reaches_anything(pipeline: Pipeline) 
     with another_run() as first:
         # the servers that the file names aren't there: reaching one of them would be another error
         with pytest.raises(AlreadyRuns, match=rf"documents already runs as pid {first.pid} in .*documents: stop that"):
-            running.run(pipeline, Console(), Beginning())
+            running.run(pipeline, unheard, Beginning())
         assert runs_as(pipeline) == first.pid
 
 

@@ -20,10 +20,12 @@ from core.stores.owning import How
 from flink_jobs.running.jobs import newest_state
 from operations import owning
 from operations.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
+from operations.reporting import unheard
 from operations.resuming import Beginning
 from operations.run import start
 from operations.servers import stores
 from stack.local import Stack
+from terminal.lines import printer
 from tests.connectors.damage import hand
 from tests.connectors.test_store_contract import plan
 from tests.operations.test_verify import database, pipeline_of
@@ -47,7 +49,7 @@ class Place:
 
     def run(self, how: How = How.REFUSE, without_state: bool = False, **changes: Any) -> tuple[Owner, str]:
         printed = StringIO()
-        owner = take(self.pipeline(**changes), Console(file=printed, width=300), how, without_state)
+        owner = take(self.pipeline(**changes), printer(Console(file=printed, width=300)), how, without_state)
         return owner, printed.getvalue()
 
     def checkpoint(self) -> None:
@@ -157,7 +159,7 @@ def test_anothers_store_is_refused_before_flink_starts(
     monkeypatch.setattr("flink_jobs.engine.environment.local_environment", lambda *_: pytest.fail("Flink was started"))
     kafka = {**KAFKA, "properties.bootstrap.servers": stack.kafka.bootstrap_servers}
     with pytest.raises(ConfigError, match="belongs to pipeline pages"):
-        start(place.pipeline(source={"kafka": kafka}), Console(file=StringIO()), Beginning())
+        start(place.pipeline(source={"kafka": kafka}), unheard, Beginning())
 
 
 def test_a_new_store_of_an_old_state_is_refused(place: Place) -> None:

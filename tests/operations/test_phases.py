@@ -7,12 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from core.config.pipeline import Pipeline
 from flink_jobs.engine.model_load import Load, loads, recorded_load
@@ -20,6 +18,7 @@ from flink_jobs.engine.worker_deaths import FOLDER, watched
 from flink_jobs.running.jobs import Progress
 from flink_jobs.running.rest import tasks
 from operations.phases import Phases
+from operations.reporting import Line
 from tests.operations.test_displaced import SETTINGS
 
 
@@ -31,9 +30,19 @@ class Clock:
         return self.now
 
 
-def lines(console: Console) -> list[str]:
-    assert isinstance(console.file, StringIO)
-    return [line.removeprefix("articles: ") for line in console.file.getvalue().splitlines()]
+@dataclass
+class Heard:
+    """What was said, in order."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, line: Line) -> None:
+        self.lines.append((line.head + line.rest).removeprefix("articles: "))
+
+
+def lines(say: object) -> list[str]:
+    assert isinstance(say, Heard)
+    return say.lines
 
 
 @pytest.fixture
@@ -43,7 +52,7 @@ def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def phases(clock: Clock) -> Phases:
-    return Phases(Pipeline.model_validate(SETTINGS), Console(file=StringIO()), clock)
+    return Phases(Pipeline.model_validate(SETTINGS), Heard(), clock)
 
 
 def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
@@ -70,7 +79,7 @@ def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
         run.look(Progress("RUNNING", {}, None, "", (4, 4), 1))
     # a restart's tasks are no new start
     run.look(Progress("RESTARTING", {}, None, "", (0, 4), 1))
-    assert lines(run.console) == [
+    assert lines(run.say) == [
         "starting its tasks, 0 of 4 run …",
         "starting its tasks, 3 of 4 run …",
         "reading, 8 s after the start",
@@ -83,37 +92,37 @@ def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
 def test_a_job_that_counts_reads_though_a_task_of_its_end_starts_still(marks: Path) -> None:
     run = phases(Clock())
     run.look(Progress("RUNNING", {"changes": 20}, None, "", (6, 8)))
-    assert lines(run.console) == ["reading, 0 s after the start"]
+    assert lines(run.say) == ["reading, 0 s after the start"]
 
 
 def test_a_model_that_loads_in_no_time_is_not_worth_a_line(marks: Path) -> None:
     run = phases(Clock())
     (marks / "loaded.7").write_text("0.020")
     run.look(Progress("RUNNING", {}, None))
-    assert lines(run.console) == []
+    assert lines(run.say) == []
 
 
 def test_what_an_earlier_run_of_the_process_loaded_is_not_shown(marks: Path) -> None:
     (marks / "loaded.7").write_text("30.0")
     run = phases(Clock())
     run.look(Progress("RUNNING", {}, None))
-    assert lines(run.console) == []
+    assert lines(run.say) == []
 
 
 def test_a_phase_that_lasts_is_shown_again() -> None:
-    console = Console(file=StringIO())
-    run = Phases(Pipeline.model_validate(SETTINGS), console, remind_s=0.05)
+    say = Heard()
+    run = Phases(Pipeline.model_validate(SETTINGS), say, remind_s=0.05)
     with run.during("starting Flink", ": a slow machine"):
         assert not gc.isenabled()
         deadline = time.monotonic() + 10
-        while len(lines(console)) < 3:
+        while len(lines(say)) < 3:
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert gc.isenabled()
-    ended = len(lines(console))
+    ended = len(lines(say))
     time.sleep(0.15)
-    assert len(lines(console)) == ended
-    assert lines(console)[:2] == ["starting Flink …", "still starting Flink after 0 s: a slow machine"]
+    assert len(lines(say)) == ended
+    assert lines(say)[:2] == ["starting Flink …", "still starting Flink after 0 s: a slow machine"]
 
 
 def test_a_load_is_written_down_once_a_worker(marks: Path) -> None:

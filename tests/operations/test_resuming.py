@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from connectors.log_identity import Asked
 from core.config.file import load
@@ -16,6 +14,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError, OtherLog
 from operations import log_record, log_watch, resuming
 from operations.log_watch import LogWatch
+from operations.reporting import Line, unheard
 from operations.resuming import goes_on_from, resumed
 from tests.operations.test_status import PIPELINE
 
@@ -37,10 +36,9 @@ class Bench:
 
     def begin(self, without_state: bool = False, same_log: bool = False) -> tuple[str | None, str]:
         """What a run would resume from, and what it prints."""
-        console = Console(file=io.StringIO(), width=1000)
-        begun = resumed(self.pipeline, console, without_state, same_log)
-        assert isinstance(console.file, io.StringIO)
-        return begun.state, console.file.getvalue()
+        lines: list[Line] = []
+        begun = resumed(self.pipeline, lines.append, without_state, same_log)
+        return begun.state, "".join(f"{line.head}{line.rest}\n" for line in lines)
 
     def ran(self, job: str, state: str) -> None:
         """A job was submitted, and left a state."""
@@ -194,8 +192,7 @@ def test_the_first_events_say_whose_a_table_is(bench: Bench) -> None:
     bench.asked = Asked(
         replace(LOG, sources={"public.documents": "tenantB:app"}), {"public.documents": {"tenantA:app"}}
     )
-    console = Console(file=io.StringIO())
-    assert resumed(bench.pipeline, console, without_state=True).log.sources == {"public.documents": "tenantA:app"}
+    assert resumed(bench.pipeline, unheard, without_state=True).log.sources == {"public.documents": "tenantA:app"}
 
 
 def test_a_repair_in_another_log_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
