@@ -12,10 +12,14 @@ from rich.console import Console
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
+from deploy.msf.bundle import Bundle
 from operations.bundle import made, write
+from terminal.bundle import sizes
+from terminal.lines import printer
 
 _UNKNOWN = "unknown"
 _console = Console()
+_say = printer(_console, wrapped=True)
 app = typer.Typer(add_completion=False)
 
 
@@ -35,10 +39,15 @@ def bundle(
     if rehearse:
         from operations.rehearsal.rehearse import rehearse as run_it
 
-        raise typer.Exit(run_it(pipeline, output, _console))
-    built = made(described(pipeline), pipeline, _console)
+        raise typer.Exit(run_it(pipeline, output, _say, _show))
+    built = made(described(pipeline), pipeline, _say)
+    _show(built)
     if output is not None:
-        write(built, output, _console)
+        write(built, output, _say)
+
+
+def _show(built: Bundle) -> None:
+    _console.print(sizes(built))
 
 
 def described(file: Path) -> Pipeline:

@@ -10,17 +10,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from core.errors import Unavailable
 from deploy.msf.wheels import PYTHON, uv
 from operations.rehearsal.cluster import Python
+from operations.reporting import Line, Say
 from stack.jars import cache
 
 REQUIREMENTS = Path(__file__).parents[2] / "deploy" / "msf" / "requirements-flink.txt"
 
 
-def python(console: Console) -> Python:
+def python(say: Say) -> Python:
     """The rehearsal's Python, made once below the user's cache, of 3.12 where this machine has it, else of this Python.
 
     Raises Unavailable where its packages can't be fetched.
@@ -31,7 +30,7 @@ def python(console: Console) -> Python:
     # written last
     complete = folder / "complete"
     if not complete.exists():
-        console.print(f"making a Python {version} with apache-flink alone, as the service has it (once) …")
+        say(Line(f"making a Python {version} with apache-flink alone, as the service has it (once) …"))
         shutil.rmtree(folder, ignore_errors=True)
         _make(base, folder)
         complete.touch()

@@ -9,11 +9,10 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
-
-from rich.console import Console
 
 from core.config.file import VARIABLE
 from core.config.pipeline import Pipeline
@@ -25,15 +24,17 @@ from operations.bundle import made, write
 from operations.pipeline_file import load, with_passfiles
 from operations.rehearsal.cluster import cluster
 from operations.rehearsal.python import python, version_of
+from operations.reporting import Line, Say, Tone
 from stack.own_folder import close
 
 _WATCH_SECONDS = 0.5
 
 
-def rehearse(file: Path, output: Path | None, console: Console) -> int:
+def rehearse(file: Path, output: Path | None, say: Say, show: Callable[[Bundle], object]) -> int:
     """Build the bundle, run it until it ends or Ctrl-C, and tell how long the first embedded row took; the exit code.
 
-    Raises FreshetError where the bundle can't be made, or its cluster or job doesn't start.
+    `show` gets the bundle once it is built. Raises FreshetError where the bundle can't be made, or its cluster or job
+    doesn't start.
     """
     began = time.monotonic()
     pipeline = load(file)
@@ -41,20 +42,21 @@ def rehearse(file: Path, output: Path | None, console: Console) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     close(folder)
-    there = python(console)
+    there = python(say)
     with ThreadPoolExecutor(1) as aside:
         if (version := version_of(there)) != PYTHON:
-            console.print(f"[yellow]Python {version}[/], and packages for it: no Python {PYTHON} is here")
-        building = aside.submit(made, pipeline, file, console, version)
+            say(Line(f"Python {version}", f", and packages for it: no Python {PYTHON} is here", Tone.WARNING))
+        building = aside.submit(made, pipeline, file, say, version)
         with cluster(there, folder, pipeline.parallelism) as running:
             built = building.result()
+            show(built)
             if output is not None:
-                write(built, output, console)
+                write(built, output, say)
             application = unpacked(built, folder / "application")
             settings = properties(file, pipeline, folder / "properties.json")
             job = running.submit(application, settings, pipeline.parallelism)
-            console.print(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}")
-            return _watch(job, pipeline, running.savepoints, began, console)
+            say(Line(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}"))
+            return _watch(job, pipeline, running.savepoints, began, say)
 
 
 def unpacked(built: Bundle, folder: Path) -> Path:
@@ -82,7 +84,7 @@ def properties(file: Path, pipeline: Pipeline, to: Path) -> Path:
     return to
 
 
-def _watch(job: TargetJob, pipeline: Pipeline, savepoints: Path, began: float, console: Console) -> int:
+def _watch(job: TargetJob, pipeline: Pipeline, savepoints: Path, began: float, say: Say) -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _signal, _frame: stopped.set())
@@ -90,15 +92,16 @@ def _watch(job: TargetJob, pipeline: Pipeline, savepoints: Path, began: float, c
     while not job.ended():
         now = job.progress()
         if now.failure is not None and now.failure != last:
-            console.print(f"[red]{now.state.lower()}[/]: {now.failure}")
+            say(Line(now.state.lower(), f": {now.failure}", Tone.BAD))
             last = now.failure
         if first and any(count for name, count in now.counts.items() if name.startswith("applied")):
             first = False
-            console.print(f"[green]first embedded row[/] {time.monotonic() - began:.1f} s after the start of the build")
+            after = f" {time.monotonic() - began:.1f} s after the start of the build"
+            say(Line("first embedded row", after, Tone.GOOD))
         if stopped.wait(_WATCH_SECONDS):
             savepoint = job.stop_with_savepoint(savepoints)
-            console.print(f"[green]stopped[/] with a savepoint: {Path(savepoint).name}")
+            say(Line("stopped", f" with a savepoint: {Path(savepoint).name}", Tone.GOOD))
             return 0
     job.result()
-    console.print(f"{pipeline.name}: finished")
+    say(Line(f"{pipeline.name}: finished"))
     return 0

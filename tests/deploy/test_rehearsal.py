@@ -7,13 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from rich.console import Console
 
 from core.config.file import load
 from operations.bundle import made
 from operations.rehearsal.cluster import Python, cluster
 from operations.rehearsal.python import python, version_of
 from operations.rehearsal.rehearse import unpacked
+from operations.reporting import unheard
 from tests.flink_jobs import people
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
 from tests.flink_jobs.events import envelope
@@ -22,7 +22,6 @@ from tests.replay import differences, true_documents
 
 __all__ = ["workshop"]
 
-QUIET = Console(quiet=True)
 AFTER_ALL = 1 << 40
 """A place in the log behind all that was recorded."""
 
@@ -35,7 +34,7 @@ def application(workshop: Workshop, there: Python, name: str, **changes: object)
 
 def bundled(file: Path, there: Python, folder: Path) -> Path:
     pipeline = load(file, {"DSN": "unknown"})
-    return unpacked(made(pipeline, file, QUIET, version_of(there)), folder)
+    return unpacked(made(pipeline, file, unheard, version_of(there)), folder)
 
 
 def properties(workshop: Workshop, **settings: str) -> Path:
@@ -73,7 +72,7 @@ def change(workshop: Workshop, document: str, body: str, number: int) -> None:
 def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop) -> None:
     workshop.replay()
     truth = true_documents()
-    there, folder = python(QUIET), workshop.folder / "cluster"
+    there, folder = python(unheard), workshop.folder / "cluster"
     settings = properties(workshop, **{"documents.public.documents.chunk.tokens": "128"})
     first = application(workshop, there, "first")
     before = files(first) | files(there.flink)
@@ -110,7 +109,11 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
 
 @pytest.mark.timeout(600)
 def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint(workshop: Workshop) -> None:
-    there, folder, history = python(QUIET), workshop.folder / "cluster", people.history(seed=7, changes=600, people=40)
+    there, folder, history = (
+        python(unheard),
+        workshop.folder / "cluster",
+        people.history(seed=7, changes=600, people=40),
+    )
     known = properties(workshop)
     store = {"postgres": {"dsn": "${DSN}"}, "pgvector": {"dsn": "${DSN}", "table": "people"}}
     bundle = bundled(people.pipeline(workshop, bounded=False, store=store), there, workshop.folder / "profiles")

@@ -13,13 +13,13 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
-from rich.console import Console
 
 from cli.bundle import described
 from core.config.msf import LARGEST_ZIP
 from deploy.msf.bundle import OURS, PYTHON, RUN_OPTIONS
 from deploy.msf.wheels import _goes_in
 from operations.bundle import made
+from operations.reporting import unheard
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = {
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes, bytes]:
     ]
     ran = freshet(folders[0], "bundle", "pipeline.yaml", "-o", "app.zip")
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    other = made(described(folders[1] / "pipeline.yaml"), folders[1] / "pipeline.yaml", Console(quiet=True))
+    other = made(described(folders[1] / "pipeline.yaml"), folders[1] / "pipeline.yaml", unheard)
     return ran.stdout, (folders[0] / "app.zip").read_bytes(), other.content
 
 
