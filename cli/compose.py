@@ -27,4 +27,4 @@ def compose(
         raise ConfigError(["give --rehearse; with a Docker engine, `docker compose up --wait` starts the file"])
     from operations.containers.rehearsal import rehearse as run_it
 
-    raise typer.Exit(run_it(file, question))
+    raise typer.Exit(run_it(file, question, "terminal.containers"))

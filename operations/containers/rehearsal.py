@@ -25,9 +25,10 @@ ALONE = ("--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--moun
 _ENDING_S = 120.0
 
 
-def rehearse(file: Path, question: str) -> int:
+def rehearse(file: Path, question: str, program: str) -> int:
     """Start all services of the file, wait until they are well, search, and stop them; the exit code.
 
+    `program` is the module that has `operations.containers.playing` play them, in a process with namespaces of its own.
     Raises FreshetError where this isn't root on Linux, or root isn't let have namespaces of its own.
     """
     if not is_possible():
@@ -37,7 +38,7 @@ def rehearse(file: Path, question: str) -> int:
         )
     folder = Path(".freshet").resolve() / "containers"
     with alone(folder.with_suffix(".lock")):
-        return _rehearse(file, folder, question)
+        return _rehearse(file, folder, question, program)
 
 
 @contextmanager
@@ -53,13 +54,13 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _rehearse(file: Path, folder: Path, question: str) -> int:
+def _rehearse(file: Path, folder: Path, question: str, program: str) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("images", "logs", "volumes"):
         (folder / name).mkdir(parents=True)
     close(folder)
     fetch()
-    engine = [sys.executable, "-m", "operations.containers", str(file.resolve()), str(folder), question]
+    engine = [sys.executable, "-m", program, str(file.resolve()), str(folder), question]
     # what ends this process ends the rehearsal: unshare itself obeys neither SIGINT nor SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     process = subprocess.Popen(["unshare", *ALONE, "--", *engine])

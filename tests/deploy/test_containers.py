@@ -116,7 +116,7 @@ def test_without_the_rights_the_error_says_what_it_takes(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(FreshetError, match=r"needs Linux and root: .* Run it with sudo"):
-        rehearse(FILE, "anything")
+        rehearse(FILE, "anything", "terminal.containers")
     assert not (tmp_path / ".freshet").exists()
 
 

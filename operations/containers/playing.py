@@ -1,21 +1,18 @@
-"""The rehearsal itself, in namespaces of its own: `python -m operations.containers COMPOSE.YAML FOLDER QUESTION`."""
+"""The rehearsal itself, in namespaces of its own: its process is the first in them."""
 
 from __future__ import annotations
 
 import secrets
 import signal
-import sys
 import time
 from pathlib import Path
 from types import FrameType
-
-from rich.console import Console
 
 from core.errors import FreshetError, Unavailable
 from operations.containers.compose_file import Service, profiles, read
 from operations.containers.engine import Container, Engine
 from operations.containers.images import Image, image_of
-from operations.plain import shown
+from operations.reporting import Line, Say, Tone
 
 _JOB = "job"
 _FIRST_ROW_S = 180.0
@@ -28,39 +25,39 @@ _ROWS = (
 )
 
 
-def main(file: Path, folder: Path, question: str, console: Console) -> int:
+def play(file: Path, folder: Path, question: str, say: Say) -> int:
     """Up, wait, search, down. The exit code: 0 where all of it came about."""
     signal.signal(signal.SIGTERM, _interrupted)
     services = read(file)
     asked = set(profiles(file))
     here = [each for each in services if not each.profiles or asked & set(each.profiles)]
-    playing = _playing(here, folder, console)
+    playing = _playing(here, folder, say)
     names = {name for each, _ in playing for name in each.secrets}
-    engine = Engine(folder, {name: secrets.token_hex(24) for name in names}, lambda line: console.print(shown(line)))
+    engine = Engine(folder, {name: secrets.token_hex(24) for name in names}, lambda line: say(Line(line)))
     try:
         engine.up(playing)
         job = engine.running[_JOB]
-        console.print(f"first row {_first_row(job, engine):.1f} s after the start")
-        return _search(job, question, console)
+        say(Line(f"first row {_first_row(job, engine):.1f} s after the start"))
+        return _search(job, question, say)
     except KeyboardInterrupt:
         return 130
     except FreshetError as error:
-        console.print(f"[red]{shown(str(error))}[/]", soft_wrap=True)
+        say(Line(str(error), tone=Tone.BAD))
         return 1
     finally:
         engine.down()
 
 
-def _playing(services: list[Service], folder: Path, console: Console) -> list[tuple[Service, Image]]:
+def _playing(services: list[Service], folder: Path, say: Say) -> list[tuple[Service, Image]]:
     """Those that something stands in for; the others are named, with why."""
     playing: list[tuple[Service, Image]] = []
     for each in services:
         missing = set(each.after) - {other.name for other, _ in playing}
         image = image_of(each, folder / "images" / each.name)
         if isinstance(image, str):
-            console.print(f"{each.name} isn't run: {image}")
+            say(Line(f"{each.name} isn't run: {image}"))
         elif missing:
-            console.print(f"{each.name} isn't run: it waits for {', '.join(sorted(missing))}")
+            say(Line(f"{each.name} isn't run: it waits for {', '.join(sorted(missing))}"))
         else:
             playing.append((each, image))
     return playing
@@ -82,18 +79,13 @@ def _first_row(job: Container, engine: Engine) -> float:
     )
 
 
-def _search(job: Container, question: str, console: Console) -> int:
+def _search(job: Container, question: str, say: Say) -> int:
     command = ["freshet", "search", job.service.command[-1], question]
-    console.print(f"docker compose exec job {' '.join(command[:-1])} {question!r}", highlight=False)
+    say(Line(f"docker compose exec job {' '.join(command[:-1])} {question!r}"))
     found = job.run(command, _SEARCH_S)
-    console.print(shown(found.stdout + found.stderr), highlight=False)
+    say(Line(found.stdout + found.stderr))
     return found.returncode
 
 
 def _interrupted(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    _, compose_file, its_folder, asked_for = sys.argv
-    sys.exit(main(Path(compose_file), Path(its_folder), asked_for, Console()))
