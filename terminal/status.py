@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,7 @@ from operations.status.listing import Standing
 from operations.status.looks import NOTHING, Look, Rates, letters, rates, time_of, waiting
 
 _BARS = "▁▂▃▄▅▆▇█"
+_KEPT = 60
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -43,6 +46,15 @@ def page(name: str, place: JobFile, looks: Sequence[Look]) -> RenderableType:
         rows.add_row("alarm", "", Text(plain(alarming), style="red"))
     elsewhere = " · ".join(filter(None, (place.rest, place.prometheus)))
     return Group(Text.from_markup(title), rows, Text(plain(elsewhere), style="dim"))
+
+
+def live(name: str, place: JobFile, looks: Iterable[Look], console: Console) -> None:
+    """The page on the whole screen, anew with each look."""
+    kept: deque[Look] = deque(maxlen=_KEPT)
+    with Live(console=console, screen=True, auto_refresh=False) as screen:
+        for look in looks:
+            kept.append(look)
+            screen.update(page(name, place, list(kept)), refresh=True)
 
 
 _Line = tuple[str, str, str]
