@@ -98,7 +98,7 @@ def check(
 ) -> None:
     """Validate the pipeline file, reach every server it names, and look for its tables and columns in the source."""
     from cli.bundle import described
-    from operations import check as checking
+    from terminal import checking
 
     if msf:
         raise typer.Exit(checking.check_msf(described(pipeline), console))
@@ -158,10 +158,12 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, for programs.")] = False,
 ) -> None:
     """Answer a question from the pipeline's store: score, document, chunk and text."""
-    from operations import search as searching
+    from operations.search import answered
+    from terminal import hits
+    from terminal.bars import loading
 
-    show = searching.show_json if as_json else searching.show
-    show(*searching.answered(_loaded(pipeline), question, k, where, store), console)
+    show = hits.show_json if as_json else hits.show
+    show(*answered(_loaded(pipeline), question, k, where, store, loading), console)
 
 
 @commands.command()

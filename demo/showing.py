@@ -29,11 +29,11 @@ from operations import run
 from operations.job_file import home
 from operations.plain import shown
 from operations.resuming import Beginning
-from operations.search import show
 from operations.servers import stores
 from stack import local as stack
 from stack.local import Extra, Stack
 from stack.passfile import from_here
+from terminal.hits import show
 from terminal.lines import printer
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import embedder

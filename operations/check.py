@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-
-from rich.console import Console
 
 from connectors.kafka import letters_topic as kafka_letters_topic
 from connectors.kafka import source as kafka
@@ -25,9 +20,7 @@ from operations import clocks
 from operations.addresses import nobody_at, of_dsn, of_store, of_url, setting_of_store
 from operations.column_types import with_types
 from operations.owning import has_state, refused
-from operations.phases import loading_model
-from operations.pipeline_file import load
-from operations.plain import shown
+from operations.reporting import Loading
 from operations.resuming import goes_on_from
 from operations.servers import reach
 from operations.source_columns import by_database, by_events
@@ -59,74 +52,25 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `--json` shows. `problems` are the file's own, without which nothing was tried; `notes` are no failures."""
-
-    pipeline: str | None
-    ok: bool
-    problems: Sequence[str] = ()
-    steps: Sequence[Finding] = ()
-    notes: Sequence[str] = field(default=())
-
-
-def check(
-    pipeline: Pipeline, console: Console, prepare: bool = False, as_json: bool = False, command: str = RUN
-) -> int:
-    """Try each part, say what was seen of it, and return the command's exit code: 1 where any failed.
-
-    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters. `command` is what runs
-    the pipeline.
-    """
-    found: list[Finding] = []
-    for finding in _findings(pipeline, prepare, command):
-        found.append(finding)
-        if not as_json:
-            _say(finding, console)
-    ok = all(each.ok for each in found)
-    # a step that failed may have said the same: once is enough
-    notes = _notes(pipeline) if ok else []
-    for line in notes if not as_json else ():
-        console.print(f"[yellow]{shown(line)}[/]", soft_wrap=True)
-    if as_json:
-        show(Report(pipeline.name, ok, (), found, notes), console)
-    return 0 if ok else 1
-
-
-def check_file(file: Path, console: Console, prepare: bool, as_json: bool) -> int:
-    """As `check`, of a file that may be wrong: then it is 2, and `--json` tells the file's problems."""
-    try:
-        pipeline = load(file)
-    except ConfigError as error:
-        if not as_json:
-            raise
-        show(Report(None, False, error.problems), console)
-        return 2
-    return check(pipeline, console, prepare, as_json, shlex.join(["freshet", "run", str(file)]))
-
-
-def show(report: Report, console: Console) -> None:
-    """The report as JSON, for programs."""
-    console.file.write(json.dumps(asdict(report), ensure_ascii=False, indent=2) + "\n")
-
-
-def _say(finding: Finding, console: Console) -> None:
-    sign = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-    message = re.sub(r"\n(?! )", "\n  ", finding.message)
-    console.print(f"{sign} {finding.step}: {shown(message)}", soft_wrap=True)
-
-
-def _notes(pipeline: Pipeline) -> list[str]:
+def notes(pipeline: Pipeline) -> list[str]:
+    """What else is to be known of a pipeline, all of whose steps came about."""
     try:
         return [*with_types(pipeline)[1], *filter(None, [clocks.warning(pipeline)])]
     except FreshetError as error:
         return [str(error)]
 
 
-def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Finding]:
+def check(
+    pipeline: Pipeline, prepare: bool = False, command: str = RUN, loading: Loading = nullcontext
+) -> Iterator[Finding]:
+    """Try each part, and say what was seen of it.
+
+    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters. `command` is what runs
+    the pipeline.
+    """
     away: dict[str, str] = {}
     mistakes: list[str] = []
-    for step in _steps(pipeline, prepare, command, mistakes):
+    for step in _steps(pipeline, prepare, command, mistakes, loading):
         where = ", ".join(step.addresses)
         if step.addresses and away.keys() >= set(step.addresses):
             yield Finding(step.name, False, f"not asked: {where} doesn't answer, see {away[step.addresses[0]]}")
@@ -142,7 +86,9 @@ def _findings(pipeline: Pipeline, prepare: bool, command: str) -> Iterator[Findi
             yield Finding(step.name, False, str(error))
 
 
-def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str]) -> Iterator[Step]:
+def _steps(
+    pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str], loading: Loading
+) -> Iterator[Step]:
     """What is tried, in order. `mistakes` are the steps so far that found one in the file."""
     source, embedding = pipeline.source, pipeline.embedding
     if source.kafka is not None:
@@ -159,7 +105,7 @@ def _steps(pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[s
         dsn = pipeline.reselect.postgres.dsn
         compare = partial(by_database, pipeline, dsn)
         yield Step("reselect.postgres", compare, "reselect.postgres.dsn", of_dsn(dsn, "reselect.postgres"))
-    model = _Model(pipeline)
+    model = _Model(pipeline, loading)
     provider = embedding.openai or embedding.tei
     urls = () if provider is None else (of_url(provider.url),)
     yield Step("embedding", model.described, "embedding." + ("openai" if embedding.openai else "tei") + ".url", urls)
@@ -178,21 +124,16 @@ def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: 
     return Step(name, attempt, f"{setting}.kafka.properties.bootstrap.servers", servers)
 
 
-def check_msf(pipeline: Pipeline, console: Console) -> int:
-    """Say what of a pipeline Managed Service for Apache Flink would refuse, with 1 as exit code where there is any.
+def refused_by_service(pipeline: Pipeline) -> list[str]:
+    """What of a pipeline Managed Service for Apache Flink would refuse.
 
     Reaches no server: the service has other ways to them than this machine.
     """
     problems = [f"flink.{option}: {instead}" for option, instead in refused_by_msf(pipeline.flink_options).items()]
     try:
-        problems += misfits(pipeline)
+        return problems + misfits(pipeline)
     except ConfigError as error:
-        problems += error.problems
-    for each in problems:
-        console.print(f"[red]✗[/] {each}", soft_wrap=True)
-    if not problems:
-        console.print("[green]✓[/] the service takes all of it")
-    return 1 if problems else 0
+        return [*problems, *error.problems]
 
 
 def _topics(pipeline: Pipeline) -> str:
@@ -227,6 +168,7 @@ class _Model:
     """The pipeline's model, opened once: whether it answers decides what the stores can be asked."""
 
     pipeline: Pipeline
+    loading: Loading
     known: int = 0
     _is_there: bool = False
 
@@ -240,7 +182,7 @@ class _Model:
         for document in self.pipeline.documents.values():
             document_chunker(embedding, document.chunk)
         if not embedding.remote:
-            with loading_model(embedding.model):
+            with self.loading(embedding.model):
                 model = embedder(embedding)
             model.embed([_PROBE])
             self.known = model.dimension

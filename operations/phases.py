@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
 from core.config.pipeline import Pipeline
 from flink_jobs.engine.model_load import Load, loads
 from flink_jobs.running.jobs import Progress
-from operations.plain import shown
 from operations.reporting import Line, Say
 from udfs.embedding.languages import languages
 
@@ -102,10 +99,3 @@ class Phases:
 
     def _say(self, what: str) -> None:
         self.say(Line(f"{self.pipeline.name}: {what}"))
-
-
-@contextmanager
-def loading_model(name: str) -> Iterator[None]:
-    """Show on a terminal, for as long as it takes, that a model is loaded; anything else gets no line of it."""
-    with Console(stderr=True).status(f"Loading {shown(name)}"):
-        yield

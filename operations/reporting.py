@@ -14,6 +14,10 @@ Bar = Callable[[], AbstractContextManager[Step]]
 """Opens what steps are shown on, until the block ends."""
 
 
+Loading = Callable[[str], AbstractContextManager[object]]
+"""Shows that a model of this name is loaded, until the block ends: it may take long."""
+
+
 class Tone(StrEnum):
     """How a line is meant."""
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, VectorStore
 from operations.addresses import nobody_at, of_store, setting_of_store
 from operations.owning import nothing_found, otherwise
-from operations.phases import loading_model
-from operations.plain import plain
+from operations.reporting import Loading
 from operations.servers import stores
 from udfs.embedding.embedder import questioner
 
@@ -33,7 +28,12 @@ def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], stor
 
 
 def answered(
-    pipeline: Pipeline, question: str, k: int, where: Sequence[str], store: str | None = None
+    pipeline: Pipeline,
+    question: str,
+    k: int,
+    where: Sequence[str],
+    store: str | None = None,
+    loading: Loading = nullcontext,
 ) -> tuple[list[Hit], list[str]]:
     """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
     filters = dict(_pair(text, pipeline) for text in where)
@@ -41,7 +41,7 @@ def answered(
     # a model takes long to load: not for a store that isn't there
     if away := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
         raise Unavailable(away)
-    with loading_model(pipeline.embedding.model):
+    with loading(pipeline.embedding.model):
         embedder = questioner(pipeline.embedding)
     target = stores(pipeline)[name]
     try:
@@ -80,29 +80,3 @@ def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
             [f"--where is {text!r}: {name} is no column of documents.….metadata in the pipeline file; {meant}"]
         )
     return name, value
-
-
-def show_json(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:
-    """The answers as JSON, best first, each chunk whole, and what is to be known of them."""
-    answers = [
-        {
-            "score": round(float(hit.score), 6),
-            "document": hit.document_id,
-            "chunk": hit.ordinal,
-            "text": hit.text,
-            "metadata": dict(hit.metadata),
-        }
-        for hit in hits
-    ]
-    console.file.write(json.dumps({"hits": answers, "notes": list(notes)}, ensure_ascii=False, indent=2) + "\n")
-
-
-def show(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:
-    """The answers as a table, best first, and what is to be known of them."""
-    table = Table("score", "document", "chunk", "text", box=None, header_style="bold")
-    for hit in hits:
-        text = " ".join(hit.text.split())[:200]
-        table.add_row(f"{hit.score:.3f}", Text(plain(hit.document_id)), str(hit.ordinal), Text(plain(text)))
-    console.print(table if hits else "nothing found")
-    for note in notes:
-        console.print(Text(plain(note), "yellow"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Bars of progress; none leaves a trace."""
+"""What turns and grows while something lasts, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from operations.plain import plain
+from operations.plain import plain, shown
 from operations.reporting import Step
 
 
@@ -33,6 +33,13 @@ def stepped() -> Iterator[Step]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         step = steps(progress)
         yield lambda what, done, total: step(what, done, max(total, done))
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Shows on a terminal, for as long as it takes, that a model is loaded; anything else gets no line of it."""
+    with Console(stderr=True).status(f"Loading {shown(name)}"):
+        yield
 
 
 def steps(progress: Progress) -> Step:

@@ -21,11 +21,11 @@ from cli.stack_connecting import connector_of
 from connectors.kafka.source import topics_there
 from connectors.postgres.catalog import without_password
 from core.config.source import Kafka
-from operations.check import check
 from operations.pipeline_file import load
 from stack import local as local_stack
 from stack.connect import remove_postgres
 from stack.local import Stack
+from terminal.checking import check
 from tests.databases import as_user, new_database
 
 SECRET = "gehe:im"

@@ -28,7 +28,6 @@ from core.errors import ConfigError
 from core.formats.recordings import Record
 from core.stores.owning import How
 from operations import clocks
-from operations.check import check, check_file
 from operations.owning import take
 from operations.reporting import unheard
 from operations.resuming import Beginning
@@ -37,6 +36,7 @@ from operations.servers import stores
 from operations.source_columns import differences, lost_columns, refuse_lacking, seen
 from stack.layout import Ports, layout_of, remember_ports
 from stack.local import Stack
+from terminal.checking import check, check_file
 from tests.connectors.test_store_contract import plan
 from tests.databases import new_database
 from udfs.embedding.embedder import dimension, embedder

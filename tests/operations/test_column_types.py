@@ -21,9 +21,9 @@ from core.decoding import decoder
 from core.errors import DecodeError, Unavailable
 from core.formats.recordings import Record
 from operations import column_types
-from operations.check import check
 from operations.column_types import doubtful, unknown_types, with_types
 from stack.local import Stack
+from terminal.checking import check
 
 ROW = {"id": 7, "title": "plain", "price": "AfQ=", "born": 19782, "note": None, "unused": 5}
 

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from core.stores.contract import Hit
-from operations import search
 from operations.plain import plain, shown
+from terminal import hits
 
 HOSTILE = "a [/b] [red]b[/red] [link=http://evil]c[/link] \x1b]52;c;aGk=\x1b\\ \x1b[2J \x07 \u202e d"
 
@@ -43,7 +43,7 @@ def test_what_people_write_is_shown_as_it_is(text: str) -> None:
 def test_a_hit_is_shown_as_it_is_written() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=400)
     hit = Hit(0.5, "public.a/\x1b[31m[/b]", "c", 0, HOSTILE, {})
-    search.show([hit], ["a note \x1b[2J"], console)
+    hits.show([hit], ["a note \x1b[2J"], console)
     file = console.file
     assert isinstance(file, io.StringIO)
     assert "[/b] [red]b[/red]" in file.getvalue()
