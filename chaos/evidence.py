@@ -21,7 +21,7 @@ from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
 from core.config.source import Kafka
 from core.errors import FreshetError
-from operations.plain import json_bytes
+from terminal.plain import json_bytes
 
 _EXPLAINED = 50
 _STORED = {

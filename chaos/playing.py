@@ -28,9 +28,9 @@ from chaos.rounds import Round, Verdict, play
 from chaos.strikes import Fault, possible
 from connectors.aws.client import Aws
 from core.errors import FreshetError
-from operations.plain import plain
 from stack import local as stack
 from stack.layout import free_ports
+from terminal.plain import plain
 
 ACT = 8
 """After so many rounds the database, topics and job are made anew: a job without state reads all topics again."""

@@ -21,7 +21,7 @@ from rich.text import Text
 from connectors.kafka.letters import Letter, letters
 from core.errors import ConfigError, brief
 from operations.pipeline_file import load
-from operations.plain import json_bytes, plain, shown_bytes
+from terminal.plain import json_bytes, plain, shown_bytes
 
 app = typer.Typer(
     name="dead-letters", help="Events that could not be used: list, show or replay them.", no_args_is_help=True

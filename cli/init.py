@@ -18,9 +18,9 @@ from connectors.postgres.catalog import Table, catalog, without_password
 from core.config import file as config_file
 from core.config.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
 from core.errors import ConfigError
-from operations.plain import shown
 from stack.layout import layout_of, remembered_ports
 from stack.passfile import from_here
+from terminal.plain import shown
 
 app = typer.Typer(add_completion=False)
 

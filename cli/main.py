@@ -16,7 +16,7 @@ from core.errors import FreshetError, Unavailable
 from demo.feed import DemoFeed
 from operations.extras import remedy
 from operations.own_stack import stopped
-from operations.plain import shown
+from terminal.plain import shown
 
 commands = typer.Typer(
     cls=Main,

@@ -19,7 +19,7 @@ from connectors.kafka.topics import reading
 from core.config.pipeline import Pipeline
 from core.stores.batches import sized
 from operations.job_file import home
-from operations.plain import plain, shown
+from terminal.plain import plain, shown
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 16 * 2**20

@@ -13,9 +13,9 @@ from rich.table import Table
 from cli.stack_connecting import connect
 from operations.folder_lock import runs_at
 from operations.job_file import PIPELINES
-from operations.plain import shown
 from stack import local as stack
 from stack.passfile import from_here
+from terminal.plain import shown
 
 app = typer.Typer(name="stack", help="Real PostgreSQL, Kafka and Debezium on this machine.", no_args_is_help=True)
 

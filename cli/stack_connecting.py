@@ -15,11 +15,11 @@ from connectors.kafka.producer import ensure_topics
 from connectors.postgres.catalog import Catalog, Table, catalog
 from core.config.first_pipeline import prefix_of, topic_of
 from core.errors import ConfigError
-from operations.plain import shown
 from stack import local as stack
 from stack import passfile
 from stack.connect import database_of, register_postgres, same_database
 from stack.layout import HERE, Layout, layout_of
+from terminal.plain import shown
 
 _LONGEST = 55
 

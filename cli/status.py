@@ -15,11 +15,11 @@ from core.config.pipeline import Pipeline
 from core.errors import Unavailable
 from operations.job_file import PIPELINES, JobFile
 from operations.pipeline_file import load
-from operations.plain import shown
 from operations.status import listing as status_list
 from operations.status.listing import standings
 from operations.status.looks import Look, as_dict, rates
 from operations.status.watching import EVERY_S, FIRST_S, TIMEOUT_S, looks, place_of
+from terminal.plain import shown
 from terminal.status import live, one_line, page, table
 
 app = typer.Typer(add_completion=False)

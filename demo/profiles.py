@@ -32,11 +32,11 @@ from demo.stage import Evidence, at_least, brief, milliseconds_since, until
 from flink_jobs.running.jobs import Job
 from operations import run
 from operations.job_file import home
-from operations.plain import shown
 from operations.profiles import explained, known
 from operations.resuming import Beginning
 from stack import local as stack
 from terminal.lines import printer
+from terminal.plain import shown
 from terminal.profiles import tree
 
 _SNAPSHOT_SECONDS = 240.0

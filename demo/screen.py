@@ -12,7 +12,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from demo.stage import Evidence
-from operations.plain import shown
+from terminal.plain import shown
 
 
 def section(console: Console, title: str) -> None:

@@ -27,7 +27,6 @@ from demo.stage import Check, Claims, Evidence, Stage, Texts
 from flink_jobs.running.jobs import Job
 from operations import run
 from operations.job_file import home
-from operations.plain import shown
 from operations.resuming import Beginning
 from operations.servers import stores
 from stack import local as stack
@@ -35,6 +34,7 @@ from stack.local import Extra, Stack
 from stack.passfile import from_here
 from terminal.hits import show
 from terminal.lines import printer
+from terminal.plain import shown
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import embedder
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from operations.plain import plain, shown
 from operations.reporting import Step
+from terminal.plain import plain, shown
 
 
 @contextmanager

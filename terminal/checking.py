@@ -17,8 +17,8 @@ from core.stores.owning import RUN
 from operations import check as operation
 from operations.check import Finding
 from operations.pipeline_file import load
-from operations.plain import shown
 from terminal.bars import loading
+from terminal.plain import shown
 
 
 @dataclass(frozen=True, slots=True)

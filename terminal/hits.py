@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.stores.contract import Hit
-from operations.plain import plain
+from terminal.plain import plain
 
 
 def show_json(hits: Sequence[Hit], notes: Sequence[str], console: Console) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from operations.plain import shown
 from operations.reporting import Line, Say, Tone
+from terminal.plain import shown
 
 _COLOURS = {Tone.GOOD: "green", Tone.WARNING: "yellow", Tone.BAD: "red"}
 

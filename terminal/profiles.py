@@ -14,8 +14,8 @@ from core.identity.audit import Audit, Kind
 from core.identity.identifiers import Identifier
 from core.profiles.merging import Profile, Rule
 from core.stores.contract import Hit
-from operations.plain import shown
 from operations.profiles import Explanation
+from terminal.plain import shown
 
 _SHORT = 12
 """Characters of an id that a table shows; `get` takes whole ones."""

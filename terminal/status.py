@@ -16,9 +16,9 @@ from core.metrics.figures import Figure, by_label, largest, total
 from flink_jobs.running.rest import Report, alarm
 from operations.first_changes import ENOUGH
 from operations.job_file import JobFile
-from operations.plain import plain, shown
 from operations.status.listing import Standing
 from operations.status.looks import NOTHING, Look, Rates, letters, rates, time_of, waiting
+from terminal.plain import plain, shown
 
 _BARS = "▁▂▃▄▅▆▇█"
 _KEPT = 60

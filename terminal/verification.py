@@ -9,11 +9,11 @@ from rich.text import Text
 from core.config.pipeline import Pipeline
 from core.errors import brief
 from core.stores.verification import Kind
-from operations.plain import plain
 from operations.verify import whole
 from operations.verify.one_pass import Findings
 from operations.verify.whole import Compared, Options, fruitless, tallies
 from terminal.bars import stepped
+from terminal.plain import plain
 
 _SHOWN = 20
 

@@ -58,9 +58,12 @@ FORBIDDEN = [
     ("deploy/new.py", "from bench import machinery"),
     ("deploy/msf/new.py", "from operations import run"),
     ("operations/new.py", "from cli import main"),
-    ("operations/new.py", "from rich.markup import escape"),
+    ("operations/new.py", "from rich.console import Console"),
+    ("operations/new.py", "import rich"),
+    ("operations/new.py", "import typer"),
     ("operations/new.py", "from terminal import status"),
     ("terminal/new.py", "from chaos import world"),
+    ("terminal/new.py", "from rich.markup import escape"),
     ("demo/new.py", "from chaos import world"),
 ]
 ALLOWED = [

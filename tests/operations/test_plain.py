@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from core.stores.contract import Hit
-from operations.plain import plain, shown
 from terminal import hits
+from terminal.plain import plain, shown
 
 HOSTILE = "a [/b] [red]b[/red] [link=http://evil]c[/link] \x1b]52;c;aGk=\x1b\\ \x1b[2J \x07 \u202e d"
 
