@@ -8,8 +8,6 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
-
 from core.change import Position
 from core.errors import bounded
 
@@ -110,17 +108,3 @@ def fold(plans: Sequence[Plan]) -> dict[str, Plan]:
         if earlier is None or earlier.position <= plan.position:
             folded[plan.document_id] = plan
     return folded
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Plan).decode
-
-
-def plan_to_bytes(plan: Plan) -> bytes:
-    """The plan as MessagePack, for the way from one Flink operator to the next."""
-    return _encode(plan)
-
-
-def plan_from_bytes(raw: bytes) -> Plan:
-    """The plan that `plan_to_bytes` wrote."""
-    return _decode(raw)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
 from msgspec import structs
 
 from core.change import BEGINNING, Operation, Position
@@ -199,7 +198,3 @@ def _arrived(memory: Memory, half: Unsettled, departure: Unsettled | None, moved
     for each in waits.behind if waits else ():
         answers += settle(memory, each)
     return answers
-
-
-encode_unsettled = msgspec.msgpack.Encoder().encode
-decode_unsettled = msgspec.msgpack.Decoder(Unsettled).decode

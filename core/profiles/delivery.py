@@ -167,17 +167,3 @@ class Texts:
         if len(self._digests) > self._most:
             del self._digests[next(iter(self._digests))]
         return True
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Delivery).decode
-
-
-def delivery_to_bytes(delivery: Delivery) -> bytes:
-    """The delivery as MessagePack, for the way from one Flink operator to the next."""
-    return _encode(delivery)
-
-
-def delivery_from_bytes(raw: bytes) -> Delivery:
-    """The delivery that `delivery_to_bytes` wrote."""
-    return _decode(raw)

@@ -132,7 +132,6 @@ def slots_in(assignments: Iterable[Assignment]) -> set[str]:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_assignments = msgspec.msgpack.Decoder(dict[str, Assignment]).decode
-_decode_assigned = msgspec.msgpack.Decoder(dict[str, list[Assigned]]).decode
 
 
 def assignments_to_bytes(assignments: Mapping[str, Assignment]) -> bytes:
@@ -145,16 +144,6 @@ def assignments_from_bytes(raw: bytes) -> dict[str, Assignment]:
     if raw[:1] != _VERSION:
         raise ValueError(f"assignment of shards has version {raw[:1].hex() or 'none'}, this release reads 01")
     return _decode_assignments(raw[1:])
-
-
-def assigned_to_bytes(assigned: Mapping[str, Sequence[Assigned]]) -> bytes:
-    """One slot's shards, by stream; between operators only, never kept."""
-    return _encode(assigned)
-
-
-def assigned_from_bytes(raw: bytes) -> dict[str, list[Assigned]]:
-    """What `assigned_to_bytes` wrote."""
-    return _decode_assigned(raw)
 
 
 def slot_keys(parallelism: int, max_parallelism: int) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from time import monotonic, perf_counter_ns
 from typing import Any
 
-import msgspec
 import pyflink
 
 from core.config.log_identity import surplus
@@ -21,7 +20,6 @@ from core.config.msf import properties_file
 from core.metrics import tally
 from core.metrics.figures import GROUP, LABELS_OF_BUCKETS, METRICS, REPORTER, Labels, quantile
 from core.metrics.tally import Rise
-from core.plans import Outcome
 
 _SEEN_BY_CLOUDWATCH = "kinesisanalytics"
 _HISTOGRAM = "commit_to_searchable_ms"
@@ -125,16 +123,6 @@ class Snapshots:
         self._surplus = surplus(self._surplus, stale)
         meters.hold("stale_snapshot_surplus", self._surplus)
 
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted."""
-
-    rejected: tuple[Outcome, ...] = ()
-    counted: tuple[Rise, ...] = ()
-
-
-answer_to_bytes = msgspec.msgpack.Encoder().encode
-answer_from_bytes = msgspec.msgpack.Decoder(Answer).decode
 
 OF_BATCHES = (
     *Searchable.NAMES,

@@ -28,14 +28,13 @@ from core.shards.reading import readings_from_bytes, readings_to_bytes
 from core.shards.slots import (
     Assignment,
     assign,
-    assigned_from_bytes,
-    assigned_to_bytes,
     assignments_from_bytes,
     assignments_to_bytes,
     of_slot,
     slot_keys,
     slots_in,
 )
+from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.sources.ticking import READ, ticks, timed
 from flink_jobs.steps.operators import BYTES
@@ -127,7 +126,8 @@ class ListShards(KeyedProcessFunction):
                 yield _LOST, _lost(Lost(self._streams[name].name, shard, "", ""))
         self._state.update(assignments_to_bytes(after))
         for slot in sorted({*self._slots, *slots_in(after.values())}):
-            yield Row(slot, assigned_to_bytes({name: of_slot(assignment, slot) for name, assignment in after.items()}))
+            assigned = {name: of_slot(assignment, slot) for name, assignment in after.items()}
+            yield Row(slot, payloads.ASSIGNED.encode(assigned))
 
     def _listed(self, now_ms: int) -> dict[str, list[Shard]] | None:
         if self._asked is None or not self._asked.done():
@@ -180,7 +180,7 @@ class ReadShards(KeyedProcessFunction):
         """One row of _SLOT_ROW in; nothing out."""
         slot, assigned = value
         reader = self._reader(slot)
-        reader.hear(assigned_from_bytes(assigned))
+        reader.hear(payloads.ASSIGNED.decode(assigned))
         self._state.update(readings_to_bytes(reader.readings))
         if slot not in self._timers:
             self._wake(slot, ctx.timer_service().current_processing_time(), ctx)

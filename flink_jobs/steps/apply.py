@@ -7,11 +7,10 @@ document within a batch are folded: what a later change overwrites is neither em
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import time_ns
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
@@ -22,38 +21,17 @@ from core.change import Position
 from core.config.pipeline import Pipeline
 from core.documents.step import table_id
 from core.metrics import tally
-from core.plans import Outcome, Plan, Status, fold, plan_from_bytes
+from core.plans import Outcome, Plan, Status, fold
 from core.stores.contract import Vectors
 from core.stores.fingerprint import Owner
-from flink_jobs.engine.metrics import Answer, Meters, answer_to_bytes, timed
+from flink_jobs import payloads
+from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
+from flink_jobs.payloads import Answer, Embedded
 from flink_jobs.steps.fan_out import FanOut, reason_of
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, embed_each, embedder
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """What goes from the embedding UDF to the writing one, a row a change.
-
-    plan     None where another row of the batch has the document's latest
-    new      the ids of chunks that have a vector here: those that a store lacks
-    vectors  float32, little-endian, a row a chunk of `new`
-    reused   how many of those vectors the document had under its key of before
-    error    class and message where a text can't be embedded
-    """
-
-    document_id: str
-    plan: Plan | None = None
-    new: tuple[str, ...] = ()
-    vectors: bytes = b""
-    reused: int = 0
-    error: tuple[str, str] | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Embedded).decode
 
 
 def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[Embedded]:
@@ -159,14 +137,14 @@ class _EmbedPlans(ScalarFunction):
         return False
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
-        rows = embed_plans([plan_from_bytes(raw) for raw in plans], self._embedder, self._stores)
+        rows = embed_plans([payloads.PLAN.decode(raw) for raw in plans], self._embedder, self._stores)
         new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
         tally.count("batches")
         tally.count("batched", len(rows))
         tally.count("chunks_embedded", new - reused)
         tally.count("chunks_reused", reused)
         tally.count("chunks_kept", sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
-        return pd.Series([_encode(row) for row in rows], dtype=object)
+        return pd.Series([payloads.EMBEDDED.encode(row) for row in rows], dtype=object)
 
 
 class _WritePlans(ScalarFunction):
@@ -189,7 +167,7 @@ class _WritePlans(ScalarFunction):
         return False
 
     def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
-        embedded = [_decode(raw) for raw in rows]
+        embedded = [payloads.EMBEDDED.decode(raw) for raw in rows]
         outcomes = write_plans(embedded, self._embedder, self._stores)
         _count(embedded, outcomes, time_ns() // 1_000_000)
         if self._of_objects:
@@ -198,7 +176,7 @@ class _WritePlans(ScalarFunction):
         # with the first row goes what was counted of the batch, by both functions
         answers[:1] = [Answer(first.rejected, tuple(tally.drain())) for first in answers[:1]]
         nothing = Answer()
-        return pd.Series([None if each == nothing else answer_to_bytes(each) for each in answers], dtype=object)
+        return pd.Series([None if each == nothing else payloads.ANSWER.encode(each) for each in answers], dtype=object)
 
     def _rejections(self, outcomes: Mapping[str, Outcome]) -> tuple[Outcome, ...]:
         return tuple(

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
@@ -15,17 +14,16 @@ from connectors.opening import open_profiles, open_stores
 from core.config.pipeline import Chunk, Pipeline
 from core.documents.step import Chunker
 from core.metrics import tally
-from core.plans import Outcome, Status, fold, plan_to_bytes
-from core.profiles.delivery import TABLE, Delivery, Texts, delivery_from_bytes, epoch_position, plans_of
+from core.plans import Outcome, Status, fold
+from core.profiles.delivery import TABLE, Delivery, Texts, epoch_position, plans_of
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
+from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
-from flink_jobs.steps.linking import Written
+from flink_jobs.payloads import Written
 from udfs.embedding.embedder import dimension
 from udfs.embedding.tokenizing import document_chunker
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def write_profiles(
@@ -52,7 +50,8 @@ def write_profiles(
         made = {each.version: plans_of(texts.changed(each), model, chunker) for each in applied}
         last = {id(plan) for plan in fold([plan for each in made.values() for plan in each]).values()}
         plans = {
-            version: tuple(plan_to_bytes(plan) for plan in each if id(plan) in last) for version, each in made.items()
+            version: tuple(payloads.PLAN.encode(plan) for plan in each if id(plan) in last)
+            for version, each in made.items()
         }
     written = [
         Written(plans.get(each.version, ()), (outcome,) if outcome.status is Status.REJECTED else ())
@@ -87,13 +86,13 @@ class _WriteProfiles(ScalarFunction):
         return False
 
     def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
-        decoded = [delivery_from_bytes(raw) for raw in deliveries]
+        decoded = [payloads.DELIVERY.decode(raw) for raw in deliveries]
         outcomes, written = write_profiles(
             decoded, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
         )
         self._count(decoded, outcomes)
         nothing = Written()
-        return pd.Series([None if each == nothing else _encode(each) for each in written], dtype=object)
+        return pd.Series([None if each == nothing else payloads.WRITTEN.encode(each) for each in written], dtype=object)
 
     def _count(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
         """Here and not where persons are linked: a counter there is a way across a border, and here is a batch."""

@@ -6,29 +6,28 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext, TimeDomain
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
 from connectors.opening import open_profiles
-from core.change import Change, Event, Operation, Position
+from core.change import Event, Operation, Position
 from core.config.pipeline import Pipeline
 from core.documents.unsettled import Refused
 from core.errors import ChangeError
-from core.identity.linking import RecordChange
 from core.identity.rules import HOUR_MS
-from core.plans import Outcome
-from core.profiles.delivery import Delivery, delivery_to_bytes, texts_of
+from core.profiles.delivery import Delivery, texts_of
 from core.profiles.records import row_from_bytes, row_to_bytes, step
 from core.profiles.step import Persons, ProfileChanges
+from flink_jobs import payloads
 from flink_jobs.engine import one_core
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
+from flink_jobs.payloads import RecordSweep
 from flink_jobs.steps.kept import Kept
 from flink_jobs.steps.keying import keyed
-from flink_jobs.steps.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event
+from flink_jobs.steps.operators import BACKFILL_MARK, BYTES, DEAD_LETTERS, REPLAY_MARK
 from flink_jobs.steps.refusing import refuse
 
 RECORD = Types.ROW_NAMED(["record", "event"], [BYTES, BYTES])
@@ -41,11 +40,7 @@ _VERSION = ""
 
 _CLEARED_AT_ONCE = 200
 _SOON_MS = 1
-_encode = msgspec.msgpack.Encoder().encode
-_decode_change = msgspec.msgpack.Decoder(Change).decode
-_decode_sweep = msgspec.msgpack.Decoder(tuple[str, Position, int]).decode
-_decode_record = msgspec.msgpack.Decoder(RecordChange).decode
-_no_event = _encode(Event("", 0, 0, None, None))
+_no_event = payloads.EVENT.encode(Event("", 0, 0, None, None))
 
 
 class ParseRecord(KeyedProcessFunction):
@@ -70,7 +65,7 @@ class ParseRecord(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
         encoded, event = value
-        change = _decode_change(encoded)
+        change = payloads.CHANGE.decode(encoded)
         raw = self._state.value()
         before = None if raw is None else row_from_bytes(raw)
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
@@ -86,10 +81,10 @@ class ParseRecord(KeyedProcessFunction):
         if outcome is None and event:
             self._meters.count("stale")
         elif isinstance(outcome, Refused):
-            of = decode_event(event)
+            of = payloads.EVENT.decode(event)
             yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "parse", outcome.error, of, outcome.name)
         elif outcome is not None:
-            yield Row("", Row(_encode(outcome), event))
+            yield Row("", Row(payloads.RECORD.encode(outcome), event))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
@@ -105,7 +100,7 @@ class SweepToRecord(FlatMapFunction):
     def flat_map(self, value: Row) -> Iterator[Any]:
         """One row in, one out; it has no event."""
         table, (position, due) = value
-        yield Row("", Row(_encode((table, position, due)), b""))
+        yield Row("", Row(payloads.RECORD_SWEEP.encode(RecordSweep(table, position, due)), b""))
 
 
 class LinkPersons(KeyedProcessFunction):
@@ -144,7 +139,7 @@ class LinkPersons(KeyedProcessFunction):
         yield from self._begin(ctx)
         assert self._persons is not None
         if not event:
-            table, position, due = _decode_sweep(encoded)
+            table, position, due = payloads.RECORD_SWEEP.decode(encoded)
             if due == 0:
                 yield from self._clear(ctx, table, position)
             else:
@@ -152,11 +147,11 @@ class LinkPersons(KeyedProcessFunction):
                 self._sweeps.put(due, f"{waiting}\n{position} {table}" if waiting else f"{position} {table}")
                 ctx.timer_service().register_event_time_timer(due)
             return
-        change = _decode_record(encoded)
+        change = payloads.RECORD.decode(encoded)
         try:
             changes = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
-            of = decode_event(event)
+            of = payloads.EVENT.decode(event)
             yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "link", error, of, change.record)
             return
         yield from self._tell(change.record, changes, event)
@@ -219,17 +214,8 @@ class LinkPersons(KeyedProcessFunction):
         self._kept.put(_VERSION, b"%d" % self._version)
         self._kept.flush()
         texts = texts_of(changes, self._text)
-        return Row(delivery_to_bytes(Delivery(self._epoch, self._version, record, changes, texts, undone)), event)
-
-
-class Written(msgspec.Struct, frozen=True, array_like=True):
-    """What became of a delivery: plans for the vector stores, encoded, and outcomes that are rejected."""
-
-    plans: tuple[bytes, ...] = ()
-    rejected: tuple[Outcome, ...] = ()
-
-
-_decode_written = msgspec.msgpack.Decoder(Written).decode
+        delivery = Delivery(self._epoch, self._version, record, changes, texts, undone)
+        return Row(payloads.DELIVERY.encode(delivery), event)
 
 
 class PlansOfWritten(ProcessFunction):
@@ -246,9 +232,9 @@ class PlansOfWritten(ProcessFunction):
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """Written and the event, both encoded, in; of PLANS and dead letters out."""
         written, event = value
-        result = _decode_written(written)
+        result = payloads.WRITTEN.decode(written)
         for outcome in result.rejected:
-            of = decode_event(event)
+            of = payloads.EVENT.decode(event)
             yield DEAD_LETTERS, refuse(self._name, self._meters, "write", outcome, of, outcome.document_id)
         for plan in result.plans:
             yield Row(plan, event)

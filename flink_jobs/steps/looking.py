@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, sleep, time_ns
 from typing import Any
 
-import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext, TimeDomain
 from pyflink.datastream.functions import KeyedProcessFunction
@@ -22,7 +21,6 @@ from core.config.pipeline import Pipeline
 from core.documents.objects import (
     Asked,
     Loaded,
-    ObjectChange,
     asked,
     asked_from_bytes,
     gate,
@@ -41,9 +39,10 @@ from core.documents.unfolding import (
     parts,
 )
 from core.errors import ChangeError
+from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.steps.keying import keyed
-from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, REPLAY_MARK, decode_event
+from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, REPLAY_MARK
 from flink_jobs.steps.refusing import refuse
 from udfs.parsing.loading import Loader, Look, for_whom
 
@@ -53,9 +52,6 @@ NOTIFIED = keyed(NOTICE)
 
 _AT_THE_END = 2**62
 """Event time that comes when the source has ended; later ones in the order in which looks were asked for."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ObjectChange).decode
 
 
 @dataclass
@@ -120,7 +116,7 @@ class LookAtObjects(KeyedProcessFunction):
         encoded, event = value
         raw = self._gate.value()
         before = None if raw is None else gate_state_from_bytes(raw)
-        after, look = gate(before, _decode(encoded), REPLAY_MARK in event)
+        after, look = gate(before, payloads.NOTIFICATION.decode(encoded), REPLAY_MARK in event)
         if after is not before:
             self._gate.update(state_to_bytes(after))
         if look is None:
@@ -205,7 +201,7 @@ class LookAtObjects(KeyedProcessFunction):
                 current.left = parts(current.before, loaded, self._objects[table], self._run)
             part = next(current.left)
             rows = [
-                Row(document_id(self._specs[table], change), Row(_encode(change), loaded.event))
+                Row(document_id(self._specs[table], change), Row(payloads.CHANGE.encode(change), loaded.event))
                 for change in part.changes
             ]
         except ChangeError as error:
@@ -262,5 +258,5 @@ class LookAtObjects(KeyedProcessFunction):
             self._begin(key, Asked(later), ctx)
 
     def _refused(self, loaded: Loaded, error: ChangeError) -> Any:
-        event, name = decode_event(loaded.event), f"{loaded.bucket}/{loaded.key}"
+        event, name = payloads.EVENT.decode(loaded.event), f"{loaded.bucket}/{loaded.key}"
         return DEAD_LETTERS, refuse(self._name, self._meters, "load", error, event, name)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import msgspec
 from pyflink.common import Row
 from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import ProcessFunction
@@ -20,6 +19,7 @@ from core.decoding import guarded
 from core.documents.objects import Fetcher
 from core.errors import ChangeError
 from core.formats import s3
+from flink_jobs import payloads
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.modules import find_in_later_jobs
@@ -30,7 +30,6 @@ from flink_jobs.steps.refusing import refuse
 from udfs.parsing.files import Limits, Options
 from udfs.parsing.loading import Loader
 
-_encode = msgspec.msgpack.Encoder().encode
 _decode = guarded(s3.decode)
 
 
@@ -63,7 +62,9 @@ class DecodeObjects(ProcessFunction):
                 self._meters.count("skipped", reason=reason)
             else:
                 self._meters.count("notifications")
-                yield Row(f"{each.bucket}/{each.key}", Row(_encode(each), _encode(event)))
+                yield Row(
+                    f"{each.bucket}/{each.key}", Row(payloads.NOTIFICATION.encode(each), payloads.EVENT.encode(event))
+                )
 
 
 def loader(pipeline: Pipeline, folder: local_files.Folder | None = None) -> Loader:

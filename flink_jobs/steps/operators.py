@@ -9,7 +9,6 @@ from functools import partial
 from time import time
 from typing import Any
 
-import msgspec
 from pyflink.common import Row, Types
 from pyflink.datastream import OutputTag, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction, ProcessFunction
@@ -23,8 +22,9 @@ from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import BACKFILL, REPLAY
 from core.profiles.records import record_id
+from flink_jobs import payloads
 from flink_jobs.engine import one_core
-from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable, answer_from_bytes
+from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
 from flink_jobs.steps.refusing import refuse
@@ -67,9 +67,6 @@ SLACK_MS = 30_000
 
 # Looked for in an encoded event: to decode each for a header that hardly any has would cost more.
 REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
-
-_encode = msgspec.msgpack.Encoder().encode
-decode_event = msgspec.msgpack.Decoder(Event).decode
 
 
 class Decode(ProcessFunction):
@@ -129,7 +126,7 @@ class Decode(ProcessFunction):
             else:
                 self._read(each)
                 yield from self._ended(each, ctx) if each.ends_snapshot else ()
-                yield Row(name, Row(_encode(each), _encode(event)))
+                yield Row(name, Row(payloads.CHANGE.encode(each), payloads.EVENT.encode(event)))
 
     def _ended(self, last: Change, ctx: ProcessFunction.Context) -> Iterator[tuple[OutputTag, Row]]:
         """The sweep behind the last row of a snapshot, whatever became of that row."""
@@ -150,7 +147,7 @@ class Decode(ProcessFunction):
         """Have the state of its key know that there was a change, whatever it was."""
         with suppress(ChangeError):
             if refused.table in self._keys:
-                yield Row(self._key(refused), Row(_encode(refused), b""))
+                yield Row(self._key(refused), Row(payloads.CHANGE.encode(refused), b""))
 
     def _key(self, change: Change | Truncate | Skip) -> str:
         """By what a change goes on, and a truncate. Raises ChangeError for one of another database too."""
@@ -205,9 +202,9 @@ class RejectedToLetter(FlatMapFunction):
     def flat_map(self, value: Row) -> Iterator[Row]:
         """`value` has an encoded Answer and the encoded event."""
         answer, event = value
-        said = answer_from_bytes(answer)
+        said = payloads.ANSWER.decode(answer)
         self._meters.tell(said.counted)
         self._searchable.hear(said.counted, self._meters)
         for outcome in said.rejected:
             stage = "embed" if outcome.error == EmbeddingError.__name__ else "write"
-            yield refuse(self._name, self._meters, stage, outcome, decode_event(event), outcome.document_id)
+            yield refuse(self._name, self._meters, stage, outcome, payloads.EVENT.decode(event), outcome.document_id)

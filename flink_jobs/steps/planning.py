@@ -7,7 +7,6 @@ from dataclasses import replace
 from time import time
 from typing import Any
 
-import msgspec
 from msgspec import structs
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext
@@ -17,19 +16,17 @@ from pyflink.datastream.state import ValueState, ValueStateDescriptor
 from core.change import Change, Operation
 from core.config.pipeline import Pipeline
 from core.documents.forgetting import is_cleared, is_nothing, next_look, prefix_of, table_of, word_of
-from core.documents.moves import encode_unsettled
 from core.documents.sources import of_source
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents.step import Refused, Unsettled, step
-from core.plans import Plan, plan_to_bytes
+from core.plans import Plan
+from flink_jobs import payloads
 from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.steps.marks import marks_of
-from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED, decode_event
+from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED
 from flink_jobs.steps.refusing import refuse
 from udfs.embedding.tokenizing import document_chunker
-
-_decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 class PlanDocument(KeyedProcessFunction):
@@ -66,7 +63,7 @@ class PlanDocument(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
         encoded, event = value
-        change = _decode_change(encoded)
+        change = payloads.CHANGE.decode(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
         spec, chunker = self._specs[change.table], self._chunkers[change.table]
@@ -80,13 +77,13 @@ class PlanDocument(KeyedProcessFunction):
             self._remember(state, 0 if before is None else before.since, change, ctx)
         for each in emitted:
             if isinstance(each, Plan):
-                yield Row(plan_to_bytes(each), event)
+                yield Row(payloads.PLAN.encode(each), event)
                 continue
             if isinstance(each, Refused):
-                of = decode_event(event)
+                of = payloads.EVENT.decode(event)
                 yield DEAD_LETTERS, refuse(self._name, self._meters, "plan", each.error, of, each.name)
                 each = Unsettled(each.name, each.change)
-            unsettled = Row(encode_unsettled(structs.replace(each, event=event)), ctx.timestamp())
+            unsettled = Row(payloads.UNSETTLED.encode(structs.replace(each, event=event)), ctx.timestamp())
             yield UNSETTLED, Row(self._together(change), unsettled)
 
     def _together(self, change: Change) -> str:
@@ -121,4 +118,4 @@ class PlanDocument(KeyedProcessFunction):
         self._state.clear()
         word = word_of(name, state)
         if word is not None:
-            yield UNSETTLED, Row(table_of(name), Row(encode_unsettled(word), timestamp))
+            yield UNSETTLED, Row(table_of(name), Row(payloads.UNSETTLED.encode(word), timestamp))

@@ -20,7 +20,6 @@ from core.documents.moves import (
     Settled,
     Unknown,
     decode_kept,
-    decode_unsettled,
     encode_kept,
     give_up,
     is_waiting,
@@ -31,10 +30,11 @@ from core.documents.moves import (
 )
 from core.documents.step import Unsettled, plan_of, table_id
 from core.errors import ChangeError, ConfigError, DocumentError
-from core.plans import Plan, plan_to_bytes
+from core.plans import Plan
+from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.steps.marks import marks_of
-from flink_jobs.steps.operators import DEAD_LETTERS, decode_event
+from flink_jobs.steps.operators import DEAD_LETTERS
 from flink_jobs.steps.refusing import refuse
 from udfs.embedding.tokenizing import document_chunker
 
@@ -115,7 +115,7 @@ class Settle(KeyedProcessFunction):
         """One UNSETTLED_ROW in; of PLANS, dead letters or nothing out."""
         unsettled, time = value
         self._memory.began_to_wait.clear()
-        decided = settle(self._memory, decode_unsettled(unsettled))
+        decided = settle(self._memory, payloads.UNSETTLED.decode(unsettled))
         for pair in self._memory.began_to_wait:
             _note(self._due, time + EARLY_MS, pair)
             ctx.timer_service().register_event_time_timer(time + EARLY_MS)
@@ -157,11 +157,11 @@ class Settle(KeyedProcessFunction):
             settled = each if isinstance(each, Settled) else self._asked(each.what)
             plan = self._planned(settled) if isinstance(settled, Settled) else settled
             if isinstance(plan, DocumentError):
-                event, document = decode_event(each.what.event), each.what.document_id
+                event, document = payloads.EVENT.decode(each.what.event), each.what.document_id
                 yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "plan", plan, event, document)
             elif plan is not None:
                 self._meters.count("keys_changed", 1 if plan.moved_from else 0)
-                yield Row(plan_to_bytes(plan), each.what.event)
+                yield Row(payloads.PLAN.encode(plan), each.what.event)
 
     def _planned(self, settled: Settled) -> Plan | DocumentError:
         """The plan, or why the row can't become a document."""

@@ -11,10 +11,11 @@ from msgspec import structs
 from core.change import Change, Operation, Position
 from core.documents.departures import MOST_DEPARTURES
 from core.documents.memory import Kept
-from core.documents.moves import Settled, decode_unsettled, encode_unsettled, give_up, learn, settle
+from core.documents.moves import Settled, give_up, learn, settle
 from core.documents.step import Chunker, DocumentSpec, document_id, plan_of, state_from_bytes, state_to_bytes, step
 from core.documents.unsettled import Answer
 from core.plans import Plan
+from flink_jobs import payloads
 
 SPEC = DocumentSpec("public.t", "{body}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
@@ -40,7 +41,7 @@ class Job:
                 if isinstance(each, Plan):
                     self.apply(each)
                 else:
-                    self.hear(settle(self.memory, decode_unsettled(encode_unsettled(each))))
+                    self.hear(settle(self.memory, payloads.UNSETTLED.decode(payloads.UNSETTLED.encode(each))))
         return self
 
     def hear(self, answers: Iterable[Answer]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.change import Change, Event, Operation, Position
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents.moves import Kept, Settled, decode_kept, decode_unsettled, encode_kept, settle
+from core.documents.moves import Kept, Settled, decode_kept, encode_kept, settle
 from core.documents.step import (
     Chunker,
     DocumentState,
@@ -25,6 +25,7 @@ from core.documents.step import (
 from core.errors import DecodeError
 from core.plans import Plan
 from core.profiles.records import RowState, row_from_bytes, row_to_bytes
+from flink_jobs import payloads
 
 TABLE = "public.a"
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
@@ -231,7 +232,7 @@ def test_a_savepoint_of_the_last_release_is_read() -> None:
         "a", {"id": 1}, Operation.UPSERT, Position("7"), {"t": "x"}, unavailable, doubtful, moves=True, committed_ms=5
     )
     unsettled = Unsettled("a/1", half, b"ev", late=True)
-    assert decode_unsettled(OPEN) == unsettled
+    assert payloads.UNSETTLED.decode(OPEN) == unsettled
     kept = Kept(unsettled, answered=True, behind=(unsettled,), values={"v": 1})
     assert decode_kept(KEPT) == kept == decode_kept(encode_kept(kept))
     assert (

@@ -8,8 +8,6 @@ from core.identity.outcome import Moved, Retired
 from core.profiles.delivery import (
     Delivery,
     Texts,
-    delivery_from_bytes,
-    delivery_to_bytes,
     epoch_position,
     folded,
     plans_of,
@@ -18,6 +16,7 @@ from core.profiles.delivery import (
 )
 from core.profiles.merging import Profile
 from core.profiles.step import Placed, ProfileChanges
+from flink_jobs import payloads
 
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
 HALVES = Chunker("halves", lambda text: [(0, len(text) // 2), (len(text) // 2, len(text))])
@@ -84,7 +83,7 @@ def test_positions_rise_with_versions_and_epochs() -> None:
 
 def test_a_delivery_survives_its_way() -> None:
     sent = delivery(1, profile("a", name="A", tags=[1, "x"]), placed=(PLACED,), retired=(Retired("b", None),), undone=0)
-    back = delivery_from_bytes(delivery_to_bytes(sent))
+    back = payloads.DELIVERY.decode(payloads.DELIVERY.encode(sent))
     assert back == sent and isinstance(back.changes.profiles[0].identifiers[0], Identifier)
 
 

@@ -11,8 +11,6 @@ from core.shards.reading import Reading, heard, readable, readings_from_bytes, r
 from core.shards.slots import (
     Assignment,
     assign,
-    assigned_from_bytes,
-    assigned_to_bytes,
     assignments_from_bytes,
     assignments_to_bytes,
     of_slot,
@@ -21,6 +19,7 @@ from core.shards.slots import (
     slots_in,
     subtask,
 )
+from flink_jobs import payloads
 
 SLOTS = ["a", "b"]
 FOUR = [Shard(str(number)) for number in range(4)]
@@ -146,7 +145,7 @@ def test_state_survives_its_bytes_and_another_version_is_refused() -> None:
     readings = {"s": {"0": Reading(("p", "q"), 3, "5", 4, True, False)}}
     assert readings_from_bytes(readings_to_bytes(readings)) == readings
     assigned = {"s": of_slot(assignments["s"], "a")}
-    assert assigned_from_bytes(assigned_to_bytes(assigned)) == assigned
+    assert payloads.ASSIGNED.decode(payloads.ASSIGNED.encode(assigned)) == assigned
     for decode in (assignments_from_bytes, readings_from_bytes):
         with pytest.raises(ValueError, match=r"version 07.*reads 01"):
             decode(b"\x07")

@@ -12,10 +12,10 @@ from pyflink.common import Row
 
 from core.change import BEGINNING, Change, Event, Operation, Position
 from core.documents.forgetting import FIRST_LOOK_MS
-from core.documents.moves import decode_unsettled, encode_unsettled
 from core.documents.step import Unsettled, state_from_bytes
 from core.errors import Unavailable
 from core.stores.contract import VectorStore
+from flink_jobs import payloads
 from flink_jobs.steps import planning
 from flink_jobs.steps.marks import ASKED_EVERY_S, PAUSE_S, Marks
 from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED
@@ -174,7 +174,7 @@ def test_where_values_were_learned_their_keeper_is_sent_the_word(document: Docum
     store.marks[TABLE] = Position("0005")
     (output,) = document.until(document.now + FIRST_LOOK_MS)
     tag, (key, (unsettled, _)) = output
-    word = decode_unsettled(unsettled)
+    word = payloads.UNSETTLED.decode(unsettled)
     assert tag is UNSETTLED and (key, word.document_id) == (TABLE, NAME)
     assert word.change.operation is Operation.REFUSED and not word.change.unavailable
 
@@ -202,5 +202,7 @@ def test_what_nobody_knows_of_a_row_that_was_truncated_since_is_no_dead_letter(s
     event = msgspec.msgpack.encode(Event("t", 0, 1, None, None))
     for at, letters in ((4, 0), (5, 1)):
         change = Change(TABLE, {"id": 1}, Operation.UPSERT, Position(f"{at:04}"), {"title": "t"}, frozenset(["body"]))
-        outputs = list(operator.process_element((encode_unsettled(Unsettled(NAME, change, event)), at), timers))
+        outputs = list(
+            operator.process_element((payloads.UNSETTLED.encode(Unsettled(NAME, change, event)), at), timers)
+        )
         assert [tag for tag, _ in outputs] == [DEAD_LETTERS] * letters

@@ -10,9 +10,8 @@ from pyflink.common import Row
 
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents.moves import decode_unsettled
 from core.formats.debezium.decoding import UNAVAILABLE
-from core.plans import plan_from_bytes
+from flink_jobs import payloads
 from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED, Decode
 from flink_jobs.steps.planning import PlanDocument
 from tests.flink_jobs.events import envelope, key, row
@@ -82,10 +81,10 @@ def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
 
     def shown(output: Any) -> str:
         if not isinstance(output, tuple):
-            return "".join(chunk.text for chunk in plan_from_bytes(output[0]).write)
+            return "".join(chunk.text for chunk in payloads.PLAN.decode(output[0]).write)
         tag, held = output
         if tag is UNSETTLED:
-            return f"{decode_unsettled(held[1][0]).change.operation} unsettled"
+            return f"{payloads.UNSETTLED.decode(held[1][0]).change.operation} unsettled"
         assert tag is DEAD_LETTERS
         return "letter"
 

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 
 from core.change import Change, Event, Operation, Position
-from core.documents.moves import encode_unsettled
 from core.documents.step import Unsettled
-from core.plans import plan_from_bytes
+from flink_jobs import payloads
 from flink_jobs.steps.marks import Marks
 from flink_jobs.steps.settling import _END, EARLY_MS, PATIENCE_MS, Settle, _KeptInState
 from tests.flink_jobs.test_refusals import PIPELINE, Quiet
@@ -69,7 +68,7 @@ def half(key: int, at: int, **row: str) -> Any:
     position = Position(f"{at:04}")
     change = Change("public.documents", {"id": key}, Operation.UPSERT, position, row, lacks, moves=True)
     event = msgspec.msgpack.encode(Event("t", 0, at, None, None))
-    return encode_unsettled(Unsettled(f"public.documents/{key}", change, event)), at
+    return payloads.UNSETTLED.encode(Unsettled(f"public.documents/{key}", change, event)), at
 
 
 @pytest.mark.parametrize("bounded", [False, True])
@@ -86,7 +85,7 @@ def test_a_half_that_waited_behind_another_goes_on_when_that_one_is_given_up(bou
         found += list(operator.on_timer(50 + EARLY_MS, timers))
     letter, plan = found
     assert isinstance(letter, tuple)
-    assert "".join(chunk.text for chunk in plan_from_bytes(plan[0]).write) == "t\n\nb"
+    assert "".join(chunk.text for chunk in payloads.PLAN.decode(plan[0]).write) == "t\n\nb"
     if not bounded:
         assert list(operator.on_timer(1000 + PATIENCE_MS, timers)) == []
     assert len(operator._memory) == 0
