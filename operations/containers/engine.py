@@ -18,7 +18,7 @@ from operations.containers import names, roots
 from operations.containers.compose_file import Service, Volume
 from operations.containers.images import ROOT, Image, kept
 
-Report = Callable[[str], None]
+Report = Callable[[str], object]
 _SET_FLAGS, _UP = 0x8914, 0x1 | 0x8 | 0x40  # SIOCSIFFLAGS; IFF_UP, IFF_LOOPBACK and IFF_RUNNING: netdevice(7)
 _ASKED_EVERY_S = 0.5
 _REPORTED_EVERY_S = 20.0
