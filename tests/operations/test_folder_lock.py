@@ -86,9 +86,12 @@ def test_a_run_closes_its_folder_that_is_there_too(pipeline: Pipeline, shared: b
 def test_a_folder_that_another_user_made_is_not_run_in(pipeline: Pipeline, folder: str) -> None:
     home(pipeline).mkdir(parents=True)
     os.chown(folder, 65_534, -1)
-    with pytest.raises(
-        FreshetError, match=rf"^{re.escape(folder)} belongs to user 65534, and this is user 0: run as that user"
-    ), locked(pipeline):
+    with (
+        pytest.raises(
+            FreshetError, match=rf"^{re.escape(folder)} belongs to user 65534, and this is user 0: run as that user"
+        ),
+        locked(pipeline),
+    ):
         pass
     with locked(pipeline, shared=True):
         os.chown(folder, 0, -1)
