@@ -15,7 +15,8 @@ from psycopg import sql
 from chaos.patience import Patience
 from chaos.profiles import of_profiles
 from chaos.world import World
-from connectors.kafka.letters import Letter, letters
+from connectors.dead_letters import letters
+from connectors.kafka.letters import Letter
 from connectors.opensearch.bodies import entry_id, mark_id
 from core.errors import Unavailable
 from core.plans import Plan

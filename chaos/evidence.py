@@ -17,6 +17,7 @@ from chaos.compare import details
 from chaos.job import Job
 from chaos.rounds import Round
 from chaos.world import World
+from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
 from core.config.source import Kafka
@@ -80,8 +81,8 @@ def _stored(world: World, place: Path) -> None:
 
 
 def _topics(world: World, place: Path) -> None:
-    sources = [(world.pipeline.letters, world.pipeline.dead_letters.kafka.topic)]
-    if world.pipeline.source.kafka is not None:
+    sources = [(world.pipeline.letters, place_of_letters(world.pipeline).name)]
+    if world.pipeline.reads_kafka:
         sources += [(world.pipeline.kafka, topic) for topic in kafka.check(world.pipeline.kafka)]
     for cluster, topic in sources:
         with gzip.open(place / f"{topic}.jsonl.gz", "wt", encoding="utf-8") as file:

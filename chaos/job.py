@@ -80,7 +80,7 @@ class Job:
                 )  # fmt: skip
 
     def _forget_progress(self) -> None:
-        if self.world.pipeline.source.kafka is None:
+        if not self.world.pipeline.reads_kafka:
             return
         # else the group would say that all is read until the job's first checkpoint
         servers = self.world.pipeline.kafka.bootstrap_servers

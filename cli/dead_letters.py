@@ -18,7 +18,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from connectors.kafka.letters import Letter, letters
+from connectors.dead_letters import letters
+from connectors.kafka.letters import Letter
 from core.errors import ConfigError, brief
 from operations.pipeline_file import load
 from terminal.plain import json_bytes, plain, shown_bytes

@@ -12,8 +12,9 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from connectors.dead_letters import letters, place_of_letters
 from connectors.kafka import source as kafka
-from connectors.kafka.letters import Letter, Letters, Originals, letters
+from connectors.kafka.letters import Letter, Letters, Originals
 from connectors.kafka.producer import produce
 from connectors.kafka.topics import reading
 from core.config.pipeline import Pipeline
@@ -33,7 +34,7 @@ def resend(
 
     Raises Unavailable where Kafka is away, ConfigError where it refuses an event: those sent before it stay noted.
     """
-    done = Replayed(home(pipeline) / "replayed.jsonl", pipeline.dead_letters.kafka.topic)
+    done = Replayed(home(pipeline) / "replayed.jsonl", place_of_letters(pipeline).name)
     topics = frozenset(kafka.check(pipeline.kafka))
     with letters(pipeline) as there, reading(pipeline.kafka) as consumer:
         originals = Originals(consumer, pipeline.kafka)

@@ -6,21 +6,19 @@ import time
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka import Consumer
 
-from connectors.kafka import clients as kafka_clients
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
+from connectors.sources import SOURCES
 from core.config.log_identity import LogIdentity, order_of
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.source import Kafka
 from core.errors import ConfigError, FreshetError
 from core.formats.debezium.source import server, source_block, source_name, table_of
 
-_ANSWER_S = 10.0
 _LOOKING_S = 10.0
 _AT_EACH_END = 5
-_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 # The timeline is in the name of the file that is written now; a standby, which writes none, knows its checkpoint's.
 _OF_POSTGRES = """
     SELECT system_identifier::text, CASE WHEN pg_is_in_recovery()
@@ -44,61 +42,16 @@ class Asked:
 
 def ask(pipeline: Pipeline) -> Asked:
     """Ask every server that can tell. Raises Unavailable where the source's Kafka doesn't answer."""
+    order, source = order_of(pipeline), pipeline.source.chosen
     try:
-        asked = Asked(_identity(pipeline))
+        asked = Asked(SOURCES[pipeline.source.name].identity(source, order))
     except ConfigError as error:
-        asked = Asked(LogIdentity(order_of(pipeline)), unknown=(f"{error}: whether it is the same stream",))
-    if pipeline.source.kafka is not None and pipeline.format.debezium is not None:
-        asked = _with_events(asked, pipeline.source.kafka, pipeline.of_one_source)
-    if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
-        asked = _with_postgres(asked, pipeline.reselect.postgres.dsn)
+        asked = Asked(LogIdentity(order), unknown=(f"{error}: whether it is the same stream",))
+    if isinstance(source, Kafka) and pipeline.of_debezium:
+        asked = _with_events(asked, source, pipeline.of_one_source)
+    if isinstance(pipeline.database, SourceDatabase):
+        asked = _with_postgres(asked, pipeline.database.dsn)
     return asked
-
-
-def _identity(pipeline: Pipeline) -> LogIdentity:
-    order, source = order_of(pipeline), pipeline.source.kafka
-    return LogIdentity(order, _logs(pipeline)) if source is None else of_topics(order, source)
-
-
-def _logs(pipeline: Pipeline) -> dict[str, str]:
-    if (kinesis := pipeline.source.kinesis) is not None:
-        from connectors.aws.client import Aws  # both need the extra `aws`
-        from connectors.kinesis.streams import KinesisStream
-
-        stream = KinesisStream(kinesis.arn or kinesis.name, Aws(kinesis.region, kinesis.endpoint))
-        return {f"stream {stream.name}": stream.made()}
-    if (streams := pipeline.source.dynamodb) is not None:
-        from connectors.aws.client import Aws
-        from connectors.dynamodb.streams import TableStream
-
-        return {f"the stream of {streams.table}": TableStream(streams.table, Aws(streams.region, streams.endpoint)).arn}
-    return {}
-
-
-def of_topics(order: str, source: Kafka) -> LogIdentity:
-    """What `order` orders the changes of: each topic's id, "" for one that is named and isn't there, and partitions.
-
-    Nothing for a login that only Java clients know; no ids of brokers before 2.8. Raises Unavailable.
-    """
-    client = kafka.client_options(source)
-    if client is None:
-        return LogIdentity(order)
-    there = kafka.check(source)
-    named = [] if source.topic is None else source.topic.split(";")
-    gone = {f"topic {name}": "" for name in named if name not in there}
-    if not there:
-        return LogIdentity(order, gone)
-    try:
-        admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **kafka.SILENT})
-        asked = admin.describe_topics(TopicCollection(there), request_timeout=_ANSWER_S)
-        topics = {f"topic {name}": described.result(_ANSWER_S) for name, described in asked.items()}
-    except KafkaException as error:
-        raise kafka.unavailable(source, error.args[0].str()) from None
-    except TimeoutError:
-        raise kafka.unavailable(source, f"no answer within {_ANSWER_S:.0f} s") from None
-    ids = {name: str(topic.topic_id) for name, topic in topics.items()}
-    known = {name: each for name, each in ids.items() if each != _NO_ID}
-    return LogIdentity(order, gone | known, partitions={name: len(topic.partitions) for name, topic in topics.items()})
 
 
 def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:

@@ -97,7 +97,9 @@ def open_profiles(pipeline: Pipeline) -> ProfileStore:
     """The profile store of the pipeline, two as one; nothing is connected yet. Raises ConfigError where it has none."""
     opened = profile_stores(pipeline)
     if not opened:
-        raise ConfigError(["store names no store of profiles: only a pipeline of profiles has postgres or dynamodb"])
+        raise ConfigError(
+            [f"store names no store of profiles: only a pipeline of profiles has {' or '.join(OF_PROFILES)}"]
+        )
     return next(iter(opened.values())) if len(opened) == 1 else SeveralProfiles(opened)
 
 

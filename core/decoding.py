@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from core.change import Change, Event, Skip, Truncate
 from core.config.pipeline import Pipeline
-from core.config.source import Model
+from core.config.source import DynamodbStreams, Model
 from core.errors import ChangeError, DecodeError, quote
 from core.formats import dms, rows
 from core.formats.debezium import decoding as debezium
@@ -55,23 +55,24 @@ def _of_debezium(pipeline: Pipeline) -> Decoder:
 
 
 def _of_dynamodb(pipeline: Pipeline) -> Decoder:
-    table = "" if pipeline.source.dynamodb is None else pipeline.source.dynamodb.table
+    source = pipeline.source.chosen
+    table = source.table if isinstance(source, DynamodbStreams) else ""
     return lambda event: dynamodb.decode(event, table)
 
 
 def _of_dms(pipeline: Pipeline) -> Decoder:
-    settings = DmsFormat(**_said(pipeline.format.dms), keys=pipeline.keys, tables=pipeline.tables)
+    settings = DmsFormat(**_said(pipeline.format.chosen), keys=pipeline.keys, tables=pipeline.tables)
     return lambda event: dms.decode(event, settings)
 
 
 def _of_rows(pipeline: Pipeline) -> Decoder:
-    settings = RowsFormat(**_said(pipeline.format.rows), keys=pipeline.keys, tables=pipeline.tables)
+    settings = RowsFormat(**_said(pipeline.format.chosen), keys=pipeline.keys, tables=pipeline.tables)
     return lambda event: rows.decode(event, settings)
 
 
-def _said(settings: Model | None) -> dict[str, Any]:
+def _said(settings: Model) -> dict[str, Any]:
     """The settings that have a value."""
-    return {} if settings is None else settings.model_dump(exclude_none=True)
+    return settings.model_dump(exclude_none=True)
 
 
 DECODERS: Mapping[str, Callable[[Pipeline], Decoder]] = {

@@ -19,7 +19,7 @@ def of_store(pipeline: Pipeline, name: str) -> tuple[str, ...]:
     where = getattr(target, target.at.rpartition(".")[2])
     if target.at == "dsn":
         return of_dsn(where, f"store.{name}")
-    return tuple(map(of_url, (where,) if isinstance(where, str) else where or ()))
+    return of_servers((where,) if isinstance(where, str) else where or ())
 
 
 def setting_of_store(pipeline: Pipeline, name: str) -> str:
@@ -36,6 +36,11 @@ def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
         return tuple(server_of(dsn, setting).split(","))
     except ConfigError:
         return ()
+
+
+def of_servers(servers: Sequence[str]) -> tuple[str, ...]:
+    """Of servers that settings name by URLs, or by `host:port` as it is."""
+    return tuple(of_url(each) if "://" in each else each for each in servers)
 
 
 def of_url(url: str) -> str:

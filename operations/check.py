@@ -7,17 +7,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.dead_letters import LettersPlace, place_of_letters
 from connectors.kafka import source as kafka
 from connectors.opening import open_stores, profile_stores
+from core.config.embedding import Provider
 from core.config.msf import refused as refused_by_msf
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.source import Kafka
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.stores.owning import RUN
 from deploy.msf.bundle import misfits
 from operations import clocks
-from operations.addresses import nobody_at, of_dsn, of_store, of_url, setting_of_store
+from operations.addresses import nobody_at, of_dsn, of_servers, of_store, setting_of_store
 from operations.column_types import with_types
 from operations.owning import has_state, refused
 from operations.reporting import Loading
@@ -90,25 +91,22 @@ def _steps(
     pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str], loading: Loading
 ) -> Iterator[Step]:
     """What is tried, in order. `mistakes` are the steps so far that found one in the file."""
-    source, embedding = pipeline.source, pipeline.embedding
-    if source.kafka is not None:
-        yield _kafka_step(f"source.{source.name}", source.kafka, partial(_topics, pipeline))
-    else:
-        endpoint = getattr(getattr(source, source.name), "endpoint", None)
-        own = (of_url(endpoint),) if endpoint else ()
-        yield Step(f"source.{source.name}", partial(reach, pipeline), f"source.{source.name}.aws.endpoint", own)
-    setting = "source" if pipeline.dead_letters.kafka.cluster is None else "dead_letters"
-    yield _kafka_step("dead_letters.kafka", pipeline.letters, partial(_letters, pipeline, prepare), setting)
+    source, setting = pipeline.source.chosen, f"source.{pipeline.source.name}"
+    seen = partial(_topics if isinstance(source, Kafka) else reach, pipeline)
+    yield Step(setting, seen, f"{setting}.{source.at}", of_servers(source.servers))
+    letters = place_of_letters(pipeline)
+    tried = partial(_letters, letters, prepare)
+    yield Step(f"dead_letters.{pipeline.dead_letters.name}", tried, letters.setting, of_servers(letters.servers))
     if has_state(pipeline):
         yield Step("state", partial(_state, pipeline))
-    if pipeline.reselect is not None and pipeline.reselect.postgres is not None:
-        dsn = pipeline.reselect.postgres.dsn
+    if isinstance(pipeline.database, SourceDatabase):
+        dsn = pipeline.database.dsn
         compare = partial(by_database, pipeline, dsn)
         yield Step("reselect.postgres", compare, "reselect.postgres.dsn", of_dsn(dsn, "reselect.postgres"))
     model = _Model(pipeline, loading)
-    provider = embedding.openai or embedding.tei
-    urls = () if provider is None else (of_url(provider.url),)
-    yield Step("embedding", model.described, "embedding." + ("openai" if embedding.openai else "tei") + ".url", urls)
+    provider = pipeline.embedding.provider or Provider()
+    setting = f"embedding.{pipeline.embedding.provided_by}.{provider.at}"
+    yield Step("embedding", model.described, setting, of_servers(provider.servers))
     # a file that is to be corrected first makes what it won't make then
     ask = partial(refused, pipeline, command=command) if not mistakes else None
     for name in pipeline.store.names:
@@ -117,11 +115,6 @@ def _steps(
     for name in pipeline.store.of_profiles:
         attempt = partial(_profiles, pipeline, name, prepare)
         yield Step(f"store.{name}", attempt, setting_of_store(pipeline, name), of_store(pipeline, name))
-
-
-def _kafka_step(name: str, cluster: Kafka, attempt: Callable[[], str], setting: str = "source") -> Step:
-    servers = tuple(each.strip() for each in cluster.bootstrap_servers.split(","))
-    return Step(name, attempt, f"{setting}.kafka.properties.bootstrap.servers", servers)
 
 
 def refused_by_service(pipeline: Pipeline) -> list[str]:
@@ -145,18 +138,19 @@ def _topics(pipeline: Pipeline) -> str:
     if not found:
         raise ConfigError([waits(source)])
     topics = f"{source.bootstrap_servers} has {', '.join(found)}"
-    by_reselect = pipeline.reselect is not None and pipeline.reselect.postgres is not None
-    compared = "" if by_reselect and pipeline.format.debezium is not None else by_events(pipeline)
+    by_reselect = isinstance(pipeline.database, SourceDatabase)
+    compared = "" if by_reselect and pipeline.of_debezium else by_events(pipeline)
     return f"{topics}; {compared}" if compared else topics
 
 
-def _letters(pipeline: Pipeline, prepare: bool) -> str:
-    topic = pipeline.dead_letters.kafka.topic
-    there = kafka.topics_there(pipeline.letters)
-    room = kafka_letters_topic.room(pipeline.letters, topic, make=prepare)
-    if prepare or there is None or topic in there:
-        return f"{topic} takes letters of {room:,} bytes"
-    return f"{topic} isn't there yet: run makes it"
+def _letters(letters: LettersPlace, prepare: bool) -> str:
+    there = letters.look()
+    room = letters.room(make=prepare)
+    return (
+        f"{letters.name} takes letters of {room:,} bytes"
+        if prepare or there
+        else f"{letters.name} isn't there yet: run makes it"
+    )
 
 
 def _state(pipeline: Pipeline) -> str:

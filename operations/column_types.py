@@ -23,7 +23,7 @@ def unknown_types(pipeline: Pipeline) -> list[str]:
 
     Raises Unavailable.
     """
-    if pipeline.format.debezium is None or pipeline.source.kafka is None:
+    if not (pipeline.of_debezium and pipeline.reads_kafka):
         return []
     if not any(pipeline.debezium.untyped.values()):
         return []

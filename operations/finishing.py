@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.kafka.letters import letters
+from connectors.dead_letters import letters
 from connectors.kafka.topics import Ends
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
@@ -22,7 +22,7 @@ def letters_so_far(pipeline: Pipeline) -> Ends | None:
 
 def outcome(pipeline: Pipeline, before: Ends | None) -> str:
     """What became of all that a run read, which began when the dead letters' topic ended at `before`."""
-    topic = pipeline.dead_letters.kafka.topic
+    place = pipeline.dead_letters.chosen.place
     try:
         count = None if before is None else _written_since(pipeline, before)
     except FreshetError:
@@ -30,10 +30,10 @@ def outcome(pipeline: Pipeline, before: Ends | None) -> str:
     if count == 0:
         return "everything it read is in the store"
     if count is None:
-        return f"everything it read is in the store, or a dead letter in topic {topic}, which can't be asked from here"
+        return f"everything it read is in the store, or a dead letter in {place}, which can't be asked from here"
     are = "1 dead letter is" if count == 1 else f"{count:,} dead letters are"
     return (
-        f"{are} in topic {topic}, and not in the store: `freshet dead-letters list` says why. "
+        f"{are} in {place}, and not in the store: `freshet dead-letters list` says why. "
         "Everything else that it read is in the store"
     )
 

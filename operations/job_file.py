@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 
 _NAME = "job.json"
 
@@ -41,7 +42,8 @@ def home(pipeline: Pipeline) -> Path:
 
 def bootstrap_of(pipeline: Pipeline) -> str:
     """Addresses of the Kafka that a pipeline reads, for its `JobFile`."""
-    return "" if pipeline.source.kafka is None else pipeline.source.kafka.bootstrap_servers
+    source = pipeline.source.chosen
+    return source.bootstrap_servers if isinstance(source, Kafka) else ""
 
 
 def remember(pipeline: Pipeline, job: JobFile) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from connectors.log_identity import ask, of_topics
+from connectors.kafka.identity import of_topics
+from connectors.log_identity import ask
 from core.config.log_identity import LogIdentity, changes, grown, merged, order_of, refusal
 from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 from core.errors import ConfigError, OtherLog, Unavailable
 from operations import log_record
 from operations.job_file import recall
@@ -45,8 +47,8 @@ class LogWatch:
 
         now  in seconds of a clock that only rises
         """
-        source = self._pipeline.source.kafka
-        if source is None or now < self._looked + _EVERY_S:
+        source = self._pipeline.source.chosen
+        if not isinstance(source, Kafka) or now < self._looked + _EVERY_S:
             return ""
         self._looked = now
         try:

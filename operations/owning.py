@@ -118,7 +118,7 @@ def _left(pipeline: Pipeline) -> str:
     # imported late: it loads Kafka's client
     from connectors.kafka.feed import uncommitted
 
-    left = None if pipeline.source.kafka is None else uncommitted(pipeline)
+    left = uncommitted(pipeline) if pipeline.reads_kafka else None
     return f", and has {left:,} events to read yet" if left else ""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import file as config_file
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.errors import ConfigError
 
 
@@ -20,10 +20,9 @@ def load(path: Path) -> Pipeline:
 
 def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
     """Of a pipeline of `load` the connection strings that name a passfile, by their settings' names."""
-    reselect = pipeline.reselect
     dsns = {f"store.{name}.dsn": getattr(each, "dsn", "") for name, each in pipeline.store.targets.items()}
-    if reselect is not None and reselect.postgres is not None:
-        dsns["reselect.postgres.dsn"] = reselect.postgres.dsn
+    if isinstance(pipeline.database, SourceDatabase):
+        dsns["reselect.postgres.dsn"] = pipeline.database.dsn
     return {name: dsn for name, dsn in dsns.items() if dsn and _passfile_of(dsn)}
 
 
@@ -42,14 +41,14 @@ def _with_whole_passfile(dsn: str) -> str:
 
 def _with_passfiles(pipeline: Pipeline) -> Pipeline:
     """A passfile's path holds for this folder, and the job's workers may be in another one."""
-    store, reselect = pipeline.store, pipeline.reselect
+    store, reselect, source = pipeline.store, pipeline.reselect, pipeline.database
     changed: dict[str, Any] = {
         name: each.model_copy(update={"dsn": _with_whole_passfile(dsn)})
         for name, each in store.targets.items()
         if (dsn := getattr(each, "dsn", ""))
     }
     update: dict[str, Any] = {"store": store.model_copy(update=changed)}
-    if reselect is not None and (source := reselect.postgres) is not None:
+    if reselect is not None and isinstance(source, SourceDatabase):
         source = source.model_copy(update={"dsn": _with_whole_passfile(source.dsn)})
         update["reselect"] = reselect.model_copy(update={"postgres": source})
     return pipeline.model_copy(update=update)

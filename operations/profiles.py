@@ -12,6 +12,7 @@ import numpy as np
 from connectors.opening import open_profiles
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
+from core.config.store import Store
 from core.errors import ConfigError, FreshetError
 from core.identity.audit import Audit
 from core.identity.identifiers import Identifier
@@ -75,7 +76,7 @@ def neighbours(pipeline: Pipeline, who: str, k: int) -> list[Hit]:
     with asked(pipeline, who) as (_, _, profile):
         there = stores(pipeline)
         if not there:
-            raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
+            raise ConfigError([f"store names no store of vectors: add {' or '.join(Store.holding('vectors'))}"])
         with closing(next(iter(there.values()))) as store:
             name = f"{TABLE}/{profile.profile_id}"
             stored = store.read([name]).get(name)

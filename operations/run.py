@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from connectors import opening
-from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
@@ -150,11 +150,11 @@ def prepare(pipeline: Pipeline, say: Say) -> None:
 
     Raises Unavailable where one isn't there, ConfigError where one doesn't fit, or a topic isn't there.
     """
-    if pipeline.source.kafka is None:
+    if not pipeline.reads_kafka:
         reach(pipeline)
     elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
         say(Line(f"source.kafka: {waits(pipeline.kafka)}", tone=Tone.WARNING))
-    kafka_letters_topic.room(pipeline.letters, pipeline.dead_letters.kafka.topic)
+    place_of_letters(pipeline).room()
     opening.prepare(pipeline, dimension(pipeline.embedding))
 
 

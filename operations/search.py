@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from difflib import get_close_matches
 
 from core.config.pipeline import Pipeline
+from core.config.store import Store
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, VectorStore
 from operations.addresses import nobody_at, of_store, setting_of_store
@@ -62,7 +63,7 @@ def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:
 def _chosen(pipeline: Pipeline, name: str | None) -> str:
     there = pipeline.store.names
     if not there:
-        raise ConfigError(["store names no store of vectors: add pgvector or opensearch"])
+        raise ConfigError([f"store names no store of vectors: add {' or '.join(Store.holding('vectors'))}"])
     if name is not None and name not in there:
         raise ConfigError([f"--store is {name!r}, must be a store of the pipeline: {', '.join(there)}"])
     return name or there[0]

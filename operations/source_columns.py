@@ -19,7 +19,8 @@ from connectors.kafka.feed import group_of, tail
 from connectors.kafka.topics import Message, reading
 from core.change import Change, Event, Operation
 from core.config.first_pipeline import Column
-from core.config.pipeline import Pipeline
+from core.config.format import Dynamodb
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.references import alike, nearest, never_carried, references, unmet
 from core.decoding import decoder
 from core.errors import ConfigError, DecodeError, Unavailable
@@ -38,7 +39,7 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
     from connectors.postgres.catalog import catalog
 
     with catalog(dsn, SETTING) as database:
-        if pipeline.format.debezium is None:
+        if not pipeline.of_debezium:
             # other feeds' rows may have what the table hasn't: their events are compared
             return f"{_place(database)} answers"
         found = _compared_with(pipeline, database)
@@ -85,14 +86,11 @@ class _Compared:
 
 def _compared(pipeline: Pipeline) -> _Compared:
     """Nothing where there is no database to ask, or it doesn't answer."""
-    if (
-        pipeline.format.debezium is not None
-        and pipeline.reselect is not None
-        and pipeline.reselect.postgres is not None
-    ):
+    source = pipeline.database
+    if pipeline.of_debezium and isinstance(source, SourceDatabase):
         from connectors.postgres.catalog import catalog
 
-        with suppress(Unavailable), catalog(pipeline.reselect.postgres.dsn, SETTING) as database:
+        with suppress(Unavailable), catalog(source.dsn, SETTING) as database:
             return _compared_with(pipeline, database)
     return _Compared()
 
@@ -153,7 +151,7 @@ def by_events(pipeline: Pipeline) -> str:
     source = pipeline.kafka
     if kafka.client_options(source) is None or pipeline.format.objects is not None:
         return ""
-    if pipeline.format.dynamodb is not None:
+    if isinstance(pipeline.format.chosen, Dynamodb):
         return ""  # items of one table have what attributes they like
     messages: list[Message] = []
     with reading(source, group_of(pipeline)) as consumer:
@@ -182,7 +180,7 @@ def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
 def seen(pipeline: Pipeline, messages: Iterable[Message]) -> dict[str, Seen]:
     """What messages tell of each table, by the name that the file has for it."""
     found: dict[str, Seen] = {}
-    rows = _of_debezium if pipeline.format.debezium is not None else _of_others
+    rows = _of_debezium if pipeline.of_debezium else _of_others
     counted: Counter[str] = Counter()
     for table, columns in rows(pipeline, messages):
         counted[table] += 1

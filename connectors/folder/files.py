@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from connectors.folder.listing import Listing, etag, found_at, hard_links, is_readable, listing
-from core.config.pipeline import Pipeline
+from core.config.source import Folder as Watched
 from core.documents.objects import Fetched, Gone, ObjectListed
 from core.errors import ConfigError, ObjectError, Unavailable
 from core.formats.s3 import notification
@@ -26,15 +26,13 @@ _NAMED_AT_ONCE = 10
 _log = logging.getLogger(__name__)
 
 
-def opened(pipeline: Pipeline) -> Folder | None:
-    """The folder that a pipeline watches, as seen from the current one; None where it watches none.
+def opened(watched: Watched, documents: Collection[str]) -> Folder:
+    """The folder that a pipeline of these documents watches, as seen from the current one.
 
     Raises ConfigError where it isn't there.
     """
-    if pipeline.source.file is None:
-        return None
-    (bucket,) = pipeline.documents
-    return Folder(pipeline.source.file.path, bucket)
+    (bucket,) = documents
+    return Folder(watched.path, bucket)
 
 
 class Folder:

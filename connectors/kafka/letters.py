@@ -11,7 +11,6 @@ from hashlib import blake2b, sha256
 from confluent_kafka import Consumer
 
 from connectors.kafka.topics import Ends, Message, ends, messages, reading
-from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.formats.arrival import KAFKA_OFFSET
 from core.formats.recordings import Headers, Record
@@ -124,7 +123,8 @@ class Letters:
     """
 
     consumer: Consumer
-    pipeline: Pipeline
+    kafka: Kafka
+    topic: str
     upto: Ends
 
     def read(self, only: Ends | None = None) -> Iterator[Letter]:
@@ -132,17 +132,15 @@ class Letters:
 
         Raises Unavailable as `kafka_topics.messages` does.
         """
-        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
-        return map(letter_of, messages(self.consumer, kafka, topic, self.upto if only is None else only))
+        return map(letter_of, messages(self.consumer, self.kafka, self.topic, self.upto if only is None else only))
 
     def at(self, partition: int, offset: int) -> Letter | None:
         """The one that stands there; None where none does."""
         first, end = self.upto.get(partition, (0, 0))
         if not first <= offset < end:
             return None
-        topic, kafka = self.pipeline.dead_letters.kafka.topic, self.pipeline.letters
         only = {partition: (offset, offset + 1)}
-        return next(map(letter_of, messages(self.consumer, kafka, topic, only)), None)
+        return next(map(letter_of, messages(self.consumer, self.kafka, self.topic, only)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +167,10 @@ class Originals:
 
 
 @contextmanager
-def letters(pipeline: Pipeline) -> Iterator[Letters]:
-    """The pipeline's dead letters as of now.
+def letters(kafka: Kafka, topic: str) -> Iterator[Letters]:
+    """The dead letters of a topic as of now.
 
     Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where only Java clients can log in.
     """
-    kafka = pipeline.letters
     with reading(kafka) as consumer:
-        yield Letters(consumer, pipeline, ends(consumer, kafka, pipeline.dead_letters.kafka.topic))
+        yield Letters(consumer, kafka, topic, ends(consumer, kafka, topic))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from connectors.kafka.source import SILENT, client_options, unavailable
+from connectors.kafka.source import SILENT, client_options, letters_ddl, topics_there, unavailable
 from core.config.source import Kafka
 from core.errors import ConfigError
 from core.letters import SMALLEST_ROOM
+
+if TYPE_CHECKING:
+    from connectors.kafka.letters import Letters
 
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that the job's producer sends, and that a topic made here takes."""
@@ -17,6 +22,50 @@ USUAL_ROOM = 1_048_588
 
 _ANSWER_S = 10.0
 _CLIENT = ("properties.max.request.size", "properties.buffer.memory")
+
+
+@dataclass(frozen=True, slots=True)
+class LettersTopic:
+    """The topic of dead letters on a cluster: `connectors.dead_letters.LettersPlace`."""
+
+    cluster: Kafka
+    name: str
+    is_the_sources: bool
+
+    @property
+    def setting(self) -> str:
+        """See `LettersPlace`."""
+        of = "source" if self.is_the_sources else "dead_letters"
+        return f"{of}.kafka.{self.cluster.at}"
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `LettersPlace`."""
+        return self.cluster.servers
+
+    def look(self) -> bool:
+        """See `LettersPlace.look`."""
+        there = topics_there(self.cluster)
+        return there is None or self.name in there
+
+    def room(self, make: bool = True) -> int:
+        """See `LettersPlace.room`."""
+        return room(self.cluster, self.name, make)
+
+    def usual_room(self) -> int:
+        """See `LettersPlace.usual_room`."""
+        return USUAL_ROOM * 9 // 10
+
+    def ddl(self, table: str) -> str:
+        """See `LettersPlace.ddl`."""
+        return letters_ddl(table, self.cluster, self.name)
+
+    def letters(self) -> AbstractContextManager[Letters]:
+        """See `LettersPlace.letters`."""
+        # imported late: a job only writes letters, and runs where librdkafka isn't
+        from connectors.kafka.letters import letters
+
+        return letters(self.cluster, self.name)
 
 
 def room(kafka: Kafka, topic: str, make: bool = True) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.errors import ConfigError
 
 
@@ -14,11 +14,12 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
     Where an event has its schema, that goes first all the same. Beside it a line for each table that isn't there, which
     keeps the types that the file names. Raises Unavailable where the database doesn't answer.
     """
-    if pipeline.format.debezium is None or pipeline.reselect is None or pipeline.reselect.postgres is None:
+    database = pipeline.database
+    if not pipeline.of_debezium or not isinstance(database, SourceDatabase):
         return pipeline, []
     from connectors.postgres.rows import Reselect
 
-    source = Reselect(pipeline.reselect.postgres.dsn, pipeline.debezium)
+    source = Reselect(database.dsn, pipeline.debezium)
     found: dict[str, Mapping[str, str]] = {}
     missing = []
     try:

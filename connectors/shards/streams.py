@@ -9,8 +9,7 @@ from typing import Literal
 from connectors.aws.client import Aws
 from connectors.dynamodb.streams import TableStream
 from connectors.kinesis.streams import KinesisStream
-from core.config.pipeline import Pipeline
-from core.errors import ConfigError
+from core.config.source import DynamodbStreams, Kinesis
 from core.shards.log import Begin, ShardStream
 
 
@@ -24,16 +23,15 @@ class Source:
     begin: Begin = "LATEST"
 
 
-def source_of(pipeline: Pipeline) -> Source:
-    """The stream that a pipeline names. Raises ConfigError where it names none."""
-    if (kinesis := pipeline.source.kinesis) is not None:
-        begin: Begin = "LATEST" if kinesis.position == "LATEST" else "TRIM_HORIZON"
-        if kinesis.timestamp is not None:
-            begin = int(kinesis.timestamp.timestamp() * 1000)
-        return Source("kinesis", kinesis.name, Aws(kinesis.region, kinesis.endpoint), begin)
-    if (table := pipeline.source.dynamodb) is not None:
-        return Source("dynamodb", table.table, Aws(table.region, table.endpoint), table.position)
-    raise ConfigError(["source: names no stream of shards: kinesis or dynamodb"])
+def source_of(settings: Kinesis | DynamodbStreams) -> Source:
+    """The stream that a pipeline's source names."""
+    aws = Aws(settings.region, settings.endpoint)
+    if isinstance(settings, DynamodbStreams):
+        return Source("dynamodb", settings.table, aws, settings.position)
+    begin: Begin = "LATEST" if settings.position == "LATEST" else "TRIM_HORIZON"
+    if settings.timestamp is not None:
+        begin = int(settings.timestamp.timestamp() * 1000)
+    return Source("kinesis", settings.name, aws, begin)
 
 
 def opened(sources: Sequence[Source]) -> dict[str, ShardStream]:

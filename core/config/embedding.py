@@ -1,18 +1,21 @@
-"""What makes vectors of texts, as the pipeline file says it: a model of this machine, or one behind an endpoint."""
+"""What makes vectors of texts, as the pipeline file says it: a model of this machine, or one behind an endpoint.
+
+An endpoint that is added has its settings here, a `Provider`, and a field of `Embedding`.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from core.config.embedding_limits import Limits
 from core.config.source import Model
+from core.config.variants import kinds, named
 
 _OF_REMOTE = ("dimension", "max_texts", "max_tokens", "max_bytes", "concurrency", "timeout", "tokenizer")
-_PROVIDERS = ("openai", "tei", "sagemaker", "bedrock")
 
 
 def _fits_a_header(key: SecretStr) -> SecretStr:
@@ -29,27 +32,89 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]
 """The address of a server, without user, password and query."""
 
 
-class OpenAi(Model):
+class Provider(Model):
+    """Settings of an endpoint that embeds, and what it promises.
+
+    at  the setting that says where its server is, "" where it is a service's own
+    """
+
+    at: ClassVar[str] = ""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Its server's URL; none where it is a service's own."""
+        return ()
+
+    @property
+    def shortens(self) -> int | None:
+        """Numbers in a vector that requests ask for, of models that can shorten theirs."""
+        return None
+
+    def documented(self, model: str) -> Limits:
+        """What a request may hold, as the provider documents it."""
+        return Limits(1)
+
+    def takes_one_text(self, model: str) -> bool:
+        """Whether a request holds one text, whatever the file says."""
+        return False
+
+    def misfit(self, model: str) -> str:
+        """Why it can't have a model of that name; "" where it can."""
+        return ""
+
+    def tells_questions_apart(self, model: str) -> bool:
+        """Whether the model embeds a question otherwise than what is found by it."""
+        return False
+
+
+class OpenAi(Provider):
     """A server with OpenAI's `/v1/embeddings`: vLLM, TEI, `freshet model serve`, OpenAI itself. `url` ends before it.
 
     dimensions       asked for with each request, of models that can shorten their vectors
     encoding_format  `float` for servers that don't know base64, which is a quarter of the bytes
     """
 
+    at: ClassVar[str] = "url"
+
     url: Url
     api_key: Key | None = None
     dimensions: int | None = Field(None, ge=1, le=16_000)
     encoding_format: Literal["base64", "float"] = "base64"
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Provider.servers`."""
+        return (self.url,)
 
-class Tei(Model):
+    @property
+    def shortens(self) -> int | None:
+        """See `Provider.shortens`."""
+        return self.dimensions
+
+    def documented(self, model: str) -> Limits:
+        """2,048 texts and 300,000 tokens, as OpenAI has it."""
+        return Limits(2_048, 300_000, None)
+
+
+class Tei(Provider):
     """Text Embeddings Inference, by its own `/embed`."""
+
+    at: ClassVar[str] = "url"
 
     url: Url
     api_key: Key | None = None
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Provider.servers`."""
+        return (self.url,)
 
-class SageMaker(Model):
+    def documented(self, model: str) -> Limits:
+        """32 texts (--max-client-batch-size) and 2 MB (--payload-limit)."""
+        return Limits(32, None, 2_000_000)
+
+
+class SageMaker(Provider):
     """A SageMaker endpoint, by its name. Credentials, and a region that isn't given, come from the usual chain.
 
     request  the field that holds the texts: `inputs` of Hugging Face's containers, or `text_inputs` of JumpStart's
@@ -61,8 +126,12 @@ class SageMaker(Model):
     request: Literal["inputs", "text_inputs"] = "inputs"
     url: Url | None = None
 
+    def documented(self, model: str) -> Limits:
+        """6 MB; 32 texts, as TEI's containers have it."""
+        return Limits(32, None, 6_000_000)
 
-class Bedrock(Model):
+
+class Bedrock(Provider):
     """Bedrock's Titan and Cohere models. Credentials, and a region that isn't given, come from the usual chain.
 
     model_id    where it isn't `embedding.model`: an inference profile's ARN
@@ -73,6 +142,35 @@ class Bedrock(Model):
     model_id: str | None = Field(None, min_length=1)
     dimensions: int | None = Field(None, ge=1, le=16_000)
     url: Url | None = None
+
+    @property
+    def shortens(self) -> int | None:
+        """See `Provider.shortens`."""
+        return self.dimensions
+
+    def documented(self, model: str) -> Limits:
+        """One text of Titan's, 96 of Cohere's."""
+        return Limits(96 if family(model) == "cohere" else 1)
+
+    def takes_one_text(self, model: str) -> bool:
+        """See `Provider.takes_one_text`."""
+        return family(model) == "titan"
+
+    def misfit(self, model: str) -> str:
+        """See `Provider.misfit`."""
+        known = "amazon.titan-embed-… or cohere.embed-…"
+        return "" if family(model) else f"model is no model of Bedrock's that is known: {known}"
+
+    def tells_questions_apart(self, model: str) -> bool:
+        """See `Provider.tells_questions_apart`."""
+        return family(model) == "cohere"
+
+
+def family(model: str) -> Literal["titan", "cohere", ""]:
+    """Whose requests a model of Bedrock's understands. Names may have a region before them: eu.cohere.embed-v4:0."""
+    if "cohere.embed" in model:
+        return "cohere"
+    return "titan" if "amazon.titan-embed" in model else ""
 
 
 class Embedding(Model):
@@ -104,53 +202,45 @@ class Embedding(Model):
 
     @model_validator(mode="after")
     def _one_provider(self) -> Embedding:
-        named = [name for name in _PROVIDERS if getattr(self, name) is not None]
-        if len(named) > 1:
-            raise ValueError(f"either {' or '.join(named)} can be set, not both")
+        given = named(self, Provider)
+        if len(given) > 1:
+            raise ValueError(f"either {' or '.join(given)} can be set, not both")
         unused = [name for name in _OF_REMOTE if name in self.model_fields_set]
-        if not named and unused:
-            raise ValueError(f"{', '.join(unused)} needs an endpoint: one of {', '.join(_PROVIDERS)}")
-        if self.bedrock is not None and self.bedrock_family is None:
-            raise ValueError("model is no model of Bedrock's that is known: amazon.titan-embed-… or cohere.embed-…")
+        if not given and unused:
+            raise ValueError(f"{', '.join(unused)} needs an endpoint: one of {', '.join(kinds(type(self), Provider))}")
+        for provider in given.values():
+            if misfit := provider.misfit(self.model):
+                raise ValueError(misfit)
         if self.dimensions is not None and self.dimension not in (None, self.dimensions):
             raise ValueError(f"dimension is {self.dimension}, but dimensions, which is asked for, is {self.dimensions}")
         return self
 
     @property
+    def provider(self) -> Provider | None:
+        """The endpoint that has the model; None where the model is of this machine."""
+        return next(iter(named(self, Provider).values()), None)
+
+    @property
+    def provided_by(self) -> str:
+        """The name of the endpoint's kind, as in `tei`; "" where the model is of this machine."""
+        return next(iter(named(self, Provider)), "")
+
+    @property
     def remote(self) -> bool:
         """Whether the model is behind an endpoint."""
-        return any(getattr(self, name) is not None for name in _PROVIDERS)
+        return self.provider is not None
 
     @property
     def dimensions(self) -> int | None:
         """What requests ask for, of models that can shorten their vectors."""
-        provider = self.openai or self.bedrock
-        return None if provider is None else provider.dimensions
-
-    @property
-    def bedrock_family(self) -> Literal["titan", "cohere"] | None:
-        """Whose requests the model understands. Names may have a region before them, as in eu.cohere.embed-v4:0."""
-        if "cohere.embed" in self.model:
-            return "cohere"
-        return "titan" if "amazon.titan-embed" in self.model else None
+        return None if self.provider is None else self.provider.shortens
 
     @property
     def limits(self) -> Limits:
-        """What a request may hold: as the file says, else as the provider documents it.
-
-        OpenAI: 2,048 texts and 300,000 tokens. TEI: 32 texts (--max-client-batch-size) and 2 MB (--payload-limit).
-        SageMaker: 6 MB; 32 texts, as TEI's containers have it. Bedrock: one text of Titan's, 96 of Cohere's.
-        """
-        if self.openai is not None:
-            documented = Limits(2_048, 300_000, None)
-        elif self.tei is not None:
-            documented = Limits(32, None, 2_000_000)
-        elif self.sagemaker is not None:
-            documented = Limits(32, None, 6_000_000)
-        else:
-            documented = Limits(96 if self.bedrock_family == "cohere" else 1, None, None)
-        # Titan's request holds one text, whatever the file says
-        most = 1 if self.bedrock_family == "titan" and self.bedrock is not None else self.max_texts
+        """What a request may hold: as the file says, else as the provider documents it."""
+        provider = self.provider or Provider()
+        documented = provider.documented(self.model)
+        most = None if provider.takes_one_text(self.model) else self.max_texts
         return Limits(
             most or documented.texts, self.max_tokens or documented.tokens, self.max_bytes or documented.bytes
         )

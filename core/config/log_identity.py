@@ -57,16 +57,7 @@ class LogChange:
 
 def order_of(pipeline: Pipeline) -> str:
     """What orders the changes of a key, by the pipeline's settings."""
-    kind = pipeline.format.name
-    if (rows := pipeline.format.rows) is not None:
-        if not rows.position_field:
-            return f"{kind} by arrival"
-        return f"{kind} by {rows.position_field} ({rows.position_type}), then arrival"
-    if kind == "dynamodb" and pipeline.source.dynamodb is not None:
-        return f"{kind} by sequence number"
-    return {"dms": "dms by timestamp, then arrival", "dynamodb": "dynamodb by creation time, then arrival"}.get(
-        kind, kind
-    )
+    return pipeline.format.order(pipeline.source)
 
 
 def changes(before: LogIdentity, now: LogIdentity, state: str) -> tuple[LogChange, ...]:

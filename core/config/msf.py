@@ -7,10 +7,15 @@ one is stopped before its job starts, with "Not allowed configuration change(s) 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
+from core.config.pipeline import Pipeline
+from core.config.variants import kinds
 from core.errors import ConfigError
 
 PROPERTIES = "FRESHET_APPLICATION_PROPERTIES"
@@ -98,11 +103,6 @@ _INSTEAD = {
 }
 _ANYWHERE = "leave it out; a support case can change some of the others"
 
-_FLAT = (
-    *("source.kafka", "source.kinesis", "source.dynamodb", "source.sqs"),
-    *("dead_letters.kafka", "reselect.dynamodb", "store.dynamodb"),
-)
-"""Parts of the pipeline file whose settings' names have dots themselves; `flink` is another."""
 _BY_TABLE = ("documents", "profiles.records")
 
 
@@ -158,7 +158,7 @@ def _first(node: Any, rest: str, within: str, name: str) -> tuple[str, str]:
     if rest.startswith('"') and '"' in rest[1:]:
         key, _, left = rest[1:].partition('"')
         return key, left.removeprefix(".")
-    if within == "flink" or within in _FLAT:
+    if within == "flink" or within in _flat():
         return rest, ""
     known = [str(key) for key in node] if isinstance(node, dict) else []
     fitting = [key for key in known if rest == key or rest.startswith(f"{key}.")]
@@ -172,6 +172,21 @@ def _first(node: Any, rest: str, within: str, name: str) -> tuple[str, str]:
         )
     key, _, left = rest.partition(".")
     return key, left
+
+
+@cache
+def _flat() -> frozenset[str]:
+    """Parts of the pipeline file whose settings' names have dots themselves; `flink` is another."""
+    return frozenset(_dotted(Pipeline, ""))
+
+
+def _dotted(section: type[BaseModel], within: str) -> Iterator[str]:
+    for name, inner in kinds(section, BaseModel).items():
+        named = [field.alias or "" for field in inner.model_fields.values()]
+        if any("." in each for each in named):
+            yield f"{within}{name}"
+        else:
+            yield from _dotted(inner, f"{within}{name}.")
 
 
 def _set(raw: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

@@ -10,8 +10,19 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from core.config.embedding import Embedding
 from core.config.format import FORMATS, Debezium, Format
 from core.config.profiles import Profiles, Record, milliseconds
-from core.config.source import AwsClient, DeadLetters, Kafka, Model, Name, Source, TablePatterns, option
+from core.config.source import (
+    AwsClient,
+    DeadLetters,
+    DeadLetterTopic,
+    Kafka,
+    Model,
+    Name,
+    Source,
+    TablePatterns,
+    option,
+)
 from core.config.store import Store
+from core.config.variants import kinds, named, one
 from core.documents.step import DocumentSpec
 from core.documents.templates import columns, whole_columns
 from core.documents.unfolding import ObjectSpec
@@ -69,26 +80,37 @@ class Document(Model):
         return frozenset(each for name in named for each in whole_columns(name))
 
 
-class SourceDatabase(Model):
+class Database(Model):
+    """Settings of a database that rows are read again from."""
+
+
+class SourceDatabase(Database):
     """The PostgreSQL database that the changes come from; its user needs no more than SELECT on the tables."""
 
     dsn: str = Field(min_length=1)
 
 
-class Reselect(Model):
-    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with.
+class SourceTables(AwsClient, Database):
+    """The account's tables of DynamoDB in a region; their changes are whole, so only `freshet verify` reads them."""
 
-    dynamodb  the account's tables in a region; changes of theirs are whole, so only `freshet verify` reads them
-    """
+
+class Reselect(Model):
+    """Where rows are read again: values that did not travel with a change, and what `freshet verify` compares with."""
 
     postgres: SourceDatabase | None = None
-    dynamodb: AwsClient | None = None
+    dynamodb: SourceTables | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Reselect:
-        if (self.postgres is None) == (self.dynamodb is None):
-            raise ValueError("either postgres or dynamodb must be set, and only one of them")
+        if len(named(self, Database)) != 1:
+            there = " or ".join(kinds(type(self), Database))
+            raise ValueError(f"either {there} must be set, and only one of them")
         return self
+
+    @property
+    def database(self) -> Database:
+        """The one that is set."""
+        return one(self, Database)[1]
 
 
 def _fitting(table: str, info: ValidationInfo) -> str:
@@ -166,7 +188,7 @@ class Pipeline(Model):
         for table, document in self.documents.items():
             if not document.id_from_source:
                 continue
-            if self.format.debezium is None:
+            if not self.of_debezium:
                 raise ValueError(f"documents.{table}.id_from_source is for format: debezium, whose events name theirs")
             if self.reselect is not None:
                 raise ValueError(
@@ -186,10 +208,8 @@ class Pipeline(Model):
 
     @model_validator(mode="after")
     def _letters_have_a_cluster(self) -> Pipeline:
-        if self.source.kafka is None and self.dead_letters.kafka.cluster is None:
-            raise ValueError(
-                "dead_letters.kafka.properties.bootstrap.servers is missing: the source has no Kafka cluster of its own"
-            )
+        if misfit := self.dead_letters.chosen.misfit(self.source.chosen):
+            raise ValueError(misfit)
         return self
 
     @field_validator("flink")
@@ -207,14 +227,30 @@ class Pipeline(Model):
     @property
     def kafka(self) -> Kafka:
         """The source's Kafka cluster and topics. Raises ConfigError where the source isn't Kafka."""
-        if self.source.kafka is None:
+        if not isinstance(self.source.chosen, Kafka):
             raise ConfigError(["source: this needs source.kafka; other sources have no topic to read or write"])
-        return self.source.kafka
+        return self.source.chosen
 
     @property
     def letters(self) -> Kafka:
-        """The cluster of the dead letters: their own where one is named, else the source's."""
-        return self.dead_letters.kafka.cluster or self.kafka
+        """The dead letters' Kafka cluster: their own, else the source's. Raises ConfigError where neither is."""
+        target = self.dead_letters.chosen
+        return (target.cluster if isinstance(target, DeadLetterTopic) else None) or self.kafka
+
+    @property
+    def reads_kafka(self) -> bool:
+        """Whether the source is Kafka."""
+        return isinstance(self.source.chosen, Kafka)
+
+    @property
+    def of_debezium(self) -> bool:
+        """Whether events are written as Debezium writes them."""
+        return isinstance(self.format.chosen, Debezium)
+
+    @property
+    def database(self) -> Database | None:
+        """The database that rows are read again from; None where the file names none."""
+        return None if self.reselect is None else self.reselect.database
 
     @property
     def delete_retention_ms(self) -> int:
@@ -224,8 +260,9 @@ class Pipeline(Model):
     @property
     def debezium(self) -> DebeziumFormat:
         """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
+        chosen = self.format.chosen
         return DebeziumFormat(
-            **(self.format.debezium or Debezium()).model_dump(),
+            **(chosen if isinstance(chosen, Debezium) else Debezium()).model_dump(),
             types={table: each.types for table, each in self._tables.items() if each.types},
             keys=self.keys,
             used=self.used,

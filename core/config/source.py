@@ -1,11 +1,15 @@
-"""Where a pipeline's events come from and its dead letters go, as the pipeline file says it."""
+"""Where a pipeline's events come from and its dead letters go, as the pipeline file says it.
+
+A source that is added has its settings here, an `Origin`, and a field of `Source`; a place for dead letters likewise, a
+`LettersTarget` and a field of `DeadLetters`.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-_SOURCES = ("kafka", "kinesis", "dynamodb", "sqs", "file")
+from core.config.variants import one
+
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
 # Flink's documentation, "Apache Kafka SQL Connector" and, of watermarks, "CREATE Statements"
 _KAFKAS = (
@@ -55,10 +60,39 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Kafka(Model):
+class Origin(Model):
+    """A source's settings, and what it promises. `at` is the setting that says where its servers are, "" if none."""
+
+    at: ClassVar[str] = ""
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Where they are, as `host:port` or URLs; none where they are a service's own."""
+        return ()
+
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        """Why events of a format can't come from here; "" where they can.
+
+        tells_order  whether the events themselves say what orders a key's changes, whenever they arrive
+        """
+        return WITH_FILES if format_ == FILES else ""
+
+    def no_beginning(self) -> str:
+        """Why a run can't read it from the beginning, which --rebuild does; "" where it can."""
+        return ""
+
+
+FILES = "files"
+"""The format of a watched folder, and of nothing else."""
+
+WITH_FILES = "source.file and format: files go together, and neither with another one"
+
+
+class Kafka(Origin):
     """A Kafka source. Options that aren't fields here are the Flink Kafka connector's own, passed to it as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
+    at: ClassVar[str] = "properties.bootstrap.servers"
 
     topic: str | None = None
     topic_pattern: str | None = Field(None, alias="topic-pattern", validate_default=True)
@@ -93,6 +127,23 @@ class Kafka(Model):
         """The connector's own options, as text."""
         return {name: option(value) for name, value in (self.model_extra or {}).items()}
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Origin.servers`."""
+        return tuple(each.strip() for each in self.bootstrap_servers.split(","))
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it is read to where it ends now, and no further."""
+        return self.options.get("scan.bounded.mode", "unbounded") != "unbounded"
+
+    def no_beginning(self) -> str:
+        """See `Origin.no_beginning`."""
+        mode = self.options.get("scan.startup.mode", "group-offsets")
+        return (
+            "" if mode == "earliest-offset" else f"source.kafka.scan.startup.mode is {mode}: set it to earliest-offset"
+        )
+
 
 def option(value: Any) -> str:
     """A value of YAML as Flink's options are written."""
@@ -106,10 +157,21 @@ class AwsClient(Model):
     endpoint: str | None = Field(None, alias="aws.endpoint", pattern=r"^https?://[^\s/@]+/?$")
 
 
+class AwsOrigin(AwsClient, Origin):
+    """A source that is a service of AWS."""
+
+    at: ClassVar[str] = "aws.endpoint"
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Origin.servers`."""
+        return (self.endpoint,) if self.endpoint else ()
+
+
 InitialPosition = Literal["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]
 
 
-class Kinesis(AwsClient):
+class Kinesis(AwsOrigin):
     """A Kinesis stream. Options are named as Flink's Kinesis connector names them.
 
     connector  `flink` reads with that connector; then options that aren't fields here are passed to it as they are
@@ -162,28 +224,64 @@ class Kinesis(AwsClient):
         }
         return {name: option(value) for name, value in given.items() if value is not None}
 
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        """See `Origin.misfit`."""
+        if self.connector is not None and not tells_order:
+            return super().misfit(format_, tells_order) or (
+                f"source.kinesis.connector is flink, which doesn't tell how records arrived, and {format_} is "
+                "ordered by that: leave connector out"
+            )
+        return super().misfit(format_, tells_order)
+
+    def no_beginning(self) -> str:
+        """See `Origin.no_beginning`."""
+        return _not_from_the_horizon("source.kinesis", self.position)
+
 
 def _iso(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-class DynamodbStreams(AwsClient):
+def _not_from_the_horizon(source: str, position: InitialPosition) -> str:
+    setting = f"{source}.source.init.position"
+    return "" if position == "TRIM_HORIZON" else f"{setting} is {position}: set it to TRIM_HORIZON"
+
+
+class DynamodbStreams(AwsOrigin):
     """The DynamoDB Streams of a table."""
 
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
     position: Literal["LATEST", "TRIM_HORIZON"] = Field("TRIM_HORIZON", alias="source.init.position")
 
+    def no_beginning(self) -> str:
+        """See `Origin.no_beginning`."""
+        return _not_from_the_horizon("source.dynamodb", self.position)
 
-class Sqs(AwsClient):
+
+class Sqs(AwsOrigin):
     """A queue that a bucket's notifications go to."""
 
     queue_url: str = Field(pattern=r"^https?://[^\s/@]+/\S+$")
 
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        """See `Origin.misfit`."""
+        if format_ not in (FILES, "s3"):
+            return f"source.sqs is for format: s3 alone, not {format_}: a queue keeps no order"
+        return super().misfit(format_, tells_order)
 
-class Folder(Model):
+    def no_beginning(self) -> str:
+        """See `Origin.no_beginning`."""
+        return "source.sqs: a queue has no beginning: run --mixed, and then have `freshet backfill` tell of each object"
+
+
+class Folder(Origin):
     """A folder on this machine, watched. `path` is relative to where the job is started."""
 
     path: str = Field(min_length=1)
+
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        """See `Origin.misfit`."""
+        return "" if format_ == FILES else WITH_FILES
 
 
 class Source(Model):
@@ -197,18 +295,34 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _one(self) -> Source:
-        named = [name for name in _SOURCES if getattr(self, name) is not None]
-        if len(named) != 1:
-            raise ValueError(f"names {' and '.join(named) or 'nothing'}; it must have one of {', '.join(_SOURCES)}")
+        one(self, Origin)
         return self
 
     @property
     def name(self) -> str:
         """Which of them it is."""
-        return next(name for name in _SOURCES if getattr(self, name) is not None)
+        return one(self, Origin)[0]
+
+    @property
+    def chosen(self) -> Origin:
+        """Its settings."""
+        return one(self, Origin)[1]
 
 
-class DeadLetterTopic(Model):
+class LettersTarget(Model):
+    """Settings of a place where dead letters go, and what it promises."""
+
+    @property
+    def place(self) -> str:
+        """Where they go, in the place's own words, as in `topic articles.dead-letters`."""
+        raise NotImplementedError
+
+    def misfit(self, source: Origin) -> str:
+        """What is missing for letters of what a source tells to go here; "" where nothing is."""
+        return ""
+
+
+class DeadLetterTopic(LettersTarget):
     """The topic that rejected events go to: on the source's cluster, or on the one that its own options name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
@@ -226,6 +340,18 @@ class DeadLetterTopic(Model):
         return self
 
     @property
+    def place(self) -> str:
+        """The topic."""
+        return f"topic {self.topic}"
+
+    def misfit(self, source: Origin) -> str:
+        """See `LettersTarget.misfit`."""
+        if self.cluster is None and not isinstance(source, Kafka):
+            missing = "dead_letters.kafka.properties.bootstrap.servers is missing"
+            return f"{missing}: the source has no Kafka cluster of its own"
+        return ""
+
+    @property
     def cluster(self) -> Kafka | None:
         """The cluster, where it isn't the source's."""
         if self.bootstrap_servers is None:
@@ -236,6 +362,21 @@ class DeadLetterTopic(Model):
 
 
 class DeadLetters(Model):
-    """Where rejected events go."""
+    """Where rejected events go: one of these."""
 
-    kafka: DeadLetterTopic
+    kafka: DeadLetterTopic | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> DeadLetters:
+        one(self, LettersTarget)
+        return self
+
+    @property
+    def name(self) -> str:
+        """Which of them it is."""
+        return one(self, LettersTarget)[0]
+
+    @property
+    def chosen(self) -> LettersTarget:
+        """Its settings."""
+        return one(self, LettersTarget)[1]

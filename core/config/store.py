@@ -11,14 +11,18 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from core.config.source import AwsClient, Model
+from core.config.variants import kinds, named
 
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
+
+
+Holds = Literal["vectors", "profiles"]
 
 
 class Target(Model):
     """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none."""
 
-    holds: ClassVar[Literal["vectors", "profiles"]] = "vectors"
+    holds: ClassVar[Holds] = "vectors"
     at: ClassVar[str]
 
     def place(self, pipeline: str) -> str:
@@ -84,7 +88,7 @@ class OpenSearch(Target):
 class Postgres(Target):
     """PostgreSQL for profiles: its tables are named after the pipeline."""
 
-    holds: ClassVar[Literal["vectors", "profiles"]] = "profiles"
+    holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "dsn"
 
     dsn: str = Field(min_length=1)
@@ -97,7 +101,7 @@ class Postgres(Target):
 class Dynamodb(AwsClient, Target):
     """A DynamoDB table for profiles, made where it is missing; pipelines of several names may share it."""
 
-    holds: ClassVar[Literal["vectors", "profiles"]] = "profiles"
+    holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "aws.endpoint"
 
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
@@ -108,7 +112,7 @@ class Dynamodb(AwsClient, Target):
 
 
 class Store(Model):
-    """Where vectors go: to each store that is named. And where profiles do: `postgres`, `dynamodb` or both."""
+    """Where vectors go, and where profiles do: to each store that is named."""
 
     postgres: Postgres | None = None
     dynamodb: Dynamodb | None = None
@@ -118,13 +122,24 @@ class Store(Model):
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:
         if not self.names and not self.of_profiles:
-            raise ValueError("names no store; it must have pgvector, opensearch or both")
+            raise ValueError(f"names no store; it must have {self.some('vectors')}")
         return self
+
+    @classmethod
+    def holding(cls, what: Holds) -> tuple[str, ...]:
+        """All stores that a file may name for vectors, or for profiles."""
+        return tuple(name for name, each in kinds(cls, Target).items() if each.holds == what)
+
+    @classmethod
+    def some(cls, what: Holds) -> str:
+        """What a file must name one or several of, for vectors or for profiles, in words."""
+        there = cls.holding(what)
+        return f"{', '.join(there)} or {'both' if len(there) == 2 else 'several'}"
 
     @property
     def targets(self) -> dict[str, Target]:
         """All stores that are named."""
-        return {name: each for name, each in self if isinstance(each, Target)}
+        return named(self, Target)
 
     @property
     def names(self) -> tuple[str, ...]:

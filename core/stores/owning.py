@@ -145,14 +145,4 @@ def owner_of(
 
 def no_beginning(pipeline: Pipeline) -> str:
     """Why a run can't read its source from the beginning, which --rebuild does; "" where it can."""
-    source = pipeline.source
-    if source.kafka is not None:
-        name, mode = "source.kafka.scan.startup.mode", source.kafka.options.get("scan.startup.mode", "group-offsets")
-        return "" if mode == "earliest-offset" else f"{name} is {mode}: set it to earliest-offset"
-    if source.kinesis is not None and source.kinesis.position != "TRIM_HORIZON":
-        return f"source.kinesis.source.init.position is {source.kinesis.position}: set it to TRIM_HORIZON"
-    if source.dynamodb is not None and source.dynamodb.position != "TRIM_HORIZON":
-        return f"source.dynamodb.source.init.position is {source.dynamodb.position}: set it to TRIM_HORIZON"
-    if source.sqs is not None:
-        return "source.sqs: a queue has no beginning: run --mixed, and then have `freshet backfill` tell of each object"
-    return ""
+    return pipeline.source.chosen.no_beginning()

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from core.config.msf import LARGEST_ZIP
 from core.config.pipeline import Pipeline
+from core.config.source import Folder, Kinesis
 from core.errors import ConfigError, FreshetError
 from deploy.msf.archive import Entries, packed, packed_sizes
 from deploy.msf.fat_jar import fat_jar
@@ -68,7 +69,8 @@ def _jar(jars: tuple[Path, ...]) -> bytes:
 def misfits(pipeline: Pipeline) -> list[str]:
     """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `refused`."""
     problems = []
-    if pipeline.source.file is not None:
+    source = pipeline.source.chosen
+    if isinstance(source, Folder):
         problems.append("source.file is a folder of this machine, which the service doesn't see; read s3 by source.sqs")
     if not is_remote(pipeline):
         problems.append(
@@ -77,8 +79,7 @@ def misfits(pipeline: Pipeline) -> list[str]:
         )
     if pipeline.embedding.tokenizer is not None:
         problems.append("embedding.tokenizer is a place on this machine, which the service doesn't see; leave it out")
-    kinesis = pipeline.source.kinesis
-    if kinesis is not None and kinesis.connector is not None:
+    if isinstance(source, Kinesis) and source.connector is not None:
         from connectors.kinesis.streams import check_flink_jar  # needs the extra `aws`
 
         try:

@@ -13,6 +13,7 @@ from pyflink.java_gateway import get_gateway
 
 from core.config.msf import taken
 from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 from flink_jobs.engine import java_start, one_core, own_python
 from flink_jobs.engine.own_jvm import HERE, listen_here_alone, obey_us_alone
 
@@ -187,8 +188,8 @@ def _source_state(pipeline: Pipeline) -> str:
 
 def is_unbounded(pipeline: Pipeline) -> bool:
     """Whether the job goes on until it is stopped."""
-    source = pipeline.source.kafka
-    return source is None or source.options.get("scan.bounded.mode", "unbounded") == "unbounded"
+    source = pipeline.source.chosen
+    return not (isinstance(source, Kafka) and source.is_bounded)
 
 
 def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEnvironment:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyflink.common import Row
 from pyflink.datastream import DataStream, RuntimeContext
@@ -14,7 +15,7 @@ from connectors.folder import files as local_files
 from connectors.kafka import source as kafka
 from core.change import Event
 from core.config.pipeline import Pipeline
-from core.config.source import Kinesis
+from core.config.source import DynamodbStreams, Folder, Kafka, Kinesis, Sqs
 from core.errors import RecordsLost
 from flink_jobs.engine.environment import MAX_PARALLELISM
 from flink_jobs.engine.metrics import Meters
@@ -34,30 +35,50 @@ class Feed:
 
 def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
     """The events of a pipeline's source."""
-    if pipeline.source.kafka is not None:
-        return Feed(_of_kafka(tables, pipeline))
-    if pipeline.source.sqs is not None:
-        from flink_jobs.sources.queue import queue_source  # needs the extra `aws`
+    return READERS[pipeline.source.name](tables, pipeline, pipeline.source.chosen)
 
-        return Feed(queue_source(tables, pipeline, pipeline.source.sqs))
-    if (folder := local_files.opened(pipeline)) is not None:
-        from flink_jobs.sources.folder import folder_source  # needs watchfiles, which a bundle for the service lacks
 
-        return Feed(folder_source(tables, folder))
-    if (kinesis := pipeline.source.kinesis) is not None and kinesis.connector is not None:
-        return Feed(_of_flinks_kinesis(tables, pipeline, kinesis))
+def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kafka) -> Feed:
+    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
+    tables.execute_sql(kafka.source_ddl("events", settings, f"freshet-{pipeline.name}"))
+    return Feed(_timed(tables, f"SELECT {_EVENT}, `ts` FROM events"))  # noqa: S608  # our own names
+
+
+def _of_queue(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Sqs) -> Feed:
+    from flink_jobs.sources.queue import queue_source  # needs the extra `aws`
+
+    return Feed(queue_source(tables, pipeline, settings))
+
+
+def _of_folder(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Folder) -> Feed:
+    from flink_jobs.sources.folder import folder_source  # needs watchfiles, which a bundle for the service lacks
+
+    return Feed(folder_source(tables, local_files.opened(settings, pipeline.documents)))
+
+
+def _of_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kinesis) -> Feed:
+    if settings.connector is not None:
+        return Feed(_of_flinks_kinesis(tables, pipeline, settings))
+    return _of_shards(tables, pipeline, settings)
+
+
+def _of_shards(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kinesis | DynamodbStreams) -> Feed:
     from connectors.shards.streams import source_of  # both need the extra `aws`
     from flink_jobs.sources.shards import shard_source
 
-    read = shard_source(tables, [source_of(pipeline)], pipeline.parallelism, MAX_PARALLELISM)
+    read = shard_source(tables, [source_of(settings)], pipeline.parallelism, MAX_PARALLELISM)
     lost = read.lost.flat_map(_LostToLetter(pipeline.name), LETTERS).name("lost").uid("lost")
     return Feed(read.events, (lost,))
 
 
-def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline) -> DataStream:
-    """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
-    tables.execute_sql(kafka.source_ddl("events", pipeline.kafka, f"freshet-{pipeline.name}"))
-    return _timed(tables, f"SELECT {_EVENT}, `ts` FROM events")  # noqa: S608  # our own names
+READERS: Mapping[str, Callable[[StreamTableEnvironment, Pipeline, Any], Feed]] = {
+    "kafka": _of_kafka,
+    "kinesis": _of_kinesis,
+    "dynamodb": _of_shards,
+    "sqs": _of_queue,
+    "file": _of_folder,
+}
+"""By the names of `core.config.source.Source`'s fields: what a job reads with, given the source's settings."""
 
 
 def _of_flinks_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, kinesis: Kinesis) -> DataStream:

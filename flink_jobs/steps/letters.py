@@ -10,8 +10,7 @@ from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 from pyflink.table import StreamTableEnvironment
 
-from connectors.kafka import letters_topic as kafka_letters_topic
-from connectors.kafka import source as kafka
+from connectors.dead_letters import LettersPlace, place_of_letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.letters import Message, fitted
@@ -22,13 +21,18 @@ _SINK = "dead_letters"
 
 
 def declare(tables: StreamTableEnvironment, pipeline: Pipeline) -> None:
-    """The topic of dead letters as a table."""
-    tables.execute_sql(kafka.letters_ddl(_SINK, pipeline.letters, pipeline.dead_letters.kafka.topic))
+    """The place of dead letters as a table."""
+    tables.execute_sql(place_of_letters(pipeline).ddl(_SINK))
 
 
 def written(tables: StreamTableEnvironment, pipeline: Pipeline, letters: DataStream) -> str:
     """The statement that writes rows of LETTERS into the topic that was declared."""
-    whole = letters.flat_map(FitLetter(pipeline), LETTERS).name("letters").uid("letters").set_buffer_timeout(ASIDE_MS)
+    whole = (
+        letters.flat_map(FitLetter(place_of_letters(pipeline)), LETTERS)
+        .name("letters")
+        .uid("letters")
+        .set_buffer_timeout(ASIDE_MS)
+    )
     tables.create_temporary_view("letters", tables.from_data_stream(whole))
     return f"INSERT INTO {_SINK} SELECT `key`, `value`, `headers` FROM letters"  # noqa: S608  # our own names
 
@@ -40,17 +44,16 @@ class FitLetter(FlatMapFunction):
     was deleted, costs one restart.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._kafka = pipeline.letters
-        self._topic = pipeline.dead_letters.kafka.topic
+    def __init__(self, place: LettersPlace) -> None:
+        self._place = place
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Look at the topic."""
         try:
-            self._room = kafka_letters_topic.room(self._kafka, self._topic)
+            self._room = self._place.room()
         except FreshetError:
             # the start of a job reports this; here the sink does, as soon as there is a letter
-            self._room = kafka_letters_topic.USUAL_ROOM * 9 // 10
+            self._room = self._place.usual_room()
 
     def flat_map(self, value: Row) -> Iterator[Any]:
         """One of LETTERS in, one out."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,12 @@ from pyflink.datastream.functions import ProcessFunction
 
 from connectors.folder import files as local_files
 from core.change import Event, Skip
+from core.config.format import S3, Files
 from core.config.pipeline import Pipeline
+from core.config.source import Folder
 from core.decoding import guarded
 from core.documents.objects import Fetcher
-from core.errors import ChangeError
+from core.errors import ChangeError, ConfigError
 from core.formats import s3
 from flink_jobs import payloads
 from flink_jobs.engine.environment import is_unbounded
@@ -69,29 +71,31 @@ class DecodeObjects(ProcessFunction):
 
 def loader(pipeline: Pipeline, folder: local_files.Folder | None = None) -> Loader:
     """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet."""
-    written = pipeline.format.objects
-    assert written is not None
+    written = pipeline.format.chosen
+    if not isinstance(written, Files):
+        raise ConfigError([f"format: {pipeline.format.name}: its events name no objects"])
     limits = Limits(size=written.max_bytes, rows=written.max_rows)
     options = Options(key=written.key)
-    fetchers = _of_s3(pipeline) if folder is None else {folder.bucket: folder.fetch}
+    fetchers: dict[str, Fetcher] = {} if folder is None else {folder.bucket: folder.fetch}
+    if isinstance(written, S3):
+        fetchers = _of_s3(written, pipeline.documents)
     return Loader(fetchers, lambda bucket, key: options, limits)
 
 
-def _of_s3(pipeline: Pipeline) -> dict[str, Fetcher]:
+def _of_s3(settings: S3, documents: Iterable[str]) -> dict[str, Fetcher]:
     from connectors.aws.client import Aws  # both need the extra `objects`
-    from connectors.s3.objects import S3
+    from connectors.s3 import objects
 
-    written = pipeline.format.s3
-    assert written is not None
-    store = S3("format.s3", Aws(written.region, written.endpoint))
-    return {table.removeprefix("s3."): store.fetch for table in pipeline.documents}
+    store = objects.S3("format.s3", Aws(settings.region, settings.endpoint))
+    return {table.removeprefix("s3."): store.fetch for table in documents}
 
 
 def unfolded(pipeline: Pipeline, events: DataStream) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes of the objects' rows, and the operators on the way that may refuse something."""
     notified = events.process(DecodeObjects(pipeline), NOTIFIED).name("decode").uid("decode")
     # here, for where the function runs the current folder is another one
-    folder = local_files.opened(pipeline)
+    source = pipeline.source.chosen
+    folder = local_files.opened(source, pipeline.documents) if isinstance(source, Folder) else None
     looking = LookAtObjects(pipeline, partial(loader, pipeline, folder), is_unbounded(pipeline))
     changes = by_key(notified, NOTICE).process(looking, CHANGES).name("unfold").uid("unfold")
     return changes, (notified, changes)

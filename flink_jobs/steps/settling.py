@@ -13,7 +13,7 @@ from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
 from core.change import Position
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.documents.forgetting import prefix_of
 from core.documents.moves import (
     Kept,
@@ -97,11 +97,10 @@ class Settle(KeyedProcessFunction):
             for table, document in self._pipeline.documents.items()
         }
         self._source = None
-        reselect = self._pipeline.reselect
-        if reselect is not None and reselect.postgres is not None:
+        if isinstance(database := self._pipeline.database, SourceDatabase):
             from connectors.postgres.rows import Reselect
 
-            self._source = Reselect(reselect.postgres.dsn, self._pipeline.debezium)
+            self._source = Reselect(database.dsn, self._pipeline.debezium)
         self._marks = marks_of(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.config.format import S3
 from core.config.pipeline import Pipeline
+from core.config.source import Folder
 from core.errors import ConfigError
 from operations.backfill import objects as backfill_objects
 from operations.backfill import tables as backfill_tables
@@ -13,13 +15,6 @@ from operations.reporting import Bar, Say
 from operations.verify.source import is_repairable
 
 _OF_BUCKETS = "s3://"
-_INSTEAD = {
-    "debezium": "have the connector snapshot its tables anew (Debezium's incremental snapshots)",
-    "dms": "have the DMS task reload its tables (`aws dms reload-tables`)",
-    "dynamodb": "write each item again, with an attribute changed that no document uses",
-    "rows": "have what writes the rows write each of them again",
-}
-_ELSE = "have its source tell its rows again"
 
 
 def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
@@ -29,24 +24,20 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
     place is none of it, Unavailable where a server is away.
     """
     name = pipeline.format.name
-    if pipeline.source.file is not None:
+    if isinstance(pipeline.source.chosen, Folder):
         raise ConfigError(
             ["source.file: the job tells all files of its folder by itself: there is nothing to backfill"]
         )
-    if pipeline.format.s3 is not None:
-        return backfill_objects.backfill(pipeline, places, options, say, bar)
+    if isinstance(pipeline.format.chosen, S3):
+        return backfill_objects.backfill(pipeline, pipeline.format.chosen, places, options, say, bar)
     if buckets := [each for each in places if each.startswith(_OF_BUCKETS)]:
         raise ConfigError([f"format is {name}: {buckets[0]} is a place for format: s3, whose events name objects"])
     if not is_repairable(pipeline):
         raise ConfigError(
             [
-                f"format is {name}, {_source(pipeline)}: a backfill sends rows as Debezium writes them, through Kafka. "
-                f"Instead, {_INSTEAD.get(name, _ELSE)}"
+                f"format is {name}, through source.{pipeline.source.name}: a backfill "
+                "sends rows as Debezium writes them, through Kafka. "
+                f"Instead, {pipeline.format.chosen.again}"
             ]
         )
     return backfill_tables.backfill(pipeline, places, options, say, bar)
-
-
-def _source(pipeline: Pipeline) -> str:
-    found = next(each for each in ("kafka", "kinesis", "dynamodb") if getattr(pipeline.source, each) is not None)
-    return f"through source.{found}"

@@ -11,7 +11,7 @@ from itertools import islice
 
 from connectors.kafka import source as kafka
 from connectors.kafka.producer import produce
-from core.config.format import bucket_table
+from core.config.format import S3, bucket_table
 from core.config.pipeline import Pipeline
 from core.config.source import Sqs
 from core.documents.objects import ObjectListed
@@ -34,7 +34,7 @@ class Target:
     send: Callable[[Sequence[ObjectListed]], None]
 
 
-def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
+def backfill(pipeline: Pipeline, written: S3, places: Sequence[str], options: Options, say: Say, bar: Bar) -> int:
     """Notify the pipeline of all objects at the places `s3://BUCKET/PREFIX`, of every bucket where none is given.
 
     Begins after the last object that an unfinished backfill of the same place sent. The exit code is 130 after
@@ -52,8 +52,8 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
         target, pace = targets[bucket], Pace(options.rate)
         with (
             bar() as step,
-            _counted(pipeline, bucket, prefix, begin, step) as gauge,
-            closing(_objects(pipeline, bucket, prefix, begin.after)) as listed,
+            _counted(written, bucket, prefix, begin, step) as gauge,
+            closing(_objects(written, bucket, prefix, begin.after)) as listed,
         ):
             course = Course(say, kept, target.name, gauge)
             if not course.follow(_sent(target, listed, begin, pace), begin):
@@ -77,8 +77,8 @@ def _bucket_and_prefix(place: str) -> tuple[str, str]:
 def _target(pipeline: Pipeline, bucket: str) -> Target:
     if bucket_table(bucket) not in pipeline.documents:
         raise ConfigError([f"documents.{bucket_table(bucket)} is missing: the job leaves out what isn't named there"])
-    if (sqs := pipeline.source.sqs) is not None:
-        return _queue(sqs, bucket)
+    if isinstance(pipeline.source.chosen, Sqs):
+        return _queue(pipeline.source.chosen, bucket)
     source = pipeline.kafka
     topic = source.topic
     if topic is None or ";" in topic:
@@ -106,23 +106,22 @@ def _queue(sqs: Sqs, bucket: str) -> Target:
 
 
 def _objects(
-    pipeline: Pipeline, bucket: str, prefix: str, after: str, threads: int = 8
+    written: S3, bucket: str, prefix: str, after: str, threads: int = 8
 ) -> Generator[ObjectListed, None, None]:
     try:
         from connectors.aws.client import Aws
+        from connectors.s3 import objects
         from connectors.s3.listing import listing
-        from connectors.s3.objects import S3
     except ImportError:
         raise ConfigError(["format.s3 needs boto3, which isn't installed: install freshet[objects]"]) from None
-    assert pipeline.format.s3 is not None
-    store = S3("format.s3", Aws(pipeline.format.s3.region, pipeline.format.s3.endpoint))
+    store = objects.S3("format.s3", Aws(written.region, written.endpoint))
     yield from listing(store, bucket, prefix, after, threads)
 
 
 @contextmanager
-def _counted(pipeline: Pipeline, bucket: str, prefix: str, begin: Stand, step: Step) -> Iterator[Gauge]:
+def _counted(written: S3, bucket: str, prefix: str, begin: Stand, step: Step) -> Iterator[Gauge]:
     gauge = Gauge(step, Unit.OBJECTS, begin.objects)
-    all_of_them = _objects(pipeline, bucket, prefix, begin.after, _COUNTING_THREADS)
+    all_of_them = _objects(written, bucket, prefix, begin.after, _COUNTING_THREADS)
     with _counting(all_of_them, lambda count: gauge.expect(begin.objects + count)):
         yield gauge
 

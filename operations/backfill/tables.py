@@ -22,7 +22,7 @@ from connectors.kafka.topics import reading
 from connectors.postgres.ranges import Ranges, Relation, catch_up, relations
 from connectors.postgres.rows import Reselect
 from core.change import BEGINNING, Position
-from core.config.pipeline import Pipeline
+from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.references import alike
 from core.documents.step import DocumentSpec, table_id
 from core.errors import ConfigError
@@ -60,13 +60,14 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
     ConfigError where a table can't be read, or nothing tells where its events go, Unavailable where a server is away,
     OtherLog where its positions would mean nothing.
     """
-    if pipeline.reselect is None or pipeline.reselect.postgres is None:
+    database = pipeline.database
+    if not isinstance(database, SourceDatabase):
         example = "reselect: {postgres: {dsn: postgresql://…}}"
         raise ConfigError([f"reselect is missing: a backfill reads the source's tables; add {example}"])
     login = kafka.login(pipeline.kafka)
     topics = _topics(pipeline)
     refuse_in_another_log(pipeline, "a backfill would load nothing")
-    source = Reselect(pipeline.reselect.postgres.dsn, pipeline.debezium)
+    source = Reselect(database.dsn, pipeline.debezium)
     with closing(source), reading(pipeline.kafka, group_of(pipeline)) as consumer:
         source.reach()
         tables = _tables(pipeline, places, relations(source), topics)

@@ -72,7 +72,7 @@ def _look(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
 
 def _with_waiting(pipeline: Pipeline, report: Report) -> Report:
     """As Kafka knows what waits, where the job doesn't: Flink counts it from the first event on that it reads."""
-    if report.away or report.pending is not None or report.state != "RUNNING" or pipeline.source.kafka is None:
+    if report.away or report.pending is not None or report.state != "RUNNING" or not pipeline.reads_kafka:
         return report
     # imported late: hardly any look needs it
     from connectors.kafka.feed import uncommitted

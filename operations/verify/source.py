@@ -10,7 +10,8 @@ from confluent_kafka import Consumer
 from connectors.postgres.column_types import typed
 from connectors.postgres.rows import Reselect
 from core.change import Position
-from core.config.pipeline import Pipeline
+from core.config.format import Dynamodb
+from core.config.pipeline import Pipeline, SourceDatabase, SourceTables
 from core.errors import ConfigError
 from core.stores.source import Source
 from operations.verify.stream import Progress, Stream, Waiting
@@ -38,18 +39,18 @@ def check(pipeline: Pipeline) -> None:
     """Raises ConfigError where the pipeline file names no source that its rows can be read from."""
     if pipeline.format.objects is not None:
         raise ConfigError([f"format: {pipeline.format.name}: verify can't compare buckets yet; it reads tables"])
-    of_dynamodb = pipeline.format.dynamodb is not None
+    of_dynamodb = isinstance(pipeline.format.chosen, Dynamodb)
     example = _EXAMPLES[of_dynamodb]
-    if pipeline.reselect is None:
+    if pipeline.database is None:
         raise ConfigError([f"reselect is missing: verify reads the source's tables; add {example}"])
-    if (pipeline.reselect.dynamodb is not None) != of_dynamodb:
+    if isinstance(pipeline.database, SourceTables) is not of_dynamodb:
         name = pipeline.format.name
         raise ConfigError([f"reselect: rows of format: {name} can't be read there; verify needs {example}"])
 
 
 def is_repairable(pipeline: Pipeline) -> bool:
     """Whether events that mend can be sent."""
-    return pipeline.source.kafka is not None and pipeline.format.debezium is not None
+    return pipeline.reads_kafka and pipeline.of_debezium
 
 
 def opened(pipeline: Pipeline, schemas: bool) -> Opened:
@@ -57,17 +58,17 @@ def opened(pipeline: Pipeline, schemas: bool) -> Opened:
 
     schemas  as `Reselect` takes it
     """
-    reselect = pipeline.reselect
-    assert reselect is not None
-    if reselect.postgres is not None:
+    database = pipeline.database
+    if isinstance(database, SourceTables):
+        from connectors.aws.client import Aws  # both need the extra `aws`
+        from connectors.dynamodb.rows import Tables
+
+        return Tables(Aws(database.region, database.endpoint))
+    if isinstance(database, SourceDatabase):
         # without schemas the job has had its types from the database too
         pipeline = pipeline if schemas else typed(pipeline)[0]
-        return Reselect(reselect.postgres.dsn, pipeline.debezium, schemas)
-    from connectors.aws.client import Aws  # both need the extra `aws`
-    from connectors.dynamodb.rows import Tables
-
-    assert reselect.dynamodb is not None
-    return Tables(Aws(reselect.dynamodb.region, reselect.dynamodb.endpoint))
+        return Reselect(database.dsn, pipeline.debezium, schemas)
+    raise ConfigError([f"reselect is missing: it names where rows are read; add {_EXAMPLES[False]}"])
 
 
 def progress_of(
@@ -88,7 +89,7 @@ def end_of(pipeline: Pipeline, source: Opened) -> Position | None:
 
     Debezium's positions of PostgreSQL are places in its log. A replica may be behind what the connector has read.
     """
-    if not isinstance(source, Reselect) or pipeline.format.debezium is None:
+    if not isinstance(source, Reselect) or not pipeline.of_debezium:
         return None
     lsn = source.execute(_END)[0][0]
     return None if lsn is None else Position(f"{int(lsn):016x}.{2**64 - 1:016x}")

@@ -123,8 +123,7 @@ class Stream:
 
     def _of_topics(self, slots: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """The slots of connectors that are called as the pipeline's topics; none unless each topic has one."""
-        source = self.pipeline.source.kafka
-        topics = (source.topic or "").split(";") if source is not None else []
+        topics = (self.pipeline.kafka.topic or "").split(";")
         named = {slot_of(topic) for topic in topics if topic}
         found = [each for each in slots if each[0] in named]
         return found if len(found) == len(topics) else []

@@ -17,6 +17,7 @@ from connectors.kafka.feed import group_of, has_schemas, tail
 from connectors.kafka.topics import reading
 from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
+from core.config.source import Kafka
 from core.errors import ConfigError
 from core.stores.verification import Difference, Kind
 from operations.log_watch import refuse_in_another_log
@@ -108,7 +109,7 @@ def verify(pipeline: Pipeline, options: Options, bar: Bar) -> Iterator[Compared]
         refuse_in_another_log(pipeline, "--repair would mend nothing")
     with _asked(pipeline) as (consumer, schemas):
         found = _pass(pipeline, options, consumer, schemas, bar)
-        yield replace(found, unasked=consumer is None and pipeline.source.kafka is not None)
+        yield replace(found, unasked=consumer is None and pipeline.reads_kafka)
         if found.sent:
             found = _pass(pipeline, replace(options, repair=False), consumer, schemas, bar)
             yield found
@@ -122,9 +123,8 @@ def _asked(pipeline: Pipeline) -> Iterator[tuple[Consumer | None, bool]]:
 
     None where the source isn't Kafka, or only Java clients can log in. Other formats' values are as people write them.
     """
-    of_debezium = pipeline.format.debezium is not None
-    source = pipeline.source.kafka
-    if source is None or kafka.client_options(source) is None:
+    of_debezium, source = pipeline.of_debezium, pipeline.source.chosen
+    if not isinstance(source, Kafka) or kafka.client_options(source) is None:
         yield None, not of_debezium
         return
     with reading(source, group_of(pipeline)) as consumer:

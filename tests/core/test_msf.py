@@ -44,6 +44,7 @@ def written(tmp_path: Path, **changes: object) -> Path:
         ('documents."public.posts".text', "{body}", ("documents", "public.posts", "text")),
         ("store.opensearch.aws.region", "eu-central-1", ("store", "opensearch", "aws", "region")),
         ("format.debezium.unavailable_value", "?", ("format", "debezium", "unavailable_value")),
+        ("format.debezium.time.precision.mode", "connect", ("format", "debezium", "time.precision.mode")),
         ("flink.table.exec.state.ttl", "1 d", ("flink", "table.exec.state.ttl")),
     ],
 )

@@ -13,7 +13,8 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
-from connectors.kafka.letters import Letter, letters
+from connectors.dead_letters import letters
+from connectors.kafka.letters import Letter
 from core.config.file import load
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row

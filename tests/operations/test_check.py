@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
+from connectors.dead_letters import place_of_letters
 from connectors.kafka.producer import ensure_topics, produce
 from connectors.kafka.source import topics_there
 from connectors.kafka.topics import Message
@@ -104,10 +105,10 @@ def test_a_right_one_is_approved_and_nothing_is_written_until_it_is_asked_to(pla
         made = server.execute("SELECT relname FROM pg_class WHERE relname LIKE 'chunks%'").fetchall()
         assert made + server.execute("SELECT extname FROM pg_extension WHERE extname = 'vector'").fetchall() == []
     pipeline = place.pipeline()
-    assert pipeline.dead_letters.kafka.topic not in (topics_there(pipeline.kafka) or ())
+    assert place_of_letters(pipeline).name not in (topics_there(pipeline.kafka) or ())
     code, steps = checked(pipeline, prepare=True)
     assert (code, steps["store.pgvector"]["message"]) == (0, "table chunks is ready")
-    assert pipeline.dead_letters.kafka.topic in (topics_there(pipeline.kafka) or ())
+    assert place_of_letters(pipeline).name in (topics_there(pipeline.kafka) or ())
     assert checked(pipeline)[1]["store.pgvector"]["message"] == "table chunks is ready"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+from connectors.dead_letters import place_of_letters
 from connectors.kafka.producer import ensure_topics, produce
 from core.config.pipeline import Pipeline
 from core.formats.recordings import Record
@@ -21,7 +22,7 @@ def bounded(servers: str, **changes: Any) -> Pipeline:
 
 def test_letters_of_this_run_and_this_pipeline_are_counted(stack: Stack) -> None:
     pipeline = bounded(stack.kafka.bootstrap_servers)
-    topic = pipeline.dead_letters.kafka.topic
+    topic = place_of_letters(pipeline).name
 
     def write(*names: str) -> None:
         letters = [Record(topic, None, b"{", (("freshet.pipeline", name.encode()),)) for name in names]

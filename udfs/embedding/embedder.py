@@ -52,7 +52,8 @@ def embedder(model: Embedding | str, device: str | None = None) -> Embedder:
 
 def questioner(model: Embedding) -> Embedder:
     """The embedder of questions to what `embedder` embedded: another one where a model tells the two apart."""
-    return _remote(model, True) if model.bedrock_family == "cohere" and model.remote else embedder(model)
+    provider = model.provider
+    return _remote(model, True) if provider and provider.tells_questions_apart(model.model) else embedder(model)
 
 
 @lru_cache(maxsize=4)

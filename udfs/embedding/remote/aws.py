@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from core.config.embedding import Bedrock, Embedding, SageMaker
+from core.config.embedding import Bedrock, Embedding, SageMaker, family
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.stores.contract import Vectors
 from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
@@ -113,7 +113,7 @@ class BedrockEndpoint:
     def __init__(self, embedding: Embedding, to: Bedrock, of_questions: bool = False) -> None:
         self._client = _client("bedrock-runtime", to.region, to.url, embedding, "embedding.bedrock")
         self._model = to.model_id or embedding.model
-        self._cohere = embedding.bedrock_family == "cohere"
+        self._cohere = family(embedding.model) == "cohere"
         self.where = f"Bedrock model {self._model} in {self._client.meta.region_name}"
         self._request: dict[str, Any] = {}
         if self._cohere:

@@ -16,13 +16,14 @@ import tenacity
 
 from core.config.embedding import Embedding
 from core.config.embedding_limits import Limits, bytes_of, requests, tokens_of
-from core.errors import EmbeddingError, Unavailable
+from core.errors import ConfigError, EmbeddingError, Unavailable
 from core.metrics import tally
 from core.stores.batches import halving
 from core.stores.contract import Vectors
 from udfs.embedding.contract import SomeRefused, check_texts
 from udfs.embedding.pace import Breaker, Pace
 from udfs.embedding.remote.endpoint import Busy, Endpoint, Refusal
+from udfs.embedding.remote.endpoints import ENDPOINTS
 from udfs.embedding.remote.gate import Gate, Left
 
 PATIENCE_S = 120.0
@@ -173,8 +174,7 @@ _backoff = tenacity.wait_random_exponential(multiplier=0.1, max=10)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
-    assert state.outcome is not None
-    error = state.outcome.exception()
+    error = state.outcome.exception() if state.outcome is not None else None
     return max(_backoff(state), error.wait_s if isinstance(error, Busy) else 0.0)
 
 
@@ -185,23 +185,8 @@ def opened(embedding: Embedding, of_questions: bool = False, patience_s: float =
 
     Raises ConfigError where the endpoint lets nobody in or its library isn't installed, Unavailable where it fails.
     """
-    endpoint = _endpoint(embedding, of_questions)
+    if embedding.provider is None:
+        raise ConfigError([f"embedding names no endpoint: {embedding.model} is a model of this machine"])
+    endpoint = ENDPOINTS[embedding.provided_by](embedding, embedding.provider, of_questions)
     dimension = embedding.dimension or embedding.dimensions
     return RemoteEmbedder(embedding.model, endpoint, embedding.limits, embedding.concurrency, dimension, patience_s)
-
-
-def _endpoint(embedding: Embedding, of_questions: bool) -> Endpoint:
-    # imported late: each provider's library is an extra of its own, and takes its time
-    if embedding.openai is not None or embedding.tei is not None:
-        from udfs.embedding.remote.http import OpenAiEndpoint, TeiEndpoint
-
-        if embedding.openai is not None:
-            return OpenAiEndpoint(embedding, embedding.openai)
-        assert embedding.tei is not None
-        return TeiEndpoint(embedding, embedding.tei)
-    from udfs.embedding.remote.aws import BedrockEndpoint, SageMakerEndpoint
-
-    if embedding.sagemaker is not None:
-        return SageMakerEndpoint(embedding, embedding.sagemaker)
-    assert embedding.bedrock is not None
-    return BedrockEndpoint(embedding, embedding.bedrock, of_questions)

@@ -1,0 +1,77 @@
+"""The places where a pipeline's dead letters go, opened. A place that is added has its opener here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from connectors.kafka.letters_topic import LettersTopic
+from core.config.pipeline import Pipeline
+from core.config.source import DeadLetterTopic
+
+if TYPE_CHECKING:
+    from connectors.kafka.letters import Letters
+
+
+class LettersPlace(Protocol):
+    """A place for dead letters. It can be sent to a job's workers, and connects when first asked."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, as in `articles.dead-letters`."""
+        ...
+
+    @property
+    def setting(self) -> str:
+        """The setting that says where its servers are."""
+        ...
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Those, as `host:port` or URLs."""
+        ...
+
+    def look(self) -> bool:
+        """Whether it is there, or will not say. Raises Unavailable where its server is away."""
+        ...
+
+    def room(self, make: bool = True) -> int:
+        """Bytes that a letter may have there; with `make` it is made where it isn't there.
+
+        Raises Unavailable where its server is away, ConfigError where it refuses letters.
+        """
+        ...
+
+    def usual_room(self) -> int:
+        """The same, where its server can't be asked."""
+        ...
+
+    def ddl(self, table: str) -> str:
+        """`CREATE TABLE` of what a job writes letters to: `key`, `value` and `headers`."""
+        ...
+
+    def letters(self) -> AbstractContextManager[Letters]:
+        """What is there now. Raises Unavailable where its server is away, ConfigError where it lets nobody read."""
+        ...
+
+
+def _kafka(target: DeadLetterTopic, pipeline: Pipeline) -> LettersPlace:
+    return LettersTopic(target.cluster or pipeline.kafka, target.topic, is_the_sources=target.cluster is None)
+
+
+PLACES: Mapping[str, Callable[[Any, Pipeline], LettersPlace]] = {"kafka": _kafka}
+"""By the names of `core.config.source.DeadLetters`'s fields."""
+
+
+def place_of_letters(pipeline: Pipeline) -> LettersPlace:
+    """Where the pipeline's dead letters go; nothing is connected yet."""
+    return PLACES[pipeline.dead_letters.name](pipeline.dead_letters.chosen, pipeline)
+
+
+def letters(pipeline: Pipeline) -> AbstractContextManager[Letters]:
+    """The pipeline's dead letters as of now.
+
+    Raises Unavailable where their server doesn't answer within 10 s, ConfigError where it lets nobody read.
+    """
+    return place_of_letters(pipeline).letters()

@@ -1,0 +1,92 @@
+"""The sources that a pipeline file names, as commands ask them. A source that is added has its entry here.
+
+What a job reads it with stands in `flink_jobs.sources.events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.folder import files
+from core.config.log_identity import LogIdentity
+from core.config.pipeline import Pipeline
+from core.config.source import DynamodbStreams, Folder, Kafka, Kinesis, Sqs
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a source is asked, given its settings. Both raise Unavailable where its server is away, ConfigError.
+
+    summary   what is seen of it for a pipeline, in words
+    identity  which log it is, of which it is known what orders a key's changes
+    """
+
+    summary: Callable[[Any, Pipeline], str]
+    identity: Callable[[Any, str], LogIdentity] = lambda settings, order: LogIdentity(order)
+
+
+# Clients are imported late: each is an extra's, and only what a pipeline names is needed.
+
+
+def _topics(kafka: Kafka, pipeline: Pipeline) -> str:
+    from connectors.kafka.source import check
+
+    return f"{kafka.bootstrap_servers} has {', '.join(check(kafka)) or 'none of its topics'}"
+
+
+def _identity_of_topics(kafka: Kafka, order: str) -> LogIdentity:
+    from connectors.kafka.identity import of_topics
+
+    return of_topics(order, kafka)
+
+
+def _shards(settings: Kinesis | DynamodbStreams, pipeline: Pipeline) -> str:
+    from connectors.shards.streams import opened, source_of
+
+    ((name, stream),) = opened([source_of(settings)]).items()
+    return f"{name} has {len(stream.shards())} shards"
+
+
+def _identity_of_stream(kinesis: Kinesis, order: str) -> LogIdentity:
+    from connectors.aws.client import Aws
+    from connectors.kinesis.streams import KinesisStream
+
+    stream = KinesisStream(kinesis.arn or kinesis.name, Aws(kinesis.region, kinesis.endpoint))
+    return LogIdentity(order, {f"stream {stream.name}": stream.made()})
+
+
+def _identity_of_table(settings: DynamodbStreams, order: str) -> LogIdentity:
+    from connectors.aws.client import Aws
+    from connectors.dynamodb.streams import TableStream
+
+    stream = TableStream(settings.table, Aws(settings.region, settings.endpoint))
+    return LogIdentity(order, {f"the stream of {settings.table}": stream.arn})
+
+
+def _queue(sqs: Sqs, pipeline: Pipeline) -> str:
+    from connectors.aws.client import Aws
+    from connectors.sqs.queue import Queue
+
+    queue = Queue(sqs.queue_url, Aws(sqs.region, sqs.endpoint))
+    return f"{queue.name} has about {queue.waiting():,} messages waiting"
+
+
+def _folder(settings: Folder, pipeline: Pipeline) -> str:
+    return files.opened(settings, pipeline.documents).summary()
+
+
+SOURCES: Mapping[str, Asking] = {
+    "kafka": Asking(_topics, _identity_of_topics),
+    "kinesis": Asking(_shards, _identity_of_stream),
+    "dynamodb": Asking(_shards, _identity_of_table),
+    "sqs": Asking(_queue),
+    "file": Asking(_folder),
+}
+"""By the names of `core.config.source.Source`'s fields."""
+
+
+def summary(pipeline: Pipeline) -> str:
+    """What is seen of a pipeline's source. Raises Unavailable where its server is away, ConfigError as it does."""
+    return SOURCES[pipeline.source.name].summary(pipeline.source.chosen, pipeline)

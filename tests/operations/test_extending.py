@@ -1,0 +1,191 @@
+"""A source, an endpoint that embeds and a place for dead letters are added by their settings and an entry each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from connectors import dead_letters, sources
+from connectors.log_identity import ask
+from core.config.embedding import Embedding, Provider
+from core.config.embedding_limits import Limits
+from core.config.format import Encoding, Format
+from core.config.log_identity import LogIdentity
+from core.config.pipeline import Pipeline
+from core.config.source import DeadLetters, LettersTarget, Origin, Source
+from core.config.variants import kinds
+from core.stores.contract import Vectors
+from core.stores.owning import no_beginning
+from flink_jobs.sources import events
+from operations.check import Finding, check
+from operations.servers import reach
+from tests.operations.test_search import pipeline
+from udfs.embedding.embedder import dimension, embedder
+from udfs.embedding.remote import endpoints
+from udfs.embedding.tokenizing import tokenizer_of
+
+__all__ = ["pipeline"]
+
+FEEDS = Path(__file__).parents[2] / "docs" / "feeds.md"
+
+
+class Paper(Origin):
+    """A source that the product doesn't have."""
+
+    at: ClassVar[str] = "url"
+
+    url: str
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return (self.url,)
+
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        return "" if format_ == "debezium" else f"paper has no {format_}"
+
+    def no_beginning(self) -> str:
+        return "paper has no beginning"
+
+
+class WithPaper(Source):
+    """The settings, with one more source."""
+
+    paper: Paper | None = None
+
+
+class Bin(LettersTarget):
+    """A place for dead letters that the product doesn't have."""
+
+    @property
+    def place(self) -> str:
+        return "the bin"
+
+
+class WithBin(DeadLetters):
+    """The settings, with one more place."""
+
+    bin: Bin | None = None
+
+
+class OfBin:
+    """As much of such a place as reaching it and `freshet check` ask for."""
+
+    name, setting, servers = "the bin", "dead_letters.bin", ()
+
+    def look(self) -> bool:
+        return True
+
+    def room(self, make: bool = True) -> int:
+        return 7_000
+
+
+class Abacus(Provider):
+    """An endpoint that the product doesn't have."""
+
+    beads: int
+
+    @property
+    def shortens(self) -> int:
+        return self.beads
+
+    def documented(self, model: str) -> Limits:
+        return Limits(2)
+
+
+class WithAbacus(Embedding):
+    """The settings, with one more endpoint."""
+
+    abacus: Abacus | None = None
+
+
+class OfAbacus:
+    """Vectors of as many numbers as it has beads."""
+
+    where = "the abacus"
+
+    def __init__(self, beads: int) -> None:
+        self.beads, self.asked = beads, [0]
+
+    def ask(self, texts: Sequence[str]) -> Vectors:
+        self.asked.append(len(texts))
+        return np.array([[len(text), *[1] * (self.beads - 1)] for text in texts], np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def toys(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    asking = sources.Asking(
+        lambda paper, pipeline: f"{paper.url} has {len(pipeline.documents)} sheets",
+        lambda paper, order: LogIdentity(order, {"paper": paper.url}),
+    )
+    monkeypatch.setitem(cast("dict[str, Any]", sources.SOURCES), "paper", asking)
+    monkeypatch.setitem(cast("dict[str, Any]", events.READERS), "paper", lambda *given: events.Feed(given[-1]))
+    monkeypatch.setitem(cast("dict[str, Any]", dead_letters.PLACES), "bin", lambda target, pipeline: OfBin())
+    yield pipeline.model_copy(
+        update={
+            "source": WithPaper(paper=Paper(url="http://127.0.0.1:1")),
+            "dead_letters": WithBin(bin=Bin()),
+        }
+    )
+
+
+def test_a_source_that_is_added_is_named_asked_and_read(toys: Pipeline) -> None:
+    assert (toys.source.name, toys.reads_kafka) == ("paper", False)
+    assert reach(toys) == "http://127.0.0.1:1 has 1 sheets"
+    assert ask(toys).identity == LogIdentity("debezium", {"paper": "http://127.0.0.1:1"})
+    assert no_beginning(toys) == "paper has no beginning"
+    misfit = Format.model_validate({"files": {}}).misfit(toys.source)
+    assert toys.format.misfit(toys.source) == "" and misfit == "paper has no files"
+    assert events.feed(cast("Any", None), toys).events is toys.source.chosen
+    with pytest.raises(ValidationError, match=r"names nothing; it must have one of kafka, kinesis, .*, paper"):
+        WithPaper()
+
+
+def test_check_looks_for_its_server_and_at_where_dead_letters_go(toys: Pipeline) -> None:
+    found = {each.step: each for each in check(toys)}
+    assert found["source.paper"].message.startswith("source.paper.url: nobody answers at 127.0.0.1:1")
+    assert found["dead_letters.bin"] == Finding("dead_letters.bin", True, "the bin takes letters of 7,000 bytes")
+
+
+def test_an_endpoint_that_is_added_embeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[OfAbacus] = []
+
+    def open_abacus(embedding: Embedding, to: Abacus, of_questions: bool) -> OfAbacus:
+        opened.append(OfAbacus(to.beads))
+        return opened[-1]
+
+    monkeypatch.setitem(cast("dict[str, Any]", endpoints.ENDPOINTS), "abacus", open_abacus)
+    with pytest.raises(ValidationError, match=r"max_texts needs an endpoint: one of openai, .*, abacus"):
+        WithAbacus(max_texts=3)
+    embedding = WithAbacus(model="beads", abacus=Abacus(beads=4))
+    assert (embedding.remote, embedding.provided_by, dimension(embedding)) == (True, "abacus", 4)
+    assert tokenizer_of(embedding).name == "letters4"
+    vectors = embedder(embedding).embed(["a", "bb", "ccc"])
+    assert vectors.shape == (3, 4) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert max(opened[0].asked) == 2
+
+
+def test_all_that_a_file_may_name_has_its_entry() -> None:
+    assert kinds(Source, Origin).keys() == sources.SOURCES.keys() == events.READERS.keys()
+    assert kinds(DeadLetters, LettersTarget).keys() == dead_letters.PLACES.keys()
+    assert kinds(Embedding, Provider).keys() == endpoints.ENDPOINTS.keys()
+
+
+def test_the_table_of_feeds_has_each_format_with_sources_that_it_fits() -> None:
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+) \|", FEEDS.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = {(name, each) for name, listed in rows for each in re.findall(r"`(\w+)`", listed)}
+    assert {name for name, _ in shown} == set(kinds(Format, Encoding))
+    assert {each for _, each in shown} == set(kinds(Source, Origin))
+    settings = {"kafka": {"topic": "t", "properties.bootstrap.servers": "k:1"}, "kinesis": {"stream": "s"}}
+    settings |= {"dynamodb": {"table": "abc"}, "sqs": {"queue_url": "https://q/1/a"}, "file": {"path": "."}}
+    for name, each in shown:
+        format_ = Format.model_validate({name: {"table": "t"} if name == "rows" else {}})
+        assert format_.misfit(Source.model_validate({each: settings[each]})) == ""
