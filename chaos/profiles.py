@@ -149,12 +149,12 @@ class Profiles:
 
 def of_profiles(feed: Feed, pipeline: Pipeline) -> list[tuple[str, Difference]]:
     """What of profiles and their records is otherwise in each store of profiles; nothing of other feeds."""
-    if not isinstance(feed, Profiles) or pipeline.profiles is None:
+    if not isinstance(feed, Profiles) or not pipeline.makes_profiles:
         return []
     true, found = feed.whole(pipeline), []
     for name, store in profile_stores(pipeline).items():
         with closing(store):
-            differing = compared(true, *store.everything(), pipeline.profiles.merging)
+            differing = compared(true, *store.everything(), pipeline.profiles_job.profiles.merging)
             found += [(name, each) for each in differing]
     return found
 

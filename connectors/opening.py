@@ -108,7 +108,7 @@ def prepare(pipeline: Pipeline, dimension: int) -> None:
     for store in open_stores(pipeline, dimension).values():
         store.prepare()
         store.close()
-    if pipeline.profiles is not None:
+    if pipeline.store.of_profiles:
         kept = open_profiles(pipeline)
         kept.prepare()
         kept.close()

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 
 from connectors.aws.client import Aws
-from core.config.pipeline import Chunk
+from core.config.documents import Chunk
 from core.documents.step import Chunker
 from demo import world as worlds
 from demo.stage import Evidence, NotSeen, Stage, Texts, milliseconds_since, sent_now, until

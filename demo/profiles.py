@@ -218,9 +218,9 @@ def play(console: Console, folder: Path, leave: bool) -> int:
 
 
 def _perform(console: Console, pipeline: Pipeline, people: People, job: Job, leave: bool) -> list[tuple[str, Evidence]]:
-    assert pipeline.profiles is not None
+    profiles = pipeline.profiles_job.profiles
     with closing(open_profiles(pipeline)) as store:
-        scene = Scene(console, people, job, pipeline.profiles, store)
+        scene = Scene(console, people, job, profiles, store)
         screen.section(console, "Snapshot: the rows that are there already")
         with console.status("waiting for the rows"):
             until(lambda: _whole(scene), "the rows of the snapshot", _SNAPSHOT_SECONDS)

@@ -1,8 +1,8 @@
-"""The Flink job of a pipeline, of documents or of profiles."""
+"""The Flink job of a pipeline, by what it makes. A kind of job that is added has its entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from pyflink.datastream import StreamExecutionEnvironment
@@ -23,4 +23,11 @@ def build(
     sources  table to the database that its rows are of, where that is known before: rows of another are refused
     owner    the run that the stores are to be of
     """
-    (vectorize if pipeline.profiles is None else profiles).build(pipeline, environment, sources, owner)
+    BUILDERS[pipeline.kind](pipeline, environment, sources, owner)
+
+
+BUILDERS: Mapping[str, Callable[[Pipeline, StreamExecutionEnvironment, Mapping[str, str], Owner | None], None]] = {
+    "documents": vectorize.build,
+    "profiles": profiles.build,
+}
+"""By the names of the pipeline file's parts, as `core.config.jobs.KINDS`."""

@@ -40,13 +40,12 @@ class Explanation:
 @contextmanager
 def asked(pipeline: Pipeline, who: str) -> Iterator[tuple[Profiles, ProfileStore, Profile]]:
     """The pipeline's rules, its store, and the profile that is asked for. Raises FreshetError where there is none."""
-    if pipeline.profiles is None:
-        raise ConfigError(["profiles is missing: this pipeline file makes documents"])
+    profiles = pipeline.profiles_job.profiles
     with closing(open_profiles(pipeline)) as store:
-        found = known(pipeline.profiles, store, who)
+        found = known(profiles, store, who)
         if found is None:
             raise FreshetError(f"nobody is known by {who!r}: neither an id of a profile nor a linking identifier")
-        yield pipeline.profiles, store, found
+        yield profiles, store, found
 
 
 def known(rules: Profiles, store: ProfileStore, who: str) -> Profile | None:

@@ -32,18 +32,7 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
                 found[table] = types
     finally:
         source.close()
-    if pipeline.profiles is not None:
-        records = {
-            table: record.model_copy(update={"types": found[table]})
-            for table, record in pipeline.profiles.records.items()
-        }
-        return pipeline.model_copy(
-            update={"profiles": pipeline.profiles.model_copy(update={"records": records})}
-        ), missing
-    documents = {
-        table: document.model_copy(update={"types": found[table]}) for table, document in pipeline.documents.items()
-    }
-    return pipeline.model_copy(update={"documents": documents}), missing
+    return pipeline.model_copy(update=pipeline.job.typed(found)), missing
 
 
 def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from core.config.documents import Document
 from core.config.embedding import Embedding
 from core.config.format import FORMATS, Debezium, Format
-from core.config.profiles import Profiles, Record, milliseconds
+from core.config.jobs import KINDS, Job, ProfilesJob
+from core.config.profiles import Profiles, milliseconds
 from core.config.source import (
     AwsClient,
     DeadLetters,
@@ -18,66 +19,16 @@ from core.config.source import (
     Model,
     Name,
     Source,
-    TablePatterns,
     option,
 )
 from core.config.store import Store
 from core.config.variants import kinds, named, one
-from core.documents.step import DocumentSpec
-from core.documents.templates import columns, whole_columns
 from core.documents.unfolding import ObjectSpec
 from core.errors import ConfigError
 from core.formats.debezium.format import DebeziumFormat
 from core.formats.tables import ITSELF, Tables
 
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
-
-
-class Chunk(Model):
-    """How long a chunk is, and how much of the one before it repeats, both in the model's tokens.
-
-    headings  whether chunks are cut before headings, and never behind one: `core.documents.structure`
-    """
-
-    tokens: int = Field(256, ge=8, le=100_000)
-    overlap: int = Field(32, ge=0)
-    headings: bool = False
-
-    @model_validator(mode="after")
-    def _overlap_fits(self) -> Chunk:
-        if self.overlap >= self.tokens:
-            raise ValueError(f"overlap is {self.overlap}, must be less than tokens ({self.tokens})")
-        return self
-
-
-class Document(Model):
-    """How one table's rows become documents."""
-
-    text: str = Field(min_length=1)
-    metadata: tuple[str, ...] = ()
-    key: tuple[str, ...] = ()
-    chunk: Chunk = Chunk()
-    types: dict[str, str] = Field(default_factory=dict)
-    tables: TablePatterns = ()
-    sweep: bool = True
-    id_from_source: bool = False
-
-    @field_validator("text")
-    @classmethod
-    def _names_columns(cls, text: str) -> str:
-        if not columns(text):
-            raise ValueError("names no column; put one in braces, as in '{body}'")
-        return text
-
-    def spec(self, table: str) -> DocumentSpec:
-        """The same, for `core.documents.step`."""
-        return DocumentSpec(table, self.text, self.metadata, self.key, self.id_from_source)
-
-    @property
-    def used(self) -> frozenset[str]:
-        """The columns that text and metadata name, or their parts: of `a.b` also `a`."""
-        named = (*columns(self.text), *(name for names in self.metadata for name in names.split("|") if name))
-        return frozenset(each for name in named for each in whole_columns(name))
 
 
 class Database(Model):
@@ -150,37 +101,13 @@ class Pipeline(Model):
         return {format_: {}}
 
     @model_validator(mode="after")
-    def _documents_or_profiles(self) -> Pipeline:
-        if bool(self.documents) == (self.profiles is not None):
-            named = "both documents and profiles are" if self.documents else "neither documents nor profiles is"
+    def _one_job(self) -> Pipeline:
+        asked = [name for name, of in KINDS.items() if of(self) is not None]
+        if len(asked) != 1:
+            named = f"both {' and '.join(asked)} are" if asked else f"neither {' nor '.join(KINDS)} is"
             raise ValueError(f"{named} set; a pipeline file has one of them")
-        if self.profiles is None:
-            if self.embedding.text is not None:
-                raise ValueError("embedding.text is the text of profiles; documents have theirs in documents.….text")
-            if self.store.of_profiles:
-                name = self.store.of_profiles[0]
-                raise ValueError(f"store.{name} is for profiles; documents go to pgvector, opensearch or both")
-            return self
-        if not self.store.of_profiles:
-            raise ValueError(
-                "store.postgres and store.dynamodb are missing: profiles are kept there, their vectors in the others"
-            )
-        if self.format.objects is not None:
-            raise ValueError("format is of objects; profiles are made of tables' rows")
-        for table, record in self.profiles.records.items():
-            if wrong := self.format.misnamed(table):
-                raise ValueError(f"profiles.records.{table} {wrong}")
-            if self.format.dms is not None and not record.key:
-                raise ValueError(f"profiles.records.{table}.key is missing: DMS's messages don't name the primary key")
-        if wrong := self.profiles.misfit(self.embedding.text):
-            raise ValueError(f"embedding.text {wrong}")
-        return self
-
-    @model_validator(mode="after")
-    def _keys_fit_the_format(self) -> Pipeline:
-        for table, document in self.documents.items():
-            if self.format.dms is not None and not document.key:
-                raise ValueError(f"documents.{table}.key is missing: DMS's messages don't name the primary key")
+        if misfit := self.job.misfit(self.format, self.embedding, self.store):
+            raise ValueError(misfit)
         return self
 
     @model_validator(mode="after")
@@ -263,7 +190,7 @@ class Pipeline(Model):
         chosen = self.format.chosen
         return DebeziumFormat(
             **(chosen if isinstance(chosen, Debezium) else Debezium()).model_dump(),
-            types={table: each.types for table, each in self._tables.items() if each.types},
+            types={table: each.types for table, each in self.job.tables.items() if each.types},
             keys=self.keys,
             used=self.used,
             tables=self.tables,
@@ -277,29 +204,45 @@ class Pipeline(Model):
     @property
     def patterns(self) -> dict[str, tuple[str, ...]]:
         """Table to the patterns of those that are its partitions, where the file has any."""
-        return {table: each.tables for table, each in self._tables.items() if each.tables}
+        return {table: each.tables for table, each in self.job.tables.items() if each.tables}
 
     @property
     def used(self) -> dict[str, frozenset[str]]:
         """Table to the columns whose values documents or profiles show."""
-        if self.profiles is None:
-            return {table: document.used for table, document in self.documents.items()}
-        return {table: record.shown for table, record in self.profiles.records.items()}
+        return self.job.used
 
     @property
     def keys(self) -> dict[str, tuple[str, ...]]:
         """Table to the columns of its key, where the file names them."""
-        return {table: each.key for table, each in self._tables.items() if each.key}
+        return {table: each.key for table, each in self.job.tables.items() if each.key}
 
     @property
     def of_one_source(self) -> frozenset[str]:
         """The tables that may come from one database alone: all whose ids don't say which it is."""
-        return frozenset(self._tables) - {table for table, each in self.documents.items() if each.id_from_source}
+        return frozenset(self.job.tables) - {table for table, each in self.documents.items() if each.id_from_source}
 
     @property
-    def _tables(self) -> Mapping[str, Document | Record]:
-        """What the file says of each table, as documents or as profiles' records."""
-        return self.documents if self.profiles is None else self.profiles.records
+    def job(self) -> Job:
+        """What the pipeline makes, as the file says it."""
+        return next(job for of in KINDS.values() if (job := of(self)) is not None)
+
+    @property
+    def kind(self) -> str:
+        """Which kind of job that is, by the name of its part of the file."""
+        return next(name for name, of in KINDS.items() if of(self) is not None)
+
+    @property
+    def profiles_job(self) -> ProfilesJob:
+        """The job that makes profiles. Raises ConfigError where the file makes something else."""
+        job = self.job
+        if not isinstance(job, ProfilesJob):
+            raise ConfigError([f"profiles is missing: this pipeline file makes {self.kind}"])
+        return job
+
+    @property
+    def makes_profiles(self) -> bool:
+        """Whether the pipeline makes profiles."""
+        return isinstance(self.job, ProfilesJob)
 
     def object_spec(self, table: str) -> ObjectSpec:
         """How a bucket's objects become changes, for `core.documents.unfolding`."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from core.config.documents import Document
 from core.config.pipeline import Pipeline
 from core.config.profiles import Record
 from core.documents.templates import parts, whole_columns
@@ -25,20 +26,18 @@ class Reference:
 
 def references(pipeline: Pipeline) -> Mapping[str, tuple[Reference, ...]]:
     """By table, as the file names it."""
-    if pipeline.profiles is not None:
-        return {
-            table: tuple(_of_record(f"profiles.records.{table}", record))
-            for table, record in pipeline.profiles.records.items()
-        }
-    found = {}
-    for table, document in pipeline.documents.items():
-        at = f"documents.{table}"
-        found[table] = (
-            *_of_template(f"{at}.text", document.text),
-            *(Reference(f"{at}.metadata", tuple(names.split("|"))) for names in document.metadata),
-            *(Reference(f"{at}.key", (name,)) for name in document.key),
-        )
-    return found
+    job = pipeline.job
+    return {table: tuple(_of_table(f"{job.setting}.{table}", each)) for table, each in job.tables.items()}
+
+
+def _of_table(at: str, table: Document | Record) -> Iterator[Reference]:
+    return _of_record(at, table) if isinstance(table, Record) else _of_document(at, table)
+
+
+def _of_document(at: str, document: Document) -> Iterator[Reference]:
+    yield from _of_template(f"{at}.text", document.text)
+    yield from (Reference(f"{at}.metadata", tuple(names.split("|"))) for names in document.metadata)
+    yield from (Reference(f"{at}.key", (name,)) for name in document.key)
 
 
 def _of_record(at: str, record: Record) -> Iterator[Reference]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from core.config.jobs import ProfilesJob
 from core.config.pipeline import Pipeline
 from core.documents.step import DocumentSpec
 from core.profiles.delivery import TABLE
@@ -62,8 +63,8 @@ class Owner:
 
 def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str]) -> Fingerprint:
     """What a pipeline makes. `chunkers`: the name of each table's; of profiles that of `profiles`."""
-    if pipeline.profiles is not None:
-        return Fingerprint(pipeline.embedding.model, {TABLE: Made(pipeline.embedding.text or "", chunkers[TABLE])})
+    if isinstance(job := pipeline.job, ProfilesJob):
+        return Fingerprint(pipeline.embedding.model, {TABLE: Made(job.text, chunkers[TABLE])})
     specs = [document.spec(table) for table, document in pipeline.documents.items()]
     return Fingerprint(pipeline.embedding.model, {each.table: _made(each, chunkers[each.table]) for each in specs})
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from connectors.opening import open_stores
-from core.config.pipeline import Chunk, Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from core.profiles.delivery import TABLE
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner, changes, fingerprint
 from core.stores.owning import Found, How, obstacles, owner_of, refusal
@@ -23,9 +22,8 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
     """What the pipeline makes now. Raises ConfigError where its model isn't found."""
     if not pipeline.store.names:
         return Fingerprint(pipeline.embedding.model)
-    of_profiles = pipeline.profiles is not None
-    cut = {TABLE: Chunk()} if of_profiles else {table: each.chunk for table, each in pipeline.documents.items()}
-    chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut.items()}
+    cut = pipeline.job.chunks.items()
+    chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut}
     return fingerprint(pipeline, chunkers)
 
 

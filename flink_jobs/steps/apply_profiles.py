@@ -11,7 +11,8 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from connectors.opening import open_profiles, open_stores
-from core.config.pipeline import Chunk, Pipeline
+from core.config.documents import Chunk
+from core.config.pipeline import Pipeline
 from core.documents.step import Chunker
 from core.metrics import tally
 from core.plans import Outcome, Status, fold

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -47,17 +47,18 @@ class ParseRecord(KeyedProcessFunction):
     """Change to what its record says, by record: `core.profiles.records.step` over Flink's keyed state."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+        self._name = pipeline.name
+        self._profiles = pipeline.profiles_job.profiles
+        self._remember_ms = pipeline.delete_retention_ms
         self._meters = Meters("stale", *Snapshots.NAMES)
         # a bounded run reads from the start what its state may know, which tells nothing of the source
         self._again = not is_unbounded(pipeline)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
-        assert self._pipeline.profiles is not None
         one_core.stay()
-        self._specs = {table: self._pipeline.profiles.spec(table) for table in self._pipeline.profiles.records}
-        self._reading = self._pipeline.profiles.reading
+        self._specs = {table: self._profiles.spec(table) for table in self._profiles.records}
+        self._reading = self._profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
         self._meters.open(runtime_context.get_metrics_group())
         self._snapshots = Snapshots()
@@ -73,7 +74,7 @@ class ParseRecord(KeyedProcessFunction):
         if after is not None and after is not before:
             if change.operation is Operation.DELETE and after.position == change.position:
                 timers = ctx.timer_service()
-                after = replace(after, forget_ms=timers.current_processing_time() + self._pipeline.delete_retention_ms)
+                after = replace(after, forget_ms=timers.current_processing_time() + self._remember_ms)
                 timers.register_processing_time_timer(after.forget_ms)
             self._state.update(row_to_bytes(after))
         if change.snapshot and not self._again:
@@ -82,7 +83,7 @@ class ParseRecord(KeyedProcessFunction):
             self._meters.count("stale")
         elif isinstance(outcome, Refused):
             of = payloads.EVENT.decode(event)
-            yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "parse", outcome.error, of, outcome.name)
+            yield DEAD_LETTERS, refuse(self._name, self._meters, "parse", outcome.error, of, outcome.name)
         elif outcome is not None:
             yield Row("", Row(payloads.RECORD.encode(outcome), event))
 
@@ -115,14 +116,13 @@ class LinkPersons(KeyedProcessFunction):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._profiles = pipeline.profiles_job.profiles
+        self._text = pipeline.profiles_job.text
         self._meters = Meters("profiles_made", "profiles_retired")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state. It is read, and the store reached, with the first row or timer: before, there is no key."""
-        assert self._pipeline.profiles is not None and self._pipeline.embedding.text is not None
         one_core.stay()
-        self._profiles = self._pipeline.profiles
-        self._text = self._pipeline.embedding.text
         self._map: MapState = runtime_context.get_map_state(
             MapStateDescriptor("persons", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
         )
@@ -136,12 +136,11 @@ class LinkPersons(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One RECORD in; of DELIVERIES, a dead letter or nothing out."""
         encoded, event = value
-        yield from self._begin(ctx)
-        assert self._persons is not None
+        persons = yield from self._begin(ctx)
         if not event:
             table, position, due = payloads.RECORD_SWEEP.decode(encoded)
             if due == 0:
-                yield from self._clear(ctx, table, position)
+                yield from self._clear(persons, ctx, table, position)
             else:
                 waiting = self._sweeps.get(due)
                 self._sweeps.put(due, f"{waiting}\n{position} {table}" if waiting else f"{position} {table}")
@@ -149,7 +148,7 @@ class LinkPersons(KeyedProcessFunction):
             return
         change = payloads.RECORD.decode(encoded)
         try:
-            changes = self._persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
+            changes = persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
             of = payloads.EVENT.decode(event)
             yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "link", error, of, change.record)
@@ -158,28 +157,28 @@ class LinkPersons(KeyedProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Once an hour identifiers expire, and deleted records are forgotten. Or a snapshot's end was passed."""
-        yield from self._begin(ctx)
-        assert self._persons is not None
+        persons = yield from self._begin(ctx)
         if ctx.time_domain() == TimeDomain.EVENT_TIME:
             waiting: str = self._sweeps.get(timestamp) or ""
             self._sweeps.remove(timestamp)
             for position, _, table in (each.partition(" ") for each in waiting.splitlines()):
-                yield from self._clear(ctx, table, Position(position))
+                yield from self._clear(persons, ctx, table, Position(position))
             return
-        changes = self._persons.advance(ctx.timer_service().current_processing_time())
+        changes = persons.advance(ctx.timer_service().current_processing_time())
         self._wake(ctx, changes.more)
         yield from self._tell("", changes, _no_event)
 
-    def _clear(self, ctx: KeyedProcessFunction.Context, table: str, before: Position) -> Iterator[Any]:
-        assert self._persons is not None
-        records, now = self._persons.sweep(table, before), ctx.timer_service().current_processing_time()
+    def _clear(
+        self, persons: Persons, ctx: KeyedProcessFunction.Context, table: str, before: Position
+    ) -> Iterator[Any]:
+        records, now = persons.sweep(table, before), ctx.timer_service().current_processing_time()
         self._kept.flush()
         for at in range(0, len(records), _CLEARED_AT_ONCE):
-            yield from self._tell("", self._persons.clear(records[at : at + _CLEARED_AT_ONCE], before, now), _no_event)
+            yield from self._tell("", persons.clear(records[at : at + _CLEARED_AT_ONCE], before, now), _no_event)
 
-    def _begin(self, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+    def _begin(self, ctx: KeyedProcessFunction.Context) -> Generator[Any, None, Persons]:
         if self._persons is not None:
-            return
+            return self._persons
         linking = self._profiles.linking(self._pipeline.delete_retention_ms)
         self._kept = Kept(self._map)
         persons = Persons(self._kept, linking, self._profiles.merging)
@@ -193,6 +192,7 @@ class LinkPersons(KeyedProcessFunction):
         self._wake(ctx, more=True)
         changes = persons.standing(opening.touched)
         yield self._delivery("", changes, _no_event, undone=self._version)
+        return persons
 
     def _wake(self, ctx: KeyedProcessFunction.Context, more: bool) -> None:
         timers = ctx.timer_service()

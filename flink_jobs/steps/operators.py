@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from time import time
 from typing import Any
 
@@ -17,11 +16,9 @@ from core.change import Change, Event, Skip, Truncate
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
 from core.documents.sources import hold_to_first, of_source
-from core.documents.step import document_id
 from core.errors import ChangeError, DecodeError, EmbeddingError
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import BACKFILL, REPLAY
-from core.profiles.records import record_id
 from flink_jobs import payloads
 from flink_jobs.engine import one_core
 from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable
@@ -80,16 +77,15 @@ class Decode(ProcessFunction):
         self._sources = dict(sources)
         self._of_one_source = pipeline.of_one_source
         self._pipeline = pipeline
-        watched = pipeline.documents if pipeline.profiles is None else pipeline.profiles.records
-        self._sweeps = frozenset(table for table, each in watched.items() if each.sweep)
-        self._keys = _keys(pipeline)
+        self._sweeps = frozenset(table for table, each in pipeline.job.tables.items() if each.sweep)
+        self._keys = pipeline.job.keyed
         self._feed = pipeline.format.name
         self._meters = Meters("source_lag_ms", "truncates")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
         find_in_later_jobs()
-        if self._pipeline.profiles is not None:
+        if self._pipeline.makes_profiles:
             one_core.stay()
         self._decode = decoder(self._pipeline)
         self._meters.open(runtime_context.get_metrics_group())
@@ -178,13 +174,6 @@ class Decode(ProcessFunction):
         if change.committed_ms is not None and (now := time()) > self._looked + _LAG_S:
             self._looked = now
             self._meters.hold("source_lag_ms", max(0, int(now * 1000) - change.committed_ms))
-
-
-def _keys(pipeline: Pipeline) -> dict[str, Callable[[Change], str]]:
-    """What a table's changes are keyed by."""
-    if pipeline.profiles is not None:
-        return {table: partial(record_id, pipeline.profiles.spec(table)) for table in pipeline.profiles.records}
-    return {table: partial(document_id, document.spec(table)) for table, document in pipeline.documents.items()}
 
 
 class RejectedToLetter(FlatMapFunction):

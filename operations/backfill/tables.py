@@ -22,6 +22,7 @@ from connectors.kafka.topics import reading
 from connectors.postgres.ranges import Ranges, Relation, catch_up, relations
 from connectors.postgres.rows import Reselect
 from core.change import BEGINNING, Position
+from core.config.jobs import ProfilesJob
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.references import alike
 from core.documents.step import DocumentSpec, table_id
@@ -148,10 +149,9 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
     of, spec = source.table(table), _spec(pipeline, table)
     key = of.key or spec.key
     if not key or not of.types.keys() >= {*key}:
-        place = "documents" if pipeline.profiles is None else "profiles.records"
         raise ConfigError(
             [
-                f"{table} has no primary key, and {place}.{pipeline.tables.of(table)}.key names "
+                f"{table} has no primary key, and {pipeline.job.setting}.{pipeline.tables.of(table)}.key names "
                 f"{', '.join(key) or 'nothing'}: name columns of the table that tell its rows apart"
             ]
         )
@@ -173,8 +173,8 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
 
 def _spec(pipeline: Pipeline, table: str) -> DocumentSpec:
     named = pipeline.tables.of(table)
-    if pipeline.profiles is not None:
-        return replace(read_as(pipeline.profiles.spec(named)), table=table)
+    if isinstance(job := pipeline.job, ProfilesJob):
+        return replace(read_as(job.profiles.spec(named)), table=table)
     return replace(pipeline.documents[named].spec(named), table=table)
 
 
@@ -184,7 +184,7 @@ def _known(pipeline: Pipeline, table: str) -> Position:
     No change that is still to come is earlier. Of several tables that are one's documents it isn't known whose it is,
     and another connector's may be later than what comes.
     """
-    if pipeline.profiles is not None or table not in pipeline.documents or pipeline.patterns.get(table):
+    if table not in pipeline.documents or pipeline.patterns.get(table):
         return BEGINNING
     # imported late: it is seldom asked, and what runs jobs takes seconds to import
     from operations.servers import stores

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from connectors.opening import profile_stores
-from core.config.pipeline import Chunk, Pipeline
+from core.config.documents import Chunk
+from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
 from core.errors import ProfileError
 from core.plans import Plan
@@ -84,8 +85,7 @@ class ProfilesPass:
         held = {name: store.everything() for name, store in kept.items()}
         of_vectors = self._of_vectors(kept, vectors, sample)
         after = self._read()
-        assert self.pipeline.profiles is not None
-        merging = self.pipeline.profiles.merging
+        merging = self.pipeline.profiles_job.profiles.merging
         found = [(name, each) for name, there in held.items() for each in compared(after, *there, merging)]
         moving = {document(name) for name in changed(before, after)}
         found += of_vectors
@@ -105,8 +105,7 @@ class ProfilesPass:
         self.findings.reason = self.findings.reason or str(error)
 
     def _of_kept(self, true: Whole, kept: Mapping[str, ProfileStore]) -> Found:
-        assert self.pipeline.profiles is not None
-        merging = self.pipeline.profiles.merging
+        merging = self.pipeline.profiles_job.profiles.merging
         return [(name, each) for name, store in kept.items() for each in compared(true, *store.everything(), merging)]
 
     def _of_vectors(
@@ -149,9 +148,8 @@ class ProfilesPass:
 def plan_of(pipeline: Pipeline, profile: Profile) -> Plan:
     """The document that a profile is in the vector stores."""
     embedding = pipeline.embedding
-    assert embedding.text is not None
     changes = ProfileChanges((profile,))
-    delivery = Delivery(0, 0, "", changes, texts_of(changes, embedding.text))
+    delivery = Delivery(0, 0, "", changes, texts_of(changes, pipeline.profiles_job.text))
     (plan,) = plans_of(delivery, embedding.model, document_chunker(embedding, Chunk()))
     return plan
 
@@ -163,8 +161,7 @@ def read_whole(
     progress: Callable[[str, int, int], object] = lambda *_: None,
 ) -> Whole:
     """What the rows come to now, as one state of the source has them. `refused` hears of those that can't be used."""
-    profiles, now_ms = pipeline.profiles, time.time_ns() // 1_000_000
-    assert profiles is not None
+    profiles, now_ms = pipeline.profiles_job.profiles, time.time_ns() // 1_000_000
     linking = profiles.linking(pipeline.delete_retention_ms)
     return whole(_rows(profiles, source, now_ms, refused, progress), linking, profiles.merging, now_ms)
 

@@ -101,7 +101,7 @@ def verify(pipeline: Pipeline, options: Options, bar: Bar) -> Iterator[Compared]
     can't be mended, Unavailable where a server is away.
     """
     check(pipeline)
-    if options.repair and pipeline.profiles is not None:
+    if options.repair and pipeline.makes_profiles:
         raise ConfigError([NO_REPAIR])
     if options.repair and not is_repairable(pipeline):
         raise ConfigError([_NO_REPAIR])
@@ -146,7 +146,7 @@ def _pass(pipeline: Pipeline, options: Options, consumer: Consumer | None, schem
             mender = None
             if options.repair and consumer is not None and isinstance(fresh, Reselect):
                 mender = Mender(pipeline, fresh, consumer, stream, of_pipeline)
-            if pipeline.profiles is not None:
+            if pipeline.makes_profiles:
                 findings = ProfilesPass(pipeline, frozen, stream, step).run(options.sample)
                 return Compared(findings, note=stream.note)
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}

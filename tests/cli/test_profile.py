@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from cli.main import commands
 from connectors.aws.client import Aws
 from connectors.opening import open_profiles, open_stores
+from core.config.documents import Chunk
 from core.config.file import load
-from core.config.pipeline import Chunk, Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError, FreshetError
 from core.identity.linking import RecordChange
 from core.identity.state import Memory

@@ -16,12 +16,14 @@ from connectors.log_identity import ask
 from core.config.embedding import Embedding, Provider
 from core.config.embedding_limits import Limits
 from core.config.format import Encoding, Format
+from core.config.jobs import KINDS
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.config.source import DeadLetters, LettersTarget, Origin, Source
 from core.config.variants import kinds
 from core.stores.contract import Vectors
 from core.stores.owning import no_beginning
+from flink_jobs.job import BUILDERS
 from flink_jobs.sources import events
 from operations.check import Finding, check
 from operations.servers import reach
@@ -177,6 +179,7 @@ def test_all_that_a_file_may_name_has_its_entry() -> None:
     assert kinds(Source, Origin).keys() == sources.SOURCES.keys() == events.READERS.keys()
     assert kinds(DeadLetters, LettersTarget).keys() == dead_letters.PLACES.keys()
     assert kinds(Embedding, Provider).keys() == endpoints.ENDPOINTS.keys()
+    assert KINDS.keys() == BUILDERS.keys()
 
 
 def test_the_table_of_feeds_has_each_format_with_sources_that_it_fits() -> None:

@@ -16,8 +16,9 @@ import yaml
 from rich.console import Console
 
 from connectors.opening import open_profiles
+from core.config.documents import Chunk
 from core.config.file import load
-from core.config.pipeline import Chunk, Pipeline
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.identity.state import Memory
 from core.profiles.delivery import plans_of

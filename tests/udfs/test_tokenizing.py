@@ -12,8 +12,8 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.documents import Chunk
 from core.config.embedding import Embedding
-from core.config.pipeline import Chunk
 from core.documents.chunking import Starts, chunker
 from core.errors import ConfigError
 from udfs.embedding import tokenizing

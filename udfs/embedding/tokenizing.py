@@ -14,8 +14,8 @@ from typing import Any
 
 import tokenizers
 
+from core.config.documents import Chunk
 from core.config.embedding import Embedding
-from core.config.pipeline import Chunk
 from core.config.references import nearest
 from core.documents.chunking import Starts, chunker
 from core.documents.step import Chunker

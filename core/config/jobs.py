@@ -1,0 +1,184 @@
+"""What a pipeline makes: documents, or profiles. Each is a kind of job, with what the file says of it.
+
+A kind that is added has its class here and an entry of `KINDS`, its part of the file as a field of `Pipeline`; what
+builds it stands in `flink_jobs.job`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from core.change import Change
+from core.config.documents import Chunk, Document
+from core.config.embedding import Embedding
+from core.config.format import Format
+from core.config.profiles import Profiles, Record
+from core.config.store import Store
+from core.documents.step import document_id
+from core.profiles.delivery import TABLE
+from core.profiles.records import record_id
+
+
+class Pipeline(Protocol):
+    """As much of a pipeline file as a kind of job reads."""
+
+    @property
+    def documents(self) -> Mapping[str, Document]:
+        """Those of the file; none where it is of profiles."""
+        ...
+
+    @property
+    def profiles(self) -> Profiles | None:
+        """Those of the file."""
+        ...
+
+    @property
+    def embedding(self) -> Embedding:
+        """What makes vectors."""
+        ...
+
+
+class Job(Protocol):
+    """A kind of job, as a pipeline file has it.
+
+    setting  where the file has its tables, as in `profiles.records`
+    """
+
+    setting: ClassVar[str]
+
+    @property
+    def tables(self) -> Mapping[str, Document | Record]:
+        """What the file says of each table."""
+        ...
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """Table to the columns whose values are shown."""
+        ...
+
+    @property
+    def keyed(self) -> dict[str, Callable[[Change], str]]:
+        """Table to what its changes are keyed by. The functions raise ChangeError for rows that have no key."""
+        ...
+
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        """How texts are cut, by the first part of their documents' ids."""
+        ...
+
+    def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
+        """What other parts of the file, or its own, don't fit it; "" where all do."""
+        ...
+
+    def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """What a pipeline has in place of its own where its tables' columns are of these SQL types."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsJob:
+    """Rows become documents, and vectors of their texts."""
+
+    setting: ClassVar[str] = "documents"
+
+    tables: Mapping[str, Document]
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """See `Job.used`."""
+        return {table: each.used for table, each in self.tables.items()}
+
+    @property
+    def keyed(self) -> dict[str, Callable[[Change], str]]:
+        """See `Job.keyed`: by document."""
+        return {table: partial(document_id, each.spec(table)) for table, each in self.tables.items()}
+
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        """See `Job.chunks`."""
+        return {table: each.chunk for table, each in self.tables.items()}
+
+    def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
+        """See `Job.misfit`."""
+        if embedding.text is not None:
+            return "embedding.text is the text of profiles; documents have theirs in documents.….text"
+        if store.of_profiles:
+            some = store.some("vectors")
+            return f"store.{store.of_profiles[0]} is for profiles; documents go to {some}"
+        return _without_key(self, format_)
+
+    def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """See `Job.typed`."""
+        found = {table: each.model_copy(update={"types": types[table]}) for table, each in self.tables.items()}
+        return {"documents": found}
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilesJob:
+    """Records become profiles of persons, and vectors of the profiles' texts. `text` is those's template."""
+
+    setting: ClassVar[str] = "profiles.records"
+
+    profiles: Profiles
+    text: str
+
+    @property
+    def tables(self) -> Mapping[str, Record]:
+        """See `Job.tables`."""
+        return self.profiles.records
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """See `Job.used`."""
+        return {table: each.shown for table, each in self.tables.items()}
+
+    @property
+    def keyed(self) -> dict[str, Callable[[Change], str]]:
+        """See `Job.keyed`: by record."""
+        return {table: partial(record_id, self.profiles.spec(table)) for table in self.tables}
+
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        """See `Job.chunks`: of profiles, whatever their records' tables."""
+        return {TABLE: Chunk()}
+
+    def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
+        """See `Job.misfit`."""
+        if not store.of_profiles:
+            there = " and ".join(f"store.{name}" for name in store.holding("profiles"))
+            return f"{there} are missing: profiles are kept there, their vectors in the others"
+        if format_.objects is not None:
+            return "format is of objects; profiles are made of tables' rows"
+        for table in self.tables:
+            if wrong := format_.misnamed(table):
+                return f"{self.setting}.{table} {wrong}"
+        if wrong := _without_key(self, format_):
+            return wrong
+        wrong = self.profiles.misfit(embedding.text)
+        return f"embedding.text {wrong}" if wrong else ""
+
+    def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """See `Job.typed`."""
+        found = {table: each.model_copy(update={"types": types[table]}) for table, each in self.tables.items()}
+        return {"profiles": self.profiles.model_copy(update={"records": found})}
+
+
+def _without_key(job: Job, format_: Format) -> str:
+    why = format_.chosen.no_keys
+    table = next((table for table, each in job.tables.items() if why and not each.key), None)
+    return "" if table is None else f"{job.setting}.{table}.key is missing: {why}"
+
+
+def _of_documents(pipeline: Pipeline) -> DocumentsJob | None:
+    return DocumentsJob(pipeline.documents) if pipeline.documents else None
+
+
+def _of_profiles(pipeline: Pipeline) -> ProfilesJob | None:
+    return None if pipeline.profiles is None else ProfilesJob(pipeline.profiles, pipeline.embedding.text or "")
+
+
+KINDS: Mapping[str, Callable[[Pipeline], Job | None]] = {"documents": _of_documents, "profiles": _of_profiles}
+"""By the names of the pipeline file's parts: the job that a file asks for there; None where it doesn't."""
