@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict, TypeVar
 
 import httpx
+import msgspec
 
 from core.config.log_identity import flood
 from core.documents.clocks import refused
@@ -75,17 +76,104 @@ class Report:
     away: str = ""
 
 
+class _Vertex(TypedDict):
+    id: str
+
+
+class _Overview(TypedDict, total=False):
+    state: str
+    duration: int
+    vertices: list[_Vertex]
+
+
+class _Metric(TypedDict):
+    id: str
+
+
+class _Aggregated(TypedDict):
+    id: str
+    sum: float
+    max: float
+
+
+class _Value(TypedDict):
+    value: float
+
+
+class _Thrown(TypedDict):
+    stacktrace: str
+    timestamp: int
+
+
+class _History(TypedDict, total=False):
+    entries: list[_Thrown]
+
+
+class _Exceptions(TypedDict, total=False):
+    exceptionHistory: _History  # as Flink spells it
+
+
+class _Checkpoint(TypedDict, total=False):
+    id: int
+    end_to_end_duration: int | None
+    state_size: int | None
+    failure_message: str | None
+
+
+class _Restored(TypedDict, total=False):
+    id: Required[int]
+    restore_timestamp: Required[int]
+    external_path: str | None
+
+
+class _Latest(TypedDict, total=False):
+    completed: _Checkpoint | None
+    failed: _Checkpoint | None
+    restored: _Restored | None
+
+
+class _Counts(TypedDict, total=False):
+    restored: int
+    completed: int
+    in_progress: int
+    failed: int
+
+
+class _OfCheckpoints(TypedDict, total=False):
+    counts: _Counts
+    latest: _Latest
+    history: list[_Checkpoint]
+
+
+Answer = TypeVar("Answer")
+
+
+def _asked(http: httpx.Client, url: str, kind: type[Answer], **parameters: str) -> Answer:
+    """What stands at an address. Raises httpx.HTTPError where nobody answers, or what answers isn't Flink's REST API.
+
+    Source of what is read: Flink's documentation, "REST API".
+    """
+    try:
+        answer = http.get(url, params=parameters or None).raise_for_status()
+    except httpx.InvalidURL as error:
+        raise httpx.UnsupportedProtocol(f"{url!r} is no address: {error}") from None
+    try:
+        return msgspec.json.decode(answer.content, type=kind, strict=False)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise httpx.DecodingError(f"{url} answers what Flink's REST API doesn't: {error}") from None
+
+
 def report(http: httpx.Client, rest: str, job: str) -> Report:
     """What the job of this id says of itself.
 
-    Raises httpx.HTTPError where nobody answers at `rest`, or there is no such job.
+    Raises httpx.HTTPError where nobody answers at `rest`, there is no such job, or what answers isn't Flink.
     """
     address = f"{rest}/jobs/{job}"
-    overview = http.get(address).raise_for_status().json()
+    overview = _asked(http, address, _Overview)
     found, pending = _metrics(http, address, overview)
     return Report(
-        str(overview.get("state", "UNKNOWN")),
-        int(overview.get("duration", 0)),
+        overview.get("state", "UNKNOWN"),
+        overview.get("duration", 0),
         tuple(found),
         pending,
         _restarts(http, address),
@@ -122,29 +210,29 @@ def _metrics(http: httpx.Client, address: str, overview: Mapping[str, Any]) -> t
     pending: int | None = None
     for vertex in overview.get("vertices", ()):
         url = f"{address}/vertices/{vertex['id']}/subtasks/metrics"
-        listed = [entry["id"] for entry in http.get(url).json()]
+        listed = [entry["id"] for entry in _asked(http, url, list[_Metric])]
         names = [name for name in listed if is_ours(name) or name.endswith(_PENDING)]
         for start in range(0, len(names), _ASKED_AT_ONCE):
             some = ",".join(names[start : start + _ASKED_AT_ONCE])
-            for entry in http.get(url, params={"get": some, "agg": "sum,max"}).json():
+            for entry in _asked(http, url, list[_Aggregated], get=some, agg="sum,max"):
                 if entry["id"].endswith(_PENDING):
                     pending = (pending or 0) + int(entry["sum"])
-                elif (each := figure(entry["id"], float(entry["sum"]), float(entry["max"]))) is not None:
+                elif (each := figure(entry["id"], entry["sum"], entry["max"])) is not None:
                     found.append(each)
     return found, pending
 
 
 def _restarts(http: httpx.Client, address: str) -> int:
-    said = http.get(f"{address}/metrics", params={"get": "numRestarts"}).json()
-    return int(float(said[0]["value"])) if said else 0
+    said = _asked(http, f"{address}/metrics", list[_Value], get="numRestarts")
+    return int(said[0]["value"]) if said else 0
 
 
 def failure(http: httpx.Client, address: str) -> Failure | None:
     """The newest one that made the job at this address restart; Flink tells of it up to `web.refresh-interval` late."""
-    entries = http.get(f"{address}/exceptions").json().get("exceptionHistory", {}).get("entries", ())
+    entries = _asked(http, f"{address}/exceptions", _Exceptions).get("exceptionHistory", {}).get("entries", ())
     if not entries:
         return None
-    trace, at_ms = str(entries[0]["stacktrace"]), int(entries[0]["timestamp"])
+    trace, at_ms = entries[0]["stacktrace"], entries[0]["timestamp"]
     if said := _FINAL.findall(trace):
         final, cause = said[-1]
         return Failure(cause.strip(), at_ms, root_cause(trace), final=final)
@@ -152,16 +240,18 @@ def failure(http: httpx.Client, address: str) -> Failure | None:
 
 
 def _restored(http: httpx.Client, address: str, since_ms: int) -> str:
-    answer = http.get(f"{address}/checkpoints")
-    restored = answer.json().get("latest", {}).get("restored") if answer.is_success else None
-    if not restored or int(restored["restore_timestamp"]) < since_ms:
+    try:
+        restored = _asked(http, f"{address}/checkpoints", _OfCheckpoints).get("latest", {}).get("restored")
+    except httpx.HTTPStatusError:
         return ""
-    name = str(restored.get("external_path") or "").rstrip("/").rpartition("/")[2]
+    if not restored or restored["restore_timestamp"] < since_ms:
+        return ""
+    name = (restored.get("external_path") or "").rstrip("/").rpartition("/")[2]
     return name if name.startswith(("chk-", "savepoint-")) else f"chk-{restored['id']}"
 
 
 def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
-    said = http.get(f"{address}/checkpoints").json()
+    said = _asked(http, f"{address}/checkpoints", _OfCheckpoints)
     counted, latest = said.get("counts", {}), said.get("latest", {})
     completed, failed = latest.get("completed") or {}, latest.get("failed") or {}
     return Checkpoints(
@@ -169,21 +259,21 @@ def _checkpoints(http: httpx.Client, address: str) -> Checkpoints:
         _failed(said),
         completed.get("end_to_end_duration"),
         completed.get("state_size"),
-        explained(failed["failure_message"]) if failed.get("failure_message") else None,
+        explained(why) if (why := failed.get("failure_message")) else None,
     )
 
 
-def _failed(said: Mapping[str, Any]) -> int:
+def _failed(said: _OfCheckpoints) -> int:
     """How many checkpoints failed that had begun: one for which not all tasks ran yet Flink counts, without an id.
 
     It tells of the others one by one, so there is none of them where it tells of none. Since a job was started anew or
     restored its ids say how many began; after that all that failed are reported.
     """
     counted, history = said.get("counts", {}), said.get("history", ())
-    failed = int(counted.get("failed", 0))
+    failed = counted.get("failed", 0)
     if not (said.get("latest", {}).get("failed") or {}).get("id"):
         return 0
     if counted.get("restored") or not history:
         return failed
-    begun = max(int(each["id"]) for each in history)
-    return min(failed, begun - int(counted.get("completed", 0)) - int(counted.get("in_progress", 0)))
+    begun = max(each.get("id", 0) for each in history)
+    return min(failed, begun - counted.get("completed", 0) - counted.get("in_progress", 0))

@@ -14,9 +14,6 @@ from operations.folder_lock import runs_at
 from operations.job_file import PIPELINES, JobFile, recall_at
 from operations.status.looks import time_of, waiting
 
-UNSEEN = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, AttributeError)
-"""What comes of an address where nobody answers, or someone else does."""
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -69,7 +66,7 @@ def _standing(http: httpx.Client, folder: Path) -> Standing:
         return Standing(folder.name, state, more=last_event(folder) if pid is None else "", pid=pid)
     try:
         job = seen(http, place)
-    except UNSEEN:
+    except httpx.HTTPError:
         state = "not running" if pid is None else "not answering"
         return Standing(folder.name, state, more=last_event(folder), pid=pid)
     since = f"for {time_of(job.since_ms)}"

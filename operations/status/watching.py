@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from flink_jobs.running.rest import Report
 from operations.folder_lock import runs_as
 from operations.job_file import JobFile, home, recall
-from operations.status.listing import UNSEEN, last_event, seen
+from operations.status.listing import last_event, seen
 from operations.status.looks import Look
 
 TIMEOUT_S = 5.0
@@ -58,7 +58,7 @@ def _look(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
     """A look at the job that was remembered. Raises Unavailable where it isn't there any more."""
     try:
         return Look(time.monotonic(), _with_waiting(pipeline, seen(http, place)))
-    except UNSEEN:
+    except httpx.HTTPError:
         log = home(pipeline) / "log"
         pid = runs_as(pipeline)
         if pid is not None:

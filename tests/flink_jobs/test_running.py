@@ -84,6 +84,15 @@ def test_a_job_whose_task_manager_is_gone_is_given_up(monkeypatch: pytest.Monkey
             job.progress()
 
 
+@pytest.mark.parametrize("answer", [[], {"vertices": [{}]}, {"vertices": 1}, {"duration": "long"}])
+def test_what_flink_does_not_answer_is_refused(answer: Any) -> None:
+    refused = pytest.raises(httpx.HTTPError, match="/jobs/0a answers what Flink's REST API doesn't")
+    with rest({"/jobs/0a": answer}) as address, httpx.Client() as http, refused:
+        report(http, address, "0a")
+    with httpx.Client() as http, pytest.raises(httpx.HTTPError, match="is no address"):
+        report(http, "http://[::1", "0a")
+
+
 def test_checkpoints_that_never_began_are_no_failures() -> None:
     def failed(counts: dict[str, int], latest: dict[str, Any], *ids: int) -> int:
         said = {"counts": counts, "latest": latest, "history": [{"id": each} for each in ids]}
