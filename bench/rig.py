@@ -162,8 +162,7 @@ def until(condition: Callable[[], bool], job: Job, what: str, every: float = 0.0
 
 def pgvector(pipeline: Pipeline) -> Pgvector:
     """The one store that a rig's pipelines have."""
-    assert pipeline.store.pgvector is not None
-    return pipeline.store.pgvector
+    return pipeline.store.of(Pgvector)
 
 
 def ledger(pipeline: Pipeline) -> sql.Identifier:

@@ -18,6 +18,7 @@ from chaos.world import World
 from connectors.dead_letters import letters
 from connectors.kafka.letters import Letter
 from connectors.opensearch.bodies import entry_id, mark_id
+from core.config.store import OpenSearch, Pgvector
 from core.errors import Unavailable
 from core.plans import Plan
 from core.stores.contract import VectorStore
@@ -157,8 +158,7 @@ def details(world: World, document: str) -> Details:
 
 
 def _pgvector_ledger(world: World, document: str) -> str:
-    assert world.pipeline.store.pgvector is not None
-    ledger = sql.Identifier(f"{world.pipeline.store.pgvector.table}_ledger")
+    ledger = sql.Identifier(f"{world.pipeline.store.of(Pgvector).table}_ledger")
     asked = sql.SQL("SELECT document_id, position, deleted_at FROM {} WHERE document_id IN (%s, %s)").format(ledger)
     with psycopg.connect(world.place.dsn) as connection:
         rows = connection.execute(asked, (document, table_of(document))).fetchall()
@@ -166,8 +166,7 @@ def _pgvector_ledger(world: World, document: str) -> str:
 
 
 def _opensearch_ledger(world: World, document: str) -> str:
-    assert world.pipeline.store.opensearch is not None
-    target = world.pipeline.store.opensearch
+    target = world.pipeline.store.of(OpenSearch)
     url = f"{target.hosts[0]}/{target.index}-ledger/_doc"
     ids = (entry_id(document), mark_id(table_of(document)))
     found = [httpx.get(f"{url}/{quote(each, safe='')}", timeout=30).text for each in ids]

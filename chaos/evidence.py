@@ -21,6 +21,7 @@ from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
 from core.config.source import Kafka
+from core.config.store import Pgvector
 from core.errors import FreshetError
 from terminal.plain import json_bytes
 
@@ -67,9 +68,8 @@ def _explained(world: World, document: str) -> dict[str, Any]:
 
 
 def _stored(world: World, place: Path) -> None:
-    assert world.pipeline.store.pgvector is not None
     for name, (suffix, statement) in _STORED.items():
-        table = sql.Identifier(world.pipeline.store.pgvector.table + suffix)
+        table = sql.Identifier(world.pipeline.store.of(Pgvector).table + suffix)
         with (
             psycopg.connect(world.place.dsn, connect_timeout=5) as connection,
             connection.cursor() as cursor,

@@ -21,6 +21,7 @@ from connectors.kafka.producer import ensure_topics
 from connectors.opening import profile_stores
 from core.config.file import load
 from core.config.pipeline import Pipeline
+from core.config.store import OpenSearch, Pgvector
 from operations.servers import stores
 from stack.local import Stack
 
@@ -57,15 +58,13 @@ class World:
 
     def delete_index(self, whole: bool) -> None:
         """Delete OpenSearch's index behind the job's back, and its ledger too if `whole`."""
-        opensearch = self.pipeline.store.opensearch
-        assert opensearch is not None
+        opensearch = self.pipeline.store.of(OpenSearch)
         for name in (opensearch.index, *([f"{opensearch.index}-ledger"] if whole else [])):
             httpx.delete(f"{opensearch.hosts[0]}/{name}", timeout=30)
 
     def drop_table(self, whole: bool) -> None:
         """Drop PostgreSQL's table behind the job's back, and its ledger too if `whole`."""
-        pgvector = self.pipeline.store.pgvector
-        assert pgvector is not None
+        pgvector = self.pipeline.store.of(Pgvector)
         with psycopg.connect(self.place.dsn, autocommit=True, connect_timeout=5) as connection:
             for name in (pgvector.table, *([f"{pgvector.table}_ledger"] if whole else [])):
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))

@@ -20,37 +20,36 @@ def load(path: Path) -> Pipeline:
 
 def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
     """Of a pipeline of `load` the connection strings that name a passfile, by their settings' names."""
-    dsns = {f"store.{name}.dsn": getattr(each, "dsn", "") for name, each in pipeline.store.targets.items()}
+    dsns = {f"store.{name}.dsn": dsn for name, dsn in _dsns(pipeline).items()}
     if isinstance(pipeline.database, SourceDatabase):
         dsns["reselect.postgres.dsn"] = pipeline.database.dsn
-    return {name: dsn for name, dsn in dsns.items() if dsn and _passfile_of(dsn)}
-
-
-def _passfile_of(dsn: str) -> str:
+    if not dsns:
+        return {}
     # imported late: who keeps vectors elsewhere needs no client of PostgreSQL's
     from connectors.postgres.session import passfile_of
 
-    return passfile_of(dsn)
+    return {setting: dsn for setting, dsn in dsns.items() if passfile_of(dsn)}
 
 
-def _with_whole_passfile(dsn: str) -> str:
-    from connectors.postgres.session import with_whole_passfile
-
-    return with_whole_passfile(dsn)
+def _dsns(pipeline: Pipeline) -> dict[str, str]:
+    """The stores' connection strings, by their names."""
+    found = ((name, getattr(each, "dsn", "")) for name, each in pipeline.store.targets.items())
+    return {name: dsn for name, dsn in found if dsn}
 
 
 def _with_passfiles(pipeline: Pipeline) -> Pipeline:
     """A passfile's path holds for this folder, and the job's workers may be in another one."""
-    store, reselect, source = pipeline.store, pipeline.reselect, pipeline.database
-    changed: dict[str, Any] = {
-        name: each.model_copy(update={"dsn": _with_whole_passfile(dsn)})
-        for name, each in store.targets.items()
-        if (dsn := getattr(each, "dsn", ""))
-    }
-    update: dict[str, Any] = {"store": store.model_copy(update=changed)}
-    if reselect is not None and isinstance(source, SourceDatabase):
-        source = source.model_copy(update={"dsn": _with_whole_passfile(source.dsn)})
-        update["reselect"] = reselect.model_copy(update={"postgres": source})
+    dsns, source = _dsns(pipeline), pipeline.database
+    if not dsns and not isinstance(source, SourceDatabase):
+        return pipeline
+    from connectors.postgres.session import with_whole_passfile  # as above
+
+    targets = pipeline.store.targets
+    changed = {name: targets[name].model_copy(update={"dsn": with_whole_passfile(dsn)}) for name, dsn in dsns.items()}
+    update: dict[str, Any] = {"store": pipeline.store.model_copy(update=changed)}
+    if pipeline.reselect is not None and isinstance(source, SourceDatabase):
+        whole = source.model_copy(update={"dsn": with_whole_passfile(source.dsn)})
+        update["reselect"] = pipeline.reselect.model_copy(update={"postgres": whole})
     return pipeline.model_copy(update=update)
 
 

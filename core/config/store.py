@@ -6,16 +6,18 @@ A store that is added has its settings here, a `Target`, and a field of `Store`;
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
 from core.config.source import AwsClient, Model
 from core.config.variants import kinds, named
+from core.errors import ConfigError
 
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
+Kind = TypeVar("Kind", bound="Target")
 Holds = Literal["vectors", "profiles"]
 
 
@@ -140,6 +142,14 @@ class Store(Model):
     def targets(self) -> dict[str, Target]:
         """All stores that are named."""
         return named(self, Target)
+
+    def of(self, kind: type[Kind]) -> Kind:
+        """The one of a kind of settings. Raises ConfigError where the file names none of it."""
+        for each in self.targets.values():
+            if isinstance(each, kind):
+                return each
+        there = ", ".join(self.targets)
+        raise ConfigError([f"store names {there}, and this is for {kind.__name__}"])
 
     @property
     def names(self) -> tuple[str, ...]:
