@@ -2,7 +2,8 @@
 
     FreshetError
     ├── ConfigError         the pipeline file says something that can't be run; lists every mistake
-    │   └── StoreGone       a store's table or index isn't there (any more): this run stops
+    │   ├── StoreGone       a store's table or index isn't there (any more): this run stops
+    │   └── FilterError     what a search asks of metadata can't be asked
     ├── OtherLog            the log that a state belongs to isn't the one that is there now
     ├── ChangeError         one change can't be used, and will not become usable by trying again
     │   ├── RecordsLost     it is gone unread: its source kept it for too short a time
@@ -44,6 +45,14 @@ class ConfigError(FreshetError):
 
 class StoreGone(ConfigError):
     """A store's table or index isn't there. What it held before isn't written again when a run goes on."""
+
+
+class FilterError(ConfigError):
+    """What a search asks of metadata can't be asked. `place` is where in it: `filter.and[0].price.gte`."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__([f"{bounded(place)}: {problem}"])
+        self.place = place
 
 
 class OtherLog(FreshetError):

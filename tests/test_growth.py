@@ -21,10 +21,11 @@ from core.documents import graphemes
 from core.documents.chunking import chunker
 from core.documents.step import Chunker, DocumentSpec, document_id, render
 from core.documents.structure import structured
-from core.errors import FreshetError, quote
+from core.errors import FilterError, FreshetError, quote
 from core.formats import s3
 from core.formats.timestamps import nanoseconds
 from core.identity import identifiers
+from core.stores.filters.language import parse_text
 from flink_jobs.running import failures
 from tests.growth import UNITS, Build, first_grown, grown, repeated, texts
 from udfs.embedding import tokenizing
@@ -157,6 +158,12 @@ def instant(text: str) -> object:
     return None
 
 
+def filtered(text: str) -> object:
+    with suppress(FilterError):
+        return parse_text(text, ("a",))
+    return None
+
+
 def asked_of_all(text: str) -> object:
     stays = graphemes.whole(text)
     return [stays(offset) for offset in range(len(text))]
@@ -229,6 +236,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a document's text": lambda text: render(SPEC.text, {"a": text, "b": [text]}),
     "a document's id": lambda text: document_id(SPEC, Change("public.t", {"a": text}, Operation.UPSERT, Position("1"))),
     "a value in a message": quote,
+    "a filter": filtered,
+    "a filter's text": lambda text: filtered(f'{{"a": "{text}"}}'),
+    "a filter's column": lambda text: filtered(f'{{"{text}": 1}}'),
     "a timestamp": instant,
     "a notification": notified,
     "a failure": failures.explained,
