@@ -217,7 +217,7 @@ def recall(dsn: str, connection: Connection, vectors: NDArray[np.float32]) -> No
         found = 0
         for question in asked:
             true = {f"c{number}" for number in np.argsort(-(known @ question))[:10]}
-            found += len(true & {hit.chunk_id for hit in store.search(question, 10, {})})
+            found += len(true & {hit.chunk_id for hit in store.search(question, 10)})
         store.close()
         table.add_row(f"{index[0]}/{index[1]}", f"{found / (10 * len(asked)):.4f}", f"{built:.1f}")
     console.print(table)

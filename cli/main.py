@@ -152,6 +152,9 @@ def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many chunks to answer with.")] = 5,
     where: Annotated[list[str], typer.Option("--where", metavar="COLUMN=VALUE", help="Metadata that must hold.")] = [],  # noqa: B006
+    passing: Annotated[
+        list[str], typer.Option("--filter", metavar="JSON", help="What metadata must pass; see docs/filters.md.")
+    ] = [],  # noqa: B006
     store: Annotated[
         str | None, typer.Option("--store", help="Of several stores, the one to ask; else the first is.")
     ] = None,
@@ -163,7 +166,7 @@ def search(
     from terminal.bars import loading
 
     show = hits.show_json if as_json else hits.show
-    show(*answered(_loaded(pipeline), question, k, where, store, loading), console)
+    show(*answered(_loaded(pipeline), question, k, where, store, passing, loading), console)
 
 
 @commands.command()

@@ -109,7 +109,7 @@ class Stage(Generic[Source_co]):
 
     def ask(self, question: Vectors, k: int = 5) -> list[Hit]:
         """The answers to a question that is embedded already; `question` has shape (1, dimension)."""
-        return self.store.search(question[0], k, {})
+        return self.store.search(question[0], k)
 
     def chunks(self, document: str) -> dict[str, Row]:
         """A document's chunks in the store, by chunk id."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str
     return differences
 
 
-def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapping[str, str]) -> str:
+def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, asked: Sequence[str]) -> str:
     """Why a search has found nothing, for who searched.
 
     Raises ConfigError where it can't have found anything, as every chunk is of another model.
@@ -108,10 +108,20 @@ def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, where: Mapp
     if why := _no_such_model(pipeline, name, models):
         raise ConfigError([why])
     if models:
-        asked = " and ".join(f"{column}={value}" for column, value in where.items())
-        return f"{place}: none of its {sum(models.values()):,} chunks has {asked}" if asked else ""
+        return f"{place}: none of its {sum(models.values()):,} chunks has {' and '.join(asked)}" if asked else ""
     running = "no job of it runs in this folder" if runs_as(pipeline) is None else f"its job runs{_left(pipeline)}"
     return f"{place} is empty; {running}: see `freshet status`"
+
+
+def unfound(pipeline: Pipeline, name: str, store: VectorStore) -> str:
+    """What a search that filters says of chunks that no filter finds; "" where there are none."""
+    count = store.unindexed()
+    if not count:
+        return ""
+    return (
+        f"store.{name}: {pipeline.place(name)}: no filter finds {count:,} of its chunks, as an earlier release wrote "
+        "them: `freshet run pipeline.yaml --rebuild` makes them findable, and embeds nothing"
+    )
 
 
 def _left(pipeline: Pipeline) -> str:

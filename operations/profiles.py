@@ -82,7 +82,7 @@ def neighbours(pipeline: Pipeline, who: str, k: int) -> list[Hit]:
             if stored is None:
                 raise FreshetError(f"profile {profile.profile_id} has no vector (yet, or its text is empty)")
             mean = stored.vectors.mean(axis=0)
-            hits = store.search((mean / np.linalg.norm(mean)).astype(np.float32), k + len(stored.chunks), {})
+            hits = store.search((mean / np.linalg.norm(mean)).astype(np.float32), k + len(stored.chunks))
     return [hit for hit in hits if hit.document_id != name][:k]
 
 

@@ -5,39 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
+from typing import Any
 
 from core.config.pipeline import Pipeline
 from core.config.store import Store
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, VectorStore
+from core.stores.filters.language import EVERYTHING, And, Filter, equals, parse, parse_text
 from operations.addresses import nobody_at, of_store, setting_of_store
-from operations.owning import nothing_found, otherwise
+from operations.owning import nothing_found, otherwise, unfound
 from operations.reporting import Loading
 from operations.servers import stores
 from udfs.embedding.embedder import questioner
 
 
-def search(pipeline: Pipeline, question: str, k: int, where: Sequence[str], store: str | None = None) -> list[Hit]:
-    """The `k` chunks nearest to the question; `where` holds `column=value` pairs that must hold.
+def search(
+    pipeline: Pipeline,
+    question: str,
+    k: int,
+    where: Sequence[str] = (),
+    store: str | None = None,
+    passing: Sequence[Any] = (),
+) -> list[Hit]:
+    """The `k` chunks nearest to the question whose metadata has all that `where` and `passing` ask for.
 
-    `store` is the name of the store to ask; None: the pipeline's first.
+    where    `column=value` pairs
+    passing  filters, as `core.stores.filters.language.parse` takes them, or JSON text of such
+    store    the name of the store to ask; None: the pipeline's first
 
-    Raises ConfigError for a pair without `=` or a column that no table of the pipeline keeps as metadata, and where
-    every chunk that is there was made by another model.
+    Raises FilterError for a filter that is none, or asks for a column that no table of the pipeline keeps as metadata,
+    ConfigError for a pair without `=`, and where every chunk that is there was made by another model.
     """
-    return answered(pipeline, question, k, where, store)[0]
+    return answered(pipeline, question, k, where, store, passing)[0]
 
 
 def answered(
     pipeline: Pipeline,
     question: str,
     k: int,
-    where: Sequence[str],
+    where: Sequence[str] = (),
     store: str | None = None,
+    passing: Sequence[Any] = (),
     loading: Loading = nullcontext,
 ) -> tuple[list[Hit], list[str]]:
     """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
-    filters = dict(_pair(text, pipeline) for text in where)
+    asked = asked_of(pipeline, where, passing)
     name = _chosen(pipeline, store)
     # a model takes long to load: not for a store that isn't there
     if away := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
@@ -46,9 +58,10 @@ def answered(
         embedder = questioner(pipeline.embedding)
     target = stores(pipeline)[name]
     try:
-        hits = target.search(embedder.embed([question])[0], k, filters)
-        why = "" if hits else nothing_found(pipeline, name, target, filters)
-        return hits, [*filter(None, [why]), *_notes(pipeline, name, target)]
+        hits = target.search(embedder.embed([question])[0], k, asked)
+        old = "" if asked == EVERYTHING else unfound(pipeline, name, target)
+        why = "" if hits or old else nothing_found(pipeline, name, target, [*where, *map(str, passing)])
+        return hits, [*filter(None, [why, old]), *_notes(pipeline, name, target)]
     finally:
         target.close()
 
@@ -69,10 +82,18 @@ def _chosen(pipeline: Pipeline, name: str | None) -> str:
     return name or there[0]
 
 
-def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    kept = sorted({names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata})
-    if not equals:
+def asked_of(pipeline: Pipeline, where: Sequence[str], passing: Sequence[Any]) -> Filter:
+    """One filter of `column=value` pairs and filters, all of which must hold. Raises as `search` does."""
+    columns = {names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata}
+    pairs = [_pair(text, sorted(columns)) for text in where]
+    read = [parse_text(each, columns) if isinstance(each, str) else parse(each, columns) for each in passing]
+    parts = (*pairs, *read)
+    return parts[0] if len(parts) == 1 else And(parts)
+
+
+def _pair(text: str, kept: Sequence[str]) -> Filter:
+    name, sign, value = text.partition("=")
+    if not sign:
         raise ConfigError([f"--where is {text!r}, must be column=value, with one of the columns {', '.join(kept)}"])
     if name not in kept:
         near = get_close_matches(name, kept, 1)
@@ -80,4 +101,4 @@ def _pair(text: str, pipeline: Pipeline) -> tuple[str, str]:
         raise ConfigError(
             [f"--where is {text!r}: {name} is no column of documents.….metadata in the pipeline file; {meant}"]
         )
-    return name, value
+    return equals((name,), value, f"--where {name}")

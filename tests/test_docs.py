@@ -29,6 +29,7 @@ FOLLOWED = [
     DOCS / f"{name}.md"
     for name in (
         "search",
+        "filters",
         "bundle",
         "remote-models",
         "dead-letters",

@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from connectors.opensearch import bodies
-from connectors.opensearch.filters import filters
+from connectors.opensearch.filters import terms_of
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
 from core.plans import Plan
 from core.stores.batches import sized
 from core.stores.contract import Vectors
+from core.stores.fingerprint import TERMS
 from core.stores.fitting import UNFIT, check_text, fit
 
 _LONGEST_DOCUMENT_ID = 32_766  # bytes, of a term
@@ -58,10 +59,19 @@ class Work:
         written = {chunk.chunk_id for chunk in self.plan.write}
         return tuple(chunk_id for chunk_id in self.plan.chunk_ids if chunk_id not in written)
 
+    def stands(self, source: Mapping[str, Any], ordinal: int) -> bool:
+        """Whether a chunk that was read has this place, metadata and terms."""
+        there = (source["ordinal"], source["metadata"], source["filters"])
+        return there == (ordinal, self.metadata, self._terms)
+
+    @cached_property
+    def _terms(self) -> Any:
+        return orjson.loads(self.filters)
+
     @cached_property
     def digest(self) -> str:
-        """What tells this metadata from another."""
-        return blake2b(self.encoded, digest_size=16).hexdigest()
+        """What tells this metadata from another, and from the same with the terms of another release."""
+        return blake2b(self.encoded + b"\x00%d" % TERMS, digest_size=16).hexdigest()
 
 
 def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> Work:
@@ -71,7 +81,7 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
     for chunk_id in plan.chunk_ids:
         if len(chunk_id.encode()) > _LONGEST_CHUNK_ID:
             raise StoreRejected(f"a chunk's id has more than {_LONGEST_CHUNK_ID} bytes")
-    searched = orjson.dumps(filters(ready.metadata, plan.numbers))
+    searched = orjson.dumps(terms_of(ready.metadata, plan.numbers))
     return Work(at, plan, ready.metadata, ready.encoded.encode(), searched, ready.vectors, model)
 
 

@@ -7,22 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from connectors.opensearch.filters import filter_of, number_filter_of
-from core.stores.exact_numbers import plain_digits
+from connectors.opensearch.filters import FIELD, query_of, without_terms
+from core.stores.filters.language import EVERYTHING, Filter
 
 
-def conditions(model: str, where: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Chunks of the model that pass every filter; a number is compared as the number that it is."""
-    terms = [{"terms": {"filters": _alternatives(key, value)}} for key, value in where.items()]
-    return [{"term": {"model": model}}, *terms]
+def conditions(model: str, where: Filter) -> list[dict[str, Any]]:
+    """Chunks of the model that pass the filter."""
+    return [{"term": {"model": model}}, *([] if where == EVERYTHING else [query_of(where)])]
 
 
-def _alternatives(key: str, value: str) -> list[str]:
-    number = plain_digits(value)
-    return [filter_of(key, value), *([number_filter_of(key, number)] if number else [])]
-
-
-_FOUND = {"excludes": ["embedding", "filters", "model"]}
+_FOUND = {"excludes": ["embedding", FIELD, "model"]}
 _ORDER = [{"_score": "desc"}, {"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
 
 
@@ -81,6 +75,9 @@ def there(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -
 
 ANY = {"size": 1, "_source": False, "track_total_hits": False, "terminate_after": 1}
 """Whether there is a chunk."""
+
+UNINDEXED = {"size": 0, "track_total_hits": True, "query": without_terms()}
+"""How many chunks have none of the terms that filters ask for."""
 
 LIVING = {
     "size": 0,

@@ -24,6 +24,7 @@ from core.change import Position
 from core.config.store import OpenSearch
 from core.plans import Outcome, Plan, rejected
 from core.stores.contract import Hit, Stored, Vectors, nobody_hears
+from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
 
@@ -159,6 +160,11 @@ class OpenSearchStore:
         found = self._cluster.once(lambda: self._cluster.search(self._index, queries.models(_MOST_MODELS)))
         return {each["key"]: each["doc_count"] for each in found["aggregations"]["models"]["buckets"]}
 
+    def unindexed(self) -> int:
+        """How many chunks no filter finds; see `VectorStore.unindexed`. Raises ConfigError where the index is gone."""
+        found = self._cluster.once(lambda: self._cluster.search(self._index, queries.UNINDEXED))
+        return int(found["hits"]["total"]["value"])
+
     def bereft(self) -> int:
         """How many documents have lost all chunks; see `VectorStore.bereft`."""
         return self._cluster.once(self._bereft)
@@ -205,9 +211,9 @@ class OpenSearchStore:
             yield from page
 
     def search(
-        self, vector: NDArray[np.float32], k: int, where: Mapping[str, str], text: str | None = None
+        self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING, text: str | None = None
     ) -> list[Hit]:
-        """The `k` nearest chunks of this store's model whose metadata has each value of `where`, nearest first.
+        """The `k` nearest chunks of this store's model whose metadata passes `where`, nearest first.
 
         Equal distances are ordered by document, ordinal and chunk id. The HNSW graph answers; where it gives fewer than
         k, every chunk that passes the filters is compared: k come back wherever k exist.

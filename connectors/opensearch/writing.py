@@ -209,7 +209,7 @@ class Writer:
                     bodies.moved(each["_source"], ordinals[chunk_id], work.encoded, work.filters),
                 )
                 for chunk_id, each in zip(some, found, strict=True)
-                if (each["_source"]["ordinal"], each["_source"]["metadata"]) != (ordinals[chunk_id], work.metadata)
+                if not work.stands(each["_source"], ordinals[chunk_id])
             ]
             for answer in self._cluster.bulk(self._index, operations):
                 written = _and(written, answer)

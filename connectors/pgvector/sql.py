@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from psycopg.sql import SQL
 
-from core.stores.exact_numbers import plain_digits
-
 VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 
 # Whoever clears a table waits for the transactions under way, and they for it: none can bring back what it removes.
@@ -278,20 +276,7 @@ MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC
 
 NEAREST = SQL("""
 SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata FROM (
-    SELECT *, embedding <=> %s AS distance FROM {table} WHERE model = %s {filters} ORDER BY distance LIMIT %s
+    SELECT *, embedding <=> %s AS distance FROM {table} WHERE model = %s AND {filter} ORDER BY distance LIMIT %s
 ) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
 """)
-FILTER = SQL("AND metadata ->> %s = %s")
-"""Parameters of NEAREST: vector, model, those of each filter (key and value), how many to look at, how many to give."""
-
-NUMBER_FILTER = SQL("""
-AND CASE WHEN jsonb_typeof(metadata -> %s) = 'number' THEN (metadata -> %s)::numeric = %s::numeric
-         ELSE metadata ->> %s = %s END
-""")
-"""A filter by what is a number. Parameters: the key twice, the number, key and value."""
-
-
-def filter_of(key: str, value: str) -> tuple[SQL, list[str]]:
-    """The condition that metadata has this value, a number as the number that it is; and its parameters."""
-    number = plain_digits(value)
-    return (NUMBER_FILTER, [key, key, number, key, value]) if number else (FILTER, [key, value])
+"""Parameters of NEAREST: vector, model, those of the filter, how many to look at, how many to give."""

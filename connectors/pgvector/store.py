@@ -13,6 +13,7 @@ from psycopg import sql
 
 from connectors.pgvector import sql as statements
 from connectors.pgvector.claim import Tenure
+from connectors.pgvector.filters import condition_of
 from connectors.pgvector.rows import Work, refused, stored_of, work_of
 from connectors.pgvector.schema import SETTING, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
@@ -23,6 +24,7 @@ from core.change import BEGINNING, Position
 from core.plans import Outcome, Plan
 from core.stores.batches import halving
 from core.stores.contract import Hit, Stored, Vectors, nobody_hears
+from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
 
@@ -194,6 +196,10 @@ class PgvectorStore:
         if self._tenure.owner_entry is not None:
             self._session.once(lambda: self._tenure.claim(say))
 
+    def unindexed(self) -> int:
+        """None: filters look into the metadata itself."""
+        return 0
+
     def owner(self) -> Owner | None:
         """Whose the store is; None where nobody's yet. Doesn't wait for a server that is away."""
         return self._session.once(self._tenure.there)
@@ -205,8 +211,8 @@ class PgvectorStore:
             lambda: self._session.rows(self._sql[name], parameters), self._patience_s, passing
         )
 
-    def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
-        """The `k` nearest chunks of this store's model whose metadata has each value of `where`, nearest first.
+    def search(self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING) -> list[Hit]:
+        """The `k` nearest chunks of this store's model whose metadata passes `where`, nearest first.
 
         Equal distances are ordered by document, ordinal and chunk id. The HNSW index answers, scanning on until the
         filter has let k through; where it ends with fewer than k, as it may for a rare value in a large table, every
@@ -215,13 +221,11 @@ class PgvectorStore:
         """
         if vector.shape != (self._dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        asked = [statements.filter_of(*pair) for pair in where.items()]
-        conditions = sql.SQL(" ").join([condition for condition, _ in asked])
-        filters = [each for _, parameters in asked for each in parameters]
+        condition, asked = condition_of(where)
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
-        query = statements.NEAREST.format(**self._names, filters=conditions)
-        parameters = [Vector(vector), self._model, *filters, reach, k]
+        query = statements.NEAREST.format(**self._names, filter=condition)
+        parameters = [Vector(vector), self._model, *asked, reach, k]
         wide = sql.Literal(min(1000, max(200, 2 * reach)))
         settings = [each.format(reach=wide) for each in statements.SEARCHING]
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))

@@ -16,6 +16,7 @@ from core.plans import Chunk, Outcome, Plan
 from core.profiles.delivery import Delivery, Opening
 from core.profiles.merging import Profile
 from core.profiles.step import Placed
+from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 
 Vectors = NDArray[np.float32]
@@ -148,11 +149,14 @@ class VectorStore(Protocol):
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks, each once, in any order; in bounded memory."""
 
-    def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
-        """The `k` nearest chunks whose metadata has each value of `where`, nearest first.
+    def search(self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING) -> list[Hit]:
+        """The `k` nearest chunks whose metadata passes `where`, nearest first.
 
-        A value of metadata that is a number is compared as a number, any other as text.
+        Which those are `core.stores.filters.evaluation` says.
         """
+
+    def unindexed(self) -> int:
+        """How many chunks an earlier release wrote in a way in which no filter finds them. Counts them all."""
 
     def close(self) -> None:
         """Give connections back."""

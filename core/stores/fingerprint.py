@@ -18,6 +18,9 @@ from core.config.pipeline import Pipeline
 from core.documents.step import DocumentSpec
 from core.profiles.delivery import TABLE
 
+TERMS = 1
+"""The version of what stores write for filters to find."""
+
 _CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
 """A chunker's name, as `core.documents.chunking` makes it."""
 
@@ -39,10 +42,15 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What an index was made with: the model, and how each table's rows became documents."""
+    """What an index was made with: the model, and how each table's rows became documents.
+
+    terms  the version of what stores write for filters to find; 0 where a release wrote it that didn't say. Not
+           compared: a store that has older chunks counts them (`VectorStore.unindexed`)
+    """
 
     model: str
     tables: Mapping[str, Made] = field(default_factory=dict)
+    terms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,10 @@ class Owner:
 def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str]) -> Fingerprint:
     """What a pipeline makes. `chunkers`: the name of each table's; of profiles that of `profiles`."""
     if isinstance(job := pipeline.job, ProfilesJob):
-        return Fingerprint(pipeline.embedding.model, {TABLE: Made(job.text, chunkers[TABLE])})
+        return Fingerprint(pipeline.embedding.model, {TABLE: Made(job.text, chunkers[TABLE])}, TERMS)
     specs = [document.spec(table) for table, document in pipeline.documents.items()]
-    return Fingerprint(pipeline.embedding.model, {each.table: _made(each, chunkers[each.table]) for each in specs})
+    made = {each.table: _made(each, chunkers[each.table]) for each in specs}
+    return Fingerprint(pipeline.embedding.model, made, TERMS)
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:

@@ -14,6 +14,9 @@ RUN = "freshet run pipeline.yaml"
 """What starts a run, where nobody says how the pipeline's file is called."""
 
 
+UNFOUND = "was written by an earlier release, whose chunks no --filter and no --where finds"
+
+
 class How(StrEnum):
     """What a run does with documents that were made otherwise: it refuses, leaves them, or makes them all anew."""
 
@@ -30,12 +33,15 @@ class Found:
     owner   None where it has none yet
     models  how many chunks there are of each; may be left out where the owner says that they are as they'd be made now
     bereft  how many documents its ledger has with chunks, where not one chunk is there
+    unindexed  how many chunks an earlier release wrote so that no filter finds them; may be left out where a run of
+               this one has the store: it was asked, or makes them anew
     """
 
     place: str
     owner: Owner | None
     models: Mapping[str, int] = field(default_factory=dict)
     bereft: int = 0
+    unindexed: int = 0
 
 
 def obstacles(
@@ -49,7 +55,8 @@ def obstacles(
     by_text: dict[str, Change] = {}
     for each in found:
         lost = [Change("", _lost(each))] if each.bereft and resumes else []
-        for change in lost or _of_store(each, name, now, kept if resumes else None):
+        unfound = [Change("", UNFOUND, False)] if each.unindexed else []
+        for change in lost or (*unfound, *_of_store(each, name, now, kept if resumes else None)):
             by_text.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
     for change in changes(kept.made, now) if kept is not None and resumes else ():
         by_text.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
@@ -110,7 +117,7 @@ def refusal(
     if foreign:
         taken = f"Both take it from {foreign[0]}, whose run then stops."
         lines.append(f"  {taken} Or name another table or index in the pipeline file")
-    else:
+    elif not all(change.what.endswith(UNFOUND) for change in why):
         lines.append("  or " + ("restore it" if bereft else "have the pipeline file say again what it said"))
     return lines
 

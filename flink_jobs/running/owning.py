@@ -37,7 +37,9 @@ def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerp
             continue
         owner = store.owner()
         same = owner is not None and owner.pipeline == pipeline.name and not changes(owner.made, now)
-        found.append(Found(place, owner, {} if same else store.models(), bereft))
+        unindexed = 0 if owner is not None and owner.made.terms == now.terms else store.unindexed()
+        models = {} if same and not unindexed else store.models()
+        found.append(Found(place, owner, models, bereft, unindexed))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from connectors.opensearch.bodies import entry_id
-from connectors.opensearch.filters import filters
+from connectors.opensearch.filters import terms_of
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
 from core.stores.contract import VectorStore
@@ -93,7 +93,7 @@ class _OpenSearch:
         return hits
 
     def change(self, document: str, at: int, **fields: Any) -> None:
-        changed = {**fields, **({"filters": filters(fields["metadata"])} if "metadata" in fields else {})}
+        changed = {**fields, **({"filters": terms_of(fields["metadata"])} if "metadata" in fields else {})}
         for hit in self._hits(document, at):
             self._client.index(
                 index=self._index, id=hit["_id"], routing=document, body={**hit["_source"], **changed}, refresh=True

@@ -49,6 +49,9 @@ class OfToys:
     def models(self) -> dict[str, int]:
         return {"hash": 1}
 
+    def unindexed(self) -> int:
+        return 0
+
     def owner(self) -> None:
         return None
 

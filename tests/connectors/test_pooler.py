@@ -20,7 +20,7 @@ from core.stores.fingerprint import Fingerprint, Owner
 from tests.connectors.pooler import SESSIONS, another_session, pooler
 from tests.connectors.servers import Server
 from tests.connectors.test_profile_store_contract import KARI, change, writer
-from tests.connectors.test_store_contract import APPLIED, STALE, apply, plan, texts, vector_of
+from tests.connectors.test_store_contract import APPLIED, STALE, apply, having, plan, texts, vector_of
 from tests.databases import in_database, new_database
 
 # what whoever comes next must find as the server has it
@@ -78,7 +78,7 @@ def test_a_store_goes_from_session_to_session(through: str) -> None:
                 assert store.positions(["t/2"]) == {"t/2": position} and store.latest("t") == position
                 assert store.models() == {"m": 2}
                 store.claim()
-        assert store.search(vector_of("one"), 1, {"lang": "no"}) == []
+        assert store.search(vector_of("one"), 1, having({"lang": "no"})) == []
         with another_session(through):
             assert store.clear("t", Position("3")) == 1
             assert apply(store, plan("t/1", "2", "one")) == [STALE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from core.change import Position
 from core.errors import ConfigError, Unavailable
 from core.plans import Chunk, Plan, Status, chunk_id
 from core.stores.contract import Hit, Vectors, VectorStore
+from core.stores.filters.language import And, Filter, equals
 from tests.connectors.servers import Opener, Server
 
 APPLIED, STALE, REJECTED = Status.APPLIED, Status.STALE, Status.REJECTED
@@ -41,6 +42,11 @@ def vectors_of(plans: Sequence[Plan]) -> list[Vectors]:
     return [np.array([vector_of(chunk.text) for chunk in each.write], np.float32).reshape(-1, 4) for each in plans]
 
 
+def having(values: Mapping[str, str]) -> Filter:
+    """All of the values, as `--where` has them."""
+    return And(tuple(equals((name,), value, "") for name, value in values.items()))
+
+
 def apply(store: VectorStore, *plans: Plan) -> list[Status]:
     outcomes = store.apply(plans, vectors_of(plans))
     assert [outcome.document_id for outcome in outcomes] == [each.document_id for each in plans]
@@ -49,7 +55,7 @@ def apply(store: VectorStore, *plans: Plan) -> list[Status]:
 
 def rows(store: VectorStore) -> list[Hit]:
     """All that the store holds, by document and ordinal; each is checked to have its own text's vector."""
-    hits = store.search(vector_of(""), 1000, {})
+    hits = store.search(vector_of(""), 1000)
     for hit in hits:
         assert hit.score == pytest.approx(float(vector_of("") @ vector_of(hit.text)), abs=1e-5)
     return sorted(hits, key=lambda hit: (hit.document_id, hit.ordinal))
@@ -152,7 +158,7 @@ def test_a_changed_vector_is_written(store: VectorStore) -> None:
     first = plan("d", "1", "one")
     apply(store, first)
     store.apply([first], [vector_of("another model").reshape(1, 4)])
-    assert store.search(vector_of("another model"), 1, {})[0].score == pytest.approx(1)
+    assert store.search(vector_of("another model"), 1)[0].score == pytest.approx(1)
 
 
 def test_a_gap_is_rejected_and_leaves_the_document_as_it_was(store: VectorStore) -> None:
@@ -237,7 +243,7 @@ def test_hostile_text_comes_back_as_it_was(store: VectorStore) -> None:
     assert set(apply(store, *plans)) == {APPLIED}
     assert texts(store) == [(each, text) for each in sorted(HOSTILE) for text in (each, each * 50)]
     for hostile in HOSTILE:
-        found = store.search(vector_of("q"), 10, {hostile: hostile})
+        found = store.search(vector_of("q"), 10, having({hostile: hostile}))
         assert [hit.metadata for hit in found] == [{hostile: hostile}] * 2
 
 
@@ -253,7 +259,7 @@ def test_ten_thousand_chunks_of_one_document(store: VectorStore) -> None:
     assert apply(store, plan("d", "1", *pieces)) == [APPLIED]
     edited = [*pieces[:5000], "edited", *pieces[5001:]]
     assert apply(store, plan("d", "2", *edited, new=["edited"])) == [APPLIED]
-    found = store.search(vector_of("edited"), 10_000, {})
+    found = store.search(vector_of("edited"), 10_000)
     assert found[0].text == "edited" and found[0].ordinal == 5000
     assert sorted(hit.ordinal for hit in found) == list(range(10_000))
     assert apply(store, plan("d", "3")) == [APPLIED]
@@ -265,19 +271,19 @@ def test_search_is_nearest_first(store: VectorStore) -> None:
     apply(store, *plans)
     question = vector_of("question")
     expected = sorted(plans, key=lambda each: -float(question @ vector_of(each.write[0].text)))[:10]
-    found = store.search(question, 10, {})
+    found = store.search(question, 10)
     assert [hit.document_id for hit in found] == [each.document_id for each in expected]
     assert found[0].score == pytest.approx(float(question @ vector_of(found[0].text)), abs=1e-6)
-    assert store.search(question, 0, {}) == []
+    assert store.search(question, 0) == []
 
 
 def test_filters_let_k_through_where_k_exist(store: VectorStore) -> None:
     metadata = [{"lang": "fi" if number % 200 == 0 else "en", "year": 2000 + number % 2} for number in range(2000)]
     apply(store, *(plan(f"d{number}", "1", f"t{number}", metadata=each) for number, each in enumerate(metadata)))
-    found = store.search(vector_of("question"), 10, {"lang": "fi"})
+    found = store.search(vector_of("question"), 10, having({"lang": "fi"}))
     assert {hit.document_id for hit in found} == {f"d{number}" for number in range(0, 2000, 200)}
-    assert len(store.search(vector_of("question"), 10, {"lang": "fi", "year": "2000"})) == 10
-    assert store.search(vector_of("question"), 10, {"lang": "fi", "year": "2001"}) == []
+    assert len(store.search(vector_of("question"), 10, having({"lang": "fi", "year": "2000"}))) == 10
+    assert store.search(vector_of("question"), 10, having({"lang": "fi", "year": "2001"})) == []
 
 
 def test_numbers_are_compared_as_numbers_and_text_as_text(store: VectorStore) -> None:
@@ -288,7 +294,9 @@ def test_numbers_are_compared_as_numbers_and_text_as_text(store: VectorStore) ->
     ]
     assert set(apply(store, *plans)) == {APPLIED}
     asked = ("99.9", "99.90", "9.99e1", "7.0", "7", "07")
-    found = {each: {hit.document_id for hit in store.search(vector_of("q"), 10, {"v=%": each})} for each in asked}
+    found = {
+        each: {hit.document_id for hit in store.search(vector_of("q"), 10, having({"v=%": each}))} for each in asked
+    }
     assert found == {
         "99.9": {"exact", "float"}, "99.90": {"exact", "float", "text"}, "9.99e1": {"exact", "float"},
         "7.0": {"whole"}, "7": {"whole"}, "07": set(),
@@ -299,7 +307,7 @@ def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorSto
     plans = [plan(f"d{number:02}", "1", "the same") for number in range(15)]
     random.Random(1).shuffle(plans)
     apply(store, *plans)
-    found = store.search(vector_of("the same"), 3, {})
+    found = store.search(vector_of("the same"), 3)
     assert [hit.document_id for hit in found] == ["d00", "d01", "d02"]
 
 

@@ -39,6 +39,15 @@ def test_what_an_earlier_release_made_is_adopted() -> None:
     assert why(found(None), None, True) == [], "nothing tells what its state has written"
 
 
+def test_chunks_that_no_filter_finds_are_made_anew_or_left_by_choice() -> None:
+    older = Found(P, Owner("articles", EPOCH, NOW), {"m": 7}, unindexed=7)
+    (change,) = obstacles([older], "articles", NOW, None, False)
+    assert str(change) == f"{P}: was written by an earlier release, whose chunks no --filter and no --where finds"
+    lines = refusal("articles", [older], [change], NOW)
+    assert "Keeps every vector, and embeds nothing" in lines[-1] and "--rebuild" in lines[-1]
+    assert owner_of("articles", [older], [change], NOW, How.MIXED, EPOCH).mixed == (str(change),)
+
+
 def test_another_pipelines_store_is_refused_by_its_owners_name() -> None:
     (line,) = why(found(NOW, "pages"))
     assert line.startswith(f"{P}: belongs to pipeline pages, which last began on 2025-11-24")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,7 @@ from core.change import Position
 from core.errors import Unavailable
 from core.plans import Chunk, Outcome, Plan, Status
 from core.stores.contract import Hit, Stored, Vectors
+from core.stores.filters.language import EVERYTHING, Filter
 from flink_jobs.steps.fan_out import HOLD_S, PAUSE_S, FanOut
 
 PLANS = [Plan("t/1", Position("1"), ("a",), (Chunk("a", 0, "text"),))]
@@ -67,7 +68,7 @@ class Memory:
     def document_ids(self) -> Iterator[str]:
         raise NotImplementedError
 
-    def search(self, vector: NDArray[np.float32], k: int, where: Mapping[str, str]) -> list[Hit]:
+    def search(self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING) -> list[Hit]:
         raise NotImplementedError
 
     def close(self) -> None:

@@ -216,11 +216,11 @@ def test_a_search_that_found_nothing_says_why(place: Place) -> None:
     other = place.pipeline(embedding={"model": "all-MiniLM-L6-v2"})
     ((name, store),) = stores(other).items()
     with pytest.raises(ConfigError, match="table chunks holds 3 chunks of hash, none of all-MiniLM-L6-v2"):
-        nothing_found(other, name, store, {})
-    why = nothing_found(place.pipeline(), name, store, {"lang": "xx"})
+        nothing_found(other, name, store, [])
+    why = nothing_found(place.pipeline(), name, store, ["lang=xx"])
     assert why == "table chunks: none of its 3 chunks has lang=xx"
     hand(store).empty()
-    why = nothing_found(place.pipeline(), name, store, {})
+    why = nothing_found(place.pipeline(), name, store, [])
     assert why == "table chunks is empty; no job of it runs in this folder: see `freshet status`"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from core.config.file import load
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError, Unavailable
-from operations.search import _pair, search
+from core.errors import ConfigError, FilterError, Unavailable
+from core.stores.filters.language import And, In, Not, equals
+from operations.search import asked_of, search
 from stack.layout import free_port
 
 PIPELINE = """
@@ -47,7 +49,16 @@ def test_a_store_that_is_away_is_reported_before_a_model_is_loaded(
 
 @pytest.mark.parametrize("text", ["country=de", "länge_km=6=5"])
 def test_a_filter_is_a_column_and_a_value(pipeline: Pipeline, text: str) -> None:
-    assert "=".join(_pair(text, pipeline)) == text
+    name, _, value = text.partition("=")
+    assert asked_of(pipeline, [text], []) == equals((name,), value, "")
+
+
+def test_all_filters_and_pairs_must_hold(pipeline: Pipeline) -> None:
+    asked = asked_of(pipeline, ["country=de"], ['{"länge_km": 6}', {"not": {"country": "fr"}}])
+    length, france = In(("länge_km",), (Decimal(6),)), Not(In(("country",), ("fr",)))
+    assert asked == And((equals(("country",), "de", ""), length, france))
+    with pytest.raises(FilterError, match=r"filter\.laenge_km: .*did you mean länge_km\?"):
+        asked_of(pipeline, [], ['{"laenge_km": 6}'])
 
 
 @pytest.mark.parametrize(
@@ -60,4 +71,4 @@ def test_a_filter_is_a_column_and_a_value(pipeline: Pipeline, text: str) -> None
 )
 def test_another_one_is_named_with_what_there_is(pipeline: Pipeline, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        _pair(text, pipeline)
+        asked_of(pipeline, [text], [])
