@@ -14,6 +14,7 @@ import argparse
 import gc
 import random
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -74,13 +75,13 @@ def history(people: int, source: random.Random) -> list[Callable[[], RecordChang
     """For each person a customer, three orders and four visits, two of them logged in; then a few corrections."""
     changes: list[Callable[[], RecordChange]] = []
     for key in range(people):
-        changes.append(lambda key=key: customer(key))  # type: ignore[misc]
-        changes += [lambda key=key, at=at: order(3 * key + at, key) for at in range(3)]  # type: ignore[misc]
-        changes += [lambda key=key, at=at: visit(4 * key + at, f"d{key}", f"{key}@example.org") for at in range(2)]  # type: ignore[misc]
-        changes += [lambda key=key, at=at: visit(4 * key + at, f"d{key}") for at in range(2, 4)]  # type: ignore[misc]
+        changes.append(partial(customer, key))
+        changes += [partial(order, 3 * key + at, key) for at in range(3)]
+        changes += [partial(visit, 4 * key + at, f"d{key}", f"{key}@example.org") for at in range(2)]
+        changes += [partial(visit, 4 * key + at, f"d{key}") for at in range(2, 4)]
     source.shuffle(changes)
-    changes += [lambda key=key: customer(key, f"{key}@new.example.org") for key in range(0, people, 5)]  # type: ignore[misc]
-    changes += [lambda key=key: order(3 * key, key, deleted=True) for key in range(0, people, 5)]  # type: ignore[misc]
+    changes += [partial(customer, key, f"{key}@new.example.org") for key in range(0, people, 5)]
+    changes += [partial(order, 3 * key, key, deleted=True) for key in range(0, people, 5)]
     return changes
 
 
