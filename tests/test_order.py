@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     ("core",),
     ("connectors", "udfs"),
-    ("flink_jobs", "serving"),
+    ("flink_jobs",),
     ("stack",),
     ("workloads",),
     ("deploy",),
     ("operations",),
-    ("terminal",),
+    ("serving", "terminal"),
     ("bench", "chaos", "demo"),
     ("cli",),
 )
