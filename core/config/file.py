@@ -1,4 +1,4 @@
-"""Reading a pipeline file: once, with every mistake reported together."""
+"""Reading a file of settings, a pipeline file above all: once, with every mistake reported together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from core.config import yaml as config_yaml
 from core.config.msf import overridden
 from core.config.pipeline import Pipeline
 from core.config.problems import Place, distinct, place_of, sentence
+from core.config.source import Model
 from core.errors import ConfigError
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -27,6 +28,8 @@ _LARGEST_FILE = 65_536  # bytes: a password, or a certificate
 _NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
 _TEXTS = ("documents", "profiles")
 """Sections whose texts go into documents and reach no server."""
+
+Checked = TypeVar("Checked", bound=Model)
 
 Secret = Callable[[str, str | None], str]
 """The value of a secret, by its name or ARN, and of one key of it."""
@@ -43,17 +46,48 @@ def load(
     properties: Mapping[str, str] = MappingProxyType({}),
     secret: Secret = nobody_tells,
 ) -> Pipeline:
-    """Read a pipeline file, with `${NAME}`, `${file:PATH}` and `${secretsmanager:NAME:KEY}` replaced.
+    """Read a pipeline file; `properties` are settings in place of the file's: `core.config.msf.overridden`.
+
+    Raises ConfigError as `checked` does.
+    """
+    return checked(path, Pipeline, _PIPELINES, environment, properties, secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Manual:
+    """What is said of a file that isn't there, or has nothing in it.
+
+    missing   what to do where there is no file
+    page      where a whole one is shown
+    settings  some that it has
+    """
+
+    missing: str
+    page: str
+    settings: str
+
+
+_PIPELINES = Manual("`freshet init` writes one for a table", "docs/pipeline-file.md", "name, source, format and so on")
+
+
+def checked(
+    path: Path,
+    model: type[Checked],
+    manual: Manual,
+    environment: Mapping[str, str] = os.environ,
+    properties: Mapping[str, str] = MappingProxyType({}),
+    secret: Secret = nobody_tells,
+) -> Checked:
+    """Read a file of settings, with `${NAME}`, `${file:PATH}` and `${secretsmanager:NAME:KEY}` replaced.
 
     environment  what variables are
-    properties   settings in place of the file's: `core.config.msf.overridden`
+    properties   settings in place of the file's
     secret       who is asked for secrets
 
     Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
     variables, of settings that may hold a secret and of URLs that name a user are never quoted.
     """
-    text = _text(path)
-    raw, where = _read(path, text)
+    raw, where = _read(path, _text(path, manual), manual)
     if properties:
         # a value's line isn't the file's any more
         raw, where = overridden(raw, properties), _Lines(path, {})
@@ -63,16 +97,16 @@ def load(
     missing += [(place, f"{'.'.join(place)}: a URL names a user; users and passwords have settings") for place in users]
     problems = [f"{where.of(place)}: {line}" for place, line in missing]
     try:
-        pipeline = Pipeline.model_validate(filled)
+        found = model.model_validate(filled)
     except ValidationError as error:
         others = [dict(each) for each in error.errors() if tuple(map(str, each["loc"])) not in users]
         for problem in distinct(others):
-            said = sentence(problem, raw, Pipeline)
+            said = sentence(problem, raw, model)
             problems.append(f"{where.of(place_of(problem), said)}: {said}")
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
-    return pipeline
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +133,11 @@ class _Lines:
         return place
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, manual: Manual) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        problem = "there is no such file; `freshet init` writes one for a table"
+        problem = f"there is no such file; {manual.missing}"
     except IsADirectoryError:
         problem = "is a folder, must be a file"
     except UnicodeDecodeError as error:
@@ -114,17 +148,17 @@ def _text(path: Path) -> str:
     raise ConfigError([f"{path}: {problem}"])
 
 
-def _read(path: Path, text: str) -> tuple[dict[str, Any], _Lines]:
+def _read(path: Path, text: str, manual: Manual) -> tuple[dict[str, Any], _Lines]:
     try:
         raw = config_yaml.read(text)
     except yaml.YAMLError as error:
         line, why = config_yaml.reason(error)
         raise ConfigError([f"{path}{'' if line is None else f', line {line}'}: {why}"]) from None
     if raw is None:
-        raise ConfigError([f"{path}: the file is empty; docs/pipeline-file.md has a whole one"])
+        raise ConfigError([f"{path}: the file is empty; {manual.page} has a whole one"])
     if not isinstance(raw, dict):
         held = "a list" if isinstance(raw, list) else "one value"
-        raise ConfigError([f"{path}: the file holds {held}; it must hold settings: name, source, format and so on"])
+        raise ConfigError([f"{path}: the file holds {held}; it must hold settings: {manual.settings}"])
     return raw, _Lines(path, config_yaml.lines(text))
 
 
