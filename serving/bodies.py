@@ -15,6 +15,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 """An application as ASGI has it."""
 
+Refusal = Callable[[int, str], tuple[bytes, bytes]]
+"""How a refusal of a status, for a reason, is written: its content type, and its body."""
+
 HERE = frozenset({"127.0.0.1", "localhost", "::1"})
 """The names of this machine to itself."""
 
@@ -46,8 +49,9 @@ class _Body:
 class _Answers:
     """What is answered to one request: the application's answer, or a refusal and nothing more."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, refusal: Refusal) -> None:
         self._send = send
+        self._refusal = refusal
         self._is_begun = False
         self.is_refused = False
 
@@ -59,7 +63,7 @@ class _Answers:
     async def refuse(self, refused: _Refused) -> None:
         self.is_refused = True
         if not self._is_begun:
-            await _answer(refused, self._send)
+            await _answer(refused, self._send, self._refusal)
 
 
 class Bodies:
@@ -70,14 +74,18 @@ class Bodies:
     body_s  a body may take
     names   under which the server may be asked, without ports; None: any. A page of another site that has its own name
             lead here asks under that name.
+    refusal how a request that the application doesn't get to see is answered
     """
 
-    def __init__(self, app: App, most: int, room: int, body_s: float, names: Collection[str] | None) -> None:
+    def __init__(
+        self, app: App, most: int, room: int, body_s: float, names: Collection[str] | None, refusal: Refusal
+    ) -> None:
         self._app = app
         self._most = most
         self._room = room
         self._body_s = body_s
         self._names = names
+        self._refusal = refusal
         self._held = 0
         self._arriving: dict[_Body, None] = {}
 
@@ -87,7 +95,7 @@ class Bodies:
             await self._app(scope, receive, send)
             return
         headers, body = dict(scope["headers"]), _Body()
-        answers = _Answers(send)
+        answers = _Answers(send, self._refusal)
         try:
             _look_at_origin(headers, self._names)
             await self._app(scope, self._asking(body, headers, receive, answers), answers.tell)
@@ -193,10 +201,15 @@ def _place(address: str) -> tuple[str, str]:
         return "", ""
 
 
-async def _answer(refused: _Refused, send: Send) -> None:
-    error = {"message": str(refused), "type": "invalid_request_error", "code": None, "param": None}
-    body = msgspec.json.encode({"error": error})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+def as_openai(status: int, reason: str) -> tuple[bytes, bytes]:
+    """A refusal as OpenAI's protocol has it."""
+    error = {"message": reason, "type": "invalid_request_error", "code": None, "param": None}
+    return b"application/json", msgspec.json.encode({"error": error})
+
+
+async def _answer(refused: _Refused, send: Send, refusal: Refusal) -> None:
+    kind, body = refusal(refused.status, str(refused))
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     if refused.status == 429:
         headers.append((b"retry-after", b"1"))
     # The connection stays open: closed with the body on its way, it would take this answer with it. What comes is

@@ -21,7 +21,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.bodies import App, Bodies
+from serving.bodies import App, Bodies, Refusal, as_openai
 
 _GRACE_S = 30
 _IDLE_S = 75
@@ -57,12 +57,20 @@ USUAL = Limits()
 """What serves well where there is no reason for others."""
 
 
-def serve(app: App, host: str, port: int, ready: Callable[[str], None], limits: Limits = USUAL) -> None:
+def serve(
+    app: App,
+    host: str,
+    port: int,
+    ready: Callable[[str], None],
+    limits: Limits = USUAL,
+    refusal: Refusal = as_openai,
+) -> None:
     """Answer until SIGTERM or SIGINT; what was asked by then is answered. `ready` gets the URL once it can be asked.
 
-    `port` 0 takes one that is free. Raises SystemExit where the address can't be had.
+    `port` 0 takes one that is free. `refusal`: how what passes the limits is answered. Raises SystemExit where the
+    address can't be had.
     """
-    server, listener = _server(app, host, port, limits)
+    server, listener = _server(app, host, port, limits, refusal)
     # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -71,9 +79,9 @@ def serve(app: App, host: str, port: int, ready: Callable[[str], None], limits: 
 
 
 @contextmanager
-def served(app: App, port: int = 0, limits: Limits = USUAL) -> Iterator[str]:
+def served(app: App, port: int = 0, limits: Limits = USUAL, refusal: Refusal = as_openai) -> Iterator[str]:
     """Answer on 127.0.0.1 in a thread, until the block ends; the URL. Raises SystemExit where the port is taken."""
-    server, listener = _server(app, "127.0.0.1", port, limits)
+    server, listener = _server(app, "127.0.0.1", port, limits, refusal)
     thread = Thread(target=server.run, args=([listener],), name="http-server", daemon=True)
     thread.start()
     try:
@@ -83,10 +91,10 @@ def served(app: App, port: int = 0, limits: Limits = USUAL) -> Iterator[str]:
         thread.join()
 
 
-def _server(app: App, host: str, port: int, limits: Limits) -> tuple[uvicorn.Server, socket.socket]:
+def _server(app: App, host: str, port: int, limits: Limits, refusal: Refusal) -> tuple[uvicorn.Server, socket.socket]:
     crowd = _Crowd(limits)
     config = uvicorn.Config(
-        Bodies(app, limits.body, limits.bodies, limits.body_s, limits.names),
+        Bodies(app, limits.body, limits.bodies, limits.body_s, limits.names, refusal),
         host=host,
         port=port,
         # a protocol by its making: uvicorn calls it for each connection
