@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
     "demo", "stack", "init", "check", "run", "search", "status", "dead-letters", "verify",
-    "produce", "backfill", "profile", "model", "bundle", "compose", "bench", "chaos", "test",
+    "produce", "backfill", "profile", "serve", "serve-key", "model", "bundle", "compose", "bench", "chaos", "test",
 )  # fmt: skip
 
 MODULES = {
@@ -33,6 +33,11 @@ MODULES = {
         "Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts.",
     ),
     "profile": ("cli.profile", "Ask who is who, of a pipeline of profiles."),
+    "serve": (
+        "cli.serve",
+        "Answer searches and questions for documents and profiles over HTTP. Ends on SIGTERM or Ctrl-C.",
+    ),
+    "serve-key": ("cli.serve_key", "The keys that `freshet serve` lets in."),
     "model": ("cli.model", "The embedding model as a server."),
     "bundle": ("cli.bundle", "Pack a pipeline's job into the zip that Managed Service for Apache Flink takes."),
     "compose": ("cli.compose", "Run a Compose file's services without Docker, to a search."),

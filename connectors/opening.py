@@ -87,6 +87,11 @@ def open_stores(
     return {name: OF_VECTORS[name](pipeline.store.targets[name], to) for name in pipeline.store.names}
 
 
+def open_store(pipeline: Pipeline, name: str, dimension: int, patience_s: float) -> VectorStore:
+    """One store of the pipeline, by its name in the file, to be asked; see `open_stores`."""
+    return OF_VECTORS[name](pipeline.store.targets[name], _opening(pipeline, dimension, None, patience_s))
+
+
 def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
     """Each profile store of the pipeline by its name in the file. Raises ConfigError as `open_stores`."""
     to = _opening(pipeline, 0, None, 0.0)

@@ -1,1 +1,1 @@
-"""HTTP servers: one that nobody shuts others out of, and the embedder behind it."""
+"""HTTP servers: one that nobody shuts others out of, and behind it the embedder, or what stores hold."""

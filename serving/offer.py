@@ -1,0 +1,113 @@
+"""All that a server serves, opened: indexes, profiles, what embeds questions, and who is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from core.errors import ConfigError
+from operations.index import Index
+from operations.people import People
+from serving.access import LetIn, by_keys, to_everyone
+from serving.batches import Batches
+from serving.bodies import HERE
+from serving.settings import Served
+from udfs.embedding.contract import Embedder
+
+_TOKENS_A_CALL = 8_192
+_FIRST = "Is anybody there?"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """An index, what embeds its questions, and the threads that ask its store."""
+
+    index: Index
+    questions: Batches
+    threads: ThreadPoolExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPeople:
+    """The profiles, and the threads that ask their store."""
+
+    people: People
+    threads: ThreadPoolExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server serves.
+
+    people  None: no profiles
+    keyed   whether a key is needed
+    notes   on what is there: a sentence each
+    """
+
+    name: str
+    indexes: Mapping[str, OpenIndex]
+    people: OpenPeople | None
+    let_in: LetIn
+    keyed: bool
+    notes: Sequence[str]
+
+
+def check_host(served: Served, host: str) -> None:
+    """Raises ConfigError where others than this machine's could ask, and no key is needed."""
+    if served.keys is None and host not in HERE:
+        adding = "name a file of them (keys:), which `freshet serve-key add` makes, or listen on 127.0.0.1"
+        raise ConfigError([f"--host is {host!r}, where others reach it, and {served.path} has no keys: {adding}"])
+
+
+@contextmanager
+def opened(served: Served) -> Iterator[Offer]:
+    """Open all of it, until the block ends: models are loaded, connections made, a first question embedded.
+
+    Raises ConfigError where something isn't there or doesn't fit, Unavailable where a server doesn't answer.
+    """
+    with ExitStack() as stack:
+        notes: list[str] = []
+        models: dict[int, Batches] = {}
+        indexes = {name: _index(served, name, models, notes, stack) for name in served.pipelines}
+        people = _people(served, stack)
+        let_in = _let_in(served, indexes, people)
+        yield Offer(served.settings.name, indexes, people, let_in, served.keys is not None, notes)
+
+
+def _index(served: Served, name: str, models: dict[int, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
+    settings = served.settings.indexes[name]
+    pipeline = served.pipelines[name]
+    index = Index(pipeline, settings.store or pipeline.store.names[0], settings.connections)
+    stack.callback(index.close)
+    notes += [f"indexes.{name}: {each}" for each in index.connect()]
+    threads = stack.enter_context(ThreadPoolExecutor(settings.connections, f"index-{name}"))
+    return OpenIndex(index, _questions(index.embedder, models, stack), threads)
+
+
+def _questions(embedder: Embedder, models: dict[int, Batches], stack: ExitStack) -> Batches:
+    """What gathers the questions of all indexes that have the model: it is loaded once."""
+    if id(embedder) not in models:
+        questions = models[id(embedder)] = Batches(embedder, _TOKENS_A_CALL)
+        stack.callback(questions.close)
+        # the first call of a model takes as long as hundreds of later ones
+        questions.submit([_FIRST]).result()
+    return models[id(embedder)]
+
+
+def _people(served: Served, stack: ExitStack) -> OpenPeople | None:
+    settings = served.settings.profiles
+    if served.people is None or settings is None:
+        return None
+    people = People(served.people, settings.connections)
+    stack.callback(people.close)
+    people.connect()
+    return OpenPeople(people, stack.enter_context(ThreadPoolExecutor(settings.connections, "profiles")))
+
+
+def _let_in(served: Served, indexes: Mapping[str, OpenIndex], people: OpenPeople | None) -> LetIn:
+    if served.keys is None:
+        return to_everyone(list(indexes))
+    columns = {name: each.index.columns for name, each in indexes.items()}
+    return by_keys(served.keys, columns, frozenset() if people is None else people.people.columns)

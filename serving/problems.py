@@ -1,0 +1,53 @@
+"""What a request gets that gets no answer: a problem as RFC 9457 has it, in `application/problem+json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+
+import msgspec
+from starlette.responses import Response
+
+KIND = "application/problem+json"
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """RFC 9457's members, and `field`, which of the request's was wrong: `filter.price.gte`, or the path's `id`.
+
+    `title` is the status' phrase, and `type` therefore "about:blank", which may be left out (RFC 9457, 4.2.1).
+    """
+
+    status: int
+    title: str
+    detail: str
+    field: str = ""
+
+
+class Refused(Exception):
+    """A request that gets no answer. `headers` go with the problem."""
+
+    def __init__(
+        self, status: int, detail: str, field: str = "", headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.field = field
+        self.headers = headers
+
+
+def as_response(refused: Refused) -> Response:
+    """A refusal as it is answered."""
+    body = _body(refused.status, str(refused), refused.field)
+    return Response(body, refused.status, dict(refused.headers), KIND)
+
+
+def as_problem(status: int, reason: str) -> tuple[bytes, bytes]:
+    """A refusal of `serving.bodies`', which knows of no field."""
+    return KIND.encode(), _body(status, reason, "")
+
+
+def _body(status: int, detail: str, field: str) -> bytes:
+    # what a request said may be quoted in it, also what no text may hold
+    plain = [text.encode("utf-8", "replace").decode() for text in (detail, field)]
+    return msgspec.json.encode(Problem(status, HTTPStatus(status).phrase, *plain))

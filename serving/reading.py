@@ -1,0 +1,116 @@
+"""Requests, read: what they ask, or which of their fields is wrong and why."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import FilterError, quote
+from core.stores.filters.language import EVERYTHING, Filter, parse_text
+from serving.problems import Refused
+from serving.shapes import Search
+
+_AT = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
+_FIELDS = ", ".join(Search.__struct_fields__)
+_LEAST_LENGTH = 1e-6
+
+_decode = msgspec.json.Decoder(Search).decode
+
+
+def search(body: bytes) -> Search:
+    """The search that a body asks for. Raises Refused."""
+    try:
+        asked = _decode(body)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error)) from None
+    except RecursionError:
+        raise Refused(422, "filter is nested too deep: join conditions in one list", "filter") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unread(body, error) from None
+    if (asked.query is None) == (asked.vector is None):
+        given = "both are" if asked.query is not None else "neither is"
+        raise Refused(422, f"either query or vector must be given, and {given}", "query")
+    if asked.query is not None:
+        check_text(asked.query, "query")
+    return asked
+
+
+def vector(values: list[float], dimension: int) -> NDArray[np.float32]:
+    """The unit vector that a request's is. Raises Refused."""
+    if len(values) != dimension:
+        raise Refused(422, f"vector has {len(values)} numbers; the index's model has {dimension}", "vector")
+    found = np.array(values, np.float64)
+    length = float(np.linalg.norm(found)) if np.isfinite(found).all() else float("inf")
+    if not _LEAST_LENGTH < length < float("inf"):
+        raise Refused(422, f"vector has the length {length:g}; a direction is needed", "vector")
+    return (found / length).astype(np.float32)
+
+
+def among(asked: Search, columns: Collection[str]) -> Filter:
+    """The filter of a search, over an index' columns. Raises Refused."""
+    if isinstance(asked.filter, msgspec.UnsetType):
+        return EVERYTHING
+    try:
+        return parse_text(bytes(asked.filter).decode(), columns)
+    except FilterError as error:
+        raise Refused(422, error.problems[0], error.place) from None
+
+
+def check_text(text: str, field: str) -> None:
+    """Raises Refused where a text has what none can have that is stored."""
+    if "\x00" in text:
+        raise Refused(422, f"{field} has a NUL character at {text.index(chr(0)):,}: leave it out", field)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(text[error.start]):04X} at character {error.start:,}"
+        raise Refused(422, f"{field} has half a surrogate pair, {found}, which is no character", field) from None
+
+
+def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
+    """A parameter of the query string that is a whole number; None where it isn't there. Raises Refused."""
+    text = given.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
+        raise Refused(422, f"{name} is {quote(text)}, must be a whole number from {least:,} to {most:,}", name)
+    return int(text)
+
+
+def truth(given: Mapping[str, str], name: str) -> bool:
+    """A parameter of the query string that is true or false; false where it isn't there. Raises Refused."""
+    text = given.get(name, "false")
+    if text not in ("true", "false"):
+        raise Refused(422, f"{name} is {quote(text)}, must be true or false", name)
+    return text == "true"
+
+
+def _misfit(message: str) -> Refused:
+    if found := _UNKNOWN.match(message):
+        return Refused(422, f"{found[1]} is no field of a search; there are {_FIELDS}", found[1])
+    at = _AT.search(message)
+    if at is None or not at[1]:
+        return Refused(422, f"a search is an object with the fields {_FIELDS}: {message}")
+    return Refused(422, f"{at[1]}: {_AT.sub('', message)}", at[1])
+
+
+def _unread(body: bytes, error: Exception) -> Refused:
+    """Why a body isn't read; the standard library's reader takes more, and so finds the field that is wrong."""
+    try:
+        loose = json.loads(body)
+    except (ValueError, RecursionError):
+        return Refused(400, f"the request is no JSON: {error}")
+    for name, value in loose.items() if isinstance(loose, dict) else ():
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            return Refused(422, f"{name} has half a surrogate pair, which is no character", name)
+        except ValueError:
+            return Refused(422, f"{name} has NaN or infinity, which is no number of JSON", name)
+    return Refused(400, f"the request is no JSON: {error}")

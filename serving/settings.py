@@ -1,0 +1,117 @@
+"""The file that says what is served, and the pipelines that it names; checked as pipeline files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from core.config.file import Manual, checked
+from core.config.pipeline import Pipeline
+from core.config.source import Model, Name
+from core.errors import ConfigError
+from operations.pipeline_file import load
+from serving.keys import Keys, read_keys
+
+_MANUAL = Manual("docs/serve.md has one", "docs/serve.md", "name, indexes, profiles and keys")
+
+Connections = Field(8, ge=1, le=100)
+"""How many may ask a store at once."""
+
+
+class IndexSettings(Model):
+    """A pipeline whose documents are searched, in one of its stores; None: its first."""
+
+    pipeline: str = Field(min_length=1)
+    store: str | None = None
+    connections: int = Connections
+
+
+class ProfilesSettings(Model):
+    """A pipeline whose profiles are asked for."""
+
+    pipeline: str = Field(min_length=1)
+    connections: int = Connections
+
+
+class Settings(Model):
+    """What a server serves. Paths begin at the file's own folder. `keys`: a file of them; None: everyone is let in."""
+
+    name: Name
+    indexes: dict[Name, IndexSettings] = Field(default_factory=dict)
+    profiles: ProfilesSettings | None = None
+    keys: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _serves_something(self) -> Settings:
+        if not self.indexes and self.profiles is None:
+            raise ValueError("neither indexes nor profiles is set; there is nothing to serve")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A file of settings with all that it names, read.
+
+    pipelines  of the indexes, by the indexes' names
+    people     the pipeline of profiles
+    keys       None: everyone is let in
+    """
+
+    path: Path
+    settings: Settings
+    pipelines: dict[str, Pipeline]
+    people: Pipeline | None
+    keys: Keys | None
+
+
+def read(path: Path) -> Served:
+    """Read what is served. Raises ConfigError with one line a mistake, in whichever file; Unavailable as `load`."""
+    settings = checked(path, Settings, _MANUAL)
+    problems: list[str] = []
+    pipelines: dict[str, Pipeline] = {}
+    for name, index in settings.indexes.items():
+        place = f"indexes.{name}"
+        if (pipeline := _pipeline(path, f"{place}.pipeline", index.pipeline, problems)) is not None:
+            pipelines[name] = pipeline
+            problems += _misfit(path, place, index, pipeline)
+    people = None
+    if (profiles := settings.profiles) is not None:
+        people = _pipeline(path, "profiles.pipeline", profiles.pipeline, problems)
+        if people is not None and people.profiles is None:
+            makes = "it makes documents: name one that makes profiles"
+            problems.append(f"{path}: profiles.pipeline is {profiles.pipeline!r}: {makes}")
+    keys = None
+    if settings.keys is not None:
+        file = path.parent / settings.keys
+        if not file.is_file():
+            adding = f"`freshet serve-key add {settings.keys}` makes it"
+            problems.append(f"{path}: keys is {settings.keys!r}: there is no such file; {adding}")
+        else:
+            keys = read_keys(file)
+    if problems:
+        raise ConfigError(problems)
+    return Served(path, settings, pipelines, people, keys)
+
+
+def _pipeline(path: Path, place: str, named: str, problems: list[str]) -> Pipeline | None:
+    file = path.parent / named
+    if not file.is_file():
+        problems.append(f"{path}: {place} is {named!r}: there is no such file")
+        return None
+    try:
+        return load(file)
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _misfit(path: Path, place: str, index: IndexSettings, pipeline: Pipeline) -> list[str]:
+    there = pipeline.store.names
+    if not there:
+        lacks = "it names no store of vectors: pgvector or opensearch"
+        return [f"{path}: {place}.pipeline is {index.pipeline!r}: {lacks}"]
+    if index.store is not None and index.store not in there:
+        return [f"{path}: {place}.store is {index.store!r}: it must be a store of that pipeline: {', '.join(there)}"]
+    return []

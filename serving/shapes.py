@@ -1,0 +1,167 @@
+"""What is asked and answered, as types: `/openapi.json` describes them, and requests are read by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from core.identity.identifiers import Identifier
+from core.profiles.merging import Profile
+from core.stores import contract
+from operations.people import Origin
+
+MOST_HITS = 1_000
+LONGEST_QUERY = 32_768
+MOST_NEIGHBOURS = 1_000
+
+Cosine = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class Search(msgspec.Struct, forbid_unknown_fields=True):
+    """A search by a question, or by a vector of the index's model.
+
+    `filter`, as docs/filters.md has it, lets through what is searched; `min_score` is the least cosine of a hit.
+    """
+
+    query: Annotated[str, Meta(min_length=1, max_length=LONGEST_QUERY)] | None = None
+    vector: list[float] | None = None
+    k: Annotated[int, Meta(ge=1, le=MOST_HITS)] = 10
+    filter: msgspec.Raw | UnsetType = UNSET
+    mode: Literal["vector"] = "vector"
+    min_score: Cosine | None = None
+
+
+class Hit(msgspec.Struct):
+    """A chunk that answers. `score` is what ordered the hits, `cosine` its similarity to the question."""
+
+    score: float
+    cosine: float
+    document_id: str
+    ordinal: int
+    text: str
+    metadata: dict[str, Any]
+
+
+class Hits(msgspec.Struct):
+    """The answer to a search, best first."""
+
+    hits: list[Hit]
+    mode: Literal["vector"]
+
+
+class Chunk(msgspec.Struct):
+    """A piece of a document's text; the first has the ordinal 0."""
+
+    ordinal: int
+    text: str
+
+
+class Document(msgspec.Struct):
+    """A document at the position of its last change, "" where the store doesn't know it."""
+
+    document_id: str
+    position: str
+    metadata: dict[str, Any]
+    chunks: list[Chunk]
+
+
+class Named(msgspec.Struct):
+    """An identifier: its type, and its value as it is compared."""
+
+    type: str
+    value: str
+
+
+class Record(msgspec.Struct):
+    """A record of a profile: its table and key, and its identifiers, whether they link it or not."""
+
+    record: str
+    table: str
+    identifiers: list[Named]
+
+
+class Happening(msgspec.Struct):
+    """What happened to a profile, and by which record's change; `time_ms` is that one's, since 1970."""
+
+    kind: str
+    profile_id: str
+    others: list[str]
+    identifiers: list[Named]
+    reason: str
+    record: str
+    position: str
+    time_ms: int
+
+
+class MadeOf(msgspec.Struct):
+    """What made a profile, the newest happening first. A key with a filter sees no history: it names others."""
+
+    records: list[Record]
+    history: list[Happening]
+
+
+class Person(msgspec.Struct, omit_defaults=True):
+    """A profile: its identifiers, the strongest first, its values, and how many records it has of each table."""
+
+    profile_id: str
+    identifiers: list[Named]
+    values: dict[str, Any]
+    records: dict[str, int]
+    made_of: MadeOf | None = None
+
+
+class State(msgspec.Struct):
+    """How the server is."""
+
+    status: Literal["alive", "ready"]
+
+
+def hits_of(found: Sequence[contract.Hit], min_score: float | None) -> Hits:
+    """The answer of hits whose score is a cosine, those from `min_score` on."""
+    return Hits(
+        [
+            Hit(float(each.score), float(each.score), each.document_id, each.ordinal, each.text, dict(each.metadata))
+            for each in found
+            if min_score is None or each.score >= min_score
+        ],
+        "vector",
+    )
+
+
+def document_of(stored: contract.Stored, ordinals: range | None) -> Document:
+    """The answer of a document, of all its chunks or of those with such ordinals."""
+    chunks = [Chunk(each.ordinal, each.text) for each in stored.chunks if ordinals is None or each.ordinal in ordinals]
+    return Document(stored.document_id, str(stored.position), dict(stored.metadata), chunks)
+
+
+def person_of(profile: Profile, origin: Origin | None) -> Person:
+    """The answer of a profile, with what made it where that is given."""
+    made_of = None if origin is None else _made_of(origin)
+    records = dict(profile.records)
+    return Person(profile.profile_id, _named(profile.identifiers), dict(profile.values), records, made_of)
+
+
+def _made_of(origin: Origin) -> MadeOf:
+    return MadeOf(
+        [Record(each.record, each.table, _named(each.identifiers)) for each in origin.records],
+        [
+            Happening(
+                each.kind.value,
+                each.profile_id,
+                list(each.others),
+                _named(each.identifiers),
+                each.reason,
+                each.cause.record,
+                str(each.cause.position),
+                int(each.cause.time_ms),
+            )
+            for each in origin.history
+        ],
+    )
+
+
+def _named(identifiers: Sequence[Identifier] | Mapping[str, str]) -> list[Named]:
+    return [Named(*each) for each in identifiers]
