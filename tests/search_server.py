@@ -16,7 +16,7 @@ import httpx
 
 from connectors.opening import open_stores
 from core.change import Position
-from core.config.pipeline import Chunk as ChunkSettings
+from core.config.documents import Chunk as ChunkSettings
 from core.config.pipeline import Pipeline
 from core.plans import Plan, chunks
 from operations.pipeline_file import load
