@@ -16,7 +16,7 @@ from chaos.patience import Patience
 from chaos.profiles import of_profiles
 from chaos.world import World
 from connectors.dead_letters import letters
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from connectors.opensearch.bodies import entry_id, mark_id
 from core.config.store import OpenSearch, Pgvector
 from core.errors import Unavailable

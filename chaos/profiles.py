@@ -17,7 +17,7 @@ from chaos.strikes import Fault, Strike
 from chaos.writers import perform, writing
 from connectors.kafka.topics import ends, messages, reading
 from connectors.opening import profile_stores
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
@@ -26,8 +26,8 @@ from core.formats.wrapping import bare
 from core.identity.identifiers import Identifier
 from core.identity.rules import identifier_id
 from core.plans import Plan
+from core.stores.profile_verification import Whole, compared, document
 from core.stores.verification import Difference, key_of, table_of
-from core.stores.verification_of_profiles import Whole, compared, document
 from operations.verify.profiles import plan_of, read_whole
 from workloads.customers import RECORDS
 

@@ -17,7 +17,7 @@ from chaos.patience import patience
 from chaos.strikes import AFTER, Fault, Strike, strikes
 from chaos.world import World
 from chaos.writers import in_threads
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from core.errors import FreshetError
 
 _LONGEST_S = 30.0

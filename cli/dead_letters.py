@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.dead_letters import letters
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from core.errors import ConfigError, brief
 from operations.pipeline_file import load
 from terminal.plain import json_bytes, plain, shown_bytes

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from connectors.dead_letters import letters, place_of_letters
 from connectors.kafka import source as kafka
-from connectors.kafka.letters import Letter, Letters, Originals
+from connectors.kafka.letters.reading import Letter, Letters, Originals
 from connectors.kafka.producer import produce
 from connectors.kafka.topics import reading
 from core.config.pipeline import Pipeline

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from connectors.kafka.letters_topic import LettersTopic
+from connectors.kafka.letters.topic import LettersTopic
 from core.config.pipeline import Pipeline
 from core.config.source import DeadLetterTopic
 
 if TYPE_CHECKING:
-    from connectors.kafka.letters import Letters
+    from connectors.kafka.letters.reading import Letters
 
 
 class LettersPlace(Protocol):

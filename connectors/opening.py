@@ -52,7 +52,7 @@ def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
 
 
 def _postgres(target: Postgres, to: Opening) -> ProfileStore:
-    from connectors.postgres.profiles import PostgresProfiles
+    from connectors.postgres.profiles.store import PostgresProfiles
 
     return PostgresProfiles(target.dsn, to.pipeline, remember_s=to.remember_s)
 
@@ -60,7 +60,7 @@ def _postgres(target: Postgres, to: Opening) -> ProfileStore:
 def _dynamodb(target: Dynamodb, to: Opening) -> ProfileStore:
     try:
         from connectors.aws.client import Aws
-        from connectors.dynamodb.profiles import DynamodbProfiles
+        from connectors.dynamodb.profiles.store import DynamodbProfiles
     except ModuleNotFoundError:
         raise ConfigError(["store.dynamodb needs boto3, which isn't installed: install freshet[aws]"]) from None
 

@@ -15,9 +15,9 @@ from flink_jobs.sources.events import feed
 from flink_jobs.sources.ticking import clock
 from flink_jobs.steps import letters as letters_topic
 from flink_jobs.steps.apply import functions
-from flink_jobs.steps.apply_profiles import profile_functions
 from flink_jobs.steps.aside import ASIDE_MS, aside
 from flink_jobs.steps.asking import EMBED_AND_WRITE, answers
+from flink_jobs.steps.delivering import profile_functions
 from flink_jobs.steps.keying import by_key
 from flink_jobs.steps.linking import (
     DELIVERIES,

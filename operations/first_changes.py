@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from connectors.dead_letters import letters
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.stores.owning import RUN

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from core.config.embedding_limits import tokens_of
+from core.config.request_limits import tokens_of
 from core.errors import EmbeddingError
 from core.stores.contract import Vectors
 from udfs.embedding.contract import Embedder
@@ -39,7 +39,7 @@ class _Request:
 class Batches:
     """A thread that has the model, and what waits for it, in the order in which it came.
 
-    tokens  how many a call holds, as `core.config.embedding_limits` estimates them; a request that has more goes alone
+    tokens  how many a call holds, as `core.config.request_limits` estimates them; a request that has more goes alone
 
     A call takes what is there and waits for nothing: while the model is busy, the next call gathers by itself.
     """

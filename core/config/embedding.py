@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from core.config.embedding_limits import Limits
+from core.config.request_limits import Limits
 from core.config.source import Model
 from core.config.variants import kinds, named
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from deploy.docker.compose_flink import METRICS_PORT, flink_services
-from deploy.docker.compose_service import Service, config, config_file, local, shell
+from deploy.docker.flink_services import METRICS_PORT, flink_services
+from deploy.docker.services import Service, config, config_file, local, shell
 from stack import connect, jars, java, kafka, opensearch, postgres
 from stack.local import LOCK
 

@@ -31,7 +31,7 @@ from core.formats.debezium.event import Pattern, Telling, fitted, made
 from core.formats.debezium.source import BACKFILLS
 from core.formats.recordings import Record
 from core.letters import BACKFILL
-from core.stores.verification_of_profiles import read_as
+from core.stores.profile_verification import read_as
 from operations.backfill.progress import INTERRUPTED, Course, Gauge, Options, Pace, Stand, Unit, begun, notes_of
 from operations.log_watch import refuse_in_another_log
 from operations.reporting import Bar, Line, Say, Tone

@@ -19,9 +19,9 @@ from core.profiles.delivery import TABLE, Delivery, plans_of, texts_of
 from core.profiles.merging import Profile
 from core.profiles.step import ProfileChanges
 from core.stores.contract import ProfileStore, VectorStore
+from core.stores.profile_verification import Said, Whole, changed, compared, document, read_as, said_by, whole
 from core.stores.source import Source
 from core.stores.verification import Difference, Kind, Sample, compare, compare_vectors
-from core.stores.verification_of_profiles import Said, Whole, changed, compared, document, read_as, said_by, whole
 from operations.servers import stores
 from operations.verify.one_pass import ROWS_AT_ONCE, Findings
 from operations.verify.stream import Progress

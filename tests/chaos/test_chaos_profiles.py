@@ -23,8 +23,8 @@ from connectors.opening import open_profiles
 from connectors.postgres.rows import Reselect
 from core.identity.state import Memory
 from core.profiles.step import Persons
+from core.stores.profile_verification import read_as, said_by
 from core.stores.verification import Kind
-from core.stores.verification_of_profiles import read_as, said_by
 from stack.local import Stack
 from tests.profile_writer import Writer
 

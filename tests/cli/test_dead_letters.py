@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from cli.dead_letters import app, moment
-from connectors.kafka import letters_topic as kafka_letters_topic
+from connectors.kafka.letters import topic as kafka_letters_topic
 from connectors.kafka.producer import ensure_topics, produce
 from core.change import Event
 from core.config.file import load

@@ -14,8 +14,8 @@ from botocore.exceptions import ReadTimeoutError
 from psycopg import sql
 
 from connectors.aws.client import Aws, client
-from connectors.dynamodb.profiles import DynamodbProfiles
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.dynamodb.profiles.store import DynamodbProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from core.identity.identifiers import Identifier
 from core.stores.contract import ProfileStore
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from connectors.aws.client import Aws, client
-from connectors.dynamodb import profiles_writer as dynamodb_profiles_writer
-from connectors.dynamodb.profiles import DynamodbProfiles
-from connectors.dynamodb.profiles_table import ProfilesTable
+from connectors.dynamodb.profiles import writer as dynamodb_profiles_writer
+from connectors.dynamodb.profiles.store import DynamodbProfiles
+from connectors.dynamodb.profiles.table import ProfilesTable
 from connectors.several_profiles import SeveralProfiles
 from core.errors import ConfigError, Unavailable
 from core.identity.identifiers import Identifier

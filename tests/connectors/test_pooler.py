@@ -12,7 +12,7 @@ import pytest
 
 from connectors.pgvector.store import PgvectorStore
 from connectors.postgres.catalog import catalog
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from connectors.postgres.rows import Reselect
 from core.change import Position
 from core.plans import Status

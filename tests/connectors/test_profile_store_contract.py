@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.aws.client import Aws
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from core.change import Position
 from core.errors import ConfigError, Unavailable
 from core.identity.audit import Audit, Cause, Kind, Why

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.config.embedding import Embedding
-from core.config.embedding_limits import Limits
+from core.config.request_limits import Limits
 
 URL = "https://embed.example/v1"
 

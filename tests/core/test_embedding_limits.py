@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config.embedding_limits import Limits, bytes_of, requests, tokens_of
+from core.config.request_limits import Limits, bytes_of, requests, tokens_of
 
 TEXTS = st.lists(st.text(max_size=60) | st.text("a\n", min_size=100, max_size=400), max_size=30)
 LIMITS = st.builds(

@@ -9,8 +9,8 @@ from core.identity.identifiers import Identifier
 from core.identity.linking import RecordChange
 from core.identity.rules import IdentifierRule, Rules
 from core.profiles.merging import Fact, Profile, Rule, facts_to_bytes
+from core.stores.profile_verification import Said, Whole, changed, compared, whole
 from core.stores.verification import Kind
-from core.stores.verification_of_profiles import Said, Whole, changed, compared, whole
 
 LINKING = Rules([IdentifierRule("email", 5)], {"crm": 1, "web": 0})
 MERGING = {

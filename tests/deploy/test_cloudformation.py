@@ -21,7 +21,7 @@ from cfnlint.decode import decode
 from moto import mock_aws
 
 from connectors.aws.client import Aws
-from connectors.dynamodb.profiles_table import ProfilesTable
+from connectors.dynamodb.profiles.table import ProfilesTable
 from core.config.file import load
 from core.metrics.figures import METRICS
 from deploy.msf.bundle import RUN_OPTIONS

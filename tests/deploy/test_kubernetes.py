@@ -19,7 +19,7 @@ from jsonschema import ValidationError, validate
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.metrics.figures import REPORTER
-from deploy.docker.compose_flink import METRICS_PORT
+from deploy.docker.flink_services import METRICS_PORT
 from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS
 from operations.run_target import address
 from stack import connect, jars

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from connectors.kafka.producer import ensure_topics
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from core.change import Change, Event
 from core.config.file import load
 from core.config.pipeline import Pipeline

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from connectors.dead_letters import letters
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from core.config.file import load
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row

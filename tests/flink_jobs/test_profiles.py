@@ -6,7 +6,7 @@ from functools import partial
 
 import psycopg
 
-from connectors.postgres.profiles import PostgresProfiles
+from connectors.postgres.profiles.store import PostgresProfiles
 from core.change import Position
 from core.identity.identifiers import Identifier
 from core.identity.linking import RecordChange

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from connectors.aws.client import Aws, client
-from connectors.dynamodb.profiles import DynamodbProfiles
+from connectors.dynamodb.profiles.store import DynamodbProfiles
 from core.config.file import load
 from tests.aws import moto_server
 from tests.flink_jobs.conftest import Workshop, eventually, kill

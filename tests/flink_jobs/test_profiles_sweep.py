@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connectors.aws.client import Aws
-from connectors.dynamodb.profiles import DynamodbProfiles
+from connectors.dynamodb.profiles.store import DynamodbProfiles
 from connectors.kafka.producer import produce
 from core.config.file import load
 from core.formats.recordings import Record

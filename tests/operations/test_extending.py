@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from connectors import dead_letters, sources
 from connectors.log_identity import ask
 from core.config.embedding import Embedding, Provider
-from core.config.embedding_limits import Limits
 from core.config.format import Encoding, Format
 from core.config.jobs import KINDS
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
+from core.config.request_limits import Limits
 from core.config.source import DeadLetters, LettersTarget, Origin, Source
 from core.config.variants import kinds
 from core.stores.contract import Vectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.kafka.letters import Letter
+from connectors.kafka.letters.reading import Letter
 from core.change import Skip
 from core.metrics.figures import Figure
 from core.metrics.figures import counts as counted

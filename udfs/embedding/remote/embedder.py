@@ -15,7 +15,7 @@ import numpy as np
 import tenacity
 
 from core.config.embedding import Embedding
-from core.config.embedding_limits import Limits, bytes_of, requests, tokens_of
+from core.config.request_limits import Limits, bytes_of, requests, tokens_of
 from core.errors import ConfigError, EmbeddingError, Unavailable
 from core.metrics import tally
 from core.stores.batches import halving

@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.letters import SMALLEST_ROOM
 
 if TYPE_CHECKING:
-    from connectors.kafka.letters import Letters
+    from connectors.kafka.letters.reading import Letters
 
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that the job's producer sends, and that a topic made here takes."""
@@ -63,7 +63,7 @@ class LettersTopic:
     def letters(self) -> AbstractContextManager[Letters]:
         """See `LettersPlace.letters`."""
         # imported late: a job only writes letters, and runs where librdkafka isn't
-        from connectors.kafka.letters import letters
+        from connectors.kafka.letters.reading import letters
 
         return letters(self.cluster, self.name)
 

@@ -17,7 +17,7 @@ from connectors import patience
 from connectors.aws.calls import once
 from connectors.aws.client import Aws, client
 from connectors.aws.errors import NotFound
-from connectors.dynamodb.profiles_items import Item, Key
+from connectors.dynamodb.profiles.items import Item, Key
 from connectors.patience import Answer
 from core.errors import ConfigError, FreshetError, Throttled, Unavailable
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.dynamodb.profiles_items import (
+from connectors.dynamodb.profiles.items import (
     Item,
     Key,
     Space,
@@ -20,7 +20,7 @@ from connectors.dynamodb.profiles_items import (
     size_of,
     text,
 )
-from connectors.dynamodb.profiles_table import ProfilesTable
+from connectors.dynamodb.profiles.table import ProfilesTable
 from core.profiles.delivery import Delivery
 from core.stores.batches import sized
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from connectors.aws.client import Aws
-from connectors.dynamodb.profiles_items import (
+from connectors.dynamodb.profiles.items import (
     Held,
     Item,
     Space,
@@ -35,8 +35,8 @@ from connectors.dynamodb.profiles_items import (
     unfit,
     writes_of,
 )
-from connectors.dynamodb.profiles_table import ProfilesTable
-from connectors.dynamodb.profiles_writer import NEXT, STANDS, Commits, Writer, fits, writer_of
+from connectors.dynamodb.profiles.table import ProfilesTable
+from connectors.dynamodb.profiles.writer import NEXT, STANDS, Commits, Writer, fits, writer_of
 from core.errors import ConfigError, Unavailable
 from core.identity.audit import Audit
 from core.identity.identifiers import Identifier

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 
-from connectors.postgres import profiles_sql as statements
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW, reason
+from connectors.postgres.profiles import sql as statements
 from connectors.postgres.session import Session, identifiers
 from connectors.postgres.values import as_json, columns_of
 from core.errors import ConfigError

@@ -9,7 +9,7 @@ import pyflink
 import yaml
 
 from core.metrics.figures import REPORTER
-from deploy.docker.compose_service import Config, Service, config, config_file
+from deploy.docker.services import Config, Service, config, config_file
 from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS
 
 SLOTS = 2

@@ -1,0 +1,1 @@
+"""Profiles in PostgreSQL: the store, and its statements."""
