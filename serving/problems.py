@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 KIND = "application/problem+json"
 
+_LONGEST = 500
+
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """RFC 9457's members, and `field`, which of the request's was wrong: `filter.price.gte`, or the path's `id`.
@@ -48,6 +50,6 @@ def as_problem(status: int, reason: str) -> tuple[bytes, bytes]:
 
 
 def _body(status: int, detail: str, field: str) -> bytes:
-    # what a request said may be quoted in it, also what no text may hold
-    plain = [text.encode("utf-8", "replace").decode() for text in (detail, field)]
+    # what a request said may be quoted in it: at any length, and also what no text may hold
+    plain = [text[:_LONGEST].encode("utf-8", "replace").decode() for text in (detail, field)]
     return msgspec.json.encode(Problem(status, HTTPStatus(status).phrase, *plain))

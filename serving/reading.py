@@ -58,6 +58,8 @@ def among(asked: Search, columns: Collection[str]) -> Filter:
         return EVERYTHING
     try:
         return parse_text(bytes(asked.filter).decode(), columns)
+    except UnicodeDecodeError as error:
+        raise Refused(422, f"filter is not written in UTF-8: {error}", "filter") from None
     except FilterError as error:
         raise Refused(422, error.problems[0], error.place) from None
 
