@@ -41,7 +41,7 @@ class Index:
         # a model takes long to load: not for a store that isn't there
         if away := nobody_at(of_store(pipeline, self.name), setting_of_store(pipeline, self.name)):
             raise Unavailable(away)
-        self.columns = frozenset(columns(pipeline))
+        self.columns = frozenset(columns_of(pipeline))
         self.dimension = dimension(pipeline.embedding)
         self.embedder: Embedder = questioner(pipeline.embedding)
         opened = [open_store(pipeline, self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
@@ -94,6 +94,6 @@ class Index:
         self._stores.close()
 
 
-def columns(pipeline: Pipeline) -> Sequence[str]:
+def columns_of(pipeline: Pipeline) -> Sequence[str]:
     """The names that the metadata of a pipeline's documents has, in order."""
     return sorted({names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata})

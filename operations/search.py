@@ -13,6 +13,7 @@ from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, VectorStore
 from core.stores.filters.language import EVERYTHING, And, Filter, equals, parse, parse_text
 from operations.addresses import nobody_at, of_store, setting_of_store
+from operations.index import columns_of
 from operations.owning import nothing_found, otherwise, unfound
 from operations.reporting import Loading
 from operations.servers import stores
@@ -84,8 +85,8 @@ def _chosen(pipeline: Pipeline, name: str | None) -> str:
 
 def asked_of(pipeline: Pipeline, where: Sequence[str], passing: Sequence[Any]) -> Filter:
     """One filter of `column=value` pairs and filters, all of which must hold. Raises as `search` does."""
-    columns = {names.split("|")[0] for document in pipeline.documents.values() for names in document.metadata}
-    pairs = [_pair(text, sorted(columns)) for text in where]
+    columns = columns_of(pipeline)
+    pairs = [_pair(text, columns) for text in where]
     read = [parse_text(each, columns) if isinstance(each, str) else parse(each, columns) for each in passing]
     parts = (*pairs, *read)
     return parts[0] if len(parts) == 1 else And(parts)
