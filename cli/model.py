@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from core.config.embedding import Embedding
 from core.errors import ConfigError
 from serving.bodies import HERE
+from udfs.embedding.prompts import prompts_described
 from udfs.embedding.tokenizing import DEFAULT, HASH
 
 app = typer.Typer(name="model", help="The embedding model as a server.", no_args_is_help=True)
@@ -42,13 +44,13 @@ def serve(
         from serving import server as http_server
     except ImportError as error:
         raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
-    from udfs.embedding.embedder import embedder
+    from udfs.embedding.embedder import unsided
 
     keys = _keys(api_key_file)
-    opened = embedder(model, device)
+    opened = unsided(model, device)
     tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)
-    started = serving.application(opened, tokens, keys)
-    typer.echo(opened.describe())
+    started = serving.application(opened, tokens, keys, serving.sides_of(model, device))
+    typer.echo("; ".join(filter(None, (opened.describe(), prompts_described(Embedding(model=model))))))
     # without keys, to stand on this machine is what lets in: pages that its browsers show must not pass for that
     limits = http_server.Limits(names=HERE if host in HERE and not keys else None)
     without = "" if keys else ", without keys"

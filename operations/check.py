@@ -28,6 +28,7 @@ from operations.source_columns import by_database, by_events
 from operations.source_topics import refuse_missing, waits
 from udfs.embedding.embedder import dimension, embedder
 from udfs.embedding.languages import languages
+from udfs.embedding.prompts import prompts_described
 from udfs.embedding.tokenizing import document_chunker, tokenizer_of
 
 _PATIENCE_S = 10.0
@@ -180,7 +181,7 @@ class _Model:
                 model = embedder(embedding)
             model.embed([_PROBE])
             self.known = model.dimension
-            return "; ".join(filter(None, (model.describe(), languages(embedding.model))))
+            return "; ".join(filter(None, (model.describe(), languages(embedding.model), prompts_described(embedding))))
         from udfs.embedding.remote.embedder import opened
 
         brief = embedding.model_copy(update={"timeout": min(embedding.timeout, _PATIENCE_S)})
@@ -190,7 +191,8 @@ class _Model:
         finally:
             endpoint.close()
         self.known = endpoint.dimension
-        return f"{endpoint.describe()}; {tokenizer_of(embedding).name} counts a chunk's tokens"
+        counts = f"{tokenizer_of(embedding).name} counts a chunk's tokens"
+        return "; ".join(filter(None, (endpoint.describe(), counts, prompts_described(embedding))))
 
     def dimension(self) -> int:
         embedding = self.pipeline.embedding

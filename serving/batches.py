@@ -31,6 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    model: Embedder
     texts: Sequence[str]
     tokens: int
     answer: Future[Answer]
@@ -39,6 +40,7 @@ class _Request:
 class Batches:
     """A thread that has the model, and what waits for it, in the order in which it came.
 
+    model   embeds what is asked of none in particular
     tokens  how many a call holds, as `core.config.request_limits` estimates them; a request that has more goes alone
 
     A call takes what is there and waits for nothing: while the model is busy, the next call gathers by itself.
@@ -54,9 +56,12 @@ class Batches:
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, texts: Sequence[str]) -> Future[Answer]:
-        """The answer to come. Raises Full where the model has some dozens of calls to do before it."""
-        request = _Request(texts, sum(map(tokens_of, texts)), Future())
+    def submit(self, texts: Sequence[str], model: Embedder | None = None) -> Future[Answer]:
+        """The answer to come, of the model or of another that shares its memory.
+
+        Raises Full where some dozens of calls are to do before it.
+        """
+        request = _Request(model or self._model, texts, sum(map(tokens_of, texts)), Future())
         with self._changed:
             if self._waiting_tokens > _WAITING_CALLS * self._tokens or self._ending:
                 raise Full
@@ -79,7 +84,9 @@ class Batches:
 
     def _work(self) -> None:
         while gathered := self._gather():
-            self._answer([each for each in gathered if each.answer.set_running_or_notify_cancel()])
+            running = [each for each in gathered if each.answer.set_running_or_notify_cancel()]
+            for model in dict.fromkeys(each.model for each in running):
+                self._answer(model, [each for each in running if each.model is model])
 
     def _gather(self) -> list[_Request]:
         with self._changed:
@@ -93,9 +100,9 @@ class Batches:
             self._waiting_tokens -= tokens
             return gathered
 
-    def _answer(self, requests: Sequence[_Request]) -> None:
+    def _answer(self, model: Embedder, requests: Sequence[_Request]) -> None:
         try:
-            vectors, errors = embed_each(self._model, [text for each in requests for text in each.texts])
+            vectors, errors = embed_each(model, [text for each in requests for text in each.texts])
         except Exception as error:  # whoever asked gets it, and the thread goes on
             for each in requests:
                 each.answer.set_exception(error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hmac import compare_digest
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -19,9 +20,20 @@ from starlette.routing import Route
 from core.stores.contract import Vectors
 from serving.batches import Answer, Batches, Full
 from udfs.embedding.contract import Embedder
+from udfs.embedding.embedder import embedder, questioner
+from udfs.embedding.prompts import Side
 from udfs.embedding.tokenizing import short_name
 
 MOST_TEXTS = 2_048
+
+INPUT_TYPES: Mapping[str, Side] = {
+    "query": "query",
+    "search_query": "query",
+    "document": "document",
+    "passage": "document",
+    "search_document": "document",
+}
+"""What a request may say of its texts, in Voyage's, NVIDIA's and Cohere's words."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +43,7 @@ class _Asked(msgspec.Struct):
     model: str = ""
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+    input_type: str | None = None
 
 
 _decode = msgspec.json.Decoder(_Asked).decode
@@ -46,8 +59,21 @@ class _Refused(Exception):
         self.code = code
 
 
-def application(model: Embedder, tokens: int, keys: Sequence[str] = ()) -> Starlette:
-    """The server's application. `tokens` is `Batches`'; with `keys`, whoever asks must have one of them."""
+def sides_of(model: str, device: str | None) -> Mapping[Side, Embedder]:
+    """What embeds the questions and the documents of a model that was, or is, loaded once. Raises as `embedder`."""
+    return {"query": questioner(model, device), "document": embedder(model, device)}
+
+
+def application(
+    model: Embedder, tokens: int, keys: Sequence[str] = (), sides: Mapping[Side, Embedder] = MappingProxyType({})
+) -> Starlette:
+    """The server's application.
+
+    model   embeds texts of which a request doesn't say whether they are questions or documents
+    tokens  as `Batches` has it
+    keys    whoever asks must have one of them; none: everybody may
+    sides   what embeds questions and documents, where another does
+    """
     batches = Batches(model, tokens)
     known = [key.encode() for key in keys]
 
@@ -56,7 +82,8 @@ def application(model: Embedder, tokens: int, keys: Sequence[str] = ()) -> Starl
             _let_in(request, known)
             asked = await _read(request, model)
             texts = [asked.input] if isinstance(asked.input, str) else asked.input
-            return _json(_body(model, asked, await _answer(batches, texts)))
+            side = sides.get(INPUT_TYPES[asked.input_type]) if asked.input_type is not None else None
+            return _json(_body(model, asked, await _answer(batches, texts, side)))
         except _Refused as refused:
             return _error(refused)
 
@@ -104,15 +131,17 @@ async def _read(request: Request, model: Embedder) -> _Asked:
         raise _Refused(404, f"the model {asked.model!r} isn't served here, {model.name!r} is", "model_not_found")
     if asked.dimensions not in (None, model.dimension):
         raise _Refused(400, f"dimensions is {asked.dimensions}; {model.name} has {model.dimension}")
+    if asked.input_type is not None and asked.input_type not in INPUT_TYPES:
+        raise _Refused(400, f"input_type is {asked.input_type!r}, must be one of {', '.join(INPUT_TYPES)}")
     if isinstance(asked.input, list) and not 1 <= len(asked.input) <= MOST_TEXTS:
         status = 413 if asked.input else 400
         raise _Refused(status, f"input has {len(asked.input)} texts, must have 1 to {MOST_TEXTS}")
     return asked
 
 
-async def _answer(batches: Batches, texts: Sequence[str]) -> Vectors:
+async def _answer(batches: Batches, texts: Sequence[str], side: Embedder | None) -> Vectors:
     try:
-        answer: Answer = await asyncio.wrap_future(batches.submit(texts))
+        answer: Answer = await asyncio.wrap_future(batches.submit(texts, side))
     except Full:
         raise _Refused(429, "more is waiting than is soon done: ask again", "rate_limit_exceeded") from None
     except Exception as error:

@@ -8,16 +8,17 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from udfs.embedding.embedder import embed_each, embedder
+from udfs.embedding.embedder import embed_each, embedder, questioner
 from udfs.embedding.tokenizing import DEFAULT
 
 
 class _Embed(ScalarFunction):
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, of_questions: bool) -> None:
         self._model = model
+        self._of_questions = of_questions
 
     def open(self, function_context: FunctionContext) -> None:
-        self._embedder = embedder(self._model)
+        self._embedder = (questioner if self._of_questions else embedder)(self._model)
         self._refused = function_context.get_metric_group().add_group("freshet").counter("texts_refused")
 
     def eval(self, texts: pd.Series[Any]) -> pd.Series[Any]:
@@ -30,7 +31,7 @@ class _Embed(ScalarFunction):
         return pd.Series(results, dtype=object)
 
 
-def embed_udf(model: str) -> Any:
+def embed_udf(model: str, of_questions: bool = False) -> Any:
     """A vectorized SQL function from STRING to ARRAY<FLOAT>, the text's unit vector, for `create_temporary_function`.
 
     model  as in `udfs.embedding.embedder.embedder`; each worker process loads it once, when the query starts there
@@ -38,7 +39,7 @@ def embed_udf(model: str) -> Any:
     NULL gives NULL. A text that can't be embedded gives NULL too, and is counted in the metric
     `freshet.texts_refused`.
     """
-    return udf(_Embed(model), result_type=DataTypes.ARRAY(DataTypes.FLOAT()), func_type="pandas")
+    return udf(_Embed(model, of_questions), result_type=DataTypes.ARRAY(DataTypes.FLOAT()), func_type="pandas")
 
 
 embed = embed_udf(DEFAULT)

@@ -6,6 +6,8 @@ An endpoint that is added has its settings here, a `Provider`, and a field of `E
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -35,10 +37,12 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]
 class Provider(Model):
     """Settings of an endpoint that embeds, and what it promises.
 
-    at  the setting that says where its server is, "" where it is a service's own
+    at             the setting that says where its server is, "" where it is a service's own
+    knows_prompts  whether a request may name a prompt
     """
 
     at: ClassVar[str] = ""
+    knows_prompts: ClassVar[bool] = True
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -138,6 +142,8 @@ class Bedrock(Provider):
     dimensions  asked for with each request, of models that can shorten their vectors
     """
 
+    knows_prompts: ClassVar[bool] = False
+
     region: str | None = Field(None, min_length=1)
     model_id: str | None = Field(None, min_length=1)
     dimensions: int | None = Field(None, ge=1, le=16_000)
@@ -173,8 +179,39 @@ def family(model: str) -> Literal["titan", "cohere", ""]:
     return "titan" if "amazon.titan-embed" in model else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What says to a model whether a text is a question or a document.
+
+    text  stands before it when it is embedded
+    name  by which an endpoint knows what it puts before it, where that is left to it
+    """
+
+    text: str = ""
+    name: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What tells apart the names of what was embedded behind different prompts: `+` and 8 hexadecimal digits."""
+        return f"+{blake2b(f'{self.name}|{self.text}'.encode(), digest_size=4).hexdigest()}"
+
+    def __str__(self) -> str:
+        """For people to read."""
+        return f"the endpoint's prompt {self.name!r}" if self.name else repr(self.text)
+
+
+class Sides(Model):
+    """What is said of questions, and of documents; None: as the model's own files say."""
+
+    query: str | None = None
+    document: str | None = None
+
+
 class Embedding(Model):
     """The model: a sentence-transformers name, a path, or `hash` (a deterministic embedder for tests).
+
+    prompts       what stands before a text when it is embedded; else what the model's own files say
+    prompt_names  the same by a name: of the model's own, or of those that its endpoint knows
 
     With one of the providers it is the name by which the endpoint knows the model, and the other settings are of use:
 
@@ -188,6 +225,8 @@ class Embedding(Model):
 
     model: str = Field("all-MiniLM-L6-v2", min_length=1)
     text: str | None = Field(None, min_length=1)
+    prompts: Sides = Sides()
+    prompt_names: Sides = Sides()
     openai: OpenAi | None = None
     tei: Tei | None = None
     sagemaker: SageMaker | None = None
@@ -214,6 +253,21 @@ class Embedding(Model):
         if self.dimensions is not None and self.dimension not in (None, self.dimensions):
             raise ValueError(f"dimension is {self.dimension}, but dimensions, which is asked for, is {self.dimensions}")
         return self
+
+    @model_validator(mode="after")
+    def _one_prompt_a_side(self) -> Embedding:
+        for side in Sides.model_fields:
+            if getattr(self.prompts, side) is not None and getattr(self.prompt_names, side) is not None:
+                raise ValueError(f"either prompts.{side} or prompt_names.{side} can be set, not both")
+        if self.provider is not None and not self.provider.knows_prompts and self.prompt_names != Sides():
+            raise ValueError(f"prompt_names: {self.provided_by} knows no prompts by name; set prompts, or leave it out")
+        return self
+
+    @property
+    def asks_otherwise(self) -> bool:
+        """Whether requests to the endpoint say that a text is a question."""
+        by_model = self.provider is not None and self.provider.tells_questions_apart(self.model)
+        return by_model or self.prompt_names != Sides()
 
     @property
     def provider(self) -> Provider | None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from core.config.embedding import Prompt
 from core.config.jobs import ProfilesJob
 from core.config.pipeline import Pipeline
 from core.documents.step import DocumentSpec
@@ -21,6 +22,7 @@ from core.profiles.delivery import TABLE
 TERMS = 1
 """The version of what stores write for filters to find."""
 
+_SHOWN = 60
 _CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
 """A chunker's name, as `core.documents.chunking` makes it."""
 
@@ -44,13 +46,15 @@ class Made:
 class Fingerprint:
     """What an index was made with: the model, and how each table's rows became documents.
 
-    terms  the version of what stores write for filters to find; 0 where a release wrote it that didn't say. Not
-           compared: a store that has older chunks counts them (`VectorStore.unindexed`)
+    terms   the version of what stores write for filters to find; 0 where a release wrote it that didn't say. Not
+            compared: a store that has older chunks counts them (`VectorStore.unindexed`)
+    prompt  what stood before each document when it was embedded; UNSET, and not written down, where nothing ever did
     """
 
     model: str
     tables: Mapping[str, Made] = field(default_factory=dict)
     terms: int = 0
+    prompt: Prompt | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +73,18 @@ class Owner:
     mixed: tuple[str, ...] = ()
 
 
-def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str]) -> Fingerprint:
-    """What a pipeline makes. `chunkers`: the name of each table's; of profiles that of `profiles`."""
+def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str], prompt: Prompt | None = None) -> Fingerprint:
+    """What a pipeline makes.
+
+    chunkers  the name of each table's; of profiles that of `profiles`
+    prompt    before each document; None where there never was one
+    """
     if isinstance(job := pipeline.job, ProfilesJob):
-        return Fingerprint(pipeline.embedding.model, {TABLE: Made(job.text, chunkers[TABLE])}, TERMS)
-    specs = [document.spec(table) for table, document in pipeline.documents.items()]
-    made = {each.table: _made(each, chunkers[each.table]) for each in specs}
-    return Fingerprint(pipeline.embedding.model, made, TERMS)
+        made = {TABLE: Made(job.text, chunkers[TABLE])}
+    else:
+        specs = [document.spec(table) for table, document in pipeline.documents.items()]
+        made = {each.table: _made(each, chunkers[each.table]) for each in specs}
+    return Fingerprint(pipeline.embedding.model, made, TERMS, msgspec.UNSET if prompt is None else prompt)
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:
@@ -89,11 +98,13 @@ class Change:
     table   the one that it is about; "" for all
     what    in words
     embeds  whether texts, or their vectors, are others by it: else only what stands beside them is
+    every   whether not one vector stays
     """
 
     table: str
     what: str
     embeds: bool = True
+    every: bool = False
 
     def __str__(self) -> str:
         """The words alone."""
@@ -105,6 +116,9 @@ def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
     found: list[Change] = []
     if before.model != now.model:
         found.append(Change("", f"embedding.model was {before.model}, is {now.model}"))
+    if before.prompt != now.prompt:
+        was, is_ = _before_each(before), _before_each(now)
+        found.append(Change("", f"embedding: before each document stood {was}, stands {is_}", every=True))
     for table in sorted(before.tables.keys() | now.tables.keys()):
         old, new = before.tables.get(table), now.tables.get(table)
         if old is None:
@@ -112,8 +126,22 @@ def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
         elif new is None:
             found.append(Change(table, f"{table} isn't named any more: its documents stay as they are", False))
         else:
-            found += _of_table(table, old, new)
+            found += _of_table(table, _unmarked(old, before), _unmarked(new, now))
     return tuple(found)
+
+
+def _before_each(made: Fingerprint) -> str:
+    if isinstance(made.prompt, msgspec.UnsetType):
+        return "nothing"
+    shown = str(made.prompt)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+
+
+def _unmarked(made: Made, by: Fingerprint) -> Made:
+    """What was made, with its chunker as it is called without a prompt: that one has changed is said once."""
+    if isinstance(by.prompt, msgspec.UnsetType):
+        return made
+    return replace(made, chunker=made.chunker.replace(by.prompt.mark, ""))
 
 
 def _of_table(table: str, old: Made, new: Made) -> list[Change]:
@@ -142,9 +170,9 @@ def _of_chunkers(table: str, old: str, new: str) -> str:
     return f"chunk of {table} was {', is '.join(sizes)}"
 
 
-def _shown(text: str, most: int = 60) -> str:
+def _shown(text: str) -> str:
     shown = repr(text)
-    return shown if len(shown) <= most else f"{shown[:most]}…"
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
 def _list(names: tuple[str, ...], none: str = "none") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -57,9 +57,9 @@ def obstacles(
         lost = [Change("", _lost(each))] if each.bereft and resumes else []
         unfound = [Change("", UNFOUND, False)] if each.unindexed else []
         for change in lost or (*unfound, *_of_store(each, name, now, kept if resumes else None)):
-            by_text.setdefault(change.what, Change(change.table, f"{each.place}: {change.what}", change.embeds))
+            by_text.setdefault(change.what, replace(change, what=f"{each.place}: {change.what}"))
     for change in changes(kept.made, now) if kept is not None and resumes else ():
-        by_text.setdefault(change.what, Change(change.table, f"the run before: {change.what}", change.embeds))
+        by_text.setdefault(change.what, replace(change, what=f"the run before: {change.what}"))
     return tuple(by_text.values())
 
 
@@ -129,6 +129,8 @@ def _embeds(why: Sequence[Change], chunks: int, same: int) -> str:
         return "Embeds every text, as nothing is there to keep"
     if not same:
         return f"Embeds every text, as all {_chunks(chunks)} there are of another model"
+    if any(change.every for change in why):
+        return f"Embeds every text, as all {_chunks(chunks)} there were embedded behind another prompt"
     return (
         f"Keeps the vectors of chunks whose text, model and chunker stay; embeds the others, of {_chunks(same)} there"
     )

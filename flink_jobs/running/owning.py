@@ -12,6 +12,7 @@ from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner, changes, fingerprint
 from core.stores.owning import Found, How, obstacles, owner_of, refusal
 from udfs.embedding.embedder import dimension
+from udfs.embedding.prompts import document_prompt
 from udfs.embedding.tokenizing import document_chunker
 
 _ANY_DIMENSION = 1
@@ -24,7 +25,7 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
         return Fingerprint(pipeline.embedding.model)
     cut = pipeline.job.chunks.items()
     chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut}
-    return fingerprint(pipeline, chunkers)
+    return fingerprint(pipeline, chunkers, document_prompt(pipeline.embedding))
 
 
 def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:

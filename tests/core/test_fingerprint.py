@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
+from core.config.embedding import Prompt
 from core.stores.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
 
 MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), (), False)
@@ -18,7 +20,10 @@ mades = st.builds(
     Made, st.text(max_size=9), st.sampled_from(["c1", "c2"]), st.lists(names).map(tuple), st.lists(names).map(tuple),
     st.booleans(),
 )  # fmt: skip
-prints = st.builds(Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3))
+prompts = st.sampled_from([UNSET, Prompt(), Prompt("p: "), Prompt(name="p: ")])
+prints = st.builds(
+    Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3), prompt=prompts
+)
 owners = st.builds(Owner, names, st.integers(0, 2**60), prints, st.lists(st.text(max_size=9)).map(tuple))
 
 
@@ -47,6 +52,34 @@ def test_each_change_is_described_in_words() -> None:
     assert str(gone).startswith("public.b is new") and gone.embeds
 
 
+def test_a_prompt_before_the_documents_is_a_change_and_its_chunkers_name_none_more() -> None:
+    e5, other = Prompt("passage: "), Prompt(name="passage")
+    behind = replace(MADE, chunker=f"cdc1:words2{e5.mark}:256:32")
+    now = replace(NOW, prompt=e5, tables={"public.a": behind})
+    (change,) = changes(NOW, now)
+    assert str(change) == "embedding: before each document stood nothing, stands 'passage: '"
+    assert change.embeds and change.every
+    (change,) = changes(now, replace(now, prompt=other, tables={"public.a": MADE}))
+    assert str(change) == "embedding: before each document stood 'passage: ', stands the endpoint's prompt 'passage'"
+    (change,) = changes(now, replace(NOW, prompt=Prompt("")))
+    assert str(change).endswith("stands ''"), "where a default stood before documents, none is another"
+    assert changes(now, now) == ()
+    smaller = replace(MADE, chunker=f"cdc1:words2{e5.mark}:250:32")
+    assert [str(each) for each in changes(NOW, replace(now, tables={"public.a": smaller}))][1:] == [
+        "chunk of public.a was {tokens: 256, overlap: 32}, is {tokens: 250, overlap: 32}"
+    ]
+
+
+def test_what_has_no_prompt_is_written_as_it_was_before_there_were_any() -> None:
+    written = owner_to_text(Owner("articles", 1, NOW))
+    assert written == (
+        '{"pipeline":"articles","epoch":1,"made":{"model":"m1","tables":{"public.a":{"text":"{title}\\n\\n{body}",'
+        '"chunker":"cdc1:words2:256:32","metadata":["lang","at"],"key":[],"id_from_source":false}},"terms":0},"mixed":[]}'
+    )
+    e5 = Owner("articles", 1, replace(NOW, prompt=Prompt("passage: ")))
+    assert owner_from_text(owner_to_text(e5)) == e5
+
+
 def test_the_order_of_metadata_is_no_change() -> None:
     assert in_words(metadata=("at", "lang")) == ()
 
@@ -63,7 +96,7 @@ def test_what_is_made_alike_and_only_that_has_no_changes(one: Fingerprint, other
             name: (made.text, made.chunker, set(made.metadata), made.key, made.id_from_source)
             for name, made in each.tables.items()
         }
-        return each.model, tables
+        return each.model, tables, each.prompt
 
     assert (not changes(one, other)) == (plain(one) == plain(other))
     assert len(changes(one, other)) == len(changes(other, one))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.config.embedding import Prompt
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Fingerprint, Made, Owner
 from core.stores.owning import Found, How, no_beginning, obstacles, owner_of, refusal
@@ -14,6 +15,7 @@ MADE = Made("{body}", "c", ("lang",))
 NOW = Fingerprint("m", {"public.a": MADE})
 OTHER_TEXT = Fingerprint("m", {"public.a": Made("{title}", "c", ("lang",))})
 OTHER_METADATA = Fingerprint("m", {"public.a": Made("{body}", "c")})
+OTHER_PROMPT = Fingerprint("m", {"public.a": MADE}, prompt=Prompt("passage: "))
 OTHER_MODEL = Fingerprint("older", {"public.a": MADE})
 EPOCH = 1_764_000_000_000
 P = "store.pgvector: table t"
@@ -90,6 +92,7 @@ def test_an_empty_store_mixes_nothing_but_a_state_may() -> None:
             {"m": 1},
             "whose text, model and chunker stay; embeds the others, of 1 chunk there",
         ),
+        (OTHER_PROMPT, {"m": 2180}, "Embeds every text, as all 2,180 chunks there were embedded behind another prompt"),
         (OTHER_TEXT, {}, "Embeds every text, as nothing is there to keep"),
     ],
 )

@@ -122,6 +122,23 @@ def test_a_changed_file_is_refused_until_it_is_said_what_becomes_of_what_is_ther
     assert newest_state(home, since_ns(changed)) is not None
 
 
+def test_another_prompt_before_the_documents_is_refused_too(place: Place) -> None:
+    place.run()
+    place.fill()
+    place.checkpoint()
+    e5 = {"embedding": {"model": "hash", "prompts": {"query": "query: ", "document": "passage: "}}}
+    with pytest.raises(ConfigError) as raised:
+        place.run(**e5)
+    message = str(raised.value)
+    assert "table chunks: embedding: before each document stood nothing, stands 'passage: '" in message
+    assert "Embeds every text, as all 3 chunks there were embedded behind another prompt" in message
+    place.run(How.REBUILD, **e5)
+    place.fill()
+    with pytest.raises(ConfigError, match="stood 'passage: ', stands nothing"):
+        place.run(without_state=True)
+    place.run(without_state=True, embedding={"model": "hash", "prompts": {"document": "passage: "}})
+
+
 def test_a_first_run_that_left_nothing_is_no_obstacle_to_the_corrected_file(place: Place) -> None:
     place.run()
     place.checkpoint()

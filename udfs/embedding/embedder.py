@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from string import punctuation
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -24,7 +24,11 @@ from core.metrics import tally
 from core.stores.batches import halving
 from core.stores.contract import Vectors
 from udfs.embedding.contract import Embedder, SomeRefused, check_texts
-from udfs.embedding.tokenizing import HASH, model_path
+from udfs.embedding.model_files import HASH, model_path
+from udfs.embedding.prompts import Side, default_prompt, prompt_of
+
+if TYPE_CHECKING:
+    from udfs.embedding.transformer import TransformerEmbedder
 
 CACHED_VECTORS = 16_384
 
@@ -37,7 +41,8 @@ _SIGNS_TO_SPACES = bytes.maketrans(punctuation.encode(), b" " * len(punctuation)
 
 
 def embedder(model: Embedding | str, device: str | None = None) -> Embedder:
-    """The embedder of a model; the same object each time, so a process loads a model, or opens an endpoint, once.
+    """The embedder of a model's documents; the same object each time, so a process loads a model, or opens an
+    endpoint, once.
 
     model   the pipeline file's, or a name alone: a sentence-transformers name, a folder, or `hash`
     device  `cuda`, `mps`, `cpu` or one of several (`cuda:1`); None: the best that is there
@@ -45,34 +50,60 @@ def embedder(model: Embedding | str, device: str | None = None) -> Embedder:
     Raises ConfigError where the model isn't found, sentence-transformers isn't installed or an endpoint lets nobody in,
     Unavailable where an endpoint is asked for the dimension and doesn't answer.
     """
-    if isinstance(model, Embedding):
-        return _remote(model, False) if model.remote else _local(model.model, device)
-    return _local(model, device)
+    return _of_side(model, "document", device)
 
 
-def questioner(model: Embedding) -> Embedder:
-    """The embedder of questions to what `embedder` embedded: another one where a model tells the two apart."""
-    provider = model.provider
-    return _remote(model, True) if provider and provider.tells_questions_apart(model.model) else embedder(model)
+def questioner(model: Embedding | str, device: str | None = None) -> Embedder:
+    """The embedder of questions to what `embedder` embedded: another one where a model distinguishes the two.
+
+    Both share the model. Arguments and errors are those of `embedder`.
+    """
+    return _of_side(model, "query", device)
+
+
+def unsided(model: str, device: str | None = None) -> Embedder:
+    """A local model's embedder of texts of which nobody says whether they are questions or documents.
+
+    As `SentenceTransformer.encode` has it: behind the model's default prompt, where it has one. See `embedder`.
+    """
+    return _local(model, default_prompt(model), device)
+
+
+def _of_side(model: Embedding | str, side: Side, device: str | None) -> Embedder:
+    embedding = Embedding(model=model) if isinstance(model, str) else model
+    prompt = prompt_of(embedding, side).text
+    if not embedding.remote:
+        return _local(embedding.model, prompt, device)
+    return _remote(embedding, embedding.asks_otherwise and side == "query", prompt)
 
 
 @lru_cache(maxsize=4)
-def _remote(embedding: Embedding, of_questions: bool) -> Embedder:
+def _remote(embedding: Embedding, of_questions: bool, prompt: str) -> Embedder:
+    return CachedEmbedder(_prompted(_endpoint(embedding, of_questions), prompt), CACHED_VECTORS)
+
+
+@lru_cache(maxsize=4)
+def _endpoint(embedding: Embedding, of_questions: bool) -> Embedder:
     from udfs.embedding.remote.embedder import opened
 
-    return CachedEmbedder(opened(embedding, of_questions), CACHED_VECTORS)
+    return opened(embedding, of_questions)
+
+
+@lru_cache(maxsize=8)
+def _local(model: str, prompt: str, device: str | None) -> Embedder:
+    if model == HASH:
+        return _prompted(HashEmbedder(), prompt)
+    return CachedEmbedder(_loaded(model, device).behind(prompt), CACHED_VECTORS)
 
 
 @lru_cache(maxsize=4)
-def _local(model: str, device: str | None) -> Embedder:
-    if model == HASH:
-        return HashEmbedder()
+def _loaded(model: str, device: str | None) -> TransformerEmbedder:
     folder = model_path(model)
     try:
         from udfs.embedding.transformer import TransformerEmbedder
     except ImportError as error:
         raise _needs_extra(model, error) from error
-    return CachedEmbedder(TransformerEmbedder(model, folder, device), CACHED_VECTORS)
+    return TransformerEmbedder(model, folder, device)
 
 
 def _needs_extra(model: str, error: ImportError) -> ConfigError:
@@ -98,7 +129,7 @@ def _local_dimension(model: str) -> int:
         return _HASH_DIMENSION
     folder = model_path(model)
     sizes = [size for part in _parts(folder) if (size := _size(folder / part / "config.json")) is not None]
-    return sizes[-1] if sizes else _local(model, None).dimension
+    return sizes[-1] if sizes else embedder(model).dimension
 
 
 def _parts(folder: Path) -> list[str]:
@@ -164,6 +195,28 @@ def _mixed(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.d
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+class PromptedEmbedder:
+    """An embedder of texts behind a prompt."""
+
+    def __init__(self, inner: Embedder, prompt: str) -> None:
+        self.name = inner.name
+        self.dimension = inner.dimension
+        self._inner = inner
+        self._prompt = prompt
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """See `Embedder.embed`."""
+        return self._inner.embed([self._prompt + text for text in texts])
+
+    def describe(self) -> str:
+        """See `Embedder.describe`."""
+        return self._inner.describe()
+
+
+def _prompted(inner: Embedder, prompt: str) -> Embedder:
+    return PromptedEmbedder(inner, prompt) if prompt else inner
 
 
 class CachedEmbedder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class TransformerEmbedder:
     """A sentence-transformers model, fed in batches of like length that hold so many tokens, not so many texts.
 
     The vectors are those of `SentenceTransformer.encode(normalize_embeddings=True)`, but for rounding; on CUDA in
-    half precision.
+    half precision. As there, the model's default prompt stands before each text, where it has one: see `behind`.
     """
 
     def __init__(self, name: str, folder: Path, device: str | None = None) -> None:
@@ -42,10 +43,16 @@ class TransformerEmbedder:
         model = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
         self._device = model.device
         self._model = model.half() if self._device.type == "cuda" else model
-        self._prompt = model.prompts[model.default_prompt_name] if model.default_prompt_name else None
+        self._prompt = model.prompts[model.default_prompt_name] if model.default_prompt_name else ""
         self._budget = _TOKENS_A_BATCH.get(self._device.type, _TOKENS_A_BATCH["cpu"])
         self._pads_left = getattr(model.tokenizer, "padding_side", "right") == "left"
         self.dimension = int(model.get_embedding_dimension())
+
+    def behind(self, prompt: str) -> TransformerEmbedder:
+        """The same model, loaded once, with another prompt before each text; "" for none."""
+        other = copy(self)
+        other._prompt = prompt
+        return other
 
     def describe(self) -> str:
         """See `Embedder.describe`."""

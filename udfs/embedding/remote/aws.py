@@ -80,17 +80,21 @@ def _failure(error: ClientError | BotoCoreError, where: str, setting: str) -> Fr
 
 
 class SageMakerEndpoint:
-    """InvokeEndpoint with JSON: `{"inputs": […]}`, or `{"text_inputs": […]}` of JumpStart's older models."""
+    """InvokeEndpoint with JSON: `{"inputs": […]}`, or `{"text_inputs": […]}` of JumpStart's older models.
 
-    def __init__(self, embedding: Embedding, to: SageMaker) -> None:
+    prompt_name  sent beside them, as TEI's containers have it; None: nothing is
+    """
+
+    def __init__(self, embedding: Embedding, to: SageMaker, prompt_name: str | None = None) -> None:
         self._client = _client("sagemaker-runtime", to.region, to.url, embedding, "embedding.sagemaker")
         self._name = to.endpoint
         self._field = to.request
+        self._request = {} if prompt_name is None else {"prompt_name": prompt_name}
         self.where = f"SageMaker endpoint {to.endpoint} in {self._client.meta.region_name}"
 
     def ask(self, texts: Sequence[str]) -> Vectors:
         """See `Endpoint.ask`."""
-        body = _encode({self._field: texts})
+        body = _encode({self._field: texts, **self._request})
         try:
             answer = self._client.invoke_endpoint(
                 EndpointName=self._name, ContentType="application/json", Accept="application/json", Body=body

@@ -179,7 +179,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 
 def opened(embedding: Embedding, of_questions: bool = False, patience_s: float = PATIENCE_S) -> RemoteEmbedder:
-    """The embedder behind the pipeline file's endpoint; with `of_questions`, of what is looked for.
+    """The embedder behind the pipeline file's endpoint; with `of_questions`, requests say that texts are questions.
 
     One that fails is asked again for `patience_s`.
 

