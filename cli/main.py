@@ -13,6 +13,7 @@ from rich.console import Console
 from bench.figures import Measurement, Size
 from cli.groups import Main, version
 from core.errors import FreshetError, Unavailable
+from core.stores.ranking import Mode
 from demo.feed import DemoFeed
 from operations.extras import remedy
 from operations.own_stack import stopped
@@ -158,6 +159,7 @@ def search(
     store: Annotated[
         str | None, typer.Option("--store", help="Of several stores, the one to ask; else the first is.")
     ] = None,
+    mode: Annotated[Mode, typer.Option(help="By vectors, by words, or by both.")] = Mode.VECTOR,
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, for programs.")] = False,
 ) -> None:
     """Answer a question from the pipeline's store: score, document, chunk and text."""
@@ -166,7 +168,7 @@ def search(
     from terminal.bars import loading
 
     show = hits.show_json if as_json else hits.show
-    show(*answered(_loaded(pipeline), question, k, where, store, passing, loading), console)
+    show(*answered(_loaded(pipeline), question, k, where, store, passing, loading, mode), console)
 
 
 @commands.command()

@@ -41,7 +41,8 @@ def _pgvector(target: Pgvector, to: Opening) -> VectorStore:
     from connectors.pgvector.store import PgvectorStore
 
     at = (target.dsn, target.table, to.dimension, to.model, to.patience_s)
-    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
+    words = target.text_search_config
+    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, text_search_config=words)
 
 
 def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:

@@ -10,8 +10,9 @@ from typing import Any
 from core.config.pipeline import Pipeline
 from core.config.store import Store
 from core.errors import ConfigError, Unavailable
-from core.stores.contract import Hit, VectorStore
+from core.stores.contract import Hit, Vectors, VectorStore
 from core.stores.filters.language import EVERYTHING, And, Filter, equals, parse, parse_text
+from core.stores.ranking import Mode, fused, reach
 from operations.addresses import nobody_at, of_store, setting_of_store
 from operations.index import columns_of
 from operations.owning import nothing_found, otherwise, unfound
@@ -27,17 +28,19 @@ def search(
     where: Sequence[str] = (),
     store: str | None = None,
     passing: Sequence[Any] = (),
+    mode: Mode = Mode.VECTOR,
 ) -> list[Hit]:
     """The `k` chunks nearest to the question whose metadata has all that `where` and `passing` ask for.
 
     where    `column=value` pairs
     passing  filters, as `core.stores.filters.language.parse` takes them, or JSON text of such
     store    the name of the store to ask; None: the pipeline's first
+    mode     what orders the answers
 
     Raises FilterError for a filter that is none, or asks for a column that no table of the pipeline keeps as metadata,
     ConfigError for a pair without `=`, and where every chunk that is there was made by another model.
     """
-    return answered(pipeline, question, k, where, store, passing)[0]
+    return answered(pipeline, question, k, where, store, passing, mode=mode)[0]
 
 
 def answered(
@@ -48,6 +51,7 @@ def answered(
     store: str | None = None,
     passing: Sequence[Any] = (),
     loading: Loading = nullcontext,
+    mode: Mode = Mode.VECTOR,
 ) -> tuple[list[Hit], list[str]]:
     """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
     asked = asked_of(pipeline, where, passing)
@@ -55,16 +59,39 @@ def answered(
     # a model takes long to load: not for a store that isn't there
     if away := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
         raise Unavailable(away)
-    with loading(pipeline.embedding.model):
-        embedder = questioner(pipeline.embedding)
+    vector = None if mode is Mode.TEXT else _vector(pipeline, question, loading)
     target = stores(pipeline)[name]
     try:
-        hits = target.search(embedder.embed([question])[0], k, asked)
+        hits = _found(target, question, vector, k, asked, mode)
         old = "" if asked == EVERYTHING else unfound(pipeline, name, target)
-        why = "" if hits or old else nothing_found(pipeline, name, target, [*where, *map(str, passing)])
+        why = "" if hits or old else _nothing_found(pipeline, name, target, [*where, *map(str, passing)], mode)
         return hits, [*filter(None, [why, old]), *_notes(pipeline, name, target)]
     finally:
         target.close()
+
+
+def _vector(pipeline: Pipeline, question: str, loading: Loading) -> Vectors:
+    with loading(pipeline.embedding.model):
+        embedder = questioner(pipeline.embedding)
+    vector: Vectors = embedder.embed([question])[0]
+    return vector
+
+
+def _found(store: VectorStore, question: str, vector: Vectors | None, k: int, asked: Filter, mode: Mode) -> list[Hit]:
+    if vector is None:
+        return store.match(question, k, asked)
+    if mode is Mode.VECTOR:
+        return store.search(vector, k, asked)
+    most = reach(k)
+    return fused([store.search(vector, most, asked), store.match(question, most, asked, vector)], k)
+
+
+def _nothing_found(pipeline: Pipeline, name: str, store: VectorStore, asked: Sequence[str], mode: Mode) -> str:
+    if mode is not Mode.TEXT:
+        return nothing_found(pipeline, name, store, asked)
+    such = f"that have {' and '.join(asked)} " if asked else ""
+    no_word = f"{pipeline.place(name)}: none of its chunks {such}has a word of the question"
+    return nothing_found(pipeline, name, store, ()) or no_word
 
 
 def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:

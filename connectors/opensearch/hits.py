@@ -13,8 +13,6 @@ from core.change import Position
 from core.plans import Chunk
 from core.stores.contract import Hit, Stored
 
-_RANK_CONSTANT = 60
-
 
 def stored_of(
     document_id: str, position: Position, found: Sequence[Mapping[str, Any]], model: str, dimension: int
@@ -31,23 +29,13 @@ def stored_of(
     )
 
 
-def hit_of(found: Mapping[str, Any], score: float) -> Hit:
+def hit_of(found: Mapping[str, Any], score: float, cosine: float | None) -> Hit:
     """A chunk that was found."""
     of = found["_source"]
-    return Hit(score, of["document_id"], of["chunk_id"], of["ordinal"], of["text"], of["metadata"])
+    return Hit(score, of["document_id"], of["chunk_id"], of["ordinal"], of["text"], of["metadata"], cosine)
 
 
-def worded(found: Mapping[str, Any], vector: NDArray[np.float32]) -> Hit:
-    """A chunk that was found by its words, with its cosine."""
+def cosine_of(found: Mapping[str, Any], vector: NDArray[np.float32]) -> float:
+    """The cosine of a chunk that was found with its vector."""
     there = np.array(found["_source"]["embedding"], np.float32)
-    return hit_of(found, float(vector @ there / (np.linalg.norm(vector) * np.linalg.norm(there))))
-
-
-def fused(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
-    """One ranking of several: each adds 1 / (60 + rank) to a chunk it has."""
-    worth: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, hit in enumerate(ranking, start=1):
-            worth[hit.chunk_id] = worth.get(hit.chunk_id, 0.0) + 1 / (_RANK_CONSTANT + rank)
-    hits = {hit.chunk_id: hit for ranking in rankings for hit in ranking}.values()
-    return sorted(hits, key=lambda hit: (-worth[hit.chunk_id], hit.document_id, hit.ordinal, hit.chunk_id))
+    return float(vector @ there / (np.linalg.norm(vector) * np.linalg.norm(there)))

@@ -42,10 +42,11 @@ def compared(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -
     return {"size": k, "query": query, "_source": _FOUND, "sort": _ORDER, "track_scores": True}
 
 
-def worded(text: str, k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best by BM25, with their vectors."""
+def worded(text: str, k: int, among: Sequence[Mapping[str, Any]], with_vectors: bool) -> dict[str, Any]:
+    """The best by BM25."""
     query = {"bool": {"must": {"match": {"text": text}}, "filter": among}}
-    return {"size": k, "query": query, "sort": _ORDER, "track_scores": True}
+    found = {} if with_vectors else {"_source": _FOUND}
+    return {"size": k, "query": query, "sort": _ORDER, "track_scores": True, **found}
 
 
 def chunks_of(document_ids: Sequence[str], size: int, after: Sequence[Any] | None) -> dict[str, Any]:

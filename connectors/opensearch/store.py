@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from connectors.opensearch import bodies, queries
 from connectors.opensearch.client import Cluster
-from connectors.opensearch.hits import fused, hit_of, stored_of, worded
+from connectors.opensearch.hits import cosine_of, hit_of, stored_of
 from connectors.opensearch.indexes import SETTING, Indexes
 from connectors.opensearch.owner import Tenure
 from connectors.opensearch.plans import Work, batches, is_id, work
@@ -27,6 +27,7 @@ from core.stores.contract import Hit, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
+from core.stores.ranking import words_of
 
 _MOST_HITS = 10_000  # index.max_result_window, and the most that k-NN gives
 _READ_AT_ONCE = 200
@@ -210,38 +211,40 @@ class OpenSearchStore:
         for page in self._strays.pages(None):
             yield from page
 
-    def search(
-        self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING, text: str | None = None
-    ) -> list[Hit]:
+    def search(self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING) -> list[Hit]:
         """The `k` nearest chunks of this store's model whose metadata passes `where`, nearest first.
 
         Equal distances are ordered by document, ordinal and chunk id. The HNSW graph answers; where it gives fewer than
         k, every chunk that passes the filters is compared: k come back wherever k exist.
-        With `text`, the best by vector and the best by its words (BM25) are merged by reciprocal rank fusion (Cormack
-        and others, 2009): it needs ranks only, where BM25's scores have no scale that fits a cosine. Scores are
-        cosines all the same.
         `vector` has shape (dimension,), `k` is 10,000 at most. Doesn't wait for a cluster that is away; raises as
         `prepare` does.
         """
-        if vector.shape != (self._dimension,):
-            raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
-        if k > _MOST_HITS:
-            raise ValueError(f"k is {k}, OpenSearch gives {_MOST_HITS} at most")
+        self._check(vector, k)
+        return self._nearest(vector, k, queries.conditions(self._model, where)) if k > 0 else []
+
+    def match(
+        self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
+    ) -> list[Hit]:
+        """The `k` best chunks by the words of `text`; see `VectorStore.match`. Raises as `search` does."""
+        self._check(vector, k)
         if k <= 0:
             return []
         among = queries.conditions(self._model, where)
-        if text is None:
-            return self._nearest(vector, k, among)
-        reach = min(_MOST_HITS, max(50, 2 * k))
-        by_words = [worded(hit, vector) for hit in self._ask(queries.worded(text, reach, among), self._cluster.once)]
-        return fused([self._nearest(vector, reach, among), by_words])[:k]
+        found = self._ask(queries.worded(words_of(text), k, among, vector is not None), self._cluster.once)
+        return [hit_of(hit, hit["_score"], None if vector is None else cosine_of(hit, vector)) for hit in found]
+
+    def _check(self, vector: NDArray[np.float32] | None, k: int) -> None:
+        if vector is not None and vector.shape != (self._dimension,):
+            raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._dimension} dimensions")
+        if k > _MOST_HITS:
+            raise ValueError(f"k is {k}, OpenSearch gives {_MOST_HITS} at most")
 
     def _nearest(self, vector: NDArray[np.float32], k: int, among: Sequence[Mapping[str, Any]]) -> list[Hit]:
         hits = self._ask(queries.nearest(vector, k, among), self._cluster.once)
         if len(hits) == k:
-            return [hit_of(hit, 2 * hit["_score"] - 1) for hit in hits]
+            return [hit_of(hit, cosine := 2 * hit["_score"] - 1, cosine) for hit in hits]
         hits = self._ask(queries.compared(vector, k, among), self._cluster.once)
-        return [hit_of(hit, hit["_score"] - 1) for hit in hits]
+        return [hit_of(hit, cosine := hit["_score"] - 1, cosine) for hit in hits]
 
     def _ask(
         self, body: Mapping[str, Any], how: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]]

@@ -31,6 +31,7 @@ def make(
             _check_columns(existing, statements.columns(dimension), table)
         else:
             connection.execute(statements.CREATE_TABLE.format(**names, dimension=sql.Literal(dimension)))
+        _check_config(connection, names["config"].as_string(None).strip("'"))
         for probe, create in statements.PARTS:
             if not connection.execute(probe.format(**names)).fetchall():
                 connection.execute(create.format(**names))
@@ -76,6 +77,13 @@ def _make_extension(connection: psycopg.Connection[Any], server: str) -> None:
                 "run ALTER EXTENSION vector UPDATE"
             ]
         )
+
+
+def _check_config(connection: psycopg.Connection[Any], config: str) -> None:
+    there = [name for (name,) in connection.execute(statements.CONFIGURATIONS).fetchall()]
+    if config not in there:
+        problem = f"the database has no such text search configuration; it has {', '.join(there)}"
+        raise ConfigError([f"{SETTING}.text_search_config is {config!r}: {problem}"])
 
 
 def set_up(connection: psycopg.Connection[Any]) -> None:

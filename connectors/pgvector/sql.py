@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Composable, Identifier, Literal
+
+from connectors.postgres.session import identifiers
 
 VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
 
@@ -88,8 +90,9 @@ SELECT chunk_id, document_id, ordinal, text, metadata, embedding, %b::text
 FROM unnest(%b::int[], %b::text[], %b::int[], %b::text[], %b::vector[]) AS new (at, chunk_id, ordinal, text, embedding)
 JOIN given_document USING (at)
 ON CONFLICT (chunk_id) DO UPDATE SET
-    document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal, text = EXCLUDED.text,
+    document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal,
     metadata = EXCLUDED.metadata, model = EXCLUDED.model,
+    text = CASE WHEN chunk.text = EXCLUDED.text THEN chunk.text ELSE EXCLUDED.text END,
     embedding = CASE WHEN chunk.embedding = EXCLUDED.embedding THEN chunk.embedding ELSE EXCLUDED.embedding END
 WHERE (chunk.document_id, chunk.ordinal, chunk.text, chunk.metadata, chunk.model, chunk.embedding)
     IS DISTINCT FROM
@@ -205,6 +208,15 @@ WHERE attrelid = to_regclass({table_name}) AND attnum > 0 AND NOT attisdropped
 """)
 
 
+def names(table: tuple[str, ...], config: str) -> dict[str, Composable]:
+    """What stands in the statements' braces, of a table, as `table_name` has it, and a text search configuration."""
+    *schema, name = table
+    words_index, literal = f"{name}_words", Literal(config)
+    named = identifiers(table=table, ledger=(*schema, f"{name}_ledger"), words_index=(*schema, words_index))
+    alone = Identifier(words_index)
+    return {**named, "words_index_alone": alone, "config": literal, "words": WORDS.format(config=literal)}
+
+
 def columns(dimension: int) -> dict[str, str]:
     """The columns of a chunk table, name to type as `format_type` writes it."""
     return {
@@ -252,6 +264,13 @@ AND pg_get_indexdef(indexrelid) LIKE '%(embedding vector_cosine_ops)%'
         SQL("CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops) WITH (m = 8, ef_construction = 32)"),
     ),
     (
+        SQL("""
+SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid AND strpos(pg_get_indexdef(indexrelid),
+    format('USING gin (to_tsvector(%L::regconfig, "left"(text, 100000)))', {config}::regconfig::text)) > 0
+"""),
+        SQL("DROP INDEX IF EXISTS {words_index}; CREATE INDEX {words_index_alone} ON {table} USING gin ({words})"),
+    ),
+    (
         SQL("SELECT 1 WHERE to_regclass({ledger_name}) IS NOT NULL"),
         SQL("""
 CREATE TABLE {ledger} (
@@ -268,6 +287,48 @@ SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attna
 )
 """What else a store has: how to see that it is there, and how to make it."""
 
+CONFIGURATIONS = SQL("SELECT cfgname FROM pg_ts_config WHERE pg_ts_config_is_visible(oid) ORDER BY cfgname")
+
+# A tsvector has 1 MiB at most: of a chunk that has more than any model reads, what is behind that isn't found by words.
+WORDS = SQL("to_tsvector({config}::regconfig, left(text, 100000))")
+
+COMPARED = 200
+"""So many chunks are compared whole, at least, where more share words with what is asked."""
+
+# BM25 as Lucene has it, with k1 = 1.2 and b = 0.75; a chunk's length is in characters. A word that more than 2,000
+# chunks have says little: it finds chunks only where no rarer one is asked for, and then 2,000; but it counts in each.
+MATCHING = SQL("""
+WITH asked AS MATERIALIZED (
+    SELECT lexeme, query,
+           (SELECT count(*) FROM (SELECT FROM {table} WHERE {words} @@ query LIMIT 2000) AS with_it) AS frequency
+    FROM (
+        SELECT lexeme, ('''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''')::tsquery AS query
+        FROM unnest(to_tsvector({config}::regconfig, %s::text))
+    ) AS quoted
+), size AS MATERIALIZED (
+    SELECT greatest((SELECT reltuples FROM pg_class WHERE oid = {table_name}::regclass), count(*))::float8 AS chunks
+    FROM (SELECT FROM {table} LIMIT 10000) AS some_of_it
+), term AS MATERIALIZED (
+    SELECT lexeme, query, frequency < 2000 OR min(frequency) OVER () = 2000 AS finds,
+           ln(1 + (greatest(chunks, frequency) - frequency + 0.5) / (frequency + 0.5)) AS weight
+    FROM asked, size WHERE frequency > 0
+), found AS MATERIALIZED (
+    SELECT chunk_id FROM term CROSS JOIN LATERAL (
+        SELECT chunk_id, length(text) AS size FROM {table} WHERE {words} @@ query AND model = %s AND {filter} LIMIT 2000
+    ) AS matched
+    WHERE finds
+    GROUP BY chunk_id ORDER BY sum(weight ORDER BY lexeme) DESC, min(size), chunk_id LIMIT %s
+), compared AS MATERIALIZED (
+    SELECT chunk.*, length(text) / (avg(length(text)) OVER ())::float8 AS size
+    FROM {table} AS chunk WHERE chunk_id = ANY (ARRAY(SELECT chunk_id FROM found))
+)
+SELECT (SELECT sum(weight * 2.2 * often / (often + 0.3 + 0.9 * size) ORDER BY lexeme)
+        FROM (SELECT lexeme, cardinality(positions) AS often FROM unnest({words})) AS had JOIN term USING (lexeme)
+       ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::vector)
+FROM compared ORDER BY score DESC, document_id, ordinal, chunk_id LIMIT %s
+""")
+"""Parameters: what is asked, model, those of the filter, how many to compare, vector, how many to give."""
+
 SEARCHING = (SQL("SET LOCAL hnsw.ef_search = {reach}"), SQL("SET LOCAL hnsw.iterative_scan = strict_order"))
 EXACT = SQL("SET LOCAL enable_indexscan = off")
 
@@ -275,7 +336,7 @@ MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC
 
 
 NEAREST = SQL("""
-SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata FROM (
+SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata, 1 - distance FROM (
     SELECT *, embedding <=> %s AS distance FROM {table} WHERE model = %s AND {filter} ORDER BY distance LIMIT %s
 ) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
 """)

@@ -18,7 +18,7 @@ from connectors.pgvector.rows import Work, refused, stored_of, work_of
 from connectors.pgvector.schema import SETTING, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
-from connectors.postgres.session import Session, identifiers, table_name
+from connectors.postgres.session import Session, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
 from core.plans import Outcome, Plan
@@ -27,6 +27,7 @@ from core.stores.contract import Hit, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
+from core.stores.ranking import words_of
 
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
@@ -48,11 +49,13 @@ class PgvectorStore:
         patience_s: float = 30.0,
         remember_deletes_s: float = 7 * 86_400.0,
         owner: Owner | None = None,
+        text_search_config: str = "simple",
     ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
 
         For `remember_deletes_s` after a document's deletion older changes of it are refused. With an `owner` the store
-        is written to only while it is that run's; None: whoever's it is.
+        is written to only while it is that run's; None: whoever's it is. `text_search_config` is PostgreSQL's name for
+        how texts are taken apart into words, for `match`.
 
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
@@ -65,7 +68,7 @@ class PgvectorStore:
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
         parts = table_name(table, "_ledger", SETTING)
-        self._names = identifiers(table=parts, ledger=(*parts[:-1], f"{parts[-1]}_ledger"))
+        self._names = statements.names(parts, text_search_config)
         self._sql = {
             name: template.format(**self._names).as_bytes(None) for name, template in statements.WRITING.items()
         }
@@ -231,6 +234,21 @@ class PgvectorStore:
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         if len(rows) < k:
             rows = self._session.once(lambda: self._session.rows(query, parameters, [statements.EXACT], prepare=False))
+        return [Hit(*row) for row in rows]
+
+    def match(
+        self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
+    ) -> list[Hit]:
+        """The `k` best chunks by the words of `text`; see `VectorStore.match`. Raises as `search` does.
+
+        PostgreSQL's own ranking knows nothing of how rare a word is. So its index on words tells how many chunks have
+        each and finds those with the rarest, which BM25 then compares.
+        """
+        condition, asked = condition_of(where)
+        query = statements.MATCHING.format(**self._names, filter=condition)
+        given = None if vector is None else Vector(vector)
+        parameters = [words_of(text), self._model, *asked, max(statements.COMPARED, 2 * k), given, k]
+        rows = self._session.once(lambda: self._session.rows(query, parameters, prepare=False))
         return [Hit(*row) for row in rows]
 
     def close(self) -> None:

@@ -33,12 +33,16 @@ class Target(Model):
 
 
 class Pgvector(Target):
-    """PostgreSQL with pgvector. `table` may be qualified with a schema."""
+    """PostgreSQL with pgvector. `table` may be qualified with a schema.
+
+    text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; or as a language has them
+    """
 
     at: ClassVar[str] = "dsn"
 
     dsn: str = Field(min_length=1)
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
+    text_search_config: str = Field("simple", pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)
 
     def place(self, pipeline: str) -> str:
         """The table."""

@@ -29,7 +29,12 @@ def nobody_hears(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that answers a search. `score` is the cosine similarity, 1 for the same direction."""
+    """A chunk that answers a search.
+
+    score   what orders the answers: the cosine similarity of `search`, 1 for the same direction; of `match` how well
+            the words fit, which compares within one answer alone
+    cosine  of the question's vector and the chunk's; None where no vector was given
+    """
 
     score: float
     document_id: str
@@ -37,6 +42,7 @@ class Hit:
     ordinal: int
     text: str
     metadata: Mapping[str, Any]
+    cosine: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,16 @@ class VectorStore(Protocol):
 
     def unindexed(self) -> int:
         """How many chunks an earlier release wrote in a way in which no filter finds them. Counts them all."""
+
+    def match(
+        self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
+    ) -> list[Hit]:
+        """The `k` chunks that share words with `text`, as `core.stores.ranking.words_of` has it, best first.
+
+        By BM25: rare words count for more, a word that comes often for more up to a limit, short chunks for more than
+        long ones. `where` as in `search`. With a `vector` each hit has its cosine. Equal ones are ordered by document,
+        ordinal and chunk id.
+        """
 
     def close(self) -> None:
         """Give connections back."""

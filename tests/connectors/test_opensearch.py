@@ -280,25 +280,12 @@ def test_deletes_are_forgotten_after_their_time(chunks: OpenSearchStore, url: st
     forgetful.close()
 
 
-def test_words_find_what_vectors_do_not(chunks: OpenSearchStore) -> None:
-    apply(chunks, *(plan(f"d{number:03}", "1", f"filler {number}") for number in range(300)))
-    apply(chunks, plan("wanted", "1", "the zanzibar clause", metadata={"lang": "en"}))
-    question = -vector_of("the zanzibar clause")
-    assert "wanted" not in {hit.document_id for hit in chunks.search(question, 10)}
-    found = chunks.search(question, 10, text="Zanzibar?")
-    assert "wanted" in {hit.document_id for hit in found} and len(found) == 10
-    assert all(hit.score == pytest.approx(float(question @ vector_of(hit.text)), abs=1e-5) for hit in found)
-    assert [hit.document_id for hit in chunks.search(question, 10, having({"lang": "en"}), text="filler")] == ["wanted"]
-    nearest = chunks.search(question, 10)
-    assert chunks.search(question, 10, text="unheard-of") == nearest
-
-
 def test_only_chunks_of_the_stores_model_answer(chunks: OpenSearchStore, target: OpenSearch) -> None:
     apply(chunks, plan("public.a/1", "1", "one"))
     other = OpenSearchStore(target, 4, "another model")
     stored = other.read(["public.a/1"])["public.a/1"]
     assert texts(other) == [] and (stored.chunks, dict(stored.others)) == ((), {"m": 1})
-    assert other.search(vector_of("one"), 5, text="one") == []
+    assert other.search(vector_of("one"), 5) == other.match("one", 5) == []
     other.close()
 
 

@@ -53,8 +53,33 @@ def test_the_table_has_the_promised_columns(chunks: PgvectorStore, database: psy
         ("model", "text"),
     ]
     indexes = database.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()").fetchall()
-    assert len(indexes) == 4
+    assert len(indexes) == 5
     assert any("USING hnsw (embedding vector_cosine_ops)" in index for (index,) in indexes)
+
+
+def test_a_table_without_an_index_of_words_gets_one_and_another_language_another(
+    chunks: PgvectorStore, dsn: str, database: psycopg.Connection[Any]
+) -> None:
+    def indexes() -> list[str]:
+        query = "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() AND indexdef LIKE '%to_tsvector%'"
+        return [index for (index,) in database.execute(query).fetchall()]
+
+    database.execute("DROP INDEX articles_words")
+    apply(chunks, plan("d", "1", "The river's banks are running dry"))
+    assert [hit.document_id for hit in chunks.match("BANKS", 5)] == ["d"], "slow, but so it is until a run prepares"
+    chunks.prepare()
+    (made,) = indexes()
+    chunks.prepare()
+    assert "'simple'" in made and indexes() == [made]
+    assert chunks.match("bank runs", 5) == []
+    english = PgvectorStore(dsn, "articles", 4, "m", text_search_config="english")
+    english.prepare()
+    assert [hit.document_id for hit in english.match("bank runs", 5)] == ["d"]
+    assert english.match("the", 5) == []
+    assert ["'english'" in index for index in indexes()] == [True]
+    english.close()
+    with pytest.raises(ConfigError, match=r"text_search_config is 'klingon': .* it has arabic, .*, simple"):
+        PgvectorStore(dsn, "articles", 4, "m", text_search_config="klingon").prepare()
 
 
 def test_applying_again_rewrites_no_row(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:

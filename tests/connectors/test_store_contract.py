@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -309,6 +310,37 @@ def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorSto
     apply(store, *plans)
     found = store.search(vector_of("the same"), 3)
     assert [hit.document_id for hit in found] == ["d00", "d01", "d02"]
+
+
+def test_words_find_chunks_by_how_rare_they_are_and_how_often_they_come(store: VectorStore) -> None:
+    apply(
+        store,
+        *(plan(f"d{number:03}", "1", f"the filler and the padding {number}") for number in range(100)),
+        plan("clause", "1", "the zanzibar clause, which is set out in full length below", metadata={"lang": "en"}),
+        plan("short", "1", "Zanzibar! Zanzibar?", metadata={"lang": "de"}),
+        plan("deleted", "1", "zanzibar"),
+    )
+    apply(store, plan("deleted", "2"), plan("short", "2", "Zanzibar! Zanzibar?", new=[], metadata={"lang": "de"}))
+    found = store.match("What is the ZANZIBAR clause?", 10)
+    assert [hit.document_id for hit in found[:2]] == ["clause", "short"] and len(found) == 10
+    assert [hit.document_id for hit in store.match("zanzibar", 10)] == ["short", "clause"]
+    assert [hit.document_id for hit in store.match("the zanzibar", 10, having({"lang": "en"}))] == ["clause"]
+    assert [hit.document_id for hit in store.match("filler", 3)] == ["d000", "d001", "d002"], "in order, where equal"
+    assert all(earlier.score >= later.score > 0 and earlier.cosine is None for earlier, later in pairwise(found))
+    (hit,) = store.match("clause", 1, vector=vector_of("question"))
+    assert hit.cosine == pytest.approx(float(vector_of("question") @ vector_of(hit.text)), abs=1e-5)
+    assert (hit.text, hit.ordinal, hit.metadata) == (found[0].text, 0, {"lang": "en"})
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "  ", "?!", "unheard-of", "a' | b & !c:* \\ <->", "x\x00y \ud800", "word " * 50_000, "水" * 50_000]
+)
+def test_any_text_can_be_asked_for(store: VectorStore, asked: str) -> None:
+    apply(store, plan("d", "1", "some words, a' b \\ c"))
+    assert {hit.document_id for hit in store.match(asked, 5, having({"none": "such"}))} == set()
+    assert {hit.document_id for hit in store.match(asked, 5)} <= {"d"}
+    assert [hit.document_id for hit in store.match(f"some {asked}", 5)] == ["d"]
+    assert store.match("some", 0) == []
 
 
 def test_another_dimension_is_refused(store: VectorStore, place: Opener) -> None:

@@ -17,12 +17,14 @@ from core.errors import ConfigError
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner
 from core.stores.owning import How
+from core.stores.ranking import Mode
 from flink_jobs.running.jobs import newest_state
 from operations import owning
 from operations.owning import forsake, how_of, nothing_found, otherwise, refused, since_ns, take
 from operations.reporting import unheard
 from operations.resuming import Beginning
 from operations.run import start
+from operations.search import answered, search
 from operations.servers import stores
 from stack.local import Stack
 from terminal.lines import printer
@@ -226,6 +228,22 @@ def test_a_table_of_an_earlier_release_is_adopted_and_named(place: Place) -> Non
     _, printed = place.run()
     assert "store.pgvector: table chunks has no owner yet, as an earlier release made it" in printed
     assert place.run()[1] == ""
+
+
+def test_a_search_goes_by_vectors_by_words_or_by_both(place: Place) -> None:
+    place.fill()
+    pipeline = place.pipeline()
+    (by_vector,) = search(pipeline, "text 1", 1, [])
+    (by_words,), notes = answered(pipeline, "TEXT 1", 1, [], mode=Mode.TEXT)
+    (by_both,) = search(pipeline, "text 1", 1, [], mode=Mode.HYBRID)
+    assert {each.document_id for each in (by_vector, by_words, by_both)} == {"public.a/1"}
+    assert by_vector.score == by_vector.cosine == by_both.cosine == pytest.approx(1)
+    assert by_both.score == pytest.approx(2 / 61) and by_words.cosine is None and notes == []
+    assert len(search(pipeline, "text 1", 5, [], mode=Mode.HYBRID)) == 3
+    (why,) = answered(pipeline, "unheard-of", 1, [], mode=Mode.TEXT)[1]
+    assert why == "table chunks: none of its chunks has a word of the question"
+    (why,) = answered(pipeline, "text", 1, ["lang=xx"], mode=Mode.TEXT)[1]
+    assert why == "table chunks: none of its chunks that have lang=xx has a word of the question"
 
 
 def test_a_search_that_found_nothing_says_why(place: Place) -> None:
