@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from connectors.opening import open_store
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
-from core.stores.contract import Hit, Stored
+from core.stores.contract import Hit, Stored, VectorStore
 from core.stores.filters.evaluation import passes
 from core.stores.filters.language import EVERYTHING, And, Filter
+from core.stores.ranking import fused, reach
 from operations.addresses import nobody_at, of_store, setting_of_store
 from operations.owning import otherwise, unfound
 from operations.pool import Pool
@@ -20,6 +22,46 @@ from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, questioner
 
 _PATIENCE_S = 1.0
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ByVector:
+    """What is near to a vector, of shape (dimension,)."""
+
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class ByWords:
+    """What has a text's words. With its vector each answer has its cosine."""
+
+    text: str
+    vector: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByBoth:
+    """What has a text's words, and what is near to its vector: both rankings, fused."""
+
+    text: str
+    vector: Vector
+
+
+Question = ByVector | ByWords | ByBoth
+
+
+def ranked(store: VectorStore, question: Question, k: int, among: Filter) -> list[Hit]:
+    """The `k` best of a store's chunks that pass the filter, best first. Raises as the store's methods do."""
+    match question:
+        case ByVector(vector):
+            return store.search(vector, k, among)
+        case ByWords(text, given):
+            return store.match(text, k, among, given)
+        case ByBoth(text, vector):
+            most = reach(k)
+            return fused([store.search(vector, most, among), store.match(text, most, among, vector)], k)
 
 
 class Index:
@@ -69,8 +111,8 @@ class Index:
             if not store.look():
                 raise ConfigError([f"store.{self.name}: {self._pipeline.place(self.name)} isn't there"])
 
-    def search(self, vector: NDArray[np.float32], k: int, granted: Filter, asked: Filter) -> list[Hit]:
-        """The `k` chunks nearest to the vector, of shape (dimension,), that pass both filters; nearest first.
+    def search(self, question: Question, k: int, granted: Filter, asked: Filter) -> list[Hit]:
+        """The `k` best chunks for the question that pass both filters.
 
         granted  what whoever asks may see; each answer is held against it once more, as a store may not find by a
                  filter what an earlier release wrote
@@ -80,7 +122,7 @@ class Index:
         """
         among = asked if granted == EVERYTHING else And((granted, asked))
         with self._stores.one() as store:
-            hits = store.search(vector, k, among)
+            hits = ranked(store, question, k, among)
         return [hit for hit in hits if passes(granted, hit.metadata)]
 
     def document(self, document_id: str, granted: Filter) -> Stored | None:

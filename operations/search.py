@@ -10,11 +10,11 @@ from typing import Any
 from core.config.pipeline import Pipeline
 from core.config.store import Store
 from core.errors import ConfigError, Unavailable
-from core.stores.contract import Hit, Vectors, VectorStore
+from core.stores.contract import Hit, VectorStore
 from core.stores.filters.language import EVERYTHING, And, Filter, equals, parse, parse_text
-from core.stores.ranking import Mode, fused, reach
+from core.stores.ranking import Mode
 from operations.addresses import nobody_at, of_store, setting_of_store
-from operations.index import columns_of
+from operations.index import ByBoth, ByVector, ByWords, Question, columns_of, ranked
 from operations.owning import nothing_found, otherwise, unfound
 from operations.reporting import Loading
 from operations.servers import stores
@@ -59,10 +59,10 @@ def answered(
     # a model takes long to load: not for a store that isn't there
     if away := nobody_at(of_store(pipeline, name), setting_of_store(pipeline, name)):
         raise Unavailable(away)
-    vector = None if mode is Mode.TEXT else _vector(pipeline, question, loading)
+    given = _question(pipeline, question, mode, loading)
     target = stores(pipeline)[name]
     try:
-        hits = _found(target, question, vector, k, asked, mode)
+        hits = ranked(target, given, k, asked)
         old = "" if asked == EVERYTHING else unfound(pipeline, name, target)
         why = "" if hits or old else _nothing_found(pipeline, name, target, [*where, *map(str, passing)], mode)
         return hits, [*filter(None, [why, old]), *_notes(pipeline, name, target)]
@@ -70,20 +70,13 @@ def answered(
         target.close()
 
 
-def _vector(pipeline: Pipeline, question: str, loading: Loading) -> Vectors:
+def _question(pipeline: Pipeline, question: str, mode: Mode, loading: Loading) -> Question:
+    if mode is Mode.TEXT:
+        return ByWords(question)
     with loading(pipeline.embedding.model):
         embedder = questioner(pipeline.embedding)
-    vector: Vectors = embedder.embed([question])[0]
-    return vector
-
-
-def _found(store: VectorStore, question: str, vector: Vectors | None, k: int, asked: Filter, mode: Mode) -> list[Hit]:
-    if vector is None:
-        return store.match(question, k, asked)
-    if mode is Mode.VECTOR:
-        return store.search(vector, k, asked)
-    most = reach(k)
-    return fused([store.search(vector, most, asked), store.match(question, most, asked, vector)], k)
+    vector = embedder.embed([question])[0]
+    return ByVector(vector) if mode is Mode.VECTOR else ByBoth(question, vector)
 
 
 def _nothing_found(pipeline: Pipeline, name: str, store: VectorStore, asked: Sequence[str], mode: Mode) -> str:

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from core.errors import FreshetError, Unavailable
 from core.profiles.merging import Profile
 from core.stores.filters.language import Filter
+from operations.index import ByBoth, ByVector, ByWords, Question
 from serving import reading
 from serving.access import Grant
 from serving.batches import Full
@@ -29,7 +30,7 @@ from serving.description import described
 from serving.figures import KIND, Figures
 from serving.offer import Offer, OpenIndex, OpenPeople
 from serving.problems import Refused, as_response
-from serving.shapes import MOST_NEIGHBOURS, State, document_of, hits_of, person_of
+from serving.shapes import MOST_NEIGHBOURS, Search, State, document_of, hits_of, person_of
 
 ANSWER_S = 30.0
 """How long an answer may take."""
@@ -107,15 +108,11 @@ class _Serving:
         asked = reading.search(await request.body())
         among = reading.among(asked, opened.index.columns)
         with self.figures.timed(name, "whole"):
-            vector = (
-                reading.vector(asked.vector, opened.index.dimension)
-                if asked.vector is not None
-                else await self._embedded(name, opened, asked.query or "")
-            )
+            question = await self._question(name, opened, asked)
             with self.figures.timed(name, "store"):
-                search = partial(opened.index.search, vector, asked.k, granted, among)
+                search = partial(opened.index.search, question, asked.k, granted, among)
                 hits = await _of_store(f"index {name}", opened.threads, search)
-        return _json(hits_of(hits, asked.min_score))
+        return _json(hits_of(hits, asked))
 
     async def document(self, request: Request) -> Response:
         grant = self._let_in(request)
@@ -210,6 +207,16 @@ class _Serving:
         if self._offer.people is None or grant.people is None:
             raise Refused(404, "no profiles may be asked for here")
         return self._offer.people, grant.people, grant.filtered
+
+    async def _question(self, name: str, opened: OpenIndex, asked: Search) -> Question:
+        if asked.query is None:
+            return ByVector(reading.vector(asked.vector or [], opened.index.dimension))
+        if asked.mode == "text":
+            # the model is asked for cosines alone
+            named = asked.min_score is not None
+            return ByWords(asked.query, await self._embedded(name, opened, asked.query) if named else None)
+        vector = await self._embedded(name, opened, asked.query)
+        return ByVector(vector) if asked.mode == "vector" else ByBoth(asked.query, vector)
 
     async def _embedded(self, name: str, opened: OpenIndex, query: str) -> NDArray[np.float32]:
         with self.figures.timed(name, "embed"):

@@ -36,6 +36,8 @@ def search(body: bytes) -> Search:
     if (asked.query is None) == (asked.vector is None):
         given = "both are" if asked.query is not None else "neither is"
         raise Refused(422, f"either query or vector must be given, and {given}", "query")
+    if asked.query is None and asked.mode != "vector":
+        raise Refused(422, f"mode is {asked.mode}, which looks for words: give a query, not a vector", "mode")
     if asked.query is not None:
         check_text(asked.query, "query")
     return asked

@@ -23,6 +23,7 @@ Cosine = Annotated[float, Meta(ge=-1, le=1)]
 class Search(msgspec.Struct, forbid_unknown_fields=True):
     """A search by a question, or by a vector of the index's model.
 
+    `mode`: what orders the answers, vectors, words or both; by words only a `query` is looked for.
     `filter`, as docs/filters.md has it, lets through what is searched; `min_score` is the least cosine of a hit.
     """
 
@@ -30,15 +31,18 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     vector: list[float] | None = None
     k: Annotated[int, Meta(ge=1, le=MOST_HITS)] = 10
     filter: msgspec.Raw | UnsetType = UNSET
-    mode: Literal["vector"] = "vector"
+    mode: Literal["vector", "hybrid", "text"] = "vector"
     min_score: Cosine | None = None
 
 
 class Hit(msgspec.Struct):
-    """A chunk that answers. `score` is what ordered the hits, `cosine` its similarity to the question."""
+    """A chunk that answers. `score` is what ordered the hits, `cosine` its similarity to the question.
+
+    By text alone no question is embedded and `cosine` is null, unless there is a `min_score`.
+    """
 
     score: float
-    cosine: float
+    cosine: float | None
     document_id: str
     ordinal: int
     text: str
@@ -49,7 +53,7 @@ class Hits(msgspec.Struct):
     """The answer to a search, best first."""
 
     hits: list[Hit]
-    mode: Literal["vector"]
+    mode: Literal["vector", "hybrid", "text"]
 
 
 class Chunk(msgspec.Struct):
@@ -119,16 +123,16 @@ class State(msgspec.Struct):
     status: Literal["alive", "ready"]
 
 
-def hits_of(found: Sequence[contract.Hit], min_score: float | None) -> Hits:
-    """The answer of hits whose score is a cosine, those from `min_score` on."""
-    return Hits(
-        [
-            Hit(float(each.score), float(each.score), each.document_id, each.ordinal, each.text, dict(each.metadata))
-            for each in found
-            if min_score is None or each.score >= min_score
-        ],
-        "vector",
-    )
+def hits_of(found: Sequence[contract.Hit], asked: Search) -> Hits:
+    """The answer of hits, those from the least cosine on that is asked for."""
+    least = asked.min_score
+    near = found if least is None else [each for each in found if each.cosine is not None and each.cosine >= least]
+    return Hits([_hit(each) for each in near], asked.mode)
+
+
+def _hit(hit: contract.Hit) -> Hit:
+    cosine = None if hit.cosine is None else float(hit.cosine)
+    return Hit(float(hit.score), cosine, hit.document_id, hit.ordinal, hit.text, dict(hit.metadata))
 
 
 def document_of(stored: contract.Stored, ordinals: range | None) -> Document:

@@ -144,6 +144,22 @@ def test_a_search_by_vector_filter_and_least_cosine(server: Serving, description
 
 
 @pytest.mark.parametrize("index", ["manuals", "tickets"])
+def test_a_search_by_words_and_by_both(server: Serving, description: dict[str, Any], index: str) -> None:
+    path = "/v1/indexes/{index}/search"
+    asked = {"query": "Article 17", "filter": {"tenant": TENANTS[2]}, "k": 5}
+    by_words = held(description, "post", path, server.search(index, mode="text", **asked)).json()
+    assert by_words["mode"] == "text" and by_words["hits"][0]["document_id"] == "public.articles/17"
+    assert {hit["cosine"] for hit in by_words["hits"]} == {None}
+    with_cosines = server.search(index, mode="text", min_score=0.01, **asked).json()["hits"]
+    assert with_cosines and all(hit["cosine"] >= 0.01 and hit["score"] != hit["cosine"] for hit in with_cosines)
+    by_both = held(description, "post", path, server.search(index, mode="hybrid", **asked)).json()
+    scores = [hit["score"] for hit in by_both["hits"]]
+    assert scores == sorted(scores, reverse=True) and max(scores) <= 2 / 61
+    assert all(-1 <= hit["cosine"] <= 1 and hit["metadata"]["tenant"] == TENANTS[2] for hit in by_both["hits"])
+    assert by_both["hits"][0]["document_id"] == "public.articles/17"
+
+
+@pytest.mark.parametrize("index", ["manuals", "tickets"])
 def test_a_document_and_the_neighbours_of_a_chunk(server: Serving, description: dict[str, Any], index: str) -> None:
     path = "/v1/indexes/{index}/documents/{id}"
     whole = held(description, "get", path, server.ask("GET", f"/v1/indexes/{index}/documents/public.articles/5")).json()
@@ -199,6 +215,7 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
     "no such field": ('{"query": "a", "top_k": 5}', 422, "top_k"),
     "no such field, of 1 MB": (json.dumps({"query": "a", LARGE: 5}), 422, LARGE[:500]),
     "no such mode": ('{"query": "a", "mode": "guess"}', 422, "mode"),
+    "a vector by text": ('{"vector": [1], "mode": "text"}', 422, "mode"),
     "a cosine of 2": ('{"query": "a", "min_score": 2}', 422, "min_score"),
     "a filter 1,000 deep": ('{"query": "a", "filter": ' + DEEP + "}", 422, "filter"),
     "a filter of another column": ('{"query": "a", "filter": {"langg": "en"}}', 422, "filter.langg"),
@@ -348,7 +365,8 @@ def test_no_request_widens_a_key(server: Serving) -> None:
             answer = server.ask("GET", f"/v1/indexes/{index}/documents/{name}{query}", "acme")
             assert answer.status_code == (200 if name in own else 404), name
             return "document", answer.status_code, {name} if answer.status_code == 200 else set()
-        body = {"query": "parcel", "k": chance.choice([1, 10, 1000]), "filter": condition(chance, 3)}
+        mode = chance.choice(["vector", "vector", "hybrid", "text"])
+        body = {"query": "parcel", "k": chance.choice([1, 10, 1000]), "mode": mode, "filter": condition(chance, 3)}
         answer = server.search(index, "acme", **body)
         hits = answer.json().get("hits", [])
         assert all(hit["metadata"]["tenant"] == "acme" for hit in hits), body
