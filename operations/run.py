@@ -13,6 +13,7 @@ from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
+from core.metrics.figures import in_words
 from core.stores.owning import How
 from flink_jobs.running.jobs import UNKNOWN, Job, Progress, submit
 from flink_jobs.running.rest import Failure
@@ -231,8 +232,7 @@ def _alarm(alarm: str, say: Say, log: Events) -> None:
 def _tell(progress: Progress, last: Progress | None, say: Say) -> Progress:
     if progress.failure and (last is None or progress.failure != last.failure):
         say(Line(progress.state.lower(), f": {progress.failure}", Tone.BAD))
-    if last is None or progress.counts != last.counts:
-        counts = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(progress.counts.items()) if n]
-        if counts:
-            say(Line(f"{progress.state.lower()}: {', '.join(counts)}"))
+    counted = in_words(progress.counts)
+    if counted and (last is None or counted != in_words(last.counts)):
+        say(Line(f"{progress.state.lower()}: {counted}"))
     return progress

@@ -38,7 +38,8 @@ def search(
     mode     what orders the answers
 
     Raises FilterError for a filter that is none, or asks for a column that no table of the pipeline keeps as metadata,
-    ConfigError for a pair without `=`, and where every chunk that is there was made by another model.
+    ConfigError for a question of no words, a pair without `=`, and where every chunk that is there was made by another
+    model.
     """
     return answered(pipeline, question, k, where, store, passing, mode=mode)[0]
 
@@ -54,6 +55,8 @@ def answered(
     mode: Mode = Mode.VECTOR,
 ) -> tuple[list[Hit], list[str]]:
     """As `search`, and how what stands in the store was made otherwise than the pipeline file says."""
+    if not question.strip():
+        raise ConfigError(["the question is empty: say what to look for"])
     asked = asked_of(pipeline, where, passing)
     name = _chosen(pipeline, store)
     # a model takes long to load: not for a store that isn't there

@@ -112,7 +112,7 @@ def topics_there(kafka: Kafka) -> list[str] | None:
     client = client_options(kafka)
     if client is None:
         return None
-    _refuse_nobody(kafka)
+    refuse_nobody(kafka)
     try:
         admin = kafka_clients.admin({**client, "socket.timeout.ms": 5000, **SILENT})
         return sorted(admin.list_topics(timeout=_WAIT_SECONDS).topics)
@@ -120,8 +120,8 @@ def topics_there(kafka: Kafka) -> list[str] | None:
         raise unavailable(kafka, error.args[0].str()) from None
 
 
-def _refuse_nobody(kafka: Kafka) -> None:
-    # the client would try for 10 s to reach a port that nobody listens on
+def refuse_nobody(kafka: Kafka) -> None:
+    """Raise Unavailable where nobody listens at its addresses, which a client would try for 10 s to reach."""
     if why := unreachable(kafka.bootstrap_servers.split(",")):
         raise unavailable(kafka, why)
 

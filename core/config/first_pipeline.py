@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -121,7 +122,16 @@ def name_of(table: str) -> str:
     """What a pipeline of a table is called: as the table, with its schema where that isn't `public`."""
     schema, _, relation = table.partition(".")
     said = relation if schema == "public" else f"{schema}-{relation}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", said).strip("_.-")[:60] or "documents"
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", _latin(said)).strip("_.-")[:60] or "documents"
+
+
+_SPELT = str.maketrans({"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "œ": "oe", "ł": "l", "Ł": "L"})
+
+
+def _latin(text: str) -> str:
+    """Letters without their marks, as in Bucher of Bücher."""
+    apart = unicodedata.normalize("NFKD", text.translate(_SPELT))
+    return "".join(each for each in apart if not unicodedata.combining(each))
 
 
 def store_table_of(name: str) -> str:

@@ -226,6 +226,20 @@ def counts(figures: Iterable[Figure]) -> dict[str, int]:
     return dict(found)
 
 
+_NOUNS = "change truncate notification object record message file row key letter chunk text document profile"
+_SINGULAR = {f"{each}s": each for each in _NOUNS.split()} | {"losses": "loss", "deliveries": "delivery"}
+
+
+def in_words(counted: Mapping[str, int]) -> str:
+    """`counts` as the lines of `freshet run` have them: `2 applied, 1 change`, without those that count nothing."""
+    return ", ".join(f"{n} {_worded(name, n)}" for name, n in sorted(counted.items()) if n)
+
+
+def _worded(name: str, count: int) -> str:
+    words = name.split("_")
+    return " ".join(_SINGULAR.get(each, each) if count == 1 else each for each in words)
+
+
 def by_label(figures: Iterable[Figure], name: str, label: str) -> dict[str, int]:
     """A counter's values by one of its labels, summed over the others."""
     found: defaultdict[str, int] = defaultdict(int)

@@ -26,6 +26,10 @@ _SHOWN = 60
 _CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
 """A chunker's name, as `core.documents.chunking` makes it."""
 
+_COUNTED_BY = re.compile(r"[^:]+:(?P<model>.+)-[0-9a-f]{8}")
+_OWN_COUNTS = {"words2": "words and signs", "letters4": "tokens, as far as letters tell them"}
+"""What the tokenizers count that aren't a model's, by their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -164,10 +168,22 @@ def _of_table(table: str, old: Made, new: Made) -> list[Change]:
 
 def _of_chunkers(table: str, old: str, new: str) -> str:
     was, is_ = _CUT.fullmatch(old), _CUT.fullmatch(new)
-    if was is None or is_ is None or was["by"] != is_["by"]:
+    if was is None or is_ is None:
         return f"texts of {table} were cut by {old}, are by {new}"
-    sizes = (f"{{tokens: {each['tokens']}, overlap: {each['overlap']}}}" for each in (was, is_))
-    return f"chunk of {table} was {', is '.join(sizes)}"
+    if was["by"] == is_["by"]:
+        sizes = (f"{{tokens: {each['tokens']}, overlap: {each['overlap']}}}" for each in (was, is_))
+        return f"chunk of {table} was {', is '.join(sizes)}"
+    before, now = _cut(was), _cut(is_)
+    if before == now:
+        return f"texts of {table} are cut {now}, as they were, but by other rules: by {old}, now by {new}"
+    return f"texts of {table} were cut {before}, and are now cut {now}"
+
+
+def _cut(chunker: re.Match[str]) -> str:
+    by, (_, _, own) = chunker["by"], chunker["by"].partition(":")
+    model = _COUNTED_BY.fullmatch(by)
+    counted = f"tokens of {model['model']}" if model else _OWN_COUNTS.get(own, f"tokens of {own or by}")
+    return f"into chunks of at most {chunker['tokens']} {counted}, with up to {chunker['overlap']} repeated"
 
 
 def _shown(text: str) -> str:

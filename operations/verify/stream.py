@@ -161,7 +161,7 @@ def _until_committed(
     def lag() -> str:
         group, events = group_of(pipeline), behind(consumer, source, goal).events
         if events is None:
-            return f"the job has committed nothing yet of some partition (consumer group {group}): does it run?"
+            return f"the job has committed nothing yet of some partition (consumer group {group}), or doesn't run"
         return f"the job is {events:,} events behind its topics (consumer group {group})" if events else ""
 
     return _until(lag, deadline, report)

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -292,7 +293,10 @@ def test_a_topic_of_letters_is_made_and_its_limit_known(desk: Desk) -> None:
 
 def test_kafka_away_is_named(tmp_path: Path) -> None:
     file = pipeline_file(tmp_path, "127.0.0.1:1", "x")
+    began = time.monotonic()
     ran = CliRunner().invoke(app, ["list", str(file)])
     assert isinstance(ran.exception, Unavailable)
+    assert time.monotonic() - began < 5, "a client would try for 10 s"
+    assert "doesn't answer: Connection refused; start it" in str(ran.exception)
     assert "127.0.0.1:1 (source.kafka.properties.bootstrap.servers)" in str(ran.exception)
     assert "hunter2" not in str(ran.exception)

@@ -38,7 +38,12 @@ def test_each_change_is_described_in_words() -> None:
         "chunk of public.a was {tokens: 256, overlap: 32}, is {tokens: 64, overlap: 8}",
     )
     assert in_words(chunker="cdc2:words2:256:32") == (
-        "texts of public.a were cut by cdc1:words2:256:32, are by cdc2:words2:256:32",
+        "texts of public.a are cut into chunks of at most 256 words and signs, with up to 32 repeated, as they were, "
+        "but by other rules: by cdc1:words2:256:32, now by cdc2:words2:256:32",
+    )
+    assert in_words(chunker="cdc1:all-MiniLM-L6-v2-8ad4a819:254:32") == (
+        "texts of public.a were cut into chunks of at most 256 words and signs, with up to 32 repeated, and are now "
+        "cut into chunks of at most 254 tokens of all-MiniLM-L6-v2, with up to 32 repeated",
     )
     assert in_words(metadata=("lang",)) == ("metadata of public.a was lang, at, is lang",)
     assert in_words(key=("id",)) == ("key of public.a was the event's key, is id: its documents have other ids",)

@@ -86,7 +86,8 @@ def test_where_nothing_is_long_short_text_is_the_text_and_where_nothing_is_text_
     ("table", "name", "topic", "store"),
     [
         ("public.articles", "articles", "shop.public.articles", "articles_chunks"),
-        ("crm.Kunden Größe", "crm-Kunden_Gr__e", "shop.crm.Kunden_Gr__e", "crm_kunden_gr__e_chunks"),
+        ("crm.Kunden Größe", "crm-Kunden_Grosse", "shop.crm.Kunden_Gr__e", "crm_kunden_grosse_chunks"),
+        ("public.Bücher", "Bucher", "shop.public.B_cher", "bucher_chunks"),
     ],
 )
 def test_names_are_such_as_kafka_and_the_store_take(

@@ -23,11 +23,22 @@ from core.metrics.figures import (
     figure,
     histogram,
     histogram_of,
+    in_words,
     is_ours,
     largest,
     quantile,
     total,
 )
+
+
+def test_lines_of_run_count_one_thing_as_one_and_leave_out_what_counts_nothing() -> None:
+    assert in_words({"applied": 1, "changes": 1, "decode_dead_letters": 1, "stale": 0}) == (
+        "1 applied, 1 change, 1 decode dead letter"
+    )
+    assert in_words({"chunks_embedded": 3, "losses": 1, "keys_changed": 1}) == (
+        "3 chunks embedded, 1 key changed, 1 loss"
+    )
+    assert in_words({"changes": 0}) == ""
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)

@@ -47,6 +47,11 @@ def test_a_store_that_is_away_is_reported_before_a_model_is_loaded(
         search(away, "?", 1, [])
 
 
+def test_an_empty_question_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(ConfigError, match="the question is empty"):
+        search(pipeline, " \n", 1, [])
+
+
 @pytest.mark.parametrize("text", ["country=de", "länge_km=6=5"])
 def test_a_filter_is_a_column_and_a_value(pipeline: Pipeline, text: str) -> None:
     name, _, value = text.partition("=")

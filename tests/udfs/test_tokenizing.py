@@ -43,6 +43,10 @@ def test_a_name_with_its_organisation_is_the_same_model() -> None:
     assert tokenizer(f"sentence-transformers/{DEFAULT}").name == tokenizer(DEFAULT).name
 
 
+def test_a_model_that_is_not_there_is_answered_with_what_was_meant_once() -> None:
+    assert tokenizing._instead("all-MiniLM-L6").startswith(f"did you mean {DEFAULT}? Else use hash, or the folder")
+
+
 def test_tokens_start_where_the_models_do() -> None:
     real = tokenizers.Tokenizer.from_file(str(model_path(DEFAULT) / "tokenizer.json"))
     real.no_truncation()

@@ -83,10 +83,12 @@ def _from_hub(model: str) -> Path:
         raise config_error(
             model,
             "neither a folder nor a model that is on this machine or could be fetched",
-            f"{_meant(model)}use {DEFAULT}, {HASH}, or the folder of a saved sentence-transformers model",
+            _instead(model),
         ) from error
 
 
-def _meant(model: str) -> str:
+def _instead(model: str) -> str:
     near = nearest(short_name(model), [DEFAULT, HASH])
-    return f"did you mean {near}? Else " if near else ""
+    others = ", ".join(each for each in (DEFAULT, HASH) if each != near)
+    meant = f"did you mean {near}? Else " if near else ""
+    return f"{meant}use {others}, or the folder of a saved sentence-transformers model"

@@ -10,6 +10,7 @@ from hashlib import blake2b, sha256
 
 from confluent_kafka import Consumer
 
+from connectors.kafka.source import refuse_nobody
 from connectors.kafka.topics import Ends, Message, ends, messages, reading
 from core.config.source import Kafka
 from core.formats.arrival import KAFKA_OFFSET
@@ -170,7 +171,9 @@ class Originals:
 def letters(kafka: Kafka, topic: str) -> Iterator[Letters]:
     """The dead letters of a topic as of now.
 
-    Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where only Java clients can log in.
+    Raises Unavailable where nobody listens there, or the cluster doesn't answer within 10 s; ConfigError where only
+    Java clients can log in.
     """
+    refuse_nobody(kafka)
     with reading(kafka) as consumer:
         yield Letters(consumer, kafka, topic, ends(consumer, kafka, topic))
