@@ -13,10 +13,10 @@ from rich.console import Console
 
 from core.config.pipeline import Pipeline
 from core.errors import Unavailable
-from operations.job_file import PIPELINES, JobFile
+from operations.job_file import PIPELINES, JobFile, home
 from operations.pipeline_file import load
 from operations.status import listing as status_list
-from operations.status.listing import standings
+from operations.status.listing import standing, standings
 from operations.status.looks import Look, as_dict, rates
 from operations.status.watching import EVERY_S, FIRST_S, TIMEOUT_S, looks, place_of
 from terminal.plain import shown
@@ -53,6 +53,9 @@ def status(
         else:
             live(pipeline.name, place, looks(pipeline, place, None, EVERY_S), console)
     except Unavailable as error:
+        if as_json:
+            _print_absent(pipeline)
+            raise typer.Exit(1) from None
         console.print(f"[yellow]{shown(str(error))}[/]", soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -63,7 +66,9 @@ def _all(console: Console, as_json: bool, exit_code: bool) -> int:
     with httpx.Client(timeout=TIMEOUT_S) as http:
         found = standings(http)
     if not found:
-        console.print(f"[yellow]no pipeline has run in this folder[/]: there is no {PIPELINES}", soft_wrap=True)
+        Console(stderr=as_json).print(
+            f"[yellow]no pipeline has run in this folder[/]: there is no {PIPELINES}", soft_wrap=True
+        )
         return 1
     if as_json:
         for each in found:
@@ -78,6 +83,11 @@ def _probe(pipeline: Pipeline, place: JobFile) -> int:
     line, runs = one_line(pipeline.name, look.report)
     typer.echo(line)
     return 0 if runs else 3
+
+
+def _print_absent(pipeline: Pipeline) -> None:
+    with httpx.Client(timeout=TIMEOUT_S) as http:
+        typer.echo(json.dumps(status_list.as_dict(standing(http, home(pipeline)))))
 
 
 def _print(pipeline: Pipeline, place: JobFile, once: bool) -> None:

@@ -19,6 +19,27 @@ LARGEST = 5_000_000
 """Bytes of a log that goes on in another file; of the full ones the last stays, as events.jsonl.1."""
 
 
+_ENDINGS = {"stop": "stopped", "finish": "finished", "fail": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the log. `at` is to the minute, as in `2026-01-31 12:00 UTC`; `cause` "" where it has none."""
+
+    event: str
+    at: str
+    cause: str = ""
+
+    @property
+    def is_end(self) -> bool:
+        """Whether a run that says this is over."""
+        return self.event in _ENDINGS
+
+    def __str__(self) -> str:
+        """The line as people read it."""
+        return ": ".join(filter(None, (f"{_ENDINGS.get(self.event, self.event)}, {self.at}", self.cause)))
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """The log of one pipeline. Every line has `time` (UTC, ISO 8601), `pipeline` and `event`."""
@@ -36,6 +57,21 @@ class Events:
         with self.file.open("a", encoding="utf-8") as log:
             # a driver's message may quote an address whole
             log.write(_LOGIN.sub(r"\1…@", line) + "\n")
+
+    def last(self) -> Entry | None:
+        """The last line; None where there is none, or it can't be read."""
+        try:
+            *_, line = self.file.read_text(encoding="utf-8").splitlines()
+            said = json.loads(line)
+            return Entry(said["event"], f"{said['time'][:16].replace('T', ' ')} UTC", str(said.get("cause") or ""))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def close(self, cause: str, before: Entry | None) -> None:
+        """Say that a run has failed which has said something since `before`, the last line then, but not its end."""
+        last = self.last()
+        if last is not None and last != before and not last.is_end:
+            self.tell("fail", cause=cause)
 
     def progress(self, now: Progress, last: Progress | None) -> None:
         """What is new since the last look: a failure that it restarts after, dead letters with their step."""
@@ -56,7 +92,12 @@ class Events:
 
 def events(pipeline: Pipeline) -> Events:
     """The log of a pipeline."""
-    return Events(pipeline.name, home(pipeline) / "log" / "events.jsonl")
+    return events_at(home(pipeline))
+
+
+def events_at(folder: Path) -> Events:
+    """The log of the pipeline whose folder this is."""
+    return Events(folder.name, folder / "log" / "events.jsonl")
 
 
 def _letters(progress: Progress) -> dict[str, int]:

@@ -50,14 +50,20 @@ def run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None =
     `operations.resuming.begun` does.
     """
     with locked(pipeline, shared=target is not None):
+        forget(pipeline)  # a run that was killed has left its address
+        log = events(pipeline)
+        before = log.last()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return _run(pipeline, say, beginning, target)
         except KeyboardInterrupt:
-            events(pipeline).tell("stop", without_savepoint=_TOO_SOON)
+            log.tell("stop", without_savepoint=_TOO_SOON)
             why = f" ({_TOO_SOON}); the next run begins as this one did"
             say(Line("stopped without a savepoint", why, Tone.WARNING))
             return 1
+        except Exception as error:
+            log.close(str(error), before)
+            raise
         finally:
             temporary.remove(pipeline)
 

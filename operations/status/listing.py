@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import httpx
 
 from connectors.reaching import unreachable
 from flink_jobs.running.rest import Report, report
+from operations.events import events_at
 from operations.folder_lock import runs_at
 from operations.job_file import PIPELINES, JobFile, recall_at
 from operations.status.looks import time_of, waiting
@@ -21,7 +21,7 @@ class Standing:
 
     state    Flink's job status in lower case, `starting or ending`, `not answering` or `not running`
     waiting  `caught up`, how much waits, or that the source is away; "" where that isn't known
-    more     how long it runs, why it failed last, or the last event in the log of one that doesn't run
+    more     how long it runs, why it failed last, or how the last run of one that doesn't run ended
     pid      of the process that runs it, 0 where it isn't known, None where none does
     """
 
@@ -40,7 +40,7 @@ class Standing:
 def standings(http: httpx.Client) -> list[Standing]:
     """Each pipeline that has run in this folder, by name."""
     folders = sorted(folder for folder in PIPELINES.glob("*") if folder.is_dir())
-    return [_standing(http, folder) for folder in folders]
+    return [standing(http, folder) for folder in folders]
 
 
 def as_dict(each: Standing) -> dict[str, object]:
@@ -59,27 +59,27 @@ def seen(http: httpx.Client, place: JobFile) -> Report:
     return replace(answer, away=f"Kafka at {place.bootstrap} doesn't answer: {why}") if why else answer
 
 
-def _standing(http: httpx.Client, folder: Path) -> Standing:
+def standing(http: httpx.Client, folder: Path) -> Standing:
+    """The pipeline whose folder this is."""
     pid, place = runs_at(folder), recall_at(folder)
+    if pid is None and place is None:
+        return Standing(folder.name, "not running", more=ending(folder))
     if place is None:
-        state = "not running" if pid is None else "starting or ending"
-        return Standing(folder.name, state, more=last_event(folder) if pid is None else "", pid=pid)
+        return Standing(folder.name, "starting or ending", pid=pid)
     try:
         job = seen(http, place)
     except httpx.HTTPError:
-        state = "not running" if pid is None else "not answering"
-        return Standing(folder.name, state, more=last_event(folder), pid=pid)
+        if pid is None:
+            return Standing(folder.name, "not running", more=ending(folder))
+        return Standing(folder.name, "not answering", more=str(events_at(folder).last() or ""), pid=pid)
     since = f"for {time_of(job.since_ms)}"
     more = since if job.failure is None else f"{since}; last failure: {job.failure}"
     return Standing(folder.name, job.state.lower(), waiting(job), more, pid)
 
 
-def last_event(folder: Path) -> str:
-    """The last event in the pipeline's log, as in `stop, 2026-01-31 12:00`."""
-    try:
-        *_, line = (folder / "log" / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        event = json.loads(line)
-        cause = event.get("cause")
-        return f"{event['event']}, {event['time'][:16].replace('T', ' ')} UTC{f': {cause}' if cause else ''}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return ""
+def ending(folder: Path) -> str:
+    """How the last run of a pipeline that doesn't run ended, as in `stopped, 2026-01-31 12:00 UTC`; "" for none."""
+    last = events_at(folder).last()
+    if last is None or last.is_end:
+        return str(last or "")
+    return f"killed, or its machine stopped; its log ends with {last}"

@@ -53,7 +53,7 @@ def as_dict(name: str, place: JobFile, look: Look, rate: Rates) -> dict[str, Any
     tokens, padding = total(report.figures, "tokens"), total(report.figures, "padding")
     return {
         "pipeline": name,
-        "state": report.state,
+        "state": report.state.lower(),
         "rest": place.rest,
         "prometheus": place.prometheus or None,
         "running_ms": report.since_ms,

@@ -13,7 +13,7 @@ from core.errors import Unavailable
 from flink_jobs.running.rest import Report
 from operations.folder_lock import runs_as
 from operations.job_file import JobFile, home, recall
-from operations.status.listing import last_event, seen
+from operations.status.listing import ending, seen
 from operations.status.looks import Look
 
 TIMEOUT_S = 5.0
@@ -37,8 +37,7 @@ def place_of(pipeline: Pipeline, command: str) -> JobFile:
 def _without_a_job(pipeline: Pipeline, command: str) -> str:
     pid = runs_as(pipeline)
     if pid is None:
-        last = last_event(home(pipeline))
-        history = f"the last of it was {last}" if last else "it never ran in this folder"
+        history = ending(home(pipeline)) or "it never ran in this folder"
         return f"{pipeline.name} isn't running: {history}. {command} starts it"
     return f"{pipeline.name} is starting or ending{f', as pid {pid}' if pid else ''}: it has no job to look at now"
 
@@ -66,7 +65,9 @@ def _look(http: httpx.Client, pipeline: Pipeline, place: JobFile) -> Look:
                 f"runs{f' as pid {pid}' if pid else ''}, but its job, at {place.rest}, doesn't answer now; see {log}"
             )
         else:
-            state = f"isn't running: its last job, at {place.rest}, is gone; see {log}"
+            last = ending(home(pipeline))
+            how = f" ({last})" if last else ""
+            state = f"isn't running: its last job, at {place.rest}, is gone{how}; see {log}"
         raise Unavailable(f"{pipeline.name} {state}") from None
 
 

@@ -180,7 +180,7 @@ def test_every_metric_that_a_dashboard_or_an_alarm_asks_for_is_there(seen: Seen)
 def test_status_tells_the_same_as_json(seen: Seen) -> None:
     status = seen.status
     named = [status[name] for name in ("pipeline", "state", "restarts", "failure")]
-    assert named == ["documents", "RUNNING", 0, None]
+    assert named == ["documents", "running", 0, None]
     assert status["changes"] == {"upsert": DOCUMENTS + 2, "delete": 1}
     assert status["changes_per_second"] == {"upsert": 0.0, "delete": 0.0}
     assert status["applied"] == {"pgvector": DOCUMENTS + 2}

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.main import commands
 from core.config.file import load
+from core.errors import Unavailable
 from core.metrics.figures import Figure
 from flink_jobs.running.failures import root_cause
 from flink_jobs.running.jobs import Progress
@@ -22,6 +23,9 @@ from flink_jobs.running.rest import Checkpoints, Failure, Report, report
 from operations.events import Events, events
 from operations.folder_lock import locked
 from operations.job_file import JobFile, forget, recall, remember
+from operations.reporting import Line
+from operations.resuming import Beginning
+from operations.run import run
 from operations.status.listing import seen, standings
 from operations.status.looks import Look, Rates, as_dict, caught_up, rates, waiting
 from terminal.status import one_line, page, sparkline
@@ -158,7 +162,7 @@ def test_a_job_is_remembered_until_it_is_forgotten(folder: Path) -> None:
     assert list((folder / ".freshet/pipelines/documents").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [[], ["--once"], ["--json"], ["--once", "--json"]])
+@pytest.mark.parametrize("options", [[], ["--once"]])
 def test_no_job_is_a_message_and_code_1(folder: Path, options: list[str]) -> None:
     never = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
     starts = "freshet run pipeline.yaml starts it"
@@ -166,12 +170,53 @@ def test_no_job_is_a_message_and_code_1(folder: Path, options: list[str]) -> Non
     assert never.output.strip() == f"documents isn't running: it never ran in this folder. {starts}"
     events(load(folder / "pipeline.yaml")).tell("stop")
     stopped = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
-    assert (
-        stopped.output.startswith("documents isn't running: the last of it was stop, 20") and starts in stopped.output
-    )
+    assert stopped.output.startswith("documents isn't running: stopped, 20") and starts in stopped.output
     remember(load(folder / "pipeline.yaml"), JobFile("http://127.0.0.1:1", "0a"))
     gone = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
-    assert gone.exit_code == 1 and "its last job, at http://127.0.0.1:1, is gone" in gone.output
+    assert gone.exit_code == 1 and "its last job, at http://127.0.0.1:1, is gone (stopped, 20" in gone.output
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--once", "--json"]])
+def test_no_job_is_one_object_of_json_as_in_the_list(folder: Path, options: list[str]) -> None:
+    pipeline = load(folder / "pipeline.yaml")
+    remember(pipeline, JobFile("http://127.0.0.1:1", "0a"))
+    for entry, more in (
+        ("dead-letters", "killed, or its machine stopped; its log ends with dead"),
+        ("stop", "stopped, 2"),
+    ):
+        events(pipeline).tell(entry)
+        ran = CliRunner().invoke(commands, ["status", "pipeline.yaml", *options])
+        (shown,) = map(json.loads, ran.stdout.splitlines())
+        (listed,) = map(json.loads, CliRunner().invoke(commands, ["status", "--json"]).stdout.splitlines())
+        assert ran.exit_code == 1 and shown == listed
+        assert (shown["pipeline"], shown["state"], shown["pid"]) == ("documents", "not running", None)
+        assert shown["more"].startswith(more)
+    assert as_dict("documents", PLACE, look(1.0, 1), Rates({}, 0.0, 0.0))["state"] == "running"
+
+
+def test_a_run_that_takes_the_folder_forgets_the_address_of_one_that_was_killed(folder: Path) -> None:
+    pipeline, seen = load(folder / "pipeline.yaml"), []
+    remember(pipeline, JobFile("http://127.0.0.1:1", "0a"))
+    log = events(pipeline)
+    log.tell("start")
+
+    def hear(_: Line) -> None:
+        seen.append(CliRunner().invoke(commands, ["status", "pipeline.yaml"]).output)
+
+    with pytest.raises(Unavailable, match="Connection refused"):
+        run(pipeline, hear, Beginning())
+    assert "documents is starting or ending, as pid" in seen[0]
+    assert str(log.last()).startswith("start, 20"), "what is refused has not run"
+
+
+def test_a_run_that_fails_as_it_starts_says_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = events(load(folder / "pipeline.yaml"))
+    before = log.last()
+    log.close("refused", before)
+    assert log.last() is None
+    log.tell("resume", state="chk-1")
+    log.close("no room for Flink", before)
+    assert str(log.last()).startswith("failed, 20") and str(log.last()).endswith("UTC: no room for Flink")
 
 
 def test_a_file_that_refers_to_a_secret_is_read_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +274,7 @@ def test_without_a_file_all_pipelines_of_the_folder_are_listed(folder: Path, mon
             ("b.running", "running", "caught up", os.getpid()),
             ("c-never", "not running", "", None),
         ]
-        assert found[0].more.startswith("fail, 20") and found[0].more.endswith("UTC: the disk is full")
+        assert found[0].more.startswith("failed, 20") and found[0].more.endswith("UTC: the disk is full")
         assert found[1].more == "for 2.0 h"
     listed = CliRunner().invoke(commands, ["status", "--json", "--exit-code"])
     assert listed.exit_code == 1
