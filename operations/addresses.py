@@ -27,13 +27,19 @@ def setting_of_store(pipeline: Pipeline, name: str) -> str:
     return f"store.{name}.{pipeline.store.targets[name].at}"
 
 
+def of_source(pipeline: Pipeline) -> tuple[str, tuple[str, ...]]:
+    """The setting that says where what a pipeline reads is, and the addresses; none where it is a service, or files."""
+    source = pipeline.source.chosen
+    return f"source.{pipeline.source.name}.{source.at}", of_servers(source.servers)
+
+
 def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
-    """The servers of a connection string; none where it can't be read, which its client tells better."""
+    """The servers of a connection string; none where it can't be read, or names none: its client knows better."""
     # imported late: who keeps vectors elsewhere needs no client of PostgreSQL's
-    from connectors.postgres.session import server_of
+    from connectors.postgres.session import names_server, server_of
 
     try:
-        return tuple(server_of(dsn, setting).split(","))
+        return tuple(server_of(dsn, setting).split(",")) if names_server(dsn) else ()
     except ConfigError:
         return ()
 

@@ -14,11 +14,11 @@ from core.config.embedding import Provider
 from core.config.msf import refused as refused_by_msf
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.source import Kafka
-from core.errors import ConfigError, FreshetError, Unavailable
+from core.errors import ConfigError, FreshetError, OtherLog, Unavailable
 from core.stores.owning import RUN
 from deploy.msf.bundle import misfits
 from operations import clocks
-from operations.addresses import nobody_at, of_dsn, of_servers, of_store, setting_of_store
+from operations.addresses import nobody_at, of_dsn, of_servers, of_source, of_store, setting_of_store
 from operations.column_types import with_types
 from operations.owning import has_state, refused
 from operations.reporting import Loading
@@ -83,7 +83,7 @@ def check(
                 raise Unavailable(nobody)
             yield Finding(step.name, True, step.attempt())
         except FreshetError as error:
-            if isinstance(error, ConfigError):
+            if isinstance(error, ConfigError | OtherLog):
                 mistakes.append(step.name)
             yield Finding(step.name, False, str(error))
 
@@ -92,14 +92,13 @@ def _steps(
     pipeline: Pipeline, prepare: bool, command: str, mistakes: Sequence[str], loading: Loading
 ) -> Iterator[Step]:
     """What is tried, in order. `mistakes` are the steps so far that found one in the file."""
-    source, setting = pipeline.source.chosen, f"source.{pipeline.source.name}"
-    seen = partial(_topics if isinstance(source, Kafka) else reach, pipeline)
-    yield Step(setting, seen, f"{setting}.{source.at}", of_servers(source.servers))
+    seen = partial(_topics if isinstance(pipeline.source.chosen, Kafka) else reach, pipeline)
+    yield Step(f"source.{pipeline.source.name}", seen, *of_source(pipeline))
     letters = place_of_letters(pipeline)
     tried = partial(_letters, letters, prepare)
     yield Step(f"dead_letters.{pipeline.dead_letters.name}", tried, letters.setting, of_servers(letters.servers))
     if has_state(pipeline):
-        yield Step("state", partial(_state, pipeline))
+        yield Step("state", partial(_state, pipeline), *of_source(pipeline))
     if isinstance(pipeline.database, SourceDatabase):
         dsn = pipeline.database.dsn
         compare = partial(by_database, pipeline, dsn)
@@ -108,7 +107,7 @@ def _steps(
     provider = pipeline.embedding.provider or Provider()
     setting = f"embedding.{pipeline.embedding.provided_by}.{provider.at}"
     yield Step("embedding", model.described, setting, of_servers(provider.servers))
-    # a file that is to be corrected first makes what it won't make then
+    # a file that is to be corrected first makes what it won't make then, and a run looks at its log before its stores
     ask = partial(refused, pipeline, command=command) if not mistakes else None
     for name in pipeline.store.names:
         attempt = partial(_store, model, name, prepare, ask)

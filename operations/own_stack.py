@@ -22,7 +22,7 @@ def started_by(addresses: Sequence[str]) -> str:
 
 def stopped(message: str) -> str:
     """How to go on where an error names a server of this folder's stack on whose port nobody listens; else ""."""
-    own = _ports()
+    own = set() if "freshet stack up" in message else _ports()
     if any(int(port) in own and is_free(int(port)) for port in _NAMED.findall(message)):
         return "this folder's stack doesn't run, or not as a whole: `freshet stack up` starts it"
     return ""

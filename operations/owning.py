@@ -15,7 +15,7 @@ from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
 from core.stores.owning import RUN, How, no_beginning, obstacles, owner_of, refusal
 from flink_jobs.running.jobs import newest_state
-from flink_jobs.running.owning import adopted, claim, look, made_by, owners
+from flink_jobs.running.owning import adopted, claim, look, made_by, owners, untouched
 from operations.folder_lock import runs_as
 from operations.job_file import home
 from operations.reporting import Line, Say, Tone
@@ -87,6 +87,12 @@ def refused(pipeline: Pipeline, name: str, command: str = RUN) -> list[str]:
     return refusal(pipeline.name, found, why, now, command) if why else []
 
 
+def is_made_otherwise(pipeline: Pipeline) -> bool:
+    """Whether the pipeline file makes other documents than the last run here made. Raises as `made_by`."""
+    run = _run(_kept(pipeline))
+    return run is not None and bool(changes(run.made, made_by(pipeline)))
+
+
 def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str]:
     """How what stands in the stores was made otherwise than the pipeline file says, for `search` and `verify`."""
     now, differences = made_by(pipeline), []
@@ -141,6 +147,14 @@ def _no_such_model(pipeline: Pipeline, name: str, models: Mapping[str, int]) -> 
         f"store.{name}: {pipeline.place(name)} holds {there}, none of {wanted}: have embedding.model name the "
         "model that made them, or `freshet run pipeline.yaml --rebuild`"
     )
+
+
+def is_untouched(pipeline: Pipeline) -> bool:
+    """Whether nobody has written to the pipeline's stores yet; False where one doesn't answer."""
+    try:
+        return untouched(pipeline)
+    except (Unavailable, ConfigError):
+        return False
 
 
 class OwnerWatch:

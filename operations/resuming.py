@@ -20,7 +20,7 @@ from flink_jobs.running.jobs import forget_checkpoints, newest_state
 from operations import log_record
 from operations.events import events
 from operations.job_file import home
-from operations.owning import since_ns, take
+from operations.owning import is_untouched, since_ns, take
 from operations.reporting import Line, Say, Tone
 
 
@@ -115,7 +115,7 @@ def identified(pipeline: Pipeline, say: Say, state: Path | None, same_log: bool 
         _tell_others(pipeline, known, asked, say)
         return known
     if found and not same_log:
-        raise OtherLog(refusal(found, pipeline.name))
+        raise OtherLog(refusal(found, pipeline.name, is_untouched(pipeline)))
     for line in grown(before, asked.identity, state.name):
         say(Line(pipeline.name, f": {line}", Tone.WARNING))
     # where nobody wrote it down, the newest events say whose a table is: the state stands at their end
@@ -136,7 +136,7 @@ def goes_on_from(pipeline: Pipeline) -> str:
         return ""
     before = log_record.log_of(pipeline, state)
     if found := _differences(pipeline, before, _asked(pipeline, state), state):
-        raise OtherLog(refusal(found, pipeline.name))
+        raise OtherLog(refusal(found, pipeline.name, is_untouched(pipeline)))
     return state.name
 
 

@@ -26,12 +26,12 @@ from operations.first_changes import FirstChanges, most_frequent
 from operations.folder_lock import locked
 from operations.job_file import JobFile, bootstrap_of, forget, home, remember
 from operations.log_watch import LogWatch
-from operations.owning import OwnerWatch, displaced_by, forsake, has_state
+from operations.owning import OwnerWatch, displaced_by, forsake, has_state, is_made_otherwise
 from operations.phases import Phases
 from operations.reporting import Line, Say, Tone
 from operations.resuming import Beginning, log_to
 from operations.run_target import start as start_at
-from operations.servers import reach
+from operations.servers import reach, refuse_absent
 from operations.source_columns import lost_columns, refuse_lacking
 from operations.source_topics import refuse_missing, waits
 from stack.jars import OF_JOBS, fetch
@@ -71,8 +71,9 @@ def run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None =
 def _run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None) -> int:
     phases = Phases(pipeline, say)
     with phases.during("reaching the servers that the pipeline names"):
-        # a source that changes under a run is no reason to keep it from going on
-        if _is_anew(pipeline, beginning) or beginning.how is How.MIXED:
+        refuse_absent(pipeline)
+        # a source that changes under a run is no reason to keep it from going on, but a file that did may be wrong
+        if _is_anew(pipeline, beginning) or beginning.how is How.MIXED or is_made_otherwise(pipeline):
             refuse_lacking(pipeline)
         prepare(pipeline, say)
     pipeline, unknown = with_types(pipeline)

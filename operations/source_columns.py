@@ -51,10 +51,16 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
 def refuse_lacking(pipeline: Pipeline) -> None:
     """Raises ConfigError where tables or columns aren't in the database that `reselect` names, as `by_database` does.
 
-    Nothing is said where there is none, or it doesn't answer: whoever needs it will.
+    Where it names none, columns that no row of Debezium's last events has: each row has all columns of its table.
+    Nothing is said where the database doesn't answer: whoever needs it will. Raises Unavailable where Kafka doesn't.
     """
     if lines := _compared(pipeline).lacking:
         raise ConfigError([f"reselect.postgres: {line}" for line in lines])
+    by_database = isinstance(pipeline.database, SourceDatabase)
+    if pipeline.source.kafka is None or not pipeline.of_debezium or by_database:
+        return
+    if lines := _lacking_columns(pipeline, _last_seen(pipeline)):
+        raise ConfigError([f"source.kafka: {line}" for line in lines])
 
 
 def lost_columns(pipeline: Pipeline) -> list[str]:
@@ -148,32 +154,46 @@ def by_events(pipeline: Pipeline) -> str:
 
     Raises ConfigError where they are of other tables, or have other columns. Unavailable.
     """
-    source = pipeline.kafka
-    if kafka.client_options(source) is None or pipeline.format.objects is not None:
+    if pipeline.format.objects is not None:
         return ""
     if isinstance(pipeline.format.chosen, Dynamodb):
         return ""  # items of one table have what attributes they like
-    messages: list[Message] = []
-    with reading(source, group_of(pipeline)) as consumer:
-        for topic in kafka.check(source):
-            messages += tail(consumer, source, topic)
-    found = seen(pipeline, messages)
+    found = _last_seen(pipeline)
     if lines := differences(pipeline, found):
         raise ConfigError(lines)
     used = {table: each for table, each in found.items() if table in pipeline.used}
     return f"the last events are of {_listed(used)}, with all that the file names of them" if used else ""
 
 
+def _last_seen(pipeline: Pipeline) -> dict[str, Seen]:
+    """What the last events of the topics tell; nothing where only Java clients can log in. Raises Unavailable."""
+    source = pipeline.kafka
+    if kafka.client_options(source) is None:
+        return {}
+    messages: list[Message] = []
+    with reading(source, group_of(pipeline)) as consumer:
+        for topic in kafka.check(source):
+            messages += tail(consumer, source, topic)
+    return seen(pipeline, messages)
+
+
 def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
     """A line for each table that no event is of while events are of another, and each column that no event has."""
-    lines: list[str] = []
     others = [table for table in found if table not in pipeline.used]
+    unseen = [table for table in references(pipeline) if table not in found]
+    none_used = not any(each in found for each in pipeline.used)
+    missed = [table for table in unseen if others and (nearest(table, others) or none_used)]
+    return [
+        *_lacking_columns(pipeline, found),
+        *(f"no event of the topic's last is of {table}{alike(table, others)}" for table in missed),
+    ]
+
+
+def _lacking_columns(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
+    lines: list[str] = []
     for table, places in references(pipeline).items():
-        if table in found:
-            what = f"{table}, in its last {found[table].events} events,"
-            lines += unmet(places, found[table].columns, what) if found[table].columns else []
-        elif others and (nearest(table, others) or not any(each in found for each in pipeline.used)):
-            lines.append(f"no event of the topic's last is of {table}{alike(table, others)}")
+        if table in found and found[table].columns:
+            lines += unmet(places, found[table].columns, f"{table}, in its last {found[table].events} events,")
     return lines
 
 

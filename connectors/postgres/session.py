@@ -210,6 +210,15 @@ def server_of(dsn: str, setting: str) -> str:
     return _server(_parameters(dsn, setting))
 
 
+def names_server(dsn: str) -> bool:
+    """Whether a connection string, or PGHOST, says a server's name: else libpq finds one, by a socket or a service."""
+    try:
+        given = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        return False
+    return not given.get("hostaddr") and bool(given.get("host") or os.environ.get("PGHOST"))
+
+
 def passfile_of(dsn: str) -> str:
     """The file with passwords that a connection string names; "" where it names none, or can't be read."""
     try:

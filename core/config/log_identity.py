@@ -137,19 +137,25 @@ def grown(before: LogIdentity, now: LogIdentity, since: str) -> list[str]:
     ]
 
 
-def refusal(found: Sequence[LogChange], name: str) -> str:
-    """Why a run stops before it reads anything, and the ways on, a line each. `name` is the pipeline's."""
+def refusal(found: Sequence[LogChange], name: str, empty: bool = False) -> str:
+    """Why a run stops before it reads anything, and the ways on, a line each.
+
+    name   the pipeline's
+    empty  whether its stores are: then there is one way
+    """
     voided = any(each.positions for each in found)
-    return "\n".join(
-        [
-            *(f"{name}: {each.what}" for each in found),
-            *(_WAYS_OF_POSITIONS if voided else _WAYS_OF_OFFSETS),
-            "  --same-log             goes on from the state all the same: only where you know that its positions and "
-            "offsets hold",
-        ]
-    )
+    ways = _WAY_INTO_EMPTY if empty else (*(_WAYS_OF_POSITIONS if voided else _WAYS_OF_OFFSETS), _SAME_LOG)
+    return "\n".join([*(f"{name}: {each.what}" for each in found), *ways])
 
 
+_SAME_LOG = (
+    "  --same-log             goes on from the state all the same: only where you know that its positions and "
+    "offsets hold"
+)
+_WAY_INTO_EMPTY = (
+    "Nothing was read: the state means nothing in this log. The store is empty, so the way on is:",
+    "  --without-state        reads all from the start, into the store as it is",
+)
 _WAYS_OF_POSITIONS = (
     "Nothing was read: state and store hold positions of before, and would refuse what comes as older. Ways on:",
     "  --without-state        with another table or index below store: all is read from the start, into an empty store",

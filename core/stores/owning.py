@@ -43,6 +43,11 @@ class Found:
     bereft: int = 0
     unindexed: int = 0
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has written to it yet."""
+        return self.owner is None and not self.models and not self.bereft
+
 
 def obstacles(
     found: Sequence[Found], name: str, now: Fingerprint, kept: Owner | None, resumes: bool
@@ -94,6 +99,14 @@ def refusal(
 
     command  what starts a run of the pipeline
     """
+    if found and all(each.is_untouched for each in found):
+        return [
+            f"{name} was not started: its store is new and empty",
+            *(f"  {each}" for each in why),
+            "The way on:",
+            f"  {command} --without-state  reads all from the source's beginning, into the empty store",
+            "  or name the table or index in the pipeline file that the state has written to",
+        ]
     models: dict[str, int] = {}
     for each in found:
         for model, count in each.models.items():

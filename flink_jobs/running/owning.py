@@ -78,6 +78,12 @@ def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...
     return owner, (*adopted(found, now), *map(str, why))
 
 
+def untouched(pipeline: Pipeline) -> bool:
+    """Whether nobody has written to any of the pipeline's stores of vectors yet. Raises as `look`."""
+    found = look(pipeline, Fingerprint(pipeline.embedding.model))
+    return bool(found) and all(each.is_untouched for each in found)
+
+
 def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
     """Whose each store is, with its place; those that have no owner are left out. Waits for no server, asks no model.
 

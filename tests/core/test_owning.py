@@ -120,6 +120,14 @@ def test_a_store_that_lost_its_chunks_is_refused_where_a_state_goes_on() -> None
     assert lines[-1] == "  or restore it" and any("Embeds every text" in line for line in lines)
 
 
+def test_a_new_store_of_an_old_state_has_one_way_on() -> None:
+    there, kept = [found(None)], Owner("articles", EPOCH, NOW)
+    lines = refusal("articles", there, obstacles(there, "articles", NOW, kept, True), NOW, "freshet run a.yaml")
+    assert lines[0] == "articles was not started: its store is new and empty"
+    assert [line.split("  ")[1] for line in lines[3:4]] == ["freshet run a.yaml --without-state"]
+    assert not any(each in line for each in ("--mixed", "--rebuild", "0 chunks", "said") for line in lines)
+
+
 def test_a_refusal_of_anothers_store_names_another_way() -> None:
     there = [found(NOW, "pages", m=3)]
     lines = refusal("articles", there, obstacles(there, "articles", NOW, None, False), NOW)

@@ -13,7 +13,9 @@ from tests.flink_jobs.events import envelope, key, row
 def test_a_misspelt_column_stops_the_first_run_with_its_reason(workshop: Workshop) -> None:
     ensure_topics(workshop.bootstrap_servers, {workshop.topic: 1})
     rows = (Record(workshop.topic, key(at), envelope(at, row(at, "text"))) for at in range(1, 1201))
-    produce(workshop.bootstrap_servers, rows)
+    # one of the last events has the column: a run looks at those before it starts
+    late = Record(workshop.topic, key(1201), envelope(1201, {**row(1201, "text"), "titel": "t"}))
+    produce(workshop.bootstrap_servers, (*rows, late))
     pipeline = workshop.pipeline(bounded=False, documents={"public.documents": {"text": "{titel} {body}"}})
     printed = workshop.freshet("run", pipeline, ok=False)
     assert re.search(r"documents: stopped: 1,\d+ of its first 1,\d+ changes became dead letters", printed)

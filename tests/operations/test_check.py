@@ -22,13 +22,15 @@ from connectors.kafka.source import topics_there
 from connectors.kafka.topics import Message
 from connectors.opening import prepare
 from connectors.postgres.faults import named
+from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.config.references import references, unmet
 from core.documents.unfolding import ObjectState, position
-from core.errors import ConfigError
+from core.errors import ConfigError, Unavailable
 from core.formats.recordings import Record
 from core.stores.owning import How
 from operations import clocks
+from operations.log_record import begin, submitted
 from operations.owning import take
 from operations.reporting import unheard
 from operations.resuming import Beginning
@@ -123,8 +125,32 @@ def test_a_run_that_begins_is_refused_for_what_the_database_lacks(
     ):
         with pytest.raises(ConfigError, match="reselect.postgres: .* " + re.escape(said)):
             run(place.pipeline(**changes), unheard, Beginning())
+    with pytest.raises(ConfigError, match=r"source\.kafka: documents\..*\.text names titel.*did you mean title"):
+        run(place.pipeline(False, text="{titel} {body}"), unheard, Beginning())
     nobody = {"reselect": {"postgres": {"dsn": f"postgresql://u@{NOBODY}/x"}}}
     refuse_lacking(place.pipeline(text="{titel}", **nobody))
+
+
+def test_a_run_names_all_servers_that_are_away_at_once_and_does_not_wait(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dead, began = "postgresql://u@127.0.0.1:2/x", time.monotonic()
+    away = {"kafka": {"topic": place.topic, "properties.bootstrap.servers": NOBODY}}
+    stores_away = {"pgvector": {"dsn": dead, "table": "t"}}
+    with pytest.raises(Unavailable) as raised:
+        run(place.pipeline(source=away, store=stores_away, reselect={"postgres": {"dsn": dead}}), unheard, Beginning())
+    assert [line.split(": nobody")[0] for line in str(raised.value).splitlines()] == [
+        "source.kafka.properties.bootstrap.servers",
+        "reselect.postgres.dsn and store.pgvector.dsn",
+    ]
+    with pytest.raises(Unavailable) as raised:
+        run(place.pipeline(reselect={"postgres": {"dsn": dead}}), unheard, Beginning())
+    message = (
+        "reselect.postgres.dsn: nobody answers at 127.0.0.1:2 (Connection refused): start it, or correct the address"
+    )
+    assert str(raised.value) == message
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("reselect", [True, False])
@@ -214,6 +240,31 @@ def test_dead_servers_are_named_once_each_and_at_once(place: Place, capfd: pytes
     assert printed.err == "" and "geheim" not in json.dumps(steps)
 
 
+def test_a_state_is_not_asked_for_where_kafka_is_away_and_no_store_where_the_log_is_another(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = {"pgvector": {"dsn": place.dsn, "table": "of_another_log"}}
+    pipeline = place.pipeline(name="elsewhere", store=store)
+    prepare(pipeline, dimension(pipeline.embedding))
+    take(pipeline, unheard, How.REFUSE, True)
+    submitted(pipeline, "f" * 32)
+    left = tmp_path / ".freshet/pipelines/elsewhere/checkpoints" / ("f" * 32) / "chk-1/_metadata"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"x")
+    begin(pipeline, LogIdentity(logs={f"topic {place.topic}": "of before"}))
+    submitted(pipeline, "f" * 32)
+    with psycopg.connect(place.dsn, autocommit=True) as server:
+        server.execute("DROP TABLE of_another_log, of_another_log_ledger")
+    code, steps = checked(pipeline)
+    assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["state"]
+    assert "was made anew since chk-1" in steps["state"]["message"]
+    assert steps["state"]["message"].splitlines()[-1].split("  ")[1] == "--without-state", "the one way on"
+    away = {"kafka": {"topic": place.topic, "properties.bootstrap.servers": NOBODY}}
+    _, steps = checked(place.pipeline(name="elsewhere", store=store, source=away))
+    assert steps["state"]["message"] == "not asked: 127.0.0.1:1 doesn't answer, see source.kafka"
+
+
 def test_a_server_of_the_folders_own_stack_is_named_as_that(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +290,15 @@ def test_a_slip_on_a_pipeline_that_ran_is_reported_alone(
     wrong = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{titel} {body}")
     code, steps = checked(wrong)
     assert code == 1 and [name for name, each in steps.items() if not each["ok"]] == ["reselect.postgres"]
+    checkpoint = tmp_path / ".freshet/pipelines/ran/checkpoints/job/chk-1/_metadata"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"x")
+    for _ in range(2):
+        with pytest.raises(ConfigError) as raised:
+            run(wrong, unheard, Beginning())
+        (line,) = str(raised.value).splitlines()
+        assert line.startswith("reselect.postgres: ") and line.endswith("did you mean title?"), "the slip alone"
+    checkpoint.unlink()
     other = place.pipeline(name="ran", store=right.store.model_dump(exclude_none=True), text="{body}")
     code, steps = checked(other)
     assert code == 1 and "freshet run pipeline.yaml --rebuild  reads all" in steps["store.pgvector"]["message"]

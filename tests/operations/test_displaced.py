@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -96,9 +97,16 @@ class Broken(Job):
         raise Unavailable("Flink's TaskManager has failed and isn't there any more")
 
 
+def _reach(monkeypatch: pytest.MonkeyPatch, prepare: Callable[..., object]) -> None:
+    """Has no server asked for."""
+    for name in ("refuse_absent", "refuse_lacking"):
+        monkeypatch.setattr(run, name, lambda *_: None)
+    monkeypatch.setattr(run, "prepare", prepare)
+
+
 def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose job is this one."""
-    monkeypatch.setattr(run, "prepare", lambda *_: None)
+    _reach(monkeypatch, lambda *_: None)
     monkeypatch.setattr(run, "with_types", lambda pipeline: (pipeline, []))
     monkeypatch.setattr(run, "start", lambda *_: job)
     monkeypatch.setattr(run, "_WATCH_SECONDS", 0.0)
@@ -108,7 +116,7 @@ def run_of(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_that_is_stopped_before_its_job_is_there_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "prepare", lambda *_: signal.raise_signal(signal.SIGTERM))
+    _reach(monkeypatch, lambda *_: signal.raise_signal(signal.SIGTERM))
     before, printed = signal.getsignal(signal.SIGTERM), StringIO()
     try:
         assert run.run(Pipeline.model_validate(SETTINGS), printer(Console(file=printed, width=200)), Beginning()) == 1
