@@ -76,14 +76,18 @@ def run(
     ] = False,
 ) -> None:
     """Run the pipeline's job until it ends, or until Ctrl-C stops it with a savepoint."""
+    from operations.reporting import Line
+    from terminal.lines import printer
+
+    loaded, say = _loaded(pipeline), printer(console)
+    say(Line(f"{loaded.name}: loading Flink's client …"))  # a second, and a minute on a machine that is busy
     from operations import run as running
     from operations.owning import how_of
     from operations.resuming import Beginning
-    from terminal.lines import printer
 
     command = shlex.join(["freshet", "run", str(pipeline)])
     beginning = Beginning(without_state, same_log, how_of(mixed, rebuild), command)
-    raise typer.Exit(running.run(_loaded(pipeline), printer(console), beginning, target))
+    raise typer.Exit(running.run(loaded, say, beginning, target))
 
 
 @commands.command()

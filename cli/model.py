@@ -44,10 +44,12 @@ def serve(
         from serving import server as http_server
     except ImportError as error:
         raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
+    from terminal.bars import loading
     from udfs.embedding.embedder import unsided
 
     keys = _keys(api_key_file)
-    opened = unsided(model, device)
+    with loading(model):
+        opened = unsided(model, device)
     tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)
     started = serving.application(opened, tokens, keys, serving.sides_of(model, device))
     typer.echo("; ".join(filter(None, (opened.describe(), prompts_described(Embedding(model=model))))))

@@ -8,14 +8,14 @@ from datetime import timedelta
 from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from core.config.pipeline import Pipeline
 from operations.backfill import loading
 from operations.backfill.progress import Options, Unit
 from operations.reporting import Step
-from terminal.bars import steps
+from terminal.bars import bar
 from terminal.lines import printer
 
 
@@ -28,8 +28,8 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, consol
 def _bar(console: Console) -> Iterator[Step]:
     count = TextColumn("{task.completed:,} {task.description}")
     columns = (BarColumn(), count, _Rate(), TimeElapsedColumn(), Left())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield steps(progress)
+    with bar(columns, console) as step:
+        yield step
 
 
 class _Rate(ProgressColumn):

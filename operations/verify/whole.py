@@ -151,7 +151,7 @@ def _pass(pipeline: Pipeline, options: Options, consumer: Consumer | None, schem
                 return Compared(findings, note=stream.note)
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
             ask = partial(end_of, pipeline, fresh)
-            step(f"Loading {embedding.model}", 0, 0)
+            step(f"loading the model {embedding.model}", 0, 0)
             run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, step, mender or _leave, ask)
             findings = run.run(frozen, options.sample)
             findings.made = otherwise(pipeline, of_pipeline)
