@@ -221,7 +221,7 @@ class _Serving:
     async def _embedded(self, name: str, opened: OpenIndex, query: str) -> NDArray[np.float32]:
         with self.figures.timed(name, "embed"):
             try:
-                answer = await asyncio.wrap_future(opened.questions.submit([query]))
+                answer = await asyncio.wrap_future(opened.questions.submit([query], opened.index.embedder))
             except Full:
                 busy = "more questions are waiting than are soon embedded: ask again"
                 raise Refused(429, busy, "", {"Retry-After": "1"}) from None

@@ -69,14 +69,14 @@ def opened(served: Served) -> Iterator[Offer]:
     """
     with ExitStack() as stack:
         notes: list[str] = []
-        models: dict[int, Batches] = {}
+        models: dict[str, Batches] = {}
         indexes = {name: _index(served, name, models, notes, stack) for name in served.pipelines}
         people = _people(served, stack)
         let_in = _let_in(served, indexes, people)
         yield Offer(served.settings.name, indexes, people, let_in, served.keys is not None, notes)
 
 
-def _index(served: Served, name: str, models: dict[int, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
+def _index(served: Served, name: str, models: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
     settings = served.settings.indexes[name]
     pipeline = served.pipelines[name]
     index = Index(pipeline, settings.store or pipeline.store.names[0], settings.connections)
@@ -86,14 +86,14 @@ def _index(served: Served, name: str, models: dict[int, Batches], notes: list[st
     return OpenIndex(index, _questions(index.embedder, models, stack), threads)
 
 
-def _questions(embedder: Embedder, models: dict[int, Batches], stack: ExitStack) -> Batches:
-    """What gathers the questions of all indexes that have the model: it is loaded once."""
-    if id(embedder) not in models:
-        questions = models[id(embedder)] = Batches(embedder, _TOKENS_A_CALL)
-        stack.callback(questions.close)
-        # the first call of a model takes as long as hundreds of later ones
-        questions.submit([_FIRST]).result()
-    return models[id(embedder)]
+def _questions(embedder: Embedder, models: dict[str, Batches], stack: ExitStack) -> Batches:
+    """What gathers the questions of all indexes that have the model: one thread calls it, whatever their prompts."""
+    if embedder.name not in models:
+        models[embedder.name] = Batches(embedder, _TOKENS_A_CALL)
+        stack.callback(models[embedder.name].close)
+    # the first call of a model takes as long as hundreds of later ones
+    models[embedder.name].submit([_FIRST], embedder).result()
+    return models[embedder.name]
 
 
 def _people(served: Served, stack: ExitStack) -> OpenPeople | None:

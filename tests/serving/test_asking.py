@@ -296,6 +296,8 @@ def test_a_store_that_hangs_is_given_up_and_others_answer(there: There) -> None:
         served(application(offer, answer_s=0.5), refusal=as_problem) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
+        # one thread calls a model
+        assert offer.indexes["manuals"].questions is offer.indexes["tickets"].questions
         with psycopg.connect(dsn) as holder:
             holder.execute("LOCK TABLE manuals IN ACCESS EXCLUSIVE MODE")
             late = [client.post("/v1/indexes/manuals/search", json={"query": "parcel"}) for _ in range(4)]
