@@ -90,7 +90,11 @@ OF_DOCUMENTS = [
     # no setting, and none there
     (CHUNK, "chunk: {token: 3}", f"line 14: {PLACE}.chunk.token is no setting; did you mean tokens?"),
     (CHUNK, "tokens: 3", f"line 14: {PLACE}.tokens is no setting here; did you mean documents.….chunk.tokens?"),
-    ("articles}", "articles, hnsw: 3}", "line 17: store.pgvector.hnsw is no setting; there are dsn and table"),
+    (
+        "articles}",
+        "articles, hnsw: 3}",
+        "line 17: store.pgvector.hnsw is no setting; there are dsn, table and text_search_config",
+    ),
     (", table: articles}", "}", "line 17: store.pgvector.table is missing; it is required"),
     ("name: articles\n", "", "pipeline.yaml: name is missing; it is required"),
     # what our own rules say has its line too
