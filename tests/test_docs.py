@@ -23,7 +23,7 @@ from serving.keys import Keys, read_keys
 from stack.layout import free_ports, layout_of, remembered_ports
 from stack.local import Stack
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
-from tests.terminal import Terminal
+from tests.reader import Terminal
 
 DOCS = ROOT / "docs"
 FIRST = DOCS / "run-a-pipeline.md"
