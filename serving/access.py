@@ -66,6 +66,18 @@ def to_everyone(indexes: Sequence[str]) -> LetIn:
     return lambda authorization: grant
 
 
+def nobody(_: str) -> Grant:
+    """Let in nobody: raises Refused."""
+    asked = "send a key that this server knows, as Authorization: Bearer KEY"
+    raise Refused(401, asked, "", {"WWW-Authenticate": "Bearer"})
+
+
+def charge(pace: Pace, who: str) -> None:
+    """Count a request. Raises Refused where there were too many."""
+    if wait_s := pace.take():
+        raise Refused(429, f"{who} has asked often enough: ask again", "", {"Retry-After": f"{math.ceil(wait_s)}"})
+
+
 def by_keys(keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str]) -> LetIn:
     """Whoever sends a key sees what it is for. `indexes` and `people`: the names that filters of them may have.
 
@@ -79,16 +91,9 @@ def by_keys(keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset
         scheme, _, key = authorization.partition(" ")
         grant = grants.get(digest(key.strip())) if scheme.lower() == _SCHEME else None
         if grant is None:
-            raise Refused(
-                401,
-                "send a key that this server knows, as Authorization: Bearer KEY",
-                "",
-                {"WWW-Authenticate": "Bearer"},
-            )
-        if grant.pace is not None and (wait_s := grant.pace.take()):
-            raise Refused(
-                429, "this key has asked often enough: ask again", "", {"Retry-After": f"{math.ceil(wait_s)}"}
-            )
+            return nobody(authorization)
+        if grant.pace is not None:
+            charge(grant.pace, "this key")
         return grant
 
     return let_in

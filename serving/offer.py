@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
-from serving.access import LetIn, by_keys, to_everyone
+from serving.access import LetIn, by_keys, nobody, to_everyone
 from serving.batches import Batches
 from serving.bodies import HERE
 from serving.settings import Served
+from serving.tokens import Jwks, by_tokens, check
 from udfs.embedding.contract import Embedder
 
 _TOKENS_A_CALL = 8_192
@@ -56,8 +57,8 @@ class Offer:
 
 def check_host(served: Served, host: str) -> None:
     """Raises ConfigError where others than this machine's could ask, and no key is needed."""
-    if served.keys is None and host not in HERE:
-        adding = "name a file of them (keys:), which `freshet serve-key add` makes, or listen on 127.0.0.1"
+    if served.is_open and host not in HERE:
+        adding = "name a file of them (keys:), which `freshet serve-key add` makes, or tokens, or listen on 127.0.0.1"
         raise ConfigError([f"--host is {host!r}, where others reach it, and {served.path} has no keys: {adding}"])
 
 
@@ -72,8 +73,8 @@ def opened(served: Served) -> Iterator[Offer]:
         models: dict[str, Batches] = {}
         indexes = {name: _index(served, name, models, notes, stack) for name in served.pipelines}
         people = _people(served, stack)
-        let_in = _let_in(served, indexes, people)
-        yield Offer(served.settings.name, indexes, people, let_in, served.keys is not None, notes)
+        let_in = _let_in(served, indexes, people, stack)
+        yield Offer(served.settings.name, indexes, people, let_in, not served.is_open, notes)
 
 
 def _index(served: Served, name: str, models: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
@@ -106,8 +107,16 @@ def _people(served: Served, stack: ExitStack) -> OpenPeople | None:
     return OpenPeople(people, stack.enter_context(ThreadPoolExecutor(settings.connections, "profiles")))
 
 
-def _let_in(served: Served, indexes: Mapping[str, OpenIndex], people: OpenPeople | None) -> LetIn:
-    if served.keys is None:
+def _let_in(served: Served, indexes: Mapping[str, OpenIndex], people: OpenPeople | None, stack: ExitStack) -> LetIn:
+    if served.is_open:
         return to_everyone(list(indexes))
     columns = {name: each.index.columns for name, each in indexes.items()}
-    return by_keys(served.keys, columns, frozenset() if people is None else people.people.columns)
+    of_people = frozenset() if people is None else people.people.columns
+    keyed = nobody if served.keys is None else by_keys(served.keys, columns, of_people)
+    if (tokens := served.settings.tokens) is None:
+        return keyed
+    if problems := check(tokens, columns, of_people):
+        raise ConfigError([f"{served.path}: {each}" for each in problems])
+    keys = Jwks(tokens.jwks, served.path.parent)
+    stack.enter_context(keys.refreshed())
+    return by_tokens(tokens, keys, columns, of_people, keyed)

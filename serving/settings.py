@@ -13,6 +13,7 @@ from core.config.source import Model, Name
 from core.errors import ConfigError
 from operations.pipeline_file import load
 from serving.keys import Keys, read_keys
+from serving.tokens import Tokens
 
 _MANUAL = Manual("docs/serve.md has one", "docs/serve.md", "name, indexes, profiles and keys")
 
@@ -36,12 +37,17 @@ class ProfilesSettings(Model):
 
 
 class Settings(Model):
-    """What a server serves. Paths begin at the file's own folder. `keys`: a file of them; None: everyone is let in."""
+    """What a server serves. Paths begin at the file's own folder.
+
+    keys    a file of them
+    tokens  another party's that let in; without keys and without these everyone is let in
+    """
 
     name: Name
     indexes: dict[Name, IndexSettings] = Field(default_factory=dict)
     profiles: ProfilesSettings | None = None
     keys: str | None = Field(None, min_length=1)
+    tokens: Tokens | None = None
 
     @model_validator(mode="after")
     def _serves_something(self) -> Settings:
@@ -56,7 +62,7 @@ class Served:
 
     pipelines  of the indexes, by the indexes' names
     people     the pipeline of profiles
-    keys       None: everyone is let in
+    keys       None: there are none
     """
 
     path: Path
@@ -64,6 +70,11 @@ class Served:
     pipelines: dict[str, Pipeline]
     people: Pipeline | None
     keys: Keys | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everyone is let in."""
+        return self.keys is None and self.settings.tokens is None
 
 
 def read(path: Path) -> Served:

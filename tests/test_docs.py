@@ -182,7 +182,7 @@ def test_the_readme_says_what_freshet_is_in_three_sentences() -> None:
     assert len(re.findall(r"[.!?](?:\s|$)", paragraph)) == 3
 
 
-OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "keys-by-hand.yaml")
+OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "serve-by-tokens.yaml", "keys-by-hand.yaml")
 PIPELINES = [
     block.text
     for page in PAGES
@@ -246,6 +246,10 @@ def test_the_servers_files_load(tmp_path: Path) -> None:
         "indexes.articles.pipeline",
         "keys",
     ]
+    with pytest.raises(ConfigError) as refused:
+        serving_settings.read(tmp_path / "serve-by-tokens.yaml")
+    (problem,) = refused.value.problems
+    assert "indexes.articles.pipeline is " in problem
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
