@@ -97,6 +97,20 @@ def chunks(
     return tuple(made)
 
 
+def made_by(document_id: str, there: Sequence[Chunk], model: str, chunker: str) -> frozenset[str]:
+    """The ids of those of a document's chunks that this model and chunker made: others' vectors may say otherwise.
+
+    A chunker's name has all that a vector depends on beside the model, the prompt before each document among it.
+    """
+    seen: dict[str, int] = {}
+    made = set()
+    for chunk in sorted(there, key=lambda each: each.ordinal):
+        nth = seen[chunk.text] = seen.get(chunk.text, -1) + 1
+        if chunk_id(document_id, model, chunker, chunk.text, nth) == chunk.chunk_id:
+            made.add(chunk.chunk_id)
+    return frozenset(made)
+
+
 def fold(plans: Sequence[Plan]) -> dict[str, Plan]:
     """The plans of a batch, the latest of each document alone: applying it equals applying all, in any order.
 

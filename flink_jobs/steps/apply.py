@@ -21,7 +21,7 @@ from core.change import Position
 from core.config.pipeline import Pipeline
 from core.documents.step import table_id
 from core.metrics import tally
-from core.plans import Outcome, Plan, Status, fold
+from core.plans import Chunk, Outcome, Plan, Status, fold, made_by
 from core.stores.contract import Vectors
 from core.stores.fingerprint import Owner
 from flink_jobs import payloads
@@ -29,18 +29,19 @@ from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
 from flink_jobs.payloads import Answer, Embedded
-from flink_jobs.steps.fan_out import FanOut, reason_of
+from flink_jobs.steps.fan_out import FanOut, MadeNow, reason_of
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, embed_each, embedder
+from udfs.embedding.tokenizing import document_chunker
 
 
-def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut) -> list[Embedded]:
+def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now: MadeNow) -> list[Embedded]:
     """The plans of a batch, folded, with the vectors of the chunks that a store lacks; one result a plan, in order."""
     folded = fold(plans)
     writing = [plan for plan in folded.values() if plan.write]
     held = stores.held(writing) if writing else frozenset()
     new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
-    given = {plan.document_id: stores.vectors(plan.moved_from) for plan in writing if plan.moved_from}
+    given = {plan.document_id: stores.vectors(plan.moved_from, made_now) for plan in writing if plan.moved_from}
     asked = [(identity, chunk) for identity, chunks in new.items() for chunk in chunks]
     reused = [chunk.text in given.get(identity, ()) for identity, chunk in asked]
     wanted = [at for at, known in enumerate(reused) if not known]
@@ -136,8 +137,13 @@ class _EmbedPlans(ScalarFunction):
     def is_deterministic(self) -> bool:
         return False
 
+    def _made_now(self, document_id: str, there: Sequence[Chunk]) -> frozenset[str]:
+        embedding, chunk = self._pipeline.embedding, self._pipeline.job.chunks[document_id.partition("/")[0]]
+        # found when the first row's key changes: it loads a tokenizer
+        return made_by(document_id, there, embedding.model, document_chunker(embedding, chunk).name)
+
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
-        rows = embed_plans([payloads.PLAN.decode(raw) for raw in plans], self._embedder, self._stores)
+        rows = embed_plans([payloads.PLAN.decode(raw) for raw in plans], self._embedder, self._stores, self._made_now)
         new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
         tally.count("batches")
         tally.count("batched", len(rows))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from core.errors import Unavailable
 from core.metrics import tally
-from core.plans import Outcome, Plan, Status
+from core.plans import Chunk, Outcome, Plan, Status
 from core.stores.contract import Vectors, VectorStore
 from flink_jobs.engine.metrics import timed
 
@@ -21,6 +21,9 @@ PAUSE_S = 30.0
 """How long a store that was given up is left alone before it is tried again."""
 
 Result = TypeVar("Result")
+
+MadeNow = Callable[[str, Sequence[Chunk]], frozenset[str]]
+"""The ids of those of a document's chunks that a run would make the same: `core.plans.made_by`."""
 
 
 @dataclass(slots=True)
@@ -47,12 +50,14 @@ class FanOut:
             answers = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
         return frozenset.intersection(*answers) if answers else frozenset()
 
-    def vectors(self, document_id: str) -> dict[str, Vectors]:
-        """Text to vector, shape (dimension,), of each chunk that any store has of the document."""
+    def vectors(self, document_id: str, made: MadeNow) -> dict[str, Vectors]:
+        """Text to vector, shape (dimension,), of each chunk `made` now that any store has of the document."""
         found: dict[str, Vectors] = {}
         for read in self._each(lambda target: target.store.read([document_id])):
             for stored in (read or {}).values():
-                found.update(zip((chunk.text for chunk in stored.chunks), stored.vectors, strict=True))
+                now = made(document_id, stored.chunks)
+                pairs = zip(stored.chunks, stored.vectors, strict=True)
+                found.update((chunk.text, vector) for chunk, vector in pairs if chunk.chunk_id in now)
         return found
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[dict[str, Outcome]]:
