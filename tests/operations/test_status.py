@@ -194,7 +194,10 @@ def test_no_job_is_one_object_of_json_as_in_the_list(folder: Path, options: list
     assert as_dict("documents", PLACE, look(1.0, 1), Rates({}, 0.0, 0.0))["state"] == "running"
 
 
-def test_a_run_that_takes_the_folder_forgets_the_address_of_one_that_was_killed(folder: Path) -> None:
+def test_a_run_that_takes_the_folder_forgets_the_address_of_one_that_was_killed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     pipeline, seen = load(folder / "pipeline.yaml"), []
     remember(pipeline, JobFile("http://127.0.0.1:1", "0a"))
     log = events(pipeline)
@@ -209,7 +212,7 @@ def test_a_run_that_takes_the_folder_forgets_the_address_of_one_that_was_killed(
     assert str(log.last()).startswith("start, 20"), "what is refused has not run"
 
 
-def test_a_run_that_fails_as_it_starts_says_its_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_as_it_starts_says_its_end(folder: Path) -> None:
     log = events(load(folder / "pipeline.yaml"))
     before = log.last()
     log.close("refused", before)

@@ -79,6 +79,7 @@ def test_without_a_terminal_the_error_output_has_lines(
 
 def test_a_run_says_something_before_it_loads_what_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     ran = CliRunner().invoke(commands, ["run", "pipeline.yaml"])
     assert ran.output.splitlines()[:2] == [
