@@ -15,6 +15,7 @@ class Measurement(StrEnum):
     TOPIC_TO_ROW = "topic_to_row_ms"
     COMMIT_TO_SEARCHABLE = "commit_to_searchable_ms"
     RAW_ENCODE = "pipeline_over_raw_encode"
+    ASKING = "search_over_bare"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import commit_to_searchable, machinery, raw_encode, savings, topic_to_row
+from bench import asking, commit_to_searchable, machinery, raw_encode, savings, topic_to_row
 from bench.events import RECORDING, SCHEMAS
 from bench.figures import Measurement, Percentiles, Size
 from bench.machinery import Throughput
@@ -63,6 +63,7 @@ def _measure(wanted: Sequence[Measurement], size: Size, console: Console) -> Ite
         Measurement.TOPIC_TO_ROW: _topic_to_row,
         Measurement.COMMIT_TO_SEARCHABLE: _commit_to_searchable,
         Measurement.RAW_ENCODE: _raw_encode,
+        Measurement.ASKING: _asking,
     }
     if not on_servers.keys() & set(wanted):
         return
@@ -134,6 +135,26 @@ def _raw_encode(own: Rig, size: Size) -> Measured:
         Line("  raw encode, chunks/s", f"{found.raw_chunks_per_second:.1f}"),
     ]
     return Measured({Measurement.RAW_ENCODE.value: found.ratio, "raw_encode": asdict(found)}, lines)
+
+
+def _asking(own: Rig, size: Size) -> Measured:
+    found = asking.measure(own, size.changes)
+    entries = {
+        Measurement.ASKING.value: found.over_bare,
+        "server_own_ms": found.server_own_ms,
+        "first_answer_s": found.first_answer_s,
+        "asking": asdict(found),
+    }
+    what = f"search over HTTP ÷ the store's own, {found.chunks:,} chunks, hash"
+    return Measured(
+        entries,
+        [
+            Line(what, f"{found.over_bare:.2f}", "≤ 1.3", found.over_bare <= 1.3),
+            Line("  by vector, the store's own", f"{found.vector_ms:.1f} ms, {found.bare_ms:.1f} ms"),
+            Line("  the server's own share", f"{found.server_own_ms:.1f} ms", "< 3 ms", found.server_own_ms < 3),
+            Line("  the first answer", f"{found.first_answer_s:.2f} s", "< 1 s", found.first_answer_s < 1),
+        ],
+    )
 
 
 def _savings() -> Measured:

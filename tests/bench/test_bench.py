@@ -19,7 +19,9 @@ from stack.local import Stack
 
 def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:
     folder = stack.folder.parents[1]
-    found = bench(folder, tmp_path / "figures.json", "machinery_changes_per_second", "topic_to_row_ms")
+    found = bench(
+        folder, tmp_path / "figures.json", "machinery_changes_per_second", "topic_to_row_ms", "search_over_bare"
+    )
 
     assert found["machinery_changes_per_second"] > 0
     assert found["machinery_recorded_changes_per_second"] > 0
@@ -32,6 +34,9 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
     latency = found["topic_to_row_ms"]
     assert latency["n"] == 40
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+    assert found["asking"]["chunks"] == 2000
+    assert found["search_over_bare"] > 1
+    assert 0 < found["server_own_ms"] < found["asking"]["query_ms"] < 1000 * found["first_answer_s"] + 1000
     assert found["machine"]["cores"] == os.cpu_count()
     assert not list((folder / ".freshet" / "pipelines").glob("bench*"))
 
