@@ -22,7 +22,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bench.rig import Rig
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from core.change import Position
 from core.config.pipeline import Pipeline
 from core.plans import Plan, chunks

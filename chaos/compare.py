@@ -15,8 +15,8 @@ from psycopg import sql
 from chaos.patience import Patience
 from chaos.profiles import of_profiles
 from chaos.world import World
-from connectors.dead_letters import letters
 from connectors.kafka.letters.reading import Letter
+from connectors.opening.dead_letters import letters
 from connectors.opensearch.bodies import entry_id, mark_id
 from core.config.store import OpenSearch, Pgvector
 from core.errors import Unavailable

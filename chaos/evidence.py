@@ -17,9 +17,9 @@ from chaos.compare import details
 from chaos.job import Job
 from chaos.rounds import Round
 from chaos.world import World
-from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
+from connectors.opening.dead_letters import place_of_letters
 from core.config.source import Kafka
 from core.config.store import Pgvector
 from core.errors import FreshetError

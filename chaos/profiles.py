@@ -16,7 +16,7 @@ from chaos.people import CREATE, TABLES, fill, plans
 from chaos.strikes import Fault, Strike
 from chaos.writers import perform, writing
 from connectors.kafka.topics import ends, messages, reading
-from connectors.opening import profile_stores
+from connectors.opening.stores import profile_stores
 from connectors.postgres.profiles.store import PostgresProfiles
 from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline

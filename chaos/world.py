@@ -18,7 +18,7 @@ from chaos.feed import Feed, Place
 from connectors.aws.client import Aws
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
-from connectors.opening import profile_stores
+from connectors.opening.stores import profile_stores
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.store import OpenSearch, Pgvector

@@ -16,7 +16,7 @@ import typer
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.opening import prepare
+from connectors.opening.stores import prepare
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.stores.owning import How

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer
 
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
-from connectors.sources import SOURCES
+from connectors.opening.sources import SOURCES
 from core.config.log_identity import LogIdentity, order_of
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.source import Kafka

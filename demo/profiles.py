@@ -16,7 +16,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles

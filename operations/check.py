@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from connectors.dead_letters import LettersPlace, place_of_letters
 from connectors.kafka import source as kafka
-from connectors.opening import open_stores, profile_stores
+from connectors.opening.dead_letters import LettersPlace, place_of_letters
+from connectors.opening.stores import open_stores, profile_stores
 from core.config.embedding import Provider
 from core.config.msf import refused as refused_by_msf
 from core.config.pipeline import Pipeline, SourceDatabase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from core.config.pipeline import Pipeline
 from core.documents.clocks import ahead
 from core.documents.step import table_id

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connectors.dead_letters import letters
 from connectors.kafka.topics import Ends
+from connectors.opening.dead_letters import letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from flink_jobs.engine.environment import is_unbounded

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from connectors.dead_letters import letters
 from connectors.kafka.letters.reading import Letter
+from connectors.opening.dead_letters import letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.stores.owning import RUN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.identity.audit import Audit

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
 from core.config.store import Store

@@ -8,9 +8,9 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from connectors import opening
-from connectors.dead_letters import place_of_letters
 from connectors.kafka import source as kafka
+from connectors.opening import stores as opening
+from connectors.opening.dead_letters import place_of_letters
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
 from core.metrics.figures import in_words

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from connectors import opening, sources
-from connectors.dead_letters import place_of_letters
+from connectors.opening import sources
+from connectors.opening import stores as opening
+from connectors.opening.dead_letters import place_of_letters
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.errors import Unavailable
 from core.stores.contract import VectorStore

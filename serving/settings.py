@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from core.config.file import Manual, checked
 from core.config.pipeline import Pipeline
 from core.config.source import Model, Name
+from core.config.store import Store
 from core.errors import ConfigError
 from operations.pipeline_file import load
 from serving.keys import Keys, read_keys
@@ -121,7 +122,7 @@ def _pipeline(path: Path, place: str, named: str, problems: list[str]) -> Pipeli
 def _misfit(path: Path, place: str, index: IndexSettings, pipeline: Pipeline) -> list[str]:
     there = pipeline.store.names
     if not there:
-        lacks = "it names no store of vectors: pgvector or opensearch"
+        lacks = f"it names no store of vectors: {Store.some('vectors')}"
         return [f"{path}: {place}.pipeline is {index.pipeline!r}: {lacks}"]
     if index.store is not None and index.store not in there:
         return [f"{path}: {place}.store is {index.store!r}: it must be a store of that pipeline: {', '.join(there)}"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from core.change import Position
 from core.config.documents import Chunk as ChunkSettings
 from core.config.pipeline import Pipeline

@@ -1,6 +1,6 @@
 """Where a pipeline's vectors go, and its profiles, as the pipeline file says it.
 
-A store that is added has its settings here, a `Target`, and a field of `Store`; `connectors.opening` opens it.
+A store that is added has its settings here, a `Target`, and a field of `Store`; `connectors.opening.stores` opens it.
 """
 
 from __future__ import annotations

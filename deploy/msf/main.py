@@ -17,7 +17,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 import core
 from connectors.aws.client import Aws
 from connectors.aws.secrets import SecretsManager
-from connectors.opening import prepare
+from connectors.opening.stores import prepare
 from connectors.postgres.column_types import typed
 from core.config.file import load
 from core.config.msf import properties_file, refused

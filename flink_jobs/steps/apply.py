@@ -16,7 +16,7 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from core.change import Position
 from core.config.pipeline import Pipeline
 from core.documents.step import table_id

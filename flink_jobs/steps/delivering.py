@@ -10,7 +10,7 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.opening import open_profiles, open_stores
+from connectors.opening.stores import open_profiles, open_stores
 from core.config.documents import Chunk
 from core.config.pipeline import Pipeline
 from core.documents.step import Chunker

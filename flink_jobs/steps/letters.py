@@ -10,7 +10,7 @@ from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 from pyflink.table import StreamTableEnvironment
 
-from connectors.dead_letters import LettersPlace, place_of_letters
+from connectors.opening.dead_letters import LettersPlace, place_of_letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.letters import Message, fitted

@@ -11,7 +11,7 @@ from pyflink.datastream import RuntimeContext, TimeDomain
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from core.change import Event, Operation, Position
 from core.config.pipeline import Pipeline
 from core.documents.unsettled import Refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from core.change import BEGINNING, Position
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable

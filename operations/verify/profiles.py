@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 
-from connectors.opening import profile_stores
+from connectors.opening.stores import profile_stores
 from core.config.documents import Chunk
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles

@@ -19,7 +19,7 @@ from chaos.feeds import FEEDS
 from chaos.patience import Patience
 from chaos.people import TABLES, plans
 from chaos.profiles import TEXT, Profiles, of_profiles
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from connectors.postgres.rows import Reselect
 from core.identity.state import Memory
 from core.profiles.step import Persons

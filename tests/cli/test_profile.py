@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import commands
 from connectors.aws.client import Aws
-from connectors.opening import open_profiles, open_stores
+from connectors.opening.stores import open_profiles, open_stores
 from core.config.documents import Chunk
 from core.config.file import load
 from core.config.pipeline import Pipeline

@@ -13,7 +13,7 @@ from connectors.aws.client import Aws, client
 from connectors.dynamodb.profiles import writer as dynamodb_profiles_writer
 from connectors.dynamodb.profiles.store import DynamodbProfiles
 from connectors.dynamodb.profiles.table import ProfilesTable
-from connectors.several_profiles import SeveralProfiles
+from connectors.opening.several_profiles import SeveralProfiles
 from core.errors import ConfigError, Unavailable
 from core.identity.identifiers import Identifier
 from core.identity.rules import IdentifierRule, Rules

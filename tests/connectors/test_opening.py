@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from connectors import opening
+from connectors.opening import stores as opening
 from core.config.pipeline import Pipeline
 from core.config.store import Store, Target
 from core.errors import ConfigError, Unavailable

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
-from connectors.dead_letters import letters
 from connectors.kafka.letters.reading import Letter
+from connectors.opening.dead_letters import letters
 from core.config.file import load
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row

@@ -16,11 +16,11 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from connectors.dead_letters import place_of_letters
 from connectors.kafka.producer import ensure_topics, produce
 from connectors.kafka.source import topics_there
 from connectors.kafka.topics import Message
-from connectors.opening import prepare
+from connectors.opening.dead_letters import place_of_letters
+from connectors.opening.stores import prepare
 from connectors.postgres.faults import named
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from connectors import dead_letters, sources
 from connectors.log_identity import ask
+from connectors.opening import dead_letters, sources
 from core.config.embedding import Embedding, Provider
 from core.config.format import Encoding, Format
 from core.config.jobs import KINDS

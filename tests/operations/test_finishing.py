@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from connectors.dead_letters import place_of_letters
 from connectors.kafka.producer import ensure_topics, produce
+from connectors.opening.dead_letters import place_of_letters
 from core.config.pipeline import Pipeline
 from core.formats.recordings import Record
 from operations.finishing import letters_so_far, outcome

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from connectors import opening
+from connectors.opening import stores as opening
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.contract import VectorStore

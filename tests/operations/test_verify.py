@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from connectors.opening import prepare
+from connectors.opening.stores import prepare
 from connectors.postgres.column_types import typed
 from connectors.postgres.rows import Reselect
 from core.change import Position

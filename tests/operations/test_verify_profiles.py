@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from connectors.opening import open_profiles
+from connectors.opening.stores import open_profiles
 from core.config.documents import Chunk
 from core.config.file import load
 from core.config.pipeline import Pipeline

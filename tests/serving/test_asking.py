@@ -20,7 +20,7 @@ import psycopg
 import pytest
 import yaml
 
-from connectors.opening import open_stores
+from connectors.opening.stores import open_stores
 from operations.pipeline_file import load
 from serving.asking import application
 from serving.keys import add

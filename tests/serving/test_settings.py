@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
         (
             "name: a\nindexes: {manuals: {pipeline: people.yaml}}",
             "serve.yaml: indexes.manuals.pipeline is 'people.yaml': "
-            "it names no store of vectors: pgvector or opensearch",
+            "it names no store of vectors: pgvector, opensearch or both",
         ),
         (
             "name: a\nindexes: {manuals: {pipeline: articles.yaml, store: opensearch}}",

@@ -26,7 +26,7 @@ _CLIENT = ("properties.max.request.size", "properties.buffer.memory")
 
 @dataclass(frozen=True, slots=True)
 class LettersTopic:
-    """The topic of dead letters on a cluster: `connectors.dead_letters.LettersPlace`."""
+    """The topic of dead letters on a cluster: `connectors.opening.dead_letters.LettersPlace`."""
 
     cluster: Kafka
     name: str

@@ -1,38 +1,95 @@
-"""`freshet dead-letters replay`: events sent round again, once each unless asked otherwise."""
+"""`freshet dead-letters`: which letters are asked for, and how events are sent round again, once each."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import typer
-from rich.console import Console
-
-from connectors.dead_letters import letters, place_of_letters
 from connectors.kafka import source as kafka
 from connectors.kafka.letters.reading import Letter, Letters, Originals
 from connectors.kafka.producer import produce
 from connectors.kafka.topics import reading
+from connectors.opening.dead_letters import letters, place_of_letters
 from core.config.pipeline import Pipeline
 from core.stores.batches import sized
 from operations.job_file import home
-from terminal.plain import plain, shown
 
+MOST_NAMES = 1000
+"""How many pipelines or reasons are told apart: letters are what anyone may have written."""
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 16 * 2**20
 _GONE = "cut, and what they are cut from isn't in its topic any more: freshet verify --repair reads the rows themselves"
 
 
-def resend(
-    pipeline: Pipeline, wanted: Callable[[Letter], bool], limit: int | None, again: bool, yes: bool, console: Console
-) -> int:
-    """Replay the pipeline's letters that are `wanted`, the first `limit` of them; the command's exit code.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters a command is about; what is None is not asked for."""
 
-    Raises Unavailable where Kafka is away, ConfigError where it refuses an event: those sent before it stay noted.
+    reason: str | None = None
+    document: str | None = None
+    stage: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __contains__(self, letter: Letter) -> bool:
+        details = letter.details
+        return (
+            (self.reason is None or _has(letter, self.reason))
+            and (self.document is None or details.get("document") == self.document)
+            and (self.stage is None or details.get("stage") == self.stage)
+            and (self.since is None or written(letter) >= self.since)
+            and (self.until is None or written(letter) <= self.until)
+        )
+
+
+def _has(letter: Letter, reason: str) -> bool:
+    return reason == letter.details.get("error.class") or reason.lower() in letter.details.get("reason", "").lower()
+
+
+def written(letter: Letter) -> datetime:
+    """When the event was given up: as the letter says, else when the broker took it."""
+    try:
+        said = datetime.fromisoformat(letter.details.get("time", ""))
+        return said if said.tzinfo else said.replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(max(0, letter.time_ms) / 1000, UTC)
+
+
+def own(there: Iterable[Letter], name: str, others: Counter[str]) -> Iterator[Letter]:
+    """The letters of the pipeline of this name, and those that name none; of others it is counted whose they are."""
+    for letter in there:
+        if letter.pipeline in (name, ""):
+            yield letter
+        elif letter.pipeline in others or len(others) < MOST_NAMES:
+            others[letter.pipeline] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay would do, and how it is done.
+
+    counts  events by the topic that they go to
+    left    letters that were asked for and aren't sent, by why
+    send    sends them; how many. What was acknowledged before an error stays noted
+    """
+
+    counts: Mapping[str, int]
+    left: Mapping[str, int]
+    send: Callable[[], int]
+
+
+@contextmanager
+def replay(pipeline: Pipeline, wanted: Callable[[Letter], bool], limit: int | None, again: bool) -> Iterator[Replay]:
+    """The pipeline's letters that are `wanted`, the first `limit` of them, to be sent while the block lasts.
+
+    `again`: also those that were sent from this folder before.
+    Raises Unavailable where Kafka is away; `send` also ConfigError where it refuses an event.
     """
     done = Replayed(home(pipeline) / "replayed.jsonl", place_of_letters(pipeline).name)
     topics = frozenset(kafka.check(pipeline.kafka))
@@ -41,18 +98,7 @@ def resend(
         before = frozenset() if again else done.read()
         choice = Choice(pipeline.name, wanted, topics, before, _newer(there, pipeline.name), originals.whole)
         counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
-        for reason, count in choice.left.items():
-            console.print(f"left out: {count:,} {reason}")
-        if not counts:
-            console.print("nothing to replay")
-            return 0
-        for topic, count in sorted(counts.items()):
-            console.print(f"{count:,} {'event' if count == 1 else 'events'} to {shown(plain(topic))}")
-        if not yes and not typer.confirm("Send?"):
-            return 1
-        sent = _send(pipeline, islice(choice.of(there), limit), done)
-    console.print(f"sent {sent:,}; the job takes them up while it runs, and writes a new letter where one fails again")
-    return 0
+        yield Replay(counts, dict(choice.left), lambda: _send(pipeline, islice(choice.of(there), limit), done))
 
 
 def _newer(there: Letters, name: str) -> dict[bytes, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.several_profiles import SeveralProfiles
+from connectors.opening.several_profiles import SeveralProfiles
 from core.config.pipeline import Pipeline
 from core.config.store import Dynamodb, OpenSearch, Pgvector, Postgres
 from core.errors import ConfigError
