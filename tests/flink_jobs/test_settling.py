@@ -102,7 +102,7 @@ def test_a_move_alone_embeds_nothing(workshop: Workshop) -> None:
         eventually(lambda: workshop.prepared() and len(workshop.rows()) == 1, "the row")
         workshop.send(key(1), envelope(2, None, op="d"), headers(newkey=2))
         workshop.send(key(2), envelope(2, row(2, "long text")), headers(oldkey=1))
-        eventually(lambda: "1 chunks reused" in workshop.printed(), "the vector to be taken over")
+        eventually(lambda: "1 chunk reused" in workshop.printed(), "the vector to be taken over")
         assert "2 chunks embedded" not in workshop.printed()
         eventually(lambda: texts(workshop) == {"2": "t\n\nlong text"}, "the old row to go")
 
