@@ -25,7 +25,7 @@ class Slots:
 
 def look(rows: list[tuple[Any, ...]], topic: str) -> tuple[str, str]:
     """What the slot has not sent, and what is noted."""
-    pipeline = SimpleNamespace(source=SimpleNamespace(kafka=SimpleNamespace(topic=topic)))
+    pipeline = SimpleNamespace(kafka=SimpleNamespace(topic=topic))
     stream = Stream(cast("Pipeline", pipeline), cast("Reselect", Slots(rows)), None, 0, lambda _: None)
     return stream._slot("0/1"), stream.note
 

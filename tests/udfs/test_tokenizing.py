@@ -16,7 +16,7 @@ from core.config.documents import Chunk
 from core.config.embedding import Embedding
 from core.documents.chunking import Starts, chunker
 from core.errors import ConfigError
-from udfs.embedding import tokenizing
+from udfs.embedding import model_files, tokenizing
 from udfs.embedding.tokenizing import DEFAULT, document_chunker, model_chunker, model_path, tokenizer, tokenizer_of
 
 WORDS, LETTERS = tokenizing._words, tokenizing._letters
@@ -44,7 +44,7 @@ def test_a_name_with_its_organisation_is_the_same_model() -> None:
 
 
 def test_a_model_that_is_not_there_is_answered_with_what_was_meant_once() -> None:
-    assert tokenizing._instead("all-MiniLM-L6").startswith(f"did you mean {DEFAULT}? Else use hash, or the folder")
+    assert model_files._instead("all-MiniLM-L6").startswith(f"did you mean {DEFAULT}? Else use hash, or the folder")
 
 
 def test_tokens_start_where_the_models_do() -> None:
