@@ -32,6 +32,7 @@ from operations.reporting import Line, Say, Tone
 from operations.resuming import Beginning, log_to
 from operations.run_target import start as start_at
 from operations.servers import reach, refuse_absent
+from operations.signals import handlers_given_back
 from operations.source_columns import lost_columns, refuse_lacking
 from operations.source_topics import refuse_missing, waits
 from stack.jars import OF_JOBS, fetch
@@ -53,9 +54,10 @@ def run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None =
         forget(pipeline)  # a run that was killed has left its address
         log = events(pipeline)
         before = log.last()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return _run(pipeline, say, beginning, target)
+            with handlers_given_back():
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+                return _run(pipeline, say, beginning, target)
         except KeyboardInterrupt:
             log.tell("stop", without_savepoint=_TOO_SOON)
             why = f" ({_TOO_SOON}); the next run begins as this one did"

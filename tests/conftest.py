@@ -1,5 +1,6 @@
 """Real servers for every test that asks for them; the time that each folder takes."""
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,7 @@ LONGEST = (
     "tests/flink_jobs/test_two_stores.py",
 )
 """Files of two minutes and more beside others at work, the longest first."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 _SERVERS = {"workshop", "stack", "own_stack", "opensearch_server"}
 _spent: Counter[str] = Counter()
 _yardsticks: list[float] = []
@@ -135,3 +137,13 @@ def _allowed() -> dict[str, float]:
 
 def _too_slow() -> list[str]:
     return budgets.passed(_spent, _allowed(), max(_yardsticks, default=0.0) / budgets.REFERENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def signals_stay() -> Iterator[None]:
+    """What a test does to the signals that stop a process ends with it: else a later one couldn't be interrupted."""
+    before, held = [signal.getsignal(number) for number in STOPPING], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    for number, handler in zip(STOPPING, before, strict=True):
+        signal.signal(number, handler)

@@ -25,6 +25,7 @@ from operations.pipeline_file import load, with_passfiles
 from operations.rehearsal.cluster import cluster
 from operations.rehearsal.python import python, version_of
 from operations.reporting import Line, Say, Tone
+from operations.signals import handlers_given_back
 from stack.own_folder import close
 
 _WATCH_SECONDS = 0.5
@@ -56,7 +57,8 @@ def rehearse(file: Path, output: Path | None, say: Say, show: Callable[[Bundle],
             settings = properties(file, pipeline, folder / "properties.json")
             job = running.submit(application, settings, pipeline.parallelism)
             say(Line(f"{pipeline.name} runs on Flink at {running.rest}; it logs to {folder / 'log'}"))
-            return _watch(job, pipeline, running.savepoints, began, say)
+            with handlers_given_back():
+                return _watch(job, pipeline, running.savepoints, began, say)
 
 
 def unpacked(built: Bundle, folder: Path) -> Path:

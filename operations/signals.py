@@ -1,0 +1,21 @@
+"""What a process does with signals, changed for a while."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def handlers_given_back() -> Iterator[None]:
+    """Whatever the block does with the signals that stop a process, whoever called has its own handlers back then."""
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that isn't Python's can't be given back
+                signal.signal(number, handler)
