@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import httpx
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.rig import Rig
 from connectors.opening.stores import open_stores
@@ -145,7 +145,9 @@ def _mean(http: httpx.Client, step: str) -> float:
     """What the server says that a step took on average, in seconds."""
     text = http.get("/metrics").raise_for_status().text
     found = {
-        kind: float(re.findall(rf'freshet_serve_query_seconds_{kind}{{[^}}]*step="{step}"}} (\S+)', text)[0])
-        for kind in ("sum", "count")
+        each.name.rpartition("_")[2]: each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+        if family.name == "freshet_serve_query_seconds" and each.labels.get("step") == step
     }
     return found["sum"] / found["count"]

@@ -26,6 +26,7 @@ from demo.feed import DemoFeed
 from demo.stage import Check, Claims, Evidence, Stage, Texts
 from flink_jobs.running.jobs import Job
 from operations import run
+from operations.folder_lock import alone
 from operations.job_file import home
 from operations.resuming import Beginning
 from operations.servers import stores
@@ -100,7 +101,8 @@ def demo(console: Console, feed: DemoFeed, leave: bool) -> int:
     Raises FreshetError where the stack, the connector or the job doesn't come up.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with world.alone(_FOLDER):
+    refusal = f"another demo runs in {_FOLDER}: end it first, or start from another folder"
+    with alone(_FOLDER / "lock", refusal):
         if feed is DemoFeed.PROFILES:
             from demo import profiles  # needs the extra `profiles`
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics as manuals
@@ -16,7 +13,7 @@ from confluent_kafka import Message, TopicPartition
 from psycopg import sql
 
 from connectors.kafka import clients as kafka_clients
-from core.errors import FreshetError, Unavailable
+from core.errors import Unavailable
 from core.stores.batches import sized
 from stack.local import Stack
 from stack.passfile import from_here
@@ -129,21 +126,6 @@ def _cut(text: Text) -> Text:
 def manual() -> Text:
     """One long text, whole: the reference of Python's debugger."""
     return Text(1, "pdb — The Python Debugger", tuple(manuals[_MANUAL].strip().split("\n\n")))
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds `folder` for one demo.
-
-    Raises FreshetError where another one runs there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FreshetError(f"another demo runs in {folder}: end it first, or start from another folder") from error
-        yield
 
 
 def events(world: World, topic: str) -> list[Message]:

@@ -51,6 +51,18 @@ def locked(pipeline: Pipeline, shared: bool = False) -> Iterator[None]:
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
+@contextmanager
+def alone(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock for what may run once in a folder. Raises FreshetError, which says `refusal`, where it runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise FreshetError(refusal) from error
+        yield
+
+
 def runs_as(pipeline: Pipeline) -> int | None:
     """The id of the process that runs the pipeline in this folder, 0 where it isn't known; None where none does."""
     return runs_at(home(pipeline))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from operations.signals import handlers_given_back
 from stack import local as local_stack
 from tests import budgets, resident, shared
 from tests.connectors import servers
@@ -31,7 +32,6 @@ LONGEST = (
     "tests/flink_jobs/test_two_stores.py",
 )
 """Files of two minutes and more beside others at work, the longest first."""
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 _SERVERS = {"workshop", "stack", "own_stack", "opensearch_server"}
 _spent: Counter[str] = Counter()
 _yardsticks: list[float] = []
@@ -142,8 +142,7 @@ def _too_slow() -> list[str]:
 @pytest.fixture(autouse=True)
 def signals_stay() -> Iterator[None]:
     """What a test does to the signals that stop a process ends with it: else a later one couldn't be interrupted."""
-    before, held = [signal.getsignal(number) for number in STOPPING], signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    yield
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with handlers_given_back():
+        yield
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    for number, handler in zip(STOPPING, before, strict=True):
-        signal.signal(number, handler)

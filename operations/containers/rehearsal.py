@@ -6,18 +6,16 @@ starting. Of an image is what `images` has in its stead. Linux alone has what it
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import FreshetError
 from operations.containers.images import fetch
+from operations.folder_lock import alone
 from stack.own_folder import close
 
 ALONE = ("--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -37,21 +35,9 @@ def rehearse(file: Path, question: str, program: str) -> int:
             "with sudo; within a container, in one that was started with --privileged"
         )
     folder = Path(".freshet").resolve() / "containers"
-    with alone(folder.with_suffix(".lock")):
+    refusal = f"another rehearsal runs in {folder.parent}: let it end, or use another folder"
+    with alone(folder.with_suffix(".lock"), refusal):
         return _rehearse(file, folder, question, program)
-
-
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Holds the folder of rehearsals for one of them. Raises FreshetError where another has it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            why = f"another rehearsal runs in {lock.parent}: let it end, or use another folder"
-            raise FreshetError(why) from error
-        yield
 
 
 def _rehearse(file: Path, folder: Path, question: str, program: str) -> int:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
+import psutil
+
 _OWN = ("mnt", "run", "tmp")
 """Empty for each container."""
 _KERNELS = ("dev", "proc", "sys")
@@ -128,7 +128,6 @@ def _close(place: Path) -> None:
 
 
 def _mounts(top: Path) -> list[Path]:
-    """The mounts at and below a folder ("proc_pid_mountinfo(5)", where a blank is written as octal digits)."""
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    places = [Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])) for line in lines]
+    """The mounts at and below a folder."""
+    places = [Path(each.mountpoint) for each in psutil.disk_partitions(all=True)]
     return [each for each in dict.fromkeys(places) if each.is_relative_to(top)]

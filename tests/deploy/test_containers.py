@@ -19,7 +19,8 @@ from core.errors import ConfigError, FreshetError
 from operations.containers import names
 from operations.containers.compose_file import Health, Mount, Volume, profiles, read
 from operations.containers.dockerfile import stages
-from operations.containers.rehearsal import alone, is_possible, rehearse
+from operations.containers.rehearsal import is_possible, rehearse
+from operations.folder_lock import alone
 from tests.pages import ROOT
 from tests.programs import needed
 
@@ -121,11 +122,12 @@ def test_without_the_rights_the_error_says_what_it_takes(tmp_path: Path, monkeyp
 
 
 def test_a_second_rehearsal_in_one_folder_is_refused(tmp_path: Path) -> None:
-    with alone(tmp_path / "x.lock"):
-        second = alone(tmp_path / "x.lock")
-        with pytest.raises(FreshetError, match="another rehearsal runs in"):
+    refusal = "another rehearsal runs in"
+    with alone(tmp_path / "x.lock", refusal):
+        second = alone(tmp_path / "x.lock", refusal)
+        with pytest.raises(FreshetError, match=refusal):
             second.__enter__()
-    with alone(tmp_path / "x.lock"):
+    with alone(tmp_path / "x.lock", refusal):
         pass
 
 
