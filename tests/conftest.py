@@ -68,6 +68,8 @@ def residents() -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder of the servers that the processes share."""
+    # a shell begins what it puts into the background with interrupts ignored, and tests interrupt their processes
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _gathers(config):
         shared.begin(config)
 
