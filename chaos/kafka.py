@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from random import Random
 
 import tenacity
@@ -13,6 +14,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
 from connectors.kafka.topics import ends, messages, reading
+from connectors.patience import for_seconds, patiently
 from core.config.source import Kafka
 from core.errors import FreshetError, Unavailable
 
@@ -55,14 +57,27 @@ class Sender:
         self.flush()
 
     def put(self, key: str, value: bytes, partition: int) -> None:
-        """Queue one for a partition."""
-        self._producer.produce(self._topic, value=value, key=key.encode(), partition=partition)
+        """Queue one for a partition. One that was added a moment ago the client learns of first."""
+
+        def queue() -> None:
+            self._producer.produce(self._topic, value=value, key=key.encode(), partition=partition)
+
+        def learn() -> None:
+            # a server that doesn't answer is asked again with the next attempt
+            with suppress(KafkaException):
+                self._producer.list_topics(self._topic, timeout=5)
+
+        patiently(queue, for_seconds(_PATIENCE_S), _is_unknown, before_again=learn)
 
     def flush(self) -> None:
         """Wait until the server has all. Raises Unavailable."""
         left = self._producer.flush(_PATIENCE_S + 10)
         if left or self._failed is not None:
             raise Unavailable(f"topic {self._topic}: {self._failed or f'{left} messages are left'}")
+
+
+def _is_unknown(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() == KafkaError._UNKNOWN_PARTITION
 
 
 def remake_topics(servers: str, partitions: Mapping[str, int]) -> None:

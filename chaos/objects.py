@@ -24,7 +24,7 @@ from chaos.kafka import PARTITIONS, Sender, grown, messages_in
 from chaos.outbox import Outbox
 from chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from chaos.table import Act, acts, first, write
-from chaos.writers import in_threads
+from chaos.writers import together
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
 from connectors.s3.objects import S3
@@ -109,8 +109,7 @@ class Objects:
         def run(until: float) -> int:
             changes: list[int] = []
             calls = [lambda plan=plan: changes.append(write(plan, until, self._do)) for plan in plans]
-            for thread in in_threads(calls):
-                thread.join()
+            together(calls)
             self._outbox.flush()
             return sum(changes)
 

@@ -16,9 +16,8 @@ from chaos.job import Job
 from chaos.patience import patience
 from chaos.strikes import AFTER, Fault, Strike, strikes
 from chaos.world import World
-from chaos.writers import in_threads
+from chaos.writers import together
 from connectors.kafka.letters.reading import Letter
-from core.errors import FreshetError
 
 _LONGEST_S = 30.0
 
@@ -68,7 +67,7 @@ def play(
 ) -> Round:
     """Play the round `number` of a seed. `settled_s` is how long earlier ones took until all was equal.
 
-    Raises FreshetError where a server doesn't come up again.
+    Raises FreshetError where a server doesn't come up again, and what the writers raised.
     """
     began = time.monotonic()
     choices = Random(f"{seed}/{number}")
@@ -79,16 +78,12 @@ def play(
     before = len(dead_letters(world))
     striker = Striker(world, job, Random(choices.getrandbits(64)), notes, wrong)
     done: list[int] = []
-    threads = in_threads(
+    together(
         [
             partial(_write, work, began + _LONGEST_S, done),
             *(partial(_at, began, striker, each) for each in struck if each.fault not in AFTER),
         ]
     )
-    for thread in threads:
-        thread.join()
-    if not done:
-        raise FreshetError(f"the writers of round {number} failed, see above")
     mend(world)
     world.feed.mend()
 

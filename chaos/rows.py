@@ -18,7 +18,7 @@ from chaos.outbox import Outbox
 from chaos.shards import spread
 from chaos.strikes import AWS, JOB, KAFKA, STORES, Fault, Strike
 from chaos.table import Act, Happened, Row, Table, acts, first, write
-from chaos.writers import in_threads
+from chaos.writers import together
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
 from core.config.pipeline import Pipeline
@@ -115,8 +115,7 @@ class Rows:
         def run(until: float) -> int:
             changes: list[int] = []
             calls = [lambda plan=plan: changes.append(write(plan, until, self._table.do)) for plan in plans]
-            for thread in in_threads(calls):
-                thread.join()
+            together(calls)
             self._outbox.flush()
             return sum(changes)
 

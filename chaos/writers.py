@@ -272,16 +272,26 @@ def writing(dsn: str, planned: Sequence[Sequence[Transaction]]) -> Callable[[flo
 
     def write(until: float) -> int:
         writers = [Writer(dsn, plan, until) for plan in planned]
-        for thread in in_threads([writer.run for writer in writers]):
-            thread.join()
+        together([writer.run for writer in writers])
         return sum(writer.changes for writer in writers)
 
     return write
 
 
-def in_threads(calls: Sequence[Callable[[], object]]) -> list[threading.Thread]:
-    """Each call in a thread of its own, started."""
-    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+def together(calls: Sequence[Callable[[], object]]) -> None:
+    """Each call in a thread of its own, until all have ended. Raises what one of them raised."""
+    failed: list[Exception] = []
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever it is: the others end first
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
-    return threads
+    for thread in threads:
+        thread.join()
+    for error in failed:
+        raise error

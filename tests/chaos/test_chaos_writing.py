@@ -1,0 +1,40 @@
+"""What writes to the source of a round: all that is planned arrives, or the round fails."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from uuid import uuid4
+
+import pytest
+
+from chaos.kafka import PARTITIONS, Sender, grown, messages_in
+from chaos.writers import together
+from stack import local
+
+
+def test_what_a_writer_raises_ends_the_round_once_the_others_have_ended() -> None:
+    done: list[str] = []
+
+    def slow() -> None:
+        time.sleep(0.1)
+        done.append("slow")
+
+    def fails() -> None:
+        raise ValueError("the item is too large")
+
+    with pytest.raises(ValueError, match="too large"):
+        together([fails, slow])
+    assert done == ["slow"]
+
+
+def test_a_partition_that_was_just_added_is_written_to(stack: local.Stack) -> None:
+    servers, topic = stack.kafka.bootstrap_servers, f"grown-{uuid4().hex[:8]}"
+    sender = Sender(servers, topic, seed=1)
+    sender.send([("a", b"1")])
+    sender.partitions = grown(servers, [topic], sender.partitions, Random(1))
+    assert sender.partitions > PARTITIONS
+    for partition in range(sender.partitions):
+        sender.put("b", b"2", partition)
+    sender.flush()
+    assert sorted(value for _, value in messages_in(servers, topic)) == ["1", *["2"] * sender.partitions]
