@@ -38,11 +38,12 @@ class Opening:
 
 
 def _pgvector(target: Pgvector, to: Opening) -> VectorStore:
+    from connectors.pgvector.layout import Layout
     from connectors.pgvector.store import PgvectorStore
 
     at = (target.dsn, target.table, to.dimension, to.model, to.patience_s)
-    words = target.text_search_config
-    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, text_search_config=words)
+    layout = Layout(target.text_search_config, target.vector_type, target.index.chosen)
+    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, layout=layout)
 
 
 def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:

@@ -8,22 +8,26 @@ from typing import Any
 
 import orjson
 
+from core.config.store import IndexSettings, Method
 from core.plans import Chunk, Plan
 
+USUAL = Method()
 _ENTRY = ("position", "generation", "complete", "chunk_ids", "leftover", "moved")
 
 _LONGEST_ID = 512  # bytes, of an _id
 _SAMPLE = "s:"  # an id that no chunk has, nor an entry
+_M = 16
+_EF_CONSTRUCTION = 100
 _UNSEARCHED = {"type": "keyword", "index": False, "doc_values": False}
 
 
-def chunk_mapping(dimension: int) -> dict[str, Any]:
+def chunk_mapping(dimension: int, method: Method = USUAL) -> dict[str, Any]:
     """The fields of a chunk. Metadata is kept and not looked into; `filters` has what searches can ask of it."""
-    method = {
+    graph = {
         "name": "hnsw",
-        "engine": "lucene",
+        "engine": method.engine,
         "space_type": "cosinesimil",
-        "parameters": {"m": 16, "ef_construction": 100},
+        "parameters": {"m": method.m or _M, "ef_construction": method.ef_construction or _EF_CONSTRUCTION},
     }
     return {
         "dynamic": "strict",
@@ -34,7 +38,7 @@ def chunk_mapping(dimension: int) -> dict[str, Any]:
             "text": {"type": "text"},
             "metadata": {"type": "object", "enabled": False},
             "filters": {"type": "keyword"},
-            "embedding": {"type": "knn_vector", "dimension": dimension, "method": method},
+            "embedding": {"type": "knn_vector", "dimension": dimension, "method": graph},
             "model": {"type": "keyword"},
         },
     }
@@ -43,6 +47,13 @@ def chunk_mapping(dimension: int) -> dict[str, Any]:
 # gc_deletes: for how long a deleted chunk remembers its version, and refuses a late write of an older one.
 CHUNK_SETTINGS = {"index": {"knn": True, "gc_deletes": "1h", "auto_expand_replicas": "0-1"}}
 LEDGER_SETTINGS = {"index": {"gc_deletes": "1h", "auto_expand_replicas": "0-1"}}
+
+
+def stated(settings: IndexSettings) -> dict[str, str]:
+    """What the file says of an index, as the cluster tells it: every value is a text."""
+    said = {name: str(value) for name, value in settings if value is not None}
+    return said | ({"auto_expand_replicas": "false"} if "number_of_replicas" in said else {})
+
 
 LEDGER_MAPPING: dict[str, Any] = {
     "dynamic": "strict",

@@ -20,14 +20,15 @@ _FOUND = {"excludes": ["embedding", FIELD, "model"]}
 _ORDER = [{"_score": "desc"}, {"document_id": "asc"}, {"ordinal": "asc"}, {"chunk_id": "asc"}]
 
 
-def nearest(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The nearest by the graph. `_score` is (1 + cosine) / 2."""
+def nearest(vector: NDArray[Any], k: int, among: Sequence[Mapping[str, Any]], ef_search: int | None) -> dict[str, Any]:
+    """The nearest by the graph, of `ef_search` looked at, or as many as fit `k`. `_score` is (1 + cosine) / 2."""
     # More than k, so that which of several equally near ones are let in doesn't depend on the graph.
     reach = min(k + 20, 10_000)
+    looked_at = max(200, 2 * reach) if ef_search is None else max(ef_search, reach)
     knn = {
         "vector": vector.tolist(),
         "k": reach,
-        "method_parameters": {"ef_search": min(10_000, max(200, 2 * reach))},
+        "method_parameters": {"ef_search": min(10_000, looked_at)},
         "filter": {"bool": {"filter": among}},
     }
     return {"size": k, "query": {"knn": {"embedding": knn}}, "_source": _FOUND, "sort": _ORDER, "track_scores": True}

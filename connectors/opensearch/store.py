@@ -62,10 +62,11 @@ class OpenSearchStore:
         samples = {target.index: bodies.sample_chunk(target.index, dimension), ledger: bodies.sample_entry(ledger)}
         self._cluster = Cluster(target, SETTING, patience_s, samples)
         self._tenure = Tenure(self._cluster, target.index, owner)
-        self._indexes = Indexes(self._cluster.client, target.index, dimension)
+        self._indexes = Indexes(self._cluster.client, target, dimension)
         self._writer = Writer(self._cluster, target.index, self._tenure)
         self._strays = Strays(self._cluster, self._writer, target.index)
         self._index = target.index
+        self._ef_search = target.method.ef_search
         self._dimension = dimension
         self._model = model
         self._remember_deletes_s = remember_deletes_s
@@ -240,7 +241,7 @@ class OpenSearchStore:
             raise ValueError(f"k is {k}, OpenSearch gives {_MOST_HITS} at most")
 
     def _nearest(self, vector: NDArray[np.float32], k: int, among: Sequence[Mapping[str, Any]]) -> list[Hit]:
-        hits = self._ask(queries.nearest(vector, k, among), self._cluster.once)
+        hits = self._ask(queries.nearest(vector, k, among, self._ef_search), self._cluster.once)
         if len(hits) == k:
             return [hit_of(hit, cosine := 2 * hit["_score"] - 1, cosine) for hit in hits]
         hits = self._ask(queries.compared(vector, k, among), self._cluster.once)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 
 from connectors.postgres.faults import reason
 from connectors.postgres.values import columns_of
@@ -76,7 +76,7 @@ def _check_size(what: str, text: str) -> None:
 def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> Stored:
     """A document from its chunks' rows: id, position, chunk id, ordinal, text, metadata, vector, model."""
     own = [row for row in rows if row[7] == model]
-    vectors = [row[6].to_numpy() if isinstance(row[6], Vector) else row[6] for row in own]
+    vectors = [row[6].to_numpy() if isinstance(row[6], Vector | HalfVector) else row[6] for row in own]
     return Stored(
         rows[0][0],
         Position(rows[0][1]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from connectors.pgvector.layout import Layout
+from connectors.pgvector.layout import names as laid_out
 from connectors.postgres.session import identifiers
 
 VERSION = SQL("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
@@ -87,7 +89,8 @@ _UPSERT = SQL(
     + """
 INSERT INTO {table} AS chunk (chunk_id, document_id, ordinal, text, metadata, embedding, model)
 SELECT chunk_id, document_id, ordinal, text, metadata, embedding, %b::text
-FROM unnest(%b::int[], %b::text[], %b::int[], %b::text[], %b::vector[]) AS new (at, chunk_id, ordinal, text, embedding)
+FROM unnest(%b::int[], %b::text[], %b::int[], %b::text[], %b::{vector_type}[])
+    AS new (at, chunk_id, ordinal, text, embedding)
 JOIN given_document USING (at)
 ON CONFLICT (chunk_id) DO UPDATE SET
     document_id = EXCLUDED.document_id, ordinal = EXCLUDED.ordinal,
@@ -208,16 +211,17 @@ WHERE attrelid = to_regclass({table_name}) AND attnum > 0 AND NOT attisdropped
 """)
 
 
-def names(table: tuple[str, ...], config: str) -> dict[str, Composable]:
-    """What stands in the statements' braces, of a table, as `table_name` has it, and a text search configuration."""
+def names(table: tuple[str, ...], layout: Layout) -> dict[str, Composable]:
+    """What stands in the statements' braces, of a table, as `table_name` has it, and how it is laid out."""
     *schema, name = table
-    words_index, literal = f"{name}_words", Literal(config)
+    words_index, literal = f"{name}_words", Literal(layout.text_search_config)
     named = identifiers(table=table, ledger=(*schema, f"{name}_ledger"), words_index=(*schema, words_index))
     alone = Identifier(words_index)
+    named |= laid_out(layout)
     return {**named, "words_index_alone": alone, "config": literal, "words": WORDS.format(config=literal)}
 
 
-def columns(dimension: int) -> dict[str, str]:
+def columns(dimension: int, vector_type: str) -> dict[str, str]:
     """The columns of a chunk table, name to type as `format_type` writes it."""
     return {
         "chunk_id": "text",
@@ -225,7 +229,7 @@ def columns(dimension: int) -> dict[str, str]:
         "ordinal": "integer",
         "text": "text",
         "metadata": "jsonb",
-        "embedding": f"vector({dimension})",
+        "embedding": f"{vector_type}({dimension})",
         "model": "text",
     }
 
@@ -240,14 +244,11 @@ CREATE TABLE {table} (
     ordinal int NOT NULL,
     text text NOT NULL,
     metadata jsonb NOT NULL,
-    embedding vector({dimension}) NOT NULL,
+    embedding {vector_type}({dimension}) NOT NULL,
     model text NOT NULL
 ) WITH (fillfactor = 50)
 """)
 
-# Inserting into HNSW is nearly all that writing costs: 1.2 ms of CPU a vector of 384 with pgvector's 16/64, 0.4 with
-# 8/32, which finds 99.7 % of the true ten nearest of 9,800 vectors (real texts and
-# noisy copies of them). An index made by hand is kept as it is.
 PARTS = (
     (
         SQL("""
@@ -255,13 +256,6 @@ SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid
 AND pg_get_indexdef(indexrelid) LIKE '% USING btree (document_id)%'
 """),
         SQL("CREATE INDEX ON {table} (document_id)"),
-    ),
-    (
-        SQL("""
-SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid
-AND pg_get_indexdef(indexrelid) LIKE '%(embedding vector_cosine_ops)%'
-"""),
-        SQL("CREATE INDEX ON {table} USING hnsw (embedding vector_cosine_ops) WITH (m = 8, ef_construction = 32)"),
     ),
     (
         SQL("""
@@ -286,6 +280,17 @@ SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attna
     ),
 )
 """What else a store has: how to see that it is there, and how to make it."""
+
+# One made by hand is kept, as long as it does what the pipeline file asks for.
+VECTOR_INDEX = SQL("""
+SELECT class.relname, method.amname, coalesce(class.reloptions, '{{}}')
+FROM pg_index JOIN pg_class AS class ON class.oid = indexrelid JOIN pg_am AS method ON method.oid = class.relam
+WHERE indrelid = to_regclass({table_name}) AND indisvalid
+AND strpos(pg_get_indexdef(indexrelid), '(embedding ' || {operators} || ')') > 0
+ORDER BY class.relname
+""")
+CREATE_VECTOR_INDEX = SQL("CREATE INDEX ON {table} USING {vector_index}")
+MANY = SQL("SELECT count(*) FROM (SELECT FROM {table} LIMIT %s) AS some_of_it")
 
 CONFIGURATIONS = SQL("SELECT cfgname FROM pg_ts_config WHERE pg_ts_config_is_visible(oid) ORDER BY cfgname")
 
@@ -324,12 +329,11 @@ WITH asked AS MATERIALIZED (
 )
 SELECT (SELECT sum(weight * 2.2 * often / (often + 0.3 + 0.9 * size) ORDER BY lexeme)
         FROM (SELECT lexeme, cardinality(positions) AS often FROM unnest({words})) AS had JOIN term USING (lexeme)
-       ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::vector)
+       ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::{vector_type})
 FROM compared ORDER BY score DESC, document_id, ordinal, chunk_id LIMIT %s
 """)
 """Parameters: what is asked, model, those of the filter, how many to compare, vector, how many to give."""
 
-SEARCHING = (SQL("SET LOCAL hnsw.ef_search = {reach}"), SQL("SET LOCAL hnsw.iterative_scan = strict_order"))
 EXACT = SQL("SET LOCAL enable_indexscan = off")
 
 MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC, 1")
@@ -337,7 +341,8 @@ MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC
 
 NEAREST = SQL("""
 SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata, 1 - distance FROM (
-    SELECT *, embedding <=> %s AS distance FROM {table} WHERE model = %s AND {filter} ORDER BY distance LIMIT %s
+    SELECT *, embedding <=> %s::{vector_type} AS distance FROM {table} WHERE model = %s AND {filter}
+    ORDER BY distance LIMIT %s
 ) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
 """)
 """Parameters of NEAREST: vector, model, those of the filter, how many to look at, how many to give."""

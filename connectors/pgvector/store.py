@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
-from psycopg import sql
 
 from connectors.pgvector import sql as statements
 from connectors.pgvector.claim import Tenure
 from connectors.pgvector.filters import condition_of
+from connectors.pgvector.layout import USUAL, Layout, searching
 from connectors.pgvector.rows import Work, refused, stored_of, work_of
-from connectors.pgvector.schema import SETTING, bereft, indexable, look, make, set_up
+from connectors.pgvector.schema import SETTING, Shape, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
 from connectors.postgres.session import Session, table_name
@@ -49,26 +49,27 @@ class PgvectorStore:
         patience_s: float = 30.0,
         remember_deletes_s: float = 7 * 86_400.0,
         owner: Owner | None = None,
-        text_search_config: str = "simple",
+        layout: Layout = USUAL,
     ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
 
         For `remember_deletes_s` after a document's deletion older changes of it are refused. With an `owner` the store
-        is written to only while it is that run's; None: whoever's it is. `text_search_config` is PostgreSQL's name for
-        how texts are taken apart into words, for `match`.
+        is written to only while it is that run's; None: whoever's it is. `layout`: how vectors are kept and indexed,
+        and how texts are taken apart into words for `match`.
 
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
         """
         self._session = Session(dsn, SETTING, set_up)
         self._table = table
-        self._dimension = indexable(dimension)
+        self._layout = layout
+        self._dimension = indexable(dimension, layout.vector_type)
         self._model = model
         self._patience_s = patience_s
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
         parts = table_name(table, "_ledger", SETTING)
-        self._names = statements.names(parts, text_search_config)
+        self._names = statements.names(parts, layout)
         self._sql = {
             name: template.format(**self._names).as_bytes(None) for name, template in statements.WRITING.items()
         }
@@ -84,12 +85,14 @@ class PgvectorStore:
         self._session.once(self._prepare)
 
     def _prepare(self) -> None:
-        make(self._session.connection(), self._names, self._table, self._dimension, self._session.server)
+        make(self._session.connection(), self._shape())
+
+    def _shape(self) -> Shape:
+        return Shape(self._table, self._names, self._dimension, self._layout, self._session.server)
 
     def look(self) -> bool:
         """Whether all is there; see `VectorStore.look`. Doesn't wait for a server that is away."""
-        shape = (self._names, self._table, self._dimension, self._session.server)
-        return self._session.once(lambda: look(self._session.connection(), *shape))
+        return self._session.once(lambda: look(self._session.connection(), self._shape()))
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector; see `VectorStore.held`.
@@ -229,8 +232,7 @@ class PgvectorStore:
         reach = k + 20
         query = statements.NEAREST.format(**self._names, filter=condition)
         parameters = [Vector(vector), self._model, *asked, reach, k]
-        wide = sql.Literal(min(1000, max(200, 2 * reach)))
-        settings = [each.format(reach=wide) for each in statements.SEARCHING]
+        settings = searching(self._layout.index, reach)
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         if len(rows) < k:
             rows = self._session.once(lambda: self._session.rows(query, parameters, [statements.EXACT], prepare=False))

@@ -37,6 +37,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         r"^[a-z_][a-z0-9_]*$": "the name of a text search configuration of PostgreSQL's, as in english",
         r"^[a-z0-9][a-z0-9_.-]*$": "small letters, digits, _, . and -, the first a letter or digit",
         r"^[0-9a-f]{64}$": "64 hexadecimal digits, as `freshet serve-key add` writes them",
+        r"^(-1|[1-9][0-9]{0,5}(ms|s|m))$": "a time as OpenSearch has it, as in 30s, or -1 for never",
         r"^[A-Za-z0-9-]{1,63}$": "an endpoint's name: up to 63 letters, digits and -",
     }
 )

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from core.config.source import AwsClient, Model
-from core.config.variants import kinds, named
+from core.config.variants import kinds, named, one
 from core.errors import ConfigError
 
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
@@ -32,10 +32,58 @@ class Target(Model):
         raise NotImplementedError
 
 
+VectorType = Literal["vector", "halfvec"]
+
+
+class VectorIndex(Model):
+    """One kind of an index over vectors: its options by pgvector's names. None: as Freshet has it."""
+
+
+class Hnsw(VectorIndex):
+    """A graph. `m` edges a vector, made among `ef_construction` candidates; a search looks at `ef_search`, or as many
+    as it asks for.
+    """
+
+    m: int | None = Field(None, ge=2, le=100)
+    ef_construction: int | None = Field(None, ge=4, le=1000)
+    ef_search: int | None = Field(None, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> Hnsw:
+        if self.m is not None and (self.ef_construction or 2 * self.m) < 2 * self.m:
+            raise ValueError(f"ef_construction is {self.ef_construction}, must be at least twice m ({self.m})")
+        return self
+
+
+class Ivfflat(VectorIndex):
+    """Lists of vectors near one another; a search looks into `probes` of them, their number's root where not said."""
+
+    lists: int = Field(ge=1, le=32_768)
+    probes: int | None = Field(None, ge=1, le=32_768)
+
+
+class PgvectorIndex(Model):
+    """How the vectors of a table are indexed."""
+
+    hnsw: Hnsw | None = None
+    ivfflat: Ivfflat | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> PgvectorIndex:
+        one(self, VectorIndex)
+        return self
+
+    @property
+    def chosen(self) -> Hnsw | Ivfflat:
+        """The one that the file names."""
+        return self.ivfflat or self.hnsw or Hnsw()
+
+
 class Pgvector(Target):
     """PostgreSQL with pgvector. `table` may be qualified with a schema.
 
     text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; or as a language has them
+    vector_type         the column's type: `halfvec` takes half the room, and rounds to half the digits
     """
 
     at: ClassVar[str] = "dsn"
@@ -43,6 +91,8 @@ class Pgvector(Target):
     dsn: str = Field(min_length=1)
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
     text_search_config: str = Field("simple", pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)
+    vector_type: VectorType = "vector"
+    index: PgvectorIndex = PgvectorIndex(hnsw=Hnsw())
 
     def place(self, pipeline: str) -> str:
         """The table."""
@@ -54,6 +104,23 @@ class Aws(Model):
 
     region: str = Field(min_length=1)
     service: Literal["es"] = "es"
+
+
+class Method(Model):
+    """The graph of an OpenSearch index, by the k-NN plugin's names. None: as Freshet has it."""
+
+    engine: Literal["lucene", "faiss"] = "lucene"
+    m: int | None = Field(None, ge=2, le=100)
+    ef_construction: int | None = Field(None, ge=4, le=1000)
+    ef_search: int | None = Field(None, ge=1, le=10_000)
+
+
+class IndexSettings(Model):
+    """Settings of an OpenSearch index, by its names. None: as Freshet, or else the cluster, has it."""
+
+    number_of_shards: int | None = Field(None, ge=1, le=1024)
+    number_of_replicas: int | None = Field(None, ge=0, le=100)
+    refresh_interval: str | None = Field(None, pattern=r"^(-1|[1-9][0-9]{0,5}(ms|s|m))$")
 
 
 class OpenSearch(Target):
@@ -68,6 +135,8 @@ class OpenSearch(Target):
     ca_certs: str | None = None
     verify_certs: bool = True
     aws: Aws | None = None
+    method: Method = Method()
+    settings: IndexSettings = IndexSettings()
 
     @field_validator("hosts")
     @classmethod

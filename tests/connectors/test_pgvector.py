@@ -13,6 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from connectors.pgvector import claim as pgvector_claim
+from connectors.pgvector.layout import Layout
 from connectors.pgvector.store import PgvectorStore
 from connectors.postgres.session import with_whole_passfile
 from core.errors import ConfigError, Unavailable
@@ -72,14 +73,14 @@ def test_a_table_without_an_index_of_words_gets_one_and_another_language_another
     chunks.prepare()
     assert "'simple'" in made and indexes() == [made]
     assert chunks.match("bank runs", 5) == []
-    english = PgvectorStore(dsn, "articles", 4, "m", text_search_config="english")
+    english = PgvectorStore(dsn, "articles", 4, "m", layout=Layout("english"))
     english.prepare()
     assert [hit.document_id for hit in english.match("bank runs", 5)] == ["d"]
     assert english.match("the", 5) == []
     assert ["'english'" in index for index in indexes()] == [True]
     english.close()
     with pytest.raises(ConfigError, match=r"text_search_config is 'klingon': .* it has arabic, .*, simple"):
-        PgvectorStore(dsn, "articles", 4, "m", text_search_config="klingon").prepare()
+        PgvectorStore(dsn, "articles", 4, "m", layout=Layout("klingon")).prepare()
 
 
 def test_applying_again_rewrites_no_row(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:

@@ -92,8 +92,8 @@ OF_DOCUMENTS = [
     (CHUNK, "tokens: 3", f"line 14: {PLACE}.tokens is no setting here; did you mean documents.….chunk.tokens?"),
     (
         "articles}",
-        "articles, hnsw: 3}",
-        "line 17: store.pgvector.hnsw is no setting; there are dsn, table and text_search_config",
+        "articles, graph: 3}",
+        "line 17: store.pgvector.graph is no setting; there are dsn, table, text_search_config, vector_type and index",
     ),
     (", table: articles}", "}", "line 17: store.pgvector.table is missing; it is required"),
     ("name: articles\n", "", "pipeline.yaml: name is missing; it is required"),
