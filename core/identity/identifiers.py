@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import idna
+
 from core.errors import ConfigError, ProfileError
 
 LONGEST = 512
@@ -19,7 +21,8 @@ _UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_IDNA_DOTS = re.compile("[\u3002\uff0e\uff61]")  # RFC 3490, 3.1
+_ACE = "xn--"
+_LONGEST_LABEL = 63  # RFC 1035, 2.3.4
 _NOT_IN_NAMES = re.compile("[@<>,;]")
 
 
@@ -45,28 +48,59 @@ def text(value: str) -> str | None:
 
 
 def fold(value: str) -> str | None:
-    """As `text`, in one case. Folding a case can undo the normal form, so that it is made again."""
+    """As `text`, in one case, as Unicode's default caseless matching has it: "ß" is "ss" there, as STRASSE is written.
+
+    Folding a case can undo the normal form, so that it is made again.
+    """
     plain = text(value)
     return plain and text(plain.casefold())
 
 
 def email(value: str) -> str | None:
-    """An address in one case, its domain in ASCII (IDNA). None unless it has a name and a domain with a dot.
+    """An address in small letters, its domain in ASCII. None unless it has a name and a domain with a dot.
 
-    It may have a display name (`"Eva" <eva@example.org>`) or a comment behind it (RFC 5322, 3.4 and 3.2.2), or be a
-    link (`mailto:`, RFC 6068). Of several addresses none is taken.
+    Small letters and no folded case (RFC 8265, 3.3): groß@ and gross@ may be two people of one firm, and straße.de and
+    strasse.de are two domains (UTS 46, nontransitional, as browsers have it). A capital sigma doesn't say which of its
+    small letters was meant: in names they are one. It may have a display name (`"Eva" <eva@example.org>`) or a comment
+    behind it (RFC 5322, 3.4 and 3.2.2), or be a link (`mailto:`, RFC 6068). Of several addresses none is taken.
     """
-    folded = _address(fold(value) or "")
-    name, _, domain = folded.rpartition("@")
-    domain = _IDNA_DOTS.sub(".", domain).rstrip(".")
+    said = _address(text(value) or "")
+    name, _, domain = said.rpartition("@")
     if len(name) > 2 and name[0] == name[-1] == '"':
         name = name[1:-1]  # RFC 5322, 3.2.4: quotes are no part of what they quote
-    if not name or _NOT_IN_NAMES.search(name) or " " in folded or "." not in domain:
+    name = (text(name.lower()) or "").replace("ς", "σ")
+    domain = _domain(domain)
+    if not name or _NOT_IN_NAMES.search(name) or " " in said or "." not in domain:
         return None
+    return f"{name}@{domain}"
+
+
+def _domain(said: str) -> str:
+    """A domain in ASCII, without a dot at its end; "" for what is none. A label that says xn-- is read, too."""
     try:
-        return f"{name}@{domain.encode('idna').decode('ascii')}"
+        labels = _mapped(said).rstrip(".").split(".")
+        found = [_in_ascii(_mapped(_UNSEEN.sub("", _read(label)))) for label in labels]
+    except (idna.IDNAError, UnicodeError):
+        return ""
+    return ".".join(found) if all(0 < len(label) <= _LONGEST_LABEL for label in found) else ""
+
+
+def _mapped(said: str) -> str:
+    return said.lower() if said.isascii() else idna.uts46_remap(said, std3_rules=False, transitional=False)
+
+
+def _read(label: str) -> str:
+    if not label.startswith(_ACE):
+        return label
+    try:
+        plain = label.removeprefix(_ACE).encode().decode("punycode")
     except UnicodeError:
-        return None
+        return label
+    return label if plain.isascii() else plain
+
+
+def _in_ascii(label: str) -> str:
+    return label if label.isascii() else _ACE + label.encode("punycode").decode("ascii")
 
 
 def _address(said: str) -> str:
@@ -78,8 +112,8 @@ def _address(said: str) -> str:
         shown = shown.strip()
         quoted = len(shown) > 1 and shown[0] == shown[-1] and shown[0] in "\"'" and shown[0] not in shown[1:-1]
         said = "" if not quoted and set(shown) & set("@<>,;") and shown != inner.strip() else inner.strip()
-    if said.startswith("mailto:"):
-        said = said.removeprefix("mailto:").partition("?")[0]
+    if said[:7].lower() == "mailto:":
+        said = said[7:].partition("?")[0]
     return said
 
 
