@@ -66,7 +66,8 @@ def _of_dms(pipeline: Pipeline) -> Decoder:
 
 
 def _of_rows(pipeline: Pipeline) -> Decoder:
-    settings = RowsFormat(**_said(pipeline.format.chosen), keys=pipeline.keys, tables=pipeline.tables)
+    said = _said(pipeline.format.chosen)
+    settings = RowsFormat(**said, keys=pipeline.keys, tables=pipeline.tables, debezium=pipeline.debezium)
     return lambda event: rows.decode(event, settings)
 
 

@@ -8,12 +8,14 @@ from typing import Any, Literal, get_args
 
 from core.change import Change, Event, Operation, Position, Rare, Skip
 from core.documents.keys import kinds
-from core.documents.templates import as_text
 from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
+from core.formats.bare_keys import bare_key
 from core.formats.debezium.columns import NOTHING_KNOWN, Columns
+from core.formats.debezium.doubt import refuse_doubtful
 from core.formats.debezium.envelope import columns_of
 from core.formats.debezium.format import DebeziumFormat
+from core.formats.debezium.unwrapped import decimals, is_unwrapped
 from core.formats.debezium.values import Reader
 from core.formats.json_values import storable, storable_row, unwrapped
 from core.formats.tables import ITSELF, Tables
@@ -42,6 +44,7 @@ class RowsFormat:
     deletes          its values that mean a deletion, in lower case; all others are insertions or updates
     keys             table to the columns of its key: of one column, a message's key may be that column's bare value
     tables           which tables' rows are another's documents
+    debezium         what is known of columns whose rows Debezium has unwrapped: `types`, `used`
 
     Raises ValueError where there is neither `table` nor `table_field`, or a position type is none of the three.
     """
@@ -54,6 +57,7 @@ class RowsFormat:
     deletes: frozenset[str] = frozenset({"d", "delete", "remove", "true", "1"})
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tables: Tables = ITSELF
+    debezium: DebeziumFormat = _DEBEZIUM
 
     def __post_init__(self) -> None:
         if not (self.table or self.table_field):
@@ -68,8 +72,10 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
 
     Fields stay the JSON values that they are. Where Kafka Connect's JSON converter has wrapped them in {schema,
     payload}, they are what that schema says: decimals, dates and times as people write them (Debezium's "New Record
-    State Extraction" makes such rows). The key is the message's key where that is a JSON object, or the bare
-    value of a key of one column; else the row alone has it, in the columns of `documents.TABLE.key`.
+    State Extraction" makes such rows), else what `debezium.types` says: without either, values of columns that
+    documents use are refused where a row that shows that Debezium wrote it has one that could be two things.
+    The key is the message's key where that is a JSON object; else the row has it, in the columns of
+    `documents.TABLE.key`; else it is the bare value of a key of one column (`bare_key`).
     A value that is Debezium's default placeholder for one that did not travel is unavailable, as in its own events.
     A null message, or an empty one, is skipped where it has no key, or where an operation field tells deletions.
 
@@ -80,19 +86,24 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
 
     Raises DecodeError for what isn't such a row.
     """
-    key_object, bare = _message_key(event)
     row, schema = unwrapped(event.value, "value") if event.value else (None, None)
     if row is None:
-        return (_tombstone(event, format, key_object, bare),)
+        return (_tombstone(event, format),)
     if not isinstance(row, dict):
         raise DecodeError(f"the event's value is {quote(row)}, must be a JSON object")
     table = format.tables.of(_table(row, format))
     names = format.keys.get(table, ())
-    key, position = _key(key_object, bare, names), _position(row, event, format)
-    columns = NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN)
+    types = format.debezium.columns.get(table, NOTHING_KNOWN)
+    key_object = _object_key(event, types)
+    key, position = _key(key_object, event, names, row), _position(row, event, format)
+    columns = types if schema is None else columns_of(schema, None, types)
     try:
         values = _values(row, columns, table)
         operation = _operation(row, format)
+        if schema is None and operation is Operation.UPSERT and is_unwrapped(event, row):
+            values |= decimals(row, columns)
+            untyped = format.debezium.untyped.get(table, ())
+            refuse_doubtful(row, [name for name in untyped if name not in (names or key)], table)
     except DecodeError as error:
         known = _values({name: row[name] for name in names if name in row}, columns, table)
         of_kinds = _kinds(key_object, known, names)
@@ -129,7 +140,7 @@ def _kinds(key: Mapping[str, Any] | None, row: Mapping[str, Any], names: tuple[s
     return "" if not found or None in found.values() else kinds(found)
 
 
-def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None, bare: str | None) -> Change | Skip:
+def _tombstone(event: Event, settings: RowsFormat) -> Change | Skip:
     if event.key is None or settings.operation_field:
         return Skip.TOMBSTONE
     if settings.position_field:
@@ -144,31 +155,31 @@ def _tombstone(event: Event, settings: RowsFormat, key: Mapping[str, Any] | None
         )
     table = settings.tables.of(settings.table)
     names = settings.keys.get(table, ())
-    found = _key(key, bare, names)
+    key = _object_key(event, settings.debezium.columns.get(table, NOTHING_KNOWN))
+    found = _key(key, event, names, {})
     return Change(table, found, Operation.DELETE, Position(arrival(event)), rare=_rare(_kinds(key, {}, names)))
 
 
-def _message_key(event: Event) -> tuple[dict[str, Any] | None, str | None]:
-    """An object, or else what stands there as text: JSON's strings without their quotes."""
+def _object_key(event: Event, types: Columns) -> dict[str, Any] | None:
+    """The message's key where that is a JSON object."""
     if not event.key:
-        return None, None
+        return None
     try:
         value, schema = unwrapped(event.key, "key")
     except DecodeError:
-        value, schema = None, None
-    if isinstance(value, dict):
-        return _values(value, NOTHING_KNOWN if schema is None else columns_of(schema, None, NOTHING_KNOWN), "key"), None
-    if isinstance(value, str):
-        return None, value
-    # digits stay as they are written, but for those in a wrapper
-    wrapped = event.key.lstrip()[:1] == b"{"
-    return None, as_text(storable(value)) if wrapped else event.key.decode("utf-8", "replace")
+        return None
+    if not isinstance(value, dict):
+        return None
+    return _values(value, types if schema is None else columns_of(schema, None, types), "key")
 
 
-def _key(key: Mapping[str, Any] | None, bare: str | None, names: tuple[str, ...]) -> dict[str, Any]:
-    if key is not None:
-        return dict(key)
-    return {names[0]: bare} if bare is not None and len(names) == 1 else {}
+def _key(
+    found: Mapping[str, Any] | None, event: Event, names: tuple[str, ...], row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The key; a bare one is read only where the row has no such column."""
+    if found is not None:
+        return dict(found)
+    return {names[0]: bare_key(event.key, names[0])} if event.key and len(names) == 1 and names[0] not in row else {}
 
 
 def _table(row: Mapping[str, Any], settings: RowsFormat) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from core.change import Change, Event, Operation, Skip
 from core.documents.step import DocumentSpec, document_id
 from core.errors import DecodeError
+from core.formats.debezium.format import DebeziumFormat
 from core.formats.json_values import exact_float
 from core.formats.rows import PositionType, RowsFormat, decode, encoded
 
@@ -60,6 +61,13 @@ def test_the_table_may_be_in_the_row() -> None:
     assert decoded({"id": 1}, RowsFormat(table="notes", table_field="of")).table == "notes"
 
 
+DAY = b'{"schema": {"type": "int32", "name": "io.debezium.time.Date"}, "payload": 19782}'
+PRICE = (
+    b'{"schema": {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "2"}}, '
+    b'"payload": "AfQ="}'
+)
+
+
 @pytest.mark.parametrize(
     ("raw", "key", "identity"),
     [
@@ -68,8 +76,15 @@ def test_the_table_may_be_in_the_row() -> None:
         (b'"5"', {"id": "5"}, "notes/5"),
         (b"a-b", {"id": "a-b"}, "notes/a-b"),
         (b"007", {"id": "007"}, "notes/007"),
-        (b"1e2", {"id": "1e2"}, "notes/1e2"),
-        (b"[1]", {"id": "[1]"}, "notes/[1]"),
+        (b"1.5", {"id": "1.5"}, "notes/1.5"),
+        ("é ü".encode(), {"id": "é ü"}, "notes/é ü"),
+        (b'"true"', {"id": "true"}, 'notes/"true"'),
+        (b"18446744073709551616", {"id": "18446744073709551616"}, "notes/18446744073709551616"),
+        (b'{"schema": {"type": "int32"}, "payload": 5}', {"id": 5}, "notes/5"),
+        (b'{"schema": {"type": "boolean"}, "payload": true}', {"id": True}, "notes/true"),
+        (b'{"schema": {"type": "string"}, "payload": "1e2"}', {"id": "1e2"}, "notes/1e2"),
+        (DAY, {"id": "2024-02-29"}, "notes/2024-02-29"),
+        (PRICE, {"id": "5.00"}, "notes/5.00"),
     ],
 )
 def test_keys(raw: bytes, key: dict[str, Any], identity: str) -> None:
@@ -78,8 +93,36 @@ def test_keys(raw: bytes, key: dict[str, Any], identity: str) -> None:
     assert decoded({"t": "x"}, key=raw).key == key
 
 
-def test_a_row_and_its_tombstone_are_one_document() -> None:
-    row, gone = decoded({"id": 42, "t": "x"}, key=b"42"), decoded(None, key=b"42", offset=8)
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"\x00\x00\x00\x00\x00\x00\x00\x01", "key is '0000000000000001' in hexadecimal digits, which is no text"),
+        (b"\x00\x00\x00\x00\x00\x00\x00\x81", "key is '0000000000000081' in hexadecimal digits"),
+        (b"\x00\x00\x00A", "key is '00000041' in hexadecimal digits"),
+        (b"\xff\xfe1\x00", "no text"),
+        (b"1e2", "key is '1e2': as text it is itself, and as JSON 100.0, and nothing says which"),
+        (b"1.50", "as JSON 1.5"),
+        (b"-0", "as JSON 0"),
+        (b"true", "as JSON true"),
+        (b"null", "names no row"),
+        (b"[1]", "names no row"),
+        (b'{"schema": {"type": "int32"}, "payload": null}', "names no row"),
+        (b'{"schema": {"type": "array"}, "payload": [1]}', "names no row"),
+        (b"Struct{id=1}", "a struct as text: .*key.converter"),
+    ],
+)
+def test_keys_that_are_not_one_text_to_everybody(raw: bytes, reason: str) -> None:
+    """As a tombstone's they deleted nothing or another row, without a word; two rows without the column had one id."""
+    for row in (None, {"t": "x"}):
+        with pytest.raises(DecodeError, match=reason):
+            decoded(row, key=raw)
+    assert document_id(SPEC, decoded({"id": 1, "t": "x"}, key=raw)) == "notes/1"
+
+
+@pytest.mark.parametrize("value", [42, "42", "a", "007", 1.5, "true", 2**70, "é", "\t x"])
+def test_a_row_and_its_tombstone_are_one_document(value: Any) -> None:
+    key = json.dumps(value).encode()
+    row, gone = decoded({"id": value, "t": "x"}, key=key), decoded(None, key=key, offset=8)
     assert document_id(SPEC, row) == document_id(SPEC, gone)
     assert row.position < gone.position
 
@@ -208,3 +251,41 @@ def test_what_an_unwrapped_row_left_out_is_not_its_text(value: Any) -> None:
     (change,) = decode(Event("t", 0, 0, b'{"id": 1}', row), RowsFormat(table="a"))
     assert isinstance(change, Change)
     assert change.unavailable == {"body"}
+
+
+FROM_DEBEZIUM = [({"__deleted": "false"}, {}), ({"__op": "c"}, {}), ({"__source_lsn": 7}, {})]
+FROM_DEBEZIUM += [({}, {"__debezium.context.connectorName": b"postgresql"}), ({}, {"__op": b"c"})]
+ARTICLES = DebeziumFormat(used={"a": frozenset({"price", "born", "title"})})
+
+
+@pytest.mark.parametrize(("added", "headers"), FROM_DEBEZIUM)
+def test_what_nothing_tells_of_unwrapped_rows_is_refused(added: dict[str, Any], headers: dict[str, bytes]) -> None:
+    settings = RowsFormat(table="a", debezium=ARTICLES)
+    for column, value in (("price", "AfQ="), ("born", 19782)):
+        raw = json.dumps({"id": 1, "title": "one two", column: value, **added}).encode()
+        with pytest.raises(DecodeError, match=f"a.{column} is .*schemas.enable=true") as refused:
+            decode(Event("t", 0, 0, b'{"id": 1}', raw, headers), settings)
+        assert [each.operation for each in refused.value.refused] == [Operation.REFUSED]
+
+
+def test_a_row_of_another_producer_is_taken_at_its_word() -> None:
+    row = {"id": 1, "title": "t", "price": "AfQ=", "born": 19782, "n": {"scale": 2, "value": "AfQ="}}
+    assert decoded(row, RowsFormat(table="a", debezium=ARTICLES)).row == row
+
+
+def test_types_tell_what_unwrapped_rows_and_their_keys_mean() -> None:
+    types = {"a": {"id": "date", "price": "numeric(10,2)", "born": "date", "title": "text"}}
+    used = frozenset({"price", "born", "title", "n"})
+    settings = RowsFormat(table="a", debezium=DebeziumFormat(types=types, used={"a": used}))
+    row = {
+        "id": 19782,
+        "title": "Ab12",
+        "price": "AfQ=",
+        "born": 19782,
+        "n": {"scale": 1, "value": "AfQ="},
+        "__op": "c",
+    }
+    change, gone = (decoded(each, settings, b'{"id": 19782}') for each in (row, None))
+    expected = {"id": "2024-02-29", "title": "Ab12", "price": "5.00", "born": "2024-02-29", "n": "50.0", "__op": "c"}
+    assert (change.row, change.numbers) == (expected, {"price"})
+    assert change.key == gone.key == {"id": "2024-02-29"}
