@@ -83,10 +83,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A document in an object: `row_id` is "" where it is the only one."""
+    """A document in an object: `row_id` is "" where it is the only one.
+
+    numbers  columns whose text is a number's digits
+    """
 
     row_id: str
     columns: Mapping[str, Any]
+    numbers: tuple[str, ...] = ()
 
 
 Piece = bytes | memoryview

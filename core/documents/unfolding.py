@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from core.change import Change, Operation, Position
+from core.change import Change, Operation, Position, Rare
 from core.documents.objects import Loaded, Row, rows_from_bytes
 from core.errors import ObjectError
 
@@ -103,7 +103,7 @@ def _made(
         digests = [_digest(loaded, row, spec) for row in rows]
         known += zip((row.row_id for row in rows), digests, strict=True)
         changes = [
-            _change(loaded, spec, row.row_id, Operation.UPSERT, at, {**loaded.columns, **row.columns})
+            _change(loaded, spec, row.row_id, Operation.UPSERT, at, {**loaded.columns, **row.columns}, row.numbers)
             for row, digest in zip(rows, digests, strict=True)
             if again or digest_before.get(row.row_id) != digest
         ]
@@ -174,10 +174,17 @@ def _later(before: ObjectState, read_ms: int) -> ObjectState:
 
 
 def _change(
-    loaded: Loaded, spec: ObjectSpec, row: str, operation: Operation, at: Position, columns: Mapping[str, Any]
+    loaded: Loaded,
+    spec: ObjectSpec,
+    row: str,
+    operation: Operation,
+    at: Position,
+    columns: Mapping[str, Any],
+    numbers: tuple[str, ...] = (),
 ) -> Change:
     key = {"key": loaded.key, "row": row} if row else {"key": loaded.key}
-    return Change(spec.table, key, operation, at, columns, committed_ms=loaded.committed_ms)
+    rare = Rare(numbers=frozenset(numbers)) if numbers else None
+    return Change(spec.table, key, operation, at, columns, committed_ms=loaded.committed_ms, rare=rare)
 
 
 def _digest(loaded: Loaded, row: Row, spec: ObjectSpec) -> bytes:

@@ -8,13 +8,13 @@ cached meanwhile, then ongoing changes, table by table).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.change import Change, Event, Operation, Position, Skip, Truncate
+from core.change import Change, Event, Operation, Position, Rare, Skip, Truncate
 from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
-from core.formats.json_values import json_object, storable_row
+from core.formats.json_values import json_object, numbers_of, storable_row
 from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
 
@@ -92,7 +92,7 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
     if not isinstance(data, dict):
         raise DecodeError(f"operation is {quote(operation)} but data is {quote(data)}, must be the row")
     try:
-        return _changes(event, format, message, metadata, does, storable_row(data))
+        return _changes(event, format, message, metadata, does, data)
     except DecodeError as error:
         raise DecodeError(str(error), _refused(event, format, metadata, data)) from None
 
@@ -115,8 +115,10 @@ def _changes(
     message: Mapping[str, Any],
     metadata: Mapping[str, Any],
     operation: Operation,
-    row: dict[str, Any],
+    data: dict[str, Any],
 ) -> tuple[Change, ...]:
+    row, numbers = storable_row(data), numbers_of(data)
+    rare = Rare(numbers=numbers) if numbers else None
     table = settings.tables.of(_table(metadata))
     names = settings.keys.get(table, ())
     key = {name: row[name] for name in names if name in row}
@@ -127,9 +129,10 @@ def _changes(
     before = _before(message, row, settings)
     old_key = key | {name: before[name] for name in names if before.get(name) is not None}
     if metadata["operation"] != "update" or old_key == key:
-        return (Change(table, key, operation, position, row, partial=partial, committed_ms=committed_ms),)
+        return (Change(table, key, operation, position, row, partial=partial, committed_ms=committed_ms, rare=rare),)
     gone = Change(table, old_key, Operation.DELETE, position, before | old_key, moves=True, committed_ms=committed_ms)
-    return gone, Change(table, key, operation, position, row, partial=partial, moves=True, committed_ms=committed_ms)
+    new = Change(table, key, operation, position, row, partial=partial, committed_ms=committed_ms, rare=rare)
+    return gone, replace(new, moves=True)
 
 
 def _before(message: Mapping[str, Any], row: Mapping[str, Any], settings: DmsFormat) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def _before(message: Mapping[str, Any], row: Mapping[str, Any], settings: DmsFor
 
 def _table(metadata: Mapping[str, Any]) -> str:
     schema, table = metadata.get("schema-name"), metadata.get("table-name")
-    if not (isinstance(schema, str) and isinstance(table, str) and table):
+    if type(schema) is not str or type(table) is not str or not table:
         raise DecodeError(f"metadata names the table {quote(table)} in schema {quote(schema)}; both must be text")
     return f"{schema}.{table}" if schema else table
 

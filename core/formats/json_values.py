@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -22,16 +23,38 @@ _PLAIN = frozenset({str, float, bool, type(None)})
 _DEEPEST = 32
 
 
-def exact_float(text: str) -> float | str:
+class Digits(str):
+    """A number of JSON that no float holds, as the text that it is. `storable` makes plain text of it."""
+
+    __slots__ = ()
+
+
+def exact_float(text: str) -> float | Digits:
     """A decimal number as a float where that keeps its value, as the text it is where it doesn't."""
     number = float(text)
     shown = repr(number)
     try:
-        return number if shown == text or Decimal(shown) == Decimal(text) else text
+        return number if shown == text or Decimal(shown) == Decimal(text) else Digits(text)
     except ArithmeticError:  # an exponent beyond those of Decimal
-        return text
+        return Digits(text)
 
 
+def numbers_of(row: Mapping[str, Any]) -> frozenset[str]:
+    """The columns whose values become text, in `storable`, and are numbers all the same: stores keep them as such.
+
+    So is a list, where it has numbers alone. What is within an object of JSON stays text.
+    """
+    return frozenset([name for name, value in row.items() if type(value) not in _PLAIN and _is_number(value)])
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)
+    if kind is list:
+        return any(map(_is_number, value)) and all(each is None or type(each) in _NUMBERS for each in value)
+    return kind is Digits or kind is Decimal or (kind is int and abs(value) > LARGEST_INTEGER)
+
+
+_NUMBERS = frozenset({int, float, Decimal, Digits})
 _json = msgspec.json.Decoder(float_hook=exact_float).decode
 _unwrapped = unwrapper(exact_float)
 
@@ -114,11 +137,12 @@ def not_json(raw: bytes, what: str, error: Exception) -> DecodeError:
     return DecodeError(f"the event's {what} is not JSON: {error}")
 
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def storable_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with integers beyond 64 bits as text: MessagePack and most stores end there.
+    """The row with integers beyond 64 bits, and fractions beyond a float, as text: MessagePack and most stores end
+    there.
 
     Raises DecodeError where a value is nested more than 32 levels deep.
     """
@@ -129,6 +153,8 @@ def storable(value: Any, deeper: int = _DEEPEST) -> Any:
     """As `storable_row`, for one value."""
     if type(value) is int:
         return value if abs(value) <= LARGEST_INTEGER else str(value)
+    if type(value) is Digits:
+        return str(value)
     if not deeper:
         raise DecodeError(f"a value is nested more than {_DEEPEST} levels deep")
     if isinstance(value, list):

@@ -17,7 +17,7 @@ from core.formats.debezium.envelope import columns_of
 from core.formats.debezium.format import DebeziumFormat
 from core.formats.debezium.unwrapped import decimals, is_unwrapped
 from core.formats.debezium.values import Reader
-from core.formats.json_values import storable, storable_row, unwrapped
+from core.formats.json_values import numbers_of, storable, storable_row, unwrapped
 from core.formats.tables import ITSELF, Tables
 from core.formats.timestamps import nanoseconds
 
@@ -109,10 +109,8 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         of_kinds = _kinds(key_object, known, names)
         refused = Change(table, key, Operation.REFUSED, position, known, rare=_rare(of_kinds))
         raise DecodeError(str(error), (refused,)) from None
-    of_kinds = _kinds(key_object, values, names)
-    return (
-        Change(table, key, operation, position, values, _DEBEZIUM.marked(row), rare=_rare(of_kinds, columns.numbers)),
-    )
+    rare = _rare(_kinds(key_object, values, names), columns.numbers | (numbers_of(row) - columns.readers.keys()))
+    return (Change(table, key, operation, position, values, _DEBEZIUM.marked(row), rare=rare),)
 
 
 def _rare(of_kinds: str, numbers: frozenset[str] = frozenset()) -> Rare | None:
@@ -188,7 +186,7 @@ def _table(row: Mapping[str, Any], settings: RowsFormat) -> str:
     table = row.get(settings.table_field)
     if table is None and settings.table:
         return settings.table
-    if not (isinstance(table, str) and table):
+    if type(table) is not str or not table:
         raise DecodeError(f"{settings.table_field} is {quote(table)}, must be text that names the row's table")
     return table
 

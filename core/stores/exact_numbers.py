@@ -10,6 +10,7 @@ from typing import Any
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?", re.ASCII)
 _PRINTED = re.compile(r"-?(?:0|[1-9]\d{0,20000})(?:\.\d{1,20000})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_LONGEST = 1_000
 Writer = Callable[[Any], str]
 
 
@@ -31,8 +32,12 @@ def _digits(value: Any, write: Writer) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is text that JSON has as a number."""
-    return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+    """Whether a value is text that JSON has as a number, and every store takes as one.
+
+    Of more than 1,000 characters it is text: Jackson, and so OpenSearch, refuses longer numbers
+    (StreamReadConstraints' `maxNumberLength`).
+    """
+    return isinstance(value, str) and len(value) <= _LONGEST and _NUMBER.fullmatch(value) is not None
 
 
 def plain_digits(text: str) -> str:

@@ -304,6 +304,16 @@ def test_numbers_are_compared_as_numbers_and_text_as_text(store: VectorStore) ->
     }  # fmt: skip
 
 
+def test_numbers_of_any_length_are_kept_and_those_beyond_1000_characters_are_text(store: VectorStore) -> None:
+    """OpenSearch refused them, and the whole document with them, where PostgreSQL kept them as numbers."""
+    values = {str(length): f"0.{'1' * (length - 2)}" for length in (1_000, 1_001, 1_500)}
+    plans = [plan(name, "1", name, metadata={"v": value}, numbers=("v",)) for name, value in values.items()]
+    assert apply(store, *plans) == [APPLIED] * 3
+    kept = {name: stored.metadata["v"] for name, stored in store.read(list(values)).items()}
+    assert {name: type(value) for name, value in kept.items()} == {"1000": float, "1001": str, "1500": str}
+    assert kept["1500"] == values["1500"]
+
+
 def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorStore) -> None:
     plans = [plan(f"d{number:02}", "1", "the same") for number in range(15)]
     random.Random(1).shuffle(plans)

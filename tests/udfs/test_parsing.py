@@ -262,6 +262,20 @@ def test_rows_without_key_keep_their_ids_when_others_come_before() -> None:
     assert [row.row_id for row in after[1:]] == [row.row_id for row in before]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "b.json"])
+def test_fractions_that_no_float_holds_keep_their_digits(name: str) -> None:
+    """They were rounded: 0.1234567890123456789 became 0.12345678901234568, and nobody heard of it."""
+    digits = "0.1234567890123456789"
+    content = f'{{"key": {digits}, "x": 0.1, "t": "{digits}", "in": {{"x": {digits}}}}}'
+    if name == "b.json":
+        content += "{}"
+    row, *_ = rows(content, name)
+    found = {column: row.columns[column] for column in ("_key", "x", "t", "in")}
+    assert found == {"_key": digits, "x": 0.1, "t": digits, "in": {"x": digits}}
+    assert row.numbers == ("_key",)
+    assert b"".join(pieces([row]))
+
+
 def test_columns_called_as_the_objects_own_have_an_underscore() -> None:
     (row,) = rows("key,row,etag,text\n1,2,3,4\n", "a.csv", key=("key",))
     assert row == Row("1", {"_key": "1", "_row": "2", "_etag": "3", "text": "4", "row": 1})
@@ -291,7 +305,8 @@ def test_lines_of_json() -> None:
         '{"id": {"a": 1}, "n": 123456789012345678901, "x": [1.5, null]}\n\n{"id": 2, "t": "\\ud800\\u0000", "n": NaN}\n'
     )
     first, second = rows(content, "a.jsonl", key=("id",))
-    assert first == Row('[{"a":1}]', {"id": {"a": 1}, "n": "123456789012345678901", "x": [1.5, None], "row": 1})
+    columns = {"id": {"a": 1}, "n": "123456789012345678901", "x": [1.5, None], "row": 1}
+    assert first == Row('[{"a":1}]', columns, ("n",))
     assert second == Row("2", {"id": 2, "t": "\ufffd\ufffd", "n": None, "row": 2})
     list(pieces([first, second]))
 
@@ -329,6 +344,7 @@ def test_parquet_of_all_kinds_of_values() -> None:
             "id": 1, "text": "a\ufffdb", "when": "2026-01-02T00:00:00+00:00", "price": "1.50", "raw": "/w==",
             "nan": None, "deep": {"x": [1]}, "row": 1,
         },
+        ("price",),
     )  # fmt: skip
     assert second.columns["raw"] == "text"
     list(pieces([first, second]))

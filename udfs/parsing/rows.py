@@ -19,6 +19,7 @@ import msgspec
 
 from core.documents.objects import Row, row_id
 from core.errors import ConfigError, ObjectError, brief, quote
+from core.formats.json_values import exact_float, numbers_of
 from udfs.parsing.text import LOOKED_AT, document, storable, text_of, wide
 
 _LONGEST_HEADER = 2**20
@@ -36,7 +37,7 @@ Columns = Sequence[str]
 Record = Mapping[str, Any]
 
 _in_order = msgspec.msgpack.Encoder(order="sorted").encode
-_json = msgspec.json.Decoder().decode
+_json = msgspec.json.Decoder(float_hook=exact_float).decode
 
 
 def rows_of(records: Iterable[Record], key: str, key_columns: Columns, columns: Columns | None) -> Iterator[Row]:
@@ -57,10 +58,16 @@ def rows_of(records: Iterable[Record], key: str, key_columns: Columns, columns: 
                     "name columns as key that tell its rows apart"
                 )
             identity = f"{identity}-{seen[identity]}"
-        values = {f"_{name}" if name in _TAKEN else name: value for name, value in values.items()}
+        values = {_apart(name): value for name, value in values.items()}
         if columns is not None:
             values = {name: value for name, value in values.items() if name in columns}
-        yield Row(identity, {**values, "row": number})
+        numbers = {_apart(storable(name)) for name in numbers_of(record)}
+        yield Row(identity, {**values, "row": number}, tuple(sorted(numbers & values.keys())))
+
+
+def _apart(name: str) -> str:
+    """A column's name beside those of the object's own."""
+    return f"_{name}" if name in _TAKEN else name
 
 
 def _key(values: Record, key: str, key_columns: Columns, number: int) -> str:
@@ -81,7 +88,7 @@ def json_value(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return storable(value)
+        return storable(str(value))
     if isinstance(value, int):
         return value if -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER else str(value)
     if isinstance(value, float):
@@ -187,7 +194,7 @@ def json_file(
         if isinstance(only, dict) and not key_columns:
             (row,) = rows_of([only], key, (), columns)
             of_file = document(key, None, text_of(content, charset))
-            return iter([Row("", {**of_file.columns, **row.columns, "row": None})])
+            return iter([Row("", {**of_file.columns, **row.columns, "row": None}, row.numbers)])
         if _objects(only) is None:
             return iter([document(key, None, text_of(content, charset))])
     return rows_of(_records(chain(first, values), key), key, key_columns, columns)
@@ -231,12 +238,12 @@ def _line(line: bytes, charset: str | None) -> Any:
         return _json(line)
     except (msgspec.DecodeError, UnicodeError):
         # which takes what the first refuses: halves of surrogate pairs, NaN, bytes of other charsets
-        return json.loads(text_of(line, charset))
+        return json.loads(text_of(line, charset), parse_float=exact_float)
 
 
 def _sequence(text: str, key: str, number: int) -> Iterator[tuple[int, Any]]:
     """The values that a text is made of, with nothing between them, or blanks, or RFC 7464's record separators."""
-    decode = json.JSONDecoder().raw_decode
+    decode = json.JSONDecoder(parse_float=exact_float).raw_decode
     begin, counted = _between(text, 0), 0
     while begin < len(text):
         number += text.count("\n", counted, begin)

@@ -18,7 +18,7 @@ from decimal import MAX_EMAX, Decimal, Inexact, localcontext
 from typing import Any
 
 from core.errors import DecodeError
-from core.formats.json_values import json_value, storable
+from core.formats.json_values import Digits, json_value, storable
 
 Reader = Callable[[Any], Any]
 """Makes a value, which isn't null, what people write. Raises ValueError, TypeError or ArithmeticError."""
@@ -41,6 +41,10 @@ _QUICK_BITS = 8192
 _PRECISION = 400_000  # digits, more than any product here has
 _LARGEST_NUMERIC_BYTES = 20_000  # 48,000 digits: PostgreSQL's numeric has room for 147,455, which take too long
 _ZONED = re.compile(r"([+-]?\d{4,}-\d\d-\d\dT)?(\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?(Z|[+-]00:00)?", re.ASCII)
+_TOO_MANY_DIGITS = (
+    "is a JSON number of more digits than are read exactly: leave the converter's decimal.format at BASE64, or have "
+    "the connector's decimal.handling.mode be string"
+)
 
 
 def decimal(value: Any, scale: int | None, encoded: bool | None = True) -> str:
@@ -59,6 +63,8 @@ def decimal(value: Any, scale: int | None, encoded: bool | None = True) -> str:
         if text is None:
             raise ValueError("must be {scale, value} with a base64 value")
         return text
+    if type(value) is Digits:
+        raise ValueError(_TOO_MANY_DIGITS)
     if isinstance(value, str):
         if encoded is False:
             return value
@@ -73,10 +79,7 @@ def decimal(value: Any, scale: int | None, encoded: bool | None = True) -> str:
         written = _written_out(value, scale or 0)
         # a converter's decimal.format NUMERIC writes all digits, and a float holds no more than these
         if encoded is not False and isinstance(value, float) and len(written.strip("-0.").replace(".", "")) > _DIGITS:
-            raise ValueError(
-                "is a JSON number of more digits than are read exactly: leave the converter's decimal.format at "
-                "BASE64, or have the connector's decimal.handling.mode be string"
-            )
+            raise ValueError(_TOO_MANY_DIGITS)
         return written
     raise TypeError("must be a decimal")
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from core.change import Change, Event, Operation, Position, Skip
+from core.change import Change, Event, Operation, Position, Rare, Skip
 from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
-from core.formats.dynamodb.values import item
+from core.formats.dynamodb.values import item, numbers_of_item
 from core.formats.json_values import json_object
 from core.formats.timestamps import nanoseconds
 
@@ -65,12 +65,14 @@ def decode(event: Event, table: str = "") -> tuple[Change | Skip]:
         row = _row(change, operation, f"{name} of {found}"[:200])
     except DecodeError as error:
         raise DecodeError(str(error), (Change(found, key, Operation.REFUSED, position),)) from None
-    return (Change(found, key, operation, position, row, committed_ms=committed_ms),)
+    numbers = numbers_of_item(change["NewImage"]) if operation is Operation.UPSERT else None
+    rare = Rare(numbers=numbers) if numbers else None
+    return (Change(found, key, operation, position, row, committed_ms=committed_ms, rare=rare),)
 
 
 def _table(record: Mapping[str, Any], table: str) -> str:
     name = record.get("tableName")
-    if isinstance(name, str) and name:
+    if type(name) is str and name:
         return name
     arn = record.get("eventSourceARN")
     resource = arn.split(":", 5)[-1].split("/") if isinstance(arn, str) and arn.startswith("arn:") else []

@@ -7,7 +7,7 @@ rules" (numbers have up to 38 digits, sets have no order, documents are nested u
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +29,16 @@ def item(typed: dict[str, Any], what: str) -> dict[str, Any]:
     Raises DecodeError where an attribute isn't one; `what` names the item there, as in `NewImage`.
     """
     return {name: _attribute(value, f"{what}.{name}"[:_LONGEST_NAME], _DEEPEST) for name, value in typed.items()}
+
+
+def numbers_of_item(typed: Mapping[str, Any]) -> frozenset[str]:
+    """The attributes of an item that are numbers, or sets of them, of which `item` makes text."""
+    return frozenset(name for name, value in typed.items() if any(type(each) is str for each in _numbers_in(value)))
+
+
+def _numbers_in(typed: Mapping[str, Any]) -> Iterable[Any]:
+    said = typed.get("N", typed.get("NS"))
+    return () if said is None else map(_number, said if isinstance(said, list) else (said,))
 
 
 def _attribute(typed: Any, what: str, deeper: int) -> Any:
@@ -73,7 +83,8 @@ def _number(text: Any) -> int | float | str:
     if number.adjusted() <= _DIGITS_OF_64_BITS and number == number.to_integral_value():
         whole = int(number)
         return whole if abs(whole) <= LARGEST_INTEGER else text
-    return exact_float(text)
+    found = exact_float(text)
+    return found if type(found) is float else text
 
 
 def _text(value: Any) -> str:

@@ -41,6 +41,13 @@ def decoded(message: Any, settings: DmsFormat = KEYED) -> Change:
     return change
 
 
+def test_fractions_that_no_float_holds_are_numbers() -> None:
+    raw = json.dumps(message("update", {"id": 1, "price": "@", "t": "0.5"})).replace('"@"', "0.1234567890123456789")
+    [change] = decode(Event("t", 0, 0, None, raw.encode()), KEYED)
+    assert isinstance(change, Change)
+    assert (change.row["price"], change.numbers) == ("0.1234567890123456789", {"price"})
+
+
 def test_messages() -> None:
     decoded_messages = [each for given in MESSAGES for each in decode(event(given), KEYED)]
     dropped, created, exceptions, load, insert, update, gone, moved, truncate, delete = decoded_messages

@@ -64,6 +64,15 @@ def test_records_of_streams() -> None:
     }
 
 
+def test_numbers_that_no_float_holds_are_numbers() -> None:
+    big = "12345678901234567890.5"
+    image = {"Id": {"N": "1"}, "a": {"N": big}, "b": {"NS": [big, "1"]}, "c": {"S": big}, "d": {"L": [{"N": big}]}}
+    change = decoded(stream(NewImage={**image, "e": {"N": "1.5"}}), "t")
+    assert change.numbers == {"a", "b"}
+    assert {type(each) for each in (change.row["a"], *change.row["d"])} == {str}
+    assert decoded(stream("REMOVE", NewImage=None, OldImage=image), "t").numbers == frozenset()
+
+
 def test_records_of_kinesis() -> None:
     changes = [decoded(each, sequence=number) for number, each in enumerate(records("kinesis"))]
     assert {change.table for change in changes} == {"readings"}

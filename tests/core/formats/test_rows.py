@@ -45,6 +45,30 @@ def test_numbers_that_no_float_holds_keep_their_digits() -> None:
     [change] = decode(Event("t", 0, 0, None, raw), NOTES)
     assert isinstance(change, Change)
     assert list(change.row.values()) == [0.1, "0.1234567890123456789", 1.5, "1e400", "1e-999999999999999999999", 100.0]
+    assert change.numbers == {"b", "d", "e"}
+    assert {type(each) for each in change.row.values()} == {float, str}
+
+
+def test_lists_of_numbers_are_numbers_and_what_is_in_objects_is_text() -> None:
+    big = "0.1234567890123456789"
+    raw = f'{{"a": [{big}, 1, null], "b": [{big}, "x"], "c": {{"d": {big}}}, "e": 1{"0" * 30}, "f": "{big}", "g": [1]}}'
+    [change] = decode(Event("t", 0, 0, None, raw.encode()), NOTES)
+    assert isinstance(change, Change)
+    assert change.numbers == {"a", "e"}
+    expected = {"a": [big, 1, None], "b": [big, "x"], "c": {"d": big}, "e": "1" + "0" * 30, "f": big, "g": [1]}
+    assert change.row == expected
+
+
+@pytest.mark.parametrize("field", ["table_field", "position_field", "operation_field"])
+def test_a_fraction_beyond_a_float_names_nothing(field: str) -> None:
+    settings = RowsFormat(**{"table": "a", field: "n", "position_type": "timestamp"})  # type: ignore[arg-type]
+    found = Event("t", 0, 0, b'{"id": 1}', b'{"n": 0.1234567890123456789}')
+    if field == "operation_field":
+        [change] = decode(found, settings)
+        assert isinstance(change, Change) and change.operation is Operation.UPSERT
+    else:
+        with pytest.raises(DecodeError, match=r"^n is '0\.12"):
+            decode(found, settings)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
