@@ -25,6 +25,7 @@ _OPERATIONS = {
     "delete": Operation.DELETE,
 }
 _TRUNCATES = ("truncate-table", "TruncateTable")
+_LOADED_ANEW = "drop-table"
 _LATEST = 10**17
 
 
@@ -57,7 +58,9 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
     The table is `schema-name.table-name`. The key has the columns that `format.keys` names. An update whose before
     image has another key is two changes, the old key's deletion and the new key's row; without before images (the
     task's BeforeImageSettings, ColumnFilter pk-only) nothing tells of it, and the old row's document stays.
-    Rows are `partial` unless IncludeNullAndEmpty is set. Control messages are skipped, but that of a truncation.
+    Rows are `partial` unless IncludeNullAndEmpty is set. Control messages are skipped, but that of a truncation, and
+    that of a table which is loaded anew or dropped: rows that were deleted since the task last followed have no message
+    of their own, and nothing tells when a load ends.
 
     Position: when DMS wrote the message (`metadata.timestamp`), in microseconds as 17 digits, a dot, then `arrival`.
     DMS writes a table's loaded rows first, then the changes made meanwhile, then those that follow, so this order holds
@@ -78,6 +81,8 @@ def decode(event: Event, format: DmsFormat = _DEFAULT) -> tuple[Change | Truncat
         raise DecodeError(f"not a DMS message: metadata is {quote(metadata)}, must be an object")
     kind, operation = metadata.get("record-type"), metadata.get("operation")
     if kind == "control":
+        if operation == _LOADED_ANEW:
+            _refuse_unknown_deletions(format.tables.of(_table(metadata)), format)
         if operation not in _TRUNCATES:
             return (Skip.SCHEMA_CHANGE,)
         table = _table(metadata)
@@ -133,6 +138,16 @@ def _changes(
     gone = Change(table, old_key, Operation.DELETE, position, before | old_key, moves=True, committed_ms=committed_ms)
     new = Change(table, key, operation, position, row, partial=partial, committed_ms=committed_ms, rare=rare)
     return gone, replace(new, moves=True)
+
+
+def _refuse_unknown_deletions(table: str, settings: DmsFormat) -> None:
+    """Raises DecodeError where documents are of the table."""
+    if table in settings.keys:
+        raise DecodeError(
+            f"DMS begins to load {table} anew, or it was dropped (drop-table): of rows that were deleted while the "
+            "task didn't follow it tells nothing, and their documents stay. Where this is the table's first load, "
+            "nothing is to be done; else find them with freshet verify, or fill an empty table: --without-state"
+        )
 
 
 def _before(message: Mapping[str, Any], row: Mapping[str, Any], settings: DmsFormat) -> dict[str, Any]:

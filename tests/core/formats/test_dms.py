@@ -49,9 +49,12 @@ def test_fractions_that_no_float_holds_are_numbers() -> None:
 
 
 def test_messages() -> None:
-    decoded_messages = [each for given in MESSAGES for each in decode(event(given), KEYED)]
-    dropped, created, exceptions, load, insert, update, gone, moved, truncate, delete = decoded_messages
-    assert dropped is created is exceptions is Skip.SCHEMA_CHANGE
+    with pytest.raises(DecodeError, match=r"DMS begins to load public.articles anew.*freshet verify"):
+        decode(event(MESSAGES[0]), KEYED)
+    assert decode(event(MESSAGES[0]), DmsFormat()) == (Skip.SCHEMA_CHANGE,), "of a table that nobody wants"
+    decoded_messages = [each for given in MESSAGES[1:] for each in decode(event(given), KEYED)]
+    created, exceptions, load, insert, update, gone, moved, truncate, delete = decoded_messages
+    assert created is exceptions is Skip.SCHEMA_CHANGE
     changes = [each for each in decoded_messages if isinstance(each, Change)]
     assert [change.operation.value for change in changes] == ["upsert"] * 3 + ["delete", "upsert", "delete"]
     assert [change.key["id"] for change in changes] == [42, 46, 42, 46, 45, 45]
