@@ -14,6 +14,7 @@ from connectors.postgres.column_types import typed
 from core.config.pipeline import Pipeline
 from core.errors import Unavailable
 from core.formats.debezium.doubt import may_be, remedy
+from operations.key_partitions import unordered
 
 _json = msgspec.json.Decoder().decode
 
@@ -79,4 +80,4 @@ def with_types(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
         if doubts := unknown_types(pipeline):
             raise Unavailable(f"{error}. It is needed: {doubts[0]}") from None
         return pipeline, [f"{error}. The types of columns weren't asked; the last events need none"]
-    return found, [*missing, *unknown_types(found)]
+    return found, [*missing, *unknown_types(found), *unordered(found)]

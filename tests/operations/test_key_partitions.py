@@ -1,0 +1,57 @@
+"""What `check` and `run` say of documents whose changes come by several partitions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from connectors.kafka.topics import Message
+from core.config.pipeline import Pipeline
+from operations.key_partitions import spread, unordered
+
+MYSQL = {"connector": "mysql", "db": "shop", "table": "a", "file": "binlog.000003", "pos": 400, "row": 0}
+POSTGRES = {"connector": "postgresql", "schema": "shop", "table": "a", "sequence": '["40","50"]'}
+
+
+def pipeline(**document: Any) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "name": "keys",
+            "source": {"kafka": {"topic": "t", "properties.bootstrap.servers": "127.0.0.1:1"}},
+            "format": "debezium",
+            "documents": {"shop.a": {"text": "{title}", **document}},
+            "store": {"pgvector": {"dsn": "postgresql://x", "table": "t"}},
+            "dead_letters": {"kafka": {"topic": "letters"}},
+        }
+    )
+
+
+def message(source: dict[str, Any], partition: int = 1, key: Any = None, wraps: bool = False) -> Message:
+    row = {"id": 1, "code": "x", "title": "t"}
+    envelope: Any = {"op": "c", "before": None, "after": row, "source": source}
+    key = {"id": 1} if key is None else key
+    if wraps:
+        key, envelope = ({"schema": {"type": "struct"}, "payload": each} for each in (key, envelope))
+    return Message("t", partition, 0, 0, json.dumps(key).encode(), json.dumps(envelope).encode(), ())
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_key_beside_the_primary_one_in_several_partitions_is_named(wraps: bool) -> None:
+    (line,) = spread(pipeline(key=["code"]), [message(MYSQL, 0), message(MYSQL, 1, wraps=wraps), message(MYSQL, 2)])
+    assert line.startswith("shop.a: key names code, which isn't in the events' keys")
+    assert "message.key.columns=shop.a:code" in line
+
+
+def test_what_is_in_order_is_not() -> None:
+    keyed = pipeline(key=["code"])
+    assert spread(keyed, [message(MYSQL, 0)]) == [], "one partition"
+    assert spread(keyed, [message(POSTGRES)]) == [], "each change has its place in the log"
+    assert spread(keyed, [message(MYSQL, key={"code": "x"})]) == [], "the key chooses the partition"
+    assert spread(pipeline(key=["id"]), [message(MYSQL)]) == [] == spread(pipeline(), [message(MYSQL)])
+    assert spread(keyed, [Message("t", 1, 0, 0, b"x", value, ()) for value in (None, b"no JSON", b"[1]", b"{}")]) == []
+
+
+def test_without_such_a_key_nothing_is_read() -> None:
+    assert unordered(pipeline()) == []
