@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from core.errors import ConfigError, FilterError
 from core.stores.filters.language import EVERYTHING, Filter, parse
@@ -19,6 +20,7 @@ class Pace:
     """So many requests a minute, as a bucket that fills by itself; not for several threads."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute = per_minute
         self._most = float(per_minute)
         self._left = float(per_minute)
         self._clock = clock
@@ -42,7 +44,7 @@ class Grant:
     indexes   by name, each with the filter that what is seen must pass
     people    the filter that a profile must pass; None: no profiles
     figures   whether the server's own figures may be read
-    pace      None: any
+    pace      what each request is charged to; None: any number
     """
 
     indexes: Mapping[str, Filter]
@@ -57,7 +59,10 @@ class Grant:
 
 
 LetIn = Callable[[str], Grant]
-"""What whoever sends an `Authorization` header may see, "" for none; raises Refused where it is nothing."""
+"""What whoever sends an `Authorization` header may see, "" for none; raises Refused where it is nothing.
+
+Charges nobody: `charge` does, once a request.
+"""
 
 
 def to_everyone(indexes: Sequence[str]) -> LetIn:
@@ -72,35 +77,40 @@ def nobody(_: str) -> Grant:
     raise Refused(401, asked, "", {"WWW-Authenticate": "Bearer"})
 
 
-def charge(pace: Pace, who: str) -> None:
+def charge(grant: Grant) -> None:
     """Count a request. Raises Refused where there were too many."""
-    if wait_s := pace.take():
-        raise Refused(429, f"{who} has asked often enough: ask again", "", {"Retry-After": f"{math.ceil(wait_s)}"})
+    if grant.pace is not None and (wait_s := grant.pace.take()):
+        enough = "whoever this key or token is of has asked often enough: ask again"
+        raise Refused(429, enough, "", {"Retry-After": f"{math.ceil(wait_s)}"})
 
 
-def by_keys(keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str]) -> LetIn:
-    """Whoever sends a key sees what it is for. `indexes` and `people`: the names that filters of them may have.
+def by_keys(
+    keys: Keys,
+    indexes: Mapping[str, frozenset[str]],
+    people: frozenset[str],
+    paces: Mapping[str, Pace] = MappingProxyType({}),
+) -> tuple[LetIn, Mapping[str, Pace]]:
+    """Whoever sends a key sees what it is for; and each key's pace, by its hash.
+
+    indexes, people  the names that filters of them may have
+    paces            of the same keys so far: what they have used up stays used up
 
     Raises ConfigError where a key is for an index that there is none of, or its filter fits one of them not.
     """
-    grants, problems = _grants(keys, indexes, people)
+    grants, problems = _grants(keys, indexes, people, paces)
     if problems:
         raise ConfigError(problems)
 
     def let_in(authorization: str) -> Grant:
         scheme, _, key = authorization.partition(" ")
         grant = grants.get(digest(key.strip())) if scheme.lower() == _SCHEME else None
-        if grant is None:
-            return nobody(authorization)
-        if grant.pace is not None:
-            charge(grant.pace, "this key")
-        return grant
+        return nobody(authorization) if grant is None else grant
 
-    return let_in
+    return let_in, {digest_: grant.pace for digest_, grant in grants.items() if grant.pace is not None}
 
 
 def _grants(
-    keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str]
+    keys: Keys, indexes: Mapping[str, frozenset[str]], people: frozenset[str], paces: Mapping[str, Pace]
 ) -> tuple[dict[str, Grant], list[str]]:
     grants: dict[str, Grant] = {}
     problems: list[str] = []
@@ -119,6 +129,10 @@ def _grants(
         except FilterError as error:
             problems.append(str(error))
             continue
-        pace = None if key.per_minute is None else Pace(key.per_minute)
+        pace = None if key.per_minute is None else _pace(paces.get(key.sha256), key.per_minute)
         grants[key.sha256] = Grant(seen, of_people, key.metrics, pace)
     return grants, problems
+
+
+def _pace(before: Pace | None, per_minute: int) -> Pace:
+    return before if before is not None and before.per_minute == per_minute else Pace(per_minute)

@@ -24,7 +24,7 @@ from core.profiles.merging import Profile
 from core.stores.filters.language import Filter
 from operations.index import ByBoth, ByVector, ByWords, Question
 from serving import reading
-from serving.access import Grant
+from serving.access import Grant, charge
 from serving.batches import Full
 from serving.description import described
 from serving.figures import KIND, Figures
@@ -194,7 +194,9 @@ class _Serving:
         return Response(self._description, media_type="application/json")
 
     def _let_in(self, request: Request) -> Grant:
-        return self._offer.let_in(request.headers.get("Authorization", ""))
+        grant = self._offer.let_in(request.headers.get("Authorization", ""))
+        charge(grant)
+        return grant
 
     def _index(self, request: Request, grant: Grant) -> tuple[str, OpenIndex, Filter]:
         name = request.path_params["index"]

@@ -10,10 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import indent
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from core.config.file import Manual, checked
 from core.config.source import Model, Name
@@ -44,9 +44,9 @@ class Key(Model):
 
 
 class Keys(Model):
-    """Keys, by the names of whom they were given to."""
+    """Keys, by the names of whom they were given to. Where there is none, nobody is let in."""
 
-    keys: dict[Name, Key] = Field(min_length=1)
+    keys: Annotated[dict[Name, Key], BeforeValidator(lambda keys: {} if keys is None else keys)]
 
 
 def read_keys(path: Path) -> Keys:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
-from serving.access import LetIn, by_keys, nobody, to_everyone
+from serving.access import LetIn, nobody, to_everyone
 from serving.batches import Batches
 from serving.bodies import HERE
+from serving.key_file import KeyFile
 from serving.settings import Served
 from serving.tokens import Jwks, by_tokens, check
 from udfs.embedding.contract import Embedder
@@ -112,7 +113,11 @@ def _let_in(served: Served, indexes: Mapping[str, OpenIndex], people: OpenPeople
         return to_everyone(list(indexes))
     columns = {name: each.index.columns for name, each in indexes.items()}
     of_people = frozenset() if people is None else people.people.columns
-    keyed = nobody if served.keys is None else by_keys(served.keys, columns, of_people)
+    keyed: LetIn = nobody
+    if served.keys is not None:
+        of_keys = KeyFile(served.keys, columns, of_people)
+        stack.enter_context(of_keys.followed())
+        keyed = of_keys.let_in
     if (tokens := served.settings.tokens) is None:
         return keyed
     if problems := check(tokens, columns, of_people):

@@ -13,7 +13,7 @@ from core.config.source import Model, Name
 from core.config.store import Store
 from core.errors import ConfigError
 from operations.pipeline_file import load
-from serving.keys import Keys, read_keys
+from serving.keys import read_keys
 from serving.tokens import Tokens
 
 _MANUAL = Manual("docs/serve.md has one", "docs/serve.md", "name, indexes, profiles and keys")
@@ -63,14 +63,14 @@ class Served:
 
     pipelines  of the indexes, by the indexes' names
     people     the pipeline of profiles
-    keys       None: there are none
+    keys       the file of them, which is one; None: there are none
     """
 
     path: Path
     settings: Settings
     pipelines: dict[str, Pipeline]
     people: Pipeline | None
-    keys: Keys | None
+    keys: Path | None
 
     @property
     def is_open(self) -> bool:
@@ -101,7 +101,8 @@ def read(path: Path) -> Served:
             adding = f"`freshet serve-key add {settings.keys}` makes it"
             problems.append(f"{path}: keys is {settings.keys!r}: there is no such file; {adding}")
         else:
-            keys = read_keys(file)
+            read_keys(file)
+            keys = file
     if problems:
         raise ConfigError(problems)
     return Served(path, settings, pipelines, people, keys)

@@ -7,6 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, Field
 from core.config.source import Model
 from core.errors import ConfigError, FilterError, Unavailable
 from core.stores.filters.language import parse
-from serving.access import Grant, LetIn, Pace, charge
+from serving.access import Grant, LetIn, Pace
 from serving.problems import Refused
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -134,9 +135,9 @@ def by_tokens(
         if scheme.lower() != "bearer" or token.count(".") != 2:
             return others(authorization)
         claims = _verified(tokens, keys, token.strip())
-        if tokens.per_minute is not None:
-            charge(_pace(paces, tokens.per_minute, str(claims.get("sub", ""))), "this token's subject")
-        return _grant(tokens, claims, indexes, people)
+        per_minute = tokens.per_minute
+        pace = None if per_minute is None else _pace(paces, per_minute, str(claims.get("sub", "")))
+        return replace(_grant(tokens, claims, indexes, people), pace=pace)
 
     return let_in
 

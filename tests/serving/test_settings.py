@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from typer.testing import CliRunner
 from cli.main import commands
 from core.errors import ConfigError
 from core.stores.filters.language import EVERYTHING
-from serving.access import Pace, by_keys, to_everyone
+from serving.access import Pace, by_keys, charge, to_everyone
+from serving.key_file import KeyFile
 from serving.keys import add, digest, read_keys
 from serving.offer import check_host
 from serving.problems import Refused
@@ -161,7 +164,7 @@ def test_a_key_fits_what_is_served(tmp_path: Path) -> None:
 
 def test_who_sends_a_key_sees_what_it_is_for(tmp_path: Path) -> None:
     key = add(tmp_path / "keys.yaml", "acme", {"indexes": ["manuals"], "filter": '{"lang": "de"}'})
-    let_in = by_keys(
+    let_in, _ = by_keys(
         read_keys(tmp_path / "keys.yaml"), {"manuals": frozenset({"lang"}), "other": frozenset()}, frozenset()
     )
     assert let_in(f"Bearer {key}") == let_in(f"bearer  {key} ")
@@ -195,3 +198,41 @@ def test_a_pace_lets_as_many_through_as_it_says() -> None:
     assert [pace.take() for _ in range(3)] == [0.0] * 3 and pace.take() > 0
     now[0] = 1e6
     assert [pace.take() > 0 for _ in range(61)] == [False] * 60 + [True]
+
+
+def lets_in(file: KeyFile, key: str) -> bool:
+    try:
+        file.let_in(f"Bearer {key}")
+    except Refused:
+        return False
+    return True
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_file_of_keys_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "keys.yaml"
+    first = add(path, "first", {**FOR_ARTICLES, "per_minute": 5})
+    file = KeyFile(path, {"articles": frozenset({"lang"})}, frozenset())
+    with file.followed():
+        charge(file.let_in(f"Bearer {first}"))
+        second = add(path, "second", FOR_ARTICLES)
+        eventually(lambda: lets_in(file, second))
+        pace = file.let_in(f"Bearer {first}").pace
+        assert pace is not None and [pace.take() > 0 for _ in range(5)][-1]  # what was used up stays so
+        whole = path.read_text(encoding="utf-8")
+        path.write_text(whole + "  third: {sha256: x, indexes: [articles]}", encoding="utf-8")
+        eventually(lambda: "the keys of before let in still" in caplog.text and "keys.third.sha256" in caplog.text)
+        assert lets_in(file, first) and lets_in(file, second)
+        # as editors save: another file in its place
+        (tmp_path / "new.yaml").write_text("keys:\n" + whole[whole.index("  second:") :], encoding="utf-8")
+        (tmp_path / "new.yaml").replace(path)
+        eventually(lambda: not lets_in(file, first))
+        assert lets_in(file, second)
+        path.write_text("keys:\n", encoding="utf-8")
+        eventually(lambda: not lets_in(file, second))

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from core.errors import ConfigError
 from core.stores.filters.language import EVERYTHING, parse
-from serving.access import nobody
+from serving.access import charge, nobody
 from serving.problems import Refused
 from serving.tokens import Jwks, Tokens, by_tokens, check
 
@@ -130,11 +130,11 @@ def test_an_unsigned_token_lets_nobody_in(folder: Path) -> None:
 
 def test_a_subject_that_asks_too_often_waits_and_others_do_not(folder: Path) -> None:
     ask = let_in(folder, per_minute=1)
-    ask(token())
+    charge(ask(token()))
     with pytest.raises(Refused) as refused:
-        ask(token())
+        charge(ask(token()))
     assert refused.value.status == 429
-    ask(token(sub="ola"))
+    charge(ask(token(sub="ola")))
 
 
 @pytest.mark.parametrize(
