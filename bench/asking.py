@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -25,6 +28,8 @@ from bench.rig import Rig
 from connectors.opening.stores import open_stores
 from core.change import Position
 from core.config.pipeline import Pipeline
+from core.config.store import OpenSearch
+from core.errors import FreshetError, brief
 from core.plans import Plan, chunks
 from core.stores.contract import VectorStore
 from core.stores.filters.language import EVERYTHING
@@ -50,6 +55,7 @@ class Asked:
     bare_ms         the latter
     vector_ms       the former
     query_ms        median over HTTP of a question, which the hash embedder embeds
+    empty_ms        median of a request that does nothing, `/health`
     server_own_ms   mean of a question over HTTP without what its embedding and the store took in the server
     first_answer_s  of the first search after the server said that it serves
     chunks          how many were searched
@@ -59,23 +65,46 @@ class Asked:
     bare_ms: float
     vector_ms: float
     query_ms: float
+    empty_ms: float
     server_own_ms: float
     first_answer_s: float
     chunks: int
 
 
-def measure(rig: Rig, most: int) -> Asked:
-    """Fill a table with `most` documents of a chunk each, CHUNKS at the most, serve it, and search it by turns."""
-    pipeline, count = rig.pipeline("asking", "hash", rig.topic("asking")), min(most, CHUNKS)
+def measure(rig: Rig, most: int) -> dict[str, Asked]:
+    """Fill a store with `most` documents of a chunk each, CHUNKS at the most, serve it, and search it by turns.
+
+    By the store's name: PostgreSQL, and OpenSearch where the stack has it.
+    """
+    pipeline, count = _with_opensearch(rig, rig.pipeline("asking", "hash", rig.topic("asking"))), min(most, CHUNKS)
     model, choices = embedder("hash"), random.Random(7)
-    (store,) = open_stores(pipeline, model.dimension).values()
+    texts = [_text(choices) for _ in range(count)]
+    questions = [_text(choices) for _ in range(_SEARCHES)]
+    vectors = model.embed(questions)
+    stores = open_stores(pipeline, model.dimension)
     try:
-        _fill(store, pipeline, model, [_text(choices) for _ in range(count)])
-        questions = [_text(choices) for _ in range(_SEARCHES)]
+        for store in stores.values():
+            _fill(store, pipeline, model, texts)
         with tempfile.TemporaryDirectory() as folder, _served(Path(folder), pipeline) as url:
-            return _asked(store, url, questions, model.embed(questions), count)
+            return {name: _asked(store, name, url, questions, vectors, count) for name, store in stores.items()}
     finally:
-        store.close()
+        for store in stores.values():
+            store.close()
+        _forget(rig, pipeline)
+
+
+def _with_opensearch(rig: Rig, pipeline: Pipeline) -> Pipeline:
+    if rig.stack.opensearch is None:
+        return pipeline
+    there = OpenSearch(hosts=(rig.stack.opensearch.url,), index=f"{rig.prefix}-asking")
+    return pipeline.model_copy(update={"store": pipeline.store.model_copy(update={"opensearch": there})})
+
+
+def _forget(rig: Rig, pipeline: Pipeline) -> None:
+    """What the end of the rig's database doesn't take with it."""
+    if rig.stack.opensearch is not None:
+        index = pipeline.store.of(OpenSearch).index
+        httpx.delete(f"{rig.stack.opensearch.url}/{index},{index}-ledger?ignore_unavailable=true").raise_for_status()
 
 
 def _text(choices: random.Random) -> str:
@@ -99,7 +128,8 @@ def _plan(pipeline: Pipeline, number: int, text: str) -> Plan:
 @contextmanager
 def _served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
     """The URL of a server of the pipeline, in a process of its own."""
-    settings = {"name": "bench", "indexes": {"asking": {"pipeline": "pipeline.yaml"}}}
+    indexes = {name: {"pipeline": "pipeline.yaml", "store": name} for name in pipeline.store.names}
+    settings = {"name": "bench", "indexes": indexes}
     (folder / "serve.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     file = pipeline.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(file), encoding="utf-8")
@@ -112,27 +142,49 @@ def _served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
             process.terminate()
 
 
-def _asked(store: VectorStore, url: str, questions: Sequence[str], vectors: NDArray[np.float32], count: int) -> Asked:
-    with httpx.Client(base_url=url, timeout=30) as http:
+def _asked(
+    store: VectorStore, name: str, url: str, questions: Sequence[str], vectors: NDArray[np.float32], count: int
+) -> Asked:
+    with closing(_Client(url)) as http:
 
         def ask(body: dict[str, Any]) -> float:
-            return _seconds(partial(_answer, http, {**body, "k": _K}))
+            return _seconds(lambda: http.ask("POST", f"/v1/indexes/{name}/search", {**body, "k": _K}))
 
+        given = vectors.tolist()
         first_s = ask({"query": questions[0]})
-        taken: dict[str, list[float]] = {"bare": [], "vector": [], "query": []}
+        taken: dict[str, list[float]] = {"bare": [], "vector": [], "query": [], "empty": []}
         for begin in range(0, len(questions), _IN_TURN):
             turn = range(begin, min(begin + _IN_TURN, len(questions)))
             taken["bare"] += [_seconds(partial(store.search, vectors[at], _K, EVERYTHING)) for at in turn]
-            taken["vector"] += [ask({"vector": vectors[at].tolist()}) for at in turn]
+            taken["vector"] += [ask({"vector": given[at]}) for at in turn]
             taken["query"] += [ask({"query": questions[at]}) for at in turn]
-        steps_s = _mean(http, "embed") + _mean(http, "store")
-    bare, vector, query = (median(taken[way][_IN_TURN:]) for way in ("bare", "vector", "query"))
+            taken["empty"] += [_seconds(partial(http.ask, "GET", "/health")) for _ in turn]
+        steps_s = sum(_mean(url, name, step) for step in ("embed", "store"))
+    bare, vector, query, empty = (median(taken[way][_IN_TURN:]) * 1000 for way in ("bare", "vector", "query", "empty"))
     own_s = fmean(taken["query"][_IN_TURN:]) - steps_s
-    return Asked(vector / bare, bare * 1000, vector * 1000, query * 1000, own_s * 1000, first_s, count)
+    return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, count)
 
 
-def _answer(http: httpx.Client, body: dict[str, Any]) -> None:
-    http.post("/v1/indexes/asking/search", json=body).raise_for_status()
+class _Client:
+    """One connection, by the standard library's client: httpx takes half a millisecond a request for itself."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+        self._connection.connect()
+        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, method: str, path: str, body: object = None) -> None:
+        """Ask, and read the answer. Raises FreshetError where it isn't 200."""
+        sent = None if body is None else msgspec.json.encode(body)
+        self._connection.request(method, path, sent, {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise FreshetError(f"bench: {method} {path} was answered with {answer.status}: {brief(text.decode())}")
+        msgspec.json.decode(text)
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -141,13 +193,13 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _mean(http: httpx.Client, step: str) -> float:
-    """What the server says that a step took on average, in seconds."""
-    text = http.get("/metrics").raise_for_status().text
+def _mean(url: str, index: str, step: str) -> float:
+    """What the server says that a step of an index' searches took on average, in seconds."""
+    text = httpx.get(f"{url}/metrics").raise_for_status().text
     found = {
         each.name.rpartition("_")[2]: each.value
         for family in text_string_to_metric_families(text)
         for each in family.samples
-        if family.name == "freshet_serve_query_seconds" and each.labels.get("step") == step
+        if family.name == "freshet_serve_query_seconds" and (each.labels["index"], each.labels["step"]) == (index, step)
     }
     return found["sum"] / found["count"]

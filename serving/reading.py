@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping
 
@@ -48,7 +49,7 @@ def vector(values: list[float], dimension: int) -> NDArray[np.float32]:
     if len(values) != dimension:
         raise Refused(422, f"vector has {len(values)} numbers; the index's model has {dimension}", "vector")
     found = np.array(values, np.float64)
-    length = float(np.linalg.norm(found)) if np.isfinite(found).all() else float("inf")
+    length = math.sqrt(found.dot(found))
     if not _LEAST_LENGTH < length < float("inf"):
         raise Refused(422, f"vector has the length {length:g}; a direction is needed", "vector")
     return (found / length).astype(np.float32)
