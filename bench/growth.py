@@ -1,27 +1,33 @@
 """A table that is filled and truncated beside one that lives, for as long as you like: what grows, and what doesn't.
 
-`python -m bench.growth [SECONDS]`, on servers of its own in a folder that is forgotten. Each 20 s `staging` is emptied
-by TRUNCATE and filled with 1,500 rows; meanwhile `documents`, of some 500 rows, has 30 changes a second: rows are
-inserted, updated, deleted, and moved to other keys. Debezium tells of both. Each minute a line says what the job's JVM
-and its Python workers have in memory, and how large its last checkpoint and its logs are, in MiB. In the end `freshet
-verify` compares.
+`python -m bench.growth [SECONDS] [STAGED]`, on servers of its own in a folder that is forgotten. Each 20 s `staging` is
+emptied by TRUNCATE and filled with STAGED rows, 1,500 where not said; meanwhile `documents`, of some 500 rows, has 30
+changes a second: rows are inserted, updated, deleted, and moved to other keys. Debezium tells of both. Each minute a
+line says what the job's JVM and its Python workers have in memory and how many files they have open, how large the last
+checkpoint, the logs and the store's tables are, in MiB, how many rows these have, how many dead letters there are, and
+the machine's load. In the end `freshet verify` compares.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 import psutil
 import psycopg
 import yaml
+from psycopg import sql
 from rich.console import Console
 
-from bench.rig import Rig, own_rig, running
+from bench.rig import Rig, ledger, own_rig, pgvector, running
 from connectors.kafka.producer import ensure_topics
+from connectors.kafka.topics import ends, reading
+from connectors.opening.dead_letters import place_of_letters
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from operations.job_file import home
@@ -47,7 +53,7 @@ _WRITES = (
 )
 _FILL = """
     INSERT INTO staging SELECT %(first)s + n, 'staged ' || n, repeat((%(first)s + n) || ' ', 250)
-    FROM generate_series(1, 1500) n"""
+    FROM generate_series(1, %(staged)s) n"""
 _KEYS = 1_000
 _A_SECOND = 30
 _FILLED_EVERY_S = 20.0
@@ -58,9 +64,9 @@ _MIB = 2**20
 class Writer(threading.Thread):
     """Changes to both tables, until it is stopped."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, staged: int) -> None:
         super().__init__(daemon=True)
-        self._dsn = dsn
+        self._dsn, self._staged = dsn, staged
         self.stopped = threading.Event()
         self.changes = 0
 
@@ -70,9 +76,10 @@ class Writer(threading.Thread):
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             while not self.stopped.wait(1 / _A_SECOND):
                 if time.monotonic() > filled + _FILLED_EVERY_S:
-                    filled, first = time.monotonic(), first + 1_500
+                    filled, first = time.monotonic(), first + self._staged
                     connection.execute("TRUNCATE staging")
-                    self.changes += connection.execute(_FILL.encode(), {"first": first}).rowcount
+                    fill = {"first": first, "staged": self._staged}
+                    self.changes += connection.execute(_FILL.encode(), fill).rowcount
                 row = {"row": choices.randint(1, _KEYS), "other": choices.randint(1, _KEYS)}
                 self.changes += connection.execute(choices.choice(_WRITES).encode(), row).rowcount
 
@@ -99,7 +106,10 @@ def _topics(rig: Rig) -> list[str]:
     return [rig.topic("growth", table) for table in (_DOCUMENTS, _STAGING)]
 
 
-def measure(rig: Rig, seconds: float) -> int:
+_HEAD = "    s  changes    JVM  workers  files  checkpoint   logs   store  chunks  ledger  letters  load"
+
+
+def measure(rig: Rig, seconds: float, staged: int) -> int:
     """Prints a line a minute; the exit code of `freshet verify`."""
     with psycopg.connect(rig.dsn, autocommit=True) as connection:
         for statement in _MADE:
@@ -108,47 +118,85 @@ def measure(rig: Rig, seconds: float) -> int:
     pipeline = _pipeline(rig)
     ensure_topics(rig.stack.kafka.bootstrap_servers, dict.fromkeys(_topics(rig), 2))
     register_postgres(url, name, rig.dsn, name, [_DOCUMENTS, _STAGING], partitions=2)
-    writer = Writer(rig.dsn)
+    writer = Writer(rig.dsn, staged)
     try:
         with running(pipeline):
             writer.start()
             began = shown = time.monotonic()
-            print("    s  changes    JVM  workers  checkpoint   logs  chunks", flush=True)
+            print(_HEAD, flush=True)
             while time.monotonic() < began + seconds:
                 time.sleep(1)
                 if time.monotonic() > shown + _SHOWN_EVERY_S:
                     shown = time.monotonic()
-                    _tell(rig, home(pipeline), shown - began, writer.changes)
+                    _tell(pipeline, shown - began, writer.changes)
             writer.stopped.set()
             writer.join()
-            _tell(rig, home(pipeline), time.monotonic() - began, writer.changes)
+            _tell(pipeline, time.monotonic() - began, writer.changes)
             return verify(pipeline, Options(wait_s=600.0), Console(width=200))
     finally:
         remove_postgres(url, name, rig.dsn)
 
 
-def _tell(rig: Rig, folder: Path, after_s: float, changes: int) -> None:
-    below = psutil.Process().children(recursive=True)
-    commands = [(each, " ".join(each.cmdline())) for each in below]
-    # not Kafka's and Connect's, which are below this process too
-    java = sum(each.memory_info().rss for each, command in commands if "PythonGatewayServer" in command)
-    workers = sum(each.memory_info().rss for each, command in commands if "fn_execution" in command)
+def _tell(pipeline: Pipeline, after_s: float, changes: int) -> None:
+    java, workers, files = _processes()
+    folder = home(pipeline)
     checkpoints = sorted(folder.glob("checkpoints/*/chk-*"), key=lambda each: int(each.name.rpartition("-")[2]))
     checkpoint = max(map(_size, checkpoints[-2:]), default=0)
-    with psycopg.connect(rig.dsn) as connection:
-        ((chunks,),) = connection.execute("SELECT count(*) FROM grown").fetchall()
-    jvm, python, state, logs = (each / _MIB for each in (java, workers, checkpoint, _size(folder / "log")))
-    print(f"{after_s:5.0f} {changes:8,} {jvm:6.0f} {python:8.0f} {state:11.1f} {logs:6.2f} {chunks:7,}", flush=True)
+    store, chunks, documents = _stored(pipeline)
+    jvm, python, state, logs, tables = (
+        each / _MIB for each in (java, workers, checkpoint, _size(folder / "log"), store)
+    )
+    held = f"{jvm:6.0f} {python:8.0f} {files:6} {state:11.1f} {logs:6.2f} {tables:7.1f} {chunks:7,} {documents:7,}"
+    print(f"{after_s:5.0f} {changes:8,} {held} {_letters(pipeline):8,} {os.getloadavg()[0]:5.1f}", flush=True)
+
+
+def _processes() -> tuple[int, int, int]:
+    """The bytes that the job's JVM and its workers have in memory, and the files that they have open."""
+    java = workers = files = 0
+    for each in psutil.Process().children(recursive=True):
+        command = " ".join(each.cmdline())
+        # not Kafka's and Connect's, which are below this process too
+        if "PythonGatewayServer" in command:
+            java += each.memory_info().rss
+            files += each.num_fds()
+        elif "fn_execution" in command:
+            workers += each.memory_info().rss
+            files += each.num_fds()
+    return java, workers, files
+
+
+def _stored(pipeline: Pipeline) -> tuple[int, int, int]:
+    """The bytes of the store's two tables with their indexes, and the rows of its chunks and of its ledger."""
+    chunks, documents = sql.Identifier(pgvector(pipeline).table), ledger(pipeline)
+    count = sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})").format(chunks, documents)
+    size = "SELECT sum(pg_total_relation_size(name::regclass))::bigint FROM unnest(%s::text[]) name"
+    with psycopg.connect(pgvector(pipeline).dsn) as connection:
+        ((rows, known),) = connection.execute(count).fetchall()
+        names = [each.as_string(connection) for each in (chunks, documents)]
+        ((taken,),) = connection.execute(size, (names,)).fetchall()
+    return taken, rows, known
+
+
+def _letters(pipeline: Pipeline) -> int:
+    """How many dead letters there are."""
+    topic = place_of_letters(pipeline).name
+    with reading(pipeline.letters) as consumer:
+        return sum(end - first for first, end in ends(consumer, pipeline.letters, topic).values())
 
 
 def _size(folder: Path) -> int:
-    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    """The bytes of its files; those that go meanwhile count as none."""
+    total = 0
+    for each in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += each.stat().st_size if each.is_file() else 0
+    return total
 
 
-def main(seconds: float = 3600.0) -> None:
+def main(seconds: float = 3600.0, staged: float = 1_500) -> None:
     """Starts the servers and measures in a folder of its own, which is forgotten."""
     with own_rig() as bench:
-        code = measure(bench, seconds)
+        code = measure(bench, seconds, int(staged))
     sys.exit(code)
 
 
