@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
-from core.config.embedding import Embedding
+from core.config.embedding import Embedding, EngineName, Precision
 from core.errors import ConfigError
 from serving.bodies import HERE
 from udfs.embedding.prompts import prompts_described
@@ -34,6 +35,8 @@ def serve(
         typer.Option(exists=True, dir_okay=False, help="Keys that let in, one a line; without it everyone is."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, cuda:1, mps or cpu; else the best there is.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="What computes the model; auto: the fastest that fits.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of its arithmetic; auto: as the device is made for.")] = "auto",
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens gathered into a call; else 65536 on a GPU, 8192 without.")
     ] = None,
@@ -48,11 +51,12 @@ def serve(
     from udfs.embedding.embedder import unsided
 
     keys = _keys(api_key_file)
+    embedding = _embedding(model, engine, precision)
     with loading(model):
-        opened = unsided(model, device)
-    tokens = batch_tokens or (_ON_GPU if _has_gpu(model, device) else _ON_CPU)
-    started = serving.application(opened, tokens, keys, serving.sides_of(model, device))
-    typer.echo("; ".join(filter(None, (opened.describe(), prompts_described(Embedding(model=model))))))
+        opened = unsided(embedding, device)
+    tokens = batch_tokens or (_ON_GPU if _has_gpu(embedding, device) else _ON_CPU)
+    started = serving.application(opened, tokens, keys, serving.sides_of(embedding, device))
+    typer.echo("; ".join(filter(None, (opened.describe(), prompts_described(embedding)))))
     # without keys, to stand on this machine is what lets in: pages that its browsers show must not pass for that
     limits = http_server.Limits(names=HERE if host in HERE and not keys else None)
     without = "" if keys else ", without keys"
@@ -68,9 +72,16 @@ def _keys(file: Path | None) -> list[str]:
     return keys
 
 
-def _has_gpu(model: str, device: str | None) -> bool:
-    if model == HASH:
-        return False
-    import torch
+def _embedding(model: str, engine: EngineName, precision: Precision) -> Embedding:
+    try:
+        return Embedding(model=model, engine=engine, precision=precision)
+    except ValidationError as error:
+        raise ConfigError([f"--model {model}: {each['msg']}" for each in error.errors()]) from None
 
-    return torch.cuda.is_available() if device is None else device.startswith("cuda")
+
+def _has_gpu(embedding: Embedding, device: str | None) -> bool:
+    from udfs.embedding.engines import has_gpu
+
+    if embedding.model == HASH or embedding.engine == "openvino":
+        return False
+    return has_gpu() if device is None else device.startswith("cuda")

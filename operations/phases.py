@@ -14,9 +14,9 @@ from flink_jobs.engine.model_load import Load, loads
 from flink_jobs.running.jobs import Progress
 from operations.reporting import Line, Say
 from udfs.embedding.languages import languages
+from udfs.embedding.model_files import HASH
 
 _REMIND_S = 20.0
-_NOTICED_S = 1.0
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Phases:
     _kept: bool = field(default=False, init=False)
     _tasks: tuple[int, int] | None = field(default=None, init=False)
     _loads: dict[str, Load] = field(default_factory=dict, init=False)
+    _opened: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._begun = self.clock()
@@ -79,20 +80,22 @@ class Phases:
 
     def _look_at_the_model(self) -> None:
         model = self.pipeline.embedding
-        if model.remote:
+        if model.remote or model.model == HASH:
             return
         now, before = loads(), self._loads
         self._loads = now
         if any(load.seconds is None and worker not in before for worker, load in now.items()):
             made_for = languages(model.model)
             self._say(f"loading the model {model.model}{made_for and f', {made_for}'} …")
-        done = [
-            load.seconds
+        done = {
+            load.what: load.seconds
             for worker, load in now.items()
             if load.seconds is not None and (worker not in before or before[worker].seconds is None)
-        ]
-        if done and max(done) >= _NOTICED_S:
-            self._say(f"{model.model} is loaded, which took {max(done):.0f} s")
+        }
+        for what, seconds in done.items():
+            if what not in self._opened:
+                self._opened.add(what)
+                self._say(f"{what}, is loaded, which took {seconds:.0f} s")
 
     def _since(self) -> str:
         return f"{self.clock() - self._begun:.0f} s"

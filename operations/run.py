@@ -38,6 +38,8 @@ from operations.source_topics import refuse_missing, waits
 from stack.jars import OF_JOBS, fetch
 from stack.layout import free_port
 from udfs.embedding.embedder import dimension
+from udfs.embedding.engines import wants_package
+from udfs.embedding.graphs import LOCK
 
 _WATCH_SECONDS = 2.0
 _TOO_SOON = "its job wasn't there yet"
@@ -176,6 +178,8 @@ def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | N
     during = nullcontext if phases is None else phases.during
     log_to(pipeline)
     jars = fetch(OF_JOBS)
+    if wants_package(pipeline.embedding):
+        fetch(LOCK)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
     from flink_jobs.engine.environment import local_environment, local_options
     from flink_jobs.engine.metrics import reporting

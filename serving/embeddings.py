@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from core.config.embedding import Embedding
 from core.stores.contract import Vectors
 from serving.batches import Answer, Batches, Full
 from udfs.embedding.contract import Embedder
@@ -59,7 +60,7 @@ class _Refused(Exception):
         self.code = code
 
 
-def sides_of(model: str, device: str | None) -> Mapping[Side, Embedder]:
+def sides_of(model: Embedding | str, device: str | None) -> Mapping[Side, Embedder]:
     """What embeds the questions and the documents of a model that was, or is, loaded once. Raises as `embedder`."""
     return {"query": questioner(model, device), "document": embedder(model, device)}
 

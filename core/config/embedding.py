@@ -17,6 +17,13 @@ from core.config.request_limits import Limits
 from core.config.source import Model
 from core.config.variants import kinds, named
 
+EngineName = Literal["auto", "torch", "openvino"]
+"""What computes a model of this machine; `auto`: the fastest whose vectors are those of torch."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of a model's arithmetic; `auto`: as exact as the device is made for, which is float32 on a CPU."""
+
+_OF_LOCAL = ("engine", "precision")
 _OF_REMOTE = ("dimension", "max_texts", "max_tokens", "max_bytes", "concurrency", "timeout", "tokenizer")
 
 
@@ -200,6 +207,11 @@ class Prompt:
         return f"the endpoint's prompt {self.name!r}" if self.name else repr(self.text)
 
 
+def mark_of(rounded: str) -> str:
+    """What tells apart the names of what was embedded in another precision than float32; "" of float32 itself."""
+    return f"~{rounded}" if rounded else ""
+
+
 class Sides(Model):
     """What is said of questions, and of documents; None: as the model's own files say."""
 
@@ -212,6 +224,8 @@ class Embedding(Model):
 
     prompts       what stands before a text when it is embedded; else what the model's own files say
     prompt_names  the same by a name: of the model's own, or of those that its endpoint knows
+    engine        what computes a model of this machine
+    precision     of its arithmetic
 
     With one of the providers it is the name by which the endpoint knows the model, and the other settings are of use:
 
@@ -227,6 +241,8 @@ class Embedding(Model):
     text: str | None = Field(None, min_length=1)
     prompts: Sides = Sides()
     prompt_names: Sides = Sides()
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
     openai: OpenAi | None = None
     tei: Tei | None = None
     sagemaker: SageMaker | None = None
@@ -255,6 +271,14 @@ class Embedding(Model):
         return self
 
     @model_validator(mode="after")
+    def _an_engine_has_a_model(self) -> Embedding:
+        given = [name for name in _OF_LOCAL if getattr(self, name) != "auto"]
+        if given and (self.remote or self.model == "hash"):
+            whose = f"embedding.{self.provided_by} decides for itself" if self.remote else "hash is computed in one way"
+            raise ValueError(f"{', '.join(given)} can't be set: {whose}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _one_prompt_a_side(self) -> Embedding:
         for side in Sides.model_fields:
             if getattr(self.prompts, side) is not None and getattr(self.prompt_names, side) is not None:
@@ -262,6 +286,14 @@ class Embedding(Model):
         if self.provider is not None and not self.provider.knows_prompts and self.prompt_names != Sides():
             raise ValueError(f"prompt_names: {self.provided_by} knows no prompts by name; set prompts, or leave it out")
         return self
+
+    @property
+    def rounded(self) -> str:
+        """The precision that marks the vectors, where they differ from float32's by more than engines do; else "".
+
+        What `auto` takes on a GPU isn't in it: it was never written down, and is nearer than `verify` looks.
+        """
+        return "bfloat16" if self.precision == "bfloat16" else ""
 
     @property
     def asks_otherwise(self) -> bool:

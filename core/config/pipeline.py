@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from core.config.documents import Document
-from core.config.embedding import Embedding
+from core.config.embedding import Embedding, mark_of
 from core.config.format import FORMATS, Debezium, Format
 from core.config.jobs import KINDS, Job, ProfilesJob
 from core.config.profiles import Profiles, milliseconds
@@ -248,7 +248,7 @@ class Pipeline(Model):
         """How a bucket's objects become changes, for `core.documents.unfolding`."""
         document = self.documents[table]
         used = document.used.union(document.key)
-        made_by = f"{self.embedding.model}|{document.chunk!r}|{document.text}"
+        made_by = f"{self.embedding.model}{mark_of(self.embedding.rounded)}|{document.chunk!r}|{document.text}"
         return ObjectSpec(table, used, made_by)
 
     @property

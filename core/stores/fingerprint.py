@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from core.config.embedding import Prompt
+from core.config.embedding import Prompt, mark_of
 from core.config.jobs import ProfilesJob
 from core.config.pipeline import Pipeline
 from core.documents.step import DocumentSpec
@@ -53,12 +53,15 @@ class Fingerprint:
     terms   the version of what stores write for filters to find; 0 where a release wrote it that didn't say. Not
             compared: a store that has older chunks counts them (`VectorStore.unindexed`)
     prompt  what stood before each document when it was embedded; UNSET, and not written down, where nothing ever did
+    precision  in which it was embedded, where that is less exact than float32 by more than engines differ; UNSET, and
+               not written down, of float32, whichever engine computed it: earlier releases had torch alone
     """
 
     model: str
     tables: Mapping[str, Made] = field(default_factory=dict)
     terms: int = 0
     prompt: Prompt | msgspec.UnsetType = msgspec.UNSET
+    precision: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,8 @@ def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str], prompt: Prompt 
     else:
         specs = [document.spec(table) for table, document in pipeline.documents.items()]
         made = {each.table: _made(each, chunkers[each.table]) for each in specs}
-    return Fingerprint(pipeline.embedding.model, made, TERMS, msgspec.UNSET if prompt is None else prompt)
+    before = msgspec.UNSET if prompt is None else prompt
+    return Fingerprint(pipeline.embedding.model, made, TERMS, before, pipeline.embedding.rounded or msgspec.UNSET)
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:
@@ -102,13 +106,13 @@ class Change:
     table   the one that it is about; "" for all
     what    in words
     embeds  whether texts, or their vectors, are others by it: else only what stands beside them is
-    every   whether not one vector stays
+    every   where not one vector stays, how those that are there were embedded; else ""
     """
 
     table: str
     what: str
     embeds: bool = True
-    every: bool = False
+    every: str = ""
 
     def __str__(self) -> str:
         """The words alone."""
@@ -122,7 +126,12 @@ def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
         found.append(Change("", f"embedding.model was {before.model}, is {now.model}"))
     if before.prompt != now.prompt:
         was, is_ = _before_each(before), _before_each(now)
-        found.append(Change("", f"embedding: before each document stood {was}, stands {is_}", every=True))
+        found.append(
+            Change("", f"embedding: before each document stood {was}, stands {is_}", every="behind another prompt")
+        )
+    if before.precision != now.precision:
+        was, is_ = _precision_of(before), _precision_of(now)
+        found.append(Change("", f"embedding.precision was {was}, is {is_}", every="in another precision"))
     for table in sorted(before.tables.keys() | now.tables.keys()):
         old, new = before.tables.get(table), now.tables.get(table)
         if old is None:
@@ -141,11 +150,18 @@ def _before_each(made: Fingerprint) -> str:
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 
 
+def _precision_of(made: Fingerprint) -> str:
+    return "float32" if isinstance(made.precision, msgspec.UnsetType) else made.precision
+
+
 def _unmarked(made: Made, by: Fingerprint) -> Made:
-    """What was made, with its chunker as it is called without a prompt: that one has changed is said once."""
-    if isinstance(by.prompt, msgspec.UnsetType):
-        return made
-    return replace(made, chunker=made.chunker.replace(by.prompt.mark, ""))
+    """What was made, with its chunker as it is called without prompt and precision: their change is said once."""
+    chunker = made.chunker
+    if not isinstance(by.prompt, msgspec.UnsetType):
+        chunker = chunker.replace(by.prompt.mark, "")
+    if not isinstance(by.precision, msgspec.UnsetType):
+        chunker = chunker.replace(mark_of(by.precision), "")
+    return replace(made, chunker=chunker)
 
 
 def _of_table(table: str, old: Made, new: Made) -> list[Change]:

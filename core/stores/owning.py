@@ -142,8 +142,8 @@ def _embeds(why: Sequence[Change], chunks: int, same: int) -> str:
         return "Embeds every text, as nothing is there to keep"
     if not same:
         return f"Embeds every text, as all {_chunks(chunks)} there are of another model"
-    if any(change.every for change in why):
-        return f"Embeds every text, as all {_chunks(chunks)} there were embedded behind another prompt"
+    if ways := [change.every for change in why if change.every]:
+        return f"Embeds every text, as all {_chunks(chunks)} there were embedded {' and '.join(dict.fromkeys(ways))}"
     return (
         f"Keeps the vectors of chunks whose text, model and chunker stay; embeds the others, of {_chunks(same)} there"
     )

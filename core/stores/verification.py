@@ -24,6 +24,9 @@ from core.stores.fitting import without_nul
 SAME_DIRECTION = 0.999
 """The least cosine of two vectors of one text: the same model on other hardware differs by less."""
 
+ROUNDED_DIRECTION = 2 * SAME_DIRECTION**2 - 1
+"""The same where both may be rounded: each is as near to what float32 makes, or the model wouldn't be opened."""
+
 _SOME = Position("0")
 
 
@@ -133,10 +136,16 @@ def _metadata_differences(plan: Plan, stored: Stored) -> list[str]:
     return [f"other metadata: {', '.join(sorted(names))}"] if names else []
 
 
-def compare_vectors(plan: Plan, stored: Stored, vectors: Vectors) -> Difference | None:
+def least_cosine(rounded: str) -> float:
+    """The least cosine of two vectors of one text, made in the precision that `Embedding.rounded` names, or float32."""
+    return ROUNDED_DIRECTION if rounded else SAME_DIRECTION
+
+
+def compare_vectors(plan: Plan, stored: Stored, vectors: Vectors, least: float = SAME_DIRECTION) -> Difference | None:
     """As `compare`, of a document that it finds nothing in: `vectors` are those that the model makes of `plan.write`.
 
-    Chunks are taken in order; vectors that aren't unit vectors are compared by their direction.
+    Chunks are taken in order; vectors that aren't unit vectors are compared by their direction: `least` is the least
+    cosine of two that pass for one.
     """
     if stored.vectors.shape != vectors.shape:
         what = f"vectors of shape {stored.vectors.shape}, not {vectors.shape}"
@@ -144,7 +153,7 @@ def compare_vectors(plan: Plan, stored: Stored, vectors: Vectors) -> Difference 
     lengths = np.linalg.norm(stored.vectors, axis=1) * np.linalg.norm(vectors, axis=1)
     cosines = np.einsum("ij,ij->i", stored.vectors, vectors) / np.where(lengths > 0, lengths, 1)
     # negated, so that NaN counts as another direction
-    off = np.flatnonzero(~(cosines > SAME_DIRECTION)).tolist()
+    off = np.flatnonzero(~(cosines > least)).tolist()
     if not off:
         return None
     return Difference(plan.document_id, Kind.STALE, f"another vector in chunk {_list(off)}")

@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from flink_jobs.engine.worker_deaths import FOLDER
+
+M = TypeVar("M")
 
 _LOADING, _LOADED = "loading", "loaded"
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A worker's load of its model: how long it took, in seconds; None while it goes on."""
+    """A worker's load of its model.
+
+    seconds  how long it took; None while it goes on
+    what     was opened, in words: the model, the engine, its precision
+    """
 
     seconds: float | None
+    what: str = ""
 
 
-@contextmanager
-def recorded_load() -> Iterator[None]:
-    """Write down, in a worker, that its block loads the model; the first block alone, as the second finds it loaded."""
+def recorded_load(open_model: Callable[[], M], described: Callable[[M], str]) -> M:
+    """Open the model in a worker, and write down that it is opened, and then as what.
+
+    The first time alone: the second finds it open. What `open_model` raises is raised.
+    """
     named = os.environ.get(FOLDER)
     if named is None or not (folder := Path(named)).is_dir() or (folder / f"{_LOADED}.{os.getpid()}").exists():
-        yield
-        return
+        return open_model()
     begun, mark = time.monotonic(), folder / f"{_LOADING}.{os.getpid()}"
     mark.touch()
     try:
-        yield
-        mark.write_text(f"{time.monotonic() - begun:.3f}", encoding="ascii")
+        model = open_model()
+        mark.write_text(f"{time.monotonic() - begun:.3f} {described(model)}", encoding="utf-8")
         mark.replace(folder / f"{_LOADED}.{os.getpid()}")
+        return model
     finally:
         mark.unlink(missing_ok=True)
 
@@ -45,7 +54,8 @@ def loads() -> dict[str, Load]:
         return {}
     found = {mark.suffix[1:]: Load(None) for mark in Path(named).glob(f"{_LOADING}.*") if _lives(mark.suffix[1:])}
     for mark in Path(named).glob(f"{_LOADED}.*"):
-        found[mark.suffix[1:]] = Load(float(mark.read_text(encoding="ascii")))
+        seconds, _, what = mark.read_text(encoding="utf-8").partition(" ")
+        found[mark.suffix[1:]] = Load(float(seconds), what)
     return found
 
 

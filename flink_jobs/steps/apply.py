@@ -116,8 +116,7 @@ def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
 
 
 def _loaded(pipeline: Pipeline) -> Embedder:
-    with recorded_load():
-        return embedder(pipeline.embedding)
+    return recorded_load(lambda: embedder(pipeline.embedding), lambda model: model.describe())
 
 
 class _EmbedPlans(ScalarFunction):

@@ -19,6 +19,7 @@ from core.plans import Plan
 from core.stores.contract import Stored, Vectors, VectorStore
 from core.stores.source import Row, Source
 from core.stores.verification import (
+    SAME_DIRECTION,
     Difference,
     Kind,
     Sample,
@@ -129,6 +130,7 @@ class Pass:
     progress  is called for each step: a label, what was done of it, of how much (0: unknown)
     mend      is given the differences that stood a second look
     upto      no change of the source's has a later position now; None where that isn't known
+    least     the least cosine of two vectors that pass for one
     """
 
     tables: Mapping[str, Watched]
@@ -139,6 +141,7 @@ class Pass:
     progress: Callable[[str, int, int], object]
     mend: Callable[[Sequence[tuple[Suspect, Difference]]], object]
     upto: Callable[[], Position | None] = lambda: None
+    least: float = SAME_DIRECTION
     findings: Findings = field(default_factory=Findings)
     _seen: Seen = field(default_factory=Seen)
     _suspects: list[Suspect] = field(default_factory=list)
@@ -184,12 +187,17 @@ class Pass:
             for identity, (plan, raw) in plans.items():
                 stored = there.get(identity)
                 suspect = Suspect(name, table, identity, watched.key_of(raw), vectors=identity in made)
-                if compare(plan, stored, upto) is not None or _is_off(plan, stored, made.get(identity)):
+                if compare(plan, stored, upto) is not None or self._is_off(plan, stored, made.get(identity)):
                     self._suspect(suspect)
         if chosen is not None:
             for plan in whole:
                 key = watched.key_of(plans[plan.document_id][1])
                 chosen.offer(plan.document_id, Suspect("", table, plan.document_id, key, vectors=True))
+
+    def _is_off(self, plan: Plan, stored: Stored | None, vectors: Vectors | None) -> bool:
+        if stored is None or vectors is None:
+            return False
+        return compare_vectors(plan, stored, vectors, self.least) is not None
 
     def _made(self, plans: Sequence[Plan]) -> dict[str, Vectors]:
         """The vectors of each document that can be embedded, all at once."""
@@ -309,11 +317,7 @@ class Pass:
         if difference is not None or stored is None or not suspect.vectors:
             return difference
         vectors, errors = embed_each(self.embedder, [chunk.text for chunk in plan.write])
-        return None if errors else compare_vectors(plan, stored, vectors)
-
-
-def _is_off(plan: Plan, stored: Stored | None, vectors: Vectors | None) -> bool:
-    return stored is not None and vectors is not None and compare_vectors(plan, stored, vectors) is not None
+        return None if errors else compare_vectors(plan, stored, vectors, self.least)
 
 
 def _mark(plan: Plan | None) -> bytes:

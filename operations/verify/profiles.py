@@ -21,7 +21,7 @@ from core.profiles.step import ProfileChanges
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.profile_verification import Said, Whole, changed, compared, document, read_as, said_by, whole
 from core.stores.source import Source
-from core.stores.verification import Difference, Kind, Sample, compare, compare_vectors
+from core.stores.verification import Difference, Kind, Sample, compare, compare_vectors, least_cosine
 from operations.servers import stores
 from operations.verify.one_pass import ROWS_AT_ONCE, Findings
 from operations.verify.stream import Progress
@@ -134,8 +134,10 @@ class ProfilesPass:
                 difference, stored = compare(plans[name], there.get(name)), there.get(name)
                 if difference is None and stored is not None and name in with_vectors:
                     texts = [chunk.text for chunk in plans[name].write]
-                    made, errors = embed_each(embedder(self.pipeline.embedding), texts)
-                    difference = None if errors else compare_vectors(plans[name], stored, made)
+                    embedding = self.pipeline.embedding
+                    made, errors = embed_each(embedder(embedding), texts)
+                    least = least_cosine(embedding.rounded)
+                    difference = None if errors else compare_vectors(plans[name], stored, made, least)
                 if difference is not None:
                     yield difference
         for name in store.document_ids():

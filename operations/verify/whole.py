@@ -19,7 +19,7 @@ from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.errors import ConfigError
-from core.stores.verification import Difference, Kind
+from core.stores.verification import Difference, Kind, least_cosine
 from operations.log_watch import refuse_in_another_log
 from operations.owning import otherwise
 from operations.reporting import Bar
@@ -151,8 +151,9 @@ def _pass(pipeline: Pipeline, options: Options, consumer: Consumer | None, schem
                 return Compared(findings, note=stream.note)
             tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
             ask = partial(end_of, pipeline, fresh)
+            least = least_cosine(embedding.rounded)
             step(f"loading the model {embedding.model}", 0, 0)
-            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, step, mender or _leave, ask)
+            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, step, mender or _leave, ask, least)
             findings = run.run(frozen, options.sample)
             findings.made = otherwise(pipeline, of_pipeline)
     finally:

@@ -51,6 +51,9 @@ def test_a_model_of_this_machine_is_not_remote() -> None:
         ({"sagemaker": {"endpoint": "a/b"}}, "endpoint"),
         ({"openai": {"url": URL, "api-key": "x"}}, "api-key"),
         ({"openai": {"url": URL}, "concurrency": 0}, "concurrency"),
+        ({"openai": {"url": URL}, "engine": "torch"}, "engine can't be set: embedding.openai decides for itself"),
+        ({"model": "hash", "precision": "bfloat16"}, "precision can't be set: hash is computed in one way"),
+        ({"precision": "int8"}, "precision"),
     ],
 )
 def test_mistakes_are_named(given: dict[str, Any], message: str) -> None:

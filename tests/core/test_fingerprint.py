@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,23 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from core.config.embedding import Prompt
-from core.stores.fingerprint import Fingerprint, Made, Owner, changes, displaced, owner_from_text, owner_to_text
+from core.config.pipeline import Pipeline
+from core.stores.fingerprint import (
+    Fingerprint,
+    Made,
+    Owner,
+    changes,
+    displaced,
+    fingerprint,
+    owner_from_text,
+    owner_to_text,
+)
 
 MADE = Made("{title}\n\n{body}", "cdc1:words2:256:32", ("lang", "at"), (), False)
 NOW = Fingerprint("m1", {"public.a": MADE})
+
+CUT = {"public.a": "cdc1:words2:256:32"}
+ENGINES = ({"engine": "torch"}, {"engine": "openvino"}, {"engine": "openvino", "precision": "float32"})
 
 names = st.text("ab_", min_size=1, max_size=3)
 mades = st.builds(
@@ -22,13 +36,28 @@ mades = st.builds(
 )  # fmt: skip
 prompts = st.sampled_from([UNSET, Prompt(), Prompt("p: "), Prompt(name="p: ")])
 prints = st.builds(
-    Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3), prompt=prompts
-)
+    Fingerprint, st.sampled_from(["m1", "m2"]), st.dictionaries(names, mades, max_size=3), prompt=prompts,
+    precision=st.sampled_from([UNSET, "bfloat16"]),
+)  # fmt: skip
 owners = st.builds(Owner, names, st.integers(0, 2**60), prints, st.lists(st.text(max_size=9)).map(tuple))
 
 
 def in_words(**other: object) -> tuple[str, ...]:
     return tuple(map(str, changes(NOW, Fingerprint("m1", {"public.a": replace(MADE, **other)}))))  # type: ignore[arg-type]
+
+
+def embedded_by(settings: Mapping[str, str]) -> Pipeline:
+    return Pipeline.model_validate(
+        {
+            "name": "articles",
+            "source": {"kafka": {"topic": "a", "properties.bootstrap.servers": "127.0.0.1:1"}},
+            "format": "debezium",
+            "documents": {"public.a": {"text": "{title}"}},
+            "embedding": settings,
+            "store": {"pgvector": {"dsn": "postgresql://127.0.0.1:1/a", "table": "a"}},
+            "dead_letters": {"kafka": {"topic": "letters"}},
+        }
+    )
 
 
 def test_each_change_is_described_in_words() -> None:
@@ -75,6 +104,19 @@ def test_a_prompt_before_the_documents_is_a_change_and_its_chunkers_name_none_mo
     ]
 
 
+def test_a_lower_precision_is_a_change_and_an_engine_is_none() -> None:
+    rounded = replace(MADE, chunker="cdc1:words2~bfloat16:256:32")
+    now = replace(NOW, precision="bfloat16", tables={"public.a": rounded})
+    (change,) = changes(NOW, now)
+    assert str(change) == "embedding.precision was float32, is bfloat16"
+    assert change.embeds and change.every == "in another precision"
+    assert [str(each) for each in changes(now, NOW)] == ["embedding.precision was bfloat16, is float32"]
+    assert changes(now, now) == ()
+    written = [fingerprint(embedded_by(settings), CUT) for settings in ({}, *ENGINES)]
+    assert written[1:] == written[:1] * len(ENGINES) and written[0].precision is UNSET, "as a release with torch alone"
+    assert fingerprint(embedded_by({"precision": "bfloat16"}), CUT).precision == "bfloat16"
+
+
 def test_what_has_no_prompt_is_written_as_it_was_before_there_were_any() -> None:
     written = owner_to_text(Owner("articles", 1, NOW))
     assert written == (
@@ -83,6 +125,8 @@ def test_what_has_no_prompt_is_written_as_it_was_before_there_were_any() -> None
     )
     e5 = Owner("articles", 1, replace(NOW, prompt=Prompt("passage: ")))
     assert owner_from_text(owner_to_text(e5)) == e5
+    rounded = Owner("articles", 1, replace(NOW, precision="bfloat16"))
+    assert owner_from_text(owner_to_text(rounded)) == rounded
 
 
 def test_the_order_of_metadata_is_no_change() -> None:
@@ -101,7 +145,7 @@ def test_what_is_made_alike_and_only_that_has_no_changes(one: Fingerprint, other
             name: (made.text, made.chunker, set(made.metadata), made.key, made.id_from_source)
             for name, made in each.tables.items()
         }
-        return each.model, tables, each.prompt
+        return each.model, tables, each.prompt, each.precision
 
     assert (not changes(one, other)) == (plain(one) == plain(other))
     assert len(changes(one, other)) == len(changes(other, one))

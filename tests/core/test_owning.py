@@ -15,6 +15,7 @@ MADE = Made("{body}", "c", ("lang",))
 NOW = Fingerprint("m", {"public.a": MADE})
 OTHER_TEXT = Fingerprint("m", {"public.a": Made("{title}", "c", ("lang",))})
 OTHER_METADATA = Fingerprint("m", {"public.a": Made("{body}", "c")})
+OTHER_PRECISION = Fingerprint("m", {"public.a": MADE}, precision="bfloat16")
 OTHER_PROMPT = Fingerprint("m", {"public.a": MADE}, prompt=Prompt("passage: "))
 OTHER_MODEL = Fingerprint("older", {"public.a": MADE})
 EPOCH = 1_764_000_000_000
@@ -93,6 +94,7 @@ def test_an_empty_store_mixes_nothing_but_a_state_may() -> None:
             "whose text, model and chunker stay; embeds the others, of 1 chunk there",
         ),
         (OTHER_PROMPT, {"m": 2180}, "Embeds every text, as all 2,180 chunks there were embedded behind another prompt"),
+        (OTHER_PRECISION, {"m": 9}, "Embeds every text, as all 9 chunks there were embedded in another precision"),
         (OTHER_TEXT, {}, "Embeds every text, as nothing is there to keep"),
     ],
 )

@@ -16,6 +16,7 @@ from core.documents.step import DocumentSpec
 from core.plans import Plan
 from core.stores.contract import Stored
 from core.stores.verification import (
+    SAME_DIRECTION,
     Difference,
     Kind,
     Sample,
@@ -24,6 +25,7 @@ from core.stores.verification import (
     compare_vectors,
     expected,
     key_of,
+    least_cosine,
     table_of,
 )
 
@@ -107,6 +109,20 @@ def test_vectors_of_another_direction_are_found_and_longer_ones_are_not() -> Non
         assert found is not None
         assert found.what == "another vector in chunk 1"
     assert compare_vectors(PLAN, replace(held, vectors=vectors[:1]), vectors) is not None
+
+
+def test_two_that_were_rounded_may_be_as_far_apart_as_both_were_allowed_to() -> None:
+    angle = np.arccos(SAME_DIRECTION)
+    vectors = np.array([[1, 0], [1, 0]], np.float32)
+    for turned, rounded, passes in (
+        (0.99, "", True),
+        (1.9, "", False),
+        (1.9, "bfloat16", True),
+        (2.1, "bfloat16", False),
+    ):
+        turn = [np.cos(turned * angle), np.sin(turned * angle)]
+        held = replace(HELD, vectors=np.array([turn, turn], np.float32))
+        assert (compare_vectors(PLAN, held, vectors, least_cosine(rounded)) is None) is passes
 
 
 def test_ids_tell_table_and_key() -> None:

@@ -73,7 +73,7 @@ def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
     for _ in range(2):
         run.look(looks[-1])
     (marks / f"loading.{worker}").rename(marks / f"loaded.{worker}")
-    (marks / f"loaded.{worker}").write_text("8.6")
+    (marks / f"loaded.{worker}").write_text("8.6 all-MiniLM-L6-v2 by openvino on cpu (2 threads), float32")
     clock.now = 120.0
     for _ in range(2):
         run.look(Progress("RUNNING", {}, None, "", (4, 4), 1))
@@ -84,7 +84,7 @@ def test_each_phase_is_shown_once_and_as_it_begins(marks: Path) -> None:
         "starting its tasks, 3 of 4 run …",
         "reading, 8 s after the start",
         "loading the model all-MiniLM-L6-v2, made for English …",
-        "all-MiniLM-L6-v2 is loaded, which took 9 s",
+        "all-MiniLM-L6-v2 by openvino on cpu (2 threads), float32, is loaded, which took 9 s",
         "the first checkpoint is there, 20 s after the start",
     ]
 
@@ -95,15 +95,28 @@ def test_a_job_that_counts_reads_though_a_task_of_its_end_starts_still(marks: Pa
     assert lines(run.say) == ["reading, 0 s after the start"]
 
 
-def test_a_model_that_loads_in_no_time_is_not_worth_a_line(marks: Path) -> None:
+def test_what_computes_a_model_is_told_once_however_soon_it_is_loaded(marks: Path) -> None:
     run = phases(Clock())
-    (marks / "loaded.7").write_text("0.020")
+    (marks / "loaded.7").write_text("0.020 m by torch on cpu (2 threads), float32")
+    run.look(Progress("RUNNING", {}, None))
+    (marks / "loaded.8").write_text("0.030 m by torch on cpu (2 threads), float32")
+    run.look(Progress("RUNNING", {}, None))
+    assert lines(run.say) == ["m by torch on cpu (2 threads), float32, is loaded, which took 0 s"]
+    (marks / "loaded.9").write_text("0.030 m by openvino on cpu (2 threads), bfloat16")
+    run.look(Progress("RUNNING", {}, None))
+    assert lines(run.say)[1:] == ["m by openvino on cpu (2 threads), bfloat16, is loaded, which took 0 s"]
+
+
+def test_the_model_for_tests_is_not_worth_a_line(marks: Path) -> None:
+    settings = {**SETTINGS, "embedding": {"model": "hash"}}
+    run = Phases(Pipeline.model_validate(settings), Heard(), Clock())
+    (marks / "loaded.7").write_text("0.020 hash on cpu, float32, 384 dimensions")
     run.look(Progress("RUNNING", {}, None))
     assert lines(run.say) == []
 
 
 def test_what_an_earlier_run_of_the_process_loaded_is_not_shown(marks: Path) -> None:
-    (marks / "loaded.7").write_text("30.0")
+    (marks / "loaded.7").write_text("30.0 m by torch on cpu")
     run = phases(Clock())
     run.look(Progress("RUNNING", {}, None))
     assert lines(run.say) == []
@@ -125,20 +138,31 @@ def test_a_phase_that_lasts_is_shown_again() -> None:
     assert lines(say)[:2] == ["starting Flink …", "still starting Flink after 0 s: a slow machine"]
 
 
-def test_a_load_is_written_down_once_a_worker(marks: Path) -> None:
+def seen_and_slept() -> dict[str, Load]:
+    seen = loads()
+    time.sleep(0.02)
+    return seen
+
+
+def opened(model: object) -> str:
+    return f"opened {model}"
+
+
+def test_a_load_is_written_down_once_a_worker_with_what_was_opened(marks: Path) -> None:
     worker = str(os.getpid())
-    with recorded_load():
-        assert loads() == {worker: Load(None)}
-        time.sleep(0.02)
-    took = loads()[worker].seconds
-    assert took is not None and took >= 0.02
-    with recorded_load():
-        assert loads()[worker].seconds == took
+    assert recorded_load(seen_and_slept, lambda model: "m by torch") == {worker: Load(None)}
+    took = loads()[worker]
+    assert took.what == "m by torch" and took.seconds is not None and took.seconds >= 0.02
+    assert recorded_load(lambda: "another", opened) == "another"
+    assert loads()[worker] == took
 
 
 def test_a_load_that_failed_or_whose_worker_died_is_none(marks: Path) -> None:
-    with pytest.raises(OSError, match="no model"), recorded_load():
+    def failing() -> str:
         raise OSError("no model")
+
+    with pytest.raises(OSError, match="no model"):
+        recorded_load(failing, opened)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     (marks / f"loading.{dead.pid}").touch()
@@ -147,11 +171,9 @@ def test_a_load_that_failed_or_whose_worker_died_is_none(marks: Path) -> None:
 
 def test_without_a_place_nothing_is_written_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
-    with recorded_load():
-        assert loads() == {}
+    assert recorded_load(loads, opened) == loads() == {}
     monkeypatch.setenv(FOLDER, str(tmp_path / "gone"))
-    with recorded_load():
-        assert loads() == {}
+    assert recorded_load(loads, opened) == loads() == {}
 
 
 def test_a_worker_knows_the_place_by_how_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,11 @@ def test_the_budget_leaves_room_for_special_tokens() -> None:
     assert (model.budget(256), model.budget(128), tokenizer("hash").budget(256)) == (254, 128, 256)
 
 
+def test_chunks_whose_vectors_are_rounded_have_other_ids() -> None:
+    assert tokenizer_of(Embedding(precision="bfloat16")).name == tokenizer(DEFAULT).name + "~bfloat16"
+    assert tokenizer_of(Embedding(engine="openvino", precision="float32")).name == tokenizer(DEFAULT).name
+
+
 def test_a_name_with_its_organisation_is_the_same_model() -> None:
     assert model_path(f"sentence-transformers/{DEFAULT}") == model_path(DEFAULT)
     assert tokenizer(f"sentence-transformers/{DEFAULT}").name == tokenizer(DEFAULT).name

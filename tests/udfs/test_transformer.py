@@ -10,6 +10,7 @@ import torch
 import transformers
 from sentence_transformers.sentence_transformer import modules
 
+from core.config.embedding import Embedding
 from core.errors import EmbeddingError
 from core.metrics import tally
 from udfs.embedding.embedder import dimension, embed_each, embedder
@@ -92,8 +93,8 @@ def test_a_process_has_one_model_and_tells_its_device() -> None:
     assert embedder(DEFAULT, "cpu") is embedder(DEFAULT, "cpu")
     assert embedder(DEFAULT, "cpu").dimension == dimension(DEFAULT)
     threads = torch.get_num_threads()
-    expected = f"{DEFAULT} on cpu ({threads} threads), float32, 384 dimensions"
-    assert embedder(DEFAULT, "cpu").describe() == expected
+    expected = f"{DEFAULT} by torch on cpu ({threads} threads), float32, 384 dimensions"
+    assert embedder(Embedding(engine="torch"), "cpu").describe() == expected
 
 
 def test_tokens_and_padding_are_counted(model: "transformer.TransformerEmbedder") -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from core.config.embedding import EngineName, Precision
 from core.errors import EmbeddingError
 from core.stores.contract import Vectors
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a transformer's graph may ask for, by the names that exporters give them."""
 
 
 class Embedder(Protocol):
@@ -28,6 +34,31 @@ class Embedder(Protocol):
 
     def describe(self) -> str:
         """Model, device, precision and dimension, for people to read."""
+
+
+class LocalModel(Embedder, Protocol):
+    """A model of this machine, as an engine opens it."""
+
+    def behind(self, prompt: str) -> Embedder:
+        """The same model, loaded once, with another prompt before each text; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an engine is asked to open.
+
+    name       the model as it was asked for
+    folder     of its files, as sentence-transformers saves them
+    device     `cuda`, `mps`, `cpu` or one of several (`cuda:1`); None: the best that is there
+    engine     the one that is asked for; `auto`: the fastest that has the same vectors
+    precision  of the arithmetic; `auto`: float16 on CUDA, else float32
+    """
+
+    name: str
+    folder: Path
+    device: str | None = None
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
 
 
 class SomeRefused(EmbeddingError):

@@ -13,22 +13,20 @@ from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from string import punctuation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from core.config.embedding import Embedding
-from core.errors import ConfigError, EmbeddingError
+from core.config.embedding import Embedding, EngineName, Precision
+from core.errors import EmbeddingError
 from core.metrics import tally
 from core.stores.batches import halving
 from core.stores.contract import Vectors
-from udfs.embedding.contract import Embedder, SomeRefused, check_texts
+from udfs.embedding.contract import Asked, Embedder, LocalModel, SomeRefused, check_texts
+from udfs.embedding.engines import opened
 from udfs.embedding.model_files import HASH, model_path
 from udfs.embedding.prompts import Side, default_prompt, prompt_of
-
-if TYPE_CHECKING:
-    from udfs.embedding.transformer import TransformerEmbedder
 
 CACHED_VECTORS = 16_384
 
@@ -61,19 +59,20 @@ def questioner(model: Embedding | str, device: str | None = None) -> Embedder:
     return _of_side(model, "query", device)
 
 
-def unsided(model: str, device: str | None = None) -> Embedder:
+def unsided(model: Embedding | str, device: str | None = None) -> Embedder:
     """A local model's embedder of texts of which nobody says whether they are questions or documents.
 
     As `SentenceTransformer.encode` has it: behind the model's default prompt, where it has one. See `embedder`.
     """
-    return _local(model, default_prompt(model), device)
+    embedding = Embedding(model=model) if isinstance(model, str) else model
+    return _local(embedding, default_prompt(embedding.model), device)
 
 
 def _of_side(model: Embedding | str, side: Side, device: str | None) -> Embedder:
     embedding = Embedding(model=model) if isinstance(model, str) else model
     prompt = prompt_of(embedding, side).text
     if not embedding.remote:
-        return _local(embedding.model, prompt, device)
+        return _local(embedding, prompt, device)
     return _remote(embedding, embedding.asks_otherwise and side == "query", prompt)
 
 
@@ -84,31 +83,25 @@ def _remote(embedding: Embedding, of_questions: bool, prompt: str) -> Embedder:
 
 @lru_cache(maxsize=4)
 def _endpoint(embedding: Embedding, of_questions: bool) -> Embedder:
-    from udfs.embedding.remote.embedder import opened
+    from udfs.embedding.remote import embedder as remote
 
-    return opened(embedding, of_questions)
+    return remote.opened(embedding, of_questions)
+
+
+def _local(embedding: Embedding, prompt: str, device: str | None) -> Embedder:
+    return _of_engine(embedding.model, prompt, device, embedding.engine, embedding.precision)
 
 
 @lru_cache(maxsize=8)
-def _local(model: str, prompt: str, device: str | None) -> Embedder:
+def _of_engine(model: str, prompt: str, device: str | None, engine: EngineName, precision: Precision) -> Embedder:
     if model == HASH:
         return _prompted(HashEmbedder(), prompt)
-    return CachedEmbedder(_loaded(model, device).behind(prompt), CACHED_VECTORS)
+    return CachedEmbedder(_loaded(model, device, engine, precision).behind(prompt), CACHED_VECTORS)
 
 
 @lru_cache(maxsize=4)
-def _loaded(model: str, device: str | None) -> TransformerEmbedder:
-    folder = model_path(model)
-    try:
-        from udfs.embedding.transformer import TransformerEmbedder
-    except ImportError as error:
-        raise _needs_extra(model, error) from error
-    return TransformerEmbedder(model, folder, device)
-
-
-def _needs_extra(model: str, error: ImportError) -> ConfigError:
-    remedy = "install freshet[model], or use embedding.model: hash"
-    return ConfigError([f"embedding.model: {model!r} needs {error.name}, which isn't installed; {remedy}"])
+def _loaded(model: str, device: str | None, engine: EngineName, precision: Precision) -> LocalModel:
+    return opened(Asked(model, model_path(model), device, engine, precision))
 
 
 def dimension(model: Embedding | str) -> int:

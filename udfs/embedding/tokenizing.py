@@ -13,7 +13,7 @@ from pathlib import Path
 import tokenizers
 
 from core.config.documents import Chunk
-from core.config.embedding import Embedding, Prompt
+from core.config.embedding import Embedding, Prompt, mark_of
 from core.documents.chunking import Starts, chunker
 from core.documents.step import Chunker
 from core.documents.structure import structured
@@ -76,11 +76,13 @@ def tokenizer_of(embedding: Embedding) -> Tokenizer:
     Of a model of this machine, its own tokenizer. Of one behind an endpoint the one that the file names; else the
     model's, where its files are on this machine; else `letters4`, an approximation: up to four ASCII letters are a
     token, and so is every other character. Prose has fewer tokens than that, so chunks come out shorter, not longer.
-    The tokens of a prompt that stands before each document are taken off what the model reads.
+    The tokens of a prompt that stands before each document are taken off what the model reads. Where vectors are
+    rounded it has another name, as they are others.
 
     Raises ConfigError where the model, or the tokenizer that is named, isn't found, or the prompt leaves no room.
     """
-    return _behind(document_prompt(embedding), _bare(embedding))
+    words = _behind(document_prompt(embedding), _bare(embedding))
+    return replace(words, name=words.name + mark_of(embedding.rounded))
 
 
 def _behind(prompt: Prompt | None, words: Tokenizer) -> Tokenizer:
@@ -120,7 +122,7 @@ def tokenizer(model: str) -> Tokenizer:
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise config_error(model, f"{folder} has no tokenizer.json", "save the model with a fast tokenizer")
-    return _from_file(short_name(model), file, _longest(folder))
+    return _from_file(short_name(model), file, longest_input(folder))
 
 
 @lru_cache(maxsize=8)
@@ -137,7 +139,7 @@ def _from_file(name: str, file: Path, longest: int | None) -> Tokenizer:
     return Tokenizer(f"{name}-{digest}", _starts(inner), None if longest is None else longest - specials)
 
 
-def _longest(folder: Path) -> int | None:
+def longest_input(folder: Path) -> int | None:
     """The model's longest input in tokens, as sentence-transformers finds it."""
     longest = read_json(folder / "sentence_bert_config.json").get("max_seq_length")
     if longest is None:

@@ -20,10 +20,12 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 from transformers.utils.logging import disable_progress_bar
 
+from core.config.embedding import Precision
 from core.errors import EmbeddingError
 from core.metrics import tally
 from core.stores.contract import Vectors
 from udfs.embedding.contract import check_texts
+from udfs.embedding.precision import PROBES, check_precision
 
 _TOKENS_A_BATCH = {"cuda": 32_768, "mps": 8_192, "cpu": 1_024}
 _TEXTS_TOKENIZED_AT_ONCE = 2_048
@@ -33,20 +35,30 @@ class TransformerEmbedder:
     """A sentence-transformers model, fed in batches of like length that hold so many tokens, not so many texts.
 
     The vectors are those of `SentenceTransformer.encode(normalize_embeddings=True)`, but for rounding; on CUDA in
-    half precision. As there, the model's default prompt stands before each text, where it has one: see `behind`.
+    half precision, where nobody says otherwise. As there, the model's default prompt stands before each text, where it
+    has one: see `behind`.
     """
 
-    def __init__(self, name: str, folder: Path, device: str | None = None) -> None:
-        """Loads the model from its folder. `device` None takes CUDA or MPS where there is one, else the CPU."""
+    def __init__(self, name: str, folder: Path, device: str | None = None, precision: Precision = "auto") -> None:
+        """Loads the model from its folder. `device` None takes CUDA or MPS where there is one, else the CPU.
+
+        Raises ConfigError where it doesn't stand the precision.
+        """
         self.name = name
         disable_progress_bar()  # type: ignore[no-untyped-call]
         model = SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
         self._device = model.device
-        self._model = model.half() if self._device.type == "cuda" else model
+        self._model = model
         self._prompt = model.prompts[model.default_prompt_name] if model.default_prompt_name else ""
         self._budget = _TOKENS_A_BATCH.get(self._device.type, _TOKENS_A_BATCH["cpu"])
         self._pads_left = getattr(model.tokenizer, "padding_side", "right") == "left"
         self.dimension = int(model.get_embedding_dimension())
+        auto = "float16" if self._device.type == "cuda" else "float32"
+        self.precision = auto if precision == "auto" else precision
+        if self.precision != "float32":
+            exact = self.embed(PROBES)
+            self._model = model.to(getattr(torch, self.precision))
+            check_precision(name, self.precision, exact, self.embed(PROBES))
 
     def behind(self, prompt: str) -> TransformerEmbedder:
         """The same model, loaded once, with another prompt before each text; "" for none."""
@@ -57,8 +69,7 @@ class TransformerEmbedder:
     def describe(self) -> str:
         """See `Embedder.describe`."""
         threads = f" ({torch.get_num_threads()} threads)" if self._device.type == "cpu" else ""
-        precision = "float16" if self._device.type == "cuda" else "float32"
-        return f"{self.name} on {self._device}{threads}, {precision}, {self.dimension} dimensions"
+        return f"{self.name} by torch on {self._device}{threads}, {self.precision}, {self.dimension} dimensions"
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Vectors:
