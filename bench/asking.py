@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.rig import Rig
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from core.change import Position
 from core.config.pipeline import Pipeline
 from core.config.store import OpenSearch
@@ -81,7 +81,7 @@ def measure(rig: Rig, most: int) -> dict[str, Asked]:
     texts = [_text(choices) for _ in range(count)]
     questions = [_text(choices) for _ in range(_SEARCHES)]
     vectors = model.embed(questions)
-    stores = open_stores(pipeline, model.dimension)
+    stores = open_stores(stores_of(pipeline), model.dimension)
     try:
         for store in stores.values():
             _fill(store, pipeline, model, texts)

@@ -122,7 +122,7 @@ class Debezium:
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
         """As `freshet verify` reads them."""
-        fresh, frozen = (Reselect(self._dsn, pipeline.debezium, schemas=False) for _ in range(2))
+        fresh, frozen = (Reselect(self._dsn, pipeline.events.debezium, schemas=False) for _ in range(2))
         chunkers = {
             name: document_chunker(pipeline.embedding.model, document.chunk)
             for name, document in pipeline.documents.items()

@@ -183,10 +183,10 @@ class Objects:
         """Of each object that a listing shows, loaded as the job loads it."""
         document, model = pipeline.documents[self._table], pipeline.embedding.model
         chunker, spec = document_chunker(model, document.chunk), document.spec(self._table)
-        of_objects = pipeline.object_spec(self._table)
+        of_objects = document.object_spec(self._table, pipeline.embedding)
         looks = [ToLoad(self._bucket, each.key) for page in self._store.objects(self._bucket) for each in page]
         # kept, as it starts processes of its own
-        self._loader = self._loader or loader(pipeline)
+        self._loader = self._loader or loader(pipeline.format, pipeline.documents)
         changes = [change for found in self._loader.load(looks) for change in unfold(None, found, of_objects)[1]]
         stepped = [each for change in changes for each in step(None, change, spec, model, chunker)[1]]
         return {each.document_id: each for each in stepped if isinstance(each, Plan)}

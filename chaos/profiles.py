@@ -16,7 +16,7 @@ from chaos.people import CREATE, TABLES, fill, plans
 from chaos.strikes import Fault, Strike
 from chaos.writers import perform, writing
 from connectors.kafka.topics import ends, messages, reading
-from connectors.opening.stores import profile_stores
+from connectors.opening.stores import profile_stores, stores_of
 from connectors.postgres.profiles.store import PostgresProfiles
 from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
@@ -101,7 +101,7 @@ class Profiles:
 
     def whole(self, pipeline: Pipeline) -> Whole:
         """What the rows come to, as `freshet verify` has it."""
-        with closing(Reselect(self._place.dsn, pipeline.debezium, schemas=False)) as source:
+        with closing(Reselect(self._place.dsn, pipeline.events.debezium, schemas=False)) as source:
             return read_whole(pipeline, source, _refuse)
 
     def plans(self, pipeline: Pipeline) -> dict[str, Plan]:
@@ -152,7 +152,7 @@ def of_profiles(feed: Feed, pipeline: Pipeline) -> list[tuple[str, Difference]]:
     if not isinstance(feed, Profiles) or not pipeline.makes_profiles:
         return []
     true, found = feed.whole(pipeline), []
-    for name, store in profile_stores(pipeline).items():
+    for name, store in profile_stores(stores_of(pipeline)).items():
         with closing(store):
             differing = compared(true, *store.everything(), pipeline.profiles_job.profiles.merging)
             found += [(name, each) for each in differing]

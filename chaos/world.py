@@ -18,7 +18,7 @@ from chaos.feed import Feed, Place
 from connectors.aws.client import Aws
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
-from connectors.opening.stores import profile_stores
+from connectors.opening.stores import profile_stores, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.store import OpenSearch, Pgvector
@@ -91,7 +91,7 @@ def prepare_stores(pipeline: Pipeline) -> None:
     for store in stores(pipeline).values():
         store.prepare()
         store.close()
-    for of_profiles in profile_stores(pipeline).values():
+    for of_profiles in profile_stores(stores_of(pipeline)).values():
         of_profiles.prepare()
         of_profiles.close()
 

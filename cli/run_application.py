@@ -16,7 +16,7 @@ import typer
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.opening.stores import prepare
+from connectors.opening.stores import prepare, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.stores.owning import How
@@ -51,7 +51,7 @@ def run(pipeline: Pipeline, how: How) -> None:
     for name, value in application_options(pipeline, fetch(OF_JOBS)).items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    prepare(pipeline, dimension(pipeline.embedding))
+    prepare(stores_of(pipeline), dimension(pipeline.embedding))
     owner, warnings = taken(pipeline, how, _WAY)
     for each in warnings:
         _log.warning("%s", each)

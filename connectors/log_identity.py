@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from connectors.kafka import source as kafka
 from connectors.kafka.topics import ends, messages, reading
 from connectors.opening.sources import SOURCES
-from core.config.log_identity import LogIdentity, order_of
+from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.source import Kafka
 from core.errors import ConfigError, FreshetError
@@ -42,13 +42,13 @@ class Asked:
 
 def ask(pipeline: Pipeline) -> Asked:
     """Ask every server that can tell. Raises Unavailable where the source's Kafka doesn't answer."""
-    order, source = order_of(pipeline), pipeline.source.chosen
+    order, source = pipeline.format.order(pipeline.source), pipeline.source.chosen
     try:
         asked = Asked(SOURCES[pipeline.source.name].identity(source, order))
     except ConfigError as error:
         asked = Asked(LogIdentity(order), unknown=(f"{error}: whether it is the same stream",))
-    if isinstance(source, Kafka) and pipeline.of_debezium:
-        asked = _with_events(asked, source, pipeline.of_one_source)
+    if isinstance(source, Kafka) and pipeline.events.of_debezium:
+        asked = _with_events(asked, source, pipeline.job.of_one_source)
     if isinstance(pipeline.database, SourceDatabase):
         asked = _with_postgres(asked, pipeline.database.dsn)
     return asked

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from core.change import Change, Event, Skip, Truncate
-from core.config.pipeline import Pipeline
+from core.config.events import Events
 from core.config.source import DynamodbStreams, Model
 from core.errors import ChangeError, DecodeError, quote
 from core.formats import dms, rows
@@ -39,35 +39,35 @@ def guarded(decode: Callable[[Event], T]) -> Callable[[Event], T]:
     return decode_or_refuse
 
 
-def decoder(pipeline: Pipeline) -> Decoder:
+def decoder(events: Events) -> Decoder:
     """The decoder for a pipeline's events. Raises ValueError for objects' notifications, which are no changes yet."""
-    of_format = DECODERS.get(pipeline.format.name)
+    of_format = DECODERS.get(events.format.name)
     if of_format is None:
-        raise ValueError(f"format {pipeline.format.name} has no decoder of changes")
-    return guarded(of_format(pipeline))
+        raise ValueError(f"format {events.format.name} has no decoder of changes")
+    return guarded(of_format(events))
 
 
-def _of_debezium(pipeline: Pipeline) -> Decoder:
-    settings, keys = pipeline.debezium, {table: names for table, names in pipeline.keys.items() if names}
+def _of_debezium(events: Events) -> Decoder:
+    settings, keys = events.debezium, events.keys
     if keys:
         return lambda event: debezium_rekeyed.decode_by(event, settings, keys)
     return lambda event: (debezium.decode(event, settings),)
 
 
-def _of_dynamodb(pipeline: Pipeline) -> Decoder:
-    source = pipeline.source.chosen
+def _of_dynamodb(events: Events) -> Decoder:
+    source = events.source.chosen
     table = source.table if isinstance(source, DynamodbStreams) else ""
     return lambda event: dynamodb.decode(event, table)
 
 
-def _of_dms(pipeline: Pipeline) -> Decoder:
-    settings = DmsFormat(**_said(pipeline.format.chosen), keys=pipeline.keys, tables=pipeline.tables)
+def _of_dms(events: Events) -> Decoder:
+    settings = DmsFormat(**_said(events.format.chosen), keys=events.keys, tables=events.tables)
     return lambda event: dms.decode(event, settings)
 
 
-def _of_rows(pipeline: Pipeline) -> Decoder:
-    said = _said(pipeline.format.chosen)
-    settings = RowsFormat(**said, keys=pipeline.keys, tables=pipeline.tables, debezium=pipeline.debezium)
+def _of_rows(events: Events) -> Decoder:
+    said = _said(events.format.chosen)
+    settings = RowsFormat(**said, keys=events.keys, tables=events.tables, debezium=events.debezium)
     return lambda event: rows.decode(event, settings)
 
 
@@ -76,7 +76,7 @@ def _said(settings: Model) -> dict[str, Any]:
     return settings.model_dump(exclude_none=True)
 
 
-DECODERS: Mapping[str, Callable[[Pipeline], Decoder]] = {
+DECODERS: Mapping[str, Callable[[Events], Decoder]] = {
     "debezium": _of_debezium,
     "dynamodb": _of_dynamodb,
     "dms": _of_dms,

@@ -16,7 +16,7 @@ import psutil
 import psycopg
 from rich.console import Console
 
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import open_profiles, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
@@ -219,7 +219,7 @@ def play(console: Console, folder: Path, leave: bool) -> int:
 
 def _perform(console: Console, pipeline: Pipeline, people: People, job: Job, leave: bool) -> list[tuple[str, Evidence]]:
     profiles = pipeline.profiles_job.profiles
-    with closing(open_profiles(pipeline)) as store:
+    with closing(open_profiles(stores_of(pipeline))) as store:
         scene = Scene(console, people, job, profiles, store)
         screen.section(console, "Snapshot: the rows that are there already")
         with console.status("waiting for the rows"):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
+from connectors.opening.dead_letters import place_of_letters
+from connectors.opening.stores import stores_of
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Owner
-from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.workers import leave_bundles_to_workers
 from flink_jobs.sources.events import feed
 from flink_jobs.sources.ticking import clock
@@ -40,43 +41,49 @@ def build(
     each, in one order: a delivery may concern several profiles, and a store must see each as a whole.
     """
     tables = StreamTableEnvironment.create(environment)
-    letters_topic.declare(tables, pipeline)
-    named = bool(pipeline.store.names)
+    place = place_of_letters(pipeline)
+    letters_topic.declare(tables, place)
+    job, embedding, stores = pipeline.profiles_job, pipeline.embedding, stores_of(pipeline, owner)
+    named, bounded = bool(pipeline.store.names), pipeline.source.chosen.is_bounded
     for name, function in {
-        **profile_functions(pipeline, owner),
-        **(functions(pipeline, owner) if named else {}),
+        **profile_functions(stores, embedding),
+        **(functions(stores, embedding, job.chunks, of_objects=False) if named else {}),
     }.items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    changes = source.events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
-    records = by_key(changes, CHANGE).process(ParseRecord(pipeline), RECORDS).name("parse").uid("parse")
+    decode = Decode(pipeline.name, pipeline.events, sources)
+    changes = source.events.process(decode, CHANGES).name("decode").uid("decode")
+    parse = ParseRecord(pipeline.name, job.profiles, pipeline.delete_retention_ms, bounded)
+    records = by_key(changes, CHANGE).process(parse, RECORDS).name("parse").uid("parse")
     sweeps = aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
-    if is_unbounded(pipeline):
+    if not bounded:
         sweeps = sweeps.union(clock(tables, RECORDS, "link"))
     linked = (
         by_key(records.union(sweeps), RECORD)
-        .process(LinkPersons(pipeline), DELIVERIES)
+        .process(LinkPersons(job, stores), DELIVERIES)
         .name("link")
         .uid("link")
         .set_parallelism(1)
         # In a task of its own it goes on while a batch is written, and the next batch is fuller.
         .disable_chaining()
     )
-    plans = _write(tables, pipeline, linked)
+    plans = _write(tables, pipeline.name, linked)
     letters = aside(changes, DEAD_LETTERS).union(
         *(aside(stream, DEAD_LETTERS) for stream in (records, linked, plans)), *source.letters
     )
     if named:
-        rejected = _embed(tables, plans).flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
+        rejected = (
+            _embed(tables, plans).flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
+        )
         letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(ASIDE_MS))
     statements = tables.create_statement_set()
-    statements.add_insert_sql(letters_topic.written(tables, pipeline, letters))
+    statements.add_insert_sql(letters_topic.written(tables, place, letters))
     statements.attach_as_datastream()
     leave_bundles_to_workers(tables, environment)
 
 
-def _write(tables: StreamTableEnvironment, pipeline: Pipeline, linked: DataStream) -> DataStream:
+def _write(tables: StreamTableEnvironment, pipeline: str, linked: DataStream) -> DataStream:
     """Write each delivery; what comes out are the plans of its profiles' vectors."""
     tables.create_temporary_view("deliveries", tables.from_data_stream(linked))
     written = answers(tables, "deliveries", "write_profiles(`delivery`)", "written", "event")

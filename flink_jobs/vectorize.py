@@ -8,9 +8,10 @@ from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StreamTableEnvironment
 
+from connectors.opening.dead_letters import place_of_letters
+from connectors.opening.stores import stores_of
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Owner
-from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.workers import leave_bundles_to_workers
 from flink_jobs.sources.events import feed
 from flink_jobs.sources.ticking import clock
@@ -50,52 +51,54 @@ def build(
     document's plans reach the store in the order in which they were made.
     """
     tables = StreamTableEnvironment.create(environment)
-    letters_topic.declare(tables, pipeline)
-    for name, function in functions(pipeline, owner).items():
+    place = place_of_letters(pipeline)
+    letters_topic.declare(tables, place)
+    documents, embedding, stores = pipeline.documents, pipeline.embedding, stores_of(pipeline, owner)
+    of_objects, bounded = pipeline.format.objects is not None, pipeline.source.chosen.is_bounded
+    for name, function in functions(stores, embedding, pipeline.job.chunks, of_objects).items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    changes, readers = _changes(tables, pipeline, source.events, sources)
+    changes, readers = _changes(pipeline, source.events, sources)
     plans = (
         by_key(changes, CHANGE)
-        .process(PlanDocument(pipeline), PLANS)
+        .process(PlanDocument(documents, embedding, stores, bounded), PLANS)
         .name("plan")
         .uid("plan")
         # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
         .start_new_chain()
     )
-    unbounded = is_unbounded(pipeline)
     unsettled = aside(plans, UNSETTLED)
-    waiting = unsettled.union(clock(tables, UNSETTLED_ROWS, "settle")) if unbounded else unsettled
+    waiting = unsettled if bounded else unsettled.union(clock(tables, UNSETTLED_ROWS, "settle"))
     settled = (
         by_key(waiting, UNSETTLED_ROW)
-        .process(Settle(pipeline), PLANS)
+        .process(Settle(documents, embedding, stores, pipeline.database, pipeline.events.debezium), PLANS)
         .name("settle")
         .uid("settle")
         .set_buffer_timeout(ASIDE_MS)
     )
     applied = _apply(tables, plans.union(settled))
-    rejected = applied.flat_map(RejectedToLetter(pipeline), LETTERS).name("rejected").uid("rejected")
+    rejected = applied.flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
     rejected.set_buffer_timeout(ASIDE_MS)
     sweeps = aside(changes, SWEPT)
-    swept = _sweep(tables, sweeps.union(clock(tables, SWEEPS, "sweep")) if unbounded else sweeps, applied)
+    swept = _sweep(tables, sweeps if bounded else sweeps.union(clock(tables, SWEEPS, "sweep")), applied)
     refused = (aside(stream, DEAD_LETTERS) for stream in (*readers, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     statements = tables.create_statement_set()
-    statements.add_insert_sql(letters_topic.written(tables, pipeline, letters))
+    statements.add_insert_sql(letters_topic.written(tables, place, letters))
     statements.attach_as_datastream()
     leave_bundles_to_workers(tables, environment)
 
 
 def _changes(
-    tables: StreamTableEnvironment, pipeline: Pipeline, events: DataStream, sources: Mapping[str, str]
+    pipeline: Pipeline, events: DataStream, sources: Mapping[str, str]
 ) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes that events tell, and the operators on the way that may refuse one."""
     if pipeline.format.objects is not None:
         from flink_jobs.steps.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(pipeline, events)
-    changes = events.process(Decode(pipeline, sources), CHANGES).name("decode").uid("decode")
+    changes = events.process(Decode(pipeline.name, pipeline.events, sources), CHANGES).name("decode").uid("decode")
     return changes, (changes,)
 
 

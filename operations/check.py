@@ -9,7 +9,7 @@ from functools import partial
 
 from connectors.kafka import source as kafka
 from connectors.opening.dead_letters import LettersPlace, place_of_letters
-from connectors.opening.stores import open_stores, profile_stores
+from connectors.opening.stores import open_stores, profile_stores, stores_of
 from core.config.embedding import Provider
 from core.config.msf import refused as refused_by_msf
 from core.config.pipeline import Pipeline, SourceDatabase
@@ -139,7 +139,7 @@ def _topics(pipeline: Pipeline) -> str:
         raise ConfigError([waits(source)])
     topics = f"{source.bootstrap_servers} has {', '.join(found)}"
     by_reselect = isinstance(pipeline.database, SourceDatabase)
-    compared = "" if by_reselect and pipeline.of_debezium else by_events(pipeline)
+    compared = "" if by_reselect and pipeline.events.of_debezium else by_events(pipeline)
     return f"{topics}; {compared}" if compared else topics
 
 
@@ -204,7 +204,7 @@ class _Model:
 
 def _store(model: _Model, name: str, prepare: bool, ask: Callable[[str], list[str]] | None) -> str:
     pipeline = model.pipeline
-    target = open_stores(pipeline, model.dimension())[name]
+    target = open_stores(stores_of(pipeline), model.dimension())[name]
     try:
         there = target.look()
         if prepare and not there:
@@ -221,7 +221,7 @@ def _store(model: _Model, name: str, prepare: bool, ask: Callable[[str], list[st
 
 
 def _profiles(pipeline: Pipeline, name: str, prepare: bool) -> str:
-    target = profile_stores(pipeline)[name]
+    target = profile_stores(stores_of(pipeline))[name]
     try:
         there = target.look()
         if prepare:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from core.config.pipeline import Pipeline
 from core.documents.clocks import ahead
 from core.documents.step import table_id
@@ -16,7 +16,7 @@ def warning(pipeline: Pipeline) -> str:
     if pipeline.format.objects is None:
         return ""
     latest = {}
-    for name, store in open_stores(pipeline, dimension(pipeline.embedding)).items():
+    for name, store in open_stores(stores_of(pipeline), dimension(pipeline.embedding)).items():
         try:
             if store.look():
                 latest[f"store.{name}"] = max(store.latest(table_id(table)) for table in pipeline.documents)

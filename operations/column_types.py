@@ -24,9 +24,9 @@ def unknown_types(pipeline: Pipeline) -> list[str]:
 
     Raises Unavailable.
     """
-    if not (pipeline.of_debezium and pipeline.reads_kafka):
+    if not (pipeline.events.of_debezium and pipeline.reads_kafka):
         return []
-    if not any(pipeline.debezium.untyped.values()):
+    if not any(pipeline.events.debezium.untyped.values()):
         return []
     source = pipeline.kafka
     if kafka.client_options(source) is None:
@@ -42,7 +42,7 @@ def unknown_types(pipeline: Pipeline) -> list[str]:
 
 def doubtful(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
     """As `unknown_types`, of messages without schemas."""
-    settings = pipeline.debezium
+    settings = pipeline.events.debezium
     seen: dict[str, dict[str, Any]] = {}
     for message in messages:
         envelope, key = _object(message.value), _object(message.key)

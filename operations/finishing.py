@@ -6,12 +6,11 @@ from connectors.kafka.topics import Ends
 from connectors.opening.dead_letters import letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
-from flink_jobs.engine.environment import is_unbounded
 
 
 def letters_so_far(pipeline: Pipeline) -> Ends | None:
     """Where the topic of dead letters ends now; None where nobody tells, or the run has no end to tell at."""
-    if is_unbounded(pipeline):
+    if not pipeline.source.chosen.is_bounded:
         return None
     try:
         with letters(pipeline) as there:

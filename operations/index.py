@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.opening.stores import open_store
+from connectors.opening.stores import open_store, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit, Stored, VectorStore
@@ -86,7 +86,7 @@ class Index:
         self.columns = frozenset(columns_of(pipeline))
         self.dimension = dimension(pipeline.embedding)
         self.embedder: Embedder = questioner(pipeline.embedding)
-        opened = [open_store(pipeline, self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
+        opened = [open_store(stores_of(pipeline), self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
         self._stores = Pool(opened)
 
     def connect(self) -> list[str]:

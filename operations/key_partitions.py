@@ -20,7 +20,7 @@ def unordered(pipeline: Pipeline) -> list[str]:
 
     Raises Unavailable.
     """
-    if not (pipeline.of_debezium and pipeline.reads_kafka and pipeline.keys):
+    if not (pipeline.events.of_debezium and pipeline.reads_kafka and pipeline.events.keys):
         return []
     source = pipeline.kafka
     if kafka.client_options(source) is None:
@@ -39,18 +39,19 @@ def spread(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
     of one statement, or of a compressed transaction, have one place in the binlog (`core.formats.debezium.position`).
     """
     seen: dict[str, tuple[str, ...]] = {}
+    events, keys = pipeline.events, pipeline.events.keys
     for message in messages:
         source, key = _object(message.value).get("source"), _object(message.key)
         if not message.partition or not isinstance(source, dict) or "file" not in source:
             continue
-        table = pipeline.tables.of(table_of(source))
-        beside = tuple(name for name in pipeline.keys.get(table, ()) if name not in key)
+        table = events.tables.of(table_of(source))
+        beside = tuple(name for name in keys.get(table, ()) if name not in key)
         if beside:
             seen.setdefault(table, beside)
     return [
         f"{table}: key names {', '.join(beside)}, which isn't in the events' keys, so one document's changes come by "
         "several partitions, and MySQL tells their order by no more than the place in its binlog, which a statement's "
-        f"share: set message.key.columns={table}:{','.join(pipeline.keys[table])} at the connector, or give the topic "
+        f"share: set message.key.columns={table}:{','.join(keys[table])} at the connector, or give the topic "
         "one partition"
         for table, beside in seen.items()
     ]

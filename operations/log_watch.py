@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from connectors.kafka.identity import of_topics
 from connectors.log_identity import ask
-from core.config.log_identity import LogIdentity, changes, grown, merged, order_of, refusal
+from core.config.log_identity import LogIdentity, changes, grown, merged, refusal
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.errors import ConfigError, OtherLog, Unavailable
@@ -52,7 +52,7 @@ class LogWatch:
             return ""
         self._looked = now
         try:
-            there = of_topics(order_of(self._pipeline), source)
+            there = of_topics(self._pipeline.format.order(self._pipeline.source), source)
             # one that is gone may be a broker's that just starts, and loses nothing; made again it has another id
             there = replace(there, logs={name: known for name, known in there.logs.items() if known})
         except (Unavailable, ConfigError):

@@ -13,7 +13,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
-from core.stores.owning import RUN, How, no_beginning, obstacles, owner_of, refusal
+from core.stores.owning import RUN, How, obstacles, owner_of, refusal
 from flink_jobs.running.jobs import newest_state
 from flink_jobs.running.owning import adopted, claim, look, made_by, owners, untouched
 from operations.folder_lock import runs_as
@@ -56,7 +56,7 @@ def take(pipeline: Pipeline, say: Say, how: How, without_state: bool, command: s
     why = obstacles(found, pipeline.name, now, _run(kept), resumes)
     if why and how is How.REFUSE:
         raise ConfigError(refusal(pipeline.name, found, why, now, command))
-    if how is How.REBUILD and (misfit := no_beginning(pipeline)):
+    if how is How.REBUILD and (misfit := pipeline.source.chosen.no_beginning()):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])
 
     def warn(line: str) -> None:
@@ -75,7 +75,7 @@ def take(pipeline: Pipeline, say: Say, how: How, without_state: bool, command: s
 def forsake(pipeline: Pipeline) -> None:
     """Have the next run begin anew, where the source has a beginning: the last one's state is worth nothing."""
     kept = _kept(pipeline)
-    if kept is not None and not no_beginning(pipeline):
+    if kept is not None and not pipeline.source.chosen.no_beginning():
         _keep(pipeline, _Kept(kept.owner, time.time_ns()))
 
 

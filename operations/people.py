@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import open_profiles, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.identity.audit import Audit
@@ -39,7 +39,7 @@ class People:
         self._normalizers = pipeline.profiles.reading.normalizers
         self.columns = frozenset(pipeline.profiles.merging)
         self.types = tuple(self._normalizers)
-        self._stores = Pool([open_profiles(pipeline) for _ in range(connections)])
+        self._stores = Pool([open_profiles(stores_of(pipeline)) for _ in range(connections)])
 
     def connect(self) -> None:
         """Make every connection. Raises as `check` does."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import open_profiles, stores_of
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
 from core.config.store import Store
@@ -41,7 +41,7 @@ class Explanation:
 def asked(pipeline: Pipeline, who: str) -> Iterator[tuple[Profiles, ProfileStore, Profile]]:
     """The pipeline's rules, its store, and the profile that is asked for. Raises FreshetError where there is none."""
     profiles = pipeline.profiles_job.profiles
-    with closing(open_profiles(pipeline)) as store:
+    with closing(open_profiles(stores_of(pipeline))) as store:
         found = known(profiles, store, who)
         if found is None:
             raise FreshetError(f"nobody is known by {who!r}: neither an id of a profile nor a linking identifier")

@@ -15,7 +15,7 @@ from core.documents.sources import two_databases
 from core.errors import ConfigError, OtherLog
 from core.stores.fingerprint import Owner
 from core.stores.owning import RUN, How
-from flink_jobs.engine.environment import LOG4J, is_unbounded
+from flink_jobs.engine.environment import LOG4J
 from flink_jobs.running.jobs import forget_checkpoints, newest_state
 from operations import log_record
 from operations.events import events
@@ -151,8 +151,10 @@ def _asked(pipeline: Pipeline, state: Path | None) -> Asked:
 
 def _differences(pipeline: Pipeline, before: LogIdentity, asked: Asked, state: Path | None) -> tuple[LogChange, ...]:
     found = changes(before, asked.identity, "the last run" if state is None else state.name)
+    if state is None or not pipeline.source.chosen.is_bounded:
+        return found
     # what a bounded run reads it reads from the start
-    return found if state is None or is_unbounded(pipeline) else tuple(each for each in found if each.positions)
+    return tuple(each for each in found if each.positions)
 
 
 def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], say: Say) -> None:
@@ -167,7 +169,7 @@ def _warn(pipeline: Pipeline, found: tuple[LogChange, ...], say: Say) -> None:
 
 def _with_first(pipeline: Pipeline, before: LogIdentity, asked: Asked) -> LogIdentity:
     """As it was, and of tables whose database isn't known yet that of the first events. Raises ConfigError."""
-    first = {table: asked.first[table] for table in pipeline.of_one_source if table in asked.first}
+    first = {table: asked.first[table] for table in pipeline.job.of_one_source if table in asked.first}
     new = {table: names for table, names in first.items() if table not in before.sources}
     if problems := two_databases(new):
         raise ConfigError(problems)
@@ -178,6 +180,6 @@ def _tell_others(pipeline: Pipeline, known: LogIdentity, asked: Asked, say: Say)
     for table, names in asked.first.items():
         owner = known.sources.get(table, "")
         newest = {asked.identity.sources[table]} if table in asked.identity.sources else set()
-        if table in pipeline.of_one_source and (others := (names | newest) - {owner}):
+        if table in pipeline.job.of_one_source and (others := (names | newest) - {owner}):
             warning = f": {table} is {owner}'s: events of {' and '.join(sorted(others))} will be dead letters"
             say(Line(pipeline.name, warning, Tone.WARNING))

@@ -167,7 +167,7 @@ def prepare(pipeline: Pipeline, say: Say) -> None:
     elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
         say(Line(f"source.kafka: {waits(pipeline.kafka)}", tone=Tone.WARNING))
     place_of_letters(pipeline).room()
-    opening.prepare(pipeline, dimension(pipeline.embedding))
+    opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
 
 
 def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | None = None) -> Job:

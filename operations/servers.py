@@ -48,4 +48,4 @@ def reach(pipeline: Pipeline) -> str:
 
 def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
     """The pipeline's stores, by their names in the file."""
-    return opening.open_stores(pipeline, dimension(pipeline.embedding))
+    return opening.open_stores(opening.stores_of(pipeline), dimension(pipeline.embedding))

@@ -39,7 +39,7 @@ def by_database(pipeline: Pipeline, dsn: str) -> str:
     from connectors.postgres.catalog import catalog
 
     with catalog(dsn, SETTING) as database:
-        if not pipeline.of_debezium:
+        if not pipeline.events.of_debezium:
             # other feeds' rows may have what the table hasn't: their events are compared
             return f"{_place(database)} answers"
         found = _compared_with(pipeline, database)
@@ -57,7 +57,7 @@ def refuse_lacking(pipeline: Pipeline) -> None:
     if lines := _compared(pipeline).lacking:
         raise ConfigError([f"reselect.postgres: {line}" for line in lines])
     by_database = isinstance(pipeline.database, SourceDatabase)
-    if pipeline.source.kafka is None or not pipeline.of_debezium or by_database:
+    if pipeline.source.kafka is None or not pipeline.events.of_debezium or by_database:
         return
     if lines := _lacking_columns(pipeline, _last_seen(pipeline)):
         raise ConfigError([f"source.kafka: {line}" for line in lines])
@@ -93,7 +93,7 @@ class _Compared:
 def _compared(pipeline: Pipeline) -> _Compared:
     """Nothing where there is no database to ask, or it doesn't answer."""
     source = pipeline.database
-    if pipeline.of_debezium and isinstance(source, SourceDatabase):
+    if pipeline.events.of_debezium and isinstance(source, SourceDatabase):
         from connectors.postgres.catalog import catalog
 
         with suppress(Unavailable), catalog(source.dsn, SETTING) as database:
@@ -112,7 +112,7 @@ def _compared_with(pipeline: Pipeline, database: Catalog) -> _Compared:
         found.lacking += unmet(places, [each.name for each in there], table)
         found.lost += never_carried(places, {each.name: each.lost for each in there}, table)
         found.wrong += _misidentified(pipeline, database, table)
-        if not has_key and table not in pipeline.keys:
+        if not has_key and table not in pipeline.events.keys:
             found.keyless.append(database.table(table).keyless)
     return found
 
@@ -129,7 +129,7 @@ def _misidentified(pipeline: Pipeline, database: Catalog, table: str) -> list[st
 
 
 def _others(pipeline: Pipeline, database: Catalog, table: str) -> list[str]:
-    patterns = pipeline.patterns.get(table, ())
+    patterns = pipeline.events.patterns.get(table, ())
     if not patterns:
         return []
     return [name for name in database.tables(partitions=True) if any(re.fullmatch(each, name) for each in patterns)]
@@ -161,7 +161,7 @@ def by_events(pipeline: Pipeline) -> str:
     found = _last_seen(pipeline)
     if lines := differences(pipeline, found):
         raise ConfigError(lines)
-    used = {table: each for table, each in found.items() if table in pipeline.used}
+    used = {table: each for table, each in found.items() if table in pipeline.job.used}
     return f"the last events are of {_listed(used)}, with all that the file names of them" if used else ""
 
 
@@ -179,9 +179,9 @@ def _last_seen(pipeline: Pipeline) -> dict[str, Seen]:
 
 def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
     """A line for each table that no event is of while events are of another, and each column that no event has."""
-    others = [table for table in found if table not in pipeline.used]
+    others = [table for table in found if table not in pipeline.job.used]
     unseen = [table for table in references(pipeline) if table not in found]
-    none_used = not any(each in found for each in pipeline.used)
+    none_used = not any(each in found for each in pipeline.job.used)
     missed = [table for table in unseen if others and (nearest(table, others) or none_used)]
     return [
         *_lacking_columns(pipeline, found),
@@ -200,7 +200,7 @@ def _lacking_columns(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]
 def seen(pipeline: Pipeline, messages: Iterable[Message]) -> dict[str, Seen]:
     """What messages tell of each table, by the name that the file has for it."""
     found: dict[str, Seen] = {}
-    rows = _of_debezium if pipeline.of_debezium else _of_others
+    rows = _of_debezium if pipeline.events.of_debezium else _of_others
     counted: Counter[str] = Counter()
     for table, columns in rows(pipeline, messages):
         counted[table] += 1
@@ -215,7 +215,7 @@ Rows = Iterable[tuple[str, Iterable[str]]]
 
 def _of_debezium(pipeline: Pipeline, messages: Iterable[Message]) -> Rows:
     # not decoded: a value that can't be read has a column all the same
-    tables = pipeline.tables
+    tables = pipeline.events.tables
     for message in messages:
         table = table_of(source_block(message.value))
         if not table:
@@ -237,7 +237,7 @@ def _names(row: Any) -> dict[str, None]:
 
 
 def _of_others(pipeline: Pipeline, messages: Iterable[Message]) -> Rows:
-    decode = decoder(pipeline)
+    decode = decoder(pipeline.events)
     for message in messages:
         event = Event(
             message.topic, message.partition, message.offset, message.key, message.value, dict(message.headers)

@@ -40,6 +40,6 @@ def _named(pipeline: Pipeline, topic: str, there: Sequence[str]) -> str:
     name, schema_and_table = f"{topic}{alike(topic, there)}", ".".join(topic.split(".")[-2:])
     if nearest(topic, there):
         return name
-    if not pipeline.of_debezium or "." not in topic:
+    if not pipeline.events.of_debezium or "." not in topic:
         return f"{name}. Whoever sends its events makes it"
     return f"{name}. Debezium makes it: for a table of the local stack `freshet stack connect {schema_and_table}`"

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from core.change import Position
 from core.config.documents import Chunk as ChunkSettings
 from core.config.pipeline import Pipeline
@@ -67,7 +67,7 @@ def plan_of(pipeline: Pipeline, document_id: str, text: str, metadata: dict[str,
 def written(file: Path) -> None:
     """Sixty documents of three tenants, and one with a hostile id."""
     pipeline, model = load(file), embedder("hash")
-    (store,) = open_stores(pipeline, model.dimension).values()
+    (store,) = open_stores(stores_of(pipeline), model.dimension).values()
     store.prepare()
     plans = [
         plan_of(

@@ -65,7 +65,7 @@ def latest(pipeline: Pipeline, found: Sequence[Message]) -> Position:
             message.topic, message.partition, message.offset, message.key, message.value, dict(message.headers)
         )
         try:
-            decoded: tuple[Change | Truncate | Skip, ...] = (decode(event, pipeline.debezium),)
+            decoded: tuple[Change | Truncate | Skip, ...] = (decode(event, pipeline.events.debezium),)
         except DecodeError as error:
             decoded = error.refused
         last = max(last, *(each.position for each in decoded if not isinstance(each, Skip)), BEGINNING)

@@ -8,10 +8,37 @@ from typing import Any
 
 from connectors.opening.several_profiles import SeveralProfiles
 from core.config.pipeline import Pipeline
-from core.config.store import Dynamodb, OpenSearch, Pgvector, Postgres
+from core.config.store import Dynamodb, OpenSearch, Pgvector, Postgres, Store
 from core.errors import ConfigError
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The stores that a pipeline file names, and what they share. It can be sent to a job's workers.
+
+    pipeline     its name
+    settings     each store's own
+    model        what embeds
+    remember_ms  how long deletions are remembered
+    owner        whose they must be to be written to; None: anyone's
+    """
+
+    pipeline: str
+    settings: Store
+    model: str
+    remember_ms: int
+    owner: Owner | None = None
+
+    def opening(self, dimension: int, patience_s: float) -> Opening:
+        """What each is opened with."""
+        return Opening(self.pipeline, dimension, self.model, self.owner, patience_s, self.remember_ms / 1000)
+
+
+def stores_of(pipeline: Pipeline, owner: Owner | None = None) -> Stores:
+    """Those of a pipeline, for the run that owns them where one is to write."""
+    return Stores(pipeline.name, pipeline.store, pipeline.embedding.model, pipeline.delete_retention_ms, owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +102,32 @@ OF_PROFILES: dict[str, Callable[[Any, Opening], ProfileStore]] = {"postgres": _p
 """By the names of `core.config.store.Store`'s fields."""
 
 
-def open_stores(
-    pipeline: Pipeline, dimension: int, owner: Owner | None = None, patience_s: float = 30.0
-) -> dict[str, VectorStore]:
-    """Each store of the pipeline by its name in the file; nothing is connected yet.
+def open_stores(stores: Stores, dimension: int, patience_s: float = 30.0) -> dict[str, VectorStore]:
+    """Each store of vectors by its name in the file; nothing is connected yet.
 
-    With an `owner` they are written to only while they are that run's. `patience_s`: how long a server that is away is
-    waited for.
+    dimension   numbers in a vector
+    patience_s  how long a server that is away is waited for
 
     Raises ConfigError where settings don't fit, or a store's client isn't installed.
     """
-    to = _opening(pipeline, dimension, owner, patience_s)
-    return {name: OF_VECTORS[name](pipeline.store.targets[name], to) for name in pipeline.store.names}
+    to = stores.opening(dimension, patience_s)
+    return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in stores.settings.names}
 
 
-def open_store(pipeline: Pipeline, name: str, dimension: int, patience_s: float) -> VectorStore:
-    """One store of the pipeline, by its name in the file, to be asked; see `open_stores`."""
-    return OF_VECTORS[name](pipeline.store.targets[name], _opening(pipeline, dimension, None, patience_s))
+def open_store(stores: Stores, name: str, dimension: int, patience_s: float) -> VectorStore:
+    """One store of vectors, by its name in the file; see `open_stores`."""
+    return OF_VECTORS[name](stores.settings.targets[name], stores.opening(dimension, patience_s))
 
 
-def profile_stores(pipeline: Pipeline) -> dict[str, ProfileStore]:
-    """Each profile store of the pipeline by its name in the file. Raises ConfigError as `open_stores`."""
-    to = _opening(pipeline, 0, None, 0.0)
-    return {name: OF_PROFILES[name](pipeline.store.targets[name], to) for name in pipeline.store.of_profiles}
+def profile_stores(stores: Stores) -> dict[str, ProfileStore]:
+    """Each profile store by its name in the file. Raises ConfigError as `open_stores`."""
+    to = stores.opening(0, 0.0)
+    return {name: OF_PROFILES[name](stores.settings.targets[name], to) for name in stores.settings.of_profiles}
 
 
-def open_profiles(pipeline: Pipeline) -> ProfileStore:
-    """The profile store of the pipeline, two as one; nothing is connected yet. Raises ConfigError where it has none."""
-    opened = profile_stores(pipeline)
+def open_profiles(stores: Stores) -> ProfileStore:
+    """The profile store, two as one; nothing is connected yet. Raises ConfigError where the file names none."""
+    opened = profile_stores(stores)
     if not opened:
         raise ConfigError(
             [f"store names no store of profiles: only a pipeline of profiles has {' or '.join(OF_PROFILES)}"]
@@ -110,17 +135,12 @@ def open_profiles(pipeline: Pipeline) -> ProfileStore:
     return next(iter(opened.values())) if len(opened) == 1 else SeveralProfiles(opened)
 
 
-def prepare(pipeline: Pipeline, dimension: int) -> None:
+def prepare(stores: Stores, dimension: int) -> None:
     """Make the tables and indexes of the stores, where they aren't there yet. Raises as they do."""
-    for store in open_stores(pipeline, dimension).values():
+    for store in open_stores(stores, dimension).values():
         store.prepare()
         store.close()
-    if pipeline.store.of_profiles:
-        kept = open_profiles(pipeline)
+    if stores.settings.of_profiles:
+        kept = open_profiles(stores)
         kept.prepare()
         kept.close()
-
-
-def _opening(pipeline: Pipeline, dimension: int, owner: Owner | None, patience_s: float) -> Opening:
-    remember_s = pipeline.delete_retention_ms / 1000
-    return Opening(pipeline.name, dimension, pipeline.embedding.model, owner, patience_s, remember_s)

@@ -15,11 +15,11 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
     keeps the types that the file names. Raises Unavailable where the database doesn't answer.
     """
     database = pipeline.database
-    if not pipeline.of_debezium or not isinstance(database, SourceDatabase):
+    if not pipeline.events.of_debezium or not isinstance(database, SourceDatabase):
         return pipeline, []
     from connectors.postgres.rows import Reselect
 
-    source = Reselect(database.dsn, pipeline.debezium)
+    source = Reselect(database.dsn, pipeline.events.debezium)
     found: dict[str, Mapping[str, str]] = {}
     missing = []
     try:
@@ -36,5 +36,5 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
 
 
 def _types(pipeline: Pipeline) -> Mapping[str, Mapping[str, str]]:
-    types = pipeline.debezium.types
-    return {table: types.get(table, {}) for table in pipeline.used}
+    types = pipeline.events.debezium.types
+    return {table: types.get(table, {}) for table in pipeline.job.used}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
+from core.config.embedding import Embedding, mark_of
 from core.config.source import Model, TablePatterns
 from core.documents.step import DocumentSpec
 from core.documents.templates import columns, whole_columns
+from core.documents.unfolding import ObjectSpec
 
 
 class Chunk(Model):
@@ -48,6 +50,11 @@ class Document(Model):
     def spec(self, table: str) -> DocumentSpec:
         """The same, for `core.documents.step`."""
         return DocumentSpec(table, self.text, self.metadata, self.key, self.id_from_source)
+
+    def object_spec(self, table: str, embedding: Embedding) -> ObjectSpec:
+        """How the objects of a bucket become changes, for `core.documents.unfolding`."""
+        made_by = f"{embedding.model}{mark_of(embedding.rounded)}|{self.chunk!r}|{self.text}"
+        return ObjectSpec(table, self.used.union(self.key), made_by)
 
     @property
     def used(self) -> frozenset[str]:

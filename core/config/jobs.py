@@ -60,6 +60,11 @@ class Job(Protocol):
         ...
 
     @property
+    def of_one_source(self) -> frozenset[str]:
+        """The tables that may come from one database alone: all whose rows' ids don't say which it is."""
+        ...
+
+    @property
     def keyed(self) -> dict[str, Callable[[Change], str]]:
         """Table to what its changes are keyed by. The functions raise ChangeError for rows that have no key."""
         ...
@@ -90,6 +95,11 @@ class DocumentsJob:
     def used(self) -> dict[str, frozenset[str]]:
         """See `Job.used`."""
         return {table: each.used for table, each in self.tables.items()}
+
+    @property
+    def of_one_source(self) -> frozenset[str]:
+        """See `Job.of_one_source`."""
+        return frozenset(table for table, each in self.tables.items() if not each.id_from_source)
 
     @property
     def keyed(self) -> dict[str, Callable[[Change], str]]:
@@ -134,6 +144,11 @@ class ProfilesJob:
     def used(self) -> dict[str, frozenset[str]]:
         """See `Job.used`."""
         return {table: each.shown for table, each in self.tables.items()}
+
+    @property
+    def of_one_source(self) -> frozenset[str]:
+        """See `Job.of_one_source`: all of them."""
+        return frozenset(self.tables)
 
     @property
     def keyed(self) -> dict[str, Callable[[Change], str]]:

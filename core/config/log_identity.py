@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from core.config.pipeline import Pipeline
-
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
@@ -53,11 +51,6 @@ class LogChange:
 
     what: str
     positions: bool
-
-
-def order_of(pipeline: Pipeline) -> str:
-    """What orders the changes of a key, by the pipeline's settings."""
-    return pipeline.format.order(pipeline.source)
 
 
 def changes(before: LogIdentity, now: LogIdentity, state: str) -> tuple[LogChange, ...]:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from core.config.documents import Document
-from core.config.embedding import Embedding, mark_of
+from core.config.embedding import Embedding
+from core.config.events import Events
 from core.config.format import FORMATS, Debezium, Format
 from core.config.jobs import KINDS, Job, ProfilesJob
 from core.config.profiles import Profiles, milliseconds
@@ -23,10 +24,7 @@ from core.config.source import (
 )
 from core.config.store import Store
 from core.config.variants import kinds, named, one
-from core.documents.unfolding import ObjectSpec
 from core.errors import ConfigError
-from core.formats.debezium.format import DebeziumFormat
-from core.formats.tables import ITSELF, Tables
 
 _OURS_IN_FLINK = ("python.execution-mode", "pipeline.max-parallelism", "parallelism.default")
 
@@ -115,7 +113,7 @@ class Pipeline(Model):
         for table, document in self.documents.items():
             if not document.id_from_source:
                 continue
-            if not self.of_debezium:
+            if not isinstance(self.format.chosen, Debezium):
                 raise ValueError(f"documents.{table}.id_from_source is for format: debezium, whose events name theirs")
             if self.reselect is not None:
                 raise ValueError(
@@ -170,11 +168,6 @@ class Pipeline(Model):
         return isinstance(self.source.chosen, Kafka)
 
     @property
-    def of_debezium(self) -> bool:
-        """Whether events are written as Debezium writes them."""
-        return isinstance(self.format.chosen, Debezium)
-
-    @property
     def database(self) -> Database | None:
         """The database that rows are read again from; None where the file names none."""
         return None if self.reselect is None else self.reselect.database
@@ -185,41 +178,9 @@ class Pipeline(Model):
         return milliseconds(self.delete_retention)
 
     @property
-    def debezium(self) -> DebeziumFormat:
-        """How Debezium's events and their values are written; its defaults where the events aren't Debezium's."""
-        chosen = self.format.chosen
-        return DebeziumFormat(
-            **(chosen if isinstance(chosen, Debezium) else Debezium()).model_dump(),
-            types={table: each.types for table, each in self.job.tables.items() if each.types},
-            keys=self.keys,
-            used=self.used,
-            tables=self.tables,
-        )
-
-    @property
-    def tables(self) -> Tables:
-        """Which tables' rows are another one's documents, or records."""
-        return Tables(self.patterns) if self.patterns else ITSELF
-
-    @property
-    def patterns(self) -> dict[str, tuple[str, ...]]:
-        """Table to the patterns of those that are its partitions, where the file has any."""
-        return {table: each.tables for table, each in self.job.tables.items() if each.tables}
-
-    @property
-    def used(self) -> dict[str, frozenset[str]]:
-        """Table to the columns whose values documents or profiles show."""
-        return self.job.used
-
-    @property
-    def keys(self) -> dict[str, tuple[str, ...]]:
-        """Table to the columns of its key, where the file names them."""
-        return {table: each.key for table, each in self.job.tables.items() if each.key}
-
-    @property
-    def of_one_source(self) -> frozenset[str]:
-        """The tables that may come from one database alone: all whose ids don't say which it is."""
-        return frozenset(self.job.tables) - {table for table, each in self.documents.items() if each.id_from_source}
+    def events(self) -> Events:
+        """How its events are written, where they come from, and which tables they tell of."""
+        return Events(self.format, self.source, self.job)
 
     @property
     def job(self) -> Job:
@@ -243,13 +204,6 @@ class Pipeline(Model):
     def makes_profiles(self) -> bool:
         """Whether the pipeline makes profiles."""
         return isinstance(self.job, ProfilesJob)
-
-    def object_spec(self, table: str) -> ObjectSpec:
-        """How a bucket's objects become changes, for `core.documents.unfolding`."""
-        document = self.documents[table]
-        used = document.used.union(document.key)
-        made_by = f"{self.embedding.model}{mark_of(self.embedding.rounded)}|{document.chunk!r}|{document.text}"
-        return ObjectSpec(table, used, made_by)
 
     @property
     def flink_options(self) -> dict[str, str]:

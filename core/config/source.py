@@ -77,6 +77,11 @@ class Origin(Model):
         """
         return WITH_FILES if format_ == FILES else ""
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it is read to where it ends now, and no further."""
+        return False
+
     def no_beginning(self) -> str:
         """Why a run can't read it from the beginning, which --rebuild does; "" where it can."""
         return ""
@@ -134,7 +139,7 @@ class Kafka(Origin):
 
     @property
     def is_bounded(self) -> bool:
-        """Whether it is read to where it ends now, and no further."""
+        """See `Origin.is_bounded`."""
         return self.options.get("scan.bounded.mode", "unbounded") != "unbounded"
 
     def no_beginning(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Change, Fingerprint, Owner, changes
 
 RUN = "freshet run pipeline.yaml"
@@ -163,8 +162,3 @@ def owner_of(
         return Owner(name, epoch, now)
     notes = [note for each in before for note in each.mixed]
     return Owner(name, epoch, now, tuple(dict.fromkeys([*notes, *(str(each) for each in why)])))
-
-
-def no_beginning(pipeline: Pipeline) -> str:
-    """Why a run can't read its source from the beginning, which --rebuild does; "" where it can."""
-    return pipeline.source.chosen.no_beginning()

@@ -17,7 +17,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 import core
 from connectors.aws.client import Aws
 from connectors.aws.secrets import SecretsManager
-from connectors.opening.stores import prepare
+from connectors.opening.stores import prepare, stores_of
 from connectors.postgres.column_types import typed
 from core.config.file import load
 from core.config.msf import properties_file, refused
@@ -55,7 +55,7 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
-    prepare(pipeline, dimension(pipeline.embedding))
+    prepare(stores_of(pipeline), dimension(pipeline.embedding))
     run = groups.get(RUN, {})
     owner = owned(pipeline, run.get("changed", How.REFUSE.value))
     pipeline = with_types(pipeline)

@@ -13,7 +13,6 @@ from pyflink.java_gateway import get_gateway
 
 from core.config.msf import taken
 from core.config.pipeline import Pipeline
-from core.config.source import Kafka
 from flink_jobs.engine import java_start, one_core, own_python
 from flink_jobs.engine.own_jvm import HERE, listen_here_alone, obey_us_alone
 
@@ -183,13 +182,7 @@ def _source_state(pipeline: Pipeline) -> str:
 
     So a bounded run after an unbounded one reads again from its start; the documents' state refuses what it knows.
     """
-    return "" if is_unbounded(pipeline) else "bounded_"
-
-
-def is_unbounded(pipeline: Pipeline) -> bool:
-    """Whether the job goes on until it is stopped."""
-    source = pipeline.source.chosen
-    return not (isinstance(source, Kafka) and source.is_bounded)
+    return "bounded_" if pipeline.source.chosen.is_bounded else ""
 
 
 def local_environment(options: dict[str, str], *flags: str) -> StreamExecutionEnvironment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.contract import VectorStore
@@ -54,7 +54,7 @@ def _models(store: VectorStore) -> Mapping[str, int]:
 
 def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
     """Each store of the pipeline, or one, as it is. Raises Unavailable where one doesn't answer."""
-    stores = open_stores(pipeline, dimension(pipeline.embedding)) if pipeline.store.names else {}
+    stores = open_stores(stores_of(pipeline), dimension(pipeline.embedding)) if pipeline.store.names else {}
     try:
         asked = {name: store for name, store in stores.items() if only in (None, name)}
         return found_in(pipeline, asked, now)
@@ -89,7 +89,7 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
 
     Raises Unavailable, ConfigError.
     """
-    stores = open_stores(pipeline, _ANY_DIMENSION, patience_s=0.0)
+    stores = open_stores(stores_of(pipeline), _ANY_DIMENSION, patience_s=0.0)
     try:
         owned = ((f"store.{name}: {pipeline.place(name)}", store.owner()) for name, store in stores.items())
         return [(place, owner) for place, owner in owned if owner is not None]
@@ -100,7 +100,7 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
 
 def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
     """Make the pipeline's stores the run's: earlier ones stop. Raises as `VectorStore.claim`, and tells."""
-    stores = open_stores(pipeline, dimension(pipeline.embedding), owner) if pipeline.store.names else {}
+    stores = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding)) if pipeline.store.names else {}
     try:
         for store in stores.values():
             store.claim(say)

@@ -33,45 +33,63 @@ class Feed:
     letters: tuple[DataStream, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a source is read with beside its own settings.
+
+    pipeline     its name
+    documents    what a pipeline file calls them
+    parallelism  how many subtasks read
+    jars         that the pipeline file adds to the job's, as URLs
+    """
+
+    pipeline: str
+    documents: tuple[str, ...]
+    parallelism: int
+    jars: tuple[str, ...]
+
+
 def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
     """The events of a pipeline's source."""
-    return READERS[pipeline.source.name](tables, pipeline, pipeline.source.chosen)
+    jars = tuple(pipeline.flink_options.get("pipeline.jars", "").split(";"))
+    reading = Reading(pipeline.name, tuple(pipeline.documents), pipeline.parallelism, jars)
+    return READERS[pipeline.source.name](tables, reading, pipeline.source.chosen)
 
 
-def _of_kafka(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kafka) -> Feed:
+def _of_kafka(tables: StreamTableEnvironment, reading: Reading, settings: Kafka) -> Feed:
     """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
-    tables.execute_sql(kafka.source_ddl("events", settings, f"freshet-{pipeline.name}"))
+    tables.execute_sql(kafka.source_ddl("events", settings, f"freshet-{reading.pipeline}"))
     return Feed(_timed(tables, f"SELECT {_EVENT}, `ts` FROM events"))  # noqa: S608  # our own names
 
 
-def _of_queue(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Sqs) -> Feed:
+def _of_queue(tables: StreamTableEnvironment, reading: Reading, settings: Sqs) -> Feed:
     from flink_jobs.sources.queue import queue_source  # needs the extra `aws`
 
-    return Feed(queue_source(tables, pipeline, settings))
+    return Feed(queue_source(tables, settings, reading.pipeline, reading.parallelism))
 
 
-def _of_folder(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Folder) -> Feed:
+def _of_folder(tables: StreamTableEnvironment, reading: Reading, settings: Folder) -> Feed:
     from flink_jobs.sources.folder import folder_source  # needs watchfiles, which a bundle for the service lacks
 
-    return Feed(folder_source(tables, local_files.opened(settings, pipeline.documents)))
+    return Feed(folder_source(tables, local_files.opened(settings, reading.documents)))
 
 
-def _of_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kinesis) -> Feed:
+def _of_kinesis(tables: StreamTableEnvironment, reading: Reading, settings: Kinesis) -> Feed:
     if settings.connector is not None:
-        return Feed(_of_flinks_kinesis(tables, pipeline, settings))
-    return _of_shards(tables, pipeline, settings)
+        return Feed(_of_flinks_kinesis(tables, reading, settings))
+    return _of_shards(tables, reading, settings)
 
 
-def _of_shards(tables: StreamTableEnvironment, pipeline: Pipeline, settings: Kinesis | DynamodbStreams) -> Feed:
+def _of_shards(tables: StreamTableEnvironment, reading: Reading, settings: Kinesis | DynamodbStreams) -> Feed:
     from connectors.shards.streams import source_of  # both need the extra `aws`
     from flink_jobs.sources.shards import shard_source
 
-    read = shard_source(tables, [source_of(settings)], pipeline.parallelism, MAX_PARALLELISM)
-    lost = read.lost.flat_map(_LostToLetter(pipeline.name), LETTERS).name("lost").uid("lost")
+    read = shard_source(tables, [source_of(settings)], reading.parallelism, MAX_PARALLELISM)
+    lost = read.lost.flat_map(_LostToLetter(reading.pipeline), LETTERS).name("lost").uid("lost")
     return Feed(read.events, (lost,))
 
 
-READERS: Mapping[str, Callable[[StreamTableEnvironment, Pipeline, Any], Feed]] = {
+READERS: Mapping[str, Callable[[StreamTableEnvironment, Reading, Any], Feed]] = {
     "kafka": _of_kafka,
     "kinesis": _of_kinesis,
     "dynamodb": _of_shards,
@@ -81,12 +99,12 @@ READERS: Mapping[str, Callable[[StreamTableEnvironment, Pipeline, Any], Feed]] =
 """By the names of `core.config.source.Source`'s fields: what a job reads with, given the source's settings."""
 
 
-def _of_flinks_kinesis(tables: StreamTableEnvironment, pipeline: Pipeline, kinesis: Kinesis) -> DataStream:
+def _of_flinks_kinesis(tables: StreamTableEnvironment, reading: Reading, kinesis: Kinesis) -> DataStream:
     """The records' bytes, and nothing of where they lay: the official connector has no metadata columns."""
     from connectors.kinesis.streams import check_flink_jar, flink_source_ddl  # needs the extra `aws`
 
-    check_flink_jar(pipeline.flink_options.get("pipeline.jars", "").split(";"))
-    tables.execute_sql(flink_source_ddl("events", kinesis, f"freshet-{pipeline.name}"))
+    check_flink_jar(reading.jars)
+    tables.execute_sql(flink_source_ddl("events", kinesis, f"freshet-{reading.pipeline}"))
     values = {
         "value": "`value`",
         "topic": f"'{kinesis.name}'",

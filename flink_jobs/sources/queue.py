@@ -18,7 +18,6 @@ from pyflink.table import StreamTableEnvironment
 from connectors.aws.client import Aws
 from connectors.sqs.queue import Queue
 from connectors.sqs.reader import THREADS, QueueReader
-from core.config.pipeline import Pipeline
 from core.config.source import Sqs
 from core.shards.slots import slot_keys
 from flink_jobs.engine.environment import MAX_PARALLELISM
@@ -34,16 +33,16 @@ _HIDDEN_S = 30
 _LONGEST_HIDDEN_S = 43_200
 
 
-def queue_source(tables: StreamTableEnvironment, pipeline: Pipeline, source: Sqs) -> DataStream:
-    """The messages of a queue as rows of EVENT_FIELDS, unbounded.
+def queue_source(tables: StreamTableEnvironment, source: Sqs, pipeline: str, parallelism: int) -> DataStream:
+    """The messages of a queue as rows of EVENT_FIELDS, unbounded, for the pipeline of that name.
 
     A message is hidden from others for half a minute and the time of three checkpoints.
     """
     hidden_s = min(_LONGEST_HIDDEN_S, _HIDDEN_S + int(3 * interval_s(tables)))
-    reading = ReadQueue(source, checkpoints(tables, pipeline.name), hidden_s)
+    reading = ReadQueue(source, checkpoints(tables, pipeline), hidden_s)
     read = (
         ticks(tables)
-        .flat_map(_Slots(slot_keys(pipeline.parallelism, MAX_PARALLELISM)), Types.STRING())
+        .flat_map(_Slots(slot_keys(parallelism, MAX_PARALLELISM)), Types.STRING())
         .name("slots")
         .uid("queue-slots")
         .key_by(lambda slot: slot, Types.STRING())

@@ -16,14 +16,14 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import Stores, open_stores
 from core.change import Position
-from core.config.pipeline import Pipeline
+from core.config.documents import Chunk as Chunking
+from core.config.embedding import Embedding
 from core.documents.step import table_id
 from core.metrics import tally
 from core.plans import Chunk, Outcome, Plan, Status, fold, made_by
 from core.stores.contract import Vectors
-from core.stores.fingerprint import Owner
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
@@ -115,20 +115,21 @@ def _rejected(outcomes: Mapping[str, Outcome]) -> bool:
     return any(outcome.status is Status.REJECTED for outcome in outcomes.values())
 
 
-def _loaded(pipeline: Pipeline) -> Embedder:
-    return recorded_load(lambda: embedder(pipeline.embedding), lambda model: model.describe())
+def _loaded(embedding: Embedding) -> Embedder:
+    return recorded_load(lambda: embedder(embedding), lambda model: model.describe())
 
 
 class _EmbedPlans(ScalarFunction):
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._pipeline = pipeline
-        self._owner = owner
+    def __init__(self, stores: Stores, embedding: Embedding, chunks: Mapping[str, Chunking]) -> None:
+        self._settings = stores
+        self._embedding = embedding
+        self._chunks = dict(chunks)
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
         end_bundles_at_once()
-        self._embedder = _loaded(self._pipeline)
-        self._stores = FanOut(open_stores(self._pipeline, self._embedder.dimension, self._owner))
+        self._embedder = _loaded(self._embedding)
+        self._stores = FanOut(open_stores(self._settings, self._embedder.dimension))
 
     def close(self) -> None:
         self._stores.close()
@@ -137,7 +138,7 @@ class _EmbedPlans(ScalarFunction):
         return False
 
     def _made_now(self, document_id: str, there: Sequence[Chunk]) -> frozenset[str]:
-        embedding, chunk = self._pipeline.embedding, self._pipeline.job.chunks[document_id.partition("/")[0]]
+        embedding, chunk = self._embedding, self._chunks[document_id.partition("/")[0]]
         # found when the first row's key changes: it loads a tokenizer
         return made_by(document_id, there, embedding.model, document_chunker(embedding, chunk).name)
 
@@ -153,14 +154,14 @@ class _EmbedPlans(ScalarFunction):
 
 
 class _WritePlans(ScalarFunction):
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._pipeline = pipeline
-        self._owner = owner
-        self._of_objects = pipeline.format.objects is not None
+    def __init__(self, stores: Stores, embedding: Embedding, of_objects: bool) -> None:
+        self._settings = stores
+        self._embedding = embedding
+        self._of_objects = of_objects
 
     def open(self, function_context: FunctionContext) -> None:
-        self._embedder = _loaded(self._pipeline)
-        opened = open_stores(self._pipeline, self._embedder.dimension, self._owner)
+        self._embedder = _loaded(self._embedding)
+        opened = open_stores(self._settings, self._embedder.dimension)
         self._alone = len(opened) == 1
         self._stores = FanOut(opened)
 
@@ -211,13 +212,13 @@ def _count(rows: Sequence[Embedded], outcomes: Sequence[Mapping[str, Outcome]], 
 
 
 class _ClearTables(ScalarFunction):
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._pipeline = pipeline
-        self._owner = owner
+    def __init__(self, stores: Stores, embedding: Embedding) -> None:
+        self._settings = stores
+        self._embedding = embedding
         self._meters = Meters("documents_swept")
 
     def open(self, function_context: FunctionContext) -> None:
-        self._stores = open_stores(self._pipeline, dimension(self._pipeline.embedding), self._owner)
+        self._stores = open_stores(self._settings, dimension(self._embedding))
         self._meters.open(function_context.get_metric_group())
 
     def close(self) -> None:
@@ -235,13 +236,17 @@ class _ClearTables(ScalarFunction):
         return pd.Series([None] * len(tables), dtype=object)
 
 
-def functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
-    """The UDFs of a pipeline by their SQL name, for the run that owns the stores.
+def functions(stores: Stores, embedding: Embedding, chunks: Mapping[str, Chunking], of_objects: bool) -> dict[str, Any]:
+    """The UDFs of a pipeline by their SQL name.
 
     `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is always NULL.
+
+    chunks      how texts are cut, by the first part of their documents' ids
+    of_objects  whether documents are of objects: then what a store knows better is counted
     """
-    kinds = {"embed_plans": _EmbedPlans, "write_plans": _WritePlans, "clear_table": _ClearTables}
-    return {
-        name: udf(kind(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas")
-        for name, kind in kinds.items()
+    made = {
+        "embed_plans": _EmbedPlans(stores, embedding, chunks),
+        "write_plans": _WritePlans(stores, embedding, of_objects),
+        "clear_table": _ClearTables(stores, embedding),
     }
+    return {name: udf(each, result_type=DataTypes.BYTES(), func_type="pandas") for name, each in made.items()}

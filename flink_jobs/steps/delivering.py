@@ -10,15 +10,14 @@ import pandas as pd
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
-from connectors.opening.stores import open_profiles, open_stores
+from connectors.opening.stores import Stores, open_profiles, open_stores
 from core.config.documents import Chunk
-from core.config.pipeline import Pipeline
+from core.config.embedding import Embedding
 from core.documents.step import Chunker
 from core.metrics import tally
 from core.plans import Outcome, Status, fold
 from core.profiles.delivery import TABLE, Delivery, Texts, epoch_position, plans_of
 from core.stores.contract import ProfileStore, VectorStore
-from core.stores.fingerprint import Owner
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
@@ -62,19 +61,18 @@ def write_profiles(
 
 
 class _WriteProfiles(ScalarFunction):
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._pipeline = pipeline
-        self._owner = owner
+    def __init__(self, stores: Stores, embedding: Embedding) -> None:
+        self._stores = stores
+        self._embedding = embedding
         self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
         let_end_without_the_jvm()
         end_bundles_at_once()
-        embedding = self._pipeline.embedding
-        self._store = open_profiles(self._pipeline)
-        named = bool(self._pipeline.store.names)
-        self._vectors = list(open_stores(self._pipeline, dimension(embedding), self._owner).values()) if named else []
-        self._chunker = document_chunker(embedding, Chunk())
+        self._store = open_profiles(self._stores)
+        named = bool(self._stores.settings.names)
+        self._vectors = list(open_stores(self._stores, dimension(self._embedding)).values()) if named else []
+        self._chunker = document_chunker(self._embedding, Chunk())
         self._texts = Texts()
         self._meters.open(function_context.get_metric_group())
 
@@ -89,7 +87,7 @@ class _WriteProfiles(ScalarFunction):
     def eval(self, deliveries: pd.Series[Any]) -> pd.Series[Any]:
         decoded = [payloads.DELIVERY.decode(raw) for raw in deliveries]
         outcomes, written = write_profiles(
-            decoded, self._store, self._vectors, self._pipeline.embedding.model, self._chunker, self._texts
+            decoded, self._store, self._vectors, self._embedding.model, self._chunker, self._texts
         )
         self._count(decoded, outcomes)
         nothing = Written()
@@ -111,8 +109,8 @@ class _WriteProfiles(ScalarFunction):
         self._meters.count("profiles_retired", sum(len(changes.retired) for changes in applied))
 
 
-def profile_functions(pipeline: Pipeline, owner: Owner | None) -> dict[str, Any]:
+def profile_functions(stores: Stores, embedding: Embedding) -> dict[str, Any]:
     """The UDF by its SQL name. `write_profiles(delivery)` is what is to be done still, encoded, or NULL."""
     return {
-        "write_profiles": udf(_WriteProfiles(pipeline, owner), result_type=DataTypes.BYTES(), func_type="pandas"),
+        "write_profiles": udf(_WriteProfiles(stores, embedding), result_type=DataTypes.BYTES(), func_type="pandas"),
     }

@@ -10,8 +10,7 @@ from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 from pyflink.table import StreamTableEnvironment
 
-from connectors.opening.dead_letters import LettersPlace, place_of_letters
-from core.config.pipeline import Pipeline
+from connectors.opening.dead_letters import LettersPlace
 from core.errors import FreshetError
 from core.letters import Message, fitted
 from flink_jobs.steps.aside import ASIDE_MS
@@ -20,19 +19,14 @@ from flink_jobs.steps.operators import LETTERS
 _SINK = "dead_letters"
 
 
-def declare(tables: StreamTableEnvironment, pipeline: Pipeline) -> None:
+def declare(tables: StreamTableEnvironment, place: LettersPlace) -> None:
     """The place of dead letters as a table."""
-    tables.execute_sql(place_of_letters(pipeline).ddl(_SINK))
+    tables.execute_sql(place.ddl(_SINK))
 
 
-def written(tables: StreamTableEnvironment, pipeline: Pipeline, letters: DataStream) -> str:
+def written(tables: StreamTableEnvironment, place: LettersPlace, letters: DataStream) -> str:
     """The statement that writes rows of LETTERS into the topic that was declared."""
-    whole = (
-        letters.flat_map(FitLetter(place_of_letters(pipeline)), LETTERS)
-        .name("letters")
-        .uid("letters")
-        .set_buffer_timeout(ASIDE_MS)
-    )
+    whole = letters.flat_map(FitLetter(place), LETTERS).name("letters").uid("letters").set_buffer_timeout(ASIDE_MS)
     tables.create_temporary_view("letters", tables.from_data_stream(whole))
     return f"INSERT INTO {_SINK} SELECT `key`, `value`, `headers` FROM letters"  # noqa: S608  # our own names
 

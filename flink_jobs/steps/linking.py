@@ -11,9 +11,10 @@ from pyflink.datastream import RuntimeContext, TimeDomain
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import Stores, open_profiles
 from core.change import Event, Operation, Position
-from core.config.pipeline import Pipeline
+from core.config.jobs import ProfilesJob
+from core.config.profiles import Profiles
 from core.documents.unsettled import Refused
 from core.errors import ChangeError
 from core.identity.rules import HOUR_MS
@@ -22,7 +23,6 @@ from core.profiles.records import row_from_bytes, row_to_bytes, step
 from core.profiles.step import Persons, ProfileChanges
 from flink_jobs import payloads
 from flink_jobs.engine import one_core
-from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.payloads import RecordSweep
 from flink_jobs.steps.kept import Kept
@@ -44,15 +44,18 @@ _no_event = payloads.EVENT.encode(Event("", 0, 0, None, None))
 
 
 class ParseRecord(KeyedProcessFunction):
-    """Change to what its record says, by record: `core.profiles.records.step` over Flink's keyed state."""
+    """Change to what its record says, by record: `core.profiles.records.step` over Flink's keyed state.
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name = pipeline.name
-        self._profiles = pipeline.profiles_job.profiles
-        self._remember_ms = pipeline.delete_retention_ms
+    remember_ms  how long a deleted row is remembered
+    bounded      whether the source is read from its start to its end, and so again what the state may know
+    """
+
+    def __init__(self, pipeline: str, profiles: Profiles, remember_ms: int, bounded: bool) -> None:
+        self._name = pipeline
+        self._profiles = profiles
+        self._remember_ms = remember_ms
         self._meters = Meters("stale", *Snapshots.NAMES)
-        # a bounded run reads from the start what its state may know, which tells nothing of the source
-        self._again = not is_unbounded(pipeline)
+        self._bounded = bounded
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state, and make what reads rows."""
@@ -77,7 +80,7 @@ class ParseRecord(KeyedProcessFunction):
                 after = replace(after, forget_ms=timers.current_processing_time() + self._remember_ms)
                 timers.register_processing_time_timer(after.forget_ms)
             self._state.update(row_to_bytes(after))
-        if change.snapshot and not self._again:
+        if change.snapshot and not self._bounded:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if outcome is None and event:
             self._meters.count("stale")
@@ -114,10 +117,10 @@ class LinkPersons(KeyedProcessFunction):
     it is the least of all who parse, so that every record has come that was sent before.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._profiles = pipeline.profiles_job.profiles
-        self._text = pipeline.profiles_job.text
+    def __init__(self, job: ProfilesJob, stores: Stores) -> None:
+        self._profiles = job.profiles
+        self._text = job.text
+        self._stores = stores
         self._meters = Meters("profiles_made", "profiles_retired")
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -151,7 +154,7 @@ class LinkPersons(KeyedProcessFunction):
             changes = persons.step(change, REPLAY_MARK in event or BACKFILL_MARK in event)
         except ChangeError as error:
             of = payloads.EVENT.decode(event)
-            yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "link", error, of, change.record)
+            yield DEAD_LETTERS, refuse(self._stores.pipeline, self._meters, "link", error, of, change.record)
             return
         yield from self._tell(change.record, changes, event)
 
@@ -179,11 +182,11 @@ class LinkPersons(KeyedProcessFunction):
     def _begin(self, ctx: KeyedProcessFunction.Context) -> Generator[Any, None, Persons]:
         if self._persons is not None:
             return self._persons
-        linking = self._profiles.linking(self._pipeline.delete_retention_ms)
+        linking = self._profiles.linking(self._stores.remember_ms)
         self._kept = Kept(self._map)
         persons = Persons(self._kept, linking, self._profiles.merging)
         self._version = int(self._kept.get(_VERSION) or 0)
-        store = open_profiles(self._pipeline)
+        store = open_profiles(self._stores)
         try:
             opening = store.begin(self._version)
         finally:
@@ -221,8 +224,8 @@ class LinkPersons(KeyedProcessFunction):
 class PlansOfWritten(ProcessFunction):
     """A delivery that was written to the plans of its profiles' vectors; one that was rejected to a dead letter."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name = pipeline.name
+    def __init__(self, pipeline: str) -> None:
+        self._name = pipeline
         self._meters = Meters()
 
     def open(self, runtime_context: RuntimeContext) -> None:

@@ -7,7 +7,7 @@ interrupts is looked at anew: see `core.documents.unfolding`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep, time_ns
 from typing import Any
@@ -17,7 +17,9 @@ from pyflink.datastream import RuntimeContext, TimeDomain
 from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import ListState, ListStateDescriptor, ValueState, ValueStateDescriptor
 
-from core.config.pipeline import Pipeline
+from core.config.documents import Document
+from core.config.embedding import Embedding
+from core.config.format import Format
 from core.documents.objects import (
     Asked,
     Loaded,
@@ -80,14 +82,22 @@ class _Current:
 class LookAtObjects(KeyedProcessFunction):
     """Notifications to the changes of the objects' rows: `gate`, a look, `parts`."""
 
-    def __init__(self, pipeline: Pipeline, loader: Callable[[], Loader], unbounded: bool) -> None:
-        self._name = pipeline.name
-        self._table_of = pipeline.format.table_of
-        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
-        self._objects = {table: pipeline.object_spec(table) for table in pipeline.documents}
-        self._feed = pipeline.format.name
+    def __init__(
+        self,
+        pipeline: str,
+        format_: Format,
+        documents: Mapping[str, Document],
+        embedding: Embedding,
+        loader: Callable[[], Loader],
+        bounded: bool,
+    ) -> None:
+        self._name = pipeline
+        self._table_of = format_.table_of
+        self._specs = {table: document.spec(table) for table, document in documents.items()}
+        self._objects = {table: document.object_spec(table, embedding) for table, document in documents.items()}
+        self._feed = format_.name
         self._make = loader
-        self._unbounded = unbounded
+        self._bounded = bounded
         self._meters = Meters("stale_notifications", "objects_loaded")
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -171,7 +181,7 @@ class LookAtObjects(KeyedProcessFunction):
     def _begin(self, key: str, wanted: Asked, ctx: KeyedProcessFunction.Context) -> None:
         current = _Current(wanted, self._loader.look(wanted.now.bucket, wanted.now.key), monotonic())
         self._current[key] = current
-        if not self._unbounded:
+        if self._bounded:
             self._looks += 1
             ctx.timer_service().register_event_time_timer(_AT_THE_END + self._looks)
         # as long as others took lately; its own time decides then

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import Stores, open_stores
 from core.change import BEGINNING, Position
-from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import VectorStore
 
@@ -56,7 +55,7 @@ class Marks:
         self._stores = None
 
 
-def marks_of(pipeline: Pipeline) -> Marks:
+def marks_of(stores: Stores) -> Marks:
     """Those of a pipeline's stores, which aren't waited for."""
     # for no vector is read or written, their dimension is nobody's concern
-    return Marks(lambda: tuple(open_stores(pipeline, dimension=1, patience_s=0.0).values()))
+    return Marks(lambda: tuple(open_stores(stores, dimension=1, patience_s=0.0).values()))

@@ -14,7 +14,7 @@ from pyflink.datastream.functions import ProcessFunction
 
 from connectors.folder import files as local_files
 from core.change import Event, Skip
-from core.config.format import S3, Files
+from core.config.format import S3, Files, Format
 from core.config.pipeline import Pipeline
 from core.config.source import Folder
 from core.decoding import guarded
@@ -22,7 +22,6 @@ from core.documents.objects import Fetcher
 from core.errors import ChangeError, ConfigError
 from core.formats import s3
 from flink_jobs import payloads
-from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import by_key
@@ -38,10 +37,10 @@ _decode = guarded(s3.decode)
 class DecodeObjects(ProcessFunction):
     """Event to notifications, keyed by object. Buckets that the pipeline doesn't name are ignored, and counted."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name = pipeline.name
-        self._table_of = pipeline.format.table_of
-        self._tables = frozenset(pipeline.documents)
+    def __init__(self, pipeline: str, format_: Format, documents: Iterable[str]) -> None:
+        self._name = pipeline
+        self._table_of = format_.table_of
+        self._tables = frozenset(documents)
         self._meters = Meters("notifications")
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -69,16 +68,19 @@ class DecodeObjects(ProcessFunction):
                 )
 
 
-def loader(pipeline: Pipeline, folder: local_files.Folder | None = None) -> Loader:
-    """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet."""
-    written = pipeline.format.chosen
+def loader(format_: Format, documents: Iterable[str], folder: local_files.Folder | None = None) -> Loader:
+    """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet.
+
+    documents  what a pipeline file calls them, as in `s3.handbook`
+    """
+    written = format_.chosen
     if not isinstance(written, Files):
-        raise ConfigError([f"format: {pipeline.format.name}: its events name no objects"])
+        raise ConfigError([f"format: {format_.name}: its events name no objects"])
     limits = Limits(size=written.max_bytes, rows=written.max_rows)
     options = Options(key=written.key)
     fetchers: dict[str, Fetcher] = {} if folder is None else {folder.bucket: folder.fetch}
     if isinstance(written, S3):
-        fetchers = _of_s3(written, pipeline.documents)
+        fetchers = _of_s3(written, documents)
     return Loader(fetchers, lambda bucket, key: options, limits)
 
 
@@ -92,10 +94,12 @@ def _of_s3(settings: S3, documents: Iterable[str]) -> dict[str, Fetcher]:
 
 def unfolded(pipeline: Pipeline, events: DataStream) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes of the objects' rows, and the operators on the way that may refuse something."""
-    notified = events.process(DecodeObjects(pipeline), NOTIFIED).name("decode").uid("decode")
+    name, format_, documents = pipeline.name, pipeline.format, pipeline.documents
+    notified = events.process(DecodeObjects(name, format_, documents), NOTIFIED).name("decode").uid("decode")
     # here, for where the function runs the current folder is another one
     source = pipeline.source.chosen
-    folder = local_files.opened(source, pipeline.documents) if isinstance(source, Folder) else None
-    looking = LookAtObjects(pipeline, partial(loader, pipeline, folder), is_unbounded(pipeline))
+    folder = local_files.opened(source, documents) if isinstance(source, Folder) else None
+    make = partial(loader, format_, tuple(documents), folder)
+    looking = LookAtObjects(name, format_, documents, pipeline.embedding, make, source.is_bounded)
     changes = by_key(notified, NOTICE).process(looking, CHANGES).name("unfold").uid("unfold")
     return changes, (notified, changes)

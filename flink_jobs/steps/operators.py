@@ -13,7 +13,8 @@ from pyflink.datastream import OutputTag, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction, ProcessFunction
 
 from core.change import Change, Event, Skip, Truncate
-from core.config.pipeline import Pipeline
+from core.config.events import Events
+from core.config.jobs import ProfilesJob
 from core.decoding import decoder
 from core.documents.sources import hold_to_first, of_source
 from core.errors import ChangeError, DecodeError, EmbeddingError
@@ -69,25 +70,26 @@ REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
 class Decode(ProcessFunction):
     """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted.
 
-    sources  table to the database that its rows are of, where that is known before; else the first event decides
+    pipeline  its name, for dead letters
+    sources   table to the database that its rows are of, where that is known before; else the first event decides
     """
 
-    def __init__(self, pipeline: Pipeline, sources: Mapping[str, str]) -> None:
-        self._name = pipeline.name
+    def __init__(self, pipeline: str, events: Events, sources: Mapping[str, str]) -> None:
+        self._name = pipeline
         self._sources = dict(sources)
-        self._of_one_source = pipeline.of_one_source
-        self._pipeline = pipeline
-        self._sweeps = frozenset(table for table, each in pipeline.job.tables.items() if each.sweep)
-        self._keys = pipeline.job.keyed
-        self._feed = pipeline.format.name
+        self._of_one_source = events.job.of_one_source
+        self._events = events
+        self._sweeps = frozenset(table for table, each in events.job.tables.items() if each.sweep)
+        self._keys = events.job.keyed
+        self._feed = events.format.name
         self._meters = Meters("source_lag_ms", "truncates")
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
         find_in_later_jobs()
-        if self._pipeline.makes_profiles:
+        if isinstance(self._events.job, ProfilesJob):
             one_core.stay()
-        self._decode = decoder(self._pipeline)
+        self._decode = decoder(self._events)
         self._meters.open(runtime_context.get_metrics_group())
         self._looked = 0.0
         self._others: dict[str, Skip] = {}
@@ -179,8 +181,8 @@ class Decode(ProcessFunction):
 class RejectedToLetter(FlatMapFunction):
     """A plan's rejected outcomes, with the event it came from, to dead letters, one a store; and workers' counts."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._name = pipeline.name
+    def __init__(self, pipeline: str) -> None:
+        self._name = pipeline
         self._meters = Meters(*OF_BATCHES)
 
     def open(self, runtime_context: RuntimeContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from time import time
 from typing import Any
@@ -13,15 +13,16 @@ from pyflink.datastream import RuntimeContext
 from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
+from connectors.opening.stores import Stores
 from core.change import Change, Operation
-from core.config.pipeline import Pipeline
+from core.config.documents import Document
+from core.config.embedding import Embedding
 from core.documents.forgetting import is_cleared, is_nothing, next_look, prefix_of, table_of, word_of
 from core.documents.sources import of_source
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents.step import Refused, Unsettled, step
 from core.plans import Plan
 from flink_jobs import payloads
-from flink_jobs.engine.environment import is_unbounded
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.steps.marks import marks_of
 from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED
@@ -30,19 +31,19 @@ from udfs.embedding.tokenizing import document_chunker
 
 
 class PlanDocument(KeyedProcessFunction):
-    """Change to plan, by document: `core.documents.step.step` over Flink's keyed state."""
+    """Change to plan, by document: `core.documents.step.step` over Flink's keyed state.
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._name = pipeline.name
-        self._embedding = pipeline.embedding
-        self._model = pipeline.embedding.model
-        self._retention_ms = pipeline.delete_retention_ms
-        self._documents = dict(pipeline.documents)
-        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+    bounded  whether the source is read from its start to its end, and so again what the state may know
+    """
+
+    def __init__(self, documents: Mapping[str, Document], embedding: Embedding, stores: Stores, bounded: bool) -> None:
+        self._name = stores.pipeline
+        self._embedding = embedding
+        self._stores = stores
+        self._documents = dict(documents)
+        self._specs = {table: document.spec(table) for table, document in documents.items()}
         self._meters = Meters("stale", *Snapshots.NAMES)
-        # a bounded run reads from the start what its state may know, which tells nothing of the source
-        self._again = not is_unbounded(pipeline)
+        self._bounded = bounded
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
@@ -52,7 +53,7 @@ class PlanDocument(KeyedProcessFunction):
         self._chunkers = {
             table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
-        self._marks = marks_of(self._pipeline)
+        self._marks = marks_of(self._stores)
         self._meters.open(runtime_context.get_metrics_group())
         self._snapshots = Snapshots()
 
@@ -68,10 +69,10 @@ class PlanDocument(KeyedProcessFunction):
         before = None if raw is None else state_from_bytes(raw)
         spec, chunker = self._specs[change.table], self._chunkers[change.table]
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
-        state, emitted = step(before, change, spec, self._model, chunker, *marks)
+        state, emitted = step(before, change, spec, self._embedding.model, chunker, *marks)
         if not emitted and event:
             self._meters.count("stale")
-        if change.snapshot and not self._again:
+        if change.snapshot and not self._bounded:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
         if state is not None and state is not before:
             self._remember(state, 0 if before is None else before.since, change, ctx)
@@ -94,7 +95,7 @@ class PlanDocument(KeyedProcessFunction):
     def _remember(self, state: DocumentState, since: int, change: Change, ctx: KeyedProcessFunction.Context) -> None:
         forget_at, timers = state.forget_at, ctx.timer_service()
         if change.operation is Operation.DELETE and state.position == change.position and is_nothing(state):
-            forget_at = timers.current_processing_time() + self._retention_ms
+            forget_at = timers.current_processing_time() + self._stores.remember_ms
             timers.register_processing_time_timer(forget_at)
         if not since:
             since = int(time() * 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,11 @@ from pyflink.datastream import RuntimeContext, TimerService
 from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
+from connectors.opening.stores import Stores
 from core.change import Position
-from core.config.pipeline import Pipeline, SourceDatabase
+from core.config.documents import Document
+from core.config.embedding import Embedding
+from core.config.pipeline import Database, SourceDatabase
 from core.documents.forgetting import prefix_of
 from core.documents.moves import (
     Kept,
@@ -30,6 +33,7 @@ from core.documents.moves import (
 )
 from core.documents.step import Unsettled, plan_of, table_id
 from core.errors import ChangeError, ConfigError, DocumentError
+from core.formats.debezium.format import DebeziumFormat
 from core.plans import Plan
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
@@ -77,12 +81,26 @@ class _KeptInState(MutableMapping[str, Kept]):
 
 
 class Settle(KeyedProcessFunction):
-    """Unsettled changes to plans, by table: `moves` over Flink's state, and the source asked for the rest."""
+    """Unsettled changes to plans, by table: `moves` over Flink's state, and the source asked for the rest.
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._model = pipeline.embedding.model
-        self._specs = {table: document.spec(table) for table, document in pipeline.documents.items()}
+    database  where rows are read again; None: nowhere
+    written   how values are written that the database is asked for
+    """
+
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        embedding: Embedding,
+        stores: Stores,
+        database: Database | None,
+        written: DebeziumFormat,
+    ) -> None:
+        self._documents = dict(documents)
+        self._embedding = embedding
+        self._stores = stores
+        self._database = database
+        self._written = written
+        self._specs = {table: document.spec(table) for table, document in documents.items()}
         self._meters = Meters("keys_changed", "reselected")
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -93,15 +111,14 @@ class Settle(KeyedProcessFunction):
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
         self._chunkers = {
-            table: document_chunker(self._pipeline.embedding, document.chunk)
-            for table, document in self._pipeline.documents.items()
+            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
         self._source = None
-        if isinstance(database := self._pipeline.database, SourceDatabase):
+        if isinstance(self._database, SourceDatabase):
             from connectors.postgres.rows import Reselect
 
-            self._source = Reselect(database.dsn, self._pipeline.debezium)
-        self._marks = marks_of(self._pipeline)
+            self._source = Reselect(self._database.dsn, self._written)
+        self._marks = marks_of(self._stores)
         self._meters.open(runtime_context.get_metrics_group())
 
     def close(self) -> None:
@@ -157,7 +174,7 @@ class Settle(KeyedProcessFunction):
             plan = self._planned(settled) if isinstance(settled, Settled) else settled
             if isinstance(plan, DocumentError):
                 event, document = payloads.EVENT.decode(each.what.event), each.what.document_id
-                yield DEAD_LETTERS, refuse(self._pipeline.name, self._meters, "plan", plan, event, document)
+                yield DEAD_LETTERS, refuse(self._stores.pipeline, self._meters, "plan", plan, event, document)
             elif plan is not None:
                 self._meters.count("keys_changed", 1 if plan.moved_from else 0)
                 yield Row(payloads.PLAN.encode(plan), each.what.event)
@@ -166,7 +183,9 @@ class Settle(KeyedProcessFunction):
         """The plan, or why the row can't become a document."""
         table = settled.what.change.table
         try:
-            return plan_of(settled.what, self._specs[table], self._model, self._chunkers[table], settled.moved_from)
+            return plan_of(
+                settled.what, self._specs[table], self._embedding.model, self._chunkers[table], settled.moved_from
+            )
         except ChangeError as error:
             return DocumentError(str(error))
 

@@ -68,7 +68,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
     login = kafka.login(pipeline.kafka)
     topics = _topics(pipeline)
     refuse_in_another_log(pipeline, "a backfill would load nothing")
-    source = Reselect(database.dsn, pipeline.debezium)
+    source = Reselect(database.dsn, pipeline.events.debezium)
     with closing(source), reading(pipeline.kafka, group_of(pipeline)) as consumer:
         source.reach()
         tables = _tables(pipeline, places, relations(source), topics)
@@ -109,13 +109,13 @@ def _tables(
     Of a partitioned table it is itself where a topic has its events, else its partitions.
     """
     if not places:
-        return {name: topic for table in pipeline.used for name, topic in _parts(pipeline, table, there, topics)}
+        return {name: topic for table in pipeline.job.used for name, topic in _parts(pipeline, table, there, topics)}
     found: dict[str, str] = {}
     for place in places:
-        if pipeline.tables.of(place) not in pipeline.used:
-            near = alike(place, pipeline.used)
+        if pipeline.events.tables.of(place) not in pipeline.job.used:
+            near = alike(place, pipeline.job.used)
             raise ConfigError([f"{place}: the pipeline file names no such table, and the job would leave it out{near}"])
-        if place in pipeline.used:
+        if place in pipeline.job.used:
             found |= dict(_parts(pipeline, place, there, topics))
         else:
             found[place] = topic_of(place, topics)
@@ -125,7 +125,7 @@ def _tables(
 def _parts(
     pipeline: Pipeline, table: str, there: Sequence[Relation], topics: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
-    patterns = pipeline.patterns.get(table, ())
+    patterns = pipeline.events.patterns.get(table, ())
     if not patterns:
         yield table, topic_of(table, topics)
         return
@@ -151,7 +151,7 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
     if not key or not of.types.keys() >= {*key}:
         raise ConfigError(
             [
-                f"{table} has no primary key, and {pipeline.job.setting}.{pipeline.tables.of(table)}.key names "
+                f"{table} has no primary key, and {pipeline.job.setting}.{pipeline.events.tables.of(table)}.key names "
                 f"{', '.join(key) or 'nothing'}: name columns of the table that tell its rows apart"
             ]
         )
@@ -172,7 +172,7 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
 
 
 def _spec(pipeline: Pipeline, table: str) -> DocumentSpec:
-    named = pipeline.tables.of(table)
+    named = pipeline.events.tables.of(table)
     if isinstance(job := pipeline.job, ProfilesJob):
         return replace(read_as(job.profiles.spec(named)), table=table)
     return replace(pipeline.documents[named].spec(named), table=table)
@@ -184,7 +184,7 @@ def _known(pipeline: Pipeline, table: str) -> Position:
     No change that is still to come is earlier. Of several tables that are one's documents it isn't known whose it is,
     and another connector's may be later than what comes.
     """
-    if table not in pipeline.documents or pipeline.patterns.get(table):
+    if table not in pipeline.documents or pipeline.events.patterns.get(table):
         return BEGINNING
     # imported late: it is seldom asked, and what runs jobs takes seconds to import
     from operations.servers import stores

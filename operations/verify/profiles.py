@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 
-from connectors.opening.stores import profile_stores
+from connectors.opening.stores import profile_stores, stores_of
 from core.config.documents import Chunk
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
@@ -56,7 +56,7 @@ class ProfilesPass:
     def run(self, sample: int | None) -> Findings:
         """Compare everything; `sample` profiles with their vectors, None: all of them."""
         with ExitStack() as opened:
-            kept, vectors = profile_stores(self.pipeline), stores(self.pipeline)
+            kept, vectors = profile_stores(stores_of(self.pipeline)), stores(self.pipeline)
             for of_profiles in kept.values():
                 opened.enter_context(closing(of_profiles))
             for of_vectors in vectors.values():

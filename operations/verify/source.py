@@ -50,7 +50,7 @@ def check(pipeline: Pipeline) -> None:
 
 def is_repairable(pipeline: Pipeline) -> bool:
     """Whether events that mend can be sent."""
-    return pipeline.reads_kafka and pipeline.of_debezium
+    return pipeline.reads_kafka and pipeline.events.of_debezium
 
 
 def opened(pipeline: Pipeline, schemas: bool) -> Opened:
@@ -67,7 +67,7 @@ def opened(pipeline: Pipeline, schemas: bool) -> Opened:
     if isinstance(database, SourceDatabase):
         # without schemas the job has had its types from the database too
         pipeline = pipeline if schemas else typed(pipeline)[0]
-        return Reselect(database.dsn, pipeline.debezium, schemas)
+        return Reselect(database.dsn, pipeline.events.debezium, schemas)
     raise ConfigError([f"reselect is missing: it names where rows are read; add {_EXAMPLES[False]}"])
 
 
@@ -89,7 +89,7 @@ def end_of(pipeline: Pipeline, source: Opened) -> Position | None:
 
     Debezium's positions of PostgreSQL are places in its log. A replica may be behind what the connector has read.
     """
-    if not isinstance(source, Reselect) or not pipeline.of_debezium:
+    if not isinstance(source, Reselect) or not pipeline.events.of_debezium:
         return None
     lsn = source.execute(_END)[0][0]
     return None if lsn is None else Position(f"{int(lsn):016x}.{2**64 - 1:016x}")

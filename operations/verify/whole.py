@@ -123,7 +123,7 @@ def _asked(pipeline: Pipeline) -> Iterator[tuple[Consumer | None, bool]]:
 
     None where the source isn't Kafka, or only Java clients can log in. Other formats' values are as people write them.
     """
-    of_debezium, source = pipeline.of_debezium, pipeline.source.chosen
+    of_debezium, source = pipeline.events.of_debezium, pipeline.source.chosen
     if not isinstance(source, Kafka) or kafka.client_options(source) is None:
         yield None, not of_debezium
         return

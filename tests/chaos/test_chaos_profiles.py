@@ -19,7 +19,7 @@ from chaos.feeds import FEEDS
 from chaos.patience import Patience
 from chaos.people import TABLES, plans
 from chaos.profiles import TEXT, Profiles, of_profiles
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import open_profiles, stores_of
 from connectors.postgres.rows import Reselect
 from core.identity.state import Memory
 from core.profiles.step import Persons
@@ -59,8 +59,8 @@ def fill(here: world.World) -> None:
     pipeline, memory = here.pipeline, Memory()
     profiles = pipeline.profiles
     assert profiles is not None
-    source = Reselect(here.place.dsn, pipeline.debezium, False)
-    with closing(open_profiles(pipeline)) as store, closing(source), source.snapshot() as state:
+    source = Reselect(here.place.dsn, pipeline.events.debezium, False)
+    with closing(open_profiles(stores_of(pipeline))) as store, closing(source), source.snapshot() as state:
         persons = Persons(memory, profiles.linking(pipeline.delete_retention_ms), profiles.merging)
         writer = Writer(store, persons, memory, text=TEXT)
         for table in profiles.records:

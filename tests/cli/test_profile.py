@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cli.main import commands
 from connectors.aws.client import Aws
-from connectors.opening.stores import open_profiles, open_stores
+from connectors.opening.stores import open_profiles, open_stores, stores_of
 from core.config.documents import Chunk
 from core.config.file import load
 from core.config.pipeline import Pipeline
@@ -78,8 +78,8 @@ def people(stack: Stack, aws: Aws, tmp_path_factory: pytest.TempPathFactory, req
 
 def fill(pipeline: Pipeline, changes: list[RecordChange]) -> None:
     assert pipeline.profiles is not None
-    profiles, model = open_profiles(pipeline), embedder("hash")
-    (vectors,) = open_stores(pipeline, model.dimension).values()
+    profiles, model = open_profiles(stores_of(pipeline)), embedder("hash")
+    (vectors,) = open_stores(stores_of(pipeline), model.dimension).values()
     profiles.prepare()
     vectors.prepare()
     held = Memory()
@@ -107,7 +107,7 @@ def test_get_takes_any_identifier_and_alias(people: Path) -> None:
 
 
 def history(people: Path, profile_id: str) -> list[tuple[str, ...]]:
-    store = open_profiles(load(people))
+    store = open_profiles(stores_of(load(people)))
     found = [each.others for each in store.history(profile_id, 99)]
     store.close()
     return found

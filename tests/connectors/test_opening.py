@@ -86,8 +86,4 @@ def test_each_store_of_the_settings_has_an_opener() -> None:
     fields = set(Store.model_fields)
     assert fields == opening.OF_VECTORS.keys() | opening.OF_PROFILES.keys()
     with pytest.raises(ConfigError):
-        opening.open_profiles(_without_profiles())
-
-
-def _without_profiles() -> Pipeline:
-    return Pipeline.model_construct(store=WithToy(toy=Toy(hosts=(), shelf="s")), delete_retention="7 d", name="x")
+        opening.open_profiles(opening.Stores("x", WithToy(toy=Toy(hosts=(), shelf="s")), "hash", 0))

@@ -28,7 +28,7 @@ from tests.core.test_two_rows_of_a_key import COMES, OLD_ONE, OLD_TWO
 from tests.laws import examples
 
 OF = pipeline(key=[], text="{title}: {body}", types={"id": "integer", "title": "text", "body": "text"})
-decode = decoder(OF)
+decode = decoder(OF.events)
 KEYS = (1, 2, 3)
 LONG = "long " * 40
 PATTERN = Pattern("t", ("id",), frozenset({"id", "title", "body"}), None, None, POSTGRES)

@@ -138,5 +138,5 @@ def test_dms_needs_keys(tmp_path: Path) -> None:
 
 def test_keys_and_types_of_records(tmp_path: Path) -> None:
     pipeline = loaded(tmp_path, GOOD.replace("trust: 3", "trust: 3\n      key: [id]\n      types: {born: date}"))
-    assert pipeline.keys == {"public.customers": ("id",)}
-    assert pipeline.debezium.types == {"public.customers": {"born": "date"}}
+    assert pipeline.events.keys == {"public.customers": ("id",)}
+    assert pipeline.events.debezium.types == {"public.customers": {"born": "date"}}

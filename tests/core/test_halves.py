@@ -98,7 +98,7 @@ class Job:
 
 
 def changes(of: Pipeline, events: list[Event]) -> list[Change]:
-    decode = decoder(of)
+    decode = decoder(of.events)
     return [change for each in events for change in decode(each) if isinstance(change, Change)]
 
 
@@ -187,7 +187,7 @@ def test_what_is_refused_keeps_what_orders_and_pairs_it() -> None:
     of = pipeline(types={"n": "numeric(4,2)"}, tables=[r"public\.a_\d+"])
     source = {**MYSQL, "table": "a_7", "name": "shop"}
     after = {"id": 2, "code": "x", "title": "plain text", "n": {"bad": 1}}
-    decode = decoder(of)
+    decode = decoder(of.events)
     with pytest.raises(DecodeError) as raised:
         decode(event("c", {"id": 2}, source, after=after, header=OLD_KEY, at=5))
     (refused,) = raised.value.refused

@@ -21,7 +21,6 @@ from core.config.log_identity import (
     from_json,
     grown,
     merged,
-    order_of,
     refusal,
     surplus,
     to_json,
@@ -187,6 +186,10 @@ SETTINGS = [
     ),
     ("{rows: {table: articles, position_field: w}}", RowsFormat("articles", position_field="w")),
 ]
+
+
+def order_of(of: Pipeline) -> str:
+    return of.format.order(of.source)
 
 
 @pytest.mark.parametrize("before", SETTINGS, ids=lambda each: each[0])

@@ -9,7 +9,7 @@ import pytest
 from core.config.embedding import Prompt
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Fingerprint, Made, Owner
-from core.stores.owning import Found, How, no_beginning, obstacles, owner_of, refusal
+from core.stores.owning import Found, How, obstacles, owner_of, refusal
 
 MADE = Made("{body}", "c", ("lang",))
 NOW = Fingerprint("m", {"public.a": MADE})
@@ -166,10 +166,14 @@ def pipeline(source: dict[str, Any], format_: Any = "debezium") -> Pipeline:
     )
 
 
+def beginning(source: dict[str, Any], format_: str = "debezium") -> str:
+    return pipeline(source, format_).source.chosen.no_beginning()
+
+
 def test_only_a_source_with_a_beginning_can_be_read_again() -> None:
     kafka = {"topic": "t", "properties.bootstrap.servers": "x:1"}
-    assert no_beginning(pipeline({"kafka": {**kafka, "scan.startup.mode": "earliest-offset"}})) == ""
-    assert "set it to earliest-offset" in no_beginning(pipeline({"kafka": kafka}))
-    assert "set it to TRIM_HORIZON" in no_beginning(pipeline({"kinesis": {"stream": "s"}}))
-    assert no_beginning(pipeline({"kinesis": {"stream": "s", "source.init.position": "TRIM_HORIZON"}})) == ""
-    assert "freshet backfill" in no_beginning(pipeline({"sqs": {"queue_url": "https://q/a/b"}}, "s3"))
+    assert beginning({"kafka": {**kafka, "scan.startup.mode": "earliest-offset"}}) == ""
+    assert "set it to earliest-offset" in beginning({"kafka": kafka})
+    assert "set it to TRIM_HORIZON" in beginning({"kinesis": {"stream": "s"}})
+    assert beginning({"kinesis": {"stream": "s", "source.init.position": "TRIM_HORIZON"}}) == ""
+    assert "freshet backfill" in beginning({"sqs": {"queue_url": "https://q/a/b"}}, "s3")

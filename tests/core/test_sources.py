@@ -123,7 +123,7 @@ def test_the_setting_is_for_feeds_that_name_their_database(tmp_path: Path) -> No
     file = tmp_path / "pipeline.yaml"
     file.write_text(PIPELINE.replace("FORMAT", "debezium"), encoding="utf-8")
     pipeline = load(file)
-    assert pipeline.of_one_source == {"public.pages"}
+    assert pipeline.job.of_one_source == {"public.pages"}
     assert pipeline.documents["public.articles"].spec("public.articles").id_from_source
     file.write_text(PIPELINE.replace("FORMAT", "dms"), encoding="utf-8")
     with pytest.raises(ConfigError, match="id_from_source is for format: debezium"):

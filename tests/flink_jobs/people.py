@@ -150,7 +150,7 @@ def change_of(event: RowEvent, rules: Pipeline) -> RecordChange:
     """What an event's record says."""
     assert rules.profiles is not None
     key, value = event.raw
-    (change,) = decoder(rules)(Event("t", 0, 0, key, value))
+    (change,) = decoder(rules.events)(Event("t", 0, 0, key, value))
     assert isinstance(change, Change)
     spec = rules.profiles.spec(change.table)
     assert record_id(spec, change)

@@ -35,8 +35,8 @@ def decoding(key_columns: list[str] | None = None, sweep: bool = True) -> Decode
     document = {"text": "{title}", "sweep": sweep, **({"key": key_columns} if key_columns else {})}
     given = PIPELINE.model_dump(exclude_unset=True) | {"documents": {"public.documents": document}}
     pipeline = Pipeline.model_validate(given)
-    decode = Decode(pipeline, {})
-    decode._decode, decode._looked = decoder(pipeline), float("inf")
+    decode = Decode(pipeline.name, pipeline.events, {})
+    decode._decode, decode._looked = decoder(pipeline.events), float("inf")
     decode._meters = Quiet()  # type: ignore[assignment]
     return decode
 

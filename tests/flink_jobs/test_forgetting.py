@@ -20,7 +20,7 @@ from flink_jobs.steps import planning
 from flink_jobs.steps.marks import ASKED_EVERY_S, PAUSE_S, Marks
 from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED
 from flink_jobs.steps.planning import PlanDocument
-from tests.flink_jobs.test_refusals import PIPELINE, Quiet
+from tests.flink_jobs.test_refusals import PIPELINE, Quiet, plan_document
 from tests.flink_jobs.test_waiting import Timers, settle
 from udfs.embedding.tokenizing import document_chunker
 
@@ -104,7 +104,7 @@ def store() -> Cleared:
 
 @pytest.fixture
 def document(store: Cleared, monkeypatch: pytest.MonkeyPatch) -> Document:
-    operator = PlanDocument(PIPELINE)
+    operator = plan_document()
     made = Document(operator)
     monkeypatch.setattr(planning, "time", lambda: made.now / 1000)
     settings = PIPELINE.documents[TABLE]

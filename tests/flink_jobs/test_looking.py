@@ -163,7 +163,8 @@ class Job:
         self.store.close()
         CLOCK.to(0)
         self.flink = flink
-        self.operator = LookAtObjects(OF_OBJECTS, lambda: self.store, self.unbounded)  # type: ignore[arg-type,return-value]
+        of, bounded = ("p", OF_OBJECTS.format, OF_OBJECTS.documents, OF_OBJECTS.embedding), not self.unbounded
+        self.operator = LookAtObjects(*of, lambda: self.store, bounded)  # type: ignore[arg-type,return-value]
         self.operator._meters = Quiet()  # type: ignore[assignment]
         self.operator._meters.open = lambda group: None  # type: ignore[method-assign]
         self.operator.open(flink)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyflink.common import Row
 
+from connectors.opening.stores import stores_of
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
 from core.formats.debezium.decoding import UNAVAILABLE
@@ -60,9 +61,13 @@ class Kept:
         pass
 
 
+def plan_document() -> PlanDocument:
+    return PlanDocument(PIPELINE.documents, PIPELINE.embedding, stores_of(PIPELINE), bounded=False)
+
+
 def test_a_change_that_cannot_be_read_reaches_the_state_of_its_key() -> None:
-    decode, plan, kept = Decode(PIPELINE, {}), PlanDocument(PIPELINE), Kept()
-    decode._decode, decode._looked = decoder(PIPELINE), float("inf")
+    decode, plan, kept = Decode(PIPELINE.name, PIPELINE.events, {}), plan_document(), Kept()
+    decode._decode, decode._looked = decoder(PIPELINE.events), float("inf")
     decode._meters = plan._meters = Quiet()  # type: ignore[assignment]
     document = PIPELINE.documents["public.documents"]
     plan._state, plan._chunkers = kept, {"public.documents": document_chunker("hash", document.chunk)}  # type: ignore[assignment]
@@ -99,8 +104,8 @@ def test_a_change_whose_key_is_refused_leaves_the_events_other_one_its_way() -> 
     """A column that `key` names becomes null: the old document goes, and the letter is of the new row."""
     table = {"text": "{title}", "key": ["code"], "types": {"id": "integer"}}
     of = Pipeline.model_validate(PIPELINE.model_dump(exclude_unset=True) | {"documents": {"public.a": table}})
-    decode = Decode(of, {})
-    decode._decode, decode._looked, decode._meters = decoder(of), float("inf"), Quiet()  # type: ignore[assignment]
+    decode = Decode(of.name, of.events, {})
+    decode._decode, decode._looked, decode._meters = decoder(of.events), float("inf"), Quiet()  # type: ignore[assignment]
     row = {"id": 1, "code": "x", "title": "first"}
     source = {"connector": "postgresql", "schema": "public", "table": "a", "sequence": '["60","70"]'}
     value = {"op": "u", "before": row, "after": {**row, "code": None}, "source": source}

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from pyflink.common import Row
 
+from connectors.opening.stores import stores_of
 from core.config.file import load
 from core.config.log_identity import FLOOD
 from core.config.pipeline import Pipeline
@@ -74,7 +75,7 @@ def event(name: str, table: str, op: str = "c", at: int = 100, snapshot: str = "
 
 def decoded(pipeline: Pipeline, events: list[Row], known: Mapping[str, str]) -> list[tuple[str, str]]:
     """What comes out: where, and the key that it goes on by, or a dead letter's reason."""
-    operator, context = Decode(pipeline, known), cast("Any", Context())
+    operator, context = Decode(pipeline.name, pipeline.events, known), cast("Any", Context())
     operator.open(context)
     results = []
     for each in events:
@@ -136,10 +137,10 @@ def test_with_the_source_in_ids_each_database_is_swept_by_itself(pipeline: Pipel
 
 def planned(pipeline: Pipeline, events: list[Row]) -> tuple[list[Any], Counter[str]]:
     """What the plans' operator tells of events that are all of one document, and what it counts."""
-    decode, found = Decode(pipeline, {}), Counter[str]()
+    decode, found = Decode(pipeline.name, pipeline.events, {}), Counter[str]()
     context = Context(found=found)
     decode.open(cast("Any", Context()))
-    plan = PlanDocument(pipeline)
+    plan = PlanDocument(pipeline.documents, pipeline.embedding, stores_of(pipeline), bounded=False)
     plan.open(cast("Any", context))
     outputs = []
     for each in events:

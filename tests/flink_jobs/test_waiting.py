@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from connectors.opening.stores import stores_of
 from core.change import Change, Event, Operation, Position
 from core.documents.step import Unsettled
 from flink_jobs import payloads
@@ -55,7 +56,7 @@ class Timers:
 
 
 def settle() -> Settle:
-    made = Settle(PIPELINE)
+    made = Settle(PIPELINE.documents, PIPELINE.embedding, stores_of(PIPELINE), None, PIPELINE.events.debezium)
     made._memory, made._due, made._last = _KeptInState(Map()), Map(), Map()
     made._chunkers = {table: document_chunker("hash", document.chunk) for table, document in PIPELINE.documents.items()}
     made._source, made._meters = None, Quiet()  # type: ignore[assignment]

@@ -111,12 +111,12 @@ def test_check_names_them_and_the_sources_database_tells_them(stack: Stack) -> N
     assert f"{table}: events have no schema" in seen.getvalue() and "born (" in seen.getvalue()
     event = Event(table, 0, 0, b'{"id": 7}', body(table))
     with pytest.raises(DecodeError, match="no schema that says which"):
-        decoder(bare)(event)
+        decoder(bare.events)(event)
 
     asked, lines = with_types(pipeline(table, servers, dsn, reselect={"postgres": {"dsn": dsn}}))
     assert lines == []
     assert asked.documents[table].types["price"] == "numeric(10,2)"
-    (change,) = decoder(asked)(event)
+    (change,) = decoder(asked.events)(event)
     assert isinstance(change, Change)
     assert (change.row["price"], change.row["born"], change.row["id"]) == ("5.00", "2024-02-29", 7)
 

@@ -22,7 +22,6 @@ from core.config.request_limits import Limits
 from core.config.source import DeadLetters, LettersTarget, Origin, Source
 from core.config.variants import kinds
 from core.stores.contract import Vectors
-from core.stores.owning import no_beginning
 from flink_jobs.job import BUILDERS
 from flink_jobs.sources import events
 from operations.check import Finding, check
@@ -143,7 +142,7 @@ def test_a_source_that_is_added_is_named_asked_and_read(toys: Pipeline) -> None:
     assert (toys.source.name, toys.reads_kafka) == ("paper", False)
     assert reach(toys) == "http://127.0.0.1:1 has 1 sheets"
     assert ask(toys).identity == LogIdentity("debezium", {"paper": "http://127.0.0.1:1"})
-    assert no_beginning(toys) == "paper has no beginning"
+    assert toys.source.chosen.no_beginning() == "paper has no beginning"
     misfit = Format.model_validate({"files": {}}).misfit(toys.source)
     assert toys.format.misfit(toys.source) == "" and misfit == "paper has no files"
     assert events.feed(cast("Any", None), toys).events is toys.source.chosen

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from connectors.opening.stores import prepare
+from connectors.opening.stores import prepare, stores_of
 from connectors.postgres.column_types import typed
 from connectors.postgres.rows import Reselect
 from core.change import Position
@@ -61,7 +61,7 @@ class Bench:
     def fill(self) -> None:
         """Bring the store to what the source says, as the job would."""
         pipeline, _ = typed(self.pipeline)
-        source = Reselect(self.dsn, pipeline.debezium, schemas=False)
+        source = Reselect(self.dsn, pipeline.events.debezium, schemas=False)
         chunkers = {
             name: document_chunker("hash", document.chunk) for name, document in self.pipeline.documents.items()
         }
@@ -275,7 +275,7 @@ def test_what_is_missing_to_verify_is_named(bench: Bench, stack: Stack, tmp_path
     # an empty store doesn't equal a source of which nothing was compared
     empty = {"documents": documents, "store": {"pgvector": {"dsn": bench.dsn, "table": "none"}}}
     other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, **empty))
-    prepare(other.pipeline, dimension(other.pipeline.embedding))
+    prepare(stores_of(other.pipeline), dimension(other.pipeline.embedding))
     code, printed = other.verify(json_file=tmp_path / "found.json")
     assert (code, json.loads((tmp_path / "found.json").read_text())["equal"]) == (1, False)
     assert "nothing to compare: none of the 301 rows of public.articles makes a document" in printed

@@ -71,7 +71,7 @@ class Bench:
         """Bring the store to what the tables' streams tell, by the job's own parts."""
         (store,) = stores(self.pipeline).values()
         store.prepare()
-        decode = decoder(self.pipeline)
+        decode = decoder(self.pipeline.events)
         with closing(store):
             for name in self.pipeline.documents:
                 every = [plan for value in records(name, aws) for plan in self._plans(decode(event(value)))]

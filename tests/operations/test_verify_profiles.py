@@ -15,7 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from connectors.opening.stores import open_profiles
+from connectors.opening.stores import open_profiles, stores_of
 from core.config.documents import Chunk
 from core.config.file import load
 from core.config.pipeline import Pipeline
@@ -71,7 +71,7 @@ class Bench:
         profiles = self.pipeline.profiles
         assert profiles is not None
         source, memory = opened(self.pipeline, schemas=False), Memory()
-        store = open_profiles(self.pipeline)
+        store = open_profiles(stores_of(self.pipeline))
         store.prepare()
         persons = Persons(memory, profiles.linking(self.pipeline.delete_retention_ms), profiles.merging)
         writer = Writer(store, persons, memory, text=self.pipeline.embedding.text or TEXT)

@@ -92,7 +92,7 @@ def works(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         with reading(pipeline.kafka, group_of(pipeline)) as consumer:
             last = tail(consumer, pipeline.kafka, topic)
             assert has_schemas(last) is request.param
-            source = Reselect(dsn, pipeline.debezium, schemas=request.param)
+            source = Reselect(dsn, pipeline.events.debezium, schemas=request.param)
             stream = Stream(pipeline, source, consumer, 0, lambda _: None)
             assert latest(pipeline, last) == max(change_of(event, pipeline).position for event in found)
             yield Works(pipeline, source, Mender(pipeline, source, consumer, stream), found)
@@ -100,7 +100,7 @@ def works(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 
 
 def change_of(event: Event, pipeline: Pipeline) -> Change:
-    change = decode(event, pipeline.debezium)
+    change = decode(event, pipeline.events.debezium)
     assert isinstance(change, Change)
     return change
 

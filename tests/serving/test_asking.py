@@ -20,7 +20,7 @@ import psycopg
 import pytest
 import yaml
 
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from operations.pipeline_file import load
 from serving.asking import application
 from serving.keys import add
@@ -112,7 +112,7 @@ def test_the_first_answer_is_quick_and_equals_the_stores_own(server: Serving, th
     answer = server.search(query="parcel 3", k=7)
     assert answer.status_code == 200 and time.monotonic() - began < 1
     pipeline, model = load(there.folder / "manuals.yaml"), embedder("hash")
-    (store,) = open_stores(pipeline, model.dimension).values()
+    (store,) = open_stores(stores_of(pipeline), model.dimension).values()
     bare = store.search(model.embed(["parcel 3"])[0], 7)
     store.close()
     hits = answer.json()["hits"]

@@ -53,7 +53,7 @@ def test_rows_are_inserted_changed_moved_and_deleted_in_every_table() -> None:
 
 def change_of(record: Record) -> Change | Skip:
     headers = dict(record.headers)
-    (change,) = decoder(PIPELINE)(Event(record.topic, 0, 0, record.key, record.value, headers))
+    (change,) = decoder(PIPELINE.events)(Event(record.topic, 0, 0, record.key, record.value, headers))
     assert isinstance(change, Change | Skip)
     return change
 

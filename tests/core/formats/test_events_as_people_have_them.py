@@ -52,7 +52,7 @@ def case(name: str) -> list[Event]:
 
 def rows(events: list[Event], of: Pipeline) -> tuple[dict[str, Row], list[str]]:
     """The documents that the events end in, text and metadata; and the reasons of dead letters."""
-    decode: Decoder = decoder(of)
+    decode: Decoder = decoder(of.events)
     states: dict[str, DocumentState | None] = {}
     found: dict[str, Row] = {}
     letters = []
@@ -123,7 +123,7 @@ def test_partitions_of_postgresql() -> None:
 def test_a_partition_that_is_truncated_empties_no_other() -> None:
     event = json.loads((case("02-postgres-partitions.jsonl")[1].value or b"").decode())
     truncated = Event("t", 0, 0, None, json.dumps({**event, "op": "t", "after": None}).encode())
-    decode = decoder(pipeline("public.ev", tables=[r"public\.ev_\d{4}"]))
+    decode = decoder(pipeline("public.ev", tables=[r"public\.ev_\d{4}"]).events)
     with pytest.raises(DecodeError, match=r"public.ev_2025 was truncated, .* documents of public.ev: .*--repair"):
         decode(truncated)
 
@@ -131,7 +131,7 @@ def test_a_partition_that_is_truncated_empties_no_other() -> None:
 def test_the_end_of_a_partitions_own_snapshot_sweeps_nothing() -> None:
     event = json.loads((case("02-postgres-partitions.jsonl")[0].value or b"").decode())
     event["source"]["table"] = "ev_2025"
-    (change,) = decoder(pipeline("public.ev", tables=[r"public\.ev_\d{4}"]))(Event("t", 0, 0, None, raw(event)))
+    (change,) = decoder(pipeline("public.ev", tables=[r"public\.ev_\d{4}"]).events)(Event("t", 0, 0, None, raw(event)))
     assert isinstance(change, Change) and change.table == "public.ev" and not change.ends_snapshot
 
 
@@ -171,14 +171,14 @@ def test_what_a_schema_says_of_unwrapped_rows() -> None:
         {"type": "int32", "name": "io.debezium.time.Date", "field": "born"},
     ]
     value = {"schema": {"type": "struct", "fields": fields}, "payload": {"id": 1, "price": "BNI=", "born": 19782}}
-    (change,) = decoder(pipeline("a", {"rows": {"table": "a"}}))(Event("t", 0, 0, None, raw(value)))
+    (change,) = decoder(pipeline("a", {"rows": {"table": "a"}}).events)(Event("t", 0, 0, None, raw(value)))
     assert isinstance(change, Change)
     assert (change.row, change.numbers) == ({"id": 1, "price": "12.34", "born": "2024-02-29"}, {"price"})
 
 
 def test_columns_called_schema_and_payload() -> None:
     row = {"schema": {"version": 2}, "payload": {"title": "x"}}
-    (change,) = decoder(pipeline("a", {"rows": {"table": "a"}}))(Event("t", 0, 0, b'{"id":1}', raw(row)))
+    (change,) = decoder(pipeline("a", {"rows": {"table": "a"}}).events)(Event("t", 0, 0, b'{"id":1}', raw(row)))
     assert isinstance(change, Change) and change.row == row
 
 
@@ -189,12 +189,12 @@ def test_schema_registries_are_named(format_: Any) -> None:
     )
     of = pipeline("shop.articles", format_)
     with pytest.raises(DecodeError, match=r"Confluent's schema registry \(its schema there is 6\): .*JsonConverter"):
-        decoder(of)(Event("t", 0, 0, key, value))
+        decoder(of.events)(Event("t", 0, 0, key, value))
     glue = b"\x03\x00" + bytes(range(16)) + value[5:]
     with pytest.raises(DecodeError, match=r"AWS Glue's schema registry \(schema version 00010203-"):
-        decoder(of)(Event("t", 0, 0, None, glue))
+        decoder(of.events)(Event("t", 0, 0, None, glue))
     with pytest.raises(DecodeError, match="UTF-16"):
-        decoder(of)(Event("t", 0, 0, None, '{"a":1}'.encode("utf-16")))
+        decoder(of.events)(Event("t", 0, 0, None, '{"a":1}'.encode("utf-16")))
 
 
 @pytest.mark.parametrize(
@@ -292,13 +292,13 @@ def test_keys_that_are_not_needed() -> None:
 
 @pytest.mark.parametrize("value", [b"", None, b"null"])
 def test_empty_values_are_tombstones(value: bytes | None) -> None:
-    assert list(decoder(pipeline("public.a"))(Event("t", 0, 0, b'{"id":1}', value))) == ["tombstone"]
-    (gone,) = decoder(pipeline("a", {"rows": {"table": "a"}}))(Event("t", 0, 0, b'{"id":1}', value))
+    assert list(decoder(pipeline("public.a").events)(Event("t", 0, 0, b'{"id":1}', value))) == ["tombstone"]
+    (gone,) = decoder(pipeline("a", {"rows": {"table": "a"}}).events)(Event("t", 0, 0, b'{"id":1}', value))
     assert isinstance(gone, Change) and gone.operation == "delete"
 
 
 def test_nan_and_a_byte_order_mark_in_rows() -> None:
-    decode = decoder(pipeline("a", {"rows": {"table": "a"}}))
+    decode = decoder(pipeline("a", {"rows": {"table": "a"}}).events)
     (change,) = decode(Event("t", 0, 0, None, b'\xef\xbb\xbf{"a": NaN, "b": [Infinity, -Infinity], "c": 0.10}'))
     assert isinstance(change, Change) and change.row == {"a": "NaN", "b": ["Infinity", "-Infinity"], "c": 0.1}
     for bad in (b'{"a": NaN, "b": "\\ud800"}', b'{"a": NaN', b"[NaN," * 5000, b'{"a": Nan}'):
@@ -385,7 +385,7 @@ def test_deferrable_keys() -> None:
     state: DocumentState | None = None
     emitted: list[Any] = []
     for each in events:
-        (change,) = decoder(of)(each)
+        (change,) = decoder(of.events)(each)
         assert isinstance(change, Change)
         state, out = step(state, change, spec, "m", WHOLE)
         emitted.append(out[0])
