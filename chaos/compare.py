@@ -15,11 +15,11 @@ from psycopg import sql
 from chaos.patience import Patience
 from chaos.profiles import of_profiles
 from chaos.world import World
-from connectors.kafka.letters.reading import Letter
 from connectors.opening.dead_letters import letters
 from connectors.opensearch.bodies import entry_id, mark_id
 from core.config.store import OpenSearch, Pgvector
 from core.errors import Unavailable
+from core.letters import Letter
 from core.plans import Plan
 from core.stores.contract import VectorStore
 from core.stores.verification import Difference, Kind, compare, table_of

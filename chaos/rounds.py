@@ -17,7 +17,7 @@ from chaos.patience import patience
 from chaos.strikes import AFTER, Fault, Strike, strikes
 from chaos.world import World
 from chaos.writers import together
-from connectors.kafka.letters.reading import Letter
+from core.letters import Letter
 
 _LONGEST_S = 30.0
 

@@ -24,7 +24,6 @@ app = typer.Typer(
 
 _SPAN = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_PLACE = re.compile(r"(\d{1,9}):(\d{1,18})")
 
 
 def moment(text: str) -> datetime:
@@ -88,14 +87,11 @@ def list_letters(
 @app.command()
 def show(
     pipeline: PipelineFile,
-    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="The letter, as `list` names it.")],
+    place: Annotated[str, typer.Argument(metavar="LETTER", help="Which one, as `list` names it: 0:17.")],
 ) -> None:
     """One dead letter with all it holds."""
-    found = _PLACE.fullmatch(place)
-    if found is None:
-        raise ConfigError([f"{place!r} names no dead letter: write partition:offset, as in 0:17"])
     with letters(load(pipeline)) as there:
-        letter = there.at(int(found[1]), int(found[2]))
+        letter = there.at(place)
     if letter is None:
         raise ConfigError([f"there is no dead letter {place}: `freshet dead-letters list` names those that there are"])
     terminal.show_letter(letter, Console())

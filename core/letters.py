@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b, sha256
+from types import MappingProxyType
+from typing import Protocol
 
 from core.change import Event
 from core.errors import LONGEST_REASON, bounded
+from core.formats.recordings import Headers
 
 PREFIX = "freshet."
 """Every header that Freshet adds begins with it; the event's own headers stand beside them, untouched."""
@@ -168,3 +171,116 @@ def _shortened(headers: Mapping[str, bytes | None], room: int) -> dict[str, byte
             break
         short[longest] = text[: len(text) // 2].decode("utf-8", "ignore").encode()
     return short
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter: the event as it came, with its own headers alone, and the details that Freshet added.
+
+    place    where it stands among all dead letters, as that place names it: `0:17` is a topic's partition and offset
+    details  Freshet's headers without their prefix, decoded; bytes that are no UTF-8 as escapes
+    """
+
+    place: str
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pipeline(self) -> str:
+        """The name of the pipeline that wrote it; "" where the letter doesn't say, so is none of Freshet's."""
+        return self.details.get("pipeline", "")
+
+    @property
+    def attempts(self) -> int:
+        """How often the event was tried; 1 where the letter doesn't say."""
+        return _whole(self.details.get("attempts", "")) or 1
+
+    @property
+    def source(self) -> tuple[str, int, int] | None:
+        """Topic, partition and offset of the event; None where the letter doesn't say, so is none of Freshet's."""
+        topic = self.details.get("source.topic", "")
+        partition, offset = (_whole(self.details.get(f"source.{name}", "")) for name in ("partition", "offset"))
+        return None if not topic or partition is None or offset is None else (topic, partition, offset)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the event didn't fit the topic, and its letter has only the beginning of it."""
+        return any(name in self.details for name in CUT)
+
+    def event(self) -> bytes:
+        """16 bytes that tell its event from others: two letters of one event agree, whenever tried, cut or not."""
+        digest = blake2b(self.details.get("source.topic", "").encode(), digest_size=16)
+        for name, part in (("key", self.key), ("value", self.value)):
+            digest.update(b"-" if part is None else self._hash(name, part).encode())
+        return digest.digest()
+
+    def _hash(self, name: str, part: bytes) -> str:
+        return self.details.get(f"{name}.sha256") or sha256(part).hexdigest()
+
+    def whole(self, key: bytes | None, value: bytes | None, headers: Headers) -> Letter | None:
+        """This letter with all that its event was, as it stands in the source; None where that is another event."""
+        for name, here, there in (("key", self.key, key), ("value", self.value, value)):
+            if (here is None) is not (there is None):
+                return None
+            if here is not None and there is not None and self._hash(name, here) != sha256(there).hexdigest():
+                return None
+        details = {name: text for name, text in self.details.items() if name not in CUT}
+        return replace(self, key=key, value=value, headers=_own(headers), details=details)
+
+
+def letter_of(place: str, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers) -> Letter:
+    """The letter that stands at a place. `headers` are all that it has there, `time_ms` when it came there."""
+    details = {
+        name.removeprefix(PREFIX): (raw or b"").decode("utf-8", "backslashreplace")
+        for name, raw in headers
+        if name.startswith(PREFIX)
+    }
+    own = _own(headers)
+    own = (*own, *((name, None) for name in _nulls(details.pop(NULLS, "")) if name not in dict(own)))
+    return Letter(place, time_ms, key, value, own, details)
+
+
+def _nulls(text: str) -> list[str]:
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _own(headers: Headers) -> Headers:
+    return tuple((name, raw) for name, raw in headers if not name.startswith(PREFIX))
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+Ends = Mapping[str, str]
+"""Where a place of letters ends, as it has that: each partition's next offset, or each shard's last number."""
+
+NOWHERE: Ends = MappingProxyType({})
+"""Before the first letter."""
+
+
+class Letters(Protocol):
+    """The dead letters of a place, as of when it was opened. Each names its pipeline: others may write there too."""
+
+    @property
+    def ends(self) -> Ends:
+        """Where the place ended when it was opened."""
+        ...
+
+    def read(self, since: Ends = NOWHERE) -> Iterator[Letter]:
+        """All that came after `since`, each time in the same order. Raises Unavailable where its server is away."""
+        ...
+
+    def at(self, place: str) -> Letter | None:
+        """The one that stands there, as `Letter.place` has it; None where none does.
+
+        Raises ConfigError where that is no name of a letter, Unavailable where its server is away.
+        """
+        ...

@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from connectors.kafka import source as kafka
-from connectors.kafka.letters.reading import Letter, Letters, Originals
-from connectors.kafka.producer import produce
-from connectors.kafka.topics import reading
 from connectors.opening.dead_letters import letters, place_of_letters
+from connectors.opening.sources import ReplayTarget, replay_target
 from core.config.pipeline import Pipeline
+from core.letters import Letter, Letters
 from core.stores.batches import sized
 from operations.job_file import home
 
@@ -74,7 +72,7 @@ def own(there: Iterable[Letter], name: str, others: Counter[str]) -> Iterator[Le
 class Replay:
     """What a replay would do, and how it is done.
 
-    counts  events by the topic that they go to
+    counts  events by the topic or stream that they go to
     left    letters that were asked for and aren't sent, by why
     send    sends them; how many. What was acknowledged before an error stays noted
     """
@@ -89,16 +87,15 @@ def replay(pipeline: Pipeline, wanted: Callable[[Letter], bool], limit: int | No
     """The pipeline's letters that are `wanted`, the first `limit` of them, to be sent while the block lasts.
 
     `again`: also those that were sent from this folder before.
-    Raises Unavailable where Kafka is away; `send` also ConfigError where it refuses an event.
+    Raises Unavailable where the source or the letters' server is away, ConfigError where the source takes no events
+    again; `send` also where it refuses one.
     """
     done = Replayed(home(pipeline) / "replayed.jsonl", place_of_letters(pipeline).name)
-    topics = frozenset(kafka.check(pipeline.kafka))
-    with letters(pipeline) as there, reading(pipeline.kafka) as consumer:
-        originals = Originals(consumer, pipeline.kafka)
+    with replay_target(pipeline) as source, letters(pipeline) as there:
         before = frozenset() if again else done.read()
-        choice = Choice(pipeline.name, wanted, topics, before, _newer(there, pipeline.name), originals.whole)
+        choice = Choice(pipeline.name, wanted, source.names, before, _newer(there, pipeline.name), source.whole)
         counts = Counter(letter.source[0] for letter in islice(choice.of(there), limit) if letter.source)
-        yield Replay(counts, dict(choice.left), lambda: _send(pipeline, islice(choice.of(there), limit), done))
+        yield Replay(counts, dict(choice.left), lambda: _send(source, islice(choice.of(there), limit), done))
 
 
 def _newer(there: Letters, name: str) -> dict[bytes, int]:
@@ -115,8 +112,8 @@ def _newer(there: Letters, name: str) -> dict[bytes, int]:
 class Choice:
     """Which letters are replayed, and in `left` how many of the wanted ones are not, by reason.
 
-    name    the pipeline's: its topic may have letters of others, which they had better replay
-    topics  those that the pipeline reads: what anyone else may have put into a letter leads nowhere
+    name    the pipeline's: its letters' place may have those of others, which they had better replay
+    sources those that the pipeline reads: what anyone else may have put into a letter leads nowhere
     done    letters that were replayed before
     newer   the most attempts of an event: an older letter of it says nothing new
     whole   a cut letter with its whole event; None where nobody has it any more
@@ -124,14 +121,14 @@ class Choice:
 
     name: str
     wanted: Callable[[Letter], bool]
-    topics: frozenset[str]
+    sources: frozenset[str]
     done: frozenset[str]
     newer: dict[bytes, int]
     whole: Callable[[Letter], Letter | None]
     left: Counter[str] = field(default_factory=Counter)
 
     def of(self, there: Letters) -> Iterator[Letter]:
-        """The letters to replay, in the order of their topic."""
+        """The letters to replay, in the order in which their place has them."""
         self.left.clear()
         for letter in filter(self.wanted, there.read()):
             reason, whole = self._against(letter), letter
@@ -148,7 +145,7 @@ class Choice:
             return "without a source: none of Freshet's letters"
         if letter.pipeline != self.name:
             return "of other pipelines" if letter.pipeline else "that name no pipeline: none of Freshet's letters"
-        if letter.source[0] not in self.topics:
+        if letter.source[0] not in self.sources:
             return "from topics that the pipeline doesn't read"
         if name_of(letter) in self.done:
             return "replayed before from this folder (--again sends them anyway)"
@@ -159,8 +156,7 @@ class Choice:
 
 def name_of(letter: Letter) -> str:
     """Tells the letter from all others, also from those of a topic that was deleted and made again."""
-    partition, offset = letter.place
-    return f"{partition}:{offset}@{letter.time_ms}"
+    return f"{letter.place}@{letter.time_ms}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +181,17 @@ class Replayed:
         return list(noted["letters"]) if noted["topic"] == self.topic else []
 
     def note(self, names: list[str]) -> None:
-        """Add what Kafka has acknowledged."""
+        """Add what the source has acknowledged."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as lines:
             # the line end first: what a crash has torn off before stays a line of its own
             lines.write("\n" + json.dumps({"topic": self.topic, "letters": names}))
 
 
-def _send(pipeline: Pipeline, chosen: Iterator[Letter], done: Replayed) -> int:
-    source = pipeline.kafka
+def _send(source: ReplayTarget, chosen: Iterator[Letter], done: Replayed) -> int:
     sent = 0
     for batch in sized(chosen, _size_of, _BYTES_AT_ONCE, _AT_ONCE):
-        produce(source.bootstrap_servers, [letter.again() for letter in batch], login=kafka.login(source), packed=True)
+        source.send(batch)
         done.note([name_of(letter) for letter in batch])
         sent += len(batch)
     return sent

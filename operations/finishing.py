@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from connectors.kafka.topics import Ends
 from connectors.opening.dead_letters import letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
+from core.letters import Ends
 
 
 def letters_so_far(pipeline: Pipeline) -> Ends | None:
-    """Where the topic of dead letters ends now; None where nobody tells, or the run has no end to tell at."""
+    """Where the dead letters end now; None where nobody tells, or the run has no end to tell at."""
     if not pipeline.source.chosen.is_bounded:
         return None
     try:
         with letters(pipeline) as there:
-            return there.upto
+            return there.ends
     except FreshetError:
         return None
 
 
 def outcome(pipeline: Pipeline, before: Ends | None) -> str:
-    """What became of all that a run read, which began when the dead letters' topic ended at `before`."""
+    """What became of all that a run read, which began when the dead letters ended at `before`."""
     place = pipeline.dead_letters.chosen.place
     try:
         count = None if before is None else _written_since(pipeline, before)
@@ -39,5 +39,4 @@ def outcome(pipeline: Pipeline, before: Ends | None) -> str:
 
 def _written_since(pipeline: Pipeline, before: Ends) -> int:
     with letters(pipeline) as there:
-        new = {at: (max(first, before.get(at, (0, 0))[1]), end) for at, (first, end) in there.upto.items()}
-        return sum(letter.pipeline == pipeline.name for letter in there.read(new))
+        return sum(letter.pipeline == pipeline.name for letter in there.read(before))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from connectors.kafka.letters.reading import Letter
 from connectors.opening.dead_letters import letters
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
+from core.letters import Letter
 from core.stores.owning import RUN
 
 ENOUGH = 1000

@@ -15,8 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from connectors.kafka.letters.reading import Letter
 from core.errors import brief
+from core.letters import Letter
 from operations.dead_letters import MOST_NAMES, Replay, written
 from terminal.plain import json_bytes, plain, shown, shown_bytes
 
@@ -36,30 +36,29 @@ def show_others(others: Counter[str], console: Console) -> None:
         console.print(Text(f"not shown: {others.total():,} of other pipelines in the same topic ({names}{more})"))
 
 
-def _age(letter: Letter) -> tuple[datetime, tuple[int, int]]:
-    return written(letter), letter.place
-
-
-def _newest(rows: Iterable[tuple[datetime, tuple[int, int], Any]], limit: int) -> list[Any]:
-    return sorted(heapq.nlargest(limit, rows, key=lambda row: row[:2]), key=lambda row: row[:2])
+def _newest(rows: Iterable[tuple[datetime, Any]], limit: int) -> list[Any]:
+    """What was written last, oldest first; of what was written at once, in the order in which it came."""
+    numbered = ((time, number, shown) for number, (time, shown) in enumerate(rows))
+    newest = heapq.nlargest(limit, numbered, key=lambda row: row[:2])
+    return [shown for _, _, shown in reversed(newest)]
 
 
 def show_list(matching: Iterable[Letter], limit: int, console: Console) -> None:
     """The newest of the letters, at most `limit`, and how many there are of each reason."""
     reasons: Counter[tuple[str, str, str]] = Counter()
 
-    def rows() -> Iterable[tuple[datetime, tuple[int, int], list[str]]]:
+    def rows() -> Iterable[tuple[datetime, list[str]]]:
         for letter in matching:
             kind = _kind(letter)
             known = kind in reasons or len(reasons) < MOST_NAMES
             reasons[kind if known else ("…", "…", "other reasons")] += 1
-            yield (*_age(letter), _cells(letter))
+            yield written(letter), _cells(letter)
 
     newest = _newest(rows(), limit)
     if not newest:
         console.print("no dead letters")
         return
-    _show([cells for _, _, cells in newest], console)
+    _show(newest, console)
     total = reasons.total()
     shown = f", the newest {len(newest)} of them above" if total > len(newest) else ""
     console.print(f"\n{total:,} {'letter' if total == 1 else 'letters'}{shown}")
@@ -92,7 +91,7 @@ def _kind(letter: Letter) -> tuple[str, str, str]:
 def _cells(letter: Letter) -> list[str]:
     source = letter.source
     return [
-        place_text(letter),
+        plain(letter.place),
         f"{written(letter):%Y-%m-%d %H:%M:%S}",
         _cell(letter, "stage"),
         _cell(letter, "error.class"),
@@ -101,11 +100,6 @@ def _cells(letter: Letter) -> list[str]:
         "?" if source is None else plain("/".join(map(str, source))),
         str(letter.attempts),
     ]
-
-
-def place_text(letter: Letter) -> str:
-    """The letter's name: partition:offset."""
-    return "{}:{}".format(*letter.place)
 
 
 def _cut(letter: Letter) -> str:
@@ -125,7 +119,7 @@ def _cell(letter: Letter, name: str, otherwise: str = "?") -> str:
 
 def _as_json(letter: Letter) -> dict[str, Any]:
     return {
-        "letter": place_text(letter),
+        "letter": letter.place,
         "cut": letter.is_cut,
         **letter.details,
         "key": json_bytes(letter.key),
@@ -136,7 +130,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
 
 def show_letter(letter: Letter, console: Console) -> None:
     """All that a letter holds, a line each."""
-    lines = [("letter", place_text(letter)), *((name, plain(text)) for name, text in sorted(letter.details.items()))]
+    lines = [("letter", plain(letter.place)), *((name, plain(text)) for name, text in sorted(letter.details.items()))]
     lines += [(f"header {plain(name)}", shown_bytes(raw)) for name, raw in letter.headers]
     lines += [("cut", f"{_cut(letter)}; {_WHOLE}")] if letter.is_cut else []
     lines += [("key", shown_bytes(letter.key)), ("value", shown_bytes(letter.value))]
@@ -151,7 +145,7 @@ def as_line(letter: Letter) -> str:
 
 def newest_lines(there: Iterable[Letter], limit: int) -> list[str]:
     """The newest letters, oldest first, each as a line of JSON."""
-    return [line for _, _, line in _newest(((*_age(each), as_line(each)) for each in there), limit)]
+    return _newest(((written(each), as_line(each)) for each in there), limit)
 
 
 def show_replay(found: Replay, console: Console) -> None:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from connectors.kafka.letters.topic import LettersTopic
 from core.config.pipeline import Pipeline
 from core.config.source import DeadLetterTopic
+from core.letters import Letters, Message
 
-if TYPE_CHECKING:
-    from connectors.kafka.letters.reading import Letters
+
+class LettersWriter(Protocol):
+    """Writes letters from a job, to a place that Flink has no connector for. It connects with the first letter."""
+
+    def write(self, letter: Message) -> None:
+        """Have it there when this returns: a job that fails later doesn't send it again. Raises Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
 
 
 class LettersPlace(Protocol):
@@ -47,8 +57,8 @@ class LettersPlace(Protocol):
         """The same, where its server can't be asked."""
         ...
 
-    def ddl(self, table: str) -> str:
-        """`CREATE TABLE` of what a job writes letters to: `key`, `value` and `headers`."""
+    def sink(self, table: str) -> str | LettersWriter:
+        """What a job writes letters with: `CREATE TABLE` of Flink's, with `key`, `value` and `headers`, or a writer."""
         ...
 
     def letters(self) -> AbstractContextManager[Letters]:

@@ -5,26 +5,55 @@ What a job reads it with stands in `flink_jobs.sources.events`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from connectors.folder import files
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.config.source import DynamodbStreams, Folder, Kafka, Kinesis, Sqs
+from core.errors import ConfigError
+from core.letters import Letter
+
+
+class ReplayTarget(Protocol):
+    """A source as events of dead letters are sent to it again."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the pipeline reads there, as `Letter.source` names it: topics, or streams."""
+        ...
+
+    def whole(self, letter: Letter) -> Letter | None:
+        """A letter that was cut, with its whole event; None where that is gone, or another one stands in its place."""
+        ...
+
+    def send(self, letters: Sequence[Letter]) -> None:
+        """Send their events as they came, to where they came from, marked as `core.letters.REPLAY` says.
+
+        All are acknowledged when it returns. Raises Unavailable, and ConfigError where an event is refused.
+        """
+        ...
+
+
+def _nowhere(settings: Any) -> AbstractContextManager[ReplayTarget]:
+    raise ConfigError(["source: events can be sent again to source.kafka alone"])
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How a source is asked, given its settings. Both raise Unavailable where its server is away, ConfigError.
+    """How a source is asked, given its settings. All raise Unavailable where its server is away, ConfigError.
 
     summary   what is seen of it for a pipeline, in words
     identity  which log it is, of which it is known what orders a key's changes
+    again     where events of dead letters are sent round again
     """
 
     summary: Callable[[Any, Pipeline], str]
     identity: Callable[[Any, str], LogIdentity] = lambda settings, order: LogIdentity(order)
+    again: Callable[[Any], AbstractContextManager[ReplayTarget]] = _nowhere
 
 
 # Clients are imported late: each is an extra's, and only what a pipeline names is needed.
@@ -40,6 +69,12 @@ def _identity_of_topics(kafka: Kafka, order: str) -> LogIdentity:
     from connectors.kafka.identity import of_topics
 
     return of_topics(order, kafka)
+
+
+def _topics_again(kafka: Kafka) -> AbstractContextManager[ReplayTarget]:
+    from connectors.kafka.letters.replaying import topics_again
+
+    return topics_again(kafka)
 
 
 def _shards(settings: Kinesis | DynamodbStreams, pipeline: Pipeline) -> str:
@@ -78,7 +113,7 @@ def _folder(settings: Folder, pipeline: Pipeline) -> str:
 
 
 SOURCES: Mapping[str, Asking] = {
-    "kafka": Asking(_topics, _identity_of_topics),
+    "kafka": Asking(_topics, _identity_of_topics, _topics_again),
     "kinesis": Asking(_shards, _identity_of_stream),
     "dynamodb": Asking(_shards, _identity_of_table),
     "sqs": Asking(_queue),
@@ -90,3 +125,11 @@ SOURCES: Mapping[str, Asking] = {
 def summary(pipeline: Pipeline) -> str:
     """What is seen of a pipeline's source. Raises Unavailable where its server is away, ConfigError as it does."""
     return SOURCES[pipeline.source.name].summary(pipeline.source.chosen, pipeline)
+
+
+def replay_target(pipeline: Pipeline) -> AbstractContextManager[ReplayTarget]:
+    """The pipeline's source, as events are sent to it again.
+
+    Raises Unavailable where its server is away, ConfigError where it is one that none can be sent to.
+    """
+    return SOURCES[pipeline.source.name].again(pipeline.source.chosen)

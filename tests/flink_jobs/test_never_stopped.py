@@ -13,9 +13,9 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
-from connectors.kafka.letters.reading import Letter
 from connectors.opening.dead_letters import letters
 from core.config.file import load
+from core.letters import Letter
 from tests.flink_jobs.conftest import Workshop, eventually
 from tests.flink_jobs.events import envelope, row
 from tests.topics import delivering

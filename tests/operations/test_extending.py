@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from pyflink.common import Row
 
 from connectors.log_identity import ask
 from connectors.opening import dead_letters, sources
@@ -21,10 +23,13 @@ from core.config.pipeline import Pipeline
 from core.config.request_limits import Limits
 from core.config.source import DeadLetters, LettersTarget, Origin, Source
 from core.config.variants import kinds
+from core.letters import Letter, Message
 from core.stores.contract import Vectors
 from flink_jobs.job import BUILDERS
 from flink_jobs.sources import events
+from flink_jobs.steps.letters import WriteLetter
 from operations.check import Finding, check
+from operations.dead_letters import replay
 from operations.servers import reach
 from tests.operations.test_search import pipeline
 from udfs.embedding.embedder import dimension, embedder
@@ -75,7 +80,7 @@ class WithBin(DeadLetters):
 
 
 class OfBin:
-    """As much of such a place as reaching it and `freshet check` ask for."""
+    """As much of such a place as reaching it, `freshet check` and `freshet dead-letters` ask for."""
 
     name, setting, servers = "the bin", "dead_letters.bin", ()
 
@@ -84,6 +89,60 @@ class OfBin:
 
     def room(self, make: bool = True) -> int:
         return 7_000
+
+    def usual_room(self) -> int:
+        return 7_000
+
+    def sink(self, table: str) -> ToBin:
+        return ToBin()
+
+    def letters(self) -> AbstractContextManager[InBin]:
+        return nullcontext(InBin())
+
+
+class ToBin:
+    """Writes letters to it, from a job."""
+
+    def write(self, letter: Message) -> None:
+        BINNED.append(letter)
+
+    def close(self) -> None:
+        BINNED.clear()
+
+
+BINNED: list[Message] = []
+
+
+class InBin:
+    """Two letters, of which one is the pipeline's."""
+
+    ends: ClassVar[dict[str, str]] = {}
+
+    def read(self, since: Mapping[str, str] = ends) -> Iterator[Letter]:
+        for number, name in enumerate(("rivers", "seas")):
+            details = {"pipeline": name, "source.topic": "sheets", "source.partition": "0", "source.offset": "7"}
+            yield Letter(f"bag {number}", 5, None, b"torn", (), details)
+
+    def at(self, place: str) -> Letter | None:
+        return next((each for each in self.read() if each.place == place), None)
+
+
+class Sheets:
+    """Where events of such a source are sent again."""
+
+    names = frozenset(["sheets"])
+
+    def __init__(self) -> None:
+        self.sent: list[bytes | None] = []
+
+    def whole(self, letter: Letter) -> Letter | None:
+        return letter
+
+    def send(self, letters: Sequence[Letter]) -> None:
+        self.sent += [each.value for each in letters]
+
+
+SHEETS = Sheets()
 
 
 class Abacus(Provider):
@@ -126,6 +185,7 @@ def toys(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeli
     asking = sources.Asking(
         lambda paper, pipeline: f"{paper.url} has {len(pipeline.documents)} sheets",
         lambda paper, order: LogIdentity(order, {"paper": paper.url}),
+        lambda paper: nullcontext(SHEETS),
     )
     monkeypatch.setitem(cast("dict[str, Any]", sources.SOURCES), "paper", asking)
     monkeypatch.setitem(cast("dict[str, Any]", events.READERS), "paper", lambda *given: events.Feed(given[-1]))
@@ -154,6 +214,32 @@ def test_check_looks_for_its_server_and_at_where_dead_letters_go(toys: Pipeline)
     found = {each.step: each for each in check(toys)}
     assert found["source.paper"].message.startswith("source.paper.url: nobody answers at 127.0.0.1:1")
     assert found["dead_letters.bin"] == Finding("dead_letters.bin", True, "the bin takes letters of 7,000 bytes")
+
+
+def test_a_job_writes_letters_there_without_a_connector_of_flinks(toys: Pipeline) -> None:
+    place = dead_letters.place_of_letters(toys)
+    sink = place.sink("dead_letters")
+    assert not isinstance(sink, str)
+    operator = WriteLetter(place, sink)
+    operator.open(cast("Any", None))
+    assert list(operator.flat_map(Row(b"k", b"v" * 9_000, None))) == []
+    (letter,) = BINNED
+    assert letter.key == b"k" and letter.value is not None and len(letter.value) < 7_000
+    operator.close()
+
+
+def test_its_letters_are_found_and_sent_to_the_source_again_once(
+    toys: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with dead_letters.letters(toys) as there:
+        found = there.at("bag 1")
+        assert found is not None and found.pipeline == "seas"
+    for sent in (1, 0):
+        with replay(toys, lambda letter: True, None, again=False) as replayed:
+            assert replayed.counts == ({"sheets": 1} if sent else {}) and replayed.left["of other pipelines"] == 1
+            assert replayed.send() == sent
+    assert SHEETS.sent == [b"torn"]
 
 
 def test_an_endpoint_that_is_added_embeds(monkeypatch: pytest.MonkeyPatch) -> None:

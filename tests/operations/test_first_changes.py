@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from connectors.kafka.letters.reading import Letter
 from core.change import Skip
+from core.letters import Letter
 from core.metrics.figures import Figure
 from core.metrics.figures import counts as counted
 from operations.first_changes import ENOUGH, FirstChanges, _most
@@ -60,6 +60,6 @@ def test_no_more_letters_than_changes_are_counted_where_counters_run_ahead_of_ea
 
 def test_the_most_frequent_reason_is_given_with_one_example() -> None:
     reasons = ["row 1 lacks 'titel'", "row 2 lacks 'titel'", "no JSON"]
-    found = [Letter((0, at), 0, None, None, (), {"reason": reason}) for at, reason in enumerate(reasons)]
+    found = [Letter(f"0:{at}", 0, None, None, (), {"reason": reason}) for at, reason in enumerate(reasons)]
     assert _most(found) == "most often as here (in 2 letters): row 1 lacks 'titel'"
     assert _most([]) == "whose reasons aren't in their topic yet"

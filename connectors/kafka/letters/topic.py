@@ -12,7 +12,7 @@ from core.errors import ConfigError
 from core.letters import SMALLEST_ROOM
 
 if TYPE_CHECKING:
-    from connectors.kafka.letters.reading import Letters
+    from connectors.kafka.letters.reading import TopicOfLetters
 
 LARGEST_REQUEST = 32 * 1024 * 1024
 """Bytes of the largest message that the job's producer sends, and that a topic made here takes."""
@@ -56,11 +56,11 @@ class LettersTopic:
         """See `LettersPlace.usual_room`."""
         return USUAL_ROOM * 9 // 10
 
-    def ddl(self, table: str) -> str:
-        """See `LettersPlace.ddl`."""
+    def sink(self, table: str) -> str:
+        """See `LettersPlace.sink`: Flink's connector."""
         return letters_ddl(table, self.cluster, self.name)
 
-    def letters(self) -> AbstractContextManager[Letters]:
+    def letters(self) -> AbstractContextManager[TopicOfLetters]:
         """See `LettersPlace.letters`."""
         # imported late: a job only writes letters, and runs where librdkafka isn't
         from connectors.kafka.letters.reading import letters
