@@ -17,9 +17,9 @@ from core.config.embedding import Embedding
 from core.config.format import Format
 from core.config.profiles import Profiles, Record
 from core.config.store import Store
-from core.documents.step import document_id
+from core.documents.step import DocumentSpec, document_id
 from core.profiles.delivery import TABLE
-from core.profiles.records import record_id
+from core.profiles.records import read_as, record_id
 
 
 class Pipeline(Protocol):
@@ -70,8 +70,17 @@ class Job(Protocol):
         ...
 
     @property
+    def texts(self) -> dict[str, DocumentSpec]:
+        """What the texts are made of that get vectors, by the first part of their documents' ids."""
+        ...
+
+    @property
     def chunks(self) -> dict[str, Chunk]:
         """How texts are cut, by the first part of their documents' ids."""
+        ...
+
+    def read_as(self, table: str) -> DocumentSpec:
+        """By which a table's rows are read in the source itself: what of them is used, and what their key is."""
         ...
 
     def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
@@ -107,9 +116,18 @@ class DocumentsJob:
         return {table: partial(document_id, each.spec(table)) for table, each in self.tables.items()}
 
     @property
+    def texts(self) -> dict[str, DocumentSpec]:
+        """See `Job.texts`."""
+        return {table: each.spec(table) for table, each in self.tables.items()}
+
+    @property
     def chunks(self) -> dict[str, Chunk]:
         """See `Job.chunks`."""
         return {table: each.chunk for table, each in self.tables.items()}
+
+    def read_as(self, table: str) -> DocumentSpec:
+        """See `Job.read_as`."""
+        return self.tables[table].spec(table)
 
     def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
         """See `Job.misfit`."""
@@ -156,9 +174,18 @@ class ProfilesJob:
         return {table: partial(record_id, self.profiles.spec(table)) for table in self.tables}
 
     @property
+    def texts(self) -> dict[str, DocumentSpec]:
+        """See `Job.texts`: of profiles, whatever their records' tables."""
+        return {TABLE: DocumentSpec(TABLE, self.text)}
+
+    @property
     def chunks(self) -> dict[str, Chunk]:
         """See `Job.chunks`: of profiles, whatever their records' tables."""
         return {TABLE: Chunk()}
+
+    def read_as(self, table: str) -> DocumentSpec:
+        """See `Job.read_as`."""
+        return read_as(self.profiles.spec(table))
 
     def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
         """See `Job.misfit`."""

@@ -306,3 +306,8 @@ def _misses(spec: RecordSpec, said: Said) -> ProfileError:
 
 def _lacks(change: Change, spec: RecordSpec, said: Said) -> ProfileError:
     return ProfileError(lacks(f"profiles.records.{spec.table}", change, said))
+
+
+def read_as(spec: RecordSpec) -> DocumentSpec:
+    """The spec by which `core.stores.source` knows what columns to read of a record's row."""
+    return DocumentSpec(spec.table, "".join(columns_read(spec)), (), spec.key)

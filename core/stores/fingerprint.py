@@ -13,11 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from core.config.embedding import Prompt, mark_of
-from core.config.jobs import ProfilesJob
-from core.config.pipeline import Pipeline
+from core.config.embedding import Embedding, Prompt, mark_of
+from core.config.jobs import Job
 from core.documents.step import DocumentSpec
-from core.profiles.delivery import TABLE
 
 TERMS = 1
 """The version of what stores write for filters to find."""
@@ -80,19 +78,17 @@ class Owner:
     mixed: tuple[str, ...] = ()
 
 
-def fingerprint(pipeline: Pipeline, chunkers: Mapping[str, str], prompt: Prompt | None = None) -> Fingerprint:
-    """What a pipeline makes.
+def fingerprint(
+    job: Job, embedding: Embedding, chunkers: Mapping[str, str], prompt: Prompt | None = None
+) -> Fingerprint:
+    """What a job makes.
 
-    chunkers  the name of each table's; of profiles that of `profiles`
+    chunkers  what cuts the texts, by name, for each of `job.texts`
     prompt    before each document; None where there never was one
     """
-    if isinstance(job := pipeline.job, ProfilesJob):
-        made = {TABLE: Made(job.text, chunkers[TABLE])}
-    else:
-        specs = [document.spec(table) for table, document in pipeline.documents.items()]
-        made = {each.table: _made(each, chunkers[each.table]) for each in specs}
+    made = {name: _made(spec, chunkers[name]) for name, spec in job.texts.items()}
     before = msgspec.UNSET if prompt is None else prompt
-    return Fingerprint(pipeline.embedding.model, made, TERMS, before, pipeline.embedding.rounded or msgspec.UNSET)
+    return Fingerprint(embedding.model, made, TERMS, before, embedding.rounded or msgspec.UNSET)
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:

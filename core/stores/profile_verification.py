@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.change import Change, Operation, Position
-from core.documents.step import DocumentSpec
 from core.documents.unsettled import Refused
 from core.identity.linking import RecordChange
 from core.identity.query import records_of
@@ -22,7 +21,7 @@ from core.identity.state import Memory
 from core.profiles.delivery import TABLE
 from core.profiles.merging import Fact, Profile, Rule, facts_from_bytes
 from core.profiles.merging import Rules as Merging
-from core.profiles.records import Reading, RecordSpec, columns_read, step
+from core.profiles.records import Reading, RecordSpec, step
 from core.profiles.step import Persons
 from core.stores.verification import Difference, Kind
 
@@ -50,11 +49,6 @@ class Whole:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     records: Mapping[str, str] = field(default_factory=dict)
     said: Mapping[tuple[str, str], Sequence[tuple[Fact, bool]]] = field(default_factory=dict)
-
-
-def read_as(spec: RecordSpec) -> DocumentSpec:
-    """The spec by which `core.stores.source` knows what columns to read."""
-    return DocumentSpec(spec.table, "".join(columns_read(spec)), (), spec.key)
 
 
 def said_by(row: Mapping[str, Any], key: Sequence[str], spec: RecordSpec, reading: Reading, now_ms: int) -> Said:

@@ -25,7 +25,7 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
         return Fingerprint(pipeline.embedding.model)
     cut = pipeline.job.chunks.items()
     chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut}
-    return fingerprint(pipeline, chunkers, document_prompt(pipeline.embedding))
+    return fingerprint(pipeline.job, pipeline.embedding, chunkers, document_prompt(pipeline.embedding))
 
 
 def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:

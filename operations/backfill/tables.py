@@ -22,7 +22,6 @@ from connectors.kafka.topics import reading
 from connectors.postgres.ranges import Ranges, Relation, catch_up, relations
 from connectors.postgres.rows import Reselect
 from core.change import BEGINNING, Position
-from core.config.jobs import ProfilesJob
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.config.references import alike
 from core.documents.step import DocumentSpec, table_id
@@ -31,7 +30,6 @@ from core.formats.debezium.event import Pattern, Telling, fitted, made
 from core.formats.debezium.source import BACKFILLS
 from core.formats.recordings import Record
 from core.letters import BACKFILL
-from core.stores.profile_verification import read_as
 from operations.backfill.progress import INTERRUPTED, Course, Gauge, Options, Pace, Stand, Unit, begun, notes_of
 from operations.log_watch import refuse_in_another_log
 from operations.reporting import Bar, Line, Say, Tone
@@ -173,9 +171,7 @@ def _load(pipeline: Pipeline, source: Reselect, consumer: Consumer, table: str, 
 
 def _spec(pipeline: Pipeline, table: str) -> DocumentSpec:
     named = pipeline.events.tables.of(table)
-    if isinstance(job := pipeline.job, ProfilesJob):
-        return replace(read_as(job.profiles.spec(named)), table=table)
-    return replace(pipeline.documents[named].spec(named), table=table)
+    return replace(pipeline.job.read_as(named), table=table)
 
 
 def _known(pipeline: Pipeline, table: str) -> Position:

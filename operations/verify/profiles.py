@@ -17,9 +17,10 @@ from core.errors import ProfileError
 from core.plans import Plan
 from core.profiles.delivery import TABLE, Delivery, plans_of, texts_of
 from core.profiles.merging import Profile
+from core.profiles.records import read_as
 from core.profiles.step import ProfileChanges
 from core.stores.contract import ProfileStore, VectorStore
-from core.stores.profile_verification import Said, Whole, changed, compared, document, read_as, said_by, whole
+from core.stores.profile_verification import Said, Whole, changed, compared, document, said_by, whole
 from core.stores.source import Source
 from core.stores.verification import Difference, Kind, Sample, compare, compare_vectors, least_cosine
 from operations.servers import stores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from connectors.postgres.rows import Reselect
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.errors import ConfigError
+from core.stores.contract import VectorStore
 from core.stores.verification import Difference, Kind, least_cosine
 from operations.log_watch import refuse_in_another_log
 from operations.owning import otherwise
@@ -27,7 +28,8 @@ from operations.servers import stores
 from operations.verify.one_pass import Findings, Pass, Suspect, watched
 from operations.verify.profiles import NO_REPAIR, ProfilesPass
 from operations.verify.repair import Mender
-from operations.verify.source import check, end_of, is_repairable, opened, progress_of
+from operations.verify.source import Opened, check, end_of, is_repairable, opened, progress_of
+from operations.verify.stream import Progress
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import document_chunker
 
@@ -101,8 +103,8 @@ def verify(pipeline: Pipeline, options: Options, bar: Bar) -> Iterator[Compared]
     can't be mended, Unavailable where a server is away.
     """
     check(pipeline)
-    if options.repair and pipeline.makes_profiles:
-        raise ConfigError([NO_REPAIR])
+    if options.repair and (misfit := COMPARISONS[pipeline.kind].no_repair):
+        raise ConfigError([misfit])
     if options.repair and not is_repairable(pipeline):
         raise ConfigError([_NO_REPAIR])
     if options.repair:
@@ -134,37 +136,82 @@ def _asked(pipeline: Pipeline) -> Iterator[tuple[Consumer | None, bool]]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a comparison has at hand, connected when first asked.
+
+    fresh     the source, for rows as they are at each look
+    frozen    the source, for one state of all of it
+    of_vectors  the pipeline's stores of vectors
+    consumer  of the job's group; None where nobody can ask how far the job is
+    stream    who says when the job has passed what a look saw
+    step      how far the comparison is: what it is at, how many of how many
+    """
+
+    pipeline: Pipeline
+    fresh: Opened
+    frozen: Opened
+    of_vectors: Mapping[str, VectorStore]
+    consumer: Consumer | None
+    stream: Progress
+    step: Callable[[str, int, int], object]
+
+
 def _pass(pipeline: Pipeline, options: Options, consumer: Consumer | None, schemas: bool, bar: Bar) -> Compared:
-    embedding = pipeline.embedding
     fresh, frozen = (opened(pipeline, schemas) for _ in range(2))
-    chunkers = {name: document_chunker(embedding, document.chunk) for name, document in pipeline.documents.items()}
-    of_pipeline = stores(pipeline)
+    of_vectors = stores(pipeline)
     try:
         fresh.reach()
         with bar() as step:
             stream = progress_of(pipeline, fresh, consumer, options.wait_s, lambda what: step(what, 0, 0))
-            mender = None
-            if options.repair and consumer is not None and isinstance(fresh, Reselect):
-                mender = Mender(pipeline, fresh, consumer, stream, of_pipeline)
-            if pipeline.makes_profiles:
-                findings = ProfilesPass(pipeline, frozen, stream, step).run(options.sample)
-                return Compared(findings, note=stream.note)
-            tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
-            ask = partial(end_of, pipeline, fresh)
-            least = least_cosine(embedding.rounded)
-            step(f"loading the model {embedding.model}", 0, 0)
-            run = Pass(tables, fresh, of_pipeline, embedder(embedding), stream, step, mender or _leave, ask, least)
-            findings = run.run(frozen, options.sample)
-            findings.made = otherwise(pipeline, of_pipeline)
+            sides = Sides(pipeline, fresh, frozen, of_vectors, consumer, stream, step)
+            return COMPARISONS[pipeline.kind].run(sides, options)
     finally:
-        for store in of_pipeline.values():
+        for store in of_vectors.values():
             store.close()
         fresh.close()
         frozen.close()
+
+
+def _documents(sides: Sides, options: Options) -> Compared:
+    pipeline, fresh, stream, embedding = sides.pipeline, sides.fresh, sides.stream, sides.pipeline.embedding
+    mender = None
+    if options.repair and sides.consumer is not None and isinstance(fresh, Reselect):
+        mender = Mender(pipeline, fresh, sides.consumer, stream, sides.of_vectors)
+    chunkers = {table: document_chunker(embedding, chunk) for table, chunk in pipeline.job.chunks.items()}
+    tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
+    sides.step(f"loading the model {embedding.model}", 0, 0)
+    ask, least = partial(end_of, pipeline, fresh), least_cosine(embedding.rounded)
+    run = Pass(tables, fresh, sides.of_vectors, embedder(embedding), stream, sides.step, mender or _leave, ask, least)
+    findings = run.run(sides.frozen, options.sample)
+    findings.made = otherwise(pipeline, sides.of_vectors)
     if mender is None:
         return Compared(findings, note=stream.note)
     left = tuple(dict.fromkeys((*mender.notes, *_beyond(findings))))
     return Compared(findings, note=stream.note, left=left, sent=mender.sent)
+
+
+def _profiles(sides: Sides, options: Options) -> Compared:
+    findings = ProfilesPass(sides.pipeline, sides.frozen, sides.stream, sides.step).run(options.sample)
+    return Compared(findings, note=sides.stream.note)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How the stores of a kind of job are compared with its source.
+
+    no_repair  why none of what differs can be mended; "" where it can
+    """
+
+    run: Callable[[Sides, Options], Compared]
+    no_repair: str = ""
+
+
+COMPARISONS: Mapping[str, Comparison] = {
+    "documents": Comparison(_documents),
+    "profiles": Comparison(_profiles, NO_REPAIR),
+}
+"""By the names of the pipeline file's parts, as `core.config.jobs.KINDS`."""
 
 
 def _beyond(findings: Findings) -> Iterator[str]:

@@ -22,8 +22,9 @@ from chaos.profiles import TEXT, Profiles, of_profiles
 from connectors.opening.stores import open_profiles, stores_of
 from connectors.postgres.rows import Reselect
 from core.identity.state import Memory
+from core.profiles.records import read_as
 from core.profiles.step import Persons
-from core.stores.profile_verification import read_as, said_by
+from core.stores.profile_verification import said_by
 from core.stores.verification import Kind
 from stack.local import Stack
 from tests.profile_writer import Writer

@@ -31,6 +31,7 @@ from flink_jobs.steps.letters import WriteLetter
 from operations.check import Finding, check
 from operations.dead_letters import replay
 from operations.servers import reach
+from operations.verify.whole import COMPARISONS
 from tests.operations.test_search import pipeline
 from udfs.embedding.embedder import dimension, embedder
 from udfs.embedding.remote import endpoints
@@ -264,7 +265,7 @@ def test_all_that_a_file_may_name_has_its_entry() -> None:
     assert kinds(Source, Origin).keys() == sources.SOURCES.keys() == events.READERS.keys()
     assert kinds(DeadLetters, LettersTarget).keys() == dead_letters.PLACES.keys()
     assert kinds(Embedding, Provider).keys() == endpoints.ENDPOINTS.keys()
-    assert KINDS.keys() == BUILDERS.keys()
+    assert KINDS.keys() == BUILDERS.keys() == COMPARISONS.keys()
 
 
 def test_the_table_of_feeds_has_each_format_with_sources_that_it_fits() -> None:

@@ -22,8 +22,9 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.identity.state import Memory
 from core.profiles.delivery import plans_of
+from core.profiles.records import read_as
 from core.profiles.step import Persons
-from core.stores.profile_verification import read_as, said_by
+from core.stores.profile_verification import said_by
 from operations.servers import stores
 from operations.verify.source import opened
 from operations.verify.whole import Options
