@@ -258,6 +258,12 @@ class DynamodbStreams(AwsOrigin):
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
     position: Literal["LATEST", "TRIM_HORIZON"] = Field("TRIM_HORIZON", alias="source.init.position")
 
+    def misfit(self, format_: str, tells_order: bool) -> str:
+        """See `Origin.misfit`."""
+        if format_ not in (FILES, "dynamodb"):
+            return f"source.dynamodb is for format: dynamodb alone, not {format_}: a table's stream has its own records"
+        return super().misfit(format_, tells_order)
+
     def no_beginning(self) -> str:
         """See `Origin.no_beginning`."""
         return _not_from_the_horizon("source.dynamodb", self.position)

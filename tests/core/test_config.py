@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.config.file import load
+from core.config.format import FORMATS
 from core.errors import ConfigError
 
 GOOD = """
@@ -136,6 +137,9 @@ SQS = KINESIS.replace(
     "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}",
     "sqs: {queue_url: 'https://sqs.eu-west-1.amazonaws.com/1/pages', aws.region: eu-west-1}",
 )
+STREAMS = KINESIS.replace(
+    "kinesis: {stream: orders, aws.region: eu-west-1, source.init.position: TRIM_HORIZON}", "dynamodb: {table: orders}"
+)
 FLINKS = KINESIS.replace(
     "stream: orders,", "connector: flink, stream.arn: 'arn:aws:kinesis:eu-west-1:123456789012:stream/orders', aws.x: 1,"
 )
@@ -149,6 +153,7 @@ FOLDER = KINESIS.replace(
     [
         (SQS, "s3", "s3.pages", ""),
         (SQS, "debezium", "public.articles", "source.sqs is for format: s3 alone, not debezium"),
+        (STREAMS, "debezium", "public.articles", "source.dynamodb is for format: dynamodb alone, not debezium"),
         (SQS, "files", "pages", "source.file and format: files go together"),
         (SQS.replace("'https://sqs", "'sqs"), "s3", "s3.pages", "source.sqs.queue_url is"),
         (FLINKS, "debezium", "public.articles", ""),
@@ -188,7 +193,7 @@ def test_sources_of_objects(tmp_path: Path, text: str, format_: str, table: str,
         (
             "{s3: {}, dms: {}}",
             "a.b",
-            "format: names dms and s3; it must have one of debezium, dynamodb, dms, rows, s3, files",
+            f"format: names dms and s3; it must have one of {', '.join(FORMATS)}",
         ),
     ],
 )

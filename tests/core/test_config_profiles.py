@@ -7,6 +7,7 @@ import pytest
 
 from core.config.file import load
 from core.config.pipeline import Pipeline
+from core.config.store import Store
 from core.errors import ConfigError
 from core.identity.rules import IdentifierRule
 from core.profiles.merging import Rule
@@ -48,8 +49,9 @@ dead_letters:
   kafka: {topic: customers.dead-letters}
 """
 
+NO_PROFILE_STORE = " and ".join(f"store.{each}" for each in Store.holding("profiles")) + " are missing"
 MISTAKES = [
-    ('  postgres: {dsn: "postgresql://me@127.0.0.1/db"}\n', "", "store.postgres and store.dynamodb are missing"),
+    ('  postgres: {dsn: "postgresql://me@127.0.0.1/db"}\n', "", NO_PROFILE_STORE),
     ("type: email,", "type: e mail,", "profiles.identifiers.1.type is 'e mail'"),
     ("type: email,", "type: phone,", "profiles.identifiers: type 'phone' stands twice"),
     ("limit: 1}", "limit: 0}", "profiles.identifiers.0.limit is 0: it must be at least 1"),

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import commands
+from core.config.store import Store
 from core.errors import ConfigError
 from core.stores.filters.language import EVERYTHING
 from serving.access import Pace, by_keys, charge, to_everyone
@@ -59,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
         (
             "name: a\nindexes: {manuals: {pipeline: people.yaml}}",
             "serve.yaml: indexes.manuals.pipeline is 'people.yaml': "
-            "it names no store of vectors: pgvector, opensearch or both",
+            f"it names no store of vectors: {Store.some('vectors')}",
         ),
         (
             "name: a\nindexes: {manuals: {pipeline: articles.yaml, store: opensearch}}",
