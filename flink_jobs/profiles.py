@@ -35,7 +35,7 @@ from flink_jobs.steps.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, P
 def build(
     pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str], owner: Owner | None
 ) -> None:
-    """Put the whole job on the environment; the last two as `flink_jobs.job.build` has them.
+    """Put the whole job on the environment; `sources` and `owner` are as in `flink_jobs.job.build`.
 
     Rows are read, decoded and parsed with the pipeline's parallelism, by record. Linking and all behind it is one task
     each, in one order: a delivery may concern several profiles, and a store must see each as a whole.

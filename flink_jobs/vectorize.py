@@ -45,7 +45,7 @@ _NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
 def build(
     pipeline: Pipeline, environment: StreamExecutionEnvironment, sources: Mapping[str, str], owner: Owner | None
 ) -> None:
-    """Put the whole job on the environment; the last two as `flink_jobs.job.build` has them.
+    """Put the whole job on the environment; `sources` and `owner` are as in `flink_jobs.job.build`.
 
     Every operator has the pipeline's parallelism and one shuffle, by document, stands before the plan: so a
     document's plans reach the store in the order in which they were made.

@@ -36,7 +36,7 @@ Secret = Callable[[str, str | None], str]
 
 
 def nobody_tells(name: str, key: str | None) -> str:
-    """Where nothing was set up to ask for secrets. Raises ConfigError."""
+    """What is asked for secrets where nothing was set up for that. Raises ConfigError."""
     raise ConfigError([f"secret {name} can't be asked for here"])
 
 
@@ -115,7 +115,10 @@ class _Lines:
     lines: Mapping[Place, int]
 
     def of(self, place: Place, said: str = "") -> str:
-        """The file, and the line of a place or of what it is missing in; of a deeper one where the words name that."""
+        """The file, and the line of a setting, or of the part that it is missing in.
+
+        said  what is wrong: where that begins with a deeper setting's name, the line is that one's
+        """
         place = self._named(place, said.partition(" ")[0].rstrip(":"))
         for length in range(len(place), 0, -1):
             if (line := self.lines.get(place[:length])) is not None:

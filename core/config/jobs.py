@@ -71,7 +71,7 @@ class Job(Protocol):
 
     @property
     def texts(self) -> dict[str, DocumentSpec]:
-        """What the texts are made of that get vectors, by the first part of their documents' ids."""
+        """How the texts that get vectors are made, by the first part of their documents' ids."""
         ...
 
     @property
@@ -80,7 +80,7 @@ class Job(Protocol):
         ...
 
     def read_as(self, table: str) -> DocumentSpec:
-        """By which a table's rows are read in the source itself: what of them is used, and what their key is."""
+        """What `core.stores.source` reads of a table's rows in the source itself: the columns used, and the key."""
         ...
 
     def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
@@ -88,7 +88,7 @@ class Job(Protocol):
         ...
 
     def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-        """What a pipeline has in place of its own where its tables' columns are of these SQL types."""
+        """The pipeline's fields that are others where its tables' columns have these SQL types."""
         ...
 
 
@@ -146,7 +146,7 @@ class DocumentsJob:
 
 @dataclass(frozen=True, slots=True)
 class ProfilesJob:
-    """Records become profiles of persons, and vectors of the profiles' texts. `text` is those's template."""
+    """Records become profiles of persons, and vectors of the profiles' texts. `text` is their template."""
 
     setting: ClassVar[str] = "profiles.records"
 

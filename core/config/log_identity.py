@@ -1,4 +1,4 @@
-"""Which log positions and offsets are of: in another one they mean nothing, though they compare.
+"""Which log a state's positions and offsets belong to: in another one they mean nothing, though they compare.
 
 Sources of the rules: Kafka's KIP-516, "Topic Identifiers" (a topic made anew has another id); PostgreSQL's
 documentation, "System Information Functions: pg_control_system" (the system identifier) and "Continuous Archiving and
@@ -100,7 +100,7 @@ def _read_elsewhere(before: LogIdentity, now: LogIdentity) -> list[LogChange]:
 
 
 def merged(before: LogIdentity, now: LogIdentity) -> LogIdentity:
-    """What is known from now on: what isn't known now stays as it was."""
+    """What is known from now on: what was found now, and for the rest what was known before."""
     there = {name: known for name, known in now.logs.items() if known}
     return LogIdentity(
         now.order or before.order,
@@ -164,7 +164,7 @@ FLOOD = 10
 
 
 def surplus(before: int, stale: bool) -> int:
-    """How many more of the last rows of snapshots were older than what was known than were not, with one more row.
+    """How many more of the last rows of snapshots were stale than fresh, counting one row more; 0 at least.
 
     A source's snapshot is later than all that it sent before, but for one that was restored to an earlier time, or is
     another. So this stays at nothing, whatever many snapshots were read; rows that changed since a snapshot which is

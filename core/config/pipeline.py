@@ -146,7 +146,7 @@ class Pipeline(Model):
         return flink
 
     def place(self, store: str) -> str:
-        """Where in a store what this pipeline writes is, in the store's own words, as in `table chunks`."""
+        """Where this pipeline writes in a store, in the store's own words, as in `table chunks`."""
         return self.store.targets[store].place(self.name)
 
     @property

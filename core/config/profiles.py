@@ -92,7 +92,7 @@ class IdentifierType(Model):
     expires: Duration | None = None
 
     def rule(self, strongest: bool) -> IdentifierRule:
-        """The same, for `linking`. The strongest type's are nobody's shared phones, unless the file says so."""
+        """The same, for `core.identity.linking`. Without `shared` any number may share the first type's."""
         shared = self.shared or (_NEVER_SHARED if strongest else SHARED)
         return IdentifierRule(self.type, self.limit, shared, milliseconds(self.expires) if self.expires else 0)
 

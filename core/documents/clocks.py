@@ -22,7 +22,7 @@ _WAYS = (
 
 
 def ahead(latest: Mapping[str, Position], now_ms: int) -> str:
-    """What to say of stores, by name, whose objects' latest positions a clock that shows `now_ms` is far behind.
+    """A warning of stores, by name, whose latest position is far ahead of a clock that shows `now_ms`.
 
     "" where there is none.
     """

@@ -78,5 +78,5 @@ def _is_unsaid(change: Change, name: str) -> bool:
 
 
 def with_caught_up(departures: tuple[Departure, ...], left: Departure) -> tuple[Departure, ...]:
-    """The departures, with one as it is by now."""
+    """The departures, with one of them replaced by what is known of it now."""
     return tuple(left if each.position == left.position else each for each in departures)

@@ -21,7 +21,7 @@ _DAY_MS = 86_400_000
 
 
 def next_look(since_ms: int, now_ms: int) -> int:
-    """When a document is to be looked at that is known since a time, all in milliseconds since 1970; after `now_ms`.
+    """When to look at a document next that is known since `since_ms`: after `now_ms`. All in milliseconds since 1970.
 
     It is looked at again when it is eight times as old, and once a day in the end: so a table that is filled and
     emptied every few minutes leaves some minutes' documents, and one that stands for years costs next to nothing.
@@ -55,7 +55,7 @@ def table_of(document_id: str) -> str:
 
 
 def word_of(document_id: str, state: DocumentState) -> Unsettled | None:
-    """Word that a document is forgotten, for what is kept of its values elsewhere; None where nothing can be."""
+    """A message that a document is forgotten, to whoever keeps values of it elsewhere; None where nobody can."""
     if state.holes is None and state.elder is None:
         return None
     return forgotten(document_id, Change(table_of(document_id), {}, Operation.REFUSED, state.position))

@@ -21,7 +21,7 @@ from core.documents.unsettled import Answer, Settled, Unknown, Unsettled, filled
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Word of a row that had left its key: values, columns that became unknown, and when, by the key's positions."""
+    """A message about a row that had left its key: values, columns that became unknown, and the position of that."""
 
     values: Mapping[str, Any]
     lost: frozenset[str]
@@ -84,7 +84,7 @@ def note_last(memory: Memory, new: Unsettled, known: Kept | None) -> None:
 
 
 def tell_late(memory: Memory, document_id: str, pair: str, late: Late) -> list[Answer]:
-    """What follows from word of a row that left `document_id` by the key change of `pair`."""
+    """What follows from a message about a row that left `document_id` by the key change of `pair`."""
     waiting = waiting_for(memory, pair)
     for at, kept in enumerate(waiting):
         half = kept.half
@@ -99,7 +99,7 @@ def tell_late(memory: Memory, document_id: str, pair: str, late: Late) -> list[A
 
 
 def forget_ways(memory: Memory, pair: str, mark: Position) -> list[Answer]:
-    """Nothing comes late any more of the row that left by the key change of `pair`.
+    """Forget where the row of the key change `pair` went: nothing comes late of it any more.
 
     What was learned for a row that came to be before `mark` goes: its key's state was forgotten, perhaps before that.
     """

@@ -104,7 +104,7 @@ def elder(document_id: str) -> str:
 
 
 def values(document_id: str) -> str:
-    """Values that the document's own key doesn't know."""
+    """Where values are kept that the state of the document's own key doesn't have."""
     return f"values {document_id}"
 
 

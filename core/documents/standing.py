@@ -167,7 +167,7 @@ def is_last(holes: Holes | None, at: Position) -> bool:
 
 
 def closed(holes: Holes | None, at: Position) -> Holes:
-    """Without the hole at this position; there may be none left open."""
+    """The holes without the one at this position, which may leave none."""
     before = holes or Holes()
     return replace(before, open=tuple(hole for hole in before.open if hole.position != at))
 
@@ -211,7 +211,7 @@ def passed(
 
 
 def filled(row: Row, holes: Holes, change: Change, said: Said) -> tuple[dict[str, Any], Holes]:
-    """Row and holes, `change` being known by now: what was brought since stands, the rest is as it says."""
+    """Row and holes once a late `change` is known: what came since stands, the rest is as the change says."""
     values, before = _begun(row, holes, change)
     new = {
         name for name in (*said.standing, *said.missing) if before.brought_at.get(name, BEGINNING) <= change.position

@@ -11,7 +11,7 @@ _SPELL_S = 0.05
 
 
 def hold_s(waiting: int) -> float:
-    """How long one more notification is held up where so many objects wait.
+    """How many seconds to hold one more notification up where so many objects wait.
 
     What waits is in the job's state, and what a checkpoint waits for is what lies before this operator. So it slows
     down little by little: what lies there grows less meanwhile, and nothing ever waits for long.
@@ -20,7 +20,7 @@ def hold_s(waiting: int) -> float:
 
 
 def again_ms(age_ms: float) -> int:
-    """When to look again whether a look is done that is so old: soon for a new one."""
+    """In how many ms to ask again whether a look of this age is done: soon for a new one."""
     return int(min(LATEST_MS, max(SOONEST_MS, age_ms / 4)))
 
 

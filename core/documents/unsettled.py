@@ -84,12 +84,12 @@ def answer(what: Unsettled, moved_from: str = "") -> Answer:
 
 
 def forgotten(document_id: str, change: Change, spared: frozenset[str] = _NONE) -> Unsettled:
-    """Word that what was learned of a document's values no longer stands, but for the columns `spared`."""
+    """A message that what was learned of a document's values no longer holds, except of the columns `spared`."""
     return Unsettled(document_id, unknown(change, spared))
 
 
 def unknown(change: Change, spared: frozenset[str] = _NONE) -> Change:
-    """A change of which nothing is known but its key, its place among others, and that it left `spared` as they were.
+    """A change of which only this is known: its key, its position, and that it left the columns `spared` as they were.
 
     It is no half of a key change any more: what waits for that one waits in vain, and is answered in the end.
     """

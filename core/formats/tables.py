@@ -62,7 +62,7 @@ ITSELF = Tables()
 
 
 def kin_of(table: str, named: frozenset[str]) -> str:
-    """Of the tables named, the one that a table of no name looks like a partition of, as `ev_2025` of `ev`; else ""."""
+    """The named table that another one looks like a partition of, as `ev_2025` of `ev`; "" where there is none."""
     return next((each for each in named if table.startswith(each) and _OF_PARTITION.fullmatch(table[len(each) :])), "")
 
 

@@ -78,7 +78,7 @@ class Ends:
 
 
 def audit(graph: Graph, log: Relinked, live: frozenset[bytes], ends: Ends, cause: Cause) -> Iterator[Audit]:
-    """What there is to tell of a change. `live`: the touched profiles that are there now."""
+    """The audit records of a change. `live`: the touched profiles that are there now."""
     yield from _merges(graph, log, live, ends, cause)
     yield from _splits(log, live, ends, cause)
     yield from _links(graph, log, cause)

@@ -44,17 +44,17 @@ class Relinked:
     shared: dict[Identifier, bool] = field(default_factory=dict)
 
     def moves(self, gid: bytes, before: bytes | None, after: bytes | None) -> None:
-        """A group goes from one profile to another."""
+        """Note that a group goes from one profile to another."""
         self.before.setdefault(gid, before)
         self.after[gid] = after
 
     def saw(self, name: bytes) -> None:
-        """A profile is there, as yet."""
+        """Note a profile that was there before, unless it was made since."""
         if name not in self.made:
             self.lived.add(name)
 
     def makes(self, name: bytes) -> None:
-        """A profile is made, or made another."""
+        """Note a profile that is made, or changed."""
         self.touched.add(name)
         if name not in self.lived:
             self.made.add(name)
@@ -235,7 +235,7 @@ def place(graph: Graph, iid: bytes) -> tuple[int, tuple[bool, int, str]]:
 
 
 def repoint(graph: Graph, gids: Iterable[bytes], iids: Iterable[bytes], handle: int) -> None:
-    """Have groups and identifiers know their cluster."""
+    """Write their cluster into groups and identifiers."""
     for gid in gids:
         if graph.groups[gid].cluster != handle:
             graph.groups[gid] = replace(graph.groups[gid], cluster=handle)

@@ -29,14 +29,14 @@ _taken_ms: list[int] = []
 
 
 def count(name: str, by: int = 1, **labels: str) -> None:
-    """Let a counter of `core.metrics.figures.METRICS` rise. Raises KeyError for a name that isn't there."""
+    """Add to a counter of `core.metrics.figures.METRICS`. Raises KeyError for a name that isn't there."""
     assert METRICS[name].labels == tuple(labels), f"{name} has the labels {METRICS[name].labels}"
     with _lock:
         _counts[name, tuple(labels.items())] += by
 
 
 def searchable(taken_ms: int) -> None:
-    """A change is searchable, so long after its commit; less than nothing, by clocks that differ, counts as nothing."""
+    """Count a change that is searchable `taken_ms` after its commit; below 0, as clocks differ, counts as 0."""
     with _lock:
         _taken_ms.append(max(0, taken_ms))
 

@@ -133,7 +133,7 @@ def plans_of(delivery: Delivery, model: str, chunker: Chunker) -> list[Plan]:
 
 
 class Texts:
-    """The text of each profile that was delivered last in an epoch, of so many profiles: what needs no second delivery.
+    """The last text delivered of each profile in an epoch, of so many profiles: the same needs no second delivery.
 
     Within an epoch one writer sends all, and what it sent is in the vector stores or on its way. So this lives no
     longer than the writer: another one sends again what it doesn't know.

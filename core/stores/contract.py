@@ -24,7 +24,7 @@ Vectors = NDArray[np.float32]
 
 
 def nobody_hears(line: str) -> None:
-    """For what says how it goes on, where nobody is there to hear it."""
+    """Takes messages about progress where nobody is there to read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class VectorStore(Protocol):
         """
 
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
-        """Where the ledger has the documents, deleted ones too; it doesn't know those that are left out."""
+        """Each document's position in the ledger, deleted ones too; unknown ones are left out."""
 
     def latest(self, table: str) -> Position:
         """The latest position of the table's documents and of its mark, as `clear` sets it; BEGINNING where none is.
@@ -120,7 +120,7 @@ class VectorStore(Protocol):
         """
 
     def mark(self, table: str) -> Position:
-        """Below which the table's documents are refused, as `clear` has set it; BEGINNING where it never did.
+        """The position below which the table's documents are refused, as `clear` set it; BEGINNING where it never did.
 
         Raises Unavailable as `apply` does.
         """
@@ -179,7 +179,7 @@ class VectorStore(Protocol):
 
 
 class ProfileStore(Protocol):
-    """Profiles, one a person, with the ids that they had before. One writer tells it all, in its order."""
+    """Profiles, one a person, with the ids that they had before. One writer sends it every delivery, in order."""
 
     def prepare(self) -> None:
         """Make what is missing on the server. Can be repeated. Raises Unavailable as `VectorStore.prepare` does."""

@@ -96,6 +96,6 @@ def without_nul(value: Any) -> Any:
 
 
 def lacking(plan: Plan, missing: int) -> StoreRejected:
-    """Why a plan is refused that keeps chunks of which the store hasn't so many."""
+    """Why a plan is refused that keeps chunks, of which the store lacks so many."""
     kept = len(plan.chunk_ids) - len(plan.write)
     return StoreRejected(f"the store lacks {missing} of the {kept} chunks this change keeps: replay the document")

@@ -39,7 +39,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What records come to.
+    """The profiles that records make together.
 
     profiles  by id
     records   each record's profile, by id
@@ -62,7 +62,7 @@ def said_by(row: Mapping[str, Any], key: Sequence[str], spec: RecordSpec, readin
 
 
 def whole(records: Iterable[Said], linking: Rules, merging: Merging, now_ms: int) -> Whole:
-    """What records come to at a time: the same pure functions as the stream's, over memory."""
+    """The profiles that records make at a time: the same pure functions as the stream's, over memory."""
     memory = Memory()
     persons = Persons(memory, linking, merging)
     timed: dict[str, bool] = {}
@@ -94,7 +94,7 @@ def document(profile_id: str) -> str:
 def compared(
     true: Whole, profiles: Mapping[str, Profile], records: Mapping[str, str], merging: Merging
 ) -> list[Difference]:
-    """What of a store's profiles and records is otherwise, by profile."""
+    """How a store's profiles and records differ from these, by profile."""
     found: dict[str, Difference] = {}
     for name in profiles.keys() - true.profiles.keys():
         found[name] = Difference(document(name), Kind.GHOST, f"no rows make it; it has {_made_of(profiles[name])}")

@@ -56,7 +56,7 @@ class Meters:
                     self._counter(name, (("le", label),))
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
-        """Let a counter rise."""
+        """Add to a counter."""
         self._counter(name, tuple(labels.items())).inc(by)
 
     def hold(self, name: str, value: int) -> None:
@@ -67,7 +67,7 @@ class Meters:
             self._counter(name, ()).inc(value - before)
 
     def tell(self, counted: Sequence[Rise]) -> None:
-        """Let counters rise as a worker has counted."""
+        """Add to the counters what a worker has counted."""
         for each in counted:
             if not (self._managed and each.name.endswith(_BUCKET)):
                 self._counter(each.name, each.labels).inc(each.by)
@@ -85,7 +85,7 @@ class Meters:
 
 
 class Searchable:
-    """Half and 99 of 100 of the last changes by how long they took from commit to store: of 30 to 60 s, as gauges."""
+    """How long changes took from commit to store, as gauges: median and 99th percentile of the last 30 to 60 s."""
 
     NAMES = ("commit_to_searchable_p50_ms", "commit_to_searchable_p99_ms")
 
@@ -109,7 +109,7 @@ class Searchable:
 
 
 class Snapshots:
-    """Rows of snapshots that are older than what is known of them: some after a replay, most of a restored source."""
+    """Counts rows of snapshots that are older than the state: few of them after a replay, most of a restored source."""
 
     NAMES = ("stale_snapshot_rows", "stale_snapshot_surplus")
 

@@ -1,4 +1,4 @@
-"""Our modules in Python inside a JVM that outlives a job: a session cluster's TaskManager runs one after the other.
+"""How our modules are found where one JVM's Python runs several jobs, as in a session cluster's TaskManager.
 
 Flink gives each job its files in a folder that goes with it. Python inside the JVM keeps the packages that the first
 job imported, and would look for their other modules, which it imports when it needs them, in that job's folder.
@@ -32,6 +32,6 @@ class _InThePresentJobsFolder(MetaPathFinder):
 
 
 def find_in_later_jobs() -> None:
-    """Have the modules of later jobs in this process be found. Can be repeated."""
+    """Let later jobs in this process find their own modules. Can be repeated."""
     if not any(isinstance(finder, _InThePresentJobsFolder) for finder in sys.meta_path):
         sys.meta_path.append(_InThePresentJobsFolder())

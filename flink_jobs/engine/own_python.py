@@ -27,9 +27,9 @@ def of_the_jvm(packages: Sequence[str]) -> dict[str, str]:
 
 
 def leave_out_here(jvm: Any) -> None:
-    """Start Python inside the JVM, which is the same one for all jobs, and have it look nowhere but there.
+    """Start Python inside the JVM, one for all its jobs, and have it import from PYTHONPATH's folders alone.
 
-    What it would find nowhere else, and packages in several folders, it would take from here.
+    Else it would take from the current folder what it finds nowhere else, and packages in several folders.
     """
     interpreters = jvm.pemja.core
     settings = interpreters.PythonInterpreterConfig.newBuilder().setPythonExec(sys.executable)

@@ -39,10 +39,10 @@ exit "$code"
 
 
 def watched(python: str, folder: Path) -> str:
-    """The path of a program that is this Python, and writes its deaths down below `folder`; what was there goes.
+    """The path of a program that runs this Python and writes below `folder`, emptied first, by which signal it ended.
 
     Each run has a folder of its own there: a worker of the run before may outlive it. Where nothing in it may be
-    executed it is `python` itself, and nobody writes.
+    executed it is `python` itself, and nothing is written down.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder = folder.resolve() / str(os.getpid())
@@ -70,7 +70,7 @@ class WatchWorkers(FlatMapFunction):
     """Rows that tick in, none out: fails the job, which restarts from its checkpoint, where a worker has died."""
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Deaths of before are known: the job was started anew after them."""
+        """Leave earlier deaths out: the job was started anew after them."""
         self._since = time.time_ns()
         folder = os.environ.get(FOLDER)
         self._folder = None if folder is None else Path(folder)

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of the one job of a cluster, or of several the one of a name. Can be sent to where it runs.
+    """The checkpoints of a cluster's only job, or of its job of this name. Can be sent to the job's workers.
 
     rest  the address of the REST API, as in http://127.0.0.1:8081
     """

@@ -29,7 +29,7 @@ def made_by(pipeline: Pipeline) -> Fingerprint:
 
 
 def found_in(pipeline: Pipeline, stores: Mapping[str, VectorStore], now: Fingerprint) -> tuple[Found, ...]:
-    """Each store as it is, its chunks counted where its owner doesn't say that they are as the pipeline makes them."""
+    """Each store as it is; chunks are counted only where its owner made them otherwise than `now`, or is another."""
     found = []
     for name, store in stores.items():
         place, bereft = f"store.{name}: {pipeline.place(name)}", store.bereft()
@@ -99,7 +99,7 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
 
 
 def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
-    """Make the pipeline's stores the run's: earlier ones stop. Raises as `VectorStore.claim`, and tells."""
+    """Make the pipeline's stores the run's, so that earlier runs stop. Raises, and says, as `VectorStore.claim`."""
     stores = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding)) if pipeline.store.names else {}
     try:
         for store in stores.values():

@@ -1,4 +1,4 @@
-"""Sources that PyFlink has none of: keyed functions that look for themselves, started by a source that ticks."""
+"""Sources that PyFlink lacks, as keyed functions that poll, woken by a source that ticks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READ = Types.ROW_NAMED(
 
 
 def ticks(tables: StreamTableEnvironment) -> DataStream:
-    """A row a second, for ever: what wakes functions that look for themselves, and keeps the job alive."""
+    """A row a second, for ever: it wakes functions that poll, and keeps the job alive."""
     tables.execute_sql(
         "CREATE TEMPORARY TABLE ticks (`n` BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"
     )
@@ -45,7 +45,7 @@ def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
 
 
 def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
-    """No row, but a watermark that is the clock: where every partition is idle, time would stand still without it.
+    """A stream without rows whose watermark is the clock: else time stands still where every partition is idle.
 
     Each tick looks whether a Python worker has died too, which is noticed otherwise when there is work for it.
     """

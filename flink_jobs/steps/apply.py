@@ -193,7 +193,7 @@ class _WritePlans(ScalarFunction):
 
 
 def refused(outcomes: Sequence[Mapping[str, Outcome]]) -> int:
-    """How many changes a store knows better: of objects none, but where a clock was set back (`clocks`)."""
+    """How many changes were older than a store's: of objects that is none, unless a clock was set back."""
     return sum(any(outcome.status is Status.STALE for outcome in each.values()) for each in outcomes)
 
 

@@ -1,4 +1,4 @@
-"""What a job asks its functions in SQL, and takes of their answers: those that say something."""
+"""Calls of a job's functions in SQL, and their answers, without those that are NULL."""
 
 from __future__ import annotations
 

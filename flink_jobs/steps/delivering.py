@@ -1,4 +1,4 @@
-"""The last step of the profile pipeline but its vectors: a pandas UDF that writes deliveries to the profile store."""
+"""The step that writes deliveries to the profile store, before their vectors: a pandas UDF."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_profiles(
     chunker: Chunker,
     texts: Texts,
 ) -> tuple[list[Outcome], list[Written]]:
-    """Write a batch; each delivery's outcome, and what is still to be done. Of a profile's plans the last is kept.
+    """Write a batch; each delivery's outcome, and what is left to do. Of a profile's plans the last is kept.
 
     Plans follow what is committed, so a vector store never knows of a change that a later epoch couldn't undo.
     A profile whose text is still the last planned one, as `texts` knows, needs no plan.
@@ -110,7 +110,7 @@ class _WriteProfiles(ScalarFunction):
 
 
 def profile_functions(stores: Stores, embedding: Embedding) -> dict[str, Any]:
-    """The UDF by its SQL name. `write_profiles(delivery)` is what is to be done still, encoded, or NULL."""
+    """The UDF by its SQL name. `write_profiles(delivery)` is an encoded Written, or NULL where nothing is left."""
     return {
         "write_profiles": udf(_WriteProfiles(stores, embedding), result_type=DataTypes.BYTES(), func_type="pandas"),
     }

@@ -1,4 +1,4 @@
-"""Looks at objects that take as long as they take, while checkpoints pass: asked for, waited for, sent on in parts.
+"""Looks at objects, however long they take, with no checkpoint held up: asked for, waited for, sent on in parts.
 
 What is asked of an object is in keyed state until its last part is sent; the look itself is a thread's. A timer of the
 object looks whether it is done, and sends a part. So nothing here takes longer than a part, and what a crash

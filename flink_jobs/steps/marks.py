@@ -1,4 +1,4 @@
-"""Below which positions the stores have cleared the tables, for the operators that keep what is known of rows."""
+"""The positions below which the stores have cleared tables, for the operators that remember rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Marks:
         self._rests_until = float("-inf")
 
     def of(self, table: str) -> Position:
-        """Below which every store refuses changes of the table's documents; BEGINNING where one may take it all.
+        """The position below which every store refuses the table's changes; BEGINNING where one may take them all.
 
         Never raises for a store that doesn't answer: who writes says so, and what isn't forgotten now is later.
         """
@@ -56,6 +56,6 @@ class Marks:
 
 
 def marks_of(stores: Stores) -> Marks:
-    """Those of a pipeline's stores, which aren't waited for."""
+    """The marks of these stores; one that is away isn't waited for."""
     # for no vector is read or written, their dimension is nobody's concern
     return Marks(lambda: tuple(open_stores(stores, dimension=1, patience_s=0.0).values()))

@@ -1,4 +1,4 @@
-"""PostgreSQL's text of a value, as Debezium's JSON would carry it: the other way round from `debezium_values`.
+"""PostgreSQL's text of a value, as Debezium's JSON would carry it: the other way round from `values`.
 
 Sources of the rules: Debezium's documentation, "Debezium connector for PostgreSQL: Data type mappings"; PostgreSQL's,
 "Date/Time Output" (DateStyle ISO, IntervalStyle iso_8601, TimeZone UTC are expected).
