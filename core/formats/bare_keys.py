@@ -44,7 +44,7 @@ def bare_key(raw: bytes, column: str) -> Any:
         return text
     if schema is not None:
         return _typed(value, schema, column)
-    if isinstance(value, str):
+    if type(value) is str:
         return value
     return _alike(value, text)
 

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +102,7 @@ PRICE = (
         (b"a-b", {"id": "a-b"}, "notes/a-b"),
         (b"007", {"id": "007"}, "notes/007"),
         (b"1.5", {"id": "1.5"}, "notes/1.5"),
+        (b"1e400", {"id": "1e400"}, "notes/1e400"),
         ("é ü".encode(), {"id": "é ü"}, "notes/é ü"),
         (b'"true"', {"id": "true"}, 'notes/"true"'),
         (b"18446744073709551616", {"id": "18446744073709551616"}, "notes/18446744073709551616"),
@@ -115,6 +117,7 @@ def test_keys(raw: bytes, key: dict[str, Any], identity: str) -> None:
     change = decoded(None, key=raw)
     assert (change.operation, change.key, document_id(SPEC, change)) == (Operation.DELETE, key, identity)
     assert decoded({"t": "x"}, key=raw).key == key
+    assert msgspec.msgpack.encode(change), "it travels"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,7 @@ def test_keys(raw: bytes, key: dict[str, Any], identity: str) -> None:
         (b"1e2", "key is '1e2': as text it is itself, and as JSON 100.0, and nothing says which"),
         (b"1.50", "as JSON 1.5"),
         (b"-0", "as JSON 0"),
+        (b"\xef\xbb\xbf1E400", "as JSON 1E400"),
         (b"true", "as JSON true"),
         (b"null", "names no row"),
         (b"[1]", "names no row"),
