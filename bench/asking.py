@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -78,14 +78,14 @@ def measure(rig: Rig, most: int) -> dict[str, Asked]:
     """
     pipeline, count = _with_opensearch(rig, rig.pipeline("asking", "hash", rig.topic("asking"))), min(most, CHUNKS)
     model, choices = embedder("hash"), random.Random(7)
-    texts = [_text(choices) for _ in range(count)]
+    texts = {str(number): _text(choices) for number in range(count)}
     questions = [_text(choices) for _ in range(_SEARCHES)]
     vectors = model.embed(questions)
     stores = open_stores(stores_of(pipeline), model.dimension)
     try:
         for store in stores.values():
-            _fill(store, pipeline, model, texts)
-        with tempfile.TemporaryDirectory() as folder, _served(Path(folder), pipeline) as url:
+            fill(store, pipeline, model, texts)
+        with tempfile.TemporaryDirectory() as folder, served(Path(folder), pipeline) as url:
             return {name: _asked(store, name, url, questions, vectors, count) for name, store in stores.items()}
     finally:
         for store in stores.values():
@@ -111,22 +111,25 @@ def _text(choices: random.Random) -> str:
     return " ".join(f"w{choices.randrange(_WORDS)}" for _ in range(60))
 
 
-def _fill(store: VectorStore, pipeline: Pipeline, model: Embedder, texts: Sequence[str]) -> None:
+def fill(store: VectorStore, pipeline: Pipeline, model: Embedder, texts: Mapping[str, str]) -> None:
+    """Make what is missing of a store, and write documents of a chunk each, by their keys."""
     store.prepare()
-    for begin in range(0, len(texts), _A_BATCH):
-        plans = [_plan(pipeline, number, text) for number, text in enumerate(texts[begin : begin + _A_BATCH], begin)]
-        store.apply(plans, [model.embed([chunk.text for chunk in each.write]) for each in plans])
+    plans = [_plan(pipeline, key, text) for key, text in texts.items()]
+    for begin in range(0, len(plans), _A_BATCH):
+        batch = plans[begin : begin + _A_BATCH]
+        vectors = model.embed([chunk.text for each in batch for chunk in each.write])
+        store.apply(batch, [vectors[at : at + 1] for at in range(len(batch))])
 
 
-def _plan(pipeline: Pipeline, number: int, text: str) -> Plan:
+def _plan(pipeline: Pipeline, key: str, text: str) -> Plan:
     (table,) = pipeline.documents
-    document_id = f"{table}/{number}"
+    document_id = f"{table}/{key}"
     made = chunks(document_id, text, [(0, len(text))], pipeline.embedding.model, "bench")
-    return Plan(document_id, Position("1"), tuple(each.chunk_id for each in made), made, {"updated_at": str(number)})
+    return Plan(document_id, Position("1"), tuple(each.chunk_id for each in made), made, {"updated_at": key})
 
 
 @contextmanager
-def _served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
+def served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
     """The URL of a server of the pipeline, in a process of its own."""
     indexes = {name: {"pipeline": "pipeline.yaml", "store": name} for name in pipeline.store.names}
     settings = {"name": "bench", "indexes": indexes}

@@ -105,6 +105,7 @@ class _Serving:
     async def search(self, request: Request) -> Response:
         grant = self._let_in(request)
         name, opened, granted = self._index(request, grant)
+        reading.check_encoding(request.headers)
         asked = reading.search(await request.body())
         among = reading.among(asked, opened.index.columns)
         with self.figures.timed(name, "whole"):

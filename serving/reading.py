@@ -44,6 +44,14 @@ def search(body: bytes) -> Search:
     return asked
 
 
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """Raises Refused where a body is compressed: unpacked, it may have more than a body may (RFC 9110, 15.5.16)."""
+    encoding = headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() not in ("", "identity"):
+        why = f"Content-Encoding is {quote(encoding)}, and no body is unpacked here: send it as it is"
+        raise Refused(415, why, "Content-Encoding", {"Accept-Encoding": "identity"})
+
+
 def vector(values: list[float], dimension: int) -> NDArray[np.float32]:
     """The unit vector that a request's is. Raises Refused."""
     if len(values) != dimension:

@@ -18,6 +18,7 @@ from functools import partial
 from threading import Thread
 from typing import Any, cast
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -27,6 +28,8 @@ _GRACE_S = 30
 _IDLE_S = 75
 _OTHER_FILES = 128
 """A process has more open than its connections."""
+
+_NO_HTTP = "the request is no HTTP/1.1, or its head is too long"
 
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -92,7 +95,7 @@ def served(app: App, port: int = 0, limits: Limits = USUAL, refusal: Refusal = a
 
 
 def _server(app: App, host: str, port: int, limits: Limits, refusal: Refusal) -> tuple[uvicorn.Server, socket.socket]:
-    crowd = _Crowd(limits)
+    crowd = _Crowd(limits, refusal)
     config = uvicorn.Config(
         Bodies(app, limits.body, limits.bodies, limits.body_s, limits.names, refusal),
         host=host,
@@ -122,10 +125,11 @@ def _url(listener: socket.socket) -> str:
 class _Crowd:
     """The connections of one server, in the order in which their present requests began."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, refusal: Refusal) -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = limits.connections if files == resource.RLIM_INFINITY else files - _OTHER_FILES
         self.limits = limits
+        self.refusal = refusal
         self.most = max(1, min(limits.connections, room))
         self.connections: dict[_Guarded, None] = {}
 
@@ -152,6 +156,8 @@ class _Guarded(asyncio.Protocol):
     def __init__(self, crowd: _Crowd, **given: Any) -> None:
         self._crowd = crowd
         self._inner = H11Protocol(**given)
+        # uvicorn's own answer is a plain text, and fails where another answer has begun
+        self._inner.send_400_response = self._refuse  # type: ignore[method-assign]
         self._loop = asyncio.get_running_loop()
         self._head: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -166,6 +172,14 @@ class _Guarded(asyncio.Protocol):
     def _is_between(self) -> bool:
         cycle = self._inner.cycle
         return cycle is None or cycle.response_complete
+
+    def _refuse(self, msg: str) -> None:
+        """Refuse what is no HTTP; nothing can come behind it."""
+        if self._inner.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            kind, body = self._crowd.refusal(400, _NO_HTTP)
+            head = b"HTTP/1.1 400 Bad Request\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+            self._transport.write(head % (kind, len(body)) + body)
+        self._transport.close()
 
     def end(self) -> None:
         """Close the connection at once, whatever is under way."""
