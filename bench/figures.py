@@ -16,6 +16,7 @@ class Measurement(StrEnum):
     COMMIT_TO_SEARCHABLE = "commit_to_searchable_ms"
     RAW_ENCODE = "pipeline_over_raw_encode"
     ASKING = "search_over_bare"
+    ENGINE = "engine_over_float32_encode"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import asking, commit_to_searchable, machinery, raw_encode, savings, topic_to_row
+from bench import asking, commit_to_searchable, engine, machinery, raw_encode, savings, topic_to_row
 from bench.events import RECORDING, SCHEMAS
 from bench.figures import Measurement, Percentiles, Size
 from bench.machinery import Throughput
@@ -58,6 +58,9 @@ def _measure(wanted: Sequence[Measurement], size: Size, console: Console) -> Ite
     if Measurement.SAVINGS in wanted:
         with console.status(Measurement.SAVINGS):
             yield _savings()
+    if Measurement.ENGINE in wanted:
+        with console.status(f"{Measurement.ENGINE} (load {os.getloadavg()[0]:.1f})"):
+            yield _engine(size)
     on_servers: dict[Measurement, Callable[[Rig, Size], Measured]] = {
         Measurement.MACHINERY: _machinery,
         Measurement.TOPIC_TO_ROW: _topic_to_row,
@@ -169,6 +172,19 @@ def _savings() -> Measured:
         entries["savings_git"] = asdict(history)
         lines.append(Line(f"embeddings saved, {history.edits} edits in git", f"{history.share:.1%}"))
     return Measured(entries, lines)
+
+
+def _engine(size: Size) -> Measured:
+    found = engine.measure(DEFAULT, size.documents, max(3, size.rounds))
+    target = 3.0 if "bfloat16" in found.precisions else 1.4
+    lines = [
+        _at_least("CPU engine ÷ float32 encode", found.ratio, target, ".2f"),
+        Line("  encode, chunks/s", f"{found.encode_chunks_per_second:.1f}"),
+    ]
+    for name, each in found.precisions.items():
+        figure = f"{each.chunks_per_second:.1f}, {each.ratio:.2f}, {each.cosine:.5f}"
+        lines.append(Line(f"  {name}: chunks/s, ÷ encode, least cosine", figure))
+    return Measured({Measurement.ENGINE.value: found.ratio, "engine": asdict(found)}, lines)
 
 
 def _at_least(name: str, value: float, target: float, form: str) -> Line:

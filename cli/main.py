@@ -197,7 +197,7 @@ def bench(
     changes: Annotated[int, typer.Option(min=200, help="Changes in the backlog.")] = 20_000,
     seconds: Annotated[float, typer.Option(min=1, help="How long each latency is measured.")] = 25,
     documents: Annotated[int, typer.Option(min=8, max=300, help="Articles to embed against the bare model.")] = 300,
-    rounds: Annotated[int, typer.Option(min=1, help="How often pipeline and bare model take turns.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="How often the bare model takes turns with ours.")] = 2,
 ) -> None:
     """Measure throughput, latencies and embeddings saved, with the real job on the local stack of this folder."""
     from bench import showing as benching

