@@ -67,4 +67,4 @@ def _typed(value: Any, schema: bytes, column: str) -> Any:
     struct = json.dumps({"type": "struct", "fields": [{**json.loads(schema), "field": column}]}).encode()
     found = {column: storable(value)}
     read(found, {column: value}, columns_of(struct, None, NOTHING_KNOWN).readers, "key")
-    return found[column]
+    return storable(found[column])

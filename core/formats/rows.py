@@ -101,7 +101,7 @@ def decode(event: Event, format: RowsFormat) -> tuple[Change | Skip]:  # noqa: A
         values = _values(row, columns, table)
         operation = _operation(row, format)
         if schema is None and operation is Operation.UPSERT and is_unwrapped(event, row):
-            values |= decimals(row, columns)
+            values |= decimals(values, columns)
             untyped = format.debezium.untyped.get(table, ())
             refuse_doubtful(row, [name for name in untyped if name not in (names or key)], table)
     except DecodeError as error:
@@ -121,7 +121,7 @@ def _values(row: dict[str, Any], columns: Columns, table: str) -> dict[str, Any]
     values = storable_row(row)
     for name, read in columns.readers.items():
         if row.get(name) is not None:
-            values[name] = _read(read, row[name], f"{table}.{name}")
+            values[name] = storable(_read(read, row[name], f"{table}.{name}"))
     return values
 
 

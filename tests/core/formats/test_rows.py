@@ -50,6 +50,16 @@ def test_numbers_that_no_float_holds_keep_their_digits() -> None:
     assert {type(each) for each in change.row.values()} == {float, str}
 
 
+def test_digits_that_a_reader_leaves_as_they_are_travel() -> None:
+    field = {"type": "int64", "name": "io.debezium.time.MicroDuration", "field": "v"}
+    for schema in ({"type": "struct", "fields": [field]}, field):
+        payload = '{"v": 1e999999}' if schema is not field else "1e999999"
+        raw = f'{{"schema": {json.dumps(schema)}, "payload": {payload}}}'.encode()
+        key, value = (b'{"id": 1}', raw) if schema is not field else (raw, b'{"t": "x"}')
+        assert msgspec.msgpack.encode(decode(Event("t", 0, 0, key, value), NOTES))
+    assert msgspec.msgpack.encode(decode(Event("t", 0, 0, None, b'{"a": {"b": 1e999999}, "__op": "c"}'), NOTES))
+
+
 def test_lists_of_numbers_are_numbers_and_what_is_in_objects_is_text() -> None:
     big = "0.1234567890123456789"
     raw = f'{{"a": [{big}, 1, null], "b": [{big}, "x"], "c": {{"d": {big}}}, "e": 1{"0" * 30}, "f": "{big}", "g": [1]}}'
