@@ -104,6 +104,10 @@ def test_a_prompt_before_the_documents_is_a_change_and_its_chunkers_name_none_mo
     ]
 
 
+def made_by(pipeline: Pipeline) -> Fingerprint:
+    return fingerprint(pipeline.job, pipeline.embedding, CUT)
+
+
 def test_a_lower_precision_is_a_change_and_an_engine_is_none() -> None:
     rounded = replace(MADE, chunker="cdc1:words2~bfloat16:256:32")
     now = replace(NOW, precision="bfloat16", tables={"public.a": rounded})
@@ -112,9 +116,9 @@ def test_a_lower_precision_is_a_change_and_an_engine_is_none() -> None:
     assert change.embeds and change.every == "in another precision"
     assert [str(each) for each in changes(now, NOW)] == ["embedding.precision was bfloat16, is float32"]
     assert changes(now, now) == ()
-    written = [fingerprint(embedded_by(settings), CUT) for settings in ({}, *ENGINES)]
+    written = [made_by(embedded_by(settings)) for settings in ({}, *ENGINES)]
     assert written[1:] == written[:1] * len(ENGINES) and written[0].precision is UNSET, "as a release with torch alone"
-    assert fingerprint(embedded_by({"precision": "bfloat16"}), CUT).precision == "bfloat16"
+    assert made_by(embedded_by({"precision": "bfloat16"})).precision == "bfloat16"
 
 
 def test_what_has_no_prompt_is_written_as_it_was_before_there_were_any() -> None:
