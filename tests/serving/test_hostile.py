@@ -240,9 +240,9 @@ def there(client: httpx.Client) -> There:
 @pytest.mark.parametrize("key", ["acme", "bergen"])
 def test_no_request_by_chance_widens_a_key_or_fails(server: Asked, key: str) -> None:
     """The same with ten thousand, or as many as you like: `python -m bench.fuzz_requests`."""
-    found = fuzz(there(server.of["all"]), server.of[key], examples(300), 1)
+    found = fuzz(there(server.of["all"]), server.of[key], 300, 1)
     seen = "search" if key == "acme" else "profile"
-    assert found[f"{seen} 200"] > 20 and found[f"{seen} 404" if key == "bergen" else "search 422"] > 5, found
+    assert found[f"{seen} 200"] > 10 and found[f"{seen} 404" if key == "bergen" else "search 422"] > 5, found
 
 
 def test_the_fuzz_would_see_what_is_anothers(server: Asked) -> None:
