@@ -19,8 +19,8 @@ from udfs.embedding.graphs import is_installed, is_packaged, origin_of
 from udfs.embedding.model_files import DEFAULT, HASH, model_path, short_name
 from udfs.embedding.pooling import pooling_of
 
-_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""What Linux shows of NVIDIA's and AMD's drivers, and of a GPU behind Windows."""
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+"""What Linux shows of NVIDIA's drivers, Jetson's among them, of AMD's, and of a GPU behind Windows."""
 
 
 @dataclass(frozen=True, slots=True)
