@@ -136,6 +136,10 @@ class Unavailable(FreshetError):
     """A server doesn't answer now."""
 
 
+class ChangesGone(FreshetError):
+    """What a listener would hear next isn't kept any more."""
+
+
 class Throttled(Unavailable):
     """A server is asked too often, or for too much."""
 

@@ -31,6 +31,7 @@ class Plan:
     moved_from    the document's id before its key changed: its chunks of the same text have the vectors already
     committed_ms  when the source committed the change, for measuring only; of a row that a snapshot read nobody knows
     numbers       names of metadata whose text is a number's digits: stores keep it as that number
+    earlier       metadata that the document had before, as JSON, as far as its state knows; for outcomes alone
     """
 
     document_id: str
@@ -41,6 +42,7 @@ class Plan:
     moved_from: str = ""
     committed_ms: int | None = None
     numbers: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 class Status(StrEnum):
@@ -122,3 +124,12 @@ def fold(plans: Sequence[Plan]) -> dict[str, Plan]:
         if earlier is None or earlier.position <= plan.position:
             folded[plan.document_id] = plan
     return folded
+
+
+def earlier_of(plans: Sequence[Plan]) -> dict[str, tuple[str, ...]]:
+    """What the plans of a batch say that each document was before, together: what one alone says, `fold` drops."""
+    found: dict[str, dict[str, None]] = {}
+    for plan in plans:
+        if plan.earlier:
+            found.setdefault(plan.document_id, {}).update(dict.fromkeys(plan.earlier))
+    return {document_id: tuple(each) for document_id, each in found.items()}

@@ -56,10 +56,14 @@ class Embedded:
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted."""
+    """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted.
+
+    messages  of the topic of outcomes, by key: where the pipeline has one. `clear_table` says these alone
+    """
 
     rejected: tuple[Outcome, ...] = ()
     counted: tuple[Rise, ...] = ()
+    messages: tuple[tuple[str, bytes], ...] = ()
 
 
 class RecordSweep(NamedTuple):

@@ -47,7 +47,7 @@ def build(
     named, bounded = bool(pipeline.store.names), pipeline.source.chosen.is_bounded
     for name, function in {
         **profile_functions(stores, embedding),
-        **(functions(stores, embedding, job.chunks, of_objects=False) if named else {}),
+        **(functions(stores, embedding, job.chunks, of_objects=False, tells=False) if named else {}),
     }.items():
         tables.create_temporary_function(name, function)
 

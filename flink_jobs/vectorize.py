@@ -16,6 +16,7 @@ from flink_jobs.engine.workers import leave_bundles_to_workers
 from flink_jobs.sources.events import feed
 from flink_jobs.sources.ticking import clock
 from flink_jobs.steps import letters as letters_topic
+from flink_jobs.steps import outcomes_topic
 from flink_jobs.steps.apply import functions
 from flink_jobs.steps.aside import ASIDE_MS, aside
 from flink_jobs.steps.asking import EMBED_AND_WRITE, answers
@@ -53,16 +54,19 @@ def build(
     tables = StreamTableEnvironment.create(environment)
     place = place_of_letters(pipeline)
     letters_topic.declare(tables, place)
+    tells = pipeline.outcomes is not None
+    if tells:
+        outcomes_topic.declare(tables, *pipeline.outcomes_topic)
     documents, embedding, stores = pipeline.documents, pipeline.embedding, stores_of(pipeline, owner)
     of_objects, bounded = pipeline.format.objects is not None, pipeline.source.chosen.is_bounded
-    for name, function in functions(stores, embedding, pipeline.job.chunks, of_objects).items():
+    for name, function in functions(stores, embedding, pipeline.job.chunks, of_objects, tells).items():
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
     changes, readers = _changes(pipeline, source.events, sources)
     plans = (
         by_key(changes, CHANGE)
-        .process(PlanDocument(documents, embedding, stores, bounded), PLANS)
+        .process(PlanDocument(documents, embedding, stores, bounded, tells), PLANS)
         .name("plan")
         .uid("plan")
         # In a task of its own the plan goes on while a batch is embedded and written, and the next batch is fuller.
@@ -72,7 +76,7 @@ def build(
     waiting = unsettled if bounded else unsettled.union(clock(tables, UNSETTLED_ROWS, "settle"))
     settled = (
         by_key(waiting, UNSETTLED_ROW)
-        .process(Settle(documents, embedding, stores, pipeline.database, pipeline.events.debezium), PLANS)
+        .process(Settle(documents, embedding, stores, pipeline.database, pipeline.events.debezium, tells), PLANS)
         .name("settle")
         .uid("settle")
         .set_buffer_timeout(ASIDE_MS)
@@ -81,11 +85,14 @@ def build(
     rejected = applied.flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
     rejected.set_buffer_timeout(ASIDE_MS)
     sweeps = aside(changes, SWEPT)
-    swept = _sweep(tables, sweeps if bounded else sweeps.union(clock(tables, SWEEPS, "sweep")), applied)
+    cleared = _sweep(tables, sweeps if bounded else sweeps.union(clock(tables, SWEEPS, "sweep")), applied)
+    swept = cleared.flat_map(Nothing(), LETTERS).name("cleared").uid("cleared").set_buffer_timeout(ASIDE_MS)
     refused = (aside(stream, DEAD_LETTERS) for stream in (*readers, plans, settled))
     letters = rejected.union(swept, *source.letters, *refused)
     statements = tables.create_statement_set()
     statements.add_insert_sql(letters_topic.written(tables, place, letters))
+    if tells:
+        statements.add_insert_sql(outcomes_topic.written(tables, *pipeline.outcomes_topic, applied, cleared))
     statements.attach_as_datastream()
     leave_bundles_to_workers(tables, environment)
 
@@ -109,7 +116,7 @@ def _apply(tables: StreamTableEnvironment, plans: DataStream) -> DataStream:
 
 
 def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStream) -> DataStream:
-    """Clear tables of what was truncated, or not seen in a snapshot; no row ever comes out."""
+    """Clear tables of what was truncated, or not seen in a snapshot; what comes out is for outcomes alone."""
     passed = applied.flat_map(Nothing(), SWEEPS).name("watermark").uid("watermark").set_buffer_timeout(ASIDE_MS)
     due = (
         by_key(sweeps.union(passed), SWEEP)
@@ -119,9 +126,7 @@ def _sweep(tables: StreamTableEnvironment, sweeps: DataStream, applied: DataStre
         .set_buffer_timeout(ASIDE_MS)
     )
     tables.create_temporary_view("sweeps", tables.from_data_stream(due))
-    cleared = answers(tables, "sweeps", "clear_table(`table`, `position`)", "cleared")
-    none = cleared.flat_map(Nothing(), LETTERS).name("cleared").uid("cleared")
-    return none.set_buffer_timeout(ASIDE_MS)
+    return answers(tables, "sweeps", "clear_table(`table`, `position`)", "cleared")
 
 
 def _watermarked(*columns: str) -> Schema:

@@ -33,6 +33,13 @@ def of_source(pipeline: Pipeline) -> tuple[str, tuple[str, ...]]:
     return f"source.{pipeline.source.name}.{source.at}", of_servers(source.servers)
 
 
+def of_outcomes(pipeline: Pipeline) -> tuple[str, tuple[str, ...]]:
+    """The setting that says where a pipeline's outcomes go, and the addresses."""
+    cluster, _ = pipeline.outcomes_topic
+    own = pipeline.outcomes is not None and pipeline.outcomes.kafka.cluster is not None
+    return f"{'outcomes' if own else 'source'}.kafka.{cluster.at}", of_servers(cluster.servers)
+
+
 def of_dsn(dsn: str, setting: str) -> tuple[str, ...]:
     """The servers of a connection string; none where it can't be read, or names none: its client knows better."""
     # imported late: who keeps vectors elsewhere needs no client of PostgreSQL's

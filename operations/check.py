@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from connectors.kafka import source as kafka
+from connectors.kafka.letters.topic import OUTCOMES, room
 from connectors.opening.dead_letters import LettersPlace, place_of_letters
 from connectors.opening.stores import open_stores, profile_stores, stores_of
 from core.config.embedding import Provider
@@ -18,7 +19,7 @@ from core.errors import ConfigError, FreshetError, OtherLog, Unavailable
 from core.stores.owning import RUN
 from deploy.msf.bundle import misfits
 from operations import clocks
-from operations.addresses import nobody_at, of_dsn, of_servers, of_source, of_store, setting_of_store
+from operations.addresses import nobody_at, of_dsn, of_outcomes, of_servers, of_source, of_store, setting_of_store
 from operations.column_types import with_types
 from operations.owning import has_state, refused
 from operations.reporting import Loading
@@ -67,8 +68,8 @@ def check(
 ) -> Iterator[Finding]:
     """Try each part, and say what was seen of it.
 
-    Writes nothing, but where `prepare` makes the stores' tables and the topic of dead letters. `command` is what runs
-    the pipeline.
+    Writes nothing, but where `prepare` makes the stores' tables and the topics of dead letters and outcomes.
+    `command` is what runs the pipeline.
     """
     away: dict[str, str] = {}
     mistakes: list[str] = []
@@ -97,6 +98,8 @@ def _steps(
     letters = place_of_letters(pipeline)
     tried = partial(_letters, letters, prepare)
     yield Step(f"dead_letters.{pipeline.dead_letters.name}", tried, letters.setting, of_servers(letters.servers))
+    if pipeline.outcomes is not None:
+        yield Step("outcomes.kafka", partial(_outcomes, pipeline, prepare), *of_outcomes(pipeline))
     if has_state(pipeline):
         yield Step("state", partial(_state, pipeline), *of_source(pipeline))
     if isinstance(pipeline.database, SourceDatabase):
@@ -151,6 +154,13 @@ def _letters(letters: LettersPlace, prepare: bool) -> str:
         if prepare or there
         else f"{letters.name} isn't there yet: run makes it"
     )
+
+
+def _outcomes(pipeline: Pipeline, prepare: bool) -> str:
+    cluster, topic = pipeline.outcomes_topic
+    most = room(cluster, topic, prepare, OUTCOMES)
+    there = prepare or topic in (kafka.topics_there(cluster) or [topic])
+    return f"{topic} takes outcomes of {most:,} bytes" if there else f"{topic} isn't there yet: run makes it"
 
 
 def _state(pipeline: Pipeline) -> str:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from connectors.kafka import source as kafka
+from connectors.kafka.letters.topic import OUTCOMES, room
 from connectors.opening import stores as opening
 from connectors.opening.dead_letters import place_of_letters
 from core.config.pipeline import Pipeline
@@ -167,6 +168,8 @@ def prepare(pipeline: Pipeline, say: Say) -> None:
     elif (there := kafka.topics_there(pipeline.kafka)) is not None and not refuse_missing(pipeline, there):
         say(Line(f"source.kafka: {waits(pipeline.kafka)}", tone=Tone.WARNING))
     place_of_letters(pipeline).room()
+    if pipeline.outcomes is not None:
+        room(*pipeline.outcomes_topic, setting=OUTCOMES)
     opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
 
 

@@ -11,7 +11,7 @@ from connectors.opening.dead_letters import place_of_letters
 from core.config.pipeline import Pipeline, SourceDatabase
 from core.errors import Unavailable
 from core.stores.contract import VectorStore
-from operations.addresses import nobody_at, of_dsn, of_servers, of_source, of_store, setting_of_store
+from operations.addresses import nobody_at, of_dsn, of_outcomes, of_servers, of_source, of_store, setting_of_store
 from udfs.embedding.embedder import dimension
 
 
@@ -34,6 +34,8 @@ def _needed(pipeline: Pipeline) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield of_source(pipeline)
     letters = place_of_letters(pipeline)
     yield letters.setting, of_servers(letters.servers)
+    if pipeline.outcomes is not None:
+        yield of_outcomes(pipeline)
     if isinstance(pipeline.database, SourceDatabase):
         yield "reselect.postgres.dsn", of_dsn(pipeline.database.dsn, "reselect.postgres")
     for name in (*pipeline.store.names, *pipeline.store.of_profiles):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from functools import partial
+from threading import Event
 from typing import Any, TypeVar
 from urllib.parse import quote as quoted
 
@@ -26,6 +27,7 @@ from operations.index import ByBoth, ByVector, ByWords, Question
 from serving import reading
 from serving.access import Grant, charge
 from serving.batches import Full
+from serving.changes import Streams
 from serving.description import described
 from serving.figures import KIND, Figures
 from serving.offer import Offer, OpenIndex, OpenPeople
@@ -46,12 +48,13 @@ Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(offer: Offer, answer_s: float = ANSWER_S) -> Starlette:
-    """The server's application; an answer may take `answer_s`."""
-    served = _Serving(offer)
+def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starlette:
+    """The server's application; an answer may take `answer_s`, and changes are sent until it is `over`."""
+    served = _Serving(offer, over)
     routes: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/indexes/{index}/search", served.search),
         ("GET", "/v1/indexes/{index}/documents/{id:path}", served.document),
+        ("GET", "/v1/changes", served.changes),
         ("GET", "/v1/profiles/{id}", served.profile),
         ("GET", "/v1/profiles/{type}/{value:path}", served.profile_of),
         ("GET", "/health", served.health),
@@ -97,14 +100,15 @@ async def _no_route(request: Request, error: Exception) -> Response:
 class _Serving:
     """What answers the requests of each route."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: Offer, over: Event) -> None:
         self._offer = offer
         self.figures = Figures()
+        self._streams = Streams(offer.listeners, self.figures, over)
         self._description = _encode(described(offer.name, offer.keyed))
 
     async def search(self, request: Request) -> Response:
         grant = self._let_in(request)
-        name, opened, granted = self._index(request, grant)
+        name, opened, granted = self._index(request.path_params["index"], grant)
         reading.check_encoding(request.headers)
         asked = reading.search(await request.body())
         among = reading.among(asked, opened.index.columns)
@@ -117,7 +121,7 @@ class _Serving:
 
     async def document(self, request: Request) -> Response:
         grant = self._let_in(request)
-        name, opened, granted = self._index(request, grant)
+        name, opened, granted = self._index(request.path_params["index"], grant)
         document_id = request.path_params["id"]
         reading.check_text(document_id, "id")
         around = reading.number(request.query_params, "around", 0, 10**8)
@@ -133,6 +137,20 @@ class _Serving:
             raise Refused(404, f"document {document_id!r} has no chunk {around}", "around")
         reach = 1 if neighbours is None else neighbours
         return _json(document_of(found, range(around - reach, around + reach + 1)))
+
+    async def changes(self, request: Request) -> Response:
+        grant = self._let_in(request)
+        name, opened, granted = self._index(request.query_params.get("index", ""), grant)
+
+        def is_let_in() -> bool:
+            """A key may be taken back, and a token end, while its bearer listens."""
+            try:
+                now = self._offer.let_in(request.headers.get("Authorization", ""))
+            except Refused:
+                return False
+            return now.indexes.get(name) == granted
+
+        return await self._streams.stream(request, name, opened, granted, is_let_in)
 
     async def profile(self, request: Request) -> Response:
         opened, granted, filtered = self._people(self._let_in(request))
@@ -199,8 +217,7 @@ class _Serving:
         charge(grant)
         return grant
 
-    def _index(self, request: Request, grant: Grant) -> tuple[str, OpenIndex, Filter]:
-        name = request.path_params["index"]
+    def _index(self, name: str, grant: Grant) -> tuple[str, OpenIndex, Filter]:
         if name not in grant.indexes:
             there = ", ".join(grant.indexes) or "none"
             raise Refused(404, f"{name!r} is no index that may be asked here; there are {there}", "index")

@@ -8,7 +8,18 @@ from typing import Any
 import msgspec
 
 from serving.problems import KIND, Problem
-from serving.shapes import MOST_NEIGHBOURS, Document, Hits, Person, Search, State
+from serving.shapes import (
+    EVENTS,
+    MOST_NEIGHBOURS,
+    ChangedDocument,
+    ClearedTable,
+    Document,
+    GoneDocument,
+    Hits,
+    Person,
+    Search,
+    State,
+)
 
 _REF = "#/components/schemas/{name}"
 _WHOLE = {"type": "integer", "minimum": 0}
@@ -16,7 +27,7 @@ _WHOLE = {"type": "integer", "minimum": 0}
 
 def described(name: str, keyed: bool) -> dict[str, Any]:
     """The description of a server of this name, which asks for a key or doesn't."""
-    types = (Search, Hits, Document, Person, State, Problem)
+    types = (Search, Hits, Document, ChangedDocument, GoneDocument, ClearedTable, Person, State, Problem)
     found, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     of = dict(zip(types, found, strict=True))
     schemas["Search"]["properties"]["filter"] = {"type": "object", "description": "A filter: docs/filters.md."}
@@ -53,6 +64,7 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
                 _path("index"), _path("id"), around, neighbours,
             )
         },
+        "/v1/changes": {"get": _changes(of)},
         "/v1/profiles/{id}": {
             "get": _with(
                 _operation("profile", "The profile of an id.", person, of, _path("id"), explain),
@@ -83,6 +95,19 @@ def _operation(
 def _metrics(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     text = {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return _with(_operation("metrics", "The server's figures, for Prometheus.", {}, of), "200", text)
+
+
+def _changes(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    index = {**_query("index", {"type": "string"}, "The index whose documents are listened to."), "required": True}
+    among = _query("filter", {"type": "string"}, "JSON: a filter, as docs/filters.md has them.")
+    last = {**_query("Last-Event-ID", {"type": "string"}, "Where to go on: the id of an event."), "in": "header"}
+    sent = {
+        "description": "Server-sent events; their data is JSON.",
+        "content": {EVENTS: {"schema": {"type": "string"}}},
+    }
+    gone = {"description": "What changed since is not known any more.", "content": {KIND: {"schema": of[Problem]}}}
+    operation = _operation("changes", "Documents as they change.", {}, of, index, among, last)
+    return _with(_with(operation, "200", sent), "410", gone)
 
 
 def _with(operation: dict[str, Any], status: str, answer: dict[str, Any]) -> dict[str, Any]:

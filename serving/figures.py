@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST as KIND
 
 __all__ = ["KIND", "Figures"]
@@ -19,6 +19,8 @@ class Figures:
 
     freshet_serve_query_seconds   how long a search took, by index and step: embed, store, whole
     freshet_serve_requests_total  requests that were answered, by route and status
+    freshet_serve_listeners       who listens to changes now, by index
+    freshet_serve_changes_total   changes that listeners were sent, by index
     """
 
     def __init__(self) -> None:
@@ -36,6 +38,21 @@ class Figures:
             ("route", "status"),
             registry=self._registry,
         )
+
+        self._listeners = Gauge(
+            "freshet_serve_listeners", "Who listens to changes now, by index.", ("index",), registry=self._registry
+        )
+        self._changes = Counter(
+            "freshet_serve_changes", "Changes that listeners were sent, by index.", ("index",), registry=self._registry
+        )
+
+    def listening(self, index: str, more: int) -> None:
+        """So many more listen to an index; fewer where it is negative."""
+        self._listeners.labels(index).inc(more)
+
+    def sent(self, index: str, changes: int) -> None:
+        """Count changes that a listener was sent."""
+        self._changes.labels(index).inc(changes)
 
     @contextmanager
     def timed(self, index: str, step: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
@@ -24,9 +25,10 @@ _FIRST = "Is anybody there?"
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """An index, what embeds its questions, and the threads that ask its store."""
+    """An index, what embeds its questions, and the threads that ask its store. `pipeline`: what writes to it."""
 
     index: Index
+    pipeline: Pipeline
     questions: Batches
     threads: ThreadPoolExecutor
 
@@ -46,6 +48,7 @@ class Offer:
     people  None: no profiles
     keyed   whether a key is needed
     notes   on what is there: a sentence each
+    listeners  to changes, the most at once
     """
 
     name: str
@@ -54,6 +57,7 @@ class Offer:
     let_in: LetIn
     keyed: bool
     notes: Sequence[str]
+    listeners: int
 
 
 def check_host(served: Served, host: str) -> None:
@@ -75,7 +79,8 @@ def opened(served: Served) -> Iterator[Offer]:
         indexes = {name: _index(served, name, models, notes, stack) for name in served.pipelines}
         people = _people(served, stack)
         let_in = _let_in(served, indexes, people, stack)
-        yield Offer(served.settings.name, indexes, people, let_in, not served.is_open, notes)
+        settings = served.settings
+        yield Offer(settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners)
 
 
 def _index(served: Served, name: str, models: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
@@ -85,7 +90,7 @@ def _index(served: Served, name: str, models: dict[str, Batches], notes: list[st
     stack.callback(index.close)
     notes += [f"indexes.{name}: {each}" for each in index.connect()]
     threads = stack.enter_context(ThreadPoolExecutor(settings.connections, f"index-{name}"))
-    return OpenIndex(index, _questions(index.embedder, models, stack), threads)
+    return OpenIndex(index, pipeline, _questions(index.embedder, models, stack), threads)
 
 
 def _questions(embedder: Embedder, models: dict[str, Batches], stack: ExitStack) -> Batches:

@@ -68,9 +68,15 @@ def among(asked: Search, columns: Collection[str]) -> Filter:
     if isinstance(asked.filter, msgspec.UnsetType):
         return EVERYTHING
     try:
-        return parse_text(bytes(asked.filter).decode(), columns)
+        return filter_of(bytes(asked.filter).decode(), columns)
     except UnicodeDecodeError as error:
         raise Refused(422, f"filter is not written in UTF-8: {error}", "filter") from None
+
+
+def filter_of(text: str, columns: Collection[str]) -> Filter:
+    """The filter that JSON text is, over an index' columns. Raises Refused."""
+    try:
+        return parse_text(text, columns)
     except FilterError as error:
         raise Refused(422, error.problems[0], error.place) from None
 

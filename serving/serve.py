@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 from serving import server
 from serving.asking import application
@@ -28,4 +29,6 @@ def serve(file: Path, host: str, port: int, say: Callable[[str], None]) -> None:
         # without keys, to stand on this machine is what lets in: pages that its browsers show must not pass for that
         limits = server.Limits(body=_BODY, names=None if offer.keyed else HERE)
         without = "" if offer.keyed else ", without keys"
-        server.serve(application(offer), host, port, lambda url: say(f"serving at {url}{without}"), limits, as_problem)
+        over = Event()
+        app = application(offer, over)
+        server.serve(app, host, port, lambda url: say(f"serving at {url}{without}"), limits, as_problem, over)

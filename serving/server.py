@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
+from types import FrameType
 from typing import Any, cast
 
 import h11
@@ -67,13 +68,22 @@ def serve(
     ready: Callable[[str], None],
     limits: Limits = USUAL,
     refusal: Refusal = as_openai,
+    over: Event | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; what was asked by then is answered. `ready` gets the URL once it can be asked.
 
-    `port` 0 takes one that is free. `refusal`: how what passes the limits is answered. Raises SystemExit where the
-    address can't be had.
+    `port` 0 takes one that is free. `refusal`: how what passes the limits is answered. `over` is set by the signal, for
+    answers that have no end of their own. Raises SystemExit where the address can't be had.
     """
     server, listener = _server(app, host, port, limits, refusal)
+    ends = server.handle_exit
+
+    def end(sig: int, frame: FrameType | None) -> None:
+        if over is not None:
+            over.set()
+        ends(sig, frame)
+
+    server.handle_exit = end  # type: ignore[method-assign]
     # uvicorn ends in order, then sends itself the signal once more, which would end the process with its number
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -82,7 +92,9 @@ def serve(
 
 
 @contextmanager
-def served(app: App, port: int = 0, limits: Limits = USUAL, refusal: Refusal = as_openai) -> Iterator[str]:
+def served(
+    app: App, port: int = 0, limits: Limits = USUAL, refusal: Refusal = as_openai, over: Event | None = None
+) -> Iterator[str]:
     """Answer on 127.0.0.1 in a thread, until the block ends; the URL. Raises SystemExit where the port is taken."""
     server, listener = _server(app, "127.0.0.1", port, limits, refusal)
     thread = Thread(target=server.run, args=([listener],), name="http-server", daemon=True)
@@ -90,6 +102,8 @@ def served(app: App, port: int = 0, limits: Limits = USUAL, refusal: Refusal = a
     try:
         yield _url(listener)
     finally:
+        if over is not None:
+            over.set()
         server.should_exit = True
         thread.join()
 

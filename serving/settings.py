@@ -42,6 +42,7 @@ class Settings(Model):
 
     keys    a file of them
     tokens  another party's that let in; without keys and without these everyone is let in
+    listeners  to changes, the most at once
     """
 
     name: Name
@@ -49,6 +50,7 @@ class Settings(Model):
     profiles: ProfilesSettings | None = None
     keys: str | None = Field(None, min_length=1)
     tokens: Tokens | None = None
+    listeners: int = Field(64, ge=0, le=200)
 
     @model_validator(mode="after")
     def _serves_something(self) -> Settings:

@@ -16,6 +16,7 @@ from operations.people import Origin
 MOST_HITS = 1_000
 LONGEST_QUERY = 32_768
 MOST_NEIGHBOURS = 1_000
+EVENTS = "text/event-stream"
 
 Cosine = Annotated[float, Meta(ge=-1, le=1)]
 
@@ -115,6 +116,33 @@ class Person(msgspec.Struct, omit_defaults=True):
     values: dict[str, Any]
     records: dict[str, int]
     made_of: MadeOf | None = None
+
+
+class ChangedDocument(msgspec.Struct):
+    """A document that changed, and is there; its metadata is all that is sent of it.
+
+    `committed_ms` is when its source committed the change, since 1970; null where nobody knows.
+    """
+
+    document_id: str
+    position: str
+    committed_ms: int | None
+    metadata: msgspec.Raw
+
+
+class GoneDocument(msgspec.Struct):
+    """A document that is no more among those that are listened to: it was deleted, or passes the filter no more."""
+
+    document_id: str
+    position: str
+    committed_ms: int | None
+
+
+class ClearedTable(msgspec.Struct):
+    """All documents are gone whose id begins with `table` and a slash, and whose position is below `before`."""
+
+    table: str
+    before: str
 
 
 class State(msgspec.Struct):

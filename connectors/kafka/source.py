@@ -61,7 +61,16 @@ def source_ddl(name: str, kafka: Kafka, group: str) -> str:
 
 
 def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
-    """`CREATE TABLE` for the topic of dead letters, on the source's cluster and with its client properties."""
+    """`CREATE TABLE` for the topic of dead letters, on a cluster and with its client properties."""
+    return _topic_ddl(name, kafka, topic, "`key` BYTES, `value` BYTES, `headers` MAP<STRING, BYTES> METADATA")
+
+
+def outcomes_ddl(name: str, kafka: Kafka, topic: str) -> str:
+    """`CREATE TABLE` for the topic of outcomes, likewise."""
+    return _topic_ddl(name, kafka, topic, "`key` BYTES, `value` BYTES")
+
+
+def _topic_ddl(name: str, kafka: Kafka, topic: str, columns: str) -> str:
     client = {key: value for key, value in kafka.options.items() if key.startswith(_CLIENT_PREFIX)}
     options = {
         **client,
@@ -76,9 +85,7 @@ def letters_ddl(name: str, kafka: Kafka, topic: str) -> str:
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
     }
-    return f"""CREATE TEMPORARY TABLE {_identifier(name)} (
-        `key` BYTES, `value` BYTES, `headers` MAP<STRING, BYTES> METADATA
-    ) WITH ({_with(options)})"""
+    return f"CREATE TEMPORARY TABLE {_identifier(name)} ({columns}) WITH ({_with(options)})"
 
 
 def check(kafka: Kafka) -> list[str]:

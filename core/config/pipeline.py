@@ -11,6 +11,7 @@ from core.config.embedding import Embedding
 from core.config.events import Events
 from core.config.format import FORMATS, Debezium, Format
 from core.config.jobs import KINDS, Job, ProfilesJob
+from core.config.outcomes import Outcomes
 from core.config.profiles import Profiles, milliseconds
 from core.config.source import (
     AwsClient,
@@ -84,6 +85,7 @@ class Pipeline(Model):
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
+    outcomes: Outcomes | None = None
     reselect: Reselect | None = None
     delete_retention: str = Field("7 d", pattern=r"^[1-9][0-9]{0,5} ?(s|min|h|d)$")
     parallelism: int = Field(1, ge=1, le=128)
@@ -137,6 +139,14 @@ class Pipeline(Model):
             raise ValueError(misfit)
         return self
 
+    @model_validator(mode="after")
+    def _outcomes_have_a_topic(self) -> Pipeline:
+        letters = self.dead_letters.chosen
+        of_letters = letters.topic if isinstance(letters, DeadLetterTopic) else ""
+        if self.outcomes and (misfit := self.outcomes.misfit(self.source.chosen, of_letters, bool(self.documents))):
+            raise ValueError(misfit)
+        return self
+
     @field_validator("flink")
     @classmethod
     def _not_ours(cls, flink: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +171,13 @@ class Pipeline(Model):
         """The dead letters' Kafka cluster: their own, else the source's. Raises ConfigError where neither is."""
         target = self.dead_letters.chosen
         return (target.cluster if isinstance(target, DeadLetterTopic) else None) or self.kafka
+
+    @property
+    def outcomes_topic(self) -> tuple[Kafka, str]:
+        """The cluster of the outcomes and their topic. Raises ConfigError where the file asks for none."""
+        if self.outcomes is None:
+            raise ConfigError([f"{self.name}: outcomes is missing: outcomes.kafka.topic names where they are written"])
+        return self.outcomes.kafka.cluster or self.kafka, self.outcomes.kafka.topic
 
     @property
     def reads_kafka(self) -> bool:

@@ -7,6 +7,7 @@ A source that is added has its settings here, an `Origin`, and a field of `Sourc
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
@@ -320,6 +321,21 @@ class Source(Model):
         return one(self, Origin)[1]
 
 
+def clients_alone(options: Mapping[str, Any], servers: str | None) -> None:
+    """Raises ValueError where the `options` beside a topic aren't a client's, or name no cluster's `servers`."""
+    other = [name for name in options if not name.startswith("properties.")]
+    if other:
+        raise ValueError(f"{other[0]} is no setting; beside topic there are only Kafka's own, properties.…")
+    if options and servers is None:
+        raise ValueError("properties.bootstrap.servers is missing; a cluster's other options go with it")
+
+
+def cluster_of(topic: str, servers: str | None, options: Mapping[str, Any]) -> Kafka | None:
+    """The cluster at these servers, with a client's options; None where no servers are named."""
+    named = {**options, "topic": topic, "properties.bootstrap.servers": servers}
+    return None if servers is None else Kafka.model_validate(named)
+
+
 class LettersTarget(Model):
     """Settings of a place where dead letters go, and what it promises."""
 
@@ -343,11 +359,7 @@ class DeadLetterTopic(LettersTarget):
 
     @model_validator(mode="after")
     def _client_options_alone(self) -> DeadLetterTopic:
-        other = [name for name in self.model_extra or {} if not name.startswith("properties.")]
-        if other:
-            raise ValueError(f"{other[0]} is no setting; beside topic there are only Kafka's own, properties.…")
-        if self.model_extra and self.bootstrap_servers is None:
-            raise ValueError("properties.bootstrap.servers is missing; a cluster's other options go with it")
+        clients_alone(self.model_extra or {}, self.bootstrap_servers)
         return self
 
     @property
@@ -365,11 +377,7 @@ class DeadLetterTopic(LettersTarget):
     @property
     def cluster(self) -> Kafka | None:
         """The cluster, where it isn't the source's."""
-        if self.bootstrap_servers is None:
-            return None
-        return Kafka.model_validate(
-            {**(self.model_extra or {}), "topic": self.topic, "properties.bootstrap.servers": self.bootstrap_servers}
-        )
+        return cluster_of(self.topic, self.bootstrap_servers, self.model_extra or {})
 
 
 class DeadLetters(Model):

@@ -299,19 +299,20 @@ def _plan(identity: str, change: Change, spec: DocumentSpec, row: Row, made: tup
         position=change.position,
         chunk_ids=tuple(chunk.chunk_id for chunk in made),
         write=made,
-        metadata=_metadata(spec, row),
+        metadata=metadata_of(spec, row),
         committed_ms=None if change.snapshot else change.committed_ms,
-        numbers=_numbers(spec, row, change.numbers) if change.numbers else (),
+        numbers=numbers_of(spec, row, change.numbers) if change.numbers else (),
     )
 
 
-def _metadata(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
-    """By the first name of each column, where it has several."""
+def metadata_of(spec: DocumentSpec, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's metadata, by the first name of each column, where it has several."""
     columns_of = (names.split("|") for names in spec.metadata)
     return {names[0]: value_of(chosen(names, row), row) for names in columns_of}
 
 
-def _numbers(spec: DocumentSpec, row: Mapping[str, Any], numbers: frozenset[str]) -> tuple[str, ...]:
+def numbers_of(spec: DocumentSpec, row: Mapping[str, Any], numbers: frozenset[str]) -> tuple[str, ...]:
+    """The names of metadata whose columns are among those of `numbers`."""
     columns_of = (names.split("|") for names in spec.metadata)
     return tuple(names[0] for names in columns_of if column_of(chosen(names, row), row) in numbers)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import structs
 from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
@@ -22,14 +23,16 @@ from core.config.documents import Chunk as Chunking
 from core.config.embedding import Embedding
 from core.documents.step import table_id
 from core.metrics import tally
-from core.plans import Chunk, Outcome, Plan, Status, fold, made_by
+from core.plans import Chunk, Outcome, Plan, Status, earlier_of, fold, made_by
 from core.stores.contract import Vectors
+from core.stores.outcomes import cleared
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
 from flink_jobs.payloads import Answer, Embedded
 from flink_jobs.steps.fan_out import FanOut, MadeNow, reason_of
+from flink_jobs.steps.outcomes import messages_of, what_stood
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, embed_each, embedder
 from udfs.embedding.tokenizing import document_chunker
@@ -37,7 +40,7 @@ from udfs.embedding.tokenizing import document_chunker
 
 def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now: MadeNow) -> list[Embedded]:
     """The plans of a batch, folded, with the vectors of the chunks that a store lacks; one result a plan, in order."""
-    folded = fold(plans)
+    folded, earlier = fold(plans), earlier_of(plans)
     writing = [plan for plan in folded.values() if plan.write]
     held = stores.held(writing) if writing else frozenset()
     new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
@@ -56,11 +59,12 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now
     ready: dict[int, Embedded] = {}
     rows = {id(plan): row for row, plan in enumerate(plans)}
     start = 0
-    for identity, plan in folded.items():
+    for identity, last in folded.items():
+        plan = replace(last, earlier=earlier[identity]) if identity in earlier else last
         end = start + len(new[identity])
         ids = tuple(chunk.chunk_id for chunk in new[identity])
         refused = bad.get(identity)
-        ready[rows[id(plan)]] = (
+        ready[rows[id(last)]] = (
             Embedded(identity, plan, ids, vectors[start:end].tobytes(), sum(reused[start:end]))
             if refused is None
             else Embedded(identity, plan, error=(type(refused).__name__, str(refused)))
@@ -154,10 +158,11 @@ class _EmbedPlans(ScalarFunction):
 
 
 class _WritePlans(ScalarFunction):
-    def __init__(self, stores: Stores, embedding: Embedding, of_objects: bool) -> None:
+    def __init__(self, stores: Stores, embedding: Embedding, of_objects: bool, tells: bool) -> None:
         self._settings = stores
         self._embedding = embedding
         self._of_objects = of_objects
+        self._tells = tells
 
     def open(self, function_context: FunctionContext) -> None:
         self._embedder = _loaded(self._embedding)
@@ -174,13 +179,15 @@ class _WritePlans(ScalarFunction):
 
     def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
         embedded = [payloads.EMBEDDED.decode(raw) for raw in rows]
+        before = what_stood(embedded, self._stores) if self._tells else {}
         outcomes = write_plans(embedded, self._embedder, self._stores)
+        messages = messages_of(embedded, outcomes, before, self._stores) if self._tells else {}
         _count(embedded, outcomes, time_ns() // 1_000_000)
         if self._of_objects:
             tally.count("refused_by_time", refused(outcomes))
-        answers = [Answer(self._rejections(each)) for each in outcomes]
+        answers = [Answer(self._rejections(each), messages=messages.get(row, ())) for row, each in enumerate(outcomes)]
         # with the first row goes what was counted of the batch, by both functions
-        answers[:1] = [Answer(first.rejected, tuple(tally.drain())) for first in answers[:1]]
+        answers[:1] = [structs.replace(first, counted=tuple(tally.drain())) for first in answers[:1]]
         nothing = Answer()
         return pd.Series([None if each == nothing else payloads.ANSWER.encode(each) for each in answers], dtype=object)
 
@@ -212,10 +219,11 @@ def _count(rows: Sequence[Embedded], outcomes: Sequence[Mapping[str, Outcome]], 
 
 
 class _ClearTables(ScalarFunction):
-    def __init__(self, stores: Stores, embedding: Embedding) -> None:
+    def __init__(self, stores: Stores, embedding: Embedding, tells: bool) -> None:
         self._settings = stores
         self._embedding = embedding
         self._meters = Meters("documents_swept")
+        self._tells = tells
 
     def open(self, function_context: FunctionContext) -> None:
         self._stores = open_stores(self._settings, dimension(self._embedding))
@@ -233,20 +241,30 @@ class _ClearTables(ScalarFunction):
         for table, position in zip(tables, positions, strict=True):
             for store in self._stores.values():
                 self._meters.count("documents_swept", store.clear(table_id(table), Position(position)))
-        return pd.Series([None] * len(tables), dtype=object)
+        return pd.Series([self._message(*each) for each in zip(tables, positions, strict=True)], dtype=object)
+
+    def _message(self, table: str, position: str) -> bytes | None:
+        if not self._tells:
+            return None
+        message = cleared(table_id(table), Position(position), self._stores)
+        return payloads.ANSWER.encode(Answer(messages=((table_id(table), message),)))
 
 
-def functions(stores: Stores, embedding: Embedding, chunks: Mapping[str, Chunking], of_objects: bool) -> dict[str, Any]:
+def functions(
+    stores: Stores, embedding: Embedding, chunks: Mapping[str, Chunking], of_objects: bool, tells: bool
+) -> dict[str, Any]:
     """The UDFs of a pipeline by their SQL name.
 
-    `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is always NULL.
+    `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is NULL, or has a
+    message of the topic of outcomes.
 
     chunks      how texts are cut, by the first part of their documents' ids
     of_objects  whether documents are of objects: then what a store knows better is counted
+    tells       whether there is a topic of outcomes
     """
     made = {
         "embed_plans": _EmbedPlans(stores, embedding, chunks),
-        "write_plans": _WritePlans(stores, embedding, of_objects),
-        "clear_table": _ClearTables(stores, embedding),
+        "write_plans": _WritePlans(stores, embedding, of_objects, tells),
+        "clear_table": _ClearTables(stores, embedding, tells),
     }
     return {name: udf(each, result_type=DataTypes.BYTES(), func_type="pandas") for name, each in made.items()}

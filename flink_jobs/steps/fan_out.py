@@ -11,7 +11,7 @@ from typing import TypeVar
 from core.errors import Unavailable
 from core.metrics import tally
 from core.plans import Chunk, Outcome, Plan, Status
-from core.stores.contract import Vectors, VectorStore
+from core.stores.contract import Stored, Vectors, VectorStore
 from flink_jobs.engine.metrics import timed
 
 HOLD_S = 120.0
@@ -49,6 +49,13 @@ class FanOut:
         with timed("store_us"):
             answers = [held for held in self._each(lambda target: target.store.held(plans)) if held is not None]
         return frozenset.intersection(*answers) if answers else frozenset()
+
+    def standing(self, document_ids: Sequence[str]) -> dict[str, dict[str, Stored]]:
+        """Those of the documents that have chunks, by store and id. A store that is away isn't heard."""
+        with timed("store_us"):
+            answers = self._each(lambda target: target.store.read(document_ids))
+        pairs = zip(self._targets, answers, strict=True)
+        return {target.name: answer for target, answer in pairs if answer is not None}
 
     def vectors(self, document_id: str, made: MadeNow) -> dict[str, Vectors]:
         """Text to vector, shape (dimension,), of each chunk `made` now that any store has of the document."""

@@ -22,6 +22,7 @@ from core.documents.sources import of_source
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents.step import Refused, Unsettled, step
 from core.plans import Plan
+from core.stores.earlier import with_earlier
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters, Snapshots
 from flink_jobs.steps.marks import marks_of
@@ -34,9 +35,17 @@ class PlanDocument(KeyedProcessFunction):
     """Change to plan, by document: `core.documents.step.step` over Flink's keyed state.
 
     bounded  whether the source is read from its start to its end, and so again what the state may know
+    tells    whether plans say what their documents were before, for a topic of outcomes
     """
 
-    def __init__(self, documents: Mapping[str, Document], embedding: Embedding, stores: Stores, bounded: bool) -> None:
+    def __init__(
+        self,
+        documents: Mapping[str, Document],
+        embedding: Embedding,
+        stores: Stores,
+        bounded: bool,
+        tells: bool = False,
+    ) -> None:
         self._name = stores.pipeline
         self._embedding = embedding
         self._stores = stores
@@ -44,6 +53,7 @@ class PlanDocument(KeyedProcessFunction):
         self._specs = {table: document.spec(table) for table, document in documents.items()}
         self._meters = Meters("stale", *Snapshots.NAMES)
         self._bounded = bounded
+        self._tells = tells
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer."""
@@ -78,7 +88,8 @@ class PlanDocument(KeyedProcessFunction):
             self._remember(state, 0 if before is None else before.since, change, ctx)
         for each in emitted:
             if isinstance(each, Plan):
-                yield Row(payloads.PLAN.encode(each), event)
+                plan = with_earlier(each, before, spec, change.numbers) if self._tells else each
+                yield Row(payloads.PLAN.encode(plan), event)
                 continue
             if isinstance(each, Refused):
                 of = payloads.EVENT.decode(event)

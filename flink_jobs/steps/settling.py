@@ -35,6 +35,7 @@ from core.documents.step import Unsettled, plan_of, table_id
 from core.errors import ChangeError, ConfigError, DocumentError
 from core.formats.debezium.format import DebeziumFormat
 from core.plans import Plan
+from core.stores.earlier import with_departed
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.steps.marks import marks_of
@@ -85,6 +86,7 @@ class Settle(KeyedProcessFunction):
 
     database  where rows are read again; None: nowhere
     written   how values are written that the database is asked for
+    tells     as of PlanDocument
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class Settle(KeyedProcessFunction):
         stores: Stores,
         database: Database | None,
         written: DebeziumFormat,
+        tells: bool = False,
     ) -> None:
         self._documents = dict(documents)
         self._embedding = embedding
         self._stores = stores
         self._database = database
         self._written = written
+        self._tells = tells
         self._specs = {table: document.spec(table) for table, document in documents.items()}
         self._meters = Meters("keys_changed", "reselected")
 
@@ -182,10 +186,10 @@ class Settle(KeyedProcessFunction):
     def _planned(self, settled: Settled) -> Plan | DocumentError:
         """The plan, or why the row can't become a document."""
         table = settled.what.change.table
+        spec = self._specs[table]
         try:
-            return plan_of(
-                settled.what, self._specs[table], self._embedding.model, self._chunkers[table], settled.moved_from
-            )
+            plan = plan_of(settled.what, spec, self._embedding.model, self._chunkers[table], settled.moved_from)
+            return with_departed(plan, settled, spec) if self._tells else plan
         except ChangeError as error:
             return DocumentError(str(error))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -293,7 +294,7 @@ def test_a_store_that_hangs_is_given_up_and_others_answer(there: There) -> None:
     dsn = yaml.safe_load((there.folder / "manuals.yaml").read_text(encoding="utf-8"))["store"]["pgvector"]["dsn"]
     with (
         opened(read(there.folder / "open.yaml")) as offer,
-        served(application(offer, answer_s=0.5), refusal=as_problem) as url,
+        served(application(offer, Event(), answer_s=0.5), refusal=as_problem) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
         # one thread calls a model

@@ -20,6 +20,10 @@ LARGEST_REQUEST = 32 * 1024 * 1024
 USUAL_ROOM = 1_048_588
 """What a topic takes where nobody says: the default of Kafka's message.max.bytes."""
 
+OUTCOMES = "outcomes.kafka.topic"
+"""The setting that names the topic of outcomes, which is made and looked at as that of letters is."""
+
+_LETTERS = "dead_letters.kafka.topic"
 _ANSWER_S = 10.0
 _CLIENT = ("properties.max.request.size", "properties.buffer.memory")
 
@@ -68,8 +72,8 @@ class LettersTopic:
         return letters(self.cluster, self.name)
 
 
-def room(kafka: Kafka, topic: str, make: bool = True) -> int:
-    """Bytes that a letter may have as a record that isn't compressed, so that its topic takes it however it packs.
+def room(kafka: Kafka, topic: str, make: bool = True, setting: str = _LETTERS) -> int:
+    """Bytes that a message may have as a record that isn't compressed, so that its topic takes it however it packs.
 
     A topic that isn't there is made, where that is allowed and `make` says so. Where the cluster can't be asked,
     because only Java's client can log in, it refuses to tell, or this process has no client, it is what Kafka does by
@@ -78,20 +82,20 @@ def room(kafka: Kafka, topic: str, make: bool = True) -> int:
     the topic takes less than SMALLEST_ROOM.
     """
     given = [int(kafka.options[name]) for name in _CLIENT if kafka.options.get(name, "").isdigit()]
-    limit = min(_limit(kafka, topic, make), LARGEST_REQUEST, *given)
+    limit = min(_limit(kafka, topic, make, setting), LARGEST_REQUEST, *given)
     # a broker counts what is packed, and packing makes some bytes more of what can't be packed
     left = limit - limit // 64 - 256
     if left < SMALLEST_ROOM:
         raise ConfigError(
             [
-                f"dead_letters.kafka.topic is {topic}, which takes messages of {limit:,} bytes at most: a dead letter "
+                f"{setting} is {topic}, which takes messages of {limit:,} bytes at most: one "
                 f"may need {SMALLEST_ROOM + SMALLEST_ROOM // 8:,}. Raise its max.message.bytes"
             ]
         )
     return left
 
 
-def _limit(kafka: Kafka, topic: str, make: bool) -> int:
+def _limit(kafka: Kafka, topic: str, make: bool, setting: str) -> int:
     try:
         # imported late: where the job runs on a service librdkafka isn't there
         from confluent_kafka import KafkaException
@@ -111,7 +115,7 @@ def _limit(kafka: Kafka, topic: str, make: bool) -> int:
         return LARGEST_REQUEST
     if not there and not _made(admin, topic):
         return USUAL_ROOM
-    _check_writable(admin, topic)
+    _check_writable(admin, topic, setting)
     return _size_limit(admin, topic)
 
 
@@ -128,7 +132,7 @@ def _made(admin: Any, topic: str) -> bool:
     return True
 
 
-def _check_writable(admin: Any, topic: str) -> None:
+def _check_writable(admin: Any, topic: str, setting: str) -> None:
     from confluent_kafka import KafkaException, TopicCollection
     from confluent_kafka.admin import AclOperation
 
@@ -140,9 +144,7 @@ def _check_writable(admin: Any, topic: str) -> None:
     except KafkaException:
         return  # an old broker: the job will tell
     if allowed and not {AclOperation.WRITE, AclOperation.ALL} & set(allowed):
-        raise ConfigError(
-            [f"dead_letters.kafka.topic is {topic}, which this login may not write to: grant Write and Describe on it"]
-        )
+        raise ConfigError([f"{setting} is {topic}, which this login may not write to: grant Write and Describe on it"])
 
 
 def _size_limit(admin: Any, topic: str) -> int:
