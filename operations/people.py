@@ -69,6 +69,16 @@ class People:
         with self._stores.one() as store:
             return _passing(store.find(Identifier(kind, normal)), among)
 
+    def by_record(self, record: str, among: Filter) -> Profile | None:
+        """The profile that a record, `table/key`, is part of, if its values pass the filter."""
+        with self._stores.one() as store:
+            return _passing(store.of_record(record), among)
+
+    def is_erased(self, profile_id: str) -> bool:
+        """Whether a profile of this id was there, and every record of it was deleted, not too long ago."""
+        with self._stores.one() as store:
+            return store.is_erased(profile_id)
+
     def origin(self, profile_id: str, records: int, events: int) -> Origin:
         """What made a profile, of at most so many records and events."""
         with self._stores.one() as store:

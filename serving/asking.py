@@ -40,6 +40,8 @@ ANSWER_S = 30.0
 _CHECK_S = 5.0
 _MOST_RECORDS = 1_000
 _MOST_EVENTS = 100
+_RECORD = "record"
+"""What stands in the place of an identifier's type where a profile is asked for by one of its records."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -159,6 +161,10 @@ class _Serving:
         explain = reading.truth(request.query_params, "explain")
         found = await _of_store("the profiles", opened.threads, partial(opened.people.by_id, profile_id, granted))
         if found is None:
+            # whoever sees by a filter can't know whether they would have seen it
+            is_erased = partial(opened.people.is_erased, profile_id)
+            if not filtered and await _of_store("the profiles", opened.threads, is_erased):
+                raise Refused(410, f"profile {profile_id!r} was erased: every record of it was deleted", "id")
             raise Refused(404, f"there is no profile {profile_id!r}", "id")
         if found.profile_id != profile_id:
             # for now: what was merged may be taken apart again
@@ -170,12 +176,14 @@ class _Serving:
     async def profile_of(self, request: Request) -> Response:
         opened, granted, filtered = self._people(self._let_in(request))
         kind, value = request.path_params["type"], request.path_params["value"]
-        if kind not in opened.people.types:
+        is_record = kind == _RECORD and kind not in opened.people.types
+        if kind not in opened.people.types and not is_record:
             types = ", ".join(opened.people.types)
-            raise Refused(404, f"{kind!r} is no type of identifiers; there are {types}", "type")
+            raise Refused(404, f"{kind!r} is no type of identifiers; there are {types}, and {_RECORD}", "type")
         reading.check_text(value, "value")
         explain = reading.truth(request.query_params, "explain")
-        ask = partial(opened.people.by_identifier, kind, value, granted)
+        by_type = partial(opened.people.by_identifier, kind)
+        ask = partial(opened.people.by_record if is_record else by_type, value, granted)
         found = await _of_store("the profiles", opened.threads, ask)
         if found is None:
             raise Refused(404, f"nobody is known by the {kind} {value!r}", "value")

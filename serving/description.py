@@ -67,13 +67,16 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "/v1/changes": {"get": _changes(of)},
         "/v1/profiles/{id}": {
             "get": _with(
-                _operation("profile", "The profile of an id.", person, of, _path("id"), explain),
-                "307", {**moved, "content": {"application/json": {"schema": person}}},
+                _with(
+                    _operation("profile", "The profile of an id.", person, of, _path("id"), explain),
+                    "307", {**moved, "content": {"application/json": {"schema": person}}},
+                ),
+                "410", {"description": "It was erased.", "content": {KIND: {"schema": of[Problem]}}},
             )
         },
         "/v1/profiles/{type}/{value}": {
             "get": _operation(
-                "profile_of", "The profile that an identifier links.", person, of,
+                "profile_of", "The profile that an identifier links, or a `record`.", person, of,
                 _path("type"), _path("value"), explain,
             )
         },

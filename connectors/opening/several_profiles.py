@@ -65,6 +65,14 @@ class SeveralProfiles:
         """As the first has it."""
         return self._first.get(profile_id)
 
+    def of_record(self, record: str) -> Profile | None:
+        """As the first has it."""
+        return self._first.of_record(record)
+
+    def is_erased(self, profile_id: str) -> bool:
+        """As the first has it."""
+        return self._first.is_erased(profile_id)
+
     def members(self, profile_id: str, most: int) -> list[Placed]:
         """As the first has them."""
         return self._first.members(profile_id, most)

@@ -204,6 +204,15 @@ class ProfileStore(Protocol):
     def get(self, profile_id: str) -> Profile | None:
         """The profile of this id, or the one that it leads to as an alias."""
 
+    def of_record(self, record: str) -> Profile | None:
+        """The profile that a record is part of, by its id, `table/key`."""
+
+    def is_erased(self, profile_id: str) -> bool:
+        """Whether a profile of this id was there, or it led to one, and every record of it was deleted.
+
+        Known for as long as deletions are remembered, by the id alone: nothing is kept of what it was.
+        """
+
     def members(self, profile_id: str, most: int) -> list[Placed]:
         """At most so many of the records that make a profile, by table and key. Not by alias."""
 

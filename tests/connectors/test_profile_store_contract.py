@@ -95,6 +95,25 @@ def test_a_person_is_read_by_id_identifier_and_alias(profiles: ProfileStore) -> 
     assert profiles.get("unknown") is None and profiles.find(Identifier("email", "nobody@x.no")) is None
 
 
+def test_a_person_is_read_by_a_record_and_known_to_be_erased(profiles: ProfileStore) -> None:
+    held = writer(profiles)
+    held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1/é", 2, "device=d")])
+    device = profiles.of_record("web/1/é")
+    assert device is not None and device == profiles.find(Identifier("device", "d"))
+    held.follow([change("web/2", 3, "device=d", "email=k@x.no")])
+    kari = profiles.find(KARI)
+    assert kari is not None and kari == profiles.of_record("web/1/é") == profiles.of_record("crm/1")
+    assert profiles.of_record("crm/9") is None and profiles.of_record("crm/1/") is None
+    ids = {device.profile_id, kari.profile_id}
+    assert not any(map(profiles.is_erased, (*ids, "unknown")))
+    held.follow([change(each, at, deleted=True) for at, each in enumerate(("web/2", "web/1/é", "crm/1"), 4)])
+    assert all(profiles.get(each) is None and profiles.is_erased(each) for each in ids)
+    assert profiles.of_record("crm/1") is None and profiles.find(KARI) is None
+    held.follow([change("crm/1", 7, "customer=1")])
+    again = profiles.of_record("crm/1")
+    assert again is not None and not profiles.is_erased(again.profile_id)
+
+
 def test_what_happened_is_kept_with_its_reason(profiles: ProfileStore) -> None:
     held = writer(profiles)
     held.follow([change("crm/1", 1, "customer=1", "email=k@x.no"), change("web/1", 2, "email=k@x.no", "device=d")])

@@ -33,7 +33,7 @@ from stack.local import Stack
 from tests.cli.test_profile import HISTORY, fill
 from tests.connectors.proxy import Proxy, proxy
 from tests.connectors.servers import Server, new_schema
-from tests.flink_jobs.people import PROFILES, TEXT, change_of
+from tests.flink_jobs.people import PROFILES, TEXT, RowEvent, change_of, customer
 from tests.search_server import LANGUAGES, TENANTS, Serving, documents, serving, written
 from udfs.embedding.embedder import embedder
 
@@ -64,7 +64,9 @@ def there(stack: Stack, opensearch_server: Server, tmp_path_factory: pytest.Temp
             (folder / f"{name}.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
         written(folder / "manuals.yaml")
         written(folder / "tickets.yaml")
-        fill(load(folder / "people.yaml"), [change_of(each, load(folder / "people.yaml")) for each in HISTORY])
+        erased = RowEvent("customers", 9, customer(9, "per@x.no", "Per"), 6), RowEvent("customers", 9, None, 7)
+        rules = load(folder / "people.yaml")
+        fill(rules, [change_of(each, rules) for each in (*HISTORY, *erased)])
         served = {
             "name": "helpdesk",
             "indexes": {name: {"pipeline": f"{name}.yaml", "connections": 3} for name in ("manuals", "tickets")},
@@ -191,8 +193,26 @@ def test_profiles_by_identifier_and_id_and_what_made_them(server: Serving, descr
         moved = held(description, "get", by, server.ask("GET", f"/v1/profiles/{earlier}?explain=false"))
         assert moved.status_code == 307
         assert moved.headers["Location"] == f"/v1/profiles/{kari['profile_id']}?explain=false"
+    by_row = held(description, "get", of, server.ask("GET", "/v1/profiles/record/public.visits/2"))
+    assert by_row.json() == kari
+    assert server.ask("GET", "/v1/profiles/record/public.visits/2", "bergen").status_code == 200
+    assert server.ask("GET", "/v1/profiles/record/public.customers/2", "bergen").status_code == 404
+    for path in ("/v1/profiles/record/public.customers/9", "/v1/profiles/record/", "/v1/profiles/email/per@x.no"):
+        assert server.ask("GET", path).status_code == 404
     for path in ("/v1/profiles/email/nobody@x.no", "/v1/profiles/0123", "/v1/profiles/shoe/44", "/v1/profiles/email/"):
         assert server.ask("GET", path).status_code == 404
+
+
+def test_an_erased_profile_is_gone_to_whoever_may_see_all(
+    server: Serving, there: There, description: dict[str, Any]
+) -> None:
+    dsn = load(there.folder / "people.yaml").store.targets["postgres"].dsn  # type: ignore[attr-defined]
+    with psycopg.connect(dsn) as connection:
+        ((erased,),) = connection.execute("SELECT profile_id FROM people_aliases WHERE into_id IS NULL").fetchall()
+    gone = held(description, "get", "/v1/profiles/{id}", server.ask("GET", f"/v1/profiles/{erased}"))
+    assert (gone.status_code, gone.json()["field"]) == (410, "id")
+    # nobody knows whether they would have seen it
+    assert server.ask("GET", f"/v1/profiles/{erased}", "bergen").status_code == 404
 
 
 LARGE = "x" * 1_000_000

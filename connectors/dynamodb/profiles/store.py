@@ -220,6 +220,25 @@ class DynamodbProfiles:
                 return profile
         raise Unavailable(f"{self._table.what} changes faster than it can be read; ask again")
 
+    def of_record(self, record: str) -> Profile | None:
+        """The profile that a record is part of."""
+        name = record
+        for kind in ("r", "g"):
+            item = self._now(kind, name)
+            if item is None or "owner" not in item:
+                return None
+            name = item["owner"]["S"].rpartition("#")[2]
+        return self.get(name)
+
+    def is_erased(self, profile_id: str) -> bool:
+        """See `ProfileStore.is_erased`."""
+        item = self._now("p", profile_id)
+        for _ in range(_STEPS):
+            if item is None or "into" not in item:
+                break
+            item = self._now("p", item["into"]["S"])
+        return item is not None and "into" not in item and "values" not in item
+
     def members(self, profile_id: str, most: int) -> list[Placed]:
         """At most so many of the records that make a profile, as an index has them some moments later."""
         space = self._space()

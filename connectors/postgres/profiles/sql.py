@@ -157,6 +157,16 @@ FROM {audit} WHERE profile_id = %b OR others @> ARRAY[%b::text] ORDER BY version
 """)
 _HOLDER = SQL("SELECT profile_id FROM {identifiers} WHERE type = %b AND value = %b")
 
+_PART_OF = SQL("SELECT profile_id FROM {members} JOIN {groups} USING (group_id) WHERE record = %b")
+_ERASED = SQL("""
+WITH RECURSIVE lead (profile_id, into_id, step) AS (
+    SELECT profile_id, into_id, 0 FROM {aliases} WHERE profile_id = %b UNION ALL
+    SELECT next.profile_id, next.into_id, step + 1
+    FROM lead JOIN {aliases} AS next ON next.profile_id = lead.into_id WHERE step < 1000
+)
+SELECT EXISTS (SELECT 1 FROM lead WHERE into_id IS NULL)
+""")
+
 _FROZEN = SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 _ALL_PROFILES = SQL("""
 SELECT profile_id, attributes, records, coalesce(jsonb_agg(jsonb_build_array(type, value) ORDER BY ordinal)
@@ -198,6 +208,8 @@ STATEMENTS = {
     "members": _MEMBERS,
     "history": _HISTORY,
     "holder": _HOLDER,
+    "part_of": _PART_OF,
+    "erased": _ERASED,
     "frozen": _FROZEN,
     "all_profiles": _ALL_PROFILES,
     "all_records": _ALL_RECORDS,

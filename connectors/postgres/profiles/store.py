@@ -182,6 +182,15 @@ class PostgresProfiles:
         found = self._asked("holder", [identifier.type, identifier.value])
         return self.get(found[0][0]) if found else None
 
+    def of_record(self, record: str) -> Profile | None:
+        """The profile that a record is part of. Doesn't wait for a server that is away."""
+        found = self._asked("part_of", [record])
+        return self.get(found[0][0]) if found and found[0][0] is not None else None
+
+    def is_erased(self, profile_id: str) -> bool:
+        """See `ProfileStore.is_erased`. Doesn't wait for a server that is away."""
+        return bool(self._asked("erased", [profile_id])[0][0])
+
     def members(self, profile_id: str, most: int) -> list[Placed]:
         """At most so many of the records that make a profile. Doesn't wait for a server that is away."""
         rows = self._asked("members", [profile_id, most])
