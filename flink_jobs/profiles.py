@@ -24,6 +24,7 @@ from flink_jobs.steps.linking import (
     DELIVERIES,
     RECORD,
     RECORDS,
+    SWEPT_TABLES,
     LinkPersons,
     ParseRecord,
     PlansOfWritten,
@@ -54,9 +55,11 @@ def build(
     source = feed(tables, pipeline)
     decode = Decode(pipeline.name, pipeline.events, sources)
     changes = source.events.process(decode, CHANGES).name("decode").uid("decode")
+    swept = aside(changes, SWEPT)
     parse = ParseRecord(pipeline.name, job.profiles, pipeline.delete_retention_ms, bounded)
-    records = by_key(changes, CHANGE).process(parse, RECORDS).name("parse").uid("parse")
-    sweeps = aside(changes, SWEPT).flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
+    keyed = by_key(changes, CHANGE).connect(swept.broadcast(SWEPT_TABLES))
+    records = keyed.process(parse, RECORDS).name("parse").uid("parse")
+    sweeps = swept.flat_map(SweepToRecord(), RECORDS).name("sweeps").uid("sweeps")
     if not bounded:
         sweeps = sweeps.union(clock(tables, RECORDS, "link"))
     linked = (

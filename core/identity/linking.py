@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from core.change import BEGINNING, Position
+from core.documents.forgetting import table_of
 from core.errors import ProfileError
 from core.identity.audit import Cause, Ends, Why
 from core.identity.identifiers import Identifier
@@ -108,21 +109,30 @@ def sweep(graph: Graph, table: str, before: Position) -> list[bytes]:
     for name, group in graph.groups.saved():
         if group.table == table:
             found += all_of(graph.pages, f"g{name}", group.records)
+    if not graph.rules.keep_alone:
+        found += [
+            bytes.fromhex(name)
+            for name, record in graph.records.saved()
+            if not record.group and table_of(record.name) == table
+        ]
     graph.marks[table] = before
     return found
 
 
 def clear(graph: Graph, records: Iterable[bytes], before: Position, time_ms: int) -> Linked:
-    """Take those of the records away whose last change is older than `before`, as if each had been deleted."""
+    """Take those of the records away whose last change is older than `before`, and forget them.
+
+    Nothing need be known of them to refuse what comes late: `step` refuses all that is older than a `sweep`'s `before`.
+    """
     done = []
     for rid in records:
         record = graph.records.get(rid)
-        if record is None or record.forget or record.position >= before:
+        if record is None or record.position >= before:
             continue
-        forget = _forget(graph, time_ms)
-        after = Record(record.name, record.position, time_ms, b"", record.due, forget)
+        after = Record(record.name, record.position, time_ms)
         cause = Cause(record.name, before, time_ms, Why.DELETED)
-        graph.records[rid] = _schedule(graph, rid, after, forget)
+        _unschedule(graph, rid, record)
+        graph.records[rid] = None
         done.append(_place_record(graph, rid, record, after, "", (), cause))
     return together(graph, done)
 
@@ -192,7 +202,7 @@ def _place_record(
     log.touched |= {each for each in (was, now) if each is not None}
     if was != now:
         log.moves(rid, was, now)
-    there = Transfer(rid, left, before.facts if before else b"", after.group, after.facts)
+    there = Transfer(after.name, left, before.facts if before else b"", after.group, after.facts)
     return consequences(graph, rid, log, (there,) if left or after.group else (), ends, cause)
 
 
@@ -246,3 +256,11 @@ def _schedule(graph: Graph, rid: bytes, record: Record, hour: int | None) -> Rec
     if hour not in graph.meta.due:
         graph.meta = replace(graph.meta, due=tuple(sorted((*graph.meta.due, hour))))
     return replace(record, due=hour)
+
+
+def _unschedule(graph: Graph, rid: bytes, record: Record) -> None:
+    """Have the record looked at no more. Its hour stays among those of the graph, and is found empty."""
+    due = graph.due.get(str(record.due)) if record.due else None
+    if due is not None:
+        due = Due(remove(graph.pages, f"d{record.due}", due.records, rid))
+        graph.due[str(record.due)] = due if due.records.count else None

@@ -14,9 +14,9 @@ from core.identity.state import Alias, Graph
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A record's facts leave one group and come to another: ids of 16 bytes, b"" being none."""
+    """A record's facts leave one group and come to another: ids of 16 bytes, b"" being none. `record` is its name."""
 
-    record: bytes
+    record: str
     left: bytes
     old: bytes
     joined: bytes

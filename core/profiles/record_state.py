@@ -26,6 +26,8 @@ class RowState:
     half       where the last change is half of a key change: its key, and what it shares with the other half
     elder      where the last change brought a row to a key that another one has: the transaction, in which one leaves,
                and what is known of that one
+    since      when the row became known, in ms since 1970: by that it is looked at whether its table was emptied
+               (`core.documents.forgetting.next_look`). 0: of an earlier release, and never looked at yet
     """
 
     position: Position = BEGINNING
@@ -34,6 +36,7 @@ class RowState:
     holes: Holes | None = None
     half: tuple[Mapping[str, Any], str] | None = None
     elder: tuple[str, Mapping[str, Any]] | None = None
+    since: int = 0
 
     def is_forgotten(self, now_ms: int) -> bool:
         """Whether it was deleted, for the last time, long ago."""

@@ -157,11 +157,10 @@ class Persons:
         )
 
     def _placed(self, transfer: Transfer) -> Placed:
-        record = self.graph.records[transfer.record].name
         group = self.graph.groups.get(transfer.joined) if transfer.joined else None
         if group is None:
-            return Placed(record, "", None)
-        return Placed(record, group.table, transfer.joined.hex(), group.identifiers)
+            return Placed(transfer.record, "", None)
+        return Placed(transfer.record, group.table, transfer.joined.hex(), group.identifiers)
 
     def _transfer(self, transfers: Iterable[Transfer]) -> None:
         whole: set[bytes] = set()

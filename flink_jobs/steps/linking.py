@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from time import time
 from typing import Any
 
 from pyflink.common import Row, Types
 from pyflink.datastream import RuntimeContext, TimeDomain
-from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
+from pyflink.datastream.functions import (
+    FlatMapFunction,
+    KeyedBroadcastProcessFunction,
+    KeyedProcessFunction,
+    ProcessFunction,
+)
 from pyflink.datastream.state import MapState, MapStateDescriptor, ValueState, ValueStateDescriptor
 
 from connectors.opening.stores import Stores, open_profiles
-from core.change import Event, Operation, Position
+from core.change import Change, Event, Operation, Position
 from core.config.jobs import ProfilesJob
 from core.config.profiles import Profiles
+from core.documents.forgetting import next_look, table_of
 from core.documents.unsettled import Refused
 from core.errors import ChangeError
 from core.identity.rules import HOUR_MS
 from core.profiles.delivery import Delivery, texts_of
-from core.profiles.records import row_from_bytes, row_to_bytes, step
+from core.profiles.forgetting import Sweep, Sweeps, mark, sweeps_from_bytes, sweeps_to_bytes, with_sweep
+from core.profiles.records import RowState, row_from_bytes, row_to_bytes, step
 from core.profiles.step import Persons, ProfileChanges
 from flink_jobs import payloads
 from flink_jobs.engine import one_core
@@ -43,8 +51,14 @@ _SOON_MS = 1
 _no_event = payloads.EVENT.encode(Event("", 0, 0, None, None))
 
 
-class ParseRecord(KeyedProcessFunction):
+SWEPT_TABLES = MapStateDescriptor("swept", Types.STRING(), Types.PICKLED_BYTE_ARRAY())
+"""Table to its sweeps, which every subtask hears of."""
+
+
+class ParseRecord(KeyedBroadcastProcessFunction):
     """Change to what its record says, by record: `core.profiles.records.step` over Flink's keyed state.
+
+    It hears of sweeps too, and forgets the rows that they took away; `core.profiles.forgetting` says why it may.
 
     remember_ms  how long a deleted row is remembered
     bounded      whether the source is read from its start to its end, and so again what the state may know
@@ -63,38 +77,84 @@ class ParseRecord(KeyedProcessFunction):
         self._specs = {table: self._profiles.spec(table) for table in self._profiles.records}
         self._reading = self._profiles.reading
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("record", Types.PICKLED_BYTE_ARRAY()))
+        self._swept: dict[str, Sweeps] | None = None
+        self._passed_ms = 0
         self._meters.open(runtime_context.get_metrics_group())
         self._snapshots = Snapshots()
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+    def process_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Iterator[Any]:
         """One CHANGE in; of RECORDS, a dead letter or nothing out. What couldn't be read has no event."""
         encoded, event = value
         change = payloads.CHANGE.decode(encoded)
         raw = self._state.value()
         before = None if raw is None else row_from_bytes(raw)
+        if before is None and self._is_gone(change.table, change.position, ctx):
+            self._late(event)
+            return
         marks = (REPLAY_MARK in event, BACKFILL_MARK in event)
         after, outcome = step(before, change, self._specs[change.table], self._reading, ctx.timestamp(), *marks)
         if after is not None and after is not before:
-            if change.operation is Operation.DELETE and after.position == change.position:
-                timers = ctx.timer_service()
-                after = replace(after, forget_ms=timers.current_processing_time() + self._remember_ms)
-                timers.register_processing_time_timer(after.forget_ms)
-            self._state.update(row_to_bytes(after))
+            self._remember(after, 0 if before is None else before.since, change, ctx)
         if change.snapshot and not self._bounded:
             self._snapshots.heard(before is not None and change.position < before.position, self._meters)
-        if outcome is None and event:
-            self._meters.count("stale")
+        if outcome is None:
+            self._late(event)
         elif isinstance(outcome, Refused):
             of = payloads.EVENT.decode(event)
             yield DEAD_LETTERS, refuse(self._name, self._meters, "parse", outcome.error, of, outcome.name)
-        elif outcome is not None:
+        else:
             yield Row("", Row(payloads.RECORD.encode(outcome), event))
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Forget a row that was deleted long ago; the writer's own memory is what refuses late changes then."""
+    def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> Iterator[Any]:
+        """One row of SWEEPS in, nothing out."""
+        table, (position, due) = value
+        known = self._sweeps(ctx)
+        known[table] = with_sweep(known.get(table, ()), Sweep(position, due), self._passed_ms)
+        ctx.get_broadcast_state(SWEPT_TABLES).put(table, sweeps_to_bytes(known[table]))
+        yield from ()
+
+    def _sweeps(self, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> dict[str, Sweeps]:
+        """By table; read once, as a way into the state is a way into the JVM."""
+        if self._swept is None:
+            kept = ctx.get_broadcast_state(SWEPT_TABLES)
+            self._swept = {table: sweeps_from_bytes(raw) for table, raw in kept.items()}
+        return self._swept
+
+    def _is_gone(self, table: str, position: Position, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> bool:
+        """Whether the table was emptied below a position that is later."""
+        known = self._sweeps(ctx).get(table)
+        if known is None:
+            return False
+        # the context's own `current_watermark` asks a Java object that has none
+        self._passed_ms = ctx.timer_service().current_watermark()
+        return position < mark(known, self._passed_ms)
+
+    def _late(self, event: bytes) -> None:
+        if event:
+            self._meters.count("stale")
+
+    def _remember(
+        self, row: RowState, since: int, change: Change, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext
+    ) -> None:
+        forget_ms, timers = row.forget_ms, ctx.timer_service()
+        if change.operation is Operation.DELETE and row.position == change.position:
+            forget_ms = timers.current_processing_time() + self._remember_ms
+            timers.register_processing_time_timer(forget_ms)
+        if not since:
+            since = int(time() * 1000)
+            timers.register_processing_time_timer(next_look(since, since))
+        self._state.update(row_to_bytes(replace(row, forget_ms=forget_ms, since=since)))
+
+    def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Forget a row that was deleted long ago, or whose table was emptied since; who links refuses late changes."""
         raw = self._state.value()
-        if raw is not None and row_from_bytes(raw).is_forgotten(timestamp):
-            self._state.clear()
+        if raw is not None:
+            row = row_from_bytes(raw)
+            if row.is_forgotten(timestamp) or self._is_gone(table_of(ctx.get_current_key()), row.position, ctx):
+                self._state.clear()
+            else:
+                now = max(timestamp, int(time() * 1000))
+                ctx.timer_service().register_processing_time_timer(next_look(row.since, now))
         yield from ()
 
 

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from core.change import Position
 from core.identity.audit import Why
-from core.identity.linking import RecordChange, clear, step, sweep
+from core.identity.linking import RecordChange, advance, clear, step, sweep
 from core.identity.rules import HOUR_MS, Rules
 from core.identity.state import Graph, Memory
 from tests.core.identity_batch import latest, link
-from tests.core.test_identity import EXAMPLES, TABLES, histories, people, rules, shuffled, sound
+from tests.core.test_identity import EXAMPLES, TABLES, graph_store, histories, people, rules, shuffled, sound
+from tests.laws import examples
 
 
 def emptied(graph: Graph, table: str, before: Position, at_once: int) -> None:
@@ -43,6 +44,27 @@ def test_the_stream_comes_to_the_batch_of_what_is_left(
     found = people(graph)
     assert found == link(left, some, graph.meta.hour)
     sound(graph, found)
+
+
+@settings(max_examples=examples(200))
+@given(histories(), rules, st.lists(st.integers(0, 12), max_size=4).map(sorted), st.integers(1, 3))
+def test_of_emptied_tables_nothing_is_kept_but_that_they_were_and_where_names_lead(
+    changes: list[RecordChange], some: Rules, hours: list[int], at_once: int
+) -> None:
+    graph = Graph(Memory(), some)
+    for at, change in enumerate(changes):
+        step(graph, change)
+        graph.save()
+        if at < len(hours):
+            advance(graph, hours[at] * HOUR_MS)
+            graph.save()
+    for table in TABLES:
+        emptied(graph, table, Position("9"), at_once)
+    last = {each.record: each for each in changes}
+    assert {each.name for _, each in graph.records.saved()} <= {name for name, each in last.items() if each.deleted}
+    advance(graph, 2_000 * HOUR_MS)
+    graph.save()
+    assert {key[0] for key in graph_store(graph)} <= {"m", "t", "a"}
 
 
 def test_what_is_cleared_is_reported_with_its_cause() -> None:
