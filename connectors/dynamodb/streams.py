@@ -29,13 +29,13 @@ class TableStream:
     pace_ms = 200
     retention_ms = 24 * 3_600_000
 
-    def __init__(self, table: str, aws: Aws) -> None:
-        """Connects to nothing yet."""
+    def __init__(self, table: str, aws: Aws, streams_endpoint: str | None = None) -> None:
+        """Connects to nothing yet. `streams_endpoint` is where shards are asked for, if elsewhere than the table."""
         arn = table if table.startswith("arn:") else ""
         self.name = arn.split("/")[1] if arn else table
         self._what = f"DynamoDB table {self.name}"
         self._tables = client("dynamodb", aws, self._what)
-        self._client = client("dynamodbstreams", aws, self._what)
+        self._client = client("dynamodbstreams", Aws(aws.region, streams_endpoint or aws.endpoint), self._what)
         self._arn = arn
 
     @property

@@ -96,7 +96,7 @@ def _identity_of_table(settings: DynamodbStreams, order: str) -> LogIdentity:
     from connectors.aws.client import Aws
     from connectors.dynamodb.streams import TableStream
 
-    stream = TableStream(settings.table, Aws(settings.region, settings.endpoint))
+    stream = TableStream(settings.table, Aws(settings.region, settings.endpoint), settings.streams_endpoint)
     return LogIdentity(order, {f"the stream of {settings.table}": stream.arn})
 
 

@@ -163,7 +163,8 @@ def catalog(dsn: str, setting: str) -> Iterator[Catalog]:
     _refuse_others(dsn, setting)
     server = server_of(dsn, setting)
     try:
-        with connect({"conninfo": make_conninfo(dsn, connect_timeout=5)}) as connection:
+        given = conninfo_to_dict(dsn, connect_timeout=5)
+        with connect({name: str(value) for name, value in given.items() if value is not None}) as connection:
             yield Catalog(connection, server, connection.info.dbname)
     except psycopg.OperationalError as error:
         raise Unavailable(

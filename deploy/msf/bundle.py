@@ -106,9 +106,10 @@ def named_jars(pipeline: Pipeline) -> list[Path]:
 
 
 def ours() -> Entries:
-    """Freshet's own modules that run in a job, by their paths below PYTHONPATH."""
+    """Freshet's own modules that run in a job, and certificates that they verify, by their paths below PYTHONPATH."""
     return {
         path.relative_to(_ROOT).as_posix(): path.read_bytes()
         for package in OURS
-        for path in sorted((_ROOT / package).rglob("*.py"))
+        for path in sorted((_ROOT / package).rglob("*.p*"))
+        if path.suffix in (".py", ".pem")
     }
