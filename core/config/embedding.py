@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from core.config.request_limits import Limits
 from core.config.source import Model
@@ -65,9 +65,13 @@ class Provider(Model):
         """What a request may hold, as the provider documents it."""
         return Limits(1)
 
-    def takes_one_text(self, model: str) -> bool:
-        """Whether a request holds one text, whatever the file says."""
+    def takes_one_text(self, model: str, counted: bool) -> bool:
+        """Whether a request holds one text, whatever the file says. `counted`: it names what counts a text's tokens."""
         return False
+
+    def longest_text(self, model: str) -> int | None:
+        """The most characters of a text that the model takes; None where it goes by tokens alone."""
+        return None
 
     def misfit(self, model: str) -> str:
         """Why it can't have a model of that name; "" where it can."""
@@ -129,17 +133,34 @@ class SageMaker(Provider):
     """A SageMaker endpoint, by its name. Credentials, and a region that isn't given, come from the usual chain.
 
     request  the field that holds the texts: `inputs` of Hugging Face's containers, or `text_inputs` of JumpStart's
+    fields   further fields of each request, as JumpStart's `mode: embedding`
+    pooling  of containers that answer a vector a token, as Hugging Face's for feature extraction do: the mean of a
+             text's tokens, or the first. Texts that go together are padded: the mean is of as many tokens as
+             `embedding.tokenizer` counts, and without that each text goes alone
     url      another server that speaks the same protocol
     """
 
     endpoint: str = Field(pattern=r"^[A-Za-z0-9-]{1,63}$")
     region: str | None = Field(None, min_length=1)
     request: Literal["inputs", "text_inputs"] = "inputs"
+    fields: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    pooling: Literal["mean", "first"] | None = None
     url: Url | None = None
+
+    @field_validator("fields")
+    @classmethod
+    def _not_ours(cls, fields: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        if ours := [name for name in ("inputs", "text_inputs", "prompt_name") if name in fields]:
+            raise ValueError(f"{ours[0]} is set by Freshet; leave it out: request and prompt_names are the settings")
+        return fields
 
     def documented(self, model: str) -> Limits:
         """6 MB; 32 texts, as TEI's containers have it."""
         return Limits(32, None, 6_000_000)
+
+    def takes_one_text(self, model: str, counted: bool) -> bool:
+        """See `Provider.takes_one_text`."""
+        return self.pooling == "mean" and not counted
 
 
 class Bedrock(Provider):
@@ -165,9 +186,13 @@ class Bedrock(Provider):
         """One text of Titan's, 96 of Cohere's."""
         return Limits(96 if family(model) == "cohere" else 1)
 
-    def takes_one_text(self, model: str) -> bool:
+    def takes_one_text(self, model: str, counted: bool) -> bool:
         """See `Provider.takes_one_text`."""
         return family(model) == "titan"
+
+    def longest_text(self, model: str) -> int | None:
+        """2,048 characters of Cohere's models of the third version: Bedrock User Guide, "Cohere Embed models"."""
+        return 2_048 if family(model) == "cohere" and model.endswith("-v3") else None
 
     def misfit(self, model: str) -> str:
         """See `Provider.misfit`."""
@@ -326,7 +351,6 @@ class Embedding(Model):
         """What a request may hold: as the file says, else as the provider documents it."""
         provider = self.provider or Provider()
         documented = provider.documented(self.model)
-        most = None if provider.takes_one_text(self.model) else self.max_texts
-        return Limits(
-            most or documented.texts, self.max_tokens or documented.tokens, self.max_bytes or documented.bytes
-        )
+        alone = provider.takes_one_text(self.model, self.tokenizer is not None)
+        most = 1 if alone else self.max_texts or documented.texts
+        return Limits(most, self.max_tokens or documented.tokens, self.max_bytes or documented.bytes)

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 
 from core.config.embedding import Embedding
-from core.errors import ConfigError, Unavailable
-from tests.embedding_endpoint import Endpoint, Reply, endpoint
+from core.errors import ConfigError, EmbeddingError, Unavailable
+from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, rows_of
 from udfs.embedding.embedder import HashEmbedder, embed_each
 from udfs.embedding.remote.aws import BedrockEndpoint, SageMakerEndpoint
 from udfs.embedding.remote.embedder import RemoteEmbedder, opened
+from udfs.embedding.tokenizing import DEFAULT, model_path
 
 SECRET = "Geheimnis/wJalrXUtnFEMI"
 TEXTS = [f"text {number}" for number in range(200)]
@@ -164,3 +166,53 @@ def test_no_credentials_and_no_region_are_named(server: Endpoint, monkeypatch: p
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     with pytest.raises(ConfigError, match="Unable to locate credentials"):
         impatient(bedrock(server, region="eu-central-1")).embed(["a"])
+
+
+def test_sagemaker_has_further_fields_in_each_request(server: Endpoint) -> None:
+    model = opened(sagemaker(server, request="text_inputs", fields={"mode": "embedding"}))
+    assert right(model.embed(TEXTS[:3]), TEXTS[:3])
+    assert all(asked.body["mode"] == "embedding" for asked in server.asked)
+
+
+def test_a_field_of_ours_is_refused(server: Endpoint) -> None:
+    with pytest.raises(ValueError, match="inputs is set by Freshet"):
+        sagemaker(server, fields={"inputs": "x"})
+
+
+COUNTED = tokenizers.Tokenizer.from_file(str(model_path(DEFAULT) / "tokenizer.json"))
+COUNTED.no_padding()
+
+
+def by_token(asked: Asked) -> Reply:
+    """As Hugging Face's pipeline answers: a list of one with a vector a token, padded to the longest text of them."""
+    known = [len(COUNTED.encode(text).ids) for text in asked.texts]
+    rows = []
+    for count, row in zip(known, rows_of(asked.texts), strict=True):
+        real = [[value * (1 + token % 2 * 2) for value in row] for token in range(count)]
+        rows.append([real + [[9.0] * len(row)] * (max(known) - count)])
+    return Reply(body=rows)
+
+
+VARIED = [f"text {number} " + "word " * (number % 7) for number in range(40)]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("counted", [True, False])
+def test_vectors_of_tokens_become_one_of_the_text(server: Endpoint, pooling: str, counted: bool) -> None:
+    server.fault = by_token
+    settings = {"tokenizer": DEFAULT} if counted else {}
+    embedding = Embedding.model_validate(
+        {"sagemaker": {"endpoint": "minilm", "url": server.address, "pooling": pooling}, **settings}
+    )
+    model = opened(embedding)
+    assert right(model.embed(VARIED), VARIED)
+    # what isn't counted goes alone, and so has no padding
+    assert (max(len(asked.texts) for asked in server.asked) == 1) == (pooling == "mean" and not counted)
+
+
+def test_pooling_of_what_is_no_tokens_is_refused(server: Endpoint) -> None:
+    embedding = Embedding.model_validate(
+        {"sagemaker": {"endpoint": "minilm", "url": server.address, "pooling": "first"}, "dimension": 384}
+    )
+    with pytest.raises((EmbeddingError, Unavailable), match=r"leave embedding\.sagemaker\.pooling out"):
+        embed_each(impatient(embedding), TEXTS[:2])

@@ -139,3 +139,38 @@ def test_a_text_of_blanks_behind_a_title_is_cut_at_once(starts: Starts) -> None:
     ranges = chunker("words", starts, 256, 32).ranges(text)
     assert thread_time() - begun < 2
     assert ranges[-1][1] == len(text)
+
+
+COHERE_3 = Embedding.model_validate({"model": "eu.cohere.embed-multilingual-v3", "bedrock": {}})
+
+
+@given(
+    st.lists(st.sampled_from(["a", "Wort", " ", "\n\n", ". ", "x" * 40, " " * 70, "ü", "字" * 600])).map("".join),
+    st.sampled_from([64, 256, 512, 2_000]),
+    st.booleans(),
+)
+def test_no_chunk_has_more_characters_than_the_model_takes(text: str, tokens: int, headings: bool) -> None:
+    cut = document_chunker(COHERE_3, Chunk(tokens=tokens, overlap=8, headings=headings))
+    ranges = cut.ranges(text)
+    assert all(end - begin <= 2_048 for begin, end in ranges)
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == len(text)
+
+
+def test_prose_is_cut_as_far_as_the_characters_reach() -> None:
+    prose = "Late answers are refused, and the reader hears of it. " * 400
+    longest = [max(end - begin for begin, end in chunks.ranges(prose)) for chunks in _chunkers(2_000)]
+    assert longest[0] > 2_048 >= longest[1] > 1_000
+
+
+def _chunkers(tokens: int) -> list[tokenizing.Chunker]:
+    fourth = Embedding.model_validate({"model": "cohere.embed-v4:0", "bedrock": {}})
+    return [document_chunker(each, Chunk(tokens=tokens, overlap=0)) for each in (fourth, COHERE_3)]
+
+
+def test_a_prompt_takes_its_characters_off_the_limit() -> None:
+    prompts = {"prompts": {"document": "p" * 48}}
+    given = COHERE_3.model_dump(exclude_unset=True)
+    assert tokenizer_of(Embedding.model_validate({**given, **prompts})).characters == 2_000
+    with pytest.raises(ConfigError, match="texts of 2048: shorten it"):
+        tokenizer_of(Embedding.model_validate({**given, "prompts": {"document": "p" * 2_048}}))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import tokenizers
@@ -29,6 +29,7 @@ from udfs.embedding.prompts import document_prompt
 _WORD = re.compile(r"(?<!\s)\s*+(?:\w{1,16}+|\S)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PIECE = 65_536
+_USUAL_WIDTH = 5  # characters of a token in prose, with the white space before it
 _LETTERS = re.compile(r"(?<!\s)\s*+(?:[A-Za-z]{1,4}|\S)")
 
 
@@ -39,11 +40,13 @@ class Tokenizer:
     name        changes whenever the same text might have other tokens
     starts      where a text's tokens start, in characters, without special tokens
     max_tokens  the most plain tokens that the model reads of one text (special tokens taken off); None: no limit
+    characters  the most characters of a text that the model takes besides; None: no limit
     """
 
     name: str
     starts: Starts
     max_tokens: int | None
+    characters: int | None = None
 
     def budget(self, tokens: int) -> int:
         """The tokens a chunk may have when `tokens` are asked for: never more than the model reads."""
@@ -61,7 +64,21 @@ def model_chunker(model: str, tokens: int, overlap: int, headings: bool = False)
 
 def _chunker(words: Tokenizer, tokens: int, overlap: int, headings: bool) -> Chunker:
     cut = structured if headings else chunker
-    return cut(words.name, words.starts, words.budget(tokens), overlap)
+    budget = words.budget(tokens)
+    if words.characters is None:
+        return cut(words.name, words.starts, budget, overlap)
+    budget = min(budget, max(1, words.characters // _USUAL_WIDTH))
+    return cut(words.name, _narrow(words.starts, words.characters // budget), budget, overlap)
+
+
+def _narrow(starts: Starts, width: int) -> Starts:
+    """Tokens of at most `width` characters: what is wider counts as several. So many tokens bound the characters."""
+
+    def narrowed(text: str) -> list[int]:
+        found = [0, *(start for start in starts(text) if start > 0)]
+        return [place for one, other in pairwise([*found, len(text)]) for place in range(one, other, width)]
+
+    return narrowed
 
 
 def document_chunker(model: Embedding | str, chunk: Chunk) -> Chunker:
@@ -81,8 +98,28 @@ def tokenizer_of(embedding: Embedding) -> Tokenizer:
 
     Raises ConfigError where the model, or the tokenizer that is named, isn't found, or the prompt leaves no room.
     """
-    words = _behind(document_prompt(embedding), _bare(embedding))
+    words = _bare(embedding)
+    longest = None if embedding.provider is None else embedding.provider.longest_text(embedding.model)
+    if longest is not None:
+        words = replace(words, name=f"{words.name}+{longest}", characters=longest)
+    words = _behind(document_prompt(embedding), words)
     return replace(words, name=words.name + mark_of(embedding.rounded))
+
+
+def whole_count(tokenizer_file: Path) -> Callable[[str], int]:
+    """How many tokens a model reads of a text, special ones among them, by its folder or name, or a tokenizer.json.
+
+    Raises ConfigError as `tokenizer_of` does.
+    """
+    given = tokenizer_file.expanduser()
+    file = given if given.is_file() else model_path(str(tokenizer_file)) / "tokenizer.json"
+    if not file.is_file():
+        raise ConfigError(
+            [f"embedding.tokenizer: {tokenizer_file} has no tokenizer.json: name another folder, or the file"]
+        )
+    inner = tokenizers.Tokenizer.from_file(str(file))
+    inner.no_padding()
+    return lambda text: len(inner.encode(_SURROGATE.sub("\ufffd", text)).ids)
 
 
 def _behind(prompt: Prompt | None, words: Tokenizer) -> Tokenizer:
@@ -93,7 +130,15 @@ def _behind(prompt: Prompt | None, words: Tokenizer) -> Tokenizer:
     if left is not None and left < 1:
         has = f"the prompt before each document has {len(words.starts(prompt.text))} tokens"
         raise ConfigError([f"embedding.prompts: {has}, and the model reads {words.max_tokens}: shorten it"])
-    return replace(words, name=words.name + prompt.mark, max_tokens=left)
+    room = None if words.characters is None else words.characters - len(prompt.text)
+    if room is not None and room < 1:
+        raise ConfigError(
+            [
+                f"embedding.prompts: the prompt before each document has {len(prompt.text)} characters, and the model "
+                f"takes texts of {words.characters}: shorten it"
+            ]
+        )
+    return replace(words, name=words.name + prompt.mark, max_tokens=left, characters=room)
 
 
 def _bare(embedding: Embedding) -> Tokenizer:

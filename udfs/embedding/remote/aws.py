@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from core.config.embedding import Bedrock, Embedding, SageMaker, family
 from core.errors import ConfigError, FreshetError, Unavailable
 from core.stores.contract import Vectors
 from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
+from udfs.embedding.tokenizing import whole_count
 
 try:
     import boto3
@@ -83,13 +85,17 @@ class SageMakerEndpoint:
     """InvokeEndpoint with JSON: `{"inputs": […]}`, or `{"text_inputs": […]}` of JumpStart's older models.
 
     prompt_name  sent beside them, as TEI's containers have it; None: nothing is
+
+    Raises ConfigError where the tokenizer that is to count what is pooled isn't found.
     """
 
     def __init__(self, embedding: Embedding, to: SageMaker, prompt_name: str | None = None) -> None:
         self._client = _client("sagemaker-runtime", to.region, to.url, embedding, "embedding.sagemaker")
         self._name = to.endpoint
         self._field = to.request
-        self._request = {} if prompt_name is None else {"prompt_name": prompt_name}
+        self._request = {**to.fields, **({} if prompt_name is None else {"prompt_name": prompt_name})}
+        self._pooling = to.pooling
+        self._count = None if embedding.tokenizer is None or to.pooling is None else whole_count(embedding.tokenizer)
         self.where = f"SageMaker endpoint {to.endpoint} in {self._client.meta.region_name}"
 
     def ask(self, texts: Sequence[str]) -> Vectors:
@@ -104,11 +110,41 @@ class SageMakerEndpoint:
         rows = _json(self.where, answer)
         if isinstance(rows, dict):
             rows = next((rows[name] for name in ("embedding", "embeddings", "vectors") if name in rows), None)
+        if self._pooling is not None:
+            rows = pooled(self.where, rows, texts, self._pooling, self._count)
         return matrix(self.where, rows, len(texts))
 
     def close(self) -> None:
         """See `Endpoint.close`."""
         self._client.close()
+
+
+def pooled(
+    where: str, rows: Any, texts: Sequence[str], pooling: Literal["mean", "first"], count: Callable[[str], int] | None
+) -> list[Vectors]:
+    """A vector a text, shape (dimension,), of answers with a vector a token, shape (tokens, dimension) each.
+
+    Hugging Face's pipeline puts each into a list of one, and pads what goes together: tokens behind those that `count`
+    counts are padding; where there are fewer, the container has cut the text. Raises Refusal where the answer is of
+    another shape.
+    """
+    if not isinstance(rows, list) or len(rows) != len(texts):
+        raise Refusal(f"{where} answers no list of {len(texts)} texts' tokens: leave embedding.sagemaker.pooling out?")
+    found = []
+    for text, row in zip(texts, rows, strict=True):
+        try:
+            tokens: Vectors = np.asarray(row, np.float32)
+        except (TypeError, ValueError):
+            raise Refusal(f"{where} answers tokens whose vectors are of several lengths") from None
+        tokens = tokens[0] if tokens.ndim == 3 and len(tokens) == 1 else tokens
+        if tokens.ndim != 2 or not len(tokens):
+            raise Refusal(
+                f"{where} answers an array of shape {tokens.shape} for a text, where one vector a token was expected: "
+                "leave embedding.sagemaker.pooling out"
+            )
+        real = len(tokens) if count is None else min(len(tokens), count(text))
+        found.append(tokens[0] if pooling == "first" else tokens[:real].mean(axis=0))
+    return found
 
 
 class BedrockEndpoint:
