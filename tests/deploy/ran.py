@@ -78,12 +78,23 @@ ROWS = (
         "Managed Service for Apache Flink itself",
     ),
     Row(
+        ("deploy/msk_connect/*",),
+        "the archive, of the pinned Debezium; the connector's configuration held to the local stack's",
+        (
+            "test_msk_connect.py::test_the_archive_has_debezium_and_the_providers_and_its_hash_in_its_name",
+            "test_msk_connect.py::test_the_connector_is_as_the_local_stacks_but_for_its_server_and_secrets",
+        ),
+        "MSK Connect; AWS's providers of configuration",
+    ),
+    Row(
         ("deploy/cloudformation/*",),
-        "nothing: cfn-lint; the properties read as the program reads them; policies held to the pages and, by moto, to "
-        "what clients call",
+        "moto's CloudFormation, of the types that it knows, for three walks; cfn-lint, and checks of our own; the "
+        "properties read as the program reads them; policies held to the pages and, by moto, to what clients call",
         (
             "test_cloudformation.py::test_cfn_lint_passes_them",
-            "test_cloudformation.py::test_the_applications_properties_fit_a_pipeline_file",
+            "test_properties.py::test_what_parameters_name_is_in_its_place_and_nothing_else",
+            "test_walks.py::test_a_walk_up_to_the_calls_that_need_an_account",
+            "test_refusals.py::test_no_template_has_what_is_refused",
         ),
         "CloudFormation, AWS",
     ),

@@ -1,0 +1,140 @@
+"""What AWS refuses of a template, or takes and then does otherwise, that cfn-lint doesn't see: a check for each.
+
+A check takes a parsed template and gives a line for each thing that is wrong: none, where all is well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from core.metrics.figures import METRICS, Kind
+from tests.deploy.cloudformation import Template, resources, statements, texts
+
+_SELECTED = re.compile(r"SELECT (\w+)\((\w+)\)")
+_SECRET = "{{resolve:"
+_SHOWN = ("Environment", "Command", "EntryPoint", "UserData", "PropertyMap", "DashboardBody", "Description")
+_PASSWORD = re.compile(r"(password|secret|token|apikey)s?$", re.IGNORECASE)
+
+
+def topics_of_serverless_clusters(template: Template) -> Iterator[str]:
+    """MSK Developer Guide, "Topic operations": topics are made by its API on provisioned clusters alone."""
+    serverless = {name for name, _ in resources(template, "AWS::MSK::ServerlessCluster")}
+    for name, topic in resources(template, "AWS::MSK::Topic"):
+        for cluster in serverless & set(texts(topic["Properties"]["ClusterArn"])):
+            yield f"{name} is a topic of {cluster}, a serverless cluster, whose topics its clients make"
+
+
+def scaled_by_sagemaker_without_components(template: Template) -> Iterator[str]:
+    """SageMaker's CreateEndpointConfig: ManagedInstanceScaling is for inference components, so not with ModelName."""
+    for name, config in resources(template, "AWS::SageMaker::EndpointConfig"):
+        for variant in config["Properties"]["ProductionVariants"]:
+            if "ModelName" in variant and "ManagedInstanceScaling" in variant:
+                yield f"{name}: a variant with ModelName is scaled by Application Auto Scaling, not by SageMaker itself"
+
+
+def endpoints_of_dynamodb_streams(template: Template) -> Iterator[str]:
+    """DynamoDB Developer Guide, "AWS PrivateLink for DynamoDB Streams": interfaces alone, and no private DNS."""
+    for name, endpoint in resources(template, "AWS::EC2::VPCEndpoint"):
+        properties = endpoint["Properties"]
+        service = next(texts(properties["ServiceName"]))
+        if service.endswith(".dynamodb-streams"):
+            if (properties.get("VpcEndpointType"), properties.get("PrivateDnsEnabled")) != ("Interface", False):
+                yield f"{name}: an endpoint of DynamoDB Streams must be an interface without private DNS"
+        elif properties.get("VpcEndpointType") == "Interface" and properties.get("PrivateDnsEnabled") is not True:
+            yield f"{name}: without private DNS no client finds {service}"
+
+
+def unverified_servers(template: Template) -> Iterator[str]:
+    """libpq, "SSL Support": anything but verify-full encrypts for whoever answers."""
+    for text in texts(template["Resources"]):
+        if "sslmode=" in text and ("sslmode=verify-full" not in text or "sslrootcert=" not in text):
+            yield f"{text}: sslmode must be verify-full, with sslrootcert"
+        if re.search(r"database\.sslmode=(?!verify-full)|^(prefer|require|verify-ca)$", text):
+            yield f"{text}: the server's certificate isn't verified"
+
+
+def sums_of_what_only_rises(template: Template) -> Iterator[str]:
+    """CloudWatch User Guide, "Metrics Insights": SUM adds a period's samples, so a counter counts several times."""
+    for name, each in resources(template, "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"):
+        for function, metric in _SELECTED.findall("\n".join(texts(each["Properties"]))):
+            if function == "SUM":
+                what = "only rises" if METRICS[metric].kind is Kind.COUNTER else "is no count"
+                yield f"{name}: {metric} {what}; take its maximum, by group, and add those up"
+
+
+def shown_secrets(template: Template) -> Iterator[str]:
+    """No secret in what anyone with a console reads: outputs, environments, commands, user data, properties."""
+    for name, output in template.get("Outputs", {}).items():
+        if _SECRET in json.dumps(output) or _PASSWORD.search(name):
+            yield f"output {name} shows a secret; its ARN is enough"
+    for place, text in _within(template["Resources"], ()):
+        if _SECRET in text and any(part in _SHOWN for part in place):
+            yield f"{'.'.join(place)} shows a secret; name its ARN where a service reads it itself"
+    for name, parameter in template.get("Parameters", {}).items():
+        if _PASSWORD.search(name) and not parameter.get("NoEcho"):
+            yield f"parameter {name} is shown; set NoEcho, or better take the ARN of a secret"
+
+
+def _within(node: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, dict):
+        for key, each in node.items():
+            yield from _within(each, (*place, str(key)))
+    elif isinstance(node, list):
+        for at, each in enumerate(node):
+            yield from _within(each, (*place, str(at)))
+
+
+def models_without_a_subscription(template: Template) -> Iterator[str]:
+    """Bedrock User Guide, "Request access to models": who first calls a third party's model subscribes to it."""
+    allowed = {action for each in statements(template["Resources"]) for action in texts(each.get("Action"))}
+    if "bedrock:InvokeModel" in allowed:
+        for action in ("aws-marketplace:Subscribe", "aws-marketplace:ViewSubscriptions"):
+            if action not in allowed:
+                yield f"bedrock:InvokeModel is allowed and {action} isn't, so the first call of Cohere's is refused"
+
+
+def domains_without_their_role(template: Template) -> Iterator[str]:
+    """OpenSearch Developer Guide, "Launching in a VPC": by CloudFormation the service-linked role isn't made."""
+    roles = {
+        name
+        for name, role in resources(template, "AWS::IAM::ServiceLinkedRole")
+        if role["Properties"]["AWSServiceName"].startswith("opensearchservice.")
+    }
+    for name, domain in resources(template, "AWS::OpenSearchService::Domain"):
+        if "VPCOptions" in domain["Properties"] and not roles & set(texts(domain)):
+            yield f"{name} is in a network and waits for no service-linked role of OpenSearch's"
+
+
+def public_things(template: Template) -> Iterator[str]:
+    """What is reached from outside of the network, or may be made so."""
+    for name, each in resources(template, "AWS::RDS::DBInstance", "AWS::DMS::ReplicationInstance"):
+        if each["Properties"].get("PubliclyAccessible") is not False:
+            yield f"{name} must say PubliclyAccessible: false; its default is another one in some networks"
+    for name, bucket in resources(template, "AWS::S3::Bucket"):
+        block = bucket["Properties"].get("PublicAccessBlockConfiguration", {})
+        if len(block) != 4 or set(block.values()) != {True}:
+            yield f"{name} must block public access in all four ways"
+    for name, group in resources(template, "AWS::EC2::SecurityGroup"):
+        for rule in group["Properties"].get("SecurityGroupIngress", []):
+            if "0.0.0.0/0" in texts(rule) or "::/0" in texts(rule):
+                yield f"{name} lets in everybody"
+
+
+Check = Callable[[Template], Iterator[str]]
+
+CHECKS: tuple[Check, ...] = (
+    topics_of_serverless_clusters,
+    scaled_by_sagemaker_without_components,
+    endpoints_of_dynamodb_streams,
+    unverified_servers,
+    sums_of_what_only_rises,
+    shown_secrets,
+    models_without_a_subscription,
+    domains_without_their_role,
+    public_things,
+)

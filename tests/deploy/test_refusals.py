@@ -1,0 +1,107 @@
+"""No template has what AWS refuses, and each check sees what it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.deploy import refusals
+from tests.deploy.cloudformation import NAMES, TEMPLATES
+
+
+def bites(check: refusals.Check, *wrong: dict[str, Any], **rest: Any) -> list[str]:
+    return list(check({"Resources": {f"Thing{at}": each for at, each in enumerate(wrong)}, **rest}))
+
+
+@pytest.mark.parametrize("check", refusals.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_template_has_what_is_refused(name: str, check: refusals.Check) -> None:
+    assert list(check(TEMPLATES[name])) == []
+
+
+def of(kind: str, **properties: Any) -> dict[str, Any]:
+    return {"Type": f"AWS::{kind}", "Properties": properties}
+
+
+def test_a_topic_of_a_serverless_cluster() -> None:
+    topic = of("MSK::Topic", ClusterArn={"Fn::GetAtt": ["Thing0", "Arn"]})
+    assert bites(refusals.topics_of_serverless_clusters, of("MSK::ServerlessCluster"), topic)
+    assert not bites(refusals.topics_of_serverless_clusters, of("MSK::Cluster"), topic)
+
+
+def test_a_variant_that_sagemaker_is_to_scale() -> None:
+    variant = {"ModelName": "m", "ManagedInstanceScaling": {"Status": "ENABLED"}}
+    config = of("SageMaker::EndpointConfig", ProductionVariants=[variant])
+    assert bites(refusals.scaled_by_sagemaker_without_components, config)
+    del variant["ModelName"]
+    assert not bites(refusals.scaled_by_sagemaker_without_components, config)
+
+
+@pytest.mark.parametrize(
+    ("service", "kind", "dns", "right"),
+    [
+        ("dynamodb-streams", "Interface", False, True),
+        ("dynamodb-streams", "Interface", True, False),
+        ("dynamodb-streams", "Gateway", False, False),
+        ("kinesis-streams", "Interface", True, True),
+        ("kinesis-streams", "Interface", False, False),
+        ("s3", "Gateway", None, True),
+    ],
+)
+def test_an_endpoint_that_no_client_finds(service: str, kind: str, dns: bool | None, right: bool) -> None:
+    named = {"Fn::Sub": f"com.amazonaws.${{AWS::Region}}.{service}"}
+    endpoint = of("EC2::VPCEndpoint", ServiceName=named, VpcEndpointType=kind)
+    if dns is not None:
+        endpoint["Properties"]["PrivateDnsEnabled"] = dns
+    assert (bites(refusals.endpoints_of_dynamodb_streams, endpoint) == []) == right
+
+
+@pytest.mark.parametrize("tail", ["sslmode=require", "sslmode=verify-full", "sslmode=verify-ca&sslrootcert=rds.pem"])
+def test_a_server_that_may_be_anyone(tail: str) -> None:
+    assert bites(refusals.unverified_servers, of("X::Y", Dsn=f"postgresql://host/db?{tail}"))
+    whole = "sslmode=verify-full&sslrootcert=rds.pem"
+    assert not bites(refusals.unverified_servers, of("X::Y", Dsn=f"postgresql://host/db?{whole}"))
+
+
+def test_a_counter_that_is_summed() -> None:
+    def asked(function: str) -> list[str]:
+        metric = {"Expression": " ".join(("SELECT", f"{function}(dead_letters)", 'FROM "AWS/KinesisAnalytics"'))}
+        return bites(refusals.sums_of_what_only_rises, of("CloudWatch::Alarm", Metrics=[metric]))
+
+    assert asked("SUM")
+    assert not asked("MAX")
+
+
+@pytest.mark.parametrize("part", ["Environment", "UserData", "Command", "PropertyMap"])
+def test_a_secret_that_is_shown(part: str) -> None:
+    secret = {"Fn::Sub": "{{resolve:secretsmanager:${Password}:SecretString:password}}"}
+    assert bites(refusals.shown_secrets, of("X::Y", Things=[{part: {"PASSWORD": secret}}]))
+    assert not bites(refusals.shown_secrets, of("X::Y", MasterUserPassword=secret))
+    assert bites(refusals.shown_secrets, Outputs={"Url": {"Value": secret}})
+    assert bites(refusals.shown_secrets, Outputs={"Password": {"Value": "it"}})
+    assert not bites(refusals.shown_secrets, Outputs={"PasswordArn": {"Value": "arn"}})
+    assert bites(refusals.shown_secrets, Parameters={"DatabasePassword": {"Type": "String"}})
+
+
+def test_a_model_that_nobody_may_subscribe_to() -> None:
+    def policy(*actions: str) -> dict[str, Any]:
+        return of("IAM::RolePolicy", PolicyDocument={"Statement": [{"Effect": "Allow", "Action": list(actions)}]})
+
+    assert len(bites(refusals.models_without_a_subscription, policy("bedrock:InvokeModel"))) == 2
+    there = ("aws-marketplace:Subscribe", "aws-marketplace:ViewSubscriptions")
+    assert not bites(refusals.models_without_a_subscription, policy("bedrock:InvokeModel", *there))
+
+
+def test_a_domain_in_a_network_without_its_role() -> None:
+    role = of("IAM::ServiceLinkedRole", AWSServiceName="opensearchservice.amazonaws.com")
+    domain = of("OpenSearchService::Domain", VPCOptions={})
+    assert bites(refusals.domains_without_their_role, role, domain)
+    assert not bites(refusals.domains_without_their_role, role, {**domain, "DependsOn": "Thing0"})
+
+
+def test_what_is_open_to_everybody() -> None:
+    assert bites(refusals.public_things, of("RDS::DBInstance"))
+    assert bites(refusals.public_things, of("S3::Bucket", PublicAccessBlockConfiguration={"BlockPublicAcls": True}))
+    everybody = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
+    assert bites(refusals.public_things, of("EC2::SecurityGroup", SecurityGroupIngress=[everybody]))
