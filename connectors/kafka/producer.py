@@ -93,7 +93,7 @@ def produce(
     bootstrap_servers: str,
     records: Iterable[Record],
     on_sent: Callable[[Record], object] = lambda record: None,
-    login: Mapping[str, str] | None = None,
+    login: Mapping[str, Any] | None = None,
     packed: bool = False,
 ) -> Sent:
     """Write the records in order, and return once the server has acknowledged every one.
@@ -121,7 +121,7 @@ def produce(
 class Sender:
     """As `produce`, for who sends again and again, and would know in between that the server has it all."""
 
-    def __init__(self, bootstrap_servers: str, login: Mapping[str, str] | None = None, packed: bool = False) -> None:
+    def __init__(self, bootstrap_servers: str, login: Mapping[str, Any] | None = None, packed: bool = False) -> None:
         """Connects. Raises Unavailable where no server answers within 8 s."""
         self._servers, self._failures = bootstrap_servers, _Failures()
         self._producer = _producer(bootstrap_servers, login, packed, self._failures)
@@ -140,7 +140,7 @@ class Sender:
         _check(self._servers, self._failures)
 
 
-def _producer(bootstrap_servers: str, login: Mapping[str, str] | None, packed: bool, failures: _Failures) -> Producer:
+def _producer(bootstrap_servers: str, login: Mapping[str, Any] | None, packed: bool, failures: _Failures) -> Producer:
     return kafka_clients.producer(
         {**(login or {})}
         | _settings(bootstrap_servers, failures)

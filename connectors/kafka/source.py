@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from connectors.kafka import msk
 from connectors.reaching import unreachable
 from core.config.source import Kafka
 from core.errors import ConfigError, Unavailable
@@ -146,26 +148,33 @@ def unavailable(kafka: Kafka, reason: str) -> Unavailable:
     )
 
 
-def login(kafka: Kafka) -> dict[str, str]:
+def login(kafka: Kafka) -> dict[str, Any]:
     """As `client_options`. Raises ConfigError where there are none."""
     options = client_options(kafka)
     if options is None:
         raise ConfigError(
             [
-                "source.kafka: its login is one that only Java clients know, and this command is none: "
-                "give it a user of PLAIN or SCRAM, with username and password in properties.sasl.jaas.config"
+                "source.kafka: its login is one that only Java clients know, and this command is none: for AWS_MSK_IAM "
+                "install freshet[aws]; else give it a user of PLAIN or SCRAM, with username and password in "
+                "properties.sasl.jaas.config"
             ]
         )
     return options
 
 
-def client_options(kafka: Kafka) -> dict[str, str] | None:
-    """librdkafka's options for the same cluster; None where it can't log in as the Java client does."""
+def client_options(kafka: Kafka) -> dict[str, Any] | None:
+    """librdkafka's options for the same cluster; None where it can't log in as the Java client does.
+
+    Raises ConfigError where a login to MSK knows no region.
+    """
     given = {key.removeprefix(_CLIENT_PREFIX): value for key, value in kafka.options.items()}
     options = {"bootstrap.servers": kafka.bootstrap_servers, **{key: given[key] for key in _SHARED if key in given}}
     if not given.get("security.protocol", "").upper().startswith("SASL"):
         return options
-    login = dict(_JAAS.findall(given.get("sasl.jaas.config", "")))
+    jaas = given.get("sasl.jaas.config", "")
+    if given.get("sasl.mechanism") == msk.MECHANISM:
+        return {**options, **msk.options(kafka.bootstrap_servers, jaas)} if msk.is_here() else None
+    login = dict(_JAAS.findall(jaas))
     if login.keys() != {"username", "password"}:
         return None
     return {**options, "sasl.username": login["username"], "sasl.password": login["password"]}

@@ -40,7 +40,7 @@ def test_letters_of_this_run_and_this_pipeline_are_counted(stack: Stack) -> None
 
 
 def test_where_nobody_tells_nothing_is_claimed() -> None:
-    java = {"properties.security.protocol": "SASL_SSL", "properties.sasl.mechanism": "AWS_MSK_IAM"}
+    java = {"properties.security.protocol": "SASL_SSL", "properties.sasl.mechanism": "GSSAPI"}
     kafka = {"topic": "t", "properties.bootstrap.servers": "127.0.0.1:1", "scan.bounded.mode": "latest-offset", **java}
     pipeline = bounded("127.0.0.1:1", source={"kafka": kafka})
     assert letters_so_far(pipeline) is None
