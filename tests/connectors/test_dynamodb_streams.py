@@ -12,6 +12,8 @@ import pytest
 
 from connectors.aws.client import Aws, client
 from connectors.dynamodb.streams import TableStream, record
+from connectors.shards.streams import opened, source_of
+from core.config.source import DynamodbStreams
 from core.errors import ConfigError
 from core.shards.log import Shard, Start
 from tests.aws import moto_server
@@ -107,3 +109,17 @@ def test_what_the_service_says_of_who_deleted_is_kept() -> None:
     }
     assert value["dynamodb"]["ApproximateCreationDateTime"] == 1_767_225_601
     assert made.arrived_ms == 1_767_225_601_000 and made.key == b'{"id":{"B":"/w=="}}'
+
+
+def test_records_are_asked_for_where_the_pipeline_file_says() -> None:
+    elsewhere = "https://vpce-1.streams.dynamodb.eu-central-1.vpce.amazonaws.com"
+    settings = {"table": "articles", "aws.region": "eu-central-1"}
+    for given, at in (
+        (settings, "https://streams.dynamodb."),
+        ({**settings, "aws.streams.endpoint": elsewhere}, elsewhere),
+    ):
+        (stream,) = opened([source_of(DynamodbStreams.model_validate(given))]).values()
+        assert isinstance(stream, TableStream)
+        assert stream._client.meta.endpoint_url.startswith(at)
+        # the table itself is asked at the service's own address, which a network has a gateway to
+        assert stream._tables.meta.endpoint_url == "https://dynamodb.eu-central-1.amazonaws.com"

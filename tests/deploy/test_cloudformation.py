@@ -178,7 +178,8 @@ def test_a_command_of_the_page_is_one_of_the_cli(words: list[str]) -> None:
         assert options <= {"--stack-name", "--template-file", "--capabilities", "--parameter-overrides"}
         name = Path(rest[rest.index("--template-file") + 1]).stem
         assert rest[rest.index("--stack-name") + 1] == f"freshet-{name}"
-        given = dict(word.split("=", 1) for word in rest[rest.index("--parameter-overrides") + 1 :])
+        at = rest.index("--parameter-overrides") if "--parameter-overrides" in rest else len(rest)
+        given = dict(word.split("=", 1) for word in rest[at + 1 :])
         parameters = TEMPLATES[name]["Parameters"]
         assert set(given) <= set(parameters)
         assert {key for key, each in parameters.items() if "Default" not in each} <= set(given)
