@@ -134,10 +134,14 @@ class Truncate:
 
 
 class Skip(StrEnum):
-    """Why an event that is no fault of anyone's carries no change of a row. Skipped events are counted by reason."""
+    """Why an event that is no fault of anyone's carries no change of a row. Skipped events are counted by reason.
+
+    PLACE: a heartbeat that says where the source's log stands, which is heard, and not counted.
+    """
 
     TOMBSTONE = "tombstone"
     HEARTBEAT = "heartbeat"
+    PLACE = "place"
     TRANSACTION = "transaction"
     SCHEMA_CHANGE = "schema-change"
     MESSAGE = "message"

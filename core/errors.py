@@ -55,6 +55,10 @@ class FilterError(ConfigError):
         self.place = place
 
 
+class PositionError(FreshetError):
+    """A text names no place in a source's log that compares with others."""
+
+
 class OtherLog(FreshetError):
     """The log that a state belongs to isn't the one that is there now: its positions or offsets mean nothing in it."""
 

@@ -16,9 +16,11 @@ from core.config.source import Kafka
 from core.errors import ConfigError, DecodeError, Unavailable
 from core.formats.debezium.decoding import decode
 from core.formats.debezium.event import Pattern, best, pattern_of
+from core.formats.debezium.places import HEARTBEAT, heartbeat
 from core.formats.debezium.source import OURS, source_block, table_of
 
 _TAIL = 100
+_TAIL_BEHIND_HEARTBEATS = 10_000
 _ANSWER_S = 10.0
 _MARKS = 2  # what a transaction may leave behind the last message
 
@@ -41,11 +43,21 @@ def topic_of(table: str, topics: Sequence[str]) -> str:
 
 
 def tail(consumer: Consumer, kafka: Kafka, topic: str) -> list[Message]:
-    """The last messages of each partition, up to 100. Raises Unavailable."""
-    upto = {
-        partition: (max(first, end - _TAIL), end) for partition, (first, end) in ends(consumer, kafka, topic).items()
-    }
-    return list(messages(consumer, kafka, topic, upto))
+    """The last messages of each partition, some 100, but for heartbeats. Raises Unavailable."""
+    bounds = ends(consumer, kafka, topic)
+    found: list[Message] = []
+    for reach in (_TAIL, _TAIL_BEHIND_HEARTBEATS):
+        upto = {partition: (max(first, end - reach), end) for partition, (first, end) in bounds.items()}
+        there = list(messages(consumer, kafka, topic, upto))
+        found = [each for each in there if not _is_heartbeat(each)]
+        if len(found) == len(there):
+            break
+    return found
+
+
+def _is_heartbeat(message: Message) -> bool:
+    at = (message.topic, message.partition, message.offset, message.key, message.value)
+    return HEARTBEAT.encode() in (message.value or b"") and heartbeat(Event(*at)) is not None
 
 
 def has_schemas(found: Sequence[Message]) -> bool:

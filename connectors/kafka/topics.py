@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from connectors.kafka import clients as kafka_clients
-from connectors.kafka.source import SILENT, login, unavailable
+from connectors.kafka.source import SILENT, login, named, unavailable
 from core.config.source import Kafka
 from core.formats.recordings import Headers
 
@@ -73,6 +73,20 @@ def ends(consumer: Consumer, kafka: Kafka, topic: str) -> Ends:
         there = consumer.list_topics(timeout=_ANSWER_S).topics.get(topic)
         numbers = [] if there is None else sorted(there.partitions)
         return {number: _ends(consumer, TopicPartition(topic, number)) for number in numbers}
+    except KafkaException as error:
+        raise unavailable(kafka, error.args[0].str()) from None
+
+
+def ends_of_source(consumer: Consumer, kafka: Kafka) -> dict[str, Ends]:
+    """Where the partitions of each topic that the source names begin and end now. Raises as `ends`."""
+    try:
+        there = consumer.list_topics(timeout=_ANSWER_S).topics
+        return {
+            topic: {
+                number: _ends(consumer, TopicPartition(topic, number)) for number in sorted(there[topic].partitions)
+            }
+            for topic in named(kafka, there)
+        }
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
 

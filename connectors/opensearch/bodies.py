@@ -80,10 +80,12 @@ def s = ctx._source;
 if (s.position != null && s.position.compareTo(params.position) > 0) { ctx.op = 'none'; return; }
 def had = s.chunk_ids == null ? new HashSet() : new HashSet(s.chunk_ids);
 def moved = new ArrayList();
+String was = s.digest;
+if (was != null && was.indexOf('@') >= 0) { was = was.substring(0, was.indexOf('@')); }
 if (!params.kept.isEmpty()) {
   boolean there = s.generation != null && (s.complete || s.generation == params.checked);
   if (!there || !had.containsAll(params.kept)) { ctx.op = 'none'; return; }
-  if (!s.complete || s.digest != params.digest) { moved = params.kept; }
+  if (!s.complete || was != params.digest) { moved = params.kept; }
   else {
     def places = new HashMap();
     for (int at = 0; at < s.chunk_ids.size(); at++) { places.put(s.chunk_ids.get(at), at); }
@@ -103,7 +105,7 @@ s.generation = s.generation == null ? params.now : (long) Math.max(s.generation 
 s.chunk_ids = params.chunk_ids;
 s.leftover = new ArrayList(had);
 s.moved = moved;
-s.digest = params.digest;
+s.digest = params.committed < 0 ? params.digest : params.digest + '@' + params.committed;
 s.complete = false;
 if (params.chunk_ids.isEmpty()) { if (s.deleted_at == null) { s.deleted_at = params.now; } }
 else { s.remove('deleted_at'); }
@@ -126,6 +128,13 @@ if (ctx._source.generation != params.generation) { ctx.op = 'none'; return; }
 ctx._source.leftover = new ArrayList();
 ctx._source.moved = new ArrayList();
 ctx._source.complete = true;
+"""
+
+_KEEP = """
+def s = ctx._source;
+if (s.generation != null && s.generation > params.epoch) { ctx.op = 'none'; return; }
+s.generation = params.epoch;
+s.digest = params.text;
 """
 
 _MARK = """
@@ -169,6 +178,7 @@ def advance(ledger: str, plan: Plan, kept: Sequence[str], digest: str, checked: 
         "chunk_ids": plan.chunk_ids,
         "kept": kept,
         "digest": digest,
+        "committed": -1 if plan.committed_ms is None else plan.committed_ms,
         "checked": checked,
         "now": now,
     }
@@ -190,6 +200,16 @@ def finish(ledger: str, document_id: str, generation: int) -> bytes:
 def mark(ledger: str, table: str, before: str) -> bytes:
     """The operation that raises a table's mark."""
     return _update(ledger, mark_id(table), _MARK, {"table": table, "before": before}, upsert=True, answer=("mark",))
+
+
+PROGRESS = "p:"
+"""The ledger's _id for what a run says of itself: an id that no document's entry has, nor a table's mark."""
+
+
+def keep(ledger: str, epoch: int, text: str) -> bytes:
+    """The operation that keeps what a run says of itself, unless a later one has said something."""
+    # in fields that a ledger of an earlier release has too
+    return _update(ledger, PROGRESS, _KEEP, {"epoch": epoch, "text": text}, upsert=True, answer=("generation",))
 
 
 def _update(

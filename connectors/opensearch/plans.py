@@ -71,7 +71,12 @@ class Work:
     @cached_property
     def digest(self) -> str:
         """What tells this metadata from another, and from the same with the terms of another release."""
-        return blake2b(self.encoded + b"\x00%d" % TERMS, digest_size=16).hexdigest()
+        return digest_of(self.encoded)
+
+
+def digest_of(encoded: bytes) -> str:
+    """What the ledger says of metadata, given as JSON."""
+    return blake2b(encoded + b"\x00%d" % TERMS, digest_size=16).hexdigest()
 
 
 def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> Work:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from connectors.opensearch import bodies, queries
 from connectors.opensearch.client import Cluster
-from connectors.opensearch.hits import cosine_of, hit_of, stored_of
+from connectors.opensearch.hits import cosine_of, entry_stood, hit_of, stood_of, stored_of
 from connectors.opensearch.indexes import SETTING, Indexes
 from connectors.opensearch.owner import Tenure
 from connectors.opensearch.plans import Work, batches, is_id, work
@@ -22,8 +23,10 @@ from connectors.opensearch.strays import Strays
 from connectors.opensearch.writing import Writer
 from core.change import Position
 from core.config.store import OpenSearch
+from core.errors import ConfigError
 from core.plans import Outcome, Plan, rejected
-from core.stores.contract import Hit, Stored, Vectors, nobody_hears
+from core.shards.progress import Progress, progress_from_text, progress_to_text
+from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
@@ -137,6 +140,30 @@ class OpenSearchStore:
         entries = zip(wanted, self._writer.entries(wanted), strict=True)
         return {document_id: entry.position for document_id, entry in entries if entry.generation >= 0}
 
+    def stood(self, document_ids: Sequence[str]) -> dict[str, Stood]:
+        """Where documents stand whose chunks are all written and searchable; see `VectorStore.stood`."""
+        wanted = [each for each in dict.fromkeys(document_ids) if is_id(each)]
+        found = self._entries(wanted, ["position", "digest", "complete"])
+        return {each: entry_stood(entry) for each, entry in found.items() if entry.get("complete")}
+
+    def keep(self, progress: Progress) -> None:
+        """Keep what a run says of itself; see `VectorStore.keep`."""
+        self._tenure.hold()
+        kept = bodies.keep(f"{self._index}-ledger", progress.epoch, progress_to_text(progress))
+        self._cluster.bulk(f"{self._index}-ledger", [kept])
+
+    def progress(self) -> Progress | None:
+        """What was kept last; see `VectorStore.progress`."""
+        place = {"_index": f"{self._index}-ledger", "_id": bodies.PROGRESS, "_source": ["digest"]}
+        (found,) = self._cluster.get([place])
+        return progress_from_text(found["_source"]["digest"]) if found["found"] else None
+
+    def _entries(self, document_ids: Sequence[str], fields: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Those fields of the documents' entries, where there are any."""
+        place = {"_index": f"{self._index}-ledger", "_source": list(fields)}
+        found = self._cluster.get([{**place, "_id": bodies.entry_id(each)} for each in document_ids])
+        return {name: each["_source"] for name, each in zip(document_ids, found, strict=True) if each["found"]}
+
     def latest(self, table: str) -> Position:
         """The latest position of a table's documents and mark; see `VectorStore.latest`."""
         return self._writer.latest(table)
@@ -191,10 +218,10 @@ class OpenSearchStore:
         for start in range(0, len(wanted), _LISTED_AT_ONCE):
             for found in self._chunks(wanted[start : start + _LISTED_AT_ONCE]):
                 chunks.setdefault(found["document_id"], {})[found["chunk_id"]] = found
-        entries = self._writer.entries(list(chunks))
+        entries = self._entries(list(chunks), ["position", "digest"])
         return {
-            document_id: stored_of(document_id, entry.position, list(found.values()), self._model, self._dimension)
-            for (document_id, found), entry in zip(chunks.items(), entries, strict=True)
+            each: stored_of(each, entry_stood(entries.get(each, {})), list(of.values()), self._model, self._dimension)
+            for each, of in chunks.items()
         }
 
     def _chunks(self, document_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -221,7 +248,16 @@ class OpenSearchStore:
         `prepare` does.
         """
         self._check(vector, k)
-        return self._nearest(vector, k, queries.conditions(self._model, where)) if k > 0 else []
+        return self._standing(self._nearest(vector, k, queries.conditions(self._model, where))) if k > 0 else []
+
+    def _standing(self, hits: Sequence[Hit]) -> list[Hit]:
+        """With what they show, as far as the ledger, which may be closed to who asks, can tell."""
+        wanted = list(dict.fromkeys(hit.document_id for hit in hits))
+        try:
+            entries = self._entries(wanted, ["position", "digest", "chunk_ids"])
+        except ConfigError:
+            return list(hits)
+        return [replace(hit, stood=stood_of(hit, entries.get(hit.document_id, {}))) for hit in hits]
 
     def match(
         self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
@@ -232,7 +268,9 @@ class OpenSearchStore:
             return []
         among = queries.conditions(self._model, where)
         found = self._ask(queries.worded(words_of(text), k, among, vector is not None), self._cluster.once)
-        return [hit_of(hit, hit["_score"], None if vector is None else cosine_of(hit, vector)) for hit in found]
+        return self._standing(
+            [hit_of(hit, hit["_score"], None if vector is None else cosine_of(hit, vector)) for hit in found]
+        )
 
     def _check(self, vector: NDArray[np.float32] | None, k: int) -> None:
         if vector is not None and vector.shape != (self._dimension,):

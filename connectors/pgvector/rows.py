@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from core.change import Position
 from core.errors import StoreRejected
 from core.plans import Chunk, Outcome, Plan, Status, rejected
 from core.stores.batches import sized
-from core.stores.contract import Stored, Vectors
+from core.stores.contract import Hit, Stood, Stored, Vectors
 from core.stores.fitting import fit, lacking
 
 _BYTES_AT_ONCE = 64 * 2**20
@@ -74,7 +74,7 @@ def _check_size(what: str, text: str) -> None:
 
 
 def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> Stored:
-    """A document from its chunks' rows: id, position, chunk id, ordinal, text, metadata, vector, model."""
+    """A document from its chunks' rows: id, position, chunk id, ordinal, text, metadata, vector, model, ledger."""
     own = [row for row in rows if row[7] == model]
     vectors = [row[6].to_numpy() if isinstance(row[6], Vector | HalfVector) else row[6] for row in own]
     return Stored(
@@ -84,7 +84,20 @@ def stored_of(rows: Sequence[tuple[Any, ...]], model: str, dimension: int) -> St
         (own or rows)[0][5],
         np.array(vectors, np.float32).reshape(-1, dimension),
         Counter(row[7] for row in rows if row[7] != model),
+        None if (stood := stood_of(rows[0][8])) is None else stood.committed_ms,
     )
+
+
+def hit_of(row: tuple[Any, ...]) -> Hit:
+    """A chunk that was found, by its score, document, id, ordinal, text, metadata, cosine and document's ledger row."""
+    *found, entry = row
+    score, document_id, chunk_id, ordinal, text, metadata, cosine = found
+    return Hit(score, document_id, chunk_id, ordinal, text, metadata, cosine, stood_of(entry))
+
+
+def stood_of(entry: Mapping[str, Any] | None) -> Stood | None:
+    """Where a document stands, by its row in the ledger; None where that isn't there, or may not be read."""
+    return None if entry is None else Stood(Position(entry["position"]), entry.get("committed_ms"))
 
 
 def transactions(ready: Sequence[Work]) -> Iterator[list[Work]]:

@@ -29,12 +29,13 @@ ORDER BY activity.pid
 # A table's mark, the ledger's row under its own name, refuses what is older than a TRUNCATE or a snapshot.
 # An equal position may tell that a document lives which was deleted, or the other way round: `deleted_at` must follow.
 _ADVANCE = SQL("""
-INSERT INTO {ledger} AS ledger (document_id, position, deleted_at)
-SELECT plan.document_id, plan.position, CASE WHEN plan.empty THEN now() END
-FROM unnest(%b::text[], %b::text[], %b::bool[]) AS plan (document_id, position, empty)
+INSERT INTO {ledger} AS ledger (document_id, position, deleted_at, committed_ms)
+SELECT plan.document_id, plan.position, CASE WHEN plan.empty THEN now() END, nullif(plan.committed_ms, -1)
+FROM unnest(%b::text[], %b::text[], %b::bool[], %b::bigint[]) AS plan (document_id, position, empty, committed_ms)
 LEFT JOIN {ledger} AS mark ON mark.document_id = split_part(plan.document_id, '/', 1)
 WHERE mark.position IS NULL OR mark.position <= plan.position
-ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position, deleted_at = EXCLUDED.deleted_at
+ON CONFLICT (document_id) DO UPDATE
+SET position = EXCLUDED.position, deleted_at = EXCLUDED.deleted_at, committed_ms = EXCLUDED.committed_ms
 WHERE ledger.position < EXCLUDED.position
    OR ledger.position = EXCLUDED.position AND (ledger.deleted_at IS NULL) <> (EXCLUDED.deleted_at IS NULL)
 """)
@@ -117,7 +118,8 @@ ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position WHERE ledge
 _CLEAR = SQL("""
 WITH gone AS (
     DELETE FROM {ledger} AS ledger
-    WHERE starts_with(ledger.document_id, %b::text || '/') AND ledger.position < %b AND document_id <> '/owner'
+    WHERE starts_with(ledger.document_id, %b::text || '/') AND ledger.position < %b
+      AND document_id NOT IN ('/owner', '/progress')
     RETURNING document_id
 ), lost AS (
     SELECT document_id FROM {table} AS chunk WHERE starts_with(chunk.document_id, %b::text || '/')
@@ -153,7 +155,7 @@ WHERE document_id = %b::text OR starts_with(document_id, %b::text || '/')
 
 _READ = SQL("""
 SELECT chunk.document_id, coalesce(ledger.position, ''), chunk.chunk_id, chunk.ordinal, chunk.text, chunk.metadata,
-       CASE WHEN chunk.model = %b THEN chunk.embedding END, chunk.model
+       CASE WHEN chunk.model = %b THEN chunk.embedding END, chunk.model, to_jsonb(ledger)
 FROM {table} AS chunk LEFT JOIN {ledger} AS ledger USING (document_id)
 WHERE chunk.document_id = ANY(%b::text[]) ORDER BY chunk.document_id, chunk.ordinal, chunk.chunk_id
 """)
@@ -170,10 +172,22 @@ WHERE left(ledger.position, 16) < left(EXCLUDED.position, 16)
 # Fails where the owner is another, and the transaction with it: statements that travel together can't be asked between.
 _OWNED = SQL("SELECT 1 / count(*) FROM {ledger} WHERE document_id = '/owner' AND position = %b")
 
+# What a run says of itself, under an id that no document has either.
+_KEEP = SQL("""
+INSERT INTO {ledger} AS ledger (document_id, position) VALUES ('/progress', %b)
+ON CONFLICT (document_id) DO UPDATE SET position = EXCLUDED.position
+""")
+_PROGRESS = SQL("SELECT position FROM {ledger} WHERE document_id = '/progress'")
+# A ledger that an earlier release made lacks `committed_ms`.
+_STOOD = SQL("SELECT document_id, to_jsonb(ledger) FROM {ledger} AS ledger WHERE document_id = ANY(%b::text[])")
+
 WRITING = {
     "owner": _OWNER,
     "claim": _CLAIM,
     "owned": _OWNED,
+    "keep": _KEEP,
+    "progress": _PROGRESS,
+    "stood": _STOOD,
     "shared": SQL(_SHARED),
     "exclusive": SQL(_EXCLUSIVE),
     "mark": _MARK,
@@ -268,7 +282,7 @@ SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid
         SQL("SELECT 1 WHERE to_regclass({ledger_name}) IS NOT NULL"),
         SQL("""
 CREATE TABLE {ledger} (
-    document_id text PRIMARY KEY, position text COLLATE "C" NOT NULL, deleted_at timestamptz
+    document_id text PRIMARY KEY, position text COLLATE "C" NOT NULL, deleted_at timestamptz, committed_ms bigint
 ) WITH (fillfactor = 60)
 """),
     ),
@@ -277,6 +291,12 @@ CREATE TABLE {ledger} (
 SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attname = 'deleted_at' AND NOT attisdropped
 """),
         SQL("ALTER TABLE {ledger} ADD COLUMN deleted_at timestamptz"),
+    ),
+    (
+        SQL("""
+SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attname = 'committed_ms' AND NOT attisdropped
+"""),
+        SQL("ALTER TABLE {ledger} ADD COLUMN committed_ms bigint"),
     ),
 )
 """What else a store has: how to see that it is there, and how to make it."""
@@ -329,20 +349,27 @@ WITH asked AS MATERIALIZED (
 )
 SELECT (SELECT sum(weight * 2.2 * often / (often + 0.3 + 0.9 * size) ORDER BY lexeme)
         FROM (SELECT lexeme, cardinality(positions) AS often FROM unnest({words})) AS had JOIN term USING (lexeme)
-       ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::{vector_type})
-FROM compared ORDER BY score DESC, document_id, ordinal, chunk_id LIMIT %s
+       ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::{vector_type}), {stood}
+FROM compared AS found_chunk ORDER BY score DESC, document_id, ordinal, chunk_id LIMIT %s
 """)
 """Parameters: what is asked, model, those of the filter, how many to compare, vector, how many to give."""
 
 EXACT = SQL("SET LOCAL enable_indexscan = off")
 
+READABLE = SQL("SELECT coalesce(has_table_privilege(to_regclass({ledger_name}), 'SELECT'), false)")
+OF_LEDGER = SQL("""
+(SELECT to_jsonb(ledger) FROM {ledger} AS ledger WHERE ledger.document_id = found_chunk.document_id)
+""")
+WITHOUT_LEDGER = SQL("NULL::jsonb")
+"""What a search says of each chunk's document, for who may read the ledger, and who may not: `stood`."""
+
 MODELS = SQL("SELECT model, count(*) FROM {table} GROUP BY model ORDER BY 2 DESC, 1")
 
 
 NEAREST = SQL("""
-SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata, 1 - distance FROM (
+SELECT 1 - distance, document_id, chunk_id, ordinal, text, metadata, 1 - distance, {stood} FROM (
     SELECT *, embedding <=> %s::{vector_type} AS distance FROM {table} WHERE model = %s AND {filter}
     ORDER BY distance LIMIT %s
-) AS near ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
+) AS found_chunk ORDER BY distance, document_id, ordinal, chunk_id LIMIT %s
 """)
 """Parameters of NEAREST: vector, model, those of the filter, how many to look at, how many to give."""

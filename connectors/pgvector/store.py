@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
+from psycopg import sql
 
 from connectors.pgvector import sql as statements
 from connectors.pgvector.claim import Tenure
 from connectors.pgvector.filters import condition_of
 from connectors.pgvector.layout import USUAL, Layout, searching
-from connectors.pgvector.rows import Work, refused, stored_of, work_of
+from connectors.pgvector.rows import Work, hit_of, refused, stood_of, stored_of, work_of
 from connectors.pgvector.schema import SETTING, Shape, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
@@ -22,8 +23,9 @@ from connectors.postgres.session import Session, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
 from core.plans import Outcome, Plan
+from core.shards.progress import Progress, progress_from_text, progress_to_text
 from core.stores.batches import halving
-from core.stores.contract import Hit, Stored, Vectors, nobody_hears
+from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
@@ -68,6 +70,7 @@ class PgvectorStore:
         self._patience_s = patience_s
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
+        self._reads_ledger: bool | None = None
         parts = table_name(table, "_ledger", SETTING)
         self._names = statements.names(parts, layout)
         self._sql = {
@@ -158,6 +161,21 @@ class PgvectorStore:
         """Where the ledger has the documents; see `VectorStore.positions`."""
         return dict(self._rows("positions", [list(document_ids)]))
 
+    def stood(self, document_ids: Sequence[str]) -> dict[str, Stood]:
+        """Where the ledger has the documents; see `VectorStore.stood`. A batch is written in one transaction."""
+        rows = self._session.once(lambda: self._session.rows(self._sql["stood"], [list(document_ids)]))
+        found = {document_id: stood_of(entry) for document_id, entry in rows}
+        return {document_id: stood for document_id, stood in found.items() if stood is not None}
+
+    def keep(self, progress: Progress) -> None:
+        """Keep what a run says of itself; see `VectorStore.keep`."""
+        self._session.once(lambda: self._writer.keep(progress_to_text(progress)))
+
+    def progress(self) -> Progress | None:
+        """What was kept last; see `VectorStore.progress`."""
+        rows = self._session.once(lambda: self._session.rows(self._sql["progress"]))
+        return progress_from_text(rows[0][0]) if rows else None
+
     def latest(self, table: str) -> Position:
         """The latest position of a table's documents and mark; see `VectorStore.latest`."""
         return Position(self._rows("latest", [table, table])[0][0])
@@ -230,13 +248,20 @@ class PgvectorStore:
         condition, asked = condition_of(where)
         # More than k, so that which of several equally near ones are let in doesn't depend on the index.
         reach = k + 20
-        query = statements.NEAREST.format(**self._names, filter=condition)
+        query = statements.NEAREST.format(**self._names, filter=condition, stood=self._standing())
         parameters = [Vector(vector), self._model, *asked, reach, k]
         settings = searching(self._layout.index, reach)
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         if len(rows) < k:
             rows = self._session.once(lambda: self._session.rows(query, parameters, [statements.EXACT], prepare=False))
-        return [Hit(*row) for row in rows]
+        return [hit_of(row) for row in rows]
+
+    def _standing(self) -> sql.Composable:
+        """What searches say of chunks' documents: nothing to who may not read the ledger."""
+        if self._reads_ledger is None:
+            asked = statements.READABLE.format(**self._names)
+            self._reads_ledger = self._session.once(lambda: bool(self._session.rows(asked)[0][0]))
+        return statements.OF_LEDGER.format(**self._names) if self._reads_ledger else statements.WITHOUT_LEDGER
 
     def match(
         self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
@@ -247,11 +272,11 @@ class PgvectorStore:
         each and finds those with the rarest, which BM25 then compares.
         """
         condition, asked = condition_of(where)
-        query = statements.MATCHING.format(**self._names, filter=condition)
+        query = statements.MATCHING.format(**self._names, filter=condition, stood=self._standing())
         given = None if vector is None else Vector(vector)
         parameters = [words_of(text), self._model, *asked, max(statements.COMPARED, 2 * k), given, k]
         rows = self._session.once(lambda: self._session.rows(query, parameters, prepare=False))
-        return [Hit(*row) for row in rows]
+        return [hit_of(row) for row in rows]
 
     def close(self) -> None:
         """Give the connection back."""

@@ -110,6 +110,22 @@ class Writer:
         again = iter(self._transact(kept, send) if kept else [])
         return [outcome if outcome.status is Status.REJECTED else next(again) for outcome in outcomes]
 
+    def keep(self, text: str) -> None:
+        """Keep what a run says of itself, in a transaction of its own. Raises Displaced where it isn't ours."""
+
+        def send() -> list[Standing]:
+            with self._session.connection().pipeline():
+                for statement in (BEGIN, *BY_INDEX):
+                    self._session.connection().execute(statement)
+                self._execute("shared", [])
+                if self._tenure.owner_entry is not None:
+                    self._execute("owned", [self._tenure.owner_entry])
+                self._execute("keep", [text])
+                self._session.connection().execute(COMMIT)
+            return []
+
+        self._owning(send)
+
     def _owning(self, send: Callable[[], list[Standing]]) -> list[Standing]:
         while True:
             try:
@@ -144,7 +160,8 @@ class Writer:
         self._execute("shared", [])
         if self._tenure.owner_entry is not None:
             self._execute("owned", [self._tenure.owner_entry])
-        self._execute("advance", (*_keys(batch), [not work.plan.chunk_ids for work in batch]))
+        times = [-1 if work.plan.committed_ms is None else work.plan.committed_ms for work in batch]
+        self._execute("advance", (*_keys(batch), [not work.plan.chunk_ids for work in batch], times))
 
     def _send_in_steps(self, batch: Sequence[Work]) -> list[Standing]:
         """As `_send`, a document that took too long: each statement with so few rows that it doesn't.

@@ -1,1 +1,1 @@
-"""Streams of shards: their order past reshards, and which reader has which."""
+"""Partitions and shards: their order past reshards, which reader has which, and how far each is applied."""

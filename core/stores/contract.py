@@ -16,6 +16,7 @@ from core.plans import Chunk, Outcome, Plan
 from core.profiles.delivery import Delivery, Opening
 from core.profiles.merging import Profile
 from core.profiles.step import Placed
+from core.shards.progress import Progress
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 
@@ -28,12 +29,21 @@ def nobody_hears(line: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Stood:
+    """Which change a document shows: its position, and when it was committed, in ms since 1970, where that is known."""
+
+    position: Position
+    committed_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a search.
 
     score   what orders the answers: the cosine similarity of `search`, 1 for the same direction; of `match` how well
             the words fit, which compares within one answer alone
     cosine  of the question's vector and the chunk's; None where no vector was given
+    stood   of the document's change that the chunk is of; None where the store can't tell for sure
     """
 
     score: float
@@ -43,6 +53,7 @@ class Hit:
     text: str
     metadata: Mapping[str, Any]
     cosine: float | None = None
+    stood: Stood | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Stored:
     position  as the ledger has it; BEGINNING where the ledger doesn't know of the document
     chunks    those of the store's model
     others    how many chunks of other models stand beside them, by model
+    committed_ms  when its last change was committed, in ms since 1970, where that is known
     """
 
     document_id: str
@@ -60,6 +72,7 @@ class Stored:
     metadata: Mapping[str, Any]
     vectors: Vectors
     others: Mapping[str, int] = field(default_factory=dict)
+    committed_ms: int | None = None
 
 
 class VectorStore(Protocol):
@@ -112,6 +125,24 @@ class VectorStore(Protocol):
 
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
         """Each document's position in the ledger, deleted ones too; unknown ones are left out."""
+
+    def stood(self, document_ids: Sequence[str]) -> dict[str, Stood]:
+        """Where the documents stand that are written whole, deleted ones too: searches show that, or what came later.
+
+        One that is being written is left out. Doesn't wait for a server that is away.
+        """
+
+    def keep(self, progress: Progress) -> None:
+        """Keep what a run says of itself, in the place of what was said before.
+
+        Raises Displaced where a later run has the store. Doesn't wait for a server that is away.
+        """
+
+    def progress(self) -> Progress | None:
+        """What was kept last; None where nothing was, or by a release whose form this one doesn't read.
+
+        Doesn't wait for a server that is away.
+        """
 
     def latest(self, table: str) -> Position:
         """The latest position of the table's documents and of its mark, as `clear` sets it; BEGINNING where none is.

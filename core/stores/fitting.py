@@ -35,6 +35,11 @@ class Fit:
     encoded: str
 
 
+def encoded(metadata: Mapping[str, Any]) -> str:
+    """Metadata as a store has it, in the JSON in which `fit` sent it, but for numbers of more digits than a float's."""
+    return _encode(metadata)
+
+
 def fit(plan: Plan, vectors: Vectors, dimension: int) -> Fit:
     """The plan with the vectors of its written chunks, made fit. NUL characters in metadata become U+FFFD.
 

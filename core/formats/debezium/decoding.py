@@ -29,6 +29,7 @@ from core.formats.debezium.envelope import (
     unwrapped,
 )
 from core.formats.debezium.format import UNAVAILABLE, DebeziumFormat
+from core.formats.debezium.places import heartbeat
 from core.formats.debezium.position import pair, position
 from core.formats.debezium.source import source_name
 from core.formats.tables import ITSELF
@@ -79,7 +80,7 @@ def decode(event: Event, format: DebeziumFormat = _DEFAULT) -> Change | Truncate
     if not isinstance(source, dict) or (operation is None and "ddl" in envelope):
         return _rowless(envelope)
     if operation == "m":
-        return Skip.MESSAGE
+        return Skip.MESSAGE if heartbeat(event) is None else Skip.PLACE
     if source.get("connector") != "postgresql":
         _readable(source.get("connector"))
     if operation == "t":
