@@ -19,6 +19,7 @@ from core.identity.linking import RecordChange
 from core.metrics.tally import Rise
 from core.plans import Outcome, Plan
 from core.profiles.delivery import Delivery
+from core.shards.progress import Reached
 from core.shards.slots import Assigned
 
 Payload = TypeVar("Payload")
@@ -55,15 +56,38 @@ class Embedded:
     error: tuple[str, str] | None = None
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """How far a subtask has read its partitions, on its way behind all that it read, in one copy for each way there is.
+
+    by       the subtask's start that it is of: what an earlier one sent doesn't count together with it
+    number   of the marks of that start, in their order
+    ways     how many copies there are: all is applied once each has passed
+    reached  by partition
+    tables   what settles by these names may hold some of it back
+    cleared  tables that must have been cleared below a position by then, on a way of their own
+    way      which copy it is
+    """
+
+    by: str
+    number: int
+    ways: int
+    reached: dict[str, Reached]
+    tables: tuple[str, ...] = ()
+    cleared: dict[str, Position] = {}
+    way: str = ""
+
+
 class Answer(msgspec.Struct, frozen=True, array_like=True):
     """What `write_plans` says of a row: outcomes that are rejected; the batch's first row has all that was counted.
 
     messages  of the topic of outcomes, by key: where the pipeline has one. `clear_table` says these alone
+    passed  a mark, encoded: all that came before it is applied
     """
 
     rejected: tuple[Outcome, ...] = ()
     counted: tuple[Rise, ...] = ()
     messages: tuple[tuple[str, bytes], ...] = ()
+    passed: bytes = b""
 
 
 class RecordSweep(NamedTuple):
@@ -83,6 +107,23 @@ class Written(msgspec.Struct, frozen=True, array_like=True):
 
 EVENT: Codec[Event] = _of(Event)
 """Beside most of the others: what a dead letter is made of."""
+
+# the one byte that MessagePack never uses: so a mark goes in the place of any other payload
+_MARKED = b"\xc1"
+
+
+def _marked() -> Codec[Mark]:
+    of = _of(Mark)
+    return Codec(lambda mark: _MARKED + of.encode(mark), lambda raw: of.decode(raw[1:]))
+
+
+MARK: Codec[Mark] = _marked()
+
+
+def is_mark(raw: bytes) -> bool:
+    """Whether the bytes, which may be of any codec here, are a mark's."""
+    return raw[:1] == _MARKED
+
 
 CHANGE: Codec[Change] = _of(Change)
 NOTIFICATION: Codec[ObjectChange] = _of(ObjectChange)

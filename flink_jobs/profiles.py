@@ -31,6 +31,7 @@ from flink_jobs.steps.linking import (
     SweepToRecord,
 )
 from flink_jobs.steps.operators import CHANGE, CHANGES, DEAD_LETTERS, LETTERS, PLANS, SWEPT, Decode, RejectedToLetter
+from flink_jobs.steps.progress import kept
 
 
 def build(
@@ -76,9 +77,9 @@ def build(
         *(aside(stream, DEAD_LETTERS) for stream in (records, linked, plans)), *source.letters
     )
     if named:
-        rejected = (
-            _embed(tables, plans).flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
-        )
+        applied = _embed(tables, plans)
+        kept(pipeline, applied, owner)
+        rejected = applied.flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
         letters = letters.union(rejected.set_parallelism(1).set_buffer_timeout(ASIDE_MS))
     statements = tables.create_statement_set()
     statements.add_insert_sql(letters_topic.written(tables, place, letters))

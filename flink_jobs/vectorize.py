@@ -33,10 +33,11 @@ from flink_jobs.steps.operators import (
     UNSETTLED,
     UNSETTLED_ROW,
     UNSETTLED_ROWS,
-    Decode,
     RejectedToLetter,
 )
+from flink_jobs.steps.passing import DecodeAndMark
 from flink_jobs.steps.planning import PlanDocument
+from flink_jobs.steps.progress import kept
 from flink_jobs.steps.settling import Nothing, Settle, Sweep
 
 _DUE = Types.ROW_NAMED(["table", "position"], [Types.STRING(), Types.STRING()])
@@ -84,6 +85,7 @@ def build(
     applied = _apply(tables, plans.union(settled))
     rejected = applied.flat_map(RejectedToLetter(pipeline.name), LETTERS).name("rejected").uid("rejected")
     rejected.set_buffer_timeout(ASIDE_MS)
+    kept(pipeline, applied, owner)
     sweeps = aside(changes, SWEPT)
     cleared = _sweep(tables, sweeps if bounded else sweeps.union(clock(tables, SWEEPS, "sweep")), applied)
     swept = cleared.flat_map(Nothing(), LETTERS).name("cleared").uid("cleared").set_buffer_timeout(ASIDE_MS)
@@ -105,7 +107,7 @@ def _changes(
         from flink_jobs.steps.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(pipeline, events)
-    changes = events.process(Decode(pipeline.name, pipeline.events, sources), CHANGES).name("decode").uid("decode")
+    changes = events.process(DecodeAndMark(pipeline, sources), CHANGES).name("decode").uid("decode")
     return changes, (changes,)
 
 

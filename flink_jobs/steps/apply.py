@@ -147,14 +147,19 @@ class _EmbedPlans(ScalarFunction):
         return made_by(document_id, there, embedding.model, document_chunker(embedding, chunk).name)
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
-        rows = embed_plans([payloads.PLAN.decode(raw) for raw in plans], self._embedder, self._stores, self._made_now)
+        # marks go through as they are, behind what came before them
+        given = [payloads.PLAN.decode(raw) for raw in plans if not payloads.is_mark(raw)]
+        if not given:
+            return plans
+        rows = embed_plans(given, self._embedder, self._stores, self._made_now)
         new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
         tally.count("batches")
         tally.count("batched", len(rows))
         tally.count("chunks_embedded", new - reused)
         tally.count("chunks_reused", reused)
         tally.count("chunks_kept", sum(len(row.plan.chunk_ids) for row in rows if row.plan is not None) - new)
-        return pd.Series([payloads.EMBEDDED.encode(row) for row in rows], dtype=object)
+        encoded = map(payloads.EMBEDDED.encode, rows)
+        return pd.Series([raw if payloads.is_mark(raw) else next(encoded) for raw in plans], dtype=object)
 
 
 class _WritePlans(ScalarFunction):
@@ -178,14 +183,18 @@ class _WritePlans(ScalarFunction):
         return False
 
     def eval(self, rows: pd.Series[Any]) -> pd.Series[Any]:
-        embedded = [payloads.EMBEDDED.decode(raw) for raw in rows]
+        embedded = [payloads.EMBEDDED.decode(raw) for raw in rows if not payloads.is_mark(raw)]
         before = what_stood(embedded, self._stores) if self._tells else {}
-        outcomes = write_plans(embedded, self._embedder, self._stores)
+        outcomes = write_plans(embedded, self._embedder, self._stores) if embedded else []
         messages = messages_of(embedded, outcomes, before, self._stores) if self._tells else {}
         _count(embedded, outcomes, time_ns() // 1_000_000)
         if self._of_objects:
             tally.count("refused_by_time", refused(outcomes))
-        answers = [Answer(self._rejections(each), messages=messages.get(row, ())) for row, each in enumerate(outcomes)]
+        of_plans = (
+            Answer(self._rejections(each), messages=messages.get(row, ())) for row, each in enumerate(outcomes)
+        )
+        # all that stands before a mark in this batch, or came in an earlier one, is written by now
+        answers = [Answer(passed=raw) if payloads.is_mark(raw) else next(of_plans) for raw in rows]
         # with the first row goes what was counted of the batch, by both functions
         answers[:1] = [structs.replace(first, counted=tuple(tally.drain())) for first in answers[:1]]
         nothing = Answer()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from time import time
 from typing import Any
@@ -67,15 +67,33 @@ SLACK_MS = 30_000
 REPLAY_MARK, BACKFILL_MARK = REPLAY.encode(), BACKFILL.encode()
 
 
+def event_of(value: Row) -> Event:
+    """The event of a source's row."""
+    key, body, topic, partition, offset, headers = value
+    return Event(topic, partition, offset, key, body, headers or {})
+
+
+Said = Change | Truncate | Skip
+"""What an event says."""
+
+
+def unheard(said: Said) -> None:
+    """For what an event says, where nobody else is to hear it."""
+
+
 class Decode(ProcessFunction):
     """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted.
 
     pipeline  its name, for dead letters
     sources   table to the database that its rows are of, where that is known before; else the first event decides
+    hear      called with all that an event says, before it goes on
     """
 
-    def __init__(self, pipeline: str, events: Events, sources: Mapping[str, str]) -> None:
+    def __init__(
+        self, pipeline: str, events: Events, sources: Mapping[str, str], hear: Callable[[Said], None] = unheard
+    ) -> None:
         self._name = pipeline
+        self._hear = hear
         self._sources = dict(sources)
         self._of_one_source = events.job.of_one_source
         self._events = events
@@ -96,8 +114,7 @@ class Decode(ProcessFunction):
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
         """One event in; rows of CHANGES, a sweep, a dead letter or nothing out."""
-        key, body, topic, partition, offset, headers = value
-        event = Event(topic, partition, offset, key, body, headers or {})
+        event = event_of(value)
         try:
             changes = self._decode(event)
         except ChangeError as error:
@@ -107,12 +124,15 @@ class Decode(ProcessFunction):
                 yield from self._ended(refused, ctx)
             return
         for each in changes:
+            self._hear(each)
             try:
                 name = self._key(each)
             except ChangeError as error:
                 yield self._letter(error, event)
                 if isinstance(each, Change):
                     yield from self._ended(each, ctx)
+                continue
+            if each is Skip.PLACE:
                 continue
             if isinstance(each, Skip):
                 self._meters.count("skipped", reason=each)

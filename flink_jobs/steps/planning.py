@@ -25,6 +25,7 @@ from core.plans import Plan
 from core.stores.earlier import with_earlier
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters, Snapshots
+from flink_jobs.payloads import Mark
 from flink_jobs.steps.marks import marks_of
 from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED
 from flink_jobs.steps.refusing import refuse
@@ -74,6 +75,9 @@ class PlanDocument(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One CHANGE in; of PLANS, UNSETTLED, dead letters or nothing out. What couldn't be read has no event."""
         encoded, event = value
+        if payloads.is_mark(encoded):
+            yield from self._pass_on(payloads.MARK.decode(encoded), ctx)
+            return
         change = payloads.CHANGE.decode(encoded)
         raw = self._state.value()
         before = None if raw is None else state_from_bytes(raw)
@@ -97,6 +101,13 @@ class PlanDocument(KeyedProcessFunction):
                 each = Unsettled(each.name, each.change)
             unsettled = Row(payloads.UNSETTLED.encode(structs.replace(each, event=event)), ctx.timestamp())
             yield UNSETTLED, Row(self._together(change), unsettled)
+
+    def _pass_on(self, mark: Mark, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """A mark goes the way of plans, and by each table's name the way of what is settled."""
+        yield Row(payloads.MARK.encode(mark), b"")
+        for table in mark.tables:
+            copy = structs.replace(mark, way=f"{mark.way}/{table}")
+            yield UNSETTLED, Row(table, Row(payloads.MARK.encode(copy), ctx.timestamp()))
 
     def _together(self, change: Change) -> str:
         """Whose halves of key changes meet, by position: a table's, of one database."""

@@ -74,6 +74,10 @@ class _KeptInState(MutableMapping[str, Kept]):
     def __delitem__(self, name: str) -> None:
         self._state.remove(name)
 
+    def waits(self) -> bool:
+        """Whether a half waits for the other, or a change behind one."""
+        return any(kept.behind or is_waiting(kept) for kept in map(decode_kept, self._state.values()))
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._state.keys())
 
@@ -114,6 +118,7 @@ class Settle(KeyedProcessFunction):
         )
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
+        self._quiet: set[str] = set()
         self._chunkers = {
             table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }
@@ -134,6 +139,12 @@ class Settle(KeyedProcessFunction):
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One UNSETTLED_ROW in; of PLANS, dead letters or nothing out."""
         unsettled, time = value
+        if payloads.is_mark(unsettled):
+            # what waits here came before it: the next one that finds nothing waiting says the same, and more
+            if self._nothing_waits(ctx.get_current_key()):
+                yield Row(unsettled, b"")
+            return
+        self._quiet.discard(ctx.get_current_key())
         self._memory.began_to_wait.clear()
         decided = settle(self._memory, payloads.UNSETTLED.decode(unsettled))
         for pair in self._memory.began_to_wait:
@@ -144,6 +155,7 @@ class Settle(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """The other half of a key change seems to be in none of the partitions; or, the second time, it is in none."""
         timers = ctx.timer_service()
+        self._quiet.discard(ctx.get_current_key())
         self._memory.began_to_wait.clear()
         seeming = _taken(self._due, timestamp)
         for pair in seeming:
@@ -158,6 +170,11 @@ class Settle(KeyedProcessFunction):
         for pair in (*seeming, *_taken(self._last, timestamp)):
             yield from self._tell(give_up(self._memory, pair, mark))
         yield from self._wait_on(timers, mark)
+
+    def _nothing_waits(self, table: str) -> bool:
+        if table not in self._quiet and not self._memory.waits():
+            self._quiet.add(table)
+        return table in self._quiet
 
     def _wait_on(self, timers: TimerService, mark: Position) -> Iterator[Any]:
         """What waited behind a half that waits no longer may be a half itself, and wait for another one."""
