@@ -92,7 +92,7 @@ def _registered(here: stack.Stack, dsn: str, prefix: str, table: Table, topic: s
         )
     # an empty table's topic would be made with its first row, and nobody could tell it from a misspelt one
     ensure_topics(here.kafka.bootstrap_servers, {topic: 1})
-    return register_postgres(here.connect.url, name, dsn, prefix, [table.name])
+    return register_postgres(here.connect.url, name, dsn, prefix, [table.name], heartbeats_to=topic)
 
 
 def connector_of(prefix: str, table: str) -> str:

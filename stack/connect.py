@@ -24,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from core.config.first_pipeline import slot_of
 from core.errors import FreshetError, Unavailable
+from core.formats.debezium.places import HEARTBEAT_QUERY
 from flink_jobs.running.failures import root_cause
 from stack import java, passfile, process
 from stack.failures import failed, redacted
@@ -56,6 +57,9 @@ SETTINGS: dict[str, str | int] = {
     "producer.buffer.memory": 2 * MAX_RECORD_BYTES,
 }
 """The worker's settings but for addresses and folders."""
+
+HEARTBEAT_MS = 5_000
+"""Each is some 4 kB in its topic, schema and all: 70 MB a day."""
 
 _READY_SECONDS = 90.0
 _RUNNING_SECONDS = 60.0
@@ -128,18 +132,25 @@ def properties(plugins: Path, ports: Ports) -> dict[str, str | int]:
 
 
 def register_postgres(
-    connect_url: str, name: str, dsn: str, topic_prefix: str, tables: Sequence[str], partitions: int = 1
+    connect_url: str,
+    name: str,
+    dsn: str,
+    topic_prefix: str,
+    tables: Sequence[str],
+    partitions: int = 1,
+    heartbeats_to: str = "",
 ) -> bool:
     """Makes or changes a Debezium connector for tables (`schema.table`) of a database, and waits until its task runs.
 
     False where it ran already, as it would be made.
 
     Topics are `topic_prefix.schema.table`, new ones with `partitions` partitions; keys and values have schemas.
+    `heartbeats_to`: the topic into which heartbeats go, between the changes that it has; "": there are none.
     The slot and the publication are called after `name`. The snapshot may go on after this returns. Where the dsn has
     no password in it the worker takes that from its own file.
     Raises FreshetError, with the cause, where the connector fails, Unavailable where it doesn't run within 60 s.
     """
-    config = _postgres_config(name, dsn, topic_prefix, tables, partitions)
+    config = _postgres_config(name, dsn, topic_prefix, tables, partitions) | _heartbeats(topic_prefix, heartbeats_to)
     deadline = time.monotonic() + _RUNNING_SECONDS
     with httpx.Client(base_url=connect_url, timeout=_REQUEST_SECONDS) as client:
         if _runs_with(client, name, config):
@@ -223,6 +234,24 @@ def _postgres_config(name: str, dsn: str, topic_prefix: str, tables: Sequence[st
         "max.queue.size.in.bytes": str(2 * MAX_RECORD_BYTES),
         "topic.creation.default.partitions": str(partitions),
         "topic.creation.default.replication.factor": "1",
+    }
+
+
+def _heartbeats(topic_prefix: str, topic: str) -> dict[str, str]:
+    """What has a connector tell of how far it is while nothing changes.
+
+    Sources: Debezium's documentation, "heartbeat.action.query" and "Message events", whose topic is PREFIX.message;
+    Kafka's, "RegexRouter". Debezium's own heartbeats have a time and no LSN.
+    """
+    if not topic:
+        return {}
+    return {
+        "heartbeat.interval.ms": str(HEARTBEAT_MS),
+        "heartbeat.action.query": HEARTBEAT_QUERY,
+        "transforms": "heartbeats",
+        "transforms.heartbeats.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.heartbeats.regex": re.escape(f"{topic_prefix}.message"),
+        "transforms.heartbeats.replacement": topic,
     }
 
 

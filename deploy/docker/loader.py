@@ -18,6 +18,7 @@ import psycopg
 import typer
 from psycopg.conninfo import make_conninfo
 
+from core.config.first_pipeline import topic_of
 from core.errors import FreshetError
 from stack.connect import register_postgres
 from workloads.texts import Text, texts
@@ -48,7 +49,8 @@ def main(
     with psycopg.connect(database, autocommit=True) as connection:
         fill(connection, chosen)
         for_connect = make_conninfo(os.environ["DATABASE"], password=os.environ.get("CONNECT_PASSWORD", password))
-        register_postgres(os.environ["CONNECT_URL"], prefix, for_connect, prefix, [TABLE])
+        topic = topic_of(prefix, TABLE)
+        register_postgres(os.environ["CONNECT_URL"], prefix, for_connect, prefix, [TABLE], heartbeats_to=topic)
         for article, body in islice(edits(chosen), changes):
             if body is None:
                 connection.execute(_DELETE, (article.id,))

@@ -211,7 +211,9 @@ def test_debezium_is_set_up_as_the_local_stacks() -> None:
     (connector,) = (each for each in ALL if each["kind"] == "KafkaConnector")
     config = {name: str(value) for name, value in connector["spec"]["config"].items()}
     ours = connect._postgres_config("shop", "host=postgres user=freshet dbname=freshet", "shop", ["public.articles"], 2)
-    same = ("skipped.operations", "plugin.name", "publication.autocreate.mode", "max.queue.size.in.bytes")
+    heartbeats = connect._heartbeats("shop", "shop.public.articles")
+    ours |= heartbeats
+    same = ("skipped.operations", "plugin.name", "publication.autocreate.mode", "max.queue.size.in.bytes", *heartbeats)
     assert {name: config[name] for name in same} == {name: ours[name] for name in same}
     assert connector["spec"]["class"] == ours["connector.class"]
     (cluster,) = (each for each in ALL if each["kind"] == "KafkaConnect")
