@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -24,7 +24,9 @@ import yaml
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.figures import Percentiles
 from bench.rig import Rig
+from bench.waiting_for import waited
 from connectors.opening.stores import open_stores, stores_of
 from core.change import Position
 from core.config.pipeline import Pipeline
@@ -58,6 +60,7 @@ class Asked:
     empty_ms        median of a request that does nothing, `/health`
     server_own_ms   mean of a question over HTTP without what its embedding and the store took in the server
     first_answer_s  of the first search after the server said that it serves
+    wait_for_ms     from the commit of a document's row until a search that waits for it is answered
     chunks          how many were searched
     """
 
@@ -68,12 +71,14 @@ class Asked:
     empty_ms: float
     server_own_ms: float
     first_answer_s: float
+    wait_for_ms: Percentiles
     chunks: int
 
 
 def measure(rig: Rig, most: int) -> dict[str, Asked]:
     """Fill a store with `most` documents of a chunk each, CHUNKS at the most, serve it, and search it by turns.
 
+    And how long a search that waits for a document is answered after that document's row was committed.
     By the store's name: PostgreSQL, and OpenSearch where the stack has it.
     """
     pipeline, count = _with_opensearch(rig, rig.pipeline("asking", "hash", rig.topic("asking"))), min(most, CHUNKS)
@@ -86,7 +91,12 @@ def measure(rig: Rig, most: int) -> dict[str, Asked]:
         for store in stores.values():
             fill(store, pipeline, model, texts)
         with tempfile.TemporaryDirectory() as folder, served(Path(folder), pipeline) as url:
-            return {name: _asked(store, name, url, questions, vectors, count) for name, store in stores.items()}
+            return {
+                name: _asked(
+                    store, name, url, questions, vectors, count, partial(_changed, store, pipeline, model, count)
+                )
+                for name, store in stores.items()
+            }
     finally:
         for store in stores.values():
             store.close()
@@ -145,8 +155,22 @@ def served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
             process.terminate()
 
 
+def _changed(store: VectorStore, pipeline: Pipeline, model: Embedder, count: int, number: int) -> Plan:
+    """Write the document behind the others anew, as the change of this number."""
+    position = Position(f"{number:016x}.{number:016x}")
+    plan = replace(_plan(pipeline, str(count), f"change {number} of the last"), position=position)
+    store.apply([plan], [model.embed([chunk.text for chunk in plan.write])])
+    return plan
+
+
 def _asked(
-    store: VectorStore, name: str, url: str, questions: Sequence[str], vectors: NDArray[np.float32], count: int
+    store: VectorStore,
+    name: str,
+    url: str,
+    questions: Sequence[str],
+    vectors: NDArray[np.float32],
+    count: int,
+    change: Callable[[int], Plan],
 ) -> Asked:
     with closing(_Client(url)) as http:
 
@@ -163,9 +187,10 @@ def _asked(
             taken["query"] += [ask({"query": questions[at]}) for at in turn]
             taken["empty"] += [_seconds(partial(http.ask, "GET", "/health")) for _ in turn]
         steps_s = sum(_mean(url, name, step) for step in ("embed", "store"))
+        wait_for = waited(change, lambda fields: ask({"vector": given[0], **fields}))
     bare, vector, query, empty = (median(taken[way][_IN_TURN:]) * 1000 for way in ("bare", "vector", "query", "empty"))
     own_s = fmean(taken["query"][_IN_TURN:]) - steps_s
-    return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, count)
+    return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, wait_for, count)
 
 
 class _Client:

@@ -26,7 +26,7 @@ import typer
 
 from bench.asking import fill, served
 from bench.rig import TABLE, Rig, own_rig
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import DEFAULT, model_path
 
@@ -108,7 +108,7 @@ def measure(rig: Rig, labelled: Labelled) -> Found:
 def _asked(rig: Rig, labelled: Labelled) -> Rankings:
     pipeline = rig.pipeline("retrieval", DEFAULT, rig.topic("retrieval"))
     model = embedder(pipeline.embedding)
-    (store,) = open_stores(pipeline, model.dimension).values()
+    (store,) = open_stores(stores_of(pipeline), model.dimension).values()
     fill(store, pipeline, model, labelled.documents)
     store.close()
     with (

@@ -147,6 +147,7 @@ def _asking(own: Rig, size: Size) -> Measured:
         Measurement.ASKING.value: main.over_bare,
         "server_own_ms": main.server_own_ms,
         "first_answer_s": main.first_answer_s,
+        "wait_for_ms": asdict(main.wait_for_ms),
         "asking": {name: asdict(each) for name, each in found.items()},
     }
     return Measured(entries, [line for name, each in found.items() for line in _asked(name, each)])
@@ -160,6 +161,7 @@ def _asked(store: str, found: asking.Asked) -> list[Line]:
         Line("  a request that does nothing", f"{found.empty_ms:.2f} ms"),
         Line("  the server's own share", f"{found.server_own_ms:.1f} ms", "< 3 ms", found.server_own_ms < 3),
         Line("  the first answer", f"{found.first_answer_s:.2f} s", "< 1 s", found.first_answer_s < 1),
+        *_latencies("  commit → answer of a search that waits", found.wait_for_ms, None, 20),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from connectors.opening.stores import open_store, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
-from core.stores.contract import Hit, Stored, VectorStore
+from core.shards.progress import Standing
+from core.stores.contract import Hit, Stood, Stored, VectorStore
 from core.stores.filters.evaluation import passes
 from core.stores.filters.language import EVERYTHING, And, Filter
 from core.stores.ranking import fused, reach
 from operations.addresses import nobody_at, of_store, setting_of_store
+from operations.freshness import Freshness, Wanted, wanted
 from operations.owning import otherwise, unfound
 from operations.pool import Pool
 from udfs.embedding.contract import Embedder
@@ -88,6 +90,7 @@ class Index:
         self.embedder: Embedder = questioner(pipeline.embedding)
         opened = [open_store(stores_of(pipeline), self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
         self._stores = Pool(opened)
+        self._freshness = Freshness()
 
     def connect(self) -> list[str]:
         """Make every connection; what is to be known of what is there: how it was made otherwise, what no filter finds.
@@ -111,8 +114,8 @@ class Index:
             if not store.look():
                 raise ConfigError([f"store.{self.name}: {self._pipeline.place(self.name)} isn't there"])
 
-    def search(self, question: Question, k: int, granted: Filter, asked: Filter) -> list[Hit]:
-        """The `k` best chunks for the question that pass both filters.
+    def search(self, question: Question, k: int, granted: Filter, asked: Filter) -> tuple[list[Hit], Standing]:
+        """The `k` best chunks for the question that pass both filters, and how fresh that is at the least.
 
         granted  what whoever asks may see; each answer is held against it once more, as a store may not find by a
                  filter what an earlier release wrote
@@ -122,14 +125,34 @@ class Index:
         """
         among = asked if granted == EVERYTHING else And((granted, asked))
         with self._stores.one() as store:
+            # asked before: what is searched then is no older
+            fresh = self._freshness.of(store)
             hits = ranked(store, question, k, among)
-        return [hit for hit in hits if passes(granted, hit.metadata)]
+        return [hit for hit in hits if passes(granted, hit.metadata)], fresh
 
-    def document(self, document_id: str, granted: Filter) -> Stored | None:
-        """A document, if it has chunks and passes the filter. Raises Unavailable where the store doesn't answer."""
+    def document(self, document_id: str, granted: Filter) -> tuple[Stored, Standing] | None:
+        """A document, if it has chunks and passes the filter, and how fresh that is at the least.
+
+        Raises Unavailable where the store doesn't answer.
+        """
         with self._stores.one() as store:
+            fresh = self._freshness.of(store)
             found = store.read([document_id]).get(document_id)
-        return found if found is not None and passes(granted, found.metadata) else None
+        return (found, fresh) if found is not None and passes(granted, found.metadata) else None
+
+    def wanted(self, position: str, document_id: str = "") -> Wanted:
+        """The change that somebody waits for. Raises PositionError."""
+        return wanted(self._pipeline, position, document_id)
+
+    def fresh(self) -> Standing:
+        """How fresh the index is. Raises Unavailable where the store doesn't answer."""
+        with self._stores.one() as store:
+            return self._freshness.of(store)
+
+    def stood(self, document_ids: Sequence[str]) -> tuple[Standing, Mapping[str, Stood]]:
+        """How fresh the index is, and where documents stand. Raises Unavailable where the store doesn't answer."""
+        with self._stores.one() as store:
+            return self._freshness.of(store), store.stood(document_ids) if document_ids else {}
 
     def close(self) -> None:
         """Give connections back; nobody asks any more."""

@@ -33,6 +33,7 @@ from serving.figures import KIND, Figures
 from serving.offer import Offer, OpenIndex, OpenPeople
 from serving.problems import Refused, as_response
 from serving.shapes import MOST_NEIGHBOURS, Search, State, document_of, hits_of, person_of
+from serving.waiting import Waiting
 
 ANSWER_S = 30.0
 """How long an answer may take."""
@@ -106,6 +107,10 @@ class _Serving:
         self._offer = offer
         self.figures = Figures()
         self._streams = Streams(offer.listeners, self.figures, over)
+        self._waiting = {
+            name: Waiting(name, each.index, partial(_of_store, f"index {name}", each.threads))
+            for name, each in offer.indexes.items()
+        }
         self._description = _encode(described(offer.name, offer.keyed))
 
     async def search(self, request: Request) -> Response:
@@ -113,13 +118,15 @@ class _Serving:
         name, opened, granted = self._index(request.path_params["index"], grant)
         reading.check_encoding(request.headers)
         asked = reading.search(await request.body())
+        if (change := asked.wait_for) is not None:
+            await self._waiting[name].until(reading.waited(change, opened.index), granted, change.timeout_seconds)
         among = reading.among(asked, opened.index.columns)
         with self.figures.timed(name, "whole"):
             question = await self._question(name, opened, asked)
             with self.figures.timed(name, "store"):
                 search = partial(opened.index.search, question, asked.k, granted, among)
-                hits = await _of_store(f"index {name}", opened.threads, search)
-        return _json(hits_of(hits, asked))
+                hits, fresh = await _of_store(f"index {name}", opened.threads, search)
+        return _json(hits_of(hits, asked, fresh))
 
     async def document(self, request: Request) -> Response:
         grant = self._let_in(request)
@@ -130,15 +137,16 @@ class _Serving:
         neighbours = reading.number(request.query_params, "neighbours", 0, MOST_NEIGHBOURS)
         if neighbours is not None and around is None:
             raise Refused(422, "neighbours are those of a chunk: give around, its ordinal, too", "around")
-        found = await _of_store(f"index {name}", opened.threads, partial(opened.index.document, document_id, granted))
-        if found is None:
+        ask = partial(opened.index.document, document_id, granted)
+        if (answer := await _of_store(f"index {name}", opened.threads, ask)) is None:
             raise Refused(404, f"index {name} has no document {document_id!r}", "id")
+        found, fresh = answer
         if around is None:
-            return _json(document_of(found, None))
+            return _json(document_of(found, None, fresh))
         if all(chunk.ordinal != around for chunk in found.chunks):
             raise Refused(404, f"document {document_id!r} has no chunk {around}", "around")
         reach = 1 if neighbours is None else neighbours
-        return _json(document_of(found, range(around - reach, around + reach + 1)))
+        return _json(document_of(found, range(around - reach, around + reach + 1), fresh))
 
     async def changes(self, request: Request) -> Response:
         grant = self._let_in(request)

@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import FilterError, quote
+from core.errors import FilterError, PositionError, quote
 from core.stores.filters.language import EVERYTHING, Filter, parse_text
+from operations.freshness import Wanted
+from operations.index import Index
 from serving.problems import Refused
-from serving.shapes import Search
+from serving.shapes import Search, WaitFor
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
@@ -79,6 +81,16 @@ def filter_of(text: str, columns: Collection[str]) -> Filter:
         return parse_text(text, columns)
     except FilterError as error:
         raise Refused(422, error.problems[0], error.place) from None
+
+
+def waited(change: WaitFor, index: Index) -> Wanted:
+    """The change that a search waits for. Raises Refused."""
+    document_id = change.document_id or ""
+    check_text(document_id, "wait_for.document_id")
+    try:
+        return index.wanted(change.position, document_id)
+    except PositionError as error:
+        raise Refused(422, f"wait_for.{error}", "wait_for.position") from None
 
 
 def check_text(text: str, field: str) -> None:

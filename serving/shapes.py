@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from core.formats.debezium.places import shown
 from core.identity.identifiers import Identifier
 from core.profiles.merging import Profile
+from core.shards.progress import Standing
 from core.stores import contract
 from operations.people import Origin
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FURTHEST_MS = 60_000_000_000_000
 MOST_HITS = 1_000
 LONGEST_QUERY = 32_768
 MOST_NEIGHBOURS = 1_000
 EVENTS = "text/event-stream"
 
 Cosine = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class WaitFor(msgspec.Struct, forbid_unknown_fields=True):
+    """A change that must be there before the search: of one document, or all that was committed before `position`.
+
+    `position`: an LSN as PostgreSQL prints it, or a file of MySQL's binlog and a place in it; of a document also its
+    own, as hits have it.
+    """
+
+    position: Annotated[str, Meta(min_length=1, max_length=200)]
+    document_id: Annotated[str, Meta(min_length=1, max_length=LONGEST_QUERY)] | None = None
+    timeout_seconds: Annotated[float, Meta(gt=0, le=25)] = 10.0
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,12 +51,28 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     filter: msgspec.Raw | UnsetType = UNSET
     mode: Literal["vector", "hybrid", "text"] = "vector"
     min_score: Cosine | None = None
+    wait_for: WaitFor | None = None
+
+
+class AsOf(msgspec.Struct):
+    """How fresh an answer is at the least: all that was committed before `position`, and `committed_at`, is in it.
+
+    Null is what nobody can tell. `lag_seconds`: between `committed_at` and now. `stale`: no job writes any more, since
+    `stale_since`.
+    """
+
+    position: str | None
+    committed_at: str | None
+    lag_seconds: float | None
+    stale: bool
+    stale_since: str | None
 
 
 class Hit(msgspec.Struct):
     """A chunk that answers. `score` is what ordered the hits, `cosine` its similarity to the question.
 
-    By text alone no question is embedded and `cosine` is null, unless there is a `min_score`.
+    By text alone no question is embedded and `cosine` is null, unless there is a `min_score`. `position` and
+    `committed_at` are those of the document's change that the chunk shows, where the store can tell.
     """
 
     score: float
@@ -48,6 +81,8 @@ class Hit(msgspec.Struct):
     ordinal: int
     text: str
     metadata: dict[str, Any]
+    position: str | None
+    committed_at: str | None
 
 
 class Hits(msgspec.Struct):
@@ -55,6 +90,7 @@ class Hits(msgspec.Struct):
 
     hits: list[Hit]
     mode: Literal["vector", "hybrid", "text"]
+    as_of: AsOf
 
 
 class Chunk(msgspec.Struct):
@@ -69,8 +105,10 @@ class Document(msgspec.Struct):
 
     document_id: str
     position: str
+    committed_at: str | None
     metadata: dict[str, Any]
     chunks: list[Chunk]
+    as_of: AsOf
 
 
 class Named(msgspec.Struct):
@@ -151,22 +189,38 @@ class State(msgspec.Struct):
     status: Literal["alive", "ready"]
 
 
-def hits_of(found: Sequence[contract.Hit], asked: Search) -> Hits:
+def hits_of(found: Sequence[contract.Hit], asked: Search, fresh: Standing) -> Hits:
     """The answer of hits, those from the least cosine on that is asked for."""
     least = asked.min_score
     near = found if least is None else [each for each in found if each.cosine is not None and each.cosine >= least]
-    return Hits([_hit(each) for each in near], asked.mode)
+    return Hits([_hit(each) for each in near], asked.mode, as_of(fresh))
 
 
 def _hit(hit: contract.Hit) -> Hit:
     cosine = None if hit.cosine is None else float(hit.cosine)
-    return Hit(float(hit.score), cosine, hit.document_id, hit.ordinal, hit.text, dict(hit.metadata))
+    position, at = (None, None) if (stood := hit.stood) is None else (str(stood.position), moment(stood.committed_ms))
+    return Hit(float(hit.score), cosine, hit.document_id, hit.ordinal, hit.text, dict(hit.metadata), position, at)
 
 
-def document_of(stored: contract.Stored, ordinals: range | None) -> Document:
+def as_of(fresh: Standing) -> AsOf:
+    """The answer of how fresh an index is."""
+    lag_s = None if fresh.lag_ms is None else fresh.lag_ms / 1000
+    stale = fresh.stale_ms is not None
+    return AsOf(shown(fresh.place) or None, moment(fresh.committed_ms), lag_s, stale, moment(fresh.stale_ms or None))
+
+
+def moment(ms: int | None) -> str | None:
+    """A time in ms since 1970 as RFC 3339 has it; None where there is none, or none that it can write."""
+    if ms is None or not -_FURTHEST_MS < ms < _FURTHEST_MS:
+        return None
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def document_of(stored: contract.Stored, ordinals: range | None, fresh: Standing) -> Document:
     """The answer of a document, of all its chunks or of those with such ordinals."""
     chunks = [Chunk(each.ordinal, each.text) for each in stored.chunks if ordinals is None or each.ordinal in ordinals]
-    return Document(stored.document_id, str(stored.position), dict(stored.metadata), chunks)
+    at = moment(stored.committed_ms)
+    return Document(stored.document_id, str(stored.position), at, dict(stored.metadata), chunks, as_of(fresh))
 
 
 def person_of(profile: Profile, origin: Origin | None) -> Person:

@@ -33,6 +33,7 @@ FOLLOWED = [
         "search",
         "filters",
         "serve",
+        "freshness",
         "bundle",
         "remote-models",
         "dead-letters",

@@ -190,9 +190,7 @@ class _WritePlans(ScalarFunction):
         _count(embedded, outcomes, time_ns() // 1_000_000)
         if self._of_objects:
             tally.count("refused_by_time", refused(outcomes))
-        of_plans = (
-            Answer(self._rejections(each), messages=messages.get(row, ())) for row, each in enumerate(outcomes)
-        )
+        of_plans = (Answer(self._rejections(each), messages=messages.get(row, ())) for row, each in enumerate(outcomes))
         # all that stands before a mark in this batch, or came in an earlier one, is written by now
         answers = [Answer(passed=raw) if payloads.is_mark(raw) else next(of_plans) for raw in rows]
         # with the first row goes what was counted of the batch, by both functions

@@ -123,7 +123,7 @@ class _Teller:
     def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
         self._epoch = 0 if owner is None else owner.epoch
         # no vector is read or written: their dimension is nobody's concern
-        self._stores = dict(open_stores(stores_of(pipeline), dimension=1, owner=owner, patience_s=0.0))
+        self._stores = open_stores(stores_of(pipeline, owner), dimension=1, patience_s=0.0)
         self._rests_until = dict.fromkeys(self._stores, 0)
         self._ends = _Ends(source) if isinstance(source := pipeline.source.chosen, Kafka) else None
         self._known: Reckoning | None = None
