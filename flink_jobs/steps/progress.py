@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from time import time_ns
 from typing import Any
 
@@ -78,11 +79,12 @@ class KeepProgress(FlatMapFunction):
         self._fresh: list[Mark] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._task = _started(threading.get_native_id())
         self._thread = threading.Thread(target=self._tell, name="progress", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; what is applied is kept by then, if the stores answer."""
+        """End the thread."""
         self._stop.set()
         self._thread.join(_PAUSE_S)
 
@@ -103,18 +105,30 @@ class KeepProgress(FlatMapFunction):
             log.warning("None of the stores keeps how fresh it is: %s", error)
             return
         try:
-            while not self._stop.wait(_EVERY_S):
+            while not self._stop.wait(_EVERY_S) and self._runs():
                 teller.tell(self._taken())
-            teller.tell(self._taken())
         except Displaced:
             pass  # what writes plans says so
         finally:
             teller.close()
 
+    def _runs(self) -> bool:
+        """Whether the task's thread is there: Flink calls `close` at an input's end alone, not when a job stops."""
+        return self._task is None or _started(self._task[0]) == self._task
+
     def _taken(self) -> list[Mark]:
         with self._lock:
             taken, self._fresh = self._fresh, []
         return taken
+
+
+def _started(thread: int) -> tuple[int, str] | None:
+    """A thread of this process and when it started (proc(5), "stat"); None where it has ended, or isn't on Linux."""
+    try:
+        stat = Path(f"/proc/self/task/{thread}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return thread, stat.rpartition(")")[2].split()[19]
 
 
 class _Teller:
