@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from connectors.kafka.letters.topic import LettersTopic
+from core.config.dead_letters import DeadLetterTopic
 from core.config.pipeline import Pipeline
-from core.config.source import DeadLetterTopic
 from core.letters import Letters, Message
 
 
@@ -71,7 +71,7 @@ def _kafka(target: DeadLetterTopic, pipeline: Pipeline) -> LettersPlace:
 
 
 PLACES: Mapping[str, Callable[[Any, Pipeline], LettersPlace]] = {"kafka": _kafka}
-"""By the names of `core.config.source.DeadLetters`'s fields."""
+"""By the names of `core.config.dead_letters.DeadLetters`'s fields."""
 
 
 def place_of_letters(pipeline: Pipeline) -> LettersPlace:

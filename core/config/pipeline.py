@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from core.config.dead_letters import DeadLetters, DeadLetterTopic
 from core.config.documents import Document
 from core.config.embedding import Embedding
 from core.config.events import Events
@@ -15,8 +16,6 @@ from core.config.outcomes import Outcomes
 from core.config.profiles import Profiles, milliseconds
 from core.config.source import (
     AwsClient,
-    DeadLetters,
-    DeadLetterTopic,
     Kafka,
     Model,
     Name,

@@ -15,13 +15,14 @@ from pyflink.common import Row
 
 from connectors.log_identity import ask
 from connectors.opening import dead_letters, sources
+from core.config.dead_letters import DeadLetters, LettersTarget
 from core.config.embedding import Embedding, Provider
 from core.config.format import Encoding, Format
 from core.config.jobs import KINDS
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.config.request_limits import Limits
-from core.config.source import DeadLetters, LettersTarget, Origin, Source
+from core.config.source import Origin, Source
 from core.config.variants import kinds
 from core.letters import Letter, Message
 from core.stores.contract import Vectors
