@@ -52,7 +52,7 @@ def written(workshop: Workshop) -> dict[str, str]:
     return {
         name: by
         for name, by, *_ in workshop.rows(
-            "SELECT document_id, xmin::text, 0 FROM documents_ledger WHERE document_id <> '/owner'"
+            "SELECT document_id, xmin::text, 0 FROM documents_ledger WHERE document_id NOT LIKE '/%'"
         )
     }
 

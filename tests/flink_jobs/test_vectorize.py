@@ -67,7 +67,7 @@ def _standing(workshop: Workshop, pipeline: Path) -> dict[str, object]:
 
 def _stored(workshop: Workshop) -> int:
     return (
-        len(workshop.rows("SELECT document_id FROM documents_ledger WHERE document_id <> '/owner'"))
+        len(workshop.rows("SELECT document_id FROM documents_ledger WHERE document_id NOT LIKE '/%'"))
         if workshop.prepared()
         else 0
     )
