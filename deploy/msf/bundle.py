@@ -24,6 +24,7 @@ RUN_OPTIONS = {"python": "main.py", "jarfile": JAR, "pyFiles": PYTHON}
 
 _ROOT = Path(__file__).parents[2]
 _MAIN = Path(__file__).with_name("main.py")
+_SUFFIXES = (".py", ".pem", ".lock", ".properties")
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def named_jars(pipeline: Pipeline) -> list[Path]:
 
 
 def ours() -> Entries:
-    """Freshet's own modules that run in a job, and certificates that they verify, by their paths below PYTHONPATH."""
+    """Freshet's own modules that run in a job, and the files that they read, by their paths below PYTHONPATH."""
     return {
         path.relative_to(_ROOT).as_posix(): path.read_bytes()
         for package in OURS
-        for path in sorted((_ROOT / package).rglob("*.p*"))
-        if path.suffix in (".py", ".pem")
+        for path in sorted((_ROOT / package).rglob("*"))
+        if path.suffix in _SUFFIXES
     }

@@ -16,7 +16,7 @@ import yaml
 
 from cli.bundle import described
 from core.config.msf import LARGEST_ZIP
-from deploy.msf.bundle import OURS, PYTHON, RUN_OPTIONS
+from deploy.msf.bundle import OURS, PYTHON, RUN_OPTIONS, ours
 from deploy.msf.wheels import _goes_in
 from operations.bundle import made
 from operations.reporting import unheard
@@ -173,3 +173,16 @@ def test_a_bundle_has_somewhere_to_go(tmp_path: Path) -> None:
     ran = freshet(written(tmp_path), "bundle", "pipeline.yaml")
     assert ran.returncode == 2
     assert "give -o ZIP, --rehearse, or both" in ran.stderr
+
+
+def test_what_modules_read_beside_them_goes_with_them() -> None:
+    there = ours()
+    beside = re.compile(r'__file__\)\.with_name\("([^"]+)"\)')
+    read = {
+        f"{name.rpartition('/')[0]}/{file}"
+        for name, content in there.items()
+        if name.endswith(".py")
+        for file in beside.findall(content.decode())
+    }
+    assert "udfs/embedding/jars.lock" in read
+    assert read <= there.keys()
