@@ -13,7 +13,7 @@ from core.shards.progress import STALE_S, Standing, standing
 from core.stores.contract import VectorStore
 from operations.pipeline_file import load
 from stack.local import Stack
-from tests.debezium import connector
+from tests.debezium import connector, events
 from tests.flink_jobs.conftest import Workshop, eventually, workshop
 
 __all__ = ["workshop"]
@@ -65,6 +65,8 @@ def test_a_store_says_how_far_its_job_is(workshop: Workshop, stack: Stack) -> No
         document = {"text": "{title}\n\n{body}", "metadata": ["updated_at"], "sweep": False}
         given = {"documents": {"public.documents": document}, "store": store_of, "parallelism": 2}
         file = workshop.pipeline(source={"kafka": source}, **given)
+        # until the snapshot is written there is no topic
+        events(stack, f"{name}.public.documents", 20)
         (store,) = open_stores(stores_of(load(file)), 384).values()
         with workshop.running(file) as job:
             eventually(lambda: store.look() and now(store).place != "", "the first place")
