@@ -13,7 +13,6 @@ from connectors.opensearch.plans import digest_of
 from core.change import BEGINNING, Position
 from core.plans import Chunk
 from core.stores.contract import Hit, Stood, Stored
-from core.stores.fitting import encoded
 
 
 def stored_of(
@@ -56,7 +55,7 @@ def stood_of(hit: Hit, source: Mapping[str, Any]) -> Stood | None:
     """
     ids, digest = source.get("chunk_ids", ()), source.get("digest", "").partition("@")[0]
     at_place = hit.ordinal < len(ids) and ids[hit.ordinal] == hit.chunk_id
-    return entry_stood(source) if at_place and digest_of(encoded(hit.metadata).encode()) == digest else None
+    return entry_stood(source) if at_place and digest_of(hit.metadata) == digest else None
 
 
 def cosine_of(found: Mapping[str, Any], vector: NDArray[np.float32]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -18,7 +18,7 @@ from core.plans import Plan
 from core.stores.batches import sized
 from core.stores.contract import Vectors
 from core.stores.fingerprint import TERMS
-from core.stores.fitting import UNFIT, check_text, fit
+from core.stores.fitting import UNFIT, canonical, check_text, fit
 
 _LONGEST_DOCUMENT_ID = 32_766  # bytes, of a term
 _LONGEST_CHUNK_ID = 512  # bytes, of an _id
@@ -71,12 +71,12 @@ class Work:
     @cached_property
     def digest(self) -> str:
         """What tells this metadata from another, and from the same with the terms of another release."""
-        return digest_of(self.encoded)
+        return digest_of(self.metadata, self.plan.numbers)
 
 
-def digest_of(encoded: bytes) -> str:
-    """What the ledger says of metadata, given as JSON."""
-    return blake2b(encoded + b"\x00%d" % TERMS, digest_size=16).hexdigest()
+def digest_of(metadata: Mapping[str, Any], numbers: Collection[str] = ()) -> str:
+    """What the ledger says of metadata."""
+    return blake2b(canonical(metadata, numbers).encode() + b"\x00%d" % TERMS, digest_size=16).hexdigest()
 
 
 def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> Work:

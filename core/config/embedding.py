@@ -147,6 +147,10 @@ class SageMaker(Provider):
     pooling: Literal["mean", "first"] | None = None
     url: Url | None = None
 
+    def __hash__(self) -> int:
+        """By what it says: `fields` is a dict, which has no hash of its own."""
+        return hash(self.model_dump_json())
+
     @field_validator("fields")
     @classmethod
     def _not_ours(cls, fields: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:

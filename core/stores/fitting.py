@@ -19,6 +19,7 @@ UNFIT = (StoreRejected, TypeError, ValueError, RecursionError)
 
 _NUL = "\x00"
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_encode_sorted = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,12 @@ class Fit:
     encoded: str
 
 
-def encoded(metadata: Mapping[str, Any]) -> str:
-    """Metadata as a store has it, in the JSON in which `fit` sent it, but for numbers of more digits than a float's."""
-    return _encode(metadata)
+def canonical(metadata: Mapping[str, Any], numbers: Collection[str] = ()) -> str:
+    """Metadata as JSON, all names in their order: OpenSearch gives them back in another one than they were sent in.
+
+    What a plan sent is what a store has, but for numbers of which a float hasn't all digits as they were written.
+    """
+    return with_numbers(dict(sorted(metadata.items())), numbers, _encode_sorted)
 
 
 def fit(plan: Plan, vectors: Vectors, dimension: int) -> Fit:

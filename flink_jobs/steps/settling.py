@@ -110,6 +110,7 @@ class Settle(KeyedProcessFunction):
         self._tells = tells
         self._specs = {table: document.spec(table) for table, document in documents.items()}
         self._meters = Meters("keys_changed", "reselected")
+        self._quiet: set[str] = set()
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state and the tokenizer; the source is reached when it is first asked."""
@@ -118,7 +119,6 @@ class Settle(KeyedProcessFunction):
         )
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
-        self._quiet: set[str] = set()
         self._chunkers = {
             table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
         }

@@ -18,9 +18,10 @@ from core.plans import Chunk, Outcome, Plan, Status
 from core.profiles.delivery import Delivery
 from core.profiles.step import ProfileChanges
 from core.shards.log import Shard
+from core.shards.progress import Reached
 from core.shards.slots import Assigned
 from flink_jobs import payloads
-from flink_jobs.payloads import Answer, Codec, Embedded, RecordSweep, Written
+from flink_jobs.payloads import Answer, Codec, Embedded, Mark, RecordSweep, Written
 
 AT = Position("0007")
 EVENT = Event("t", 1, 2, b"k", None, {"h": b"v", "none": None})
@@ -36,14 +37,19 @@ EXAMPLES: dict[str, tuple[Codec[Any], Any]] = {
     "115295177e68c58a": (payloads.UNSETTLED, UNSETTLED),
     "2ee22c9720cb3646": (payloads.PLAN, PLAN),
     "a3852c51a84f8f65": (payloads.EMBEDDED, Embedded("public.a/1", PLAN, ("c",), b"\0\0\x80?", 1)),
-    "845e3beefd7d06e6": (payloads.ANSWER, Answer((REJECTED,), (Rise("batches", (), 2),))),
+    "b76f92b4229fdd5f": (payloads.ANSWER, Answer((REJECTED,), (Rise("batches", (), 2),))),
+    "898ccdb2a09ceda5": (
+        payloads.MARK,
+        Mark("a", 1, 2, {"t/0": Reached(7, "00", 5)}, ("public.a",), {"public.a": AT}, "s"),
+    ),
     "a8bc0c491170f485": (payloads.RECORD, RECORD),
     "604e0890d717a3af": (payloads.RECORD_SWEEP, RecordSweep("crm", AT, 9)),
     "6d25bed6da6396cd": (payloads.DELIVERY, Delivery(3, 4, "crm/1", ProfileChanges(born=("p",)), ("text",))),
     "76491b1ceb743a0c": (payloads.WRITTEN, Written((b"plan",), (REJECTED,))),
     "7f4a8500aa0fbe7a": (payloads.ASSIGNED, {"orders": [Assigned(Shard("0", ("1",), True), ("a",), 7)]}),
 }
-"""By the digest of the bytes that the release before the codecs sent; of plans and answers, since outcomes are written.
+"""By the digest of the bytes that the release before the codecs sent; of plans, answers and marks, since outcomes and
+how far a job is are written.
 
 No state has these.
 """

@@ -103,7 +103,7 @@ class Desk:
 
     def changes(self) -> list[Change]:
         """The same, as the job reads them."""
-        settings = typed(load(self.folder / "pipeline.yaml"))[0].debezium
+        settings = typed(load(self.folder / "pipeline.yaml"))[0].events.debezium
         found = [decode(event, settings) for event in self.arrived()]
         assert all(isinstance(each, Change) for each in found)
         return [each for each in found if isinstance(each, Change)]
@@ -148,7 +148,7 @@ def test_rows_are_sent_as_the_connector_sends_them(stack: Stack, tmp_path: Path,
         desk = Desk(made.folder, made.servers, made.dsn, f"{prefix}.{TABLE}")
         desk.write(documents={TABLE: {"text": "{t}", "metadata": METADATA}})
         snapshot = events(stack, desk.topic, 5)
-        modes = typed(load(desk.folder / "pipeline.yaml"))[0].debezium
+        modes = typed(load(desk.folder / "pipeline.yaml"))[0].events.debezium
         want = {each.key["id"]: each for event in snapshot if isinstance(each := decode(event, modes), Change)}
         printed = desk.run()
         assert re.search(rf"5 rows of {TABLE} sent to topic {desk.topic}, [\d,]+ rows/s", printed), printed
@@ -286,7 +286,7 @@ def test_rows_of_all_tables_and_their_partitions_are_sent(stack: Stack, tmp_path
     for name in names:
         assert f"1 rows of public.{name} sent to topic {prefix}.public.{name}" in printed
         (record,) = consume(desk.servers, f"{prefix}.public.{name}")
-        change = decode(Event("t", 0, 0, record.key, record.value), load(desk.folder / "pipeline.yaml").debezium)
+        change = decode(Event("t", 0, 0, record.key, record.value), load(desk.folder / "pipeline.yaml").events.debezium)
         assert isinstance(change, Change)
         assert (change.table, change.row) == (TABLE if name == "things" else "public.ev", {"id": 1, "t": name})
     assert "public.ev_2024" in desk.run("public.ev_2024")

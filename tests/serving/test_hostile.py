@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import httpx
@@ -77,7 +78,7 @@ def server(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     sent = {name: f"Bearer {add(folder / 'keys.yaml', name, each)}" for name, each in keys.items()}
     with (
         opened(read(folder / "serve.yaml")) as offer,
-        served(application(offer), limits=Limits(body=4 << 20), refusal=as_problem) as url,
+        served(application(offer, Event()), limits=Limits(body=4 << 20), refusal=as_problem) as url,
     ):
         of = {
             name: httpx.Client(base_url=url, timeout=60, headers={"Authorization": key}) for name, key in sent.items()
