@@ -47,7 +47,7 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
 
 
 def test_what_an_edit_history_saves_needs_no_server(tmp_path: Path) -> None:
-    found = bench(tmp_path, tmp_path / "figures.json", "embeddings_saved")
+    found = bench(tmp_path, tmp_path / "figures.json", "embeddings_saved", articles=60)
 
     savings = found["savings"]
     assert 0.5 < found["embeddings_saved"] < 1
