@@ -35,7 +35,7 @@ from flink_jobs.steps.operators import (
     UNSETTLED_ROWS,
     RejectedToLetter,
 )
-from flink_jobs.steps.passing import DecodeAndMark
+from flink_jobs.steps.passing import DecodeAndMark, marking
 from flink_jobs.steps.planning import PlanDocument
 from flink_jobs.steps.progress import kept
 from flink_jobs.steps.settling import Nothing, Settle, Sweep
@@ -107,7 +107,8 @@ def _changes(
         from flink_jobs.steps.objects import unfolded  # needs the extras `aws` and `objects`
 
         return unfolded(pipeline, events)
-    changes = events.process(DecodeAndMark(pipeline, sources), CHANGES).name("decode").uid("decode")
+    decoding = DecodeAndMark(pipeline.name, pipeline.events, marking(pipeline), sources)
+    changes = events.process(decoding, CHANGES).name("decode").uid("decode")
     return changes, (changes,)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -17,8 +18,10 @@ from pyflink.datastream import RuntimeContext
 from pyflink.datastream.functions import ProcessFunction
 
 from core.change import BEGINNING, Change, Event, Position, Skip, Truncate
+from core.config.events import Events
 from core.config.pipeline import Pipeline
 from core.documents.sources import of_source
+from core.documents.step import DocumentSpec
 from core.formats.debezium.places import heartbeat, place_of
 from core.shards.progress import Reached, later
 from core.shards.slots import slot_keys
@@ -32,17 +35,39 @@ _AT_ONCE = 20
 """So many marks may come one after the other, as where few events come each is worth one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What marks depend on.
+
+    parallelism  of the operators that they pass
+    has_places   whether positions are those of a log: else they order the changes of one key alone
+    specs        of the documents, by whose tables changes are settled
+    """
+
+    parallelism: int
+    has_places: bool
+    specs: tuple[DocumentSpec, ...]
+
+
+def marking(pipeline: Pipeline) -> Marking:
+    """That of a pipeline's job."""
+    specs = tuple(document.spec(table) for table, document in pipeline.documents.items())
+    return Marking(pipeline.parallelism, pipeline.format.name == "debezium", specs)
+
+
 class DecodeAndMark(ProcessFunction):
     """`Decode`, with marks behind what it has decoded."""
 
-    def __init__(self, pipeline: Pipeline, sources: Mapping[str, str]) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipeline: str, events: Events, marking: Marking, sources: Mapping[str, str]) -> None:
+        self._name = pipeline
+        self._events = events
+        self._marking = marking
         self._sources = sources
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open both."""
-        self._passing = Passing(self._pipeline)
-        self._decode = Decode(self._pipeline.name, self._pipeline.events, self._sources, self._passing.hear)
+        self._passing = Passing(self._marking)
+        self._decode = Decode(self._name, self._events, self._sources, self._passing.hear)
         self._decode.open(runtime_context)
 
     def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
@@ -58,12 +83,11 @@ class DecodeAndMark(ProcessFunction):
 class Passing:
     """What one subtask that decodes has read, by partition."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, marking: Marking) -> None:
         # each operator has the pipeline's parallelism: PyFlink's context in a JVM can't be asked
-        self._slots = slot_keys(pipeline.parallelism, MAX_PARALLELISM)
-        # elsewhere positions order the changes of one key alone
-        self._has_places = pipeline.format.name == "debezium"
-        self._specs = [document.spec(table) for table, document in pipeline.documents.items()]
+        self._slots = slot_keys(marking.parallelism, MAX_PARALLELISM)
+        self._has_places = marking.has_places
+        self._specs = marking.specs
         self._sources: set[str] = set()
         self._by, self._number = uuid4().hex, 0
         self._reached: dict[str, Reached] = {}

@@ -14,7 +14,7 @@ from pyflink.common import Row
 from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 
-from connectors.opening.stores import open_stores, stores_of
+from connectors.opening.stores import Stores, open_stores, stores_of
 from core.change import BEGINNING, Position
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 
 def kept(pipeline: Pipeline, applied: DataStream, owner: Owner | None) -> DataStream:
     """Have the stores keep what is applied. `applied`: encoded Answers; nothing comes out."""
-    keeping = applied.flat_map(KeepProgress(pipeline, owner), LETTERS).name("progress").uid("progress")
+    source = pipeline.source.chosen
+    keep = KeepProgress(stores_of(pipeline, owner), source if isinstance(source, Kafka) else None)
+    keeping = applied.flat_map(keep, LETTERS).name("progress").uid("progress")
     return keeping.set_parallelism(1).set_buffer_timeout(ASIDE_MS)
 
 
@@ -69,9 +71,9 @@ class KeepProgress(FlatMapFunction):
     What a store doesn't take is sent again: a stream must not wait for it here, where the plans' own writer does.
     """
 
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._pipeline = pipeline
-        self._owner = owner
+    def __init__(self, stores: Stores, kafka: Kafka | None) -> None:
+        self._stores = stores
+        self._kafka = kafka
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Start the thread."""
@@ -100,7 +102,7 @@ class KeepProgress(FlatMapFunction):
 
     def _tell(self) -> None:
         try:
-            teller = _Teller(self._pipeline, self._owner)
+            teller = _Teller(self._stores, self._kafka)
         except FreshetError as error:
             log.warning("None of the stores keeps how fresh it is: %s", error)
             return
@@ -134,12 +136,12 @@ def _started(thread: int) -> tuple[int, str] | None:
 class _Teller:
     """What is said to the stores, of one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, owner: Owner | None) -> None:
-        self._epoch = 0 if owner is None else owner.epoch
+    def __init__(self, stores: Stores, kafka: Kafka | None) -> None:
+        self._epoch = 0 if stores.owner is None else stores.owner.epoch
         # no vector is read or written: their dimension is nobody's concern
-        self._stores = open_stores(stores_of(pipeline, owner), dimension=1, patience_s=0.0)
+        self._stores = open_stores(stores, dimension=1, patience_s=0.0)
         self._rests_until = dict.fromkeys(self._stores, 0)
-        self._ends = _Ends(source) if isinstance(source := pipeline.source.chosen, Kafka) else None
+        self._ends = None if kafka is None else _Ends(kafka)
         self._known: Reckoning | None = None
         self._partitions: frozenset[str] | None = None
         self._said_ms = 0

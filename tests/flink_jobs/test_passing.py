@@ -13,14 +13,14 @@ from core.formats.debezium.places import HEARTBEAT
 from core.shards.progress import Reached
 from flink_jobs import payloads
 from flink_jobs.payloads import Mark
-from flink_jobs.steps.passing import Passing
+from flink_jobs.steps.passing import Passing, marking
 from flink_jobs.steps.progress import Passed
 from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_ends_of_snapshots import PIPELINE
 
 
 def passing(parallelism: int) -> Passing:
-    return Passing(PIPELINE.model_copy(update={"parallelism": parallelism}))
+    return Passing(marking(PIPELINE.model_copy(update={"parallelism": parallelism})))
 
 
 def read(of: Passing, value: bytes, offset: int, partition: int = 0) -> list[Mark]:
