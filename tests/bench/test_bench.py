@@ -83,7 +83,8 @@ if child:
     os.kill(child, 9)
     os.waitpid(child, 0)
     print("ended", flush=True)
-os.read(0, 1)
+    os.read(0, 1)
+time.sleep(600)  # the child: what is written is for its parent
 """
 
 
