@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import Literal as Either
+from typing import Literal
 
-from psycopg.sql import SQL, Composable, Composed, Literal
+from psycopg import sql
+from psycopg.sql import SQL, Composable, Composed
 
 from core.config.store import Hnsw, Ivfflat, VectorType
 
@@ -24,7 +25,7 @@ _EF_SEARCH = 200
 _MOST_SEARCHED = 1000
 
 
-Method = Either["hnsw", "ivfflat"]
+Method = Literal["hnsw", "ivfflat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,13 @@ USUAL = Layout()
 def names(layout: Layout) -> dict[str, Composable]:
     """What stands in the statements' braces for the vectors' type and their index."""
     method, options = described(layout.index)
-    stated = SQL(", ").join(SQL("{} = {}").format(SQL(name), Literal(value)) for name, value in options.items())
+    stated = SQL(", ").join(SQL("{} = {}").format(SQL(name), sql.Literal(value)) for name, value in options.items())
     index = SQL("{method} (embedding {type}_cosine_ops) WITH ({options})")
     kind = SQL(layout.vector_type)
     return {
         "vector_type": kind,
         "vector_index": index.format(method=SQL(method), type=kind, options=stated),
-        "operators": Literal(f"{layout.vector_type}_cosine_ops"),
+        "operators": sql.Literal(f"{layout.vector_type}_cosine_ops"),
     }
 
 
@@ -84,6 +85,6 @@ def searching(index: Hnsw | Ivfflat, reach: int) -> tuple[Composed, ...]:
             probes = isqrt(index.lists - 1) + 1 if index.probes is None else index.probes
             size, order = ("ivfflat.probes", probes), ("ivfflat.iterative_scan", "relaxed_order")
     return tuple(
-        SQL("SET LOCAL {} = {}").format(SQL(name), Literal(value) if isinstance(value, int) else SQL(value))
+        SQL("SET LOCAL {} = {}").format(SQL(name), sql.Literal(value) if isinstance(value, int) else SQL(value))
         for name, value in (size, order)
     )

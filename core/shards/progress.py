@@ -20,6 +20,7 @@ SLACK_MS = 30_000
 """How much later than an event what was sent before it may have been written to other partitions."""
 
 _KEPT = 64
+_MOST_UNFINISHED = 1_000
 
 
 class Reached(msgspec.Struct, frozen=True, array_like=True):
@@ -106,6 +107,30 @@ def standing(progress: Progress | None, now_ms: int) -> Standing:
     committed_ms = min(times) if len(times) == len(progress.reached) else None
     lag_ms = None if committed_ms is None else max(0, now_ms - committed_ms)
     return Standing(min(each.place for each in progress.reached.values()), committed_ms, lag_ms, stale_ms)
+
+
+class Passed:
+    """Marks that are under way, in several copies each: what is before one is applied once all its copies have come."""
+
+    def __init__(self) -> None:
+        self._ways: dict[tuple[str, int], set[str]] = {}
+
+    def take(self, by: str, number: int, way: str, ways: int) -> bool:
+        """Whether all before a mark has passed with this copy of it.
+
+        by, number  whose mark it is, and which of theirs
+        way, ways   which copy, and of how many
+        """
+        come = self._ways.setdefault((by, number), set())
+        come.add(way)
+        if len(come) < ways:
+            # what was held back, or is of an earlier start, never becomes whole
+            while len(self._ways) > _MOST_UNFINISHED:
+                del self._ways[next(iter(self._ways))]
+            return False
+        for earlier in [each for each in self._ways if each[0] == by and each[1] <= number]:
+            del self._ways[earlier]
+        return True
 
 
 class Reckoning:

@@ -18,6 +18,7 @@ from core.config.jobs import ProfilesJob
 from core.decoding import decoder
 from core.documents.sources import hold_to_first, of_source
 from core.errors import ChangeError, DecodeError, EmbeddingError
+from core.formats.claims import Said
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import BACKFILL, REPLAY
 from flink_jobs import payloads
@@ -71,10 +72,6 @@ def event_of(value: Row) -> Event:
     """The event of a source's row."""
     key, body, topic, partition, offset, headers = value
     return Event(topic, partition, offset, key, body, headers or {})
-
-
-Said = Change | Truncate | Skip
-"""What an event says."""
 
 
 def unheard(said: Said) -> None:

@@ -17,18 +17,17 @@ from pyflink.common import Row
 from pyflink.datastream import RuntimeContext
 from pyflink.datastream.functions import ProcessFunction
 
-from core.change import BEGINNING, Change, Event, Position, Skip, Truncate
+from core.change import BEGINNING, Event, Position
 from core.config.events import Events
 from core.config.pipeline import Pipeline
 from core.documents.sources import of_source
 from core.documents.step import DocumentSpec
-from core.formats.debezium.places import heartbeat, place_of
-from core.shards.progress import Reached, later
+from core.formats.claims import Claims, Said
 from core.shards.slots import slot_keys
 from flink_jobs import payloads
 from flink_jobs.engine.environment import MAX_PARALLELISM
 from flink_jobs.payloads import Mark
-from flink_jobs.steps.operators import SWEPT, Decode, Said, event_of
+from flink_jobs.steps.operators import SWEPT, Decode, event_of
 
 _EVERY_S = 0.2
 _AT_ONCE = 20
@@ -81,17 +80,14 @@ class DecodeAndMark(ProcessFunction):
 
 
 class Passing:
-    """What one subtask that decodes has read, by partition."""
+    """What one subtask that decodes has read, and the marks that say so."""
 
     def __init__(self, marking: Marking) -> None:
         # each operator has the pipeline's parallelism: PyFlink's context in a JVM can't be asked
         self._slots = slot_keys(marking.parallelism, MAX_PARALLELISM)
-        self._has_places = marking.has_places
         self._specs = marking.specs
-        self._sources: set[str] = set()
+        self._claims = Claims(marking.has_places)
         self._by, self._number = uuid4().hex, 0
-        self._reached: dict[str, Reached] = {}
-        self._last_ms: dict[str, int | None] = {}
         self._heard: list[Said] = []
         self._cleared: dict[str, Position] = {}
         self._left, self._filled = float(_AT_ONCE), time.monotonic()
@@ -106,35 +102,10 @@ class Passing:
 
     def marks(self, event: Event) -> Iterator[Row]:
         """Take the event for read; rows of CHANGES out, now and then."""
-        name = f"{event.topic}/{event.partition}"
-        known = self._reached.get(name)
-        self._reached[name] = later(known, self._read(event, name, known))
+        self._claims.take(event, self._heard)
         self._heard.clear()
         if self._may_speak(time.monotonic()):
             yield from self._copies()
-
-    def _read(self, event: Event, name: str, known: Reached | None) -> Reached:
-        """What is known once the event has been read."""
-        read = Reached(
-            event.offset, "" if known is None else known.place, None if known is None else known.committed_ms
-        )
-        for each in self._heard:
-            if isinstance(each, Skip):
-                read = (heartbeat(event) if each is Skip.PLACE else None) or read
-            elif not self._has_places:
-                read = Reached(event.offset, "", each.committed_ms)
-            elif not (isinstance(each, Change) and each.snapshot):
-                read = self._of_change(event, name, each, read)
-        return read
-
-    def _of_change(self, event: Event, name: str, change: Change | Truncate, read: Reached) -> Reached:
-        """Before a change came all that was committed before its transaction, and it was committed then."""
-        self._sources.add(change.source)
-        place = place_of(change.position)
-        if place > read.place:
-            read = Reached(event.offset, place, self._last_ms.get(name, read.committed_ms))
-        self._last_ms[name] = change.committed_ms
-        return read
 
     def _may_speak(self, now_s: float) -> bool:
         self._left = min(_AT_ONCE, self._left + (now_s - self._filled) / _EVERY_S)
@@ -149,7 +120,7 @@ class Passing:
         self._number += 1
         ways = len(self._slots) * (1 + len(tables))
         for slot in self._slots:
-            copy = Mark(self._by, self._number, ways, self._reached, tables, self._cleared, slot)
+            copy = Mark(self._by, self._number, ways, self._claims.reached, tables, self._cleared, slot)
             yield Row(slot, Row(payloads.MARK.encode(copy), b""))
 
     def _tables(self) -> Iterator[str]:
@@ -158,4 +129,4 @@ class Passing:
             if not spec.id_from_source:
                 yield spec.table
             else:
-                yield from (of_source(spec.table, each) for each in sorted(self._sources) if each)
+                yield from (of_source(spec.table, each) for each in self._claims.sources)

@@ -20,7 +20,7 @@ from core.config.pipeline import Pipeline
 from core.config.source import Kafka
 from core.documents.step import table_id
 from core.errors import Displaced, FreshetError, Unavailable
-from core.shards.progress import Progress, Reached, Reckoning
+from core.shards.progress import Passed, Progress, Reached, Reckoning
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner
 from flink_jobs import payloads
@@ -32,7 +32,6 @@ _EVERY_S = 0.15
 _AT_LEAST_S = 1.0
 _LOOK_S = 5.0
 _PAUSE_S = 10.0
-_MOST_UNFINISHED = 1_000
 _MOST_HELD = 100
 log = logging.getLogger(__name__)
 
@@ -43,26 +42,6 @@ def kept(pipeline: Pipeline, applied: DataStream, owner: Owner | None) -> DataSt
     keep = KeepProgress(stores_of(pipeline, owner), source if isinstance(source, Kafka) else None)
     keeping = applied.flat_map(keep, LETTERS).name("progress").uid("progress")
     return keeping.set_parallelism(1).set_buffer_timeout(ASIDE_MS)
-
-
-class Passed:
-    """Marks that are under way, and what follows of those of which all copies have come."""
-
-    def __init__(self) -> None:
-        self._ways: dict[tuple[str, int], set[str]] = {}
-
-    def take(self, mark: Mark) -> bool:
-        """Whether all before the mark has passed with this copy."""
-        ways = self._ways.setdefault((mark.by, mark.number), set())
-        ways.add(mark.way)
-        if len(ways) < mark.ways:
-            # what was held back, or is of an earlier start, never becomes whole
-            while len(self._ways) > _MOST_UNFINISHED:
-                del self._ways[next(iter(self._ways))]
-            return False
-        for earlier in [each for each in self._ways if each[0] == mark.by and each[1] <= mark.number]:
-            del self._ways[earlier]
-        return True
 
 
 class KeepProgress(FlatMapFunction):
@@ -95,7 +74,7 @@ class KeepProgress(FlatMapFunction):
         passed = payloads.ANSWER.decode(value[0]).passed
         if passed:
             mark = payloads.MARK.decode(passed)
-            if self._passed.take(mark):
+            if self._passed.take(mark.by, mark.number, mark.way, mark.ways):
                 with self._lock:
                     self._fresh.append(mark)
         yield from ()
