@@ -1,9 +1,10 @@
 """Whether a question asked through `freshet serve` finds what the bare model finds, over a labelled set of your own.
 
-`python -m bench.retrieval FOLDER`, on servers of its own in a folder that is forgotten. FOLDER has a set in BEIR's
-layout: `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels/test.tsv` (query, document,
-and how relevant it is, behind a line of names). Each document is a chunk, however long: both sides embed the same text,
-and the model cuts off what it doesn't read. nDCG@10 is trec_eval's: a gain is the relevance, ÷ log2(rank + 1).
+`python -m bench.retrieval FOLDER [--engine openvino --precision bfloat16]`, on servers of its own in a folder that is
+forgotten. FOLDER has a set in BEIR's layout: `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`)
+and `qrels/test.tsv` (query, document, and how relevant it is, behind a line of names). Each document is a chunk,
+however long: both sides embed the same text, and the model cuts off what it doesn't read. nDCG@10 is trec_eval's: a
+gain is the relevance, ÷ log2(rank + 1).
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ import typer
 from bench.asking import fill, served
 from bench.rig import TABLE, Rig, own_rig
 from connectors.opening.stores import open_stores, stores_of
+from core.config.embedding import Embedding
 from udfs.embedding.embedder import embedder
 from udfs.embedding.tokenizing import DEFAULT, model_path
 
+_USUAL = Embedding(model=DEFAULT)
 DEPTH = 10
 """How many answers count."""
 
@@ -97,16 +100,20 @@ def _gain(relevances: Sequence[int]) -> float:
     return sum(max(0, each) / log2(rank + 2) for rank, each in enumerate(relevances[:DEPTH]))
 
 
-def measure(rig: Rig, labelled: Labelled) -> Found:
-    """Write the documents to a store by the job's embedder; ask each query through the server, and the bare model."""
-    asked, bare = _asked(rig, labelled), _bare(labelled)
+def measure(rig: Rig, labelled: Labelled, embedding: Embedding = _USUAL) -> Found:
+    """Write the documents to a store by the job's embedder; ask each query through the server, and the bare model.
+
+    embedding  the job's and the server's; the bare model computes in float32 by torch, whatever it says
+    """
+    asked, bare = _asked(rig, labelled, embedding), _bare(labelled)
     differing = sum(asked[query] != bare[query] for query in labelled.queries)
     scores = ndcg(asked, labelled.relevance), ndcg(bare, labelled.relevance)
     return Found(*scores, differing, len(labelled.queries), len(labelled.documents), os.getloadavg()[0])
 
 
-def _asked(rig: Rig, labelled: Labelled) -> Rankings:
-    pipeline = rig.pipeline("retrieval", DEFAULT, rig.topic("retrieval"))
+def _asked(rig: Rig, labelled: Labelled, embedding: Embedding) -> Rankings:
+    usual = rig.pipeline("retrieval", DEFAULT, rig.topic("retrieval"))
+    pipeline = usual.model_copy(update={"embedding": embedding})
     model = embedder(pipeline.embedding)
     (store,) = open_stores(stores_of(pipeline), model.dimension).values()
     fill(store, pipeline, model, labelled.documents)
@@ -137,11 +144,14 @@ def _bare(labelled: Labelled) -> Rankings:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="a set as BEIR lays it out", exists=True, file_okay=False)],
+    engine: Annotated[str, typer.Option(help="embedding.engine of job and server")] = "auto",
+    precision: Annotated[str, typer.Option(help="embedding.precision of job and server")] = "auto",
 ) -> None:
     """Ask a labelled set through the server, and by the bare model."""
     labelled = read(folder.absolute())
+    embedding = Embedding.model_validate({"model": DEFAULT, "engine": engine, "precision": precision})
     with own_rig() as own:
-        print(json.dumps(asdict(measure(own, labelled)), indent=2))
+        print(json.dumps(asdict(measure(own, labelled, embedding)), indent=2))
 
 
 if __name__ == "__main__":
