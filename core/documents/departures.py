@@ -27,23 +27,28 @@ class Departure(msgspec.Struct, frozen=True):
     pair        what that has in common with the other half of the key's change
     since       the position at which the values that it took along were last brought, or became unknown
     brought_at  column to that position, where it isn't `since`
+    came_ms     its event's time, in milliseconds since 1970; 0: not noted yet
+    forget_at   when it may be forgotten, by the machine's clock; 0: a partition seems to be before it still
     """
 
     position: Position
     pair: str
     since: Position = BEGINNING
     brought_at: Mapping[str, Position] = msgspec.field(default_factory=dict, name="told")  # its key in savepoints
+    came_ms: int = 0
+    forget_at: int = 0
 
 
-def departed(
-    earlier: tuple[Departure, ...], last: Position, change: Change, brought_at: Mapping[str, Position]
-) -> tuple[Departure, ...]:
+Departures = tuple[Departure, ...]
+
+
+def departed(earlier: Departures, last: Position, change: Change, brought_at: Mapping[str, Position]) -> Departures:
     """The departures with that of a row whose last change was at `last`; `brought_at` is of all its columns."""
     some = {name: at for name, at in brought_at.items() if at != last}
     return (*earlier, Departure(change.position, shared(change), last, some))[-MOST_DEPARTURES:]
 
 
-def left_behind(departures: tuple[Departure, ...], at: Position) -> Departure | None:
+def left_behind(departures: Departures, at: Position) -> Departure | None:
     """The first departure behind a position: a change there is of the row that left by it."""
     return next((each for each in departures if each.position > at), None)
 
@@ -77,6 +82,26 @@ def _is_unsaid(change: Change, name: str) -> bool:
     return change.partial or name in change.unavailable or name in change.doubtful
 
 
-def with_caught_up(departures: tuple[Departure, ...], left: Departure) -> tuple[Departure, ...]:
+def with_caught_up(departures: Departures, left: Departure) -> Departures:
     """The departures, with one of them replaced by what is known of it now."""
     return tuple(left if each.position == left.position else each for each in departures)
+
+
+def noted(departures: Departures, came_ms: int) -> Departures:
+    """The departures, those that are new with their event's time."""
+    return tuple(each if each.came_ms else structs.replace(each, came_ms=came_ms) for each in departures)
+
+
+def awaited(departures: Departures, passed_ms: int, now_ms: int, patience_ms: int) -> Departures:
+    """Those of which changes may come late still. Whoever follows their rows has forgotten the others' ways as well.
+
+    passed_ms    the event time that every partition seems to have passed: nothing older is to come
+    now_ms       by the machine's clock
+    patience_ms  how long a partition whose broker is away may seem to have passed
+    """
+    due = now_ms + patience_ms
+    known = (
+        structs.replace(each, forget_at=due) if not each.forget_at and each.came_ms <= passed_ms else each
+        for each in departures
+    )
+    return tuple(each for each in known if not each.forget_at or each.forget_at > now_ms)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from core.change import BEGINNING, Position
-from core.documents.departures import Departure
+from core.documents.departures import Departures
 from core.documents.standing import Holes
 
 _STATE_VERSION = b"\x03"
@@ -47,7 +47,7 @@ class DocumentState:
     elder: tuple[str, Mapping[str, Any]] | None = None
     left: str = ""
     ahead: bool = False
-    departures: tuple[Departure, ...] = ()
+    departures: Departures = ()
     since: int = 0
 
 

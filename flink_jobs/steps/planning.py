@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 from pyflink.common import Row, Types
-from pyflink.datastream import RuntimeContext
+from pyflink.datastream import RuntimeContext, TimerService
 from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
@@ -17,6 +17,7 @@ from connectors.opening.stores import Stores
 from core.change import Change, Operation
 from core.config.documents import Document
 from core.config.embedding import Embedding
+from core.documents.departures import awaited, noted
 from core.documents.forgetting import is_cleared, is_nothing, next_look, prefix_of, table_of, word_of
 from core.documents.sources import of_source
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
@@ -29,6 +30,7 @@ from flink_jobs.payloads import Mark
 from flink_jobs.steps.marks import marks_of
 from flink_jobs.steps.operators import BACKFILL_MARK, DEAD_LETTERS, REPLAY_MARK, UNSETTLED
 from flink_jobs.steps.refusing import refuse
+from flink_jobs.steps.settling import EARLY_MS, PATIENCE_MS
 from udfs.embedding.tokenizing import document_chunker
 
 
@@ -122,23 +124,38 @@ class PlanDocument(KeyedProcessFunction):
         if not since:
             since = int(time() * 1000)
             timers.register_processing_time_timer(next_look(since, since))
-        self._state.update(state_to_bytes(replace(state, forget_at=forget_at, since=since)))
+        departures = state.departures
+        if departures and not departures[-1].came_ms:
+            departures = noted(departures, ctx.timestamp())
+            timers.register_event_time_timer(ctx.timestamp() + EARLY_MS)
+        self._state.update(state_to_bytes(replace(state, forget_at=forget_at, since=since, departures=departures)))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Forget a document that was deleted long ago, or whose table was cleared since its last change."""
-        raw = self._state.value()
+        """Forget a document that was deleted long ago, or whose table was cleared since its last change; and of one
+        that stays the rows that left its key, once every partition has passed them.
+        """
+        raw, timers = self._state.value(), ctx.timer_service()
         if raw is None:
             return
         state = state_from_bytes(raw)
-        if 0 < state.forget_at <= timestamp:
+        if 0 < state.forget_at <= timers.current_processing_time():
             self._state.clear()
             return
         name = ctx.get_current_key()
         if not is_cleared(state, self._marks.of(prefix_of(name))):
-            now = max(timestamp, int(time() * 1000))
-            ctx.timer_service().register_processing_time_timer(next_look(state.since, now))
+            timers.register_processing_time_timer(next_look(state.since, max(timestamp, int(time() * 1000))))
+            self._forget_departures(state, timers)
             return
         self._state.clear()
         word = word_of(name, state)
         if word is not None:
             yield UNSETTLED, Row(table_of(name), Row(payloads.UNSETTLED.encode(word), timestamp))
+
+    def _forget_departures(self, state: DocumentState, timers: TimerService) -> None:
+        now = timers.current_processing_time()
+        known = awaited(state.departures, timers.current_watermark() - EARLY_MS, now, PATIENCE_MS)
+        if known == state.departures:
+            return
+        for due in {each.forget_at for each in known if each.forget_at}:
+            timers.register_processing_time_timer(due)
+        self._state.update(state_to_bytes(replace(state, departures=known)))

@@ -164,10 +164,11 @@ def history(chance: random.Random, course: Course) -> Source:
 
 @dataclass(frozen=True)
 class Sent:
-    """An event of a partition; `number`: which of all the source's it is."""
+    """An event of a partition; `number`: which of all the source's it is, `again`: that it was sent before."""
 
     number: int
     change: Change | Truncate
+    again: bool = False
 
 
 def topic(source: Source) -> list[list[Sent]]:
@@ -175,13 +176,15 @@ def topic(source: Source) -> list[list[Sent]]:
     chance, count = source.chance, source.chance.randrange(1, 4)
     grows_at = [_between_transactions(source) for _ in range(chance.randrange(1, 3))] if source.course.grows else []
     partitions: list[list[Sent]] = [[] for _ in range(count)]
+    sent: set[int] = set()
     for number, event in _sent(source):
         for _ in range(grows_at.count(number) * chance.randrange(1, 3)):
             partitions.append([])
         key = chance.randrange(count) if isinstance(event.change, Truncate) else int(event.change.key["id"])
         partition = partitions[key % len(partitions)]
         change = _on_the_wire(source, number, len(partition))
-        partition.append(Sent(number, change))
+        partition.append(Sent(number, change, again=number in sent))
+        sent.add(number)
     return partitions
 
 

@@ -1,8 +1,8 @@
 """A model of the job: the real pure functions of `core` between a random history and a store that does as it must.
 
-Partitions are read, unsettled changes arrive, halves are answered early, ways are forgotten, what the store has cleared
-is too, checkpoints are made and gone back to, all at random, and within what the job itself holds to: the order within
-a partition, and of one document's unsettled changes.
+Partitions are read, unsettled changes arrive, halves are answered early, ways are forgotten, and rows that left a key,
+what the store has cleared is too, checkpoints are made and gone back to, all at random, and within what the job itself
+holds to: the order within a partition, and of one document's unsettled changes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from core.change import BEGINNING, Change, Position, Truncate
+from core.documents.departures import awaited, noted
 from core.documents.forgetting import is_cleared, word_of
 from core.documents.memory import Kept
 from core.documents.moves import Settled, Unknown, decode_kept, encode_kept, give_up, learn, settle, tell_early
@@ -35,6 +36,8 @@ from tests.core.histories import TABLE, Course, Rows, Sent, Source, all_of, hist
 
 SPEC = DocumentSpec(TABLE, "{body}|{note}")
 WHOLE = Chunker("whole", lambda text: [(0, len(text))])
+TIMES = 1
+"""The first event's time: 0 would say that it has none."""
 SUBTASKS = 2
 """Among which documents are shared out. Each keeps the order of its plans, and that of what goes by way of settle."""
 
@@ -97,7 +100,7 @@ class Checkpoint:
 @dataclass
 class Job:
     """The job over a topic. `letters`: documents of which there is a dead letter; `asked`: how often one was unknown;
-    `forgotten`: how often the state of one was, which the store had cleared.
+    `forgotten`: how often the state of one was, which the store had cleared; `left`: how often rows that had left one.
     """
 
     chance: random.Random
@@ -113,6 +116,7 @@ class Job:
     crashes: int = 0
     read: int = 0
     forgotten: int = 0
+    left: int = 0
 
     @property
     def memory(self) -> Encoded:
@@ -144,6 +148,8 @@ class Job:
             self._wait_no_longer()
         elif lot < 0.2 and (cleared := self._cleared()):
             self._forget(self.chance.choice(cleared))
+        elif lot < 0.3 and (left := self._that_rows_left()):
+            self._forget_departures(self.chance.choice(left))
         elif any(self.plans) and self.chance.random() < 0.4:
             self._apply_one()
         elif any(self.queues) and (not self._unread() or self.chance.random() < 0.5):
@@ -185,6 +191,19 @@ class Job:
         if word is not None:
             self._of(name, self.queues).append(word)
 
+    def _that_rows_left(self) -> list[str]:
+        return [name for name, raw in self.now.states.items() if state_from_bytes(raw).departures]
+
+    def _forget_departures(self, name: str) -> None:
+        """Those that every partition has passed. What a connector sends again comes later than that."""
+        state, least = state_from_bytes(self.now.states[name]), len(self.source.produced)
+        for at in self._unread():
+            unread = (each.number for each in self.partitions[at][self.now.offsets[at] :] if not each.again)
+            least = min(least, *unread, least)
+        known = awaited(state.departures, least - 1 + TIMES, now_ms=TIMES, patience_ms=0)
+        self.left += len(state.departures) - len(known)
+        self.now.states[name] = state_to_bytes(replace(state, departures=known))
+
     def _of(self, name: str, of_subtasks: list[Any]) -> Any:
         return of_subtasks[int(name.rpartition("/")[2]) % SUBTASKS]
 
@@ -217,7 +236,8 @@ class Job:
         raw = self.now.states.get(name)
         state, emitted = step(None if raw is None else state_from_bytes(raw), change, SPEC, "m", WHOLE)
         if state is not None:
-            self.now.states[name] = state_to_bytes(state)
+            departures = noted(state.departures, sent.number + TIMES)
+            self.now.states[name] = state_to_bytes(replace(state, departures=departures))
         for each in emitted:
             self._of(name, self.plans if isinstance(each, Plan) else self.queues).append(each)
 

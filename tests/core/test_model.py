@@ -33,6 +33,7 @@ COURSES = {
     "grown, moves": Course(ALL, grows=True, crashes=True),
     "grown, and all that clears": Course((*ALL, "truncate", "lose"), grows=True, crashes=True),
     "grown, and the source can be asked": Course((*ALL, "truncate"), grows=True, crashes=True, reselects=True),
+    "grown, and its connector is killed": Course((*ALL, "truncate"), grows=True, repeats=True, crashes=True),
     "grown, compressed transactions": Course(ALL, grows=True, compressed=True, crashes=True),
 }
 LONGER = "FRESHET_MODEL_S"

@@ -20,6 +20,7 @@ from flink_jobs.steps import planning
 from flink_jobs.steps.marks import ASKED_EVERY_S, PAUSE_S, Marks
 from flink_jobs.steps.operators import DEAD_LETTERS, UNSETTLED
 from flink_jobs.steps.planning import PlanDocument
+from flink_jobs.steps.settling import EARLY_MS, PATIENCE_MS
 from tests.flink_jobs.test_refusals import PIPELINE, Quiet, plan_document
 from tests.flink_jobs.test_waiting import Timers, settle
 from udfs.embedding.tokenizing import document_chunker
@@ -51,6 +52,8 @@ class Document:
     now: int = 1_800_000_000_000
     raw: bytes | None = None
     timers: set[int] = field(default_factory=set)
+    watermark: int = 0
+    of_events: set[int] = field(default_factory=set)
 
     def value(self) -> bytes | None:
         return self.raw
@@ -73,8 +76,14 @@ class Document:
     def current_processing_time(self) -> int:
         return self.now
 
+    def current_watermark(self) -> int:
+        return self.watermark
+
     def register_processing_time_timer(self, at: int) -> None:
         self.timers.add(at)
+
+    def register_event_time_timer(self, at: int) -> None:
+        self.of_events.add(at)
 
     def take(
         self, at: int, body: str | None = "b", operation: Operation = Operation.UPSERT, moves: bool = False
@@ -85,6 +94,13 @@ class Document:
         change = Change(TABLE, {"id": 1}, operation, Position(f"{at:04}"), row, left_out, moves=moves)
         event = msgspec.msgpack.encode(Event("t", 0, at, None, None))
         return list(self.operator.process_element(Row(msgspec.msgpack.encode(change), event), cast("Any", self)))
+
+    def passed(self, watermark: int) -> None:
+        """Every partition is as far as that, by the time of its events."""
+        self.watermark = watermark
+        for due in sorted(each for each in self.of_events if each <= watermark):
+            self.of_events.remove(due)
+            assert list(self.operator.on_timer(due, cast("Any", self))) == []
 
     def until(self, at: int) -> list[Any]:
         """Let time pass; what timers tell."""
@@ -157,6 +173,26 @@ def test_what_comes_late_of_a_row_that_left_keeps_its_key_no_longer_in_mind(docu
     assert output[0] is UNSETTLED and document.raw != before
     document.until(document.now + 7 * DAY_MS)
     assert document.raw is None
+
+
+def test_a_row_that_left_is_forgotten_once_every_partition_has_passed_it(document: Document) -> None:
+    def left() -> int:
+        return len(state_from_bytes(document.raw).departures) if document.raw else 0
+
+    for at in (10, 20):
+        document.take(at)
+        document.take(at + 2, operation=Operation.DELETE, moves=True)
+    document.take(30)
+    document.until(document.now + DAY_MS)
+    assert left() == 2 and document.of_events == {5 + EARLY_MS}
+    document.passed(5 + EARLY_MS)
+    document.until(document.now + PATIENCE_MS - 1)
+    assert left() == 2
+    (output,) = document.take(11, body="late")
+    assert output[0] is UNSETTLED
+    document.until(document.now + 1)
+    assert left() == 0
+    assert document.take(21, body="late") == []
 
 
 def test_a_state_of_an_earlier_release_is_looked_at_from_its_next_change_on(document: Document) -> None:
