@@ -72,6 +72,7 @@ class Index:
     name       the store's, in the pipeline file
     columns    the metadata's, which filters may name
     dimension  numbers in a vector
+    has_words  whether chunks are found by words too
     embedder   of questions
     """
 
@@ -87,6 +88,7 @@ class Index:
             raise Unavailable(away)
         self.columns = frozenset(columns_of(pipeline))
         self.dimension = dimension(pipeline.embedding)
+        self.has_words = pipeline.store.targets[store].has_words
         self.embedder: Embedder = questioner(pipeline.embedding)
         opened = [open_store(stores_of(pipeline), self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
         self._stores = Pool(opened)

@@ -247,6 +247,8 @@ class _Serving:
     async def _question(self, name: str, opened: OpenIndex, asked: Search) -> Question:
         if asked.query is None:
             return ByVector(reading.vector(asked.vector or [], opened.index.dimension))
+        if asked.mode != "vector" and not opened.index.has_words:
+            raise Refused(422, f"mode is {asked.mode}, and this index keeps no words: search by vector", "mode")
         if asked.mode == "text":
             # the model is asked for cosines alone
             named = asked.min_score is not None

@@ -9,7 +9,7 @@ from typing import Literal
 from psycopg import sql
 from psycopg.sql import SQL, Composable, Composed
 
-from core.config.store import Hnsw, Ivfflat, VectorType
+from core.config.store import NO_WORDS, Hnsw, Ivfflat, VectorType
 
 MOST_DIMENSIONS: dict[VectorType, int] = {"vector": 2000, "halfvec": 4000}
 """What an index takes (pgvector's README, "HNSW" and "IVFFlat")."""
@@ -35,6 +35,11 @@ class Layout:
     text_search_config: str = "simple"
     vector_type: VectorType = "vector"
     index: Hnsw | Ivfflat = field(default_factory=Hnsw)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is an index of words."""
+        return self.text_search_config != NO_WORDS
 
 
 USUAL = Layout()

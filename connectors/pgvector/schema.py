@@ -12,7 +12,7 @@ from psycopg import sql
 
 from connectors.pgvector import sql as statements
 from connectors.pgvector.layout import MOST_DIMENSIONS, Layout, described, required, rows_before
-from core.config.store import VectorType
+from core.config.store import NO_WORDS, VectorType
 from core.errors import ConfigError
 
 SETTING = "store.pgvector"
@@ -48,9 +48,11 @@ def make(connection: psycopg.Connection[Any], shape: Shape) -> None:
             _check_columns(existing, shape)
         else:
             connection.execute(statements.CREATE_TABLE.format(**names, dimension=sql.Literal(shape.dimension)))
-        _check_config(connection, shape.layout.text_search_config)
+        if shape.layout.has_words:
+            _check_config(connection, shape.layout.text_search_config)
         _make_index(connection, shape)
-        for probe, create in statements.PARTS:
+        words = statements.INDEX_OF_WORDS if shape.layout.has_words else statements.NO_INDEX_OF_WORDS
+        for probe, create in (*statements.PARTS, words):
             if not connection.execute(probe.format(**names)).fetchall():
                 connection.execute(create.format(**names))
     register_vector(connection)
@@ -100,7 +102,8 @@ def _make_extension(connection: psycopg.Connection[Any], server: str) -> None:
 def _check_config(connection: psycopg.Connection[Any], config: str) -> None:
     there = [name for (name,) in connection.execute(statements.CONFIGURATIONS).fetchall()]
     if config not in there:
-        problem = f"the database has no such text search configuration; it has {', '.join(there)}"
+        has = f"it has {', '.join(there)}; {NO_WORDS} is no index of words"
+        problem = f"the database has no such text search configuration; {has}"
         raise ConfigError([f"{SETTING}.text_search_config is {config!r}: {problem}"])
 
 

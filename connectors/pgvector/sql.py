@@ -272,13 +272,6 @@ AND pg_get_indexdef(indexrelid) LIKE '% USING btree (document_id)%'
         SQL("CREATE INDEX ON {table} (document_id)"),
     ),
     (
-        SQL("""
-SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid AND strpos(pg_get_indexdef(indexrelid),
-    format('USING gin (to_tsvector(%L::regconfig, "left"(text, 100000)))', {config}::regconfig::text)) > 0
-"""),
-        SQL("DROP INDEX IF EXISTS {words_index}; CREATE INDEX {words_index_alone} ON {table} USING gin ({words})"),
-    ),
-    (
         SQL("SELECT 1 WHERE to_regclass({ledger_name}) IS NOT NULL"),
         SQL("""
 CREATE TABLE {ledger} (
@@ -300,6 +293,20 @@ SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass({ledger_name}) AND attna
     ),
 )
 """What else a store has: how to see that it is there, and how to make it."""
+
+INDEX_OF_WORDS = (
+    SQL("""
+SELECT 1 FROM pg_index WHERE indrelid = to_regclass({table_name}) AND indisvalid AND strpos(pg_get_indexdef(indexrelid),
+    format('USING gin (to_tsvector(%L::regconfig, "left"(text, 100000)))', {config}::regconfig::text)) > 0
+"""),
+    SQL("DROP INDEX IF EXISTS {words_index}; CREATE INDEX {words_index_alone} ON {table} USING gin ({words})"),
+)
+"""As of PARTS, for a table whose words are indexed; and for one whose words are not."""
+
+NO_INDEX_OF_WORDS = (
+    SQL("SELECT 1 WHERE to_regclass({words_index_name}) IS NULL"),
+    SQL("DROP INDEX IF EXISTS {words_index}"),
+)
 
 # One made by hand is kept, as long as it does what the pipeline file asks for.
 VECTOR_INDEX = SQL("""

@@ -22,6 +22,7 @@ from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
 from connectors.postgres.session import Session, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
+from core.errors import ConfigError
 from core.plans import Outcome, Plan
 from core.shards.progress import Progress, progress_from_text, progress_to_text
 from core.stores.batches import halving
@@ -33,6 +34,10 @@ from core.stores.ranking import words_of
 
 _FORGET_EVERY_S = 3600.0
 _PAGE = 10_000
+_WORDLESS = (
+    f"{SETTING}.text_search_config is none, and nothing is found by words: search by vector, or set it to simple or a "
+    "language and run the pipeline, which makes an index of words"
+)
 
 
 class PgvectorStore:
@@ -266,11 +271,14 @@ class PgvectorStore:
     def match(
         self, text: str, k: int, where: Filter = EVERYTHING, vector: NDArray[np.float32] | None = None
     ) -> list[Hit]:
-        """The `k` best chunks by the words of `text`; see `VectorStore.match`. Raises as `search` does.
+        """The `k` best chunks by the words of `text`; see `VectorStore.match`. Raises as `search` does, and ConfigError
+        where the file says that no index of words is kept.
 
         PostgreSQL's own ranking knows nothing of how rare a word is. So its index on words tells how many chunks have
         each and finds those with the rarest, which BM25 then compares.
         """
+        if not self._layout.has_words:
+            raise ConfigError([_WORDLESS])
         condition, asked = condition_of(where)
         query = statements.MATCHING.format(**self._names, filter=condition, stood=self._standing())
         given = None if vector is None else Vector(vector)

@@ -31,8 +31,16 @@ class Target(Model):
         """Where in the store a pipeline of this name has what it writes, in the store's own words."""
         raise NotImplementedError
 
+    @property
+    def has_words(self) -> bool:
+        """Whether what it holds is found by words."""
+        return self.holds == "vectors"
+
 
 VectorType = Literal["vector", "halfvec"]
+
+NO_WORDS = "none"
+"""In place of a text search configuration: no index of words is kept, and nothing is found by them."""
 
 
 class VectorIndex(Model):
@@ -82,7 +90,8 @@ class PgvectorIndex(Model):
 class Pgvector(Target):
     """PostgreSQL with pgvector. `table` may be qualified with a schema.
 
-    text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; or as a language has them
+    text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; as a language has them; or
+                        NO_WORDS
     vector_type         the column's type: `halfvec` takes half the room, and rounds to half the digits
     """
 
@@ -97,6 +106,11 @@ class Pgvector(Target):
     def place(self, pipeline: str) -> str:
         """The table."""
         return f"table {self.table}"
+
+    @property
+    def has_words(self) -> bool:
+        """Whether an index of words is kept."""
+        return self.text_search_config != NO_WORDS
 
 
 class Aws(Model):

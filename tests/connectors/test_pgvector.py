@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -16,6 +17,7 @@ from connectors.pgvector import claim as pgvector_claim
 from connectors.pgvector.layout import Layout
 from connectors.pgvector.store import PgvectorStore
 from connectors.postgres.session import with_whole_passfile
+from core.config.store import NO_WORDS
 from core.errors import ConfigError, Unavailable
 from core.stores.fingerprint import Fingerprint, Owner
 from tests.connectors.servers import Server
@@ -58,7 +60,7 @@ def test_the_table_has_the_promised_columns(chunks: PgvectorStore, database: psy
     assert any("USING hnsw (embedding vector_cosine_ops)" in index for (index,) in indexes)
 
 
-def test_a_table_without_an_index_of_words_gets_one_and_another_language_another(
+def test_a_table_without_an_index_of_words_gets_one_another_language_another_and_none_none(
     chunks: PgvectorStore, dsn: str, database: psycopg.Connection[Any]
 ) -> None:
     def indexes() -> list[str]:
@@ -81,6 +83,15 @@ def test_a_table_without_an_index_of_words_gets_one_and_another_language_another
     english.close()
     with pytest.raises(ConfigError, match=r"text_search_config is 'klingon': .* it has arabic, .*, simple"):
         PgvectorStore(dsn, "articles", 4, "m", layout=Layout("klingon")).prepare()
+    wordless = PgvectorStore(dsn, "articles", 4, "m", layout=Layout(NO_WORDS))
+    wordless.prepare()
+    wordless.prepare()
+    with pytest.raises(ConfigError, match="text_search_config is none, and nothing is found by words"):
+        wordless.match("bank runs", 5)
+    assert indexes() == [] and wordless.search(np.ones(4, np.float32), 5) != []
+    wordless.close()
+    chunks.prepare()
+    assert indexes() == [made]
 
 
 def test_applying_again_rewrites_no_row(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -327,6 +328,27 @@ def test_a_store_that_hangs_is_given_up_and_others_answer(there: There) -> None:
             assert client.post("/v1/indexes/tickets/search", json={"query": "parcel"}).status_code == 200
             assert client.get("/ready").status_code in (503, 504)
         assert client.post("/v1/indexes/manuals/search", json={"query": "parcel"}).status_code == 200
+
+
+def test_an_index_that_keeps_no_words_is_searched_by_vectors(there: There) -> None:
+    settings = yaml.safe_load((there.folder / "manuals.yaml").read_text(encoding="utf-8"))
+    settings["store"]["pgvector"]["text_search_config"] = "none"
+    for name, text in (
+        ("wordless", settings),
+        ("small", {"name": "small", "indexes": {"manuals": {"pipeline": "wordless.yaml"}}}),
+    ):
+        (there.folder / f"{name}.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    with (
+        opened(read(there.folder / "small.yaml")) as offer,
+        served(application(offer, Event()), refusal=as_problem) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        ask = partial(client.post, "/v1/indexes/manuals/search")
+        assert ask(json={"query": "parcel"}).json()["hits"] != []
+        for mode in ("text", "hybrid"):
+            refused = ask(json={"query": "parcel", "mode": mode})
+            why = f"mode is {mode}, and this index keeps no words: search by vector"
+            assert (refused.status_code, refused.json()["detail"]) == (422, why)
 
 
 def test_who_has_no_key_is_let_in_nowhere(server: Serving) -> None:
