@@ -45,6 +45,26 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Where the positions of several rows' changes don't compare, as they come by several partitions.
+
+    place  in the log, which orders the changes of different places: what the position begins with
+    came   the greater, the later the change came among those of its row at this place
+    row    which row it is of
+    width  digits of `came` in positions
+    """
+
+    place: str
+    came: int
+    row: str
+    width: int
+
+    def position(self, came: int) -> Position:
+        """Of a change at this place that came then."""
+        return Position(f"{self.place}{came:0{self.width}x}")
+
+
+@dataclass(frozen=True, slots=True)
 class Rare:
     """What few changes have to say: in one field of theirs, as each field takes its time with each change.
 
@@ -54,12 +74,14 @@ class Rare:
                  it belongs to, where the feed tells
     key_kinds    of feeds whose keys have no type of a column's: a letter a key column, for the kind of JSON value it is
     numbers      columns of `row` whose text is a number's digits, as no float has them all
+    turn         where documents go by other columns than the row's key, and only its row's changes have an order
     """
 
     pair: str = ""
     commit: str = ""
     key_kinds: str = ""
     numbers: frozenset[str] = frozenset()
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +103,7 @@ class Change:
     snapshot     the row was read in a snapshot
     committed_ms when the source committed it, in milliseconds since 1970; None where the feed doesn't say.
                  For measuring only: never for ordering.
-    rare         what most changes have nothing to say of; `pair`, `commit`, `key_kinds` and `numbers` read it
+    rare         what most changes have nothing to say of; `pair`, `commit`, `key_kinds`, `numbers` and `turn` read it
     """
 
     table: str
@@ -118,6 +140,11 @@ class Change:
     def numbers(self) -> frozenset[str]:
         """The columns whose text is a number's digits."""
         return _NONE if self.rare is None else self.rare.numbers
+
+    @property
+    def turn(self) -> Turn | None:
+        """Where its position stands among those of other rows."""
+        return None if self.rare is None else self.rare.turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Keys that documents have beside the primary key, where nothing orders their changes across partitions."""
+"""Events without keys, of which one row's come by several partitions, where nothing orders them across those."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ def unordered(pipeline: Pipeline) -> list[str]:
 
 
 def spread(pipeline: Pipeline, messages: Iterable[Message]) -> list[str]:
-    """As `unordered`, of messages: MySQL's, in several partitions, whose keys lack what the documents go by.
+    """As `unordered`, of messages: MySQL's, in several partitions, that have no keys.
+
+    Those of rows with keys are in order (`core.documents.tenants`).
 
     Source of the rule: Debezium's documentation, "Debezium connector for MySQL: message.key.columns"; several events
     of one statement, or of a compressed transaction, have one place in the binlog (`core.formats.debezium.position`).
     """
-    seen: dict[str, tuple[str, ...]] = {}
+    seen: dict[str, None] = {}
     events, keys = pipeline.events, pipeline.events.keys
     for message in messages:
-        source, key = _object(message.value).get("source"), _object(message.key)
-        if not message.partition or not isinstance(source, dict) or "file" not in source:
+        source = _object(message.value).get("source")
+        if message.key or not message.partition or not isinstance(source, dict) or "file" not in source:
             continue
         table = events.tables.of(table_of(source))
-        beside = tuple(name for name in keys.get(table, ()) if name not in key)
-        if beside:
-            seen.setdefault(table, beside)
+        if table in keys:
+            seen.setdefault(table)
     return [
-        f"{table}: key names {', '.join(beside)}, which isn't in the events' keys, so one document's changes come by "
-        "several partitions, and MySQL tells their order by no more than the place in its binlog, which a statement's "
-        f"share: set message.key.columns={table}:{','.join(keys[table])} at the connector, or give the topic "
-        "one partition"
-        for table, beside in seen.items()
+        f"{table}: its events have no keys, so one row's changes come by several partitions, and MySQL tells their "
+        "order by no more than the place in its binlog, which a statement's share: set "
+        f"message.key.columns={table}:{','.join(keys[table])} at the connector, or give the topic one partition"
+        for table in seen
     ]
 
 

@@ -11,6 +11,7 @@ import msgspec
 from core.change import BEGINNING, Position
 from core.documents.departures import Departures
 from core.documents.standing import Holes
+from core.documents.tenants import Tenants
 
 _STATE_VERSION = b"\x03"
 _WITHOUT_HOLES = b"\x02"
@@ -35,6 +36,7 @@ class DocumentState:
     departures  rows that left the key for another one, of which changes may come late
     since      when the document became known, in milliseconds since 1970: by that it is looked at whether its table was
                cleared (`core.documents.forgetting`). 0: of an earlier release, and never looked at yet
+    tenants    rows that had the key at the last change's place in the log, where their changes have no order
     """
 
     position: Position = BEGINNING
@@ -49,6 +51,7 @@ class DocumentState:
     ahead: bool = False
     departures: Departures = ()
     since: int = 0
+    tenants: Tenants | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -35,6 +35,7 @@ from core.documents.state import DocumentState as DocumentState
 from core.documents.state import state_from_bytes as state_from_bytes
 from core.documents.state import state_to_bytes as state_to_bytes
 from core.documents.templates import chosen, column_of, columns, render, value_of
+from core.documents.tenants import take
 from core.documents.unsettled import Refused as Refused
 from core.documents.unsettled import Unsettled as Unsettled
 from core.documents.unsettled import forgotten, shared, unknown
@@ -68,9 +69,15 @@ def step(
     a replayed one is, and stands for later changes, for what came between comes yet.
     Raises DocumentError where the row has no key; the state then stands as it was.
     """
-    after, emitted = _stepped(state, change, spec, model, chunker, replayed, backfilled)
-    if state is not None and state.departures and after is not None and not after.departures:
-        after = replace(after, departures=state.departures)
+    before = state or DocumentState()
+    taken = take(before.tenants, known(before.row, before.holes), before.position, change, spec.key)
+    after, emitted = _stepped(state, taken.change, spec, model, chunker, replayed, backfilled)
+    if after is not None and before.departures and not after.departures:
+        after = replace(after, departures=before.departures)
+    if after is not None and taken.tenants is not None:
+        after = replace(after, tenants=taken.tenants)
+    if taken.leaves is not None:
+        emitted = [Unsettled(document_id(spec, change), taken.leaves, late=True), *emitted]
     return after, emitted
 
 

@@ -11,6 +11,7 @@ import msgspec
 from core.change import BEGINNING, Change, Operation, Position
 from core.documents.halves import is_elders
 from core.documents.standing import Holes
+from core.documents.tenants import Tenants
 from core.documents.unsettled import shared
 
 _STATE_VERSION = b"\x02"
@@ -28,6 +29,7 @@ class RowState:
                and what is known of that one
     since      when the row became known, in ms since 1970: by that it is looked at whether its table was emptied
                (`core.documents.forgetting.next_look`). 0: of an earlier release, and never looked at yet
+    tenants    as of a document: rows that had the key at one place in the log
     """
 
     position: Position = BEGINNING
@@ -37,6 +39,7 @@ class RowState:
     half: tuple[Mapping[str, Any], str] | None = None
     elder: tuple[str, Mapping[str, Any]] | None = None
     since: int = 0
+    tenants: Tenants | None = None
 
     def is_forgotten(self, now_ms: int) -> bool:
         """Whether it was deleted, for the last time, long ago."""

@@ -11,6 +11,7 @@ from core.documents.halves import elder_of
 from core.documents.standing import Said, closed, filled, is_last, is_open, known, lacks, marked, may_tell, passed, read
 from core.documents.step import DocumentSpec, document_id, used_columns
 from core.documents.templates import column_of, columns, render, value_of
+from core.documents.tenants import take
 from core.documents.unsettled import Refused, unknown
 from core.errors import ChangeError, ProfileError
 from core.formats.timestamps import nanoseconds
@@ -104,6 +105,21 @@ def step(
     knows of it as that of a document does: see `core.documents.step.step`, also for `replayed` and `backfilled`.
     Raises ProfileError where the row has no key; the state then stands as it was.
     """
+    before = state or RowState()
+    taken = take(before.tenants, known(before.row, before.holes), before.position, change, spec.key)
+    after, said = _stepped(state, taken.change, spec, reading, arrival_ms, replayed, backfilled)
+    return (after if after is None else replace(after, tenants=taken.tenants)), said
+
+
+def _stepped(
+    state: RowState | None,
+    change: Change,
+    spec: RecordSpec,
+    reading: Reading,
+    arrival_ms: int,
+    replayed: bool,
+    backfilled: bool,
+) -> tuple[RowState | None, RecordChange | Refused | None]:
     before = state or RowState()
     other = is_other_half(before, change)
     if other and change.operation is Operation.DELETE:

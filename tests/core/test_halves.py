@@ -11,7 +11,7 @@ import pytest
 from core.change import Change, Event, Operation, Position
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents.moves import Kept, Settled, decode_kept, encode_kept, settle
+from core.documents.moves import Answer, Kept, Settled, decode_kept, encode_kept, give_up, settle
 from core.documents.step import (
     Chunker,
     DocumentState,
@@ -67,11 +67,11 @@ def at(commit: int, lsn: int) -> dict[str, Any]:
 class Job:
     """The documents' states, what settles behind them, and a store."""
 
-    def __init__(self, of: Pipeline) -> None:
+    def __init__(self, of: Pipeline, store: dict[str, tuple[str, str]] | None = None) -> None:
         self.spec = of.documents[TABLE].spec(TABLE)
         self.states: dict[str, DocumentState | None] = {}
         self.memory: dict[str, Kept] = {}
-        self.store: dict[str, tuple[str, str]] = {}
+        self.store = {} if store is None else store
         self.open: list[str] = []
 
     def take(self, change: Change, replayed: bool = False) -> None:
@@ -83,11 +83,19 @@ class Job:
                 self._write(each)
                 continue
             assert isinstance(each, Unsettled)
-            for answer in settle(self.memory, each):
-                if isinstance(answer, Settled):
-                    self._write(plan_of(answer.what, self.spec, "m", WHOLE, answer.moved_from))
-                else:
-                    self.open.append(answer.what.document_id)
+            self._settled(settle(self.memory, each))
+
+    def end(self) -> None:
+        """Every partition has been read: no half waits any longer."""
+        for name in [name for name in self.memory if name.startswith("half ")]:
+            self._settled(give_up(self.memory, name.partition(" ")[2]))
+
+    def _settled(self, answers: list[Answer]) -> None:
+        for answer in answers:
+            if isinstance(answer, Settled):
+                self._write(plan_of(answer.what, self.spec, "m", WHOLE, answer.moved_from))
+            else:
+                self.open.append(answer.what.document_id)
 
     def _write(self, plan: Plan) -> None:
         if plan.position >= self.store.get(plan.document_id, ("", ""))[0]:
@@ -184,7 +192,7 @@ def test_a_bare_key_does_not_hide_that_the_document_is_another(key: Any) -> None
 
 
 def test_what_is_refused_keeps_what_orders_and_pairs_it() -> None:
-    of = pipeline(types={"n": "numeric(4,2)"}, tables=[r"public\.a_\d+"])
+    of = pipeline(key=[], types={"n": "numeric(4,2)"}, tables=[r"public\.a_\d+"])
     source = {**MYSQL, "table": "a_7", "name": "shop"}
     after = {"id": 2, "code": "x", "title": "plain text", "n": {"bad": 1}}
     decode = decoder(of.events)

@@ -8,11 +8,12 @@ Sources of the rules: Debezium's documentation, "Debezium connector for PostgreS
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from core.change import Position
+from core.change import Position, Turn
 from core.errors import DecodeError, quote
 
 _json = msgspec.json.Decoder().decode
@@ -23,6 +24,7 @@ _ARRIVED = "k"
 of the same place, and than a position of a release that had the row within the event there."""
 _KAFKA_DIGITS = 20
 _OFFSET_DIGITS = 15
+_ROW_BYTES = 8
 
 
 def position(source: Mapping[str, Any], snapshot: bool, came: str = "") -> Position:
@@ -75,6 +77,16 @@ def pair(source: Mapping[str, Any], of: Position) -> str:
     if len(of) <= 33 or of[34] != _ARRIVED:
         return ""
     return _position(int(of[:16], 16), int(of[17:33], 16), source.get("row") or 0)
+
+
+def turn(of: Position, key: bytes) -> Turn | None:
+    """Where a change stands among those of other rows, whose partitions may be others; `key`: the event's.
+
+    None where positions tell, as PostgreSQL's do, and those of MySQL's snapshots.
+    """
+    if len(of) <= 33 or of[34] != _ARRIVED:
+        return None
+    return Turn(of[:35], int(of[35:], 16), blake2b(key, digest_size=_ROW_BYTES).hexdigest(), len(of) - 35)
 
 
 def _of_arrival(came: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import msgspec
 
@@ -15,10 +16,13 @@ from core.change import Change, Event, Operation, Rare, Skip, Truncate
 from core.errors import DecodeError
 from core.formats.debezium.decoding import decode
 from core.formats.debezium.format import DebeziumFormat
+from core.formats.debezium.position import turn
 from core.formats.wrapping import bare
 
 _json = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+C = TypeVar("C", bound=Change | Truncate | Skip)
 
 Keys = Mapping[str, tuple[str, ...]]
 """Table to the columns that identify its documents."""
@@ -27,10 +31,35 @@ Keys = Mapping[str, tuple[str, ...]]
 def decode_by(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Change | Truncate | Skip, ...]:
     """`decode`; an update that changes a column of `keys` is two changes, the old document's end and the new one.
 
+    Changes whose documents go by other columns than the event's key say their turn, where positions don't tell.
     Raises DecodeError as `decode` does, and for an update that may be such a one, where `before` lacks the column. Not
     where the event has no key, or one that is no object: the columns may be the primary key's, and Debezium sends
     changes of that as such.
     """
+    try:
+        return tuple([_in_turn(each, event.key, keys) for each in _decoded(event, settings, keys)])
+    except DecodeError as error:
+        error.refused = tuple([_in_turn(each, event.key, keys) for each in error.refused])
+        raise
+
+
+def _in_turn(change: C, key: bytes | None, keys: Keys) -> C:
+    if not isinstance(change, Change) or not key:
+        return change
+    named = keys.get(change.table, ())
+    if all(name in change.key for name in named) and not (named and _is_bare(key)):
+        return change
+    its = turn(change.position, key)
+    if its is None:
+        return change
+    rare = replace(change.rare or Rare(), turn=its)
+    # two partitions have the same offsets; halves of a changed primary key have nothing that is theirs alone in common,
+    # and each is whole
+    rare = replace(rare, pair="" if rare.pair or not change.moves else f"{change.position}.{its.row}")
+    return replace(change, moves=rare.pair != "", rare=rare)
+
+
+def _decoded(event: Event, settings: DebeziumFormat, keys: Keys) -> tuple[Change | Truncate | Skip, ...]:
     change = decode(event, settings)
     if not isinstance(change, Change) or change.operation is not Operation.UPSERT or change.moves:
         return (change,)
