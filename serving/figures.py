@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,37 +15,36 @@ __all__ = ["KIND", "Figures"]
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Figures:
-    """The figures of one server.
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure, by the name that Prometheus has it by."""
 
-    freshet_serve_query_seconds   how long a search took, by index and step: embed, store, whole
-    freshet_serve_requests_total  requests that were answered, by route and status
-    freshet_serve_listeners       who listens to changes now, by index
-    freshet_serve_changes_total   changes that listeners were sent, by index
-    """
+    name: str
+    description: str
+    labels: tuple[str, ...]
+
+
+QUERIES = Figure(
+    "freshet_serve_query_seconds",
+    "how long a search took: `embed`, `store` and `whole`, as a histogram",
+    ("index", "step"),
+)
+REQUESTS = Figure("freshet_serve_requests_total", "requests that were answered", ("route", "status"))
+LISTENERS = Figure("freshet_serve_listeners", "who listens to changes now", ("index",))
+CHANGES = Figure("freshet_serve_changes_total", "changes that listeners were sent", ("index",))
+FIGURES = (QUERIES, REQUESTS, LISTENERS, CHANGES)
+"""All of them; docs/serve.md's table is made from it."""
+
+
+class Figures:
+    """The figures of one server."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._seconds = Histogram(
-            "freshet_serve_query_seconds",
-            "How long a search took, by step: embed, store, whole.",
-            ("index", "step"),
-            registry=self._registry,
-            buckets=_SECONDS,
-        )
-        self._requests = Counter(
-            "freshet_serve_requests",
-            "Requests that were answered, by route and status.",
-            ("route", "status"),
-            registry=self._registry,
-        )
-
-        self._listeners = Gauge(
-            "freshet_serve_listeners", "Who listens to changes now, by index.", ("index",), registry=self._registry
-        )
-        self._changes = Counter(
-            "freshet_serve_changes", "Changes that listeners were sent, by index.", ("index",), registry=self._registry
-        )
+        self._seconds = Histogram(*_of(QUERIES), registry=self._registry, buckets=_SECONDS)
+        self._requests = Counter(*_of(REQUESTS), registry=self._registry)
+        self._listeners = Gauge(*_of(LISTENERS), registry=self._registry)
+        self._changes = Counter(*_of(CHANGES), registry=self._registry)
 
     def listening(self, index: str, more: int) -> None:
         """So many more listen to an index; fewer where it is negative."""
@@ -68,3 +68,8 @@ class Figures:
     def text(self) -> bytes:
         """All of them, in the text format of Prometheus."""
         return generate_latest(self._registry)
+
+
+def _of(figure: Figure) -> tuple[str, str, tuple[str, ...]]:
+    # a counter's `_total` is taken off by the client, and put on again as it is shown
+    return figure.name, figure.description.replace("`", ""), figure.labels

@@ -22,6 +22,7 @@ from serving import settings as serving_settings
 from serving.keys import Keys, read_keys
 from stack.layout import free_ports, layout_of, remembered_ports
 from stack.local import Stack
+from tests import docs_tables
 from tests.pages import PAGES, ROOT, anchors, blocks, commands, is_shown, links, prose
 from tests.reader import Terminal
 
@@ -181,6 +182,16 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_the_readme_says_what_freshet_is_in_three_sentences() -> None:
     paragraph = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
     assert len(re.findall(r"[.!?](?:\s|$)", paragraph)) == 3
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if docs_tables.tables_in(page)], ids=lambda page: page.name)
+def test_tables_say_what_code_has(page: Path) -> None:
+    same = page.read_text(encoding="utf-8") == docs_tables.made(page)
+    assert same, f"{page.relative_to(ROOT)} differs from the code that a table of it lists: {docs_tables.COMMAND}"
+
+
+def test_each_table_that_is_made_stands_in_one_page() -> None:
+    assert sorted(name for page in PAGES for name in docs_tables.tables_in(page)) == sorted(docs_tables.TABLES)
 
 
 OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "serve-by-tokens.yaml", "keys-by-hand.yaml")

@@ -25,7 +25,7 @@ class LettersTarget(Model):
 
 
 class DeadLetterTopic(LettersTarget):
-    """The topic that rejected events go to: on the source's cluster, or on the one that its own options name."""
+    """A topic of Kafka: on the source's cluster, or on the one that its own options name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
@@ -32,6 +33,20 @@ _SCHEMA_AND_TABLE: Naming = (_SCHEMA_TABLE.fullmatch, "schema.table, as in publi
 _AS_CALLED: Naming = (_NAME.fullmatch, "as the table is called")
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a feed promises, for the table of docs/feeds.md: Markdown, links as from there.
+
+    order  what orders a key's changes
+    loses  what the feed can lose, and what is done about it
+    told   which of a format's feeds it is, where a format has several; "" where it has one
+    """
+
+    order: str
+    loses: str
+    told: str = ""
+
+
 class Encoding(Model):
     """A format's settings, and what it promises.
 
@@ -53,9 +68,13 @@ class Encoding(Model):
         """What orders the changes of a key, as in `by timestamp, then arrival`; "" where the format's name says it."""
         return ""
 
+    def promise(self, source: Origin) -> Promise:
+        """What the feed promises that comes from a source; called for sources alone that it fits."""
+        raise NotImplementedError
+
 
 class Debezium(Encoding):
-    """How the connector is set to write values, under its own options' names and with its own defaults."""
+    """JSON envelopes of Debezium's connectors. The settings are the connector's own, by its names and defaults."""
 
     naming: ClassVar[Naming] = _SCHEMA_AND_TABLE
     again: ClassVar[str] = "have the connector snapshot its tables anew (Debezium's incremental snapshots)"
@@ -71,9 +90,17 @@ class Debezium(Encoding):
         """See `Encoding.tells_order`: each event has its place in the database's log."""
         return True
 
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise(
+            "PostgreSQL: `source.sequence`; MySQL: binlog file and place, then arrival",
+            "deletes while the connector had lost its place: [the sweep after a snapshot](stay-equal.md#ghosts), else "
+            "`freshet verify`",
+        )
+
 
 class Dynamodb(Encoding):
-    """Records of DynamoDB Streams, or of Kinesis Data Streams for DynamoDB: they say all there is to know."""
+    """Records of DynamoDB Streams, or of Kinesis Data Streams for DynamoDB. They say all that there is to know."""
 
     again: ClassVar[str] = "write each item again, with an attribute changed that no document uses"
 
@@ -81,9 +108,25 @@ class Dynamodb(Encoding):
         """See `Encoding.order`."""
         return "by sequence number" if isinstance(source, DynamodbStreams) else "by creation time, then arrival"
 
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        if isinstance(source, DynamodbStreams):
+            return Promise(
+                "SequenceNumber",
+                "records older than 24 hours: a dead letter says which shard lost them. Needs the view type NEW_IMAGE "
+                "or NEW_AND_OLD_IMAGES; changes without an image are dead letters that say so",
+                "DynamoDB Streams",
+            )
+        return Promise(
+            "ApproximateCreationDateTime, then arrival",
+            "the order of changes of one item within one tick of that clock, where they arrive swapped. Set the "
+            "table's precision to MICROSECOND; the default is a millisecond",
+            "Kinesis Data Streams for DynamoDB",
+        )
+
 
 class Dms(Encoding):
-    """How the AWS DMS task and its endpoint are set, under their own settings' names."""
+    """Messages of an AWS DMS task. The settings are the task's and its endpoint's own, by their names."""
 
     naming: ClassVar[Naming] = _SCHEMA_AND_TABLE
     no_keys: ClassVar[str] = "DMS's messages don't name the primary key"
@@ -97,9 +140,18 @@ class Dms(Encoding):
         """See `Encoding.order`."""
         return "by timestamp, then arrival"
 
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise(
+            "`metadata.timestamp`, then arrival",
+            "nulls and columns that weren't sent look the same unless the endpoint has IncludeNullAndEmpty: such a "
+            "column is read again (`reselect.postgres.dsn`), else the change is a dead letter. A changed primary key "
+            "without before images leaves the old document: `freshet verify`",
+        )
+
 
 class Rows(Encoding):
-    """Where plain JSON rows say what and when: `core.formats.rows.RowsFormat`."""
+    """JSON objects of your own, a row each. The settings name the fields that say what and when."""
 
     again: ClassVar[str] = "have what writes the rows write each of them again"
 
@@ -127,9 +179,18 @@ class Rows(Encoding):
             return "by arrival"
         return f"by {self.position_field} ({self.position_type}), then arrival"
 
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise(
+            "`position_field`, then arrival; without one, arrival alone",
+            "without a position, the order is the partition's: "
+            "[adding partitions](restart-and-recover.md#more-partitions) breaks it. Making the topic anew does too, "
+            "and is [noticed before anything is read](restart-and-recover.md#when-the-log-is-another-one)",
+        )
+
 
 class Files(Encoding):
-    """How files are read that the job finds in a folder by itself."""
+    """Files of a folder, which the job finds by itself. The settings say how they are read."""
 
     naming: ClassVar[Naming] = (_NAME.fullmatch, "as you call the folder")
 
@@ -137,9 +198,13 @@ class Files(Encoding):
     max_bytes: int = Field(64 * 2**20, ge=1, le=2**31)
     max_rows: int = Field(100_000, ge=1, le=10_000_000)
 
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise("the looks at the file", "what was deleted while a job had lost its state")
+
 
 class S3(AwsClient, Files):
-    """Notifications of S3, and how their objects are read."""
+    """Notifications of a bucket's objects. The settings say how the objects are read."""
 
     naming: ClassVar[Naming] = (_BUCKET.fullmatch, "s3.BUCKET, as in s3.handbook")
 
@@ -147,6 +212,14 @@ class S3(AwsClient, Files):
     def tells_order(self) -> bool:
         """See `Encoding.tells_order`: objects have versions."""
         return True
+
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise(
+            "the looks at the object: [documents in S3](s3.md)",
+            "nothing that is notified. Rows that came into a file of many and left it again between a checkpoint and a "
+            "crash, or left it while a job had lost its state",
+        )
 
 
 class Format(Model):

@@ -34,13 +34,13 @@ class Database(Model):
 
 
 class SourceDatabase(Database):
-    """The PostgreSQL database that the changes come from; its user needs no more than SELECT on the tables."""
+    """The PostgreSQL database that the changes come from. Its user needs no more than SELECT on the tables."""
 
     dsn: str = Field(min_length=1)
 
 
 class SourceTables(AwsClient, Database):
-    """The account's tables of DynamoDB in a region; their changes are whole, so only `freshet verify` reads them."""
+    """The account's tables of DynamoDB in a region. Their changes are whole, so only `freshet verify` reads them."""
 
 
 class Reselect(Model):

@@ -94,7 +94,7 @@ WITH_FILES = "source.file and format: files go together, and neither with anothe
 
 
 class Kafka(Origin):
-    """A Kafka source. Options that aren't fields here are the Flink Kafka connector's own, passed to it as they are."""
+    """Topics of Kafka. Options that have no field here are passed to Flink's Kafka connector as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
     at: ClassVar[str] = "properties.bootstrap.servers"
@@ -253,7 +253,7 @@ def _not_from_the_horizon(source: str, position: InitialPosition) -> str:
 
 
 class DynamodbStreams(AwsOrigin):
-    """The DynamoDB Streams of a table; `streams_endpoint` is where records are asked for, if not where it is."""
+    """The DynamoDB Streams of a table. `streams_endpoint` is where records are asked for, if not where the table is."""
 
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")
     streams_endpoint: str | None = Field(None, alias="aws.streams.endpoint", pattern=r"^https?://[^\s/@]+/?$")

@@ -88,7 +88,7 @@ class PgvectorIndex(Model):
 
 
 class Pgvector(Target):
-    """PostgreSQL with pgvector. `table` may be qualified with a schema.
+    """Vectors in PostgreSQL, by pgvector. `table` may be qualified with a schema.
 
     text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; as a language has them; or
                         NO_WORDS
@@ -138,7 +138,7 @@ class IndexSettings(Model):
 
 
 class OpenSearch(Target):
-    """OpenSearch with its k-NN plugin. Settings are named as opensearch-py names them."""
+    """Vectors in OpenSearch, by its k-NN plugin. Settings are named as opensearch-py names them."""
 
     at: ClassVar[str] = "hosts"
 
@@ -175,7 +175,7 @@ class OpenSearch(Target):
 
 
 class Postgres(Target):
-    """PostgreSQL for profiles: its tables are named after the pipeline."""
+    """Profiles in PostgreSQL: its tables are named after the pipeline."""
 
     holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "dsn"
@@ -188,7 +188,7 @@ class Postgres(Target):
 
 
 class Dynamodb(AwsClient, Target):
-    """A DynamoDB table for profiles, made where it is missing; pipelines of several names may share it."""
+    """Profiles in a DynamoDB table, made where it is missing. Pipelines of several names may share it."""
 
     holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "aws.endpoint"

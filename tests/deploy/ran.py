@@ -1,8 +1,7 @@
-"""What of every deployment file ran here, and by which test: `python -m tests.deploy.ran > docs/what-ran.md`."""
+"""What of every deployment file ran here, and by which test; docs/what-ran.md's table is made from it."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 
@@ -115,24 +114,3 @@ ROWS = (
         "",
     ),
 )
-
-
-def page() -> str:
-    """The page's text."""
-    lines = [
-        "# What ran of every deployment file",
-        "",
-        "No Docker engine, no Kubernetes and no account of AWS's was at hand where Freshet is written. Tests run what "
-        "can be run of each file without them, and this page says what that is. It is made from `tests/deploy/ran.py`.",
-        "",
-        "| file | ran | by, in `tests/deploy/` | never ran |",
-        "|---|---|---|---|",
-    ]
-    for row in ROWS:
-        files, tests = (", ".join(f"`{each}`" for each in group) for group in (row.files, row.tests))
-        lines.append(f"| {files} | {row.ran} | {tests} | {row.never or 'nothing'} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

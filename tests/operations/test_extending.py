@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from connectors.log_identity import ask
 from connectors.opening import dead_letters, sources
 from core.config.dead_letters import DeadLetters, LettersTarget
 from core.config.embedding import Embedding, Provider
-from core.config.format import Encoding, Format
+from core.config.format import Format
 from core.config.jobs import KINDS
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
@@ -39,8 +38,6 @@ from udfs.embedding.remote import endpoints
 from udfs.embedding.tokenizing import tokenizer_of
 
 __all__ = ["pipeline"]
-
-FEEDS = Path(__file__).parents[2] / "docs" / "feeds.md"
 
 
 class Paper(Origin):
@@ -267,17 +264,3 @@ def test_all_that_a_file_may_name_has_its_entry() -> None:
     assert kinds(DeadLetters, LettersTarget).keys() == dead_letters.PLACES.keys()
     assert kinds(Embedding, Provider).keys() == endpoints.ENDPOINTS.keys()
     assert KINDS.keys() == BUILDERS.keys() == COMPARISONS.keys()
-
-
-def test_the_table_of_feeds_has_each_format_with_all_sources_that_it_fits() -> None:
-    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+) \|", FEEDS.read_text(encoding="utf-8"), re.MULTILINE)
-    shown = {(name, each) for name, listed in rows for each in re.findall(r"`(\w+)`", listed)}
-    # their own defaults, though some of them must be given
-    origins = {name: kind.model_construct() for name, kind in kinds(Source, Origin).items()}
-    encodings = {name: kind.model_construct() for name, kind in kinds(Format, Encoding).items()}
-    assert shown == {
-        (name, each)
-        for name, encoding in encodings.items()
-        for each, origin in origins.items()
-        if not origin.misfit(name, encoding.tells_order)
-    }

@@ -237,7 +237,7 @@ def test_an_engine_that_is_added_is_an_entry(small: Path, monkeypatch: pytest.Mo
     def open_toy(given: Asked) -> LocalModel:
         return Toy()
 
-    toy = engines.Engine("toy", (), lambda given: "" if given.folder == small else "not small", open_toy)
+    toy = engines.Engine("a toy", "toy", (), lambda given: "" if given.folder == small else "not small", open_toy)
     monkeypatch.setattr(engines, "ENGINES", {"toy": toy, **ENGINES})
     assert opened(asked(small)).describe() == "toy by toy"
     assert " by openvino " in opened(Asked(DEFAULT, model_path(DEFAULT), "cpu")).describe()

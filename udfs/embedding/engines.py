@@ -27,12 +27,14 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 class Engine:
     """An engine.
 
+    what     it is, in words
     extra    of Freshet's, which it comes with
     modules  that are to be installed for it
     misfit   why it isn't what `auto` takes for a model; "" where it may be
     open     opens a model; raises ConfigError
     """
 
+    what: str
     extra: str
     modules: tuple[str, ...]
     misfit: Callable[[Asked], str]
@@ -72,8 +74,20 @@ def _misfit_of_openvino(asked: Asked) -> str:
 
 
 ENGINES: Mapping[str, Engine] = {
-    "openvino": Engine("openvino", ("openvino",), _misfit_of_openvino, _open_openvino),
-    "torch": Engine("model", ("torch", "sentence_transformers"), lambda asked: "", _open_torch),
+    "openvino": Engine(
+        "OpenVINO, on a CPU alone, of the model's graph.",
+        "openvino",
+        ("openvino",),
+        _misfit_of_openvino,
+        _open_openvino,
+    ),
+    "torch": Engine(
+        "sentence-transformers itself, on CUDA, MPS or a CPU.",
+        "model",
+        ("torch", "sentence_transformers"),
+        lambda asked: "",
+        _open_torch,
+    ),
 }
 """In the order in which `auto` looks through them."""
 
