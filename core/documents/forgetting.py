@@ -20,18 +20,21 @@ _TIMES_AS_OLD = 8
 _DAY_MS = 86_400_000
 
 
-def next_look(since_ms: int, now_ms: int) -> int:
+def next_look(since_ms: int, now_ms: int, forget_at: int = 0) -> int:
     """When to look at a document next that is known since `since_ms`: after `now_ms`. All in milliseconds since 1970.
+    Where a deletion of it may be forgotten before that, at `forget_at`, it is then; 0: it may not be forgotten.
 
     It is looked at again when it is eight times as old, and once a day in the end: so a table that is filled and
     emptied every few minutes leaves some minutes' documents, and one that stands for years costs next to nothing.
-    The times are `since_ms`'s alone: whichever timer rings, the next is the same one.
+    The times are `since_ms`'s alone: whichever timer rings, the next is the same one. So a document that is deleted
+    over and over has one timer, and not one for each of its deletions.
     """
     age = FIRST_LOOK_MS
     while since_ms + age <= now_ms and _TIMES_AS_OLD * age < _DAY_MS:
         age *= _TIMES_AS_OLD
     days = max(0, (now_ms - since_ms - age) // _DAY_MS + 1)
-    return since_ms + age + days * _DAY_MS
+    look = since_ms + age + days * _DAY_MS
+    return min(look, forget_at or look)
 
 
 def is_cleared(state: DocumentState, mark: Position) -> bool:

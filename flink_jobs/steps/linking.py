@@ -136,13 +136,13 @@ class ParseRecord(KeyedBroadcastProcessFunction):
     def _remember(
         self, row: RowState, since: int, change: Change, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext
     ) -> None:
-        forget_ms, timers = row.forget_ms, ctx.timer_service()
-        if change.operation is Operation.DELETE and row.position == change.position:
+        forget_ms, timers, now = row.forget_ms, ctx.timer_service(), int(time() * 1000)
+        is_deletion = change.operation is Operation.DELETE and row.position == change.position
+        if is_deletion:
             forget_ms = timers.current_processing_time() + self._remember_ms
-            timers.register_processing_time_timer(forget_ms)
-        if not since:
-            since = int(time() * 1000)
-            timers.register_processing_time_timer(next_look(since, since))
+        if is_deletion or not since:
+            since = since or now
+            timers.register_processing_time_timer(next_look(since, now, forget_ms))
         self._state.update(row_to_bytes(replace(row, forget_ms=forget_ms, since=since)))
 
     def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
@@ -154,7 +154,7 @@ class ParseRecord(KeyedBroadcastProcessFunction):
                 self._state.clear()
             else:
                 now = max(timestamp, int(time() * 1000))
-                ctx.timer_service().register_processing_time_timer(next_look(row.since, now))
+                ctx.timer_service().register_processing_time_timer(next_look(row.since, now, row.forget_ms))
         yield from ()
 
 

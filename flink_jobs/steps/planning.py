@@ -117,13 +117,13 @@ class PlanDocument(KeyedProcessFunction):
         return of_source(spec.table, change.source) if spec.id_from_source else spec.table
 
     def _remember(self, state: DocumentState, since: int, change: Change, ctx: KeyedProcessFunction.Context) -> None:
-        forget_at, timers = state.forget_at, ctx.timer_service()
-        if change.operation is Operation.DELETE and state.position == change.position and is_nothing(state):
+        forget_at, timers, now = state.forget_at, ctx.timer_service(), int(time() * 1000)
+        is_deletion = change.operation is Operation.DELETE and state.position == change.position and is_nothing(state)
+        if is_deletion:
             forget_at = timers.current_processing_time() + self._stores.remember_ms
-            timers.register_processing_time_timer(forget_at)
-        if not since:
-            since = int(time() * 1000)
-            timers.register_processing_time_timer(next_look(since, since))
+        if is_deletion or not since:
+            since = since or now
+            timers.register_processing_time_timer(next_look(since, now, forget_at))
         departures = state.departures
         if departures and not departures[-1].came_ms:
             departures = noted(departures, ctx.timestamp())
@@ -143,7 +143,8 @@ class PlanDocument(KeyedProcessFunction):
             return
         name = ctx.get_current_key()
         if not is_cleared(state, self._marks.of(prefix_of(name))):
-            timers.register_processing_time_timer(next_look(state.since, max(timestamp, int(time() * 1000))))
+            now = max(timestamp, int(time() * 1000))
+            timers.register_processing_time_timer(next_look(state.since, now, state.forget_at))
             self._forget_departures(state, timers)
             return
         self._state.clear()

@@ -158,11 +158,24 @@ def test_a_document_has_one_row_of_looks_however_often_it_is_deleted_and_comes_a
     for number in range(1, 6):
         document.take(2 * number)
         document.take(2 * number + 1, operation=Operation.DELETE)
-        document.until(document.now + 7 * DAY_MS)  # its look of the day is still to come
-        assert document.raw is None and len(document.timers) == 1
+        document.until(document.now + 7 * DAY_MS)
+        assert document.raw is None and not document.timers
     document.take(20)
     document.until(document.now + 3 * DAY_MS)
     assert len(document.timers) == 1
+
+
+def test_a_document_has_one_timer_however_often_it_is_deleted_and_forgotten_when_it_is_time(document: Document) -> None:
+    for number in range(1, 100):
+        document.take(2 * number)
+        document.take(2 * number + 1, operation=Operation.DELETE)
+        document.until(document.now + 1000)
+    assert len(document.timers) == 1
+    deleted = document.now - 1000
+    document.until(deleted + 7 * DAY_MS - 1)
+    assert document.raw is not None and len(document.timers) == 1
+    document.until(deleted + 7 * DAY_MS)
+    assert document.raw is None and not document.timers
 
 
 def test_what_comes_late_of_a_row_that_left_keeps_its_key_no_longer_in_mind(document: Document) -> None:

@@ -37,6 +37,9 @@ PIPELINE = Pipeline.model_validate(
 )
 
 
+DAY_MS = 86_400_000
+
+
 @dataclass
 class Record:
     """One record's state, timers and time; the sweeps that were heard of, and the watermark."""
@@ -149,6 +152,19 @@ def test_one_that_came_since_stays_and_is_looked_at_again(record: Record) -> Non
     record.until(record.now + 30 * 86_400_000)
     assert record.raw is not None and len(record.timers) == 1
     assert row_from_bytes(record.raw).since == since > 0
+
+
+def test_a_record_has_one_timer_however_often_it_is_deleted(record: Record) -> None:
+    for number in range(1, 50):
+        record.take(2 * number)
+        record.take(2 * number + 1, operation=Operation.DELETE)
+        record.until(record.now + 1000)
+    assert len(record.timers) == 1
+    deleted = record.now - 1000
+    record.until(deleted + 7 * DAY_MS - 1)
+    assert record.raw is not None
+    record.until(deleted + 7 * DAY_MS)
+    assert record.raw is None
 
 
 def test_a_snapshots_end_counts_once_every_partition_has_passed_it(record: Record) -> None:
