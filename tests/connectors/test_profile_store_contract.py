@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from uuid import uuid4
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,27 @@ def test_a_person_is_read_by_a_record_and_known_to_be_erased(profiles: ProfileSt
     held.follow([change("crm/1", 7, "customer=1")])
     again = profiles.of_record("crm/1")
     assert again is not None and not profiles.is_erased(again.profile_id)
+
+
+def test_ids_that_lead_to_an_erased_profile_are_forgotten_with_it(dsn: str) -> None:
+    store = PostgresProfiles(dsn, "customers", remember_s=0)
+    store.prepare()
+    held = writer(store)
+
+    def aliases(*changes: RecordChange) -> int:
+        store._forget_at = 0.0
+        held.follow(changes)
+        with psycopg.connect(dsn) as connection:
+            return len(connection.execute("SELECT FROM customers_aliases").fetchall())
+
+    assert aliases(change("crm/1", 1, "device=d")) == 0
+    device = store.find(Identifier("device", "d"))
+    assert aliases(change("crm/1", 2, "customer=1", "device=d")) == aliases(change("crm/2", 3, "customer=2")) == 1
+    kari = store.find(KARI)
+    assert device is not None and kari is not None and store.get(device.profile_id) == kari
+    assert aliases(change("crm/1", 4, deleted=True)) == 0
+    assert store.get(device.profile_id) is None
+    store.close()
 
 
 def test_what_happened_is_kept_with_its_reason(profiles: ProfileStore) -> None:

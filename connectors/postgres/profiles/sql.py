@@ -132,6 +132,12 @@ VALUES (%b, %b, %b, %b, %b::text[], %b::jsonb, %b, %b, %b, %b, to_timestamp(%b::
 # Deleted rows and dead ends must outlive the checkpoint that a job may go back to, and no longer.
 _FORGET = (
     SQL("DELETE FROM {aliases} WHERE into_id IS NULL AND changed_at < now() - make_interval(secs => %b::float8)"),
+    # what led to such an end leads nowhere: of a chain the last link goes first, and the others one by one
+    SQL("""
+DELETE FROM {aliases} AS dead WHERE into_id IS NOT NULL AND changed_at < now() - make_interval(secs => %b::float8)
+AND NOT EXISTS (SELECT FROM {profiles} AS there WHERE there.profile_id = dead.into_id)
+AND NOT EXISTS (SELECT FROM {aliases} AS next WHERE next.profile_id = dead.into_id)
+"""),
     SQL("DELETE FROM {groups} WHERE profile_id IS NULL AND changed_at < now() - make_interval(secs => %b::float8)"),
     SQL("DELETE FROM {members} WHERE group_id IS NULL AND changed_at < now() - make_interval(secs => %b::float8)"),
 )
