@@ -102,6 +102,7 @@ def _index(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[
     delete(whole=True)
     yield from _refused(job, strike, "was not started")
     prepare_stores(world.pipeline)
+    world.feed.strike(strike, choices)
     job.start("--rebuild")
 
 

@@ -46,6 +46,8 @@ FAULTS = {
     Fault.OPENSEARCH_FROZEN: 6,
     Fault.CONNECTOR: 5,
     Fault.SNAPSHOT: 8,
+    Fault.INDEX: 5,
+    Fault.PARTITIONS: 6,
 }
 
 _AT_ONCE = 200
@@ -69,7 +71,7 @@ def _delete_some(connection: psycopg.Connection[Any], remainder: int) -> None:
 class Debezium:
     """A `chaos.feed.Feed`. Its source is the store's own database, until that is restored on another server."""
 
-    faults: Mapping[Fault, int] = {**FAULTS, Fault.FILE: 5, Fault.DATABASE: 5, Fault.INDEX: 5, Fault.PARTITIONS: 6}
+    faults: Mapping[Fault, int] = {**FAULTS, Fault.FILE: 5, Fault.DATABASE: 5}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the tables with their first rows, the topics and the connector."""

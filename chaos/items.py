@@ -36,7 +36,7 @@ Answer = TypeVar("Answer")
 class Items:
     """A `chaos.feed.Feed`. The stream's shards split and roll over."""
 
-    faults: Mapping[Fault, int] = {**JOB, **STORES, **AWS, Fault.RESHARD: 60}
+    faults: Mapping[Fault, int] = {**JOB, **STORES, **AWS, Fault.RESHARD: 60, Fault.INDEX: 5}
 
     def __init__(self, place: Place, choices: Random) -> None:
         """Make the table and fill it."""

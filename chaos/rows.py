@@ -155,12 +155,17 @@ class Rows:
     def strike(self, strike: Strike, choices: Random) -> None:
         """AWS refuses, the stream is resharded, DMS begins again a little earlier, or the topic grows or is made anew.
 
-        A topic that is made anew begins empty: what it had is in the store.
+        A topic that is made anew begins empty: what it had is in the store. Where that is made anew, all is told again.
         """
         servers = self._place.stack.kafka.bootstrap_servers
         if strike.fault is Fault.TOPIC:
             self._sender.partitions = PARTITIONS
             remake_topics(servers, {self._place.name: PARTITIONS})
+            return
+        if strike.fault is Fault.INDEX and self._place.aws is None:
+            for key, row in list(self._table.rows.items()):
+                self._table.do(Act(key, row, whole=True))
+            self._outbox.flush()
             return
         if strike.fault is Fault.PARTITIONS:
             self._sender.partitions = grown(servers, [self._place.name], self._sender.partitions, choices)
@@ -252,7 +257,7 @@ ROWS = Kind(
     document={"key": ["id"]},
     key=str,
     message=_plain,
-    faults={**JOB, **STORES, **KAFKA, Fault.TOPIC: 5},
+    faults={**JOB, **STORES, **KAFKA, Fault.TOPIC: 5, Fault.INDEX: 5},
     late_s=0.7,
     repeats=0.2,
 )
