@@ -96,10 +96,11 @@ class Waiting:
 def _tell(waiter: _Waiter, fresh: Standing, stood: Mapping[str, Stood]) -> None:
     wanted = waiter.wanted
     try:
-        if wanted.document_id and wanted.is_in_document(stood.get(wanted.document_id)):
-            _end(waiter.came, "document")
-        elif wanted.is_in_index(fresh):
+        # the index first: else an answer would come later where a document is there that its key may not see
+        if wanted.is_in_index(fresh):
             _end(waiter.came, "index")
+        elif wanted.document_id and wanted.is_in_document(stood.get(wanted.document_id)):
+            _end(waiter.came, "document")
     except PositionError as error:
         _end(waiter.came, error)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,11 @@ from core.change import Position
 from core.config.pipeline import Pipeline
 from core.shards.progress import Progress, Reached
 from core.stores.contract import VectorStore
+from core.stores.filters.language import parse
+from operations import index as asked_index
 from operations.pipeline_file import load
 from serving.keys import add
+from serving.waiting import Waiting
 from stack.local import Stack
 from tests.connectors.servers import Server, new_schema
 from tests.search_server import Serving, documents, plan_of, serving, written
@@ -183,6 +187,31 @@ def test_a_key_hears_nothing_of_documents_that_it_may_not_see(index: Index, wait
     time.sleep(0.2)
     index.tell(0x900, now, now)
     assert json.dumps(answered(asked)["hits"]).count('"beta"') == 0
+
+
+def test_the_store_is_asked_no_more_where_a_foreign_document_is_there(index: Index) -> None:
+    now = time.time_ns() // 1_000_000
+    index.tell(0x900, now, now)
+    index.write(113, hexed(0x100, 0x100))
+    opened = asked_index.Index(index.pipeline, index.name, 1)
+    opened.connect()
+
+    async def asks(number: str) -> int:
+        asks: list[Callable[[], Any]] = []
+
+        async def of_store(ask: Callable[[], Any]) -> Any:
+            asks.append(ask)
+            return ask()
+
+        wanted = opened.wanted("0/50", f"public.articles/{number}")
+        own = parse({"tenant": "acme"}, opened.columns)
+        await Waiting(index.name, opened, of_store).until(wanted, own, 5)
+        return len(asks)
+
+    try:
+        assert asyncio.run(asks("113")) == asyncio.run(asks("none")) == 1
+    finally:
+        opened.close()
 
 
 @pytest.mark.parametrize(
