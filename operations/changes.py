@@ -53,7 +53,7 @@ class Listener:
         more what is next at `last`; Unavailable where its cluster doesn't answer.
         """
         cluster, topic = pipeline.outcomes_topic
-        self._store, self._among = store, among
+        self._of, self._among = (pipeline.name, store), among
         self._one, self._is_over = Lock(), False
         self._tail = Tail(cluster, topic)
         try:
@@ -89,7 +89,7 @@ class Listener:
         for partition, offset, value in self._tail.next(wait_s, _AT_ONCE):
             self.place = replace(self.place, offsets={**self.place.offsets, partition: offset + 1})
             try:
-                said = heard(value, self._store, self._among)
+                said = heard(value, *self._of, self._among)
             except msgspec.MsgspecError:
                 continue  # somebody else's
             if said is not None:

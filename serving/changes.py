@@ -163,7 +163,7 @@ def _event(place: Place, said: Heard) -> bytes:
             name, body = "changed", _encode(ChangedDocument(document_id, position, committed_ms, msgspec.Raw(metadata)))
         case Gone(document_id, position, committed_ms):
             name, body = "gone", _encode(GoneDocument(document_id, position, committed_ms))
-        case Cleared(table, before, _):
+        case Cleared(_, table, before):
             name, body = "cleared", _encode(ClearedTable(table, before))
     return f"event: {name}\nid: {place}\ndata: ".encode() + body + b"\n\n"
 

@@ -24,14 +24,16 @@ from core.stores.filters.language import EVERYTHING, Filter
 class Applied(msgspec.Struct, frozen=True, tag="applied", tag_field="kind"):
     """A plan that stores applied.
 
+    pipeline      whose stores they are, by its name: pipelines may share a topic
     position      as a store's ledger has it; later ones are greater texts
     stores        those that applied it, by their names in the pipeline file
     metadata      as stores keep it, in JSON; null: the document is deleted, or has no text
     earlier       what it may have been before, each once
     committed_ms  when the source committed the change, since 1970; None where nobody knows
-    cut           metadata and what it was before didn't fit the topic, and are left out
+    cut           metadata and what it was before didn't fit the topic: in their place stand {}, or null, and nothing
     """
 
+    pipeline: str
     document_id: str
     position: Position
     stores: tuple[str, ...]
@@ -44,9 +46,11 @@ class Applied(msgspec.Struct, frozen=True, tag="applied", tag_field="kind"):
 class Cleared(msgspec.Struct, frozen=True, tag="cleared", tag_field="kind"):
     """A table that stores cleared, of all its documents that stood at a position below `before`.
 
-    table  what the documents' ids begin with, before a slash
+    pipeline  whose stores they are
+    table     what the documents' ids begin with, before a slash
     """
 
+    pipeline: str
     table: str
     before: Position
     stores: tuple[str, ...]
@@ -74,27 +78,31 @@ class Gone:
 Heard = There | Gone | Cleared
 
 _NULL = Raw(b"null")
+_NONE = Raw(b"{}")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Applied | Cleared).decode
 
 
-def applied(plan: Plan, stores: Iterable[str], earlier: Sequence[str]) -> bytes:
+def applied(pipeline: str, plan: Plan, stores: Iterable[str], earlier: Sequence[str]) -> bytes:
     """The message of a plan that stores applied. `earlier`: JSON of metadata that it may have had before."""
     metadata = Raw(metadata_of(plan).encode()) if plan.chunk_ids else _NULL
     before = _distinct(earlier)
-    return _encode(Applied(plan.document_id, plan.position, tuple(stores), metadata, before, plan.committed_ms))
+    said = Applied(pipeline, plan.document_id, plan.position, tuple(stores), metadata, before, plan.committed_ms)
+    return _encode(said)
 
 
-def of_stored(document_id: str, position: Position, store: str, metadata: str | None, earlier: Sequence[str]) -> bytes:
+def of_stored(
+    pipeline: str, document_id: str, position: Position, store: str, metadata: str | None, earlier: Sequence[str]
+) -> bytes:
     """The message of a document as a store has it, whoever brought it there; None: it has no chunks."""
     now = _NULL if metadata is None else Raw(metadata.encode())
-    return _encode(Applied(document_id, position, (store,), now, _distinct(earlier)))
+    return _encode(Applied(pipeline, document_id, position, (store,), now, _distinct(earlier)))
 
 
-def cleared(table: str, before: Position, stores: Iterable[str]) -> bytes:
+def cleared(pipeline: str, table: str, before: Position, stores: Iterable[str]) -> bytes:
     """The message of a table that stores cleared."""
-    return _encode(Cleared(table, before, tuple(stores)))
+    return _encode(Cleared(pipeline, table, before, tuple(stores)))
 
 
 def metadata_of(plan: Plan) -> str:
@@ -109,24 +117,26 @@ def fitted(message: bytes, room: int) -> bytes:
     whole = _decode(message)
     if isinstance(whole, Cleared):
         return message
-    return _encode(msgspec.structs.replace(whole, metadata=_NULL, earlier=(), cut=True))
+    left = whole.metadata if bytes(whole.metadata) == bytes(_NULL) else _NONE
+    return _encode(msgspec.structs.replace(whole, metadata=left, earlier=(), cut=True))
 
 
-def heard(message: bytes, store: str, among: Filter) -> Heard | None:
-    """What a message says of a store to whoever may see what passes a filter; None: nothing.
+def heard(message: bytes, pipeline: str, store: str, among: Filter) -> Heard | None:
+    """What a message says of a pipeline's store to whoever may see what passes a filter; None: nothing.
 
     Of a document that didn't pass before and doesn't now nothing is said, not even its id; of one that passes no more
     not what it is now. Raises msgspec.MsgspecError where the message is none of ours.
     """
     found = _decode(message)
-    if store not in found.stores:
+    if found.pipeline != pipeline or store not in found.stores:
         return None
     if isinstance(found, Cleared):
         return found
-    metadata = Raw(b"{}") if found.cut and among == EVERYTHING else found.metadata
-    if bytes(metadata) != bytes(_NULL) and _passes(among, metadata):
-        return There(found.document_id, found.position, found.committed_ms, bytes(metadata))
-    if any(_passes(among, each) for each in found.earlier):
+    if found.cut and among != EVERYTHING:
+        return None
+    if bytes(found.metadata) != bytes(_NULL) and _passes(among, found.metadata):
+        return There(found.document_id, found.position, found.committed_ms, bytes(found.metadata))
+    if found.cut or any(_passes(among, each) for each in found.earlier):
         return Gone(found.document_id, found.position, found.committed_ms)
     return None
 

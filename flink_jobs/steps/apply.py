@@ -186,7 +186,8 @@ class _WritePlans(ScalarFunction):
         embedded = [payloads.EMBEDDED.decode(raw) for raw in rows if not payloads.is_mark(raw)]
         before = what_stood(embedded, self._stores) if self._tells else {}
         outcomes = write_plans(embedded, self._embedder, self._stores) if embedded else []
-        messages = messages_of(embedded, outcomes, before, self._stores) if self._tells else {}
+        pipeline = self._settings.pipeline
+        messages = messages_of(embedded, outcomes, before, self._stores, pipeline) if self._tells else {}
         _count(embedded, outcomes, time_ns() // 1_000_000)
         if self._of_objects:
             tally.count("refused_by_time", refused(outcomes))
@@ -253,7 +254,7 @@ class _ClearTables(ScalarFunction):
     def _message(self, table: str, position: str) -> bytes | None:
         if not self._tells:
             return None
-        message = cleared(table_id(table), Position(position), self._stores)
+        message = cleared(self._settings.pipeline, table_id(table), Position(position), self._stores)
         return payloads.ANSWER.encode(Answer(messages=((table_id(table), message),)))
 
 

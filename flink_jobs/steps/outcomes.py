@@ -33,8 +33,9 @@ def messages_of(
     outcomes: Sequence[Mapping[str, Outcome]],
     before: Mapping[str, Sequence[str]],
     stores: FanOut,
+    pipeline: str,
 ) -> dict[int, Messages]:
-    """The messages of a batch that was written, by the row.
+    """The messages of a pipeline's batch that was written, by the row.
 
     Of a plan that a store knows a later one than, it is said how that store has the document: a job that goes back to
     a checkpoint may have written the plan before, and nobody have heard of it.
@@ -46,8 +47,10 @@ def messages_of(
         if row.plan is None:
             continue
         earlier = [*row.plan.earlier, *before.get(row.document_id, ())]
-        said = [applied(row.plan, took, earlier)] if (took := _of(each, Status.APPLIED)) else []
-        said += [_as_it_stands(row.plan, store, there.get(store, {}), earlier) for store in _of(each, Status.STALE)]
+        said = [applied(pipeline, row.plan, took, earlier)] if (took := _of(each, Status.APPLIED)) else []
+        said += [
+            _as_it_stands(pipeline, row.plan, store, there.get(store, {}), earlier) for store in _of(each, Status.STALE)
+        ]
         found[at] = tuple((row.document_id, message) for message in said)
     return found
 
@@ -56,12 +59,13 @@ def _of(outcomes: Mapping[str, Outcome], status: Status) -> list[str]:
     return [store for store, outcome in outcomes.items() if outcome.status is status]
 
 
-def _as_it_stands(plan: Plan, store: str, there: Mapping[str, Stored], earlier: Sequence[str]) -> bytes:
+def _as_it_stands(pipeline: str, plan: Plan, store: str, there: Mapping[str, Stored], earlier: Sequence[str]) -> bytes:
     stored = there.get(plan.document_id)
     was = [*earlier, *([metadata_of(plan)] if plan.chunk_ids else [])]
     if stored is None:
-        return of_stored(plan.document_id, plan.position, store, None, was)
-    return of_stored(plan.document_id, max(stored.position, plan.position), store, _json(stored), was)
+        return of_stored(pipeline, plan.document_id, plan.position, store, None, was)
+    position = max(stored.position, plan.position)
+    return of_stored(pipeline, plan.document_id, position, store, _json(stored), was)
 
 
 def _json(stored: Stored) -> str:

@@ -31,7 +31,8 @@ def test_what_is_heard_follows_from_what_passed_and_passes(
     now: dict[str, Any] | None, earlier: list[dict[str, Any]], text: dict[str, Any]
 ) -> None:
     among = parse(text, COLUMNS)
-    found = heard(applied(plan(now), ["pgvector"], [json.dumps(each) for each in earlier]), "pgvector", among)
+    message = applied("articles", plan(now), ["pgvector"], [json.dumps(each) for each in earlier])
+    found = heard(message, "articles", "pgvector", among)
     if now is not None and passes(among, now):
         assert isinstance(found, There) and json.loads(found.metadata) == now and found.committed_ms == 5
     elif any(passes(among, each) for each in earlier):
@@ -41,28 +42,50 @@ def test_what_is_heard_follows_from_what_passed_and_passes(
 
 
 def test_another_store_s_outcomes_are_not_heard() -> None:
-    message = applied(plan({"tenant": "acme"}), ["opensearch"], [])
-    assert heard(message, "pgvector", EVERYTHING) is None and heard(message, "opensearch", EVERYTHING) is not None
-    swept = cleared("a", Position("8"), ["opensearch"])
-    assert heard(swept, "opensearch", ACME) == Cleared("a", Position("8"), ("opensearch",))
-    assert heard(swept, "pgvector", ACME) is None
-    gone = of_stored("a/1", Position("9"), "pgvector", None, ['{"tenant": "acme"}'])
-    assert heard(gone, "pgvector", ACME) == Gone("a/1", Position("9"), None)
+    message = applied("articles", plan({"tenant": "acme"}), ["opensearch"], [])
+    assert (
+        heard(message, "articles", "pgvector", EVERYTHING) is None
+        and heard(message, "articles", "opensearch", EVERYTHING) is not None
+    )
+    swept = cleared("articles", "a", Position("8"), ["opensearch"])
+    assert heard(swept, "articles", "opensearch", ACME) == Cleared("articles", "a", Position("8"), ("opensearch",))
+    assert heard(swept, "articles", "pgvector", ACME) is None
+    gone = of_stored("articles", "a/1", Position("9"), "pgvector", None, ['{"tenant": "acme"}'])
+    assert heard(gone, "articles", "pgvector", ACME) == Gone("a/1", Position("9"), None)
+
+
+def test_another_pipeline_s_outcomes_in_the_same_topic_are_not_heard() -> None:
+    metadata = '{"tenant": "acme"}'
+    for message in (
+        applied("tickets", plan({"tenant": "acme"}), ["pgvector"], []),
+        of_stored("tickets", "a/1", Position("9"), "pgvector", None, [metadata]),
+        cleared("tickets", "a", Position("8"), ["pgvector"]),
+    ):
+        assert heard(message, "tickets", "pgvector", ACME) is not None
+        assert all(heard(message, "articles", "pgvector", among) is None for among in (ACME, EVERYTHING))
 
 
 def test_numbers_keep_their_digits() -> None:
-    message = applied(plan({"tenant": "acme", "price": "0.30"}, numbers=("price",)), ["pgvector"], [])
-    found = heard(message, "pgvector", parse({"price": {"lt": 0.31}}, COLUMNS))
+    message = applied("articles", plan({"tenant": "acme", "price": "0.30"}, numbers=("price",)), ["pgvector"], [])
+    found = heard(message, "articles", "pgvector", parse({"price": {"lt": 0.31}}, COLUMNS))
     assert isinstance(found, There) and b"0.30" in found.metadata and b'"0.30"' not in found.metadata
 
 
 def test_what_is_too_large_for_the_topic_is_heard_by_those_alone_who_may_see_all() -> None:
-    whole = applied(plan({"tenant": "acme" * 1_000}), ["pgvector"], ['{"tenant": "acme"}'])
+    whole = applied("articles", plan({"tenant": "acme" * 1_000}), ["pgvector"], ['{"tenant": "acme"}'])
     assert fitted(whole, len(whole)) == whole
     cut = fitted(whole, 1_000)
     assert len(cut) < 1_000
-    assert heard(cut, "pgvector", EVERYTHING) == There("a/1", Position("7"), 5, b"{}")
-    assert heard(cut, "pgvector", ACME) is None
+    assert heard(cut, "articles", "pgvector", EVERYTHING) == There("a/1", Position("7"), 5, b"{}")
+    assert heard(cut, "articles", "pgvector", ACME) is None
+    assert heard(cut, "articles", "pgvector", parse({"not": {"tenant": "acme"}}, COLUMNS)) is None
+
+
+def test_a_deletion_is_one_also_where_what_it_was_is_too_large_for_the_topic() -> None:
+    whole = applied("articles", plan(None), ["pgvector"], [json.dumps({"tenant": "acme" * 1_000})])
+    cut = fitted(whole, 1_000)
+    assert heard(cut, "articles", "pgvector", EVERYTHING) == Gone("a/1", Position("7"), 5)
+    assert heard(cut, "articles", "pgvector", ACME) is None
 
 
 def test_a_batch_keeps_what_each_of_its_plans_says_of_before() -> None:

@@ -85,11 +85,11 @@ def written(stores: FanOut, number: int, tenant: str, *earlier: str) -> dict[str
     plan = Plan("a/1", Position(f"{number}"), (f"{number}",), (Chunk(f"{number}", 0, "x"),), {"tenant": tenant})
     rows = [Embedded("a/1", replace(plan, earlier=known), (f"{number}",), np.full(384, 384**-0.5, "<f4").tobytes())]
     before = what_stood(rows, stores)
-    found = messages_of(rows, write_plans(rows, HashEmbedder(), stores), before, stores)[0]
+    found = messages_of(rows, write_plans(rows, HashEmbedder(), stores), before, stores, "articles")[0]
     hears: dict[str, type | None] = dict.fromkeys(("acme", "beta", "gamma", "other"))
     for _, message in found:
         for each in hears:
-            if (said := heard(message, "pgvector", parse({"tenant": each}, {"tenant"}))) is not None:
+            if (said := heard(message, "articles", "pgvector", parse({"tenant": each}, {"tenant"}))) is not None:
                 hears[each] = type(said)
     return hears
 

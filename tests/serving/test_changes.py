@@ -39,6 +39,7 @@ from tests.search_server import documents
 from tests.topics import delivering
 
 PARTITIONS = 2
+PIPELINE = "articles"
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Feed:
         self.number += 1
         position = Position(f"{self.number:016d}")
         plan = Plan(document, position, ("c",) if now else (), (), {"tenant": now, "secret": f"{now}-{self.number}"})
-        self.write(document, applied(plan, [store], [json.dumps({"tenant": each}) for each in earlier]))
+        self.write(document, applied(PIPELINE, plan, [store], [json.dumps({"tenant": each}) for each in earlier]))
         return position
 
     def write(self, key: str, value: bytes) -> None:
@@ -184,7 +185,7 @@ def test_each_hears_what_its_key_and_its_filter_let_it_see(feed: Feed, keys: dic
         gone = feed.send("a/1", None, "beta", "beta")
         feed.send("a/2", "gamma", store="opensearch")
         feed.write("a/2", b"somebody else's")
-        feed.write("a", cleared("a", Position("0000000000000009"), ["pgvector"]))
+        feed.write("a", cleared(PIPELINE, "a", Position("0000000000000009"), ["pgvector"]))
         shown = [(kind, each.get("document_id", each.get("table"))) for kind, each in everything.wait(4)]
         assert sorted(shown) == [("changed", "a/1"), ("changed", "a/1"), ("cleared", "a"), ("gone", "a/1")]
         said = dict(acme.wait(3))
@@ -273,7 +274,7 @@ def test_one_who_does_not_read_is_ended_and_costs_no_memory(
         with delivering(feed.servers) as producer:
             for number in range(many):
                 plan = Plan(f"c/{number}", Position(f"{number:016d}"), ("c",), (), {"tenant": large})
-                producer.produce(feed.topic, key=str(number).encode(), value=applied(plan, ["pgvector"], []))
+                producer.produce(feed.topic, key=str(number).encode(), value=applied(PIPELINE, plan, ["pgvector"], []))
         time.sleep(3)
         assert psutil.Process().memory_info().rss - before < 30 << 20
         rest = list(lines)
