@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from connectors.kafka.letters.topic import LettersTopic
-from core.config.dead_letters import DeadLetterTopic
+from core.config.dead_letters import DeadLetterObjects, DeadLetterStream, DeadLetterTopic
 from core.config.pipeline import Pipeline
+from core.errors import ConfigError
 from core.letters import Letters, Message
 
 
@@ -70,7 +71,30 @@ def _kafka(target: DeadLetterTopic, pipeline: Pipeline) -> LettersPlace:
     return LettersTopic(target.cluster or pipeline.kafka, target.topic, is_the_sources=target.cluster is None)
 
 
-PLACES: Mapping[str, Callable[[Any, Pipeline], LettersPlace]] = {"kafka": _kafka}
+# Clients are imported late: boto3 is an extra's, and takes half a second.
+
+
+def _kinesis(target: DeadLetterStream, pipeline: Pipeline) -> LettersPlace:
+    try:
+        from connectors.aws.client import Aws
+        from connectors.kinesis.letters import LettersStream
+    except ImportError:
+        raise ConfigError(["dead_letters.kinesis needs boto3, which isn't installed: install freshet[aws]"]) from None
+
+    return LettersStream(target.stream, Aws(target.region, target.endpoint))
+
+
+def _s3(target: DeadLetterObjects, pipeline: Pipeline) -> LettersPlace:
+    try:
+        from connectors.aws.client import Aws
+        from connectors.s3.letters import LettersBucket
+    except ImportError:
+        raise ConfigError(["dead_letters.s3 needs boto3, which isn't installed: install freshet[aws]"]) from None
+
+    return LettersBucket(target.bucket, target.prefix, Aws(target.region, target.endpoint))
+
+
+PLACES: Mapping[str, Callable[[Any, Pipeline], LettersPlace]] = {"kafka": _kafka, "kinesis": _kinesis, "s3": _s3}
 """By the names of `core.config.dead_letters.DeadLetters`'s fields."""
 
 

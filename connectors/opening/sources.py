@@ -6,7 +6,7 @@ What a job reads it with stands in `flink_jobs.sources.events`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ class ReplayTarget(Protocol):
 
 
 def _nowhere(settings: Any) -> AbstractContextManager[ReplayTarget]:
-    raise ConfigError(["source: events can be sent again to source.kafka alone"])
+    raise ConfigError(["source: events can be sent again to source.kafka and source.sqs alone"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,14 @@ def _queue(sqs: Sqs, pipeline: Pipeline) -> str:
     return f"{queue.name} has about {queue.waiting():,} messages waiting"
 
 
+def _queue_again(sqs: Sqs) -> AbstractContextManager[ReplayTarget]:
+    from connectors.aws.client import Aws
+    from connectors.sqs.queue import Queue
+    from connectors.sqs.replaying import QueueAgain
+
+    return nullcontext(QueueAgain(Queue(sqs.queue_url, Aws(sqs.region, sqs.endpoint))))
+
+
 def _folder(settings: Folder, pipeline: Pipeline) -> str:
     return files.opened(settings, pipeline.documents).summary()
 
@@ -116,7 +124,7 @@ SOURCES: Mapping[str, Asking] = {
     "kafka": Asking(_topics, _identity_of_topics, _topics_again),
     "kinesis": Asking(_shards, _identity_of_stream),
     "dynamodb": Asking(_shards, _identity_of_table),
-    "sqs": Asking(_queue),
+    "sqs": Asking(_queue, again=_queue_again),
     "file": Asking(_folder),
 }
 """By the names of `core.config.source.Source`'s fields."""

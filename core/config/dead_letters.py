@@ -5,9 +5,11 @@ A place that is added has its settings here, a `LettersTarget`, and a field of `
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pydantic import ConfigDict, Field, model_validator
 
-from core.config.source import Kafka, Model, Name, Origin, clients_alone, cluster_of
+from core.config.source import AwsClient, Kafka, Kinesis, Model, Name, Origin, clients_alone, cluster_of
 from core.config.variants import one
 
 
@@ -19,8 +21,8 @@ class LettersTarget(Model):
         """Where they go, in the place's own words, as in `topic articles.dead-letters`."""
         raise NotImplementedError
 
-    def misfit(self, source: Origin) -> str:
-        """What is missing for letters of what a source tells to go here; "" where nothing is."""
+    def misfit(self, source: Origin, tables: Collection[str]) -> str:
+        """Why letters of what a source tells of these tables can't go here; "" where they can."""
         return ""
 
 
@@ -42,7 +44,7 @@ class DeadLetterTopic(LettersTarget):
         """The topic."""
         return f"topic {self.topic}"
 
-    def misfit(self, source: Origin) -> str:
+    def misfit(self, source: Origin, tables: Collection[str]) -> str:
         """See `LettersTarget.misfit`."""
         if self.cluster is None and not isinstance(source, Kafka):
             missing = "dead_letters.kafka.properties.bootstrap.servers is missing"
@@ -55,10 +57,47 @@ class DeadLetterTopic(LettersTarget):
         return cluster_of(self.topic, self.bootstrap_servers, self.model_extra or {})
 
 
+class DeadLetterStream(AwsClient, LettersTarget):
+    """The Kinesis stream that rejected events go to, a record each."""
+
+    stream: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
+
+    @property
+    def place(self) -> str:
+        """The stream."""
+        return f"Kinesis stream {self.stream}"
+
+    def misfit(self, source: Origin, tables: Collection[str]) -> str:
+        """See `LettersTarget.misfit`: what the job reads it can't write its letters into."""
+        if isinstance(source, Kinesis) and source.name == self.stream:
+            return f"dead_letters.kinesis.stream is {self.stream}, which is the source's own: letters need another one"
+        return ""
+
+
+class DeadLetterObjects(AwsClient, LettersTarget):
+    """The bucket that rejected events go to, an object each, whose keys begin with `prefix`."""
+
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    prefix: str = Field("", pattern=r"^([A-Za-z0-9_.=-]{1,100}/){0,5}$")
+
+    @property
+    def place(self) -> str:
+        """The bucket, and the prefix."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def misfit(self, source: Origin, tables: Collection[str]) -> str:
+        """See `LettersTarget.misfit`: a letter of the documents' bucket would be a document, and a letter again."""
+        if f"s3.{self.bucket}" in tables:
+            return f"dead_letters.s3.bucket is {self.bucket}, whose objects are documents: letters need another one"
+        return ""
+
+
 class DeadLetters(Model):
     """Where rejected events go: one of these."""
 
     kafka: DeadLetterTopic | None = None
+    kinesis: DeadLetterStream | None = None
+    s3: DeadLetterObjects | None = None
 
     @model_validator(mode="after")
     def _one(self) -> DeadLetters:

@@ -133,8 +133,8 @@ class Pipeline(Model):
         return self
 
     @model_validator(mode="after")
-    def _letters_have_a_cluster(self) -> Pipeline:
-        if misfit := self.dead_letters.chosen.misfit(self.source.chosen):
+    def _letters_have_a_place(self) -> Pipeline:
+        if misfit := self.dead_letters.chosen.misfit(self.source.chosen, self.documents):
             raise ValueError(misfit)
         return self
 

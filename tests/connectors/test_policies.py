@@ -20,11 +20,15 @@ import pytest
 from connectors.aws.client import Aws, client
 from connectors.dynamodb.rows import Tables
 from connectors.dynamodb.streams import TableStream
+from connectors.kinesis.letters import LettersStream
 from connectors.kinesis.streams import KinesisStream
+from connectors.opening.dead_letters import LettersPlace
+from connectors.s3.letters import LettersBucket
 from connectors.s3.listing import listing
 from connectors.s3.objects import S3, Fetched
 from connectors.sqs.queue import Queue
 from core.errors import FreshetError, ObjectError
+from core.letters import Message
 from core.shards.log import Start
 from tests.aws import moto_server
 
@@ -169,6 +173,33 @@ def test_the_policy_of_a_bucket(aws: Aws, allowed: Callable[..., Any]) -> None:
     elsewhere = {each: where.replace(bucket, "another") for each, where in granted.items()}
     with allowed(elsewhere), pytest.raises(ObjectError, match="may not be read"):
         S3("source.s3", aws).fetch(bucket, "a", lambda _: None)
+
+
+@pytest.mark.parametrize("service", ["kinesis", "s3"])
+def test_the_policies_of_dead_letters(aws: Aws, allowed: Callable[..., Any], service: str) -> None:
+    name, made = f"articles-{uuid4().hex[:8]}", client(service, aws, "test")
+    place: LettersPlace = LettersStream(name, aws) if service == "kinesis" else LettersBucket(name, "articles/", aws)
+    if service == "kinesis":
+        made.create_stream(StreamName=name, ShardCount=1)
+    else:
+        made.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": aws.region})
+
+    def use() -> None:
+        place.room()
+        writer = place.sink("letters")
+        assert not isinstance(writer, str)
+        writer.write(Message(b"k", b"v", {}))
+        with place.letters() as there:
+            found = next(there.read())
+            assert there.at(found.place) == found
+
+    statements = policies("dead-letters.md", service)
+    granted = {
+        each: "*" if service == "kinesis" else statement["Resource"].replace("articles-dead-letters", name)
+        for statement in statements
+        for each in actions(statement)
+    }
+    holds(allowed, granted, use)
 
 
 def table(aws: Aws) -> str:

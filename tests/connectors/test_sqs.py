@@ -16,10 +16,12 @@ from connectors.aws.client import Aws
 from connectors.sqs import reader as queue_reader
 from connectors.sqs.queue import Message, Queue
 from connectors.sqs.reader import CLOCKS_MS, QueueReader
+from connectors.sqs.replaying import QueueAgain
 from core.change import Event
 from core.documents.objects import ObjectChange
 from core.errors import ConfigError, Unavailable
 from core.formats.s3 import decode
+from core.letters import Letter
 from tests.aws import moto_server, notified_queue
 
 
@@ -208,3 +210,16 @@ def test_a_server_that_is_away_is_borne_for_a_while(
 def test_a_message_that_is_too_long_is_refused(queue: Queue) -> None:
     with pytest.raises(ConfigError, match="SQS queue"):
         queue.send([b"x" * 2_000_000])
+
+
+def test_letters_go_into_the_queue_again_as_they_came(queue: Queue) -> None:
+    again = QueueAgain(queue)
+    assert again.names == {queue.name}
+    bodies = [b'{"number": %d}' % number for number in range(23)]
+    again.send([Letter("0:1", 0, None, body, ()) for body in bodies])
+    found: list[bytes] = []
+    while some := queue.receive(0, 60):
+        found += [each.body for each in some]
+    assert sorted(found) == sorted(bodies)
+    with pytest.raises(ConfigError, match="dead letter 0:1 is no text"):
+        again.send([Letter("0:1", 0, None, b"\xff", ())])

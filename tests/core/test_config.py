@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.config.dead_letters import DeadLetterObjects
 from core.config.file import load
 from core.config.format import FORMATS
+from core.config.source import Sqs
 from core.errors import ConfigError
 
 GOOD = """
@@ -113,6 +115,29 @@ def test_a_source_without_kafka_names_the_cluster_of_its_dead_letters(tmp_path: 
     assert pipeline.letters.bootstrap_servers == "k:9092"
     with pytest.raises(ConfigError, match=r"needs source\.kafka"):
         _ = pipeline.kafka
+
+
+def test_dead_letters_go_to_a_stream_or_a_bucket_without_any_cluster(tmp_path: Path) -> None:
+    kafka = KINESIS[KINESIS.index("kafka: {topic: letters") :].partition("\n")[0]
+    for place in ("kinesis: {stream: orders-letters, aws.region: eu-west-1}", "s3: {bucket: letters, prefix: a/b/}"):
+        pipeline = load(write(tmp_path, KINESIS.replace(kafka, place)), {"PASSWORD": "hunter2"})
+        assert pipeline.dead_letters.name == place.partition(":")[0]
+        with pytest.raises(ConfigError, match=r"needs source\.kafka"):
+            _ = pipeline.letters
+    for place, says in (
+        ("kinesis: {stream: orders}", "dead_letters.kinesis.stream is orders, which is the source's own"),
+        ("s3: {bucket: letters, prefix: a}", "prefix is 'a'"),
+        ("s3: {bucket: Letters}", "bucket is 'Letters'"),
+        ("s3: {bucket: letters}\n  kinesis: {stream: letters}", "names kinesis and s3"),
+    ):
+        assert any(says in line for line in problems(tmp_path, KINESIS.replace(kafka, place))), says
+
+
+def test_a_letter_may_not_be_a_document_and_so_a_letter_again() -> None:
+    place = DeadLetterObjects(bucket="handbook")
+    source = Sqs(queue_url="http://127.0.0.1:4566/000000000000/handbook")
+    assert "whose objects are documents" in place.misfit(source, {"s3.handbook": None})
+    assert not place.misfit(source, {"s3.others": None})
 
 
 @pytest.mark.parametrize(

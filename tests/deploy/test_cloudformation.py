@@ -111,7 +111,7 @@ def test_a_wildcard_without_a_reason_is_noticed() -> None:
 
 
 def test_what_a_stack_imports_another_exports() -> None:
-    stacks = {"Foundation": "foundation", "Data": "data", "ModelStack": "model", "Changes": "s3"}
+    stacks = {"Foundation": "foundation", "Data": "data", "ModelStack": "model", "Changes": "s3", "Letters": "letters"}
     exported = {
         (name, output["Export"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}-"))
         for name in NAMES
@@ -127,7 +127,7 @@ def test_what_a_stack_imports_another_exports() -> None:
         if stack in stacks
     }
     assert imported - exported == set()
-    assert {name for name, _ in imported} == {"foundation", "data", "model", "s3"}
+    assert {name for name, _ in imported} == {"foundation", "data", "model", "s3", "letters"}
 
 
 def test_the_application_keeps_its_state_and_scales_within_it() -> None:
@@ -139,14 +139,18 @@ def test_the_application_keeps_its_state_and_scales_within_it() -> None:
 
 
 def test_the_roles_policies_are_those_of_the_pages() -> None:
-    def actions(resource: str) -> set[str]:
-        return set(texts([each["Action"] for each in statements(TEMPLATES["data"]["Resources"][resource])]))
+    def actions(resource: str, template: str = "data") -> set[str]:
+        return set(texts([each["Action"] for each in statements(TEMPLATES[template]["Resources"][resource])]))
 
     profiles = set(re.findall(r'"(dynamodb:\w+)"', (ROOT / "docs/profiles.md").read_text(encoding="utf-8")))
     # the table is the template's
     assert actions("ProfilesPolicy") == profiles - {"dynamodb:CreateTable", "dynamodb:UpdateTimeToLive"}
     feeds = (ROOT / "docs/feeds.md").read_text(encoding="utf-8")
     assert actions("StreamPolicy") == set(re.findall(r"kinesis:[A-Z]\w+", feeds))
+    letters = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
+    writes, reads = (set(re.findall(r"(?:kinesis|s3|kms):[A-Z]\w+", each)) for each in letters.split("who lists them"))
+    assert actions("StreamPolicy", "letters") | actions("ObjectsPolicy", "letters") == writes
+    assert not writes & reads - {"kinesis:DescribeStreamSummary"}
 
 
 @mock_aws

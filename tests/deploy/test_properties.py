@@ -21,6 +21,9 @@ EXPORTS = {
     "freshet-foundation-StreamsEndpoint": "https://vpce-1.streams.dynamodb.eu-central-1.vpce.amazonaws.com",
     "freshet-data-Stream": "freshet-data-Stream",
     "freshet-data-DeadLetters": "articles.dead-letters",
+    "freshet-letters-Stream": "freshet-letters-Stream",
+    "freshet-letters-Bucket": "freshet-letters-bucket",
+    "freshet-letters-Prefix": "letters/",
     "freshet-data-PasswordArn": ARN,
     "freshet-data-AuroraHost": "freshet.cluster-abc.eu-central-1.rds.amazonaws.com",
     "freshet-data-OpenSearchHost": "vpc-freshet-abc.eu-central-1.es.amazonaws.com",
@@ -88,6 +91,14 @@ def file(folder: Path, source: str, model: str, store: str) -> Path:
     return path
 
 
+LETTERS: Mapping[str, dict[str, Any]] = {
+    "msk": {"kafka": {"topic": "letters", "properties.bootstrap.servers": "here:9092"}},
+    "kinesis": {"kinesis": {"stream": "here"}},
+    "s3": {"s3": {"bucket": "here"}},
+}
+"""By the values of the parameter `DeadLetters`: where a file has them go."""
+
+
 def loaded(path: Path, found: Mapping[str, Mapping[str, str]]) -> Pipeline:
     return load(
         path, {}, found.get("freshet", {}), lambda name, key: "known" if (name, key) == (ARN, "password") else ""
@@ -141,6 +152,22 @@ def test_one_parameter_names_its_own_alone(parameter: str, tmp_path: Path) -> No
     assert found["freshet"]
     assert all(name.startswith(section) for name in found["freshet"])
     loaded(file(tmp_path, "msk", "bedrock", "aurora"), found)
+
+
+@pytest.mark.parametrize("place", LETTERS)
+def test_dead_letters_go_to_what_a_stack_has_made(place: str, tmp_path: Path) -> None:
+    path = file(tmp_path, "sqs", "hash", "aurora")
+    whole = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**whole, "dead_letters": LETTERS[place]}), encoding="utf-8")
+    after = loaded(path, groups(DeadLetters=place, BootstrapServers=BROKERS)).dead_letters.chosen.place
+    assert (
+        after
+        == {
+            "msk": "topic articles.dead-letters",
+            "kinesis": "Kinesis stream freshet-letters-Stream",
+            "s3": "s3://freshet-letters-bucket/letters/",
+        }[place]
+    )
 
 
 @pytest.mark.parametrize("kept", PROFILES)
