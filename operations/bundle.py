@@ -9,7 +9,8 @@ from core.config.pipeline import Pipeline
 from deploy.msf.bundle import RUN_OPTIONS, Bundle, build
 from deploy.msf.wheels import PYTHON, vendored
 from operations.reporting import Line, Say, Tone
-from stack.jars import OF_JOBS, cache, fetch
+from stack.jars import OF_JOBS, fetch
+from udfs.pinned import cache
 
 MORE_JARS = Path(__file__).parents[1] / "deploy" / "msf" / "jars.lock"
 
@@ -18,7 +19,7 @@ def made(pipeline: Pipeline, file: Path, say: Say, python: str = PYTHON) -> Bund
     """The pipeline's bundle; what is left out of it is named. Raises FreshetError where it can't be made."""
     for option, instead in refused(pipeline.flink_options).items():
         say(Line(f"flink.{option} is left out on the service", f": {instead}", Tone.WARNING))
-    return build(pipeline, file, [*fetch(OF_JOBS), *fetch(MORE_JARS)], vendored(cache().parent / "packages", python))
+    return build(pipeline, file, [*fetch(OF_JOBS), *fetch(MORE_JARS)], vendored(cache("packages"), python))
 
 
 def write(built: Bundle, output: Path, say: Say) -> None:

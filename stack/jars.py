@@ -1,14 +1,12 @@
 """JARs by coordinates: pinned in lock files, fetched from the Maven registry by jgo, checked by sha256, cached.
 
-A lock file has one artifact a line, `group artifact version classifier|- packaging sha256`; `#` starts a comment.
+`udfs.pinned` reads lock files, and says where what they name is kept.
 """
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from core.errors import FreshetError, Unavailable
+from udfs.pinned import JARS, Jar, cache, read
 
 OF_JOBS = Path(__file__).parents[1] / "flink_jobs" / "jars.lock"
 """The lock of what a job needs on its class path."""
@@ -25,59 +24,8 @@ _ATTEMPTS = 4
 _TIMEOUT_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class Jar:
-    """One artifact of a lock file; `classifier` is empty for the main artifact, `sha256` is in lower-case hex."""
-
-    group: str
-    artifact: str
-    version: str
-    classifier: str
-    packaging: str
-    sha256: str
-
-    @property
-    def coordinate(self) -> str:
-        """`group:artifact:version[:classifier]:packaging`, as messages name it."""
-        return ":".join(
-            part for part in (self.group, self.artifact, self.version, self.classifier, self.packaging) if part
-        )
-
-    @property
-    def file_name(self) -> str:
-        """Its name in the cache. It starts with the hash, so that two locks can't mean different bytes by one name."""
-        classifier = f"-{self.classifier}" if self.classifier else ""
-        return f"{self.sha256[:16]}-{self.artifact}-{self.version}{classifier}.{self.packaging}"
-
-
 Download = Callable[[Jar, Path], Path]
 """Fetches an artifact into an empty folder and gives the file's path; may raise OSError or RuntimeError."""
-
-
-def cache() -> Path:
-    """The folder of the fetched artifacts: `$XDG_CACHE_HOME/freshet/jars`, else `~/.cache/freshet/jars`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "freshet" / "jars"
-
-
-def read(lock: Path) -> list[Jar]:
-    """The artifacts of a lock file, in its order.
-
-    Raises FreshetError where a line doesn't have the six fields.
-    """
-    jars = []
-    for number, line in enumerate(lock.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.split("#", 1)[0].split()
-        if not fields:
-            continue
-        if len(fields) != 6:
-            raise FreshetError(
-                f"{lock}:{number}: {line!r} has {len(fields)} fields; "
-                "a line is `group artifact version classifier|- packaging sha256`"
-            )
-        group, artifact, version, classifier, packaging, sha256 = fields
-        jars.append(Jar(group, artifact, version, "" if classifier == "-" else classifier, packaging, sha256.lower()))
-    return jars
 
 
 def fetch(lock: Path) -> list[Path]:
@@ -87,14 +35,14 @@ def fetch(lock: Path) -> list[Path]:
     Raises FreshetError where a download's hash is wrong, Unavailable where the registry can't be reached.
     """
     jars = read(lock)
-    folder = cache()
+    folder = cache(JARS)
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_THREADS) as threads:
-        sound = list(threads.map(lambda jar: _sha256_or_none(folder / jar.file_name) == jar.sha256, jars))
+        sound = list(threads.map(lambda jar: _sha256_or_none(jar.place) == jar.sha256, jars))
     missing = [jar for jar, present in zip(jars, sound, strict=True) if not present]
     if missing:
         _download_all(missing, folder, lock.parent.name)
-    return [folder / jar.file_name for jar in jars]
+    return [jar.place for jar in jars]
 
 
 def _download_all(missing: list[Jar], folder: Path, title: str) -> None:

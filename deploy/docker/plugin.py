@@ -8,14 +8,15 @@ from pathlib import Path
 from stack import jars
 from stack.connect import unpack
 from stack.local import LOCK
+from udfs.pinned import JARS, cache, read
 
 
 def main(folder: Path) -> None:
     """Fetch the archive, check it against the lock, and unpack its JARs below the folder."""
-    (pinned,) = (jar for jar in jars.read(LOCK) if jar.packaging == "tar.gz")
-    cache = jars.cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    unpack(jars.install(pinned, cache, jars.download), folder)
+    (pinned,) = (jar for jar in read(LOCK) if jar.packaging == "tar.gz")
+    folder_of_jars = cache(JARS)
+    folder_of_jars.mkdir(parents=True, exist_ok=True)
+    unpack(jars.install(pinned, folder_of_jars, jars.download), folder)
 
 
 if __name__ == "__main__":

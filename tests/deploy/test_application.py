@@ -22,7 +22,6 @@ from connectors.aws.client import Aws
 from deploy.docker import s3_plugin
 from flink_jobs.running.target import TargetJob
 from operations.rehearsal.cluster import Python, environment
-from stack import jars
 from stack.layout import free_port
 from tests.aws import moto_server
 from tests.deploy.test_kubernetes import SPECS
@@ -31,6 +30,7 @@ from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_target import with_python_in_lib
 from tests.pages import ROOT
 from tests.replay import differences, true_documents
+from udfs.pinned import JARS, cache
 
 __all__ = ["workshop"]
 
@@ -107,7 +107,7 @@ def application(tmp_path: Path, aws: Aws) -> Application:
         "FLINK_OPT_DIR": str(flink / "opt"),
         # the image's Freshet is installed, and has its JARs in a cache of its own
         "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}",
-        "XDG_CACHE_HOME": str(jars.cache().parents[1]),
+        "XDG_CACHE_HOME": str(cache(JARS).parents[1]),
     }
     return Application(folder, variables, f"http://127.0.0.1:{rest}")
 

@@ -22,9 +22,10 @@ from core.metrics.figures import REPORTER
 from deploy.docker.flink_services import METRICS_PORT
 from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS
 from operations.run_target import address
-from stack import connect, jars
+from stack import connect
 from stack.local import LOCK
 from tests.pages import ROOT
+from udfs.pinned import read
 
 FOLDER = ROOT / "deploy/kubernetes"
 CRDS = ROOT / "tests/fixtures/crds"
@@ -221,5 +222,5 @@ def test_debezium_is_set_up_as_the_local_stacks() -> None:
     both = settings.keys() & connect.SETTINGS.keys()
     assert {name: settings[name] for name in both} == {name: str(connect.SETTINGS[name]).lower() for name in both}
     (plugin,) = cluster["spec"]["build"]["plugins"]
-    pinned = {jar.artifact: jar.version for jar in jars.read(LOCK)}
+    pinned = {jar.artifact: jar.version for jar in read(LOCK)}
     assert pinned[plugin["artifacts"][0]["artifact"]] == plugin["artifacts"][0]["version"]

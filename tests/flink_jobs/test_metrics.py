@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core.metrics.figures import FEWER, FLINKS, METRICS, quantile, total
 from flink_jobs.running.rest import report
-from stack.jars import cache
 from stack.local import Stack
 from tests.databases import as_user
 from tests.deploy.dashboards import asked as asked_by
@@ -29,6 +28,7 @@ from tests.flink_jobs.events import envelope, key, row
 from tests.flink_jobs.test_secrets import SECRET, files_with
 from tests.listeners import elsewhere, files_of, obeyed, submitted_by_a_page
 from tests.resident import ROOT
+from udfs.pinned import JARS, cache
 
 DOCUMENTS = 20
 WITHOUT_SERIES = {
@@ -268,7 +268,7 @@ def test_its_temporary_files_lie_in_its_own_folder(seen: Seen) -> None:
     own = seen.folder / ".freshet" / "pipelines" / "documents" / "tmp"
     assert [file for file in seen.temporary if own in file.parents] != []
     # the code, where that lies there too, and a JVM's counters for jps, which no one else may read
-    known = {seen.folder, ROOT, Path(sys.prefix), cache()}
+    known = {seen.folder, ROOT, Path(sys.prefix), cache(JARS)}
     others = {file for file in seen.temporary if known.isdisjoint(file.parents)}
     assert {file for file in others if not file.parent.name.startswith("hsperfdata_")} == set()
     assert seen.left != [], "a killed run leaves them to the next one"

@@ -5,14 +5,15 @@ import pytest
 
 from core.errors import FreshetError
 from stack import jars
+from udfs.pinned import Jar, read
 
 CONTENT = b"not really a JAR"
-JAR = jars.Jar("org.example", "thing", "1.0", "", "jar", hashlib.sha256(CONTENT).hexdigest())
+JAR = Jar("org.example", "thing", "1.0", "", "jar", hashlib.sha256(CONTENT).hexdigest())
 SLF4J = "org.slf4j slf4j-api 1.7.36 - jar d3ef575e3e4979678dc01bf1dcce51021493b4d11fb7f1be8ad982877c16a1c0"
 
 
 def write(content: bytes) -> jars.Download:
-    def download(_: jars.Jar, folder: Path) -> Path:
+    def download(_: Jar, folder: Path) -> Path:
         file = folder / "download"
         file.write_bytes(content)
         return file
@@ -37,18 +38,18 @@ def test_a_sound_file_replaces_what_was_there(tmp_path: Path) -> None:
 def test_a_lock_is_read_with_its_comments(tmp_path: Path) -> None:
     lock = tmp_path / "jars.lock"
     lock.write_text("# why\n\ng a 1 plugin tar.gz AB # note\ng b 2 - jar cd\n")
-    assert jars.read(lock) == [
-        jars.Jar("g", "a", "1", "plugin", "tar.gz", "ab"),
-        jars.Jar("g", "b", "2", "", "jar", "cd"),
+    assert read(lock) == [
+        Jar("g", "a", "1", "plugin", "tar.gz", "ab"),
+        Jar("g", "b", "2", "", "jar", "cd"),
     ]
-    assert [jar.coordinate for jar in jars.read(lock)] == ["g:a:1:plugin:tar.gz", "g:b:2:jar"]
+    assert [jar.coordinate for jar in read(lock)] == ["g:a:1:plugin:tar.gz", "g:b:2:jar"]
 
 
 def test_a_line_of_a_lock_that_lacks_its_hash_is_named(tmp_path: Path) -> None:
     lock = tmp_path / "jars.lock"
     lock.write_text("g a 1 - jar\n")
     with pytest.raises(FreshetError, match=r"jars\.lock:1: 'g a 1 - jar' has 5 fields"):
-        jars.read(lock)
+        read(lock)
 
 
 def test_a_corrupt_cached_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +66,6 @@ def test_a_corrupt_cached_file_is_fetched_again(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("lock", ["stack/jars.lock", "flink_jobs/jars.lock"])
 def test_the_pinned_jars_each_have_a_hash_and_one_place(lock: str) -> None:
-    pinned = jars.read(Path(__file__).parents[2] / lock)
+    pinned = read(Path(__file__).parents[2] / lock)
     assert all(len(bytes.fromhex(jar.sha256)) == 32 for jar in pinned)
     assert len({(jar.group, jar.artifact) for jar in pinned}) == len(pinned)

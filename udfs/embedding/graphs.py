@@ -5,11 +5,9 @@ It is made once and kept as OpenVINO's own files, which are mapped into memory: 
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -18,6 +16,7 @@ from typing import Any
 
 from udfs.embedding.contract import INPUTS, Asked
 from udfs.embedding.model_files import DEFAULT, config_error, path_here, short_name
+from udfs.pinned import cache, read
 
 LOCK = Path(__file__).with_name("jars.lock")
 """The package that has the default model's graph; `stack.jars` fetches it."""
@@ -47,7 +46,7 @@ class Origin:
         """Where the graph is kept once it was made."""
         marks = "|".join(f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in self.files)
         named = blake2b(f"{self.kind}|{marks}".encode(), digest_size=8).hexdigest()
-        return _cache() / "graphs" / named / "graph.xml"
+        return cache("graphs") / named / "graph.xml"
 
 
 def origin_of(asked: Asked) -> Origin | None:
@@ -144,15 +143,8 @@ def _keep(made: Any, place: Path, openvino: Any) -> None:
 
 
 def _package() -> Path:
-    """The package in the cache of `stack.jars`, whose names have the hash that a file was checked by."""
-    lines: Iterable[str] = LOCK.read_text(encoding="utf-8").splitlines()
-    _, artifact, version, _, packaging, sha256 = next(line for line in lines if not line.startswith("#")).split()
-    return _cache() / "jars" / f"{sha256[:16]}-{artifact}-{version}.{packaging}"
-
-
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "freshet"
+    (package,) = read(LOCK)
+    return package.place
 
 
 def _refuse_unequal(asked: Asked, made: Any, openvino: Any) -> None:
