@@ -34,7 +34,7 @@ from core.documents.step import step
 from core.documents.unfolding import unfold
 from core.plans import Plan
 from core.stores.verification import key_of
-from flink_jobs.steps.objects import loader
+from flink_jobs.steps.objects import loading
 from udfs.embedding.tokenizing import document_chunker
 from udfs.parsing.loading import Loader
 from workloads.writers.s3 import BucketWriter
@@ -186,7 +186,7 @@ class Objects:
         of_objects = document.object_spec(self._table, pipeline.embedding)
         looks = [ToLoad(self._bucket, each.key) for page in self._store.objects(self._bucket) for each in page]
         # kept, as it starts processes of its own
-        self._loader = self._loader or loader(pipeline.format, pipeline.documents)
+        self._loader = self._loader or loading(pipeline.format, pipeline.documents, pipeline.source.chosen)()
         changes = [change for found in self._loader.load(looks) for change in unfold(None, found, of_objects)[1]]
         stepped = [each for change in changes for each in step(None, change, spec, model, chunker)[1]]
         return {each.document_id: each for each in stepped if isinstance(each, Plan)}

@@ -11,6 +11,7 @@ from connectors.opening.dead_letters import place_of_letters
 from connectors.opening.stores import stores_of
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Owner
+from flink_jobs.engine import one_core
 from flink_jobs.engine.workers import leave_bundles_to_workers
 from flink_jobs.sources.events import feed
 from flink_jobs.sources.ticking import clock
@@ -54,7 +55,7 @@ def build(
         tables.create_temporary_function(name, function)
 
     source = feed(tables, pipeline)
-    decode = Decode(pipeline.name, pipeline.events, sources)
+    decode = Decode(pipeline.name, pipeline.events, sources, begin=one_core.stay)
     changes = source.events.process(decode, CHANGES).name("decode").uid("decode")
     swept = aside(changes, SWEPT)
     parse = ParseRecord(pipeline.name, job.profiles, pipeline.delete_retention_ms, bounded)

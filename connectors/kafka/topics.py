@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.source import SILENT, login, named, unavailable
 from core.config.source import Kafka
+from core.errors import FreshetError
 from core.formats.recordings import Headers
 
 _ANSWER_S = 10.0
@@ -89,6 +90,30 @@ def ends_of_source(consumer: Consumer, kafka: Kafka) -> dict[str, Ends]:
         }
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
+
+
+class SourceEnds:
+    """Where the partitions of a source's topics end, as `PartitionEnds` of `connectors.opening.sources` has it."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._opened = ExitStack()
+        self._consumer: Consumer | None = None
+
+    def now(self) -> Mapping[str, int] | None:
+        """See `PartitionEnds.now`: None too where there is no topic yet."""
+        try:
+            if self._consumer is None:
+                self._consumer = self._opened.enter_context(reading(self._kafka))
+            found = ends_of_source(self._consumer, self._kafka)
+        except FreshetError:
+            return None
+        ended = {f"{topic}/{number}": end for topic, each in found.items() for number, (_, end) in each.items()}
+        return ended if found else None
+
+    def close(self) -> None:
+        """See `PartitionEnds.close`."""
+        self._opened.close()
 
 
 def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from connectors.folder import files
@@ -19,7 +20,7 @@ from core.letters import Letter
 
 
 class ReplayTarget(Protocol):
-    """A source as events of dead letters are sent to it again."""
+    """A source, as the place where events of dead letters are sent again."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -38,6 +39,33 @@ class ReplayTarget(Protocol):
         ...
 
 
+class PartitionEnds(Protocol):
+    """Where the partitions of a source end. Connects when first asked."""
+
+    def now(self) -> Mapping[str, int] | None:
+        """The offset after the last event of each, as in `articles/0`; None where that can't be asked now."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class Endless:
+    """The `PartitionEnds` of a source that tells none."""
+
+    def now(self) -> Mapping[str, int] | None:
+        """See `PartitionEnds.now`."""
+        return None
+
+    def close(self) -> None:
+        """See `PartitionEnds.close`."""
+
+
+def _endless(settings: Any) -> PartitionEnds:
+    return Endless()
+
+
 def _nowhere(settings: Any) -> AbstractContextManager[ReplayTarget]:
     raise ConfigError(["source: events can be sent again to source.kafka and source.sqs alone"])
 
@@ -49,11 +77,13 @@ class Asking:
     summary   what is seen of it for a pipeline, in words
     identity  which log it is, of which it is known what orders a key's changes
     again     where events of dead letters are sent round again
+    ends      where its partitions end; called in a job too, where its client may be missing
     """
 
     summary: Callable[[Any, Pipeline], str]
     identity: Callable[[Any, str], LogIdentity] = lambda settings, order: LogIdentity(order)
     again: Callable[[Any], AbstractContextManager[ReplayTarget]] = _nowhere
+    ends: Callable[[Any], PartitionEnds] = _endless
 
 
 # Clients are imported late: each is an extra's, and only what a pipeline names is needed.
@@ -75,6 +105,14 @@ def _topics_again(kafka: Kafka) -> AbstractContextManager[ReplayTarget]:
     from connectors.kafka.letters.replaying import topics_again
 
     return topics_again(kafka)
+
+
+def _ends_of_topics(kafka: Kafka) -> PartitionEnds:
+    try:
+        from connectors.kafka.topics import SourceEnds
+    except ModuleNotFoundError:
+        return Endless()
+    return SourceEnds(kafka)
 
 
 def _shards(settings: Kinesis | DynamodbStreams, pipeline: Pipeline) -> str:
@@ -121,7 +159,7 @@ def _folder(settings: Folder, pipeline: Pipeline) -> str:
 
 
 SOURCES: Mapping[str, Asking] = {
-    "kafka": Asking(_topics, _identity_of_topics, _topics_again),
+    "kafka": Asking(_topics, _identity_of_topics, _topics_again, _ends_of_topics),
     "kinesis": Asking(_shards, _identity_of_stream),
     "dynamodb": Asking(_shards, _identity_of_table),
     "sqs": Asking(_queue, again=_queue_again),
@@ -133,6 +171,11 @@ SOURCES: Mapping[str, Asking] = {
 def summary(pipeline: Pipeline) -> str:
     """What is seen of a pipeline's source. Raises Unavailable where its server is away, ConfigError as it does."""
     return SOURCES[pipeline.source.name].summary(pipeline.source.chosen, pipeline)
+
+
+def partition_ends(pipeline: Pipeline) -> Callable[[], PartitionEnds]:
+    """What tells where the partitions of the pipeline's source end, made where it is called; it can be sent there."""
+    return partial(SOURCES[pipeline.source.name].ends, pipeline.source.chosen)
 
 
 def replay_target(pipeline: Pipeline) -> AbstractContextManager[ReplayTarget]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from core.config.source import AwsClient, Kafka, Kinesis, Model, Name, Origin, clients_alone, cluster_of
+from core.config.source import AwsClient, Kinesis, Model, Origin
+from core.config.topics import WrittenTopic
 from core.config.variants import one
 
 
@@ -25,19 +26,13 @@ class LettersTarget(Model):
         """Why letters of what a source tells of these tables can't go here; "" where they can."""
         return ""
 
+    def is_topic(self, name: str) -> bool:
+        """Whether they go to a topic of this name."""
+        return False
 
-class DeadLetterTopic(LettersTarget):
+
+class DeadLetterTopic(WrittenTopic, LettersTarget):
     """A topic of Kafka: on the source's cluster, or on the one that its own options name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True)
-
-    topic: Name
-    bootstrap_servers: str | None = Field(None, alias="properties.bootstrap.servers", min_length=1)
-
-    @model_validator(mode="after")
-    def _client_options_alone(self) -> DeadLetterTopic:
-        clients_alone(self.model_extra or {}, self.bootstrap_servers)
-        return self
 
     @property
     def place(self) -> str:
@@ -46,15 +41,12 @@ class DeadLetterTopic(LettersTarget):
 
     def misfit(self, source: Origin, tables: Collection[str]) -> str:
         """See `LettersTarget.misfit`."""
-        if self.cluster is None and not isinstance(source, Kafka):
-            missing = "dead_letters.kafka.properties.bootstrap.servers is missing"
-            return f"{missing}: the source has no Kafka cluster of its own"
-        return ""
+        missing = self.without_cluster(source)
+        return f"dead_letters.kafka.{missing}" if missing else ""
 
-    @property
-    def cluster(self) -> Kafka | None:
-        """The cluster, where it isn't the source's."""
-        return cluster_of(self.topic, self.bootstrap_servers, self.model_extra or {})
+    def is_topic(self, name: str) -> bool:
+        """See `LettersTarget.is_topic`."""
+        return name == self.topic
 
 
 class DeadLetterStream(AwsClient, LettersTarget):

@@ -53,11 +53,15 @@ class Encoding(Model):
     naming   how its tables are called in a pipeline file
     no_keys  why the file must name each table's key; "" where events tell it
     again    how all rows are sent again where a backfill can't
+    one      whose name the file has under `documents`, and no other; "" where it has the tables' names
+    of_many  whether events say which database their rows are of, so that topics may have several databases'
     """
 
     naming: ClassVar[Naming] = _AS_CALLED
     no_keys: ClassVar[str] = ""
     again: ClassVar[str] = "have its source tell its rows again"
+    one: ClassVar[str] = ""
+    of_many: ClassVar[bool] = False
 
     @property
     def tells_order(self) -> bool:
@@ -78,6 +82,7 @@ class Debezium(Encoding):
 
     naming: ClassVar[Naming] = _SCHEMA_AND_TABLE
     again: ClassVar[str] = "have the connector snapshot its tables anew (Debezium's incremental snapshots)"
+    of_many: ClassVar[bool] = True
 
     unavailable_value_placeholder: str = Field(UNAVAILABLE, alias="unavailable.value.placeholder", min_length=1)
     decimal_handling_mode: Decimals | None = Field(None, alias="decimal.handling.mode")
@@ -193,6 +198,7 @@ class Files(Encoding):
     """Files of a folder, which the job finds by itself. The settings say how they are read."""
 
     naming: ClassVar[Naming] = (_NAME.fullmatch, "as you call the folder")
+    one: ClassVar[str] = "the folder's"
 
     key: tuple[Field_, ...] = ()
     max_bytes: int = Field(64 * 2**20, ge=1, le=2**31)
@@ -202,11 +208,16 @@ class Files(Encoding):
         """See `Encoding.promise`."""
         return Promise("the looks at the file", "what was deleted while a job had lost its state")
 
+    def table_of(self, bucket: str) -> str:
+        """What the documents of a bucket's objects are called in a pipeline file; a folder is a bucket of its name."""
+        return bucket
+
 
 class S3(AwsClient, Files):
     """Notifications of a bucket's objects. The settings say how the objects are read."""
 
     naming: ClassVar[Naming] = (_BUCKET.fullmatch, "s3.BUCKET, as in s3.handbook")
+    one: ClassVar[str] = ""
 
     @property
     def tells_order(self) -> bool:
@@ -220,6 +231,10 @@ class S3(AwsClient, Files):
             "nothing that is notified. Rows that came into a file of many and left it again between a checkpoint and a "
             "crash, or left it while a job had lost its state",
         )
+
+    def table_of(self, bucket: str) -> str:
+        """See `Files.table_of`."""
+        return bucket_table(bucket)
 
 
 class Format(Model):
@@ -254,8 +269,8 @@ class Format(Model):
         return chosen if isinstance(chosen, Files) else None
 
     def table_of(self, bucket: str) -> str:
-        """What the documents of a bucket's objects are called in a pipeline file; a folder is a bucket of that name."""
-        return bucket_table(bucket) if isinstance(self.chosen, S3) else bucket
+        """See `Files.table_of`; the bucket's name where events name no objects."""
+        return bucket if self.objects is None else self.objects.table_of(bucket)
 
     def misfit(self, source: Source) -> str:
         """Why events of this format can't come from a source; "" where they can."""
@@ -273,3 +288,6 @@ class Format(Model):
 
 FORMATS = tuple(kinds(Format, Encoding))
 """The formats' names in a pipeline file."""
+
+OF_MANY = tuple(name for name, each in kinds(Format, Encoding).items() if each.of_many)
+"""Those whose events say which database their rows are of."""

@@ -10,7 +10,7 @@ from core.config.dead_letters import DeadLetters, DeadLetterTopic
 from core.config.documents import Document
 from core.config.embedding import Embedding
 from core.config.events import Events
-from core.config.format import FORMATS, Debezium, Format
+from core.config.format import FORMATS, OF_MANY, Format
 from core.config.jobs import KINDS, Job, ProfilesJob
 from core.config.outcomes import Outcomes
 from core.config.profiles import Profiles, milliseconds
@@ -114,8 +114,10 @@ class Pipeline(Model):
         for table, document in self.documents.items():
             if not document.id_from_source:
                 continue
-            if not isinstance(self.format.chosen, Debezium):
-                raise ValueError(f"documents.{table}.id_from_source is for format: debezium, whose events name theirs")
+            if not self.format.chosen.of_many:
+                raise ValueError(
+                    f"documents.{table}.id_from_source is for format: {' or '.join(OF_MANY)}, whose events name theirs"
+                )
             if self.reselect is not None:
                 raise ValueError(
                     f"documents.{table}.id_from_source is set, and reselect names one database, in which rows of the "
@@ -127,9 +129,10 @@ class Pipeline(Model):
     def _source_fits_the_format(self) -> Pipeline:
         if misfit := self.format.misfit(self.source):
             raise ValueError(misfit)
-        if self.format.files is not None and len(self.documents) != 1:
+        name, whose = self.format.name, self.format.chosen.one
+        if whose and len(self.documents) != 1:
             named = " and ".join(self.documents) or "nothing"
-            raise ValueError(f"documents names {named}; with format: files it must have one name, the folder's")
+            raise ValueError(f"documents names {named}; with format: {name} it must have one name, {whose}")
         return self
 
     @model_validator(mode="after")
@@ -140,9 +143,9 @@ class Pipeline(Model):
 
     @model_validator(mode="after")
     def _outcomes_have_a_topic(self) -> Pipeline:
-        letters = self.dead_letters.chosen
-        of_letters = letters.topic if isinstance(letters, DeadLetterTopic) else ""
-        if self.outcomes and (misfit := self.outcomes.misfit(self.source.chosen, of_letters, bool(self.documents))):
+        if self.outcomes is None:
+            return self
+        if misfit := self.outcomes.misfit(self.source.chosen, self.dead_letters.chosen, bool(self.documents)):
             raise ValueError(misfit)
         return self
 

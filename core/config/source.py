@@ -6,7 +6,6 @@ A source that is added has its settings here, an `Origin`, and a field of `Sourc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
@@ -61,9 +60,16 @@ class Model(BaseModel):
 
 
 class Origin(Model):
-    """A source's settings, and what it promises. `at` is the setting that says where its servers are, "" if none."""
+    """A source's settings, and what it promises.
+
+    at          the setting that says where its servers are, "" if none
+    elsewhere   why a job that runs on another machine can't read it; "" where it can
+    backfilled  why there is nothing to backfill; "" where there may be
+    """
 
     at: ClassVar[str] = ""
+    elsewhere: ClassVar[str] = ""
+    backfilled: ClassVar[str] = ""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -294,6 +300,9 @@ class Sqs(AwsOrigin):
 class Folder(Origin):
     """A folder on this machine, watched. `path` is relative to where the job is started."""
 
+    elsewhere: ClassVar[str] = "source.file is a folder of this machine"
+    backfilled: ClassVar[str] = "source.file: the job tells all files of its folder by itself"
+
     path: str = Field(min_length=1)
 
     def misfit(self, format_: str, tells_order: bool) -> str:
@@ -324,18 +333,3 @@ class Source(Model):
     def chosen(self) -> Origin:
         """Its settings."""
         return one(self, Origin)[1]
-
-
-def clients_alone(options: Mapping[str, Any], servers: str | None) -> None:
-    """Raises ValueError where the `options` beside a topic aren't a client's, or name no cluster's `servers`."""
-    other = [name for name in options if not name.startswith("properties.")]
-    if other:
-        raise ValueError(f"{other[0]} is no setting; beside topic there are only Kafka's own, properties.…")
-    if options and servers is None:
-        raise ValueError("properties.bootstrap.servers is missing; a cluster's other options go with it")
-
-
-def cluster_of(topic: str, servers: str | None, options: Mapping[str, Any]) -> Kafka | None:
-    """The cluster at these servers, with a client's options; None where no servers are named."""
-    named = {**options, "topic": topic, "properties.bootstrap.servers": servers}
-    return None if servers is None else Kafka.model_validate(named)

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from core.config.msf import LARGEST_ZIP
 from core.config.pipeline import Pipeline
-from core.config.source import Folder, Kinesis
+from core.config.source import Kinesis
 from core.errors import ConfigError, FreshetError
 from deploy.msf.archive import Entries, packed, packed_sizes
 from deploy.msf.fat_jar import fat_jar
@@ -71,8 +71,8 @@ def misfits(pipeline: Pipeline) -> list[str]:
     """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `refused`."""
     problems = []
     source = pipeline.source.chosen
-    if isinstance(source, Folder):
-        problems.append("source.file is a folder of this machine, which the service doesn't see; read s3 by source.sqs")
+    if source.elsewhere:
+        problems.append(f"{source.elsewhere}, which the service doesn't see; read s3 by source.sqs")
     if not is_remote(pipeline):
         problems.append(
             f"embedding.model {pipeline.embedding.model} runs in the job, and the service has neither a GPU nor torch: "

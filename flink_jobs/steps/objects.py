@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,9 @@ from pyflink.datastream.functions import ProcessFunction
 
 from connectors.folder import files as local_files
 from core.change import Event, Skip
-from core.config.format import S3, Files, Format
+from core.config.format import S3, Files, Format, bucket_table
 from core.config.pipeline import Pipeline
-from core.config.source import Folder
+from core.config.source import Folder, Origin
 from core.decoding import guarded
 from core.documents.objects import Fetcher
 from core.errors import ChangeError, ConfigError
@@ -68,38 +68,57 @@ class DecodeObjects(ProcessFunction):
                 )
 
 
-def loader(format_: Format, documents: Iterable[str], folder: local_files.Folder | None = None) -> Loader:
-    """What loads the objects of a pipeline's buckets, or of the folder that it watches. Connects to nothing yet.
+def loading(format_: Format, documents: Iterable[str], source: Origin) -> Callable[[], Loader]:
+    """What makes a loader of a pipeline's objects, where it is called; it can be sent there.
 
     documents  what a pipeline file calls them, as in `s3.handbook`
+
+    A loader connects to nothing yet. Raises ConfigError where the format's events name no objects.
     """
-    written = format_.chosen
-    if not isinstance(written, Files):
+    written = format_.objects
+    if written is None:
         raise ConfigError([f"format: {format_.name}: its events name no objects"])
-    limits = Limits(size=written.max_bytes, rows=written.max_rows)
+    return partial(_loader, written, FETCHERS[format_.name](written, tuple(documents), source))
+
+
+def _loader(written: Files, fetchers: Callable[[], Mapping[str, Fetcher]]) -> Loader:
     options = Options(key=written.key)
-    fetchers: dict[str, Fetcher] = {} if folder is None else {folder.bucket: folder.fetch}
-    if isinstance(written, S3):
-        fetchers = _of_s3(written, documents)
-    return Loader(fetchers, lambda bucket, key: options, limits)
+    return Loader(fetchers(), lambda bucket, key: options, Limits(size=written.max_bytes, rows=written.max_rows))
 
 
-def _of_s3(settings: S3, documents: Iterable[str]) -> dict[str, Fetcher]:
+def _buckets(settings: S3, documents: Sequence[str], source: Origin) -> Callable[[], Mapping[str, Fetcher]]:
+    return partial(_of_buckets, settings, documents)
+
+
+def _of_buckets(settings: S3, documents: Sequence[str]) -> Mapping[str, Fetcher]:
     from connectors.aws.client import Aws  # both need the extra `objects`
     from connectors.s3 import objects
 
     store = objects.S3("format.s3", Aws(settings.region, settings.endpoint))
-    return {table.removeprefix("s3."): store.fetch for table in documents}
+    return {table.removeprefix(bucket_table("")): store.fetch for table in documents}
+
+
+def _folder(settings: Files, documents: Sequence[str], source: Folder) -> Callable[[], Mapping[str, Fetcher]]:
+    # opened here, for where the loader is made the current folder is another one
+    return partial(_of_folder, local_files.opened(source, documents))
+
+
+def _of_folder(folder: local_files.Folder) -> Mapping[str, Fetcher]:
+    return {folder.bucket: folder.fetch}
+
+
+FETCHERS: Mapping[str, Callable[[Any, Sequence[str], Any], Callable[[], Mapping[str, Fetcher]]]] = {
+    "s3": _buckets,
+    "files": _folder,
+}
+"""By the names of those formats whose events name objects: what reads them, by bucket; made where it is called."""
 
 
 def unfolded(pipeline: Pipeline, events: DataStream) -> tuple[DataStream, tuple[DataStream, ...]]:
     """The changes of the objects' rows, and the operators on the way that may refuse something."""
-    name, format_, documents = pipeline.name, pipeline.format, pipeline.documents
+    name, format_, documents, source = pipeline.name, pipeline.format, pipeline.documents, pipeline.source.chosen
     notified = events.process(DecodeObjects(name, format_, documents), NOTIFIED).name("decode").uid("decode")
-    # here, for where the function runs the current folder is another one
-    source = pipeline.source.chosen
-    folder = local_files.opened(source, documents) if isinstance(source, Folder) else None
-    make = partial(loader, format_, tuple(documents), folder)
+    make = loading(format_, documents, source)
     looking = LookAtObjects(name, format_, documents, pipeline.embedding, make, source.is_bounded)
     changes = by_key(notified, NOTICE).process(looking, CHANGES).name("unfold").uid("unfold")
     return changes, (notified, changes)

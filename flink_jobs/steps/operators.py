@@ -14,7 +14,6 @@ from pyflink.datastream.functions import FlatMapFunction, ProcessFunction
 
 from core.change import Change, Event, Skip, Truncate
 from core.config.events import Events
-from core.config.jobs import ProfilesJob
 from core.decoding import decoder
 from core.documents.sources import hold_to_first, of_source
 from core.errors import ChangeError, DecodeError, EmbeddingError
@@ -22,7 +21,6 @@ from core.formats.claims import Said
 from core.formats.tables import kin_of, skipped_kin
 from core.letters import BACKFILL, REPLAY
 from flink_jobs import payloads
-from flink_jobs.engine import one_core
 from flink_jobs.engine.metrics import OF_BATCHES, Meters, Searchable
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
@@ -78,19 +76,30 @@ def unheard(said: Said) -> None:
     """For what an event says, where nobody else is to hear it."""
 
 
+def unprepared() -> None:
+    """For a thread that needs nothing before it decodes."""
+
+
 class Decode(ProcessFunction):
     """Event to change, keyed by document or record. Tables that the pipeline doesn't name are ignored, and counted.
 
     pipeline  its name, for dead letters
     sources   table to the database that its rows are of, where that is known before; else the first event decides
     hear      called with all that an event says, before it goes on
+    begin     called first by the thread that decodes
     """
 
     def __init__(
-        self, pipeline: str, events: Events, sources: Mapping[str, str], hear: Callable[[Said], None] = unheard
+        self,
+        pipeline: str,
+        events: Events,
+        sources: Mapping[str, str],
+        hear: Callable[[Said], None] = unheard,
+        begin: Callable[[], None] = unprepared,
     ) -> None:
         self._name = pipeline
         self._hear = hear
+        self._begin = begin
         self._sources = dict(sources)
         self._of_one_source = events.job.of_one_source
         self._events = events
@@ -102,8 +111,7 @@ class Decode(ProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the decoder and the counters."""
         find_in_later_jobs()
-        if isinstance(self._events.job, ProfilesJob):
-            one_core.stay()
+        self._begin()
         self._decode = decoder(self._events)
         self._meters.open(runtime_context.get_metrics_group())
         self._looked = 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -14,10 +14,10 @@ from pyflink.common import Row
 from pyflink.datastream import DataStream, RuntimeContext
 from pyflink.datastream.functions import FlatMapFunction
 
+from connectors.opening.sources import PartitionEnds, partition_ends
 from connectors.opening.stores import Stores, open_stores, stores_of
 from core.change import BEGINNING, Position
 from core.config.pipeline import Pipeline
-from core.config.source import Kafka
 from core.documents.step import table_id
 from core.errors import Displaced, FreshetError, Unavailable
 from core.shards.progress import Passed, Progress, Reached, Reckoning
@@ -38,8 +38,7 @@ log = logging.getLogger(__name__)
 
 def kept(pipeline: Pipeline, applied: DataStream, owner: Owner | None) -> DataStream:
     """Have the stores keep what is applied. `applied`: encoded Answers; nothing comes out."""
-    source = pipeline.source.chosen
-    keep = KeepProgress(stores_of(pipeline, owner), source if isinstance(source, Kafka) else None)
+    keep = KeepProgress(stores_of(pipeline, owner), partition_ends(pipeline))
     keeping = applied.flat_map(keep, LETTERS).name("progress").uid("progress")
     return keeping.set_parallelism(1).set_buffer_timeout(ASIDE_MS)
 
@@ -50,9 +49,9 @@ class KeepProgress(FlatMapFunction):
     What a store doesn't take is sent again: a stream must not wait for it here, where the plans' own writer does.
     """
 
-    def __init__(self, stores: Stores, kafka: Kafka | None) -> None:
+    def __init__(self, stores: Stores, ends: Callable[[], PartitionEnds]) -> None:
         self._stores = stores
-        self._kafka = kafka
+        self._ends = ends
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Start the thread."""
@@ -81,7 +80,7 @@ class KeepProgress(FlatMapFunction):
 
     def _tell(self) -> None:
         try:
-            teller = _Teller(self._stores, self._kafka)
+            teller = _Teller(self._stores, self._ends())
         except FreshetError as error:
             log.warning("None of the stores keeps how fresh it is: %s", error)
             return
@@ -115,12 +114,12 @@ def _started(thread: int) -> tuple[int, str] | None:
 class _Teller:
     """What is said to the stores, of one pipeline."""
 
-    def __init__(self, stores: Stores, kafka: Kafka | None) -> None:
+    def __init__(self, stores: Stores, ends: PartitionEnds) -> None:
         self._epoch = 0 if stores.owner is None else stores.owner.epoch
         # no vector is read or written: their dimension is nobody's concern
         self._stores = open_stores(stores, dimension=1, patience_s=0.0)
         self._rests_until = dict.fromkeys(self._stores, 0)
-        self._ends = None if kafka is None else _Ends(kafka)
+        self._ends = ends
         self._known: Reckoning | None = None
         self._partitions: frozenset[str] | None = None
         self._said_ms = 0
@@ -138,9 +137,9 @@ class _Teller:
             applied.update(self._held.pop(0).reached)
         known = self._reckoning()
         known.hear(applied, now_ms)
-        if self._ends is not None and now_ms >= self._looked_ms + _LOOK_S * 1000:
+        if now_ms >= self._looked_ms + _LOOK_S * 1000:
             self._looked_ms = now_ms
-            self._look(self._ends, known, now_ms)
+            self._look(known, now_ms)
         if not applied and now_ms < self._said_ms + _AT_LEAST_S * 1000:
             return
         self._said_ms = now_ms
@@ -155,8 +154,8 @@ class _Teller:
                 self._cleared[table] = min(store.mark(table_id(table)) for store in self._stores.values())
         return self._cleared.get(table, BEGINNING) >= below
 
-    def _look(self, ends: _Ends, known: Reckoning, now_ms: int) -> None:
-        found = ends.now()
+    def _look(self, known: Reckoning, now_ms: int) -> None:
+        found = self._ends.now()
         if found is not None:
             self._partitions = frozenset(found)
             known.look(found, now_ms)
@@ -195,35 +194,4 @@ class _Teller:
         """Give connections back."""
         for store in self._stores.values():
             store.close()
-        if self._ends is not None:
-            self._ends.close()
-
-
-class _Ends:
-    """Where the partitions of a pipeline's topics end."""
-
-    def __init__(self, kafka: Kafka) -> None:
-        self._kafka = kafka
-        self._opened = ExitStack()
-        self._consumer: Any = None
-
-    def now(self) -> Mapping[str, int] | None:
-        """The offset after the last event of each; None where that can't be asked."""
-        try:
-            # imported late: a job runs where librdkafka isn't, too
-            from connectors.kafka.topics import ends_of_source, reading
-
-            if self._consumer is None:
-                self._consumer = self._opened.enter_context(reading(self._kafka))
-            found = ends_of_source(self._consumer, self._kafka)
-        except (FreshetError, ModuleNotFoundError):
-            return None
-        return (
-            None
-            if not found
-            else {f"{topic}/{number}": end for topic, each in found.items() for number, (_, end) in each.items()}
-        )
-
-    def close(self) -> None:
-        """Give the connection back."""
-        self._opened.close()
+        self._ends.close()

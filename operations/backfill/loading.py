@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from core.config.format import S3
 from core.config.pipeline import Pipeline
-from core.config.source import Folder
 from core.errors import ConfigError
 from operations.backfill import objects as backfill_objects
 from operations.backfill import tables as backfill_tables
@@ -24,10 +23,8 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
     place is none of it, Unavailable where a server is away.
     """
     name = pipeline.format.name
-    if isinstance(pipeline.source.chosen, Folder):
-        raise ConfigError(
-            ["source.file: the job tells all files of its folder by itself: there is nothing to backfill"]
-        )
+    if backfilled := pipeline.source.chosen.backfilled:
+        raise ConfigError([f"{backfilled}: there is nothing to backfill"])
     if isinstance(pipeline.format.chosen, S3):
         return backfill_objects.backfill(pipeline, pipeline.format.chosen, places, options, say, bar)
     if buckets := [each for each in places if each.startswith(_OF_BUCKETS)]:
