@@ -39,7 +39,7 @@ def patiently(
 
     of            whose attempts are counted, as the metric `retries` has it; "" for those that nobody counts
     before_again  is called before each attempt but the first
-    waits_s       the longest that the first wait may be, and any: each is random, up to twice as long as the one before
+    waits_s       at most how long the first wait is, and any; each is random, with twice the bound of the one before
 
     Raises what `call` raised last, also where that may pass.
     """

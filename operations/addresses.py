@@ -28,7 +28,7 @@ def setting_of_store(pipeline: Pipeline, name: str) -> str:
 
 
 def of_source(pipeline: Pipeline) -> tuple[str, tuple[str, ...]]:
-    """The setting that says where what a pipeline reads is, and the addresses; none where it is a service, or files."""
+    """The setting that names a source's servers, and their addresses; none where it is a service, or files."""
     source = pipeline.source.chosen
     return f"source.{pipeline.source.name}.{source.at}", of_servers(source.servers)
 
@@ -66,6 +66,6 @@ def of_url(url: str) -> str:
 
 
 def nobody_at(addresses: Sequence[str], setting: str) -> str:
-    """What to do where nobody listens at any of the addresses that the setting gives; "" where somebody does."""
+    """What to do where nobody listens at any address that a setting gives; "" where somebody does."""
     why = unreachable(addresses)
     return f"{setting}: nobody answers at {', '.join(addresses)} ({why}): {started_by(addresses)}" if why else ""

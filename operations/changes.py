@@ -78,7 +78,7 @@ class Listener:
         return place
 
     def next(self, wait_s: float) -> list[tuple[Place, Heard]]:
-        """What it hears by now, each with the place behind it; waits so long for the first message that there is.
+        """The changes heard by now, each with the place behind it; waits up to `wait_s` for the first message.
 
         Raises as `Tail.next`.
         """

@@ -1,4 +1,4 @@
-"""`freshet check`: is the pipeline file right, are its servers there, and has the source what it names?"""
+"""`freshet check`: is the pipeline file right, are its servers there, and does the source have what it names?"""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Finding:
 
 
 def notes(pipeline: Pipeline) -> list[str]:
-    """What else is to be known of a pipeline, all of whose steps came about."""
+    """Notes on a pipeline all of whose steps went well."""
     try:
         return [*with_types(pipeline)[1], *filter(None, [clocks.warning(pipeline)])]
     except FreshetError as error:

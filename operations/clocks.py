@@ -1,4 +1,4 @@
-"""Whether stores stand at times that a pipeline of files or objects can't tell yet: `core.documents.clocks`."""
+"""Whether stores of files or objects stand at a time that hasn't come yet: `core.documents.clocks`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from udfs.embedding.embedder import dimension
 
 
 def warning(pipeline: Pipeline) -> str:
-    """What to warn of; "" where there is nothing, and for rows of tables. Raises Unavailable, as stores do."""
+    """The warning that a store's time is ahead; "" where none is, or rows are tables'. Raises Unavailable as stores."""
     if pipeline.format.objects is None:
         return ""
     latest = {}

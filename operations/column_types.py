@@ -1,4 +1,4 @@
-"""The types of columns whose events carry none: asked of the source's database, else named before anything is read."""
+"""Types of columns where events carry none: the source's database is asked, else the columns are named in a warning."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _object(raw: bytes | None) -> dict[str, Any]:
 def with_types(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
     """The pipeline with its types, and what to say of columns that have none.
 
-    Raises Unavailable where Kafka doesn't answer, or where the database doesn't that alone could tell a type.
+    Raises Unavailable where Kafka doesn't answer, or the database doesn't and nothing else tells a type.
     """
     try:
         found, missing = typed(pipeline)

@@ -110,10 +110,10 @@ def _newer(there: Letters, name: str) -> dict[bytes, int]:
 
 @dataclass(slots=True)
 class Choice:
-    """Which letters are replayed, and in `left` how many of the wanted ones are not, by reason.
+    """Chooses the letters to replay; `left` counts, by reason, the wanted ones that aren't.
 
-    name    the pipeline's: its letters' place may have those of others, which they had better replay
-    sources those that the pipeline reads: what anyone else may have put into a letter leads nowhere
+    name    the pipeline's: letters of other pipelines in the same place are left to those
+    sources those that the pipeline reads: a forged letter can't lead anywhere else
     done    letters that were replayed before
     newer   the most attempts of an event: an older letter of it says nothing new
     whole   a cut letter with its whole event; None where nobody has it any more

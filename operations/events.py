@@ -68,7 +68,7 @@ class Events:
             return None
 
     def close(self, cause: str, before: Entry | None) -> None:
-        """Say that a run has failed which has said something since `before`, the last line then, but not its end."""
+        """Add `fail` where the last run left no end: something was written since `before`, the last line then."""
         last = self.last()
         if last is not None and last != before and not last.is_end:
             self.tell("fail", cause=cause)

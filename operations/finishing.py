@@ -9,7 +9,7 @@ from core.letters import Ends
 
 
 def letters_so_far(pipeline: Pipeline) -> Ends | None:
-    """Where the dead letters end now; None where nobody tells, or the run has no end to tell at."""
+    """Where the dead letters end now; None where that can't be asked, or the run has no end."""
     if not pipeline.source.chosen.is_bounded:
         return None
     try:
@@ -20,7 +20,7 @@ def letters_so_far(pipeline: Pipeline) -> Ends | None:
 
 
 def outcome(pipeline: Pipeline, before: Ends | None) -> str:
-    """What became of all that a run read, which began when the dead letters ended at `before`."""
+    """What became of all that a run read. `before`: where the dead letters ended as it began."""
     place = pipeline.dead_letters.chosen.place
     try:
         count = None if before is None else _written_since(pipeline, before)

@@ -1,4 +1,4 @@
-"""A run that begins at the beginning is stopped where most of what it reads becomes dead letters.
+"""Stops a run from the beginning early, where most of what it reads becomes dead letters.
 
 A column that is misspelt does that to every row: better said after the first thousand than found in the topic later.
 """
@@ -52,7 +52,7 @@ class FirstChanges:
         )
 
     def warning(self, counts: Mapping[str, int]) -> str:
-        """What to say, once, of fewer changes than are enough, when no more have come since the last look; "" else."""
+        """A warning, given once, where too few changes to decide came, and none since the last look; else ""."""
         letters_, seen = _counted(counts)
         settled, self._last = dict(counts) == dict(self._last), dict(counts)
         others = counts.get(_OTHERS, 0)
@@ -78,7 +78,7 @@ def _counted(counts: Mapping[str, int]) -> tuple[int, int]:
 
 
 def most_frequent(pipeline: Pipeline, since_ms: int) -> str:
-    """What most dead letters of the pipeline from this time on say, in half a sentence."""
+    """The most frequent reason of the pipeline's dead letters since a time, in half a sentence."""
     try:
         with letters(pipeline) as found:
             recent = [each for each in islice(found.read(), _LOOKED_AT) if each.time_ms >= since_ms]

@@ -76,7 +76,7 @@ class Freshness:
         self._known: tuple[float, Progress | None] = (float("-inf"), None)
 
     def of(self, store: VectorStore) -> Standing:
-        """How fresh what the store answers from now on is, at the least. Raises Unavailable as the store does."""
+        """How fresh, at the least, what the store answers from now on is. Raises Unavailable as the store does."""
         asked_s = time.monotonic()
         if asked_s > self._known[0] + _ASKED_EVERY_S:
             try:

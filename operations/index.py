@@ -95,7 +95,7 @@ class Index:
         self._freshness = Freshness()
 
     def connect(self) -> list[str]:
-        """Make every connection; what is to be known of what is there: how it was made otherwise, what no filter finds.
+        """Make every connection; notes on what is there: how it was made otherwise, what no filter finds.
 
         Raises ConfigError where the pipeline has made nothing yet, or by another model; Unavailable as `check` does.
         """

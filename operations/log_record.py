@@ -34,7 +34,7 @@ def log_of(pipeline: Pipeline, state: Path) -> LogIdentity:
 
 
 def last_log(pipeline: Pipeline) -> LogIdentity:
-    """The log that the last job read, whether a state is left of it or not."""
+    """The log that the last job read, even if no state of that job is left."""
     jobs = _read(pipeline)
     return jobs[next(reversed(jobs))] if jobs else LogIdentity()
 
@@ -56,7 +56,7 @@ def submitted(pipeline: Pipeline, job: str) -> None:
 
 
 def amend(pipeline: Pipeline, job: str, log: LogIdentity) -> None:
-    """More is known by now of the log that the job reads."""
+    """Add what is known by now of the log that the job reads."""
     _write(pipeline, {**_read(pipeline), job: log})
 
 

@@ -1,4 +1,4 @@
-"""What to do about a server that nobody answers for: the folder's own stack is started by a command of ours."""
+"""What to do where a server doesn't answer: if it is of this folder's own stack, a command of ours starts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`freshet run`, `check`, `search` and `verify`: does what stands in the stores come of this pipeline file?"""
+"""For `freshet run`, `check`, `search`, `verify`: were the stores' documents made by this pipeline file?"""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_made_otherwise(pipeline: Pipeline) -> bool:
 
 
 def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str]:
-    """How what stands in the stores was made otherwise than the pipeline file says, for `search` and `verify`."""
+    """How the stores' documents were made otherwise than the pipeline file says, for `search` and `verify`."""
     now, differences = made_by(pipeline), []
     for name, store in stores.items():
         owner, place = store.owner(), f"store.{name}: {pipeline.place(name)}"
@@ -106,7 +106,7 @@ def otherwise(pipeline: Pipeline, stores: Mapping[str, VectorStore]) -> list[str
 
 
 def nothing_found(pipeline: Pipeline, name: str, store: VectorStore, asked: Sequence[str]) -> str:
-    """Why a search has found nothing, for who searched.
+    """Why a search has found nothing, for the person who searched.
 
     Raises ConfigError where it can't have found anything, as every chunk is of another model.
     """

@@ -1,4 +1,4 @@
-"""What a run does before its counters tell: a line a phase as it begins, which a log file shows as a terminal does."""
+"""What a run does before there are counters: a line for each phase as it begins, in a log file as in a terminal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Phases:
                 gc.enable()
 
     def begin(self, what: str) -> None:
-        """Tell of a phase that nobody waits for here."""
+        """Show a phase that begins, without waiting for its end."""
         self._say(f"{what} …")
 
     def look(self, progress: Progress) -> None:

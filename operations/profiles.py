@@ -67,7 +67,7 @@ def explained(store: ProfileStore, profile: Profile, records: int = 50, events: 
 def neighbours(pipeline: Pipeline, who: str, k: int) -> list[Hit]:
     """The `k` profiles whose texts are nearest to this one's, by their vectors, best first.
 
-    Raises FreshetError where nobody is known by that, or the profile has no vector, ConfigError where no store has any.
+    Raises FreshetError where there is no such profile or it has no vector, ConfigError where no store has vectors.
     """
     # imported late: nothing else here needs it, and it takes a second
     from operations.servers import stores

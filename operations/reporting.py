@@ -1,4 +1,4 @@
-"""What an operation shows while it works, by callables that whoever starts it brings: it knows no terminal."""
+"""What an operation shows while it works, by callables of whoever starts it: it knows no terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line for a person: `head` is what its tone is shown by, `rest` goes on from there."""
+    """A line for a person: `head` is shown in the tone's colour, `rest` follows it."""
 
     head: str
     rest: str = ""

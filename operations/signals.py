@@ -11,7 +11,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def handlers_given_back() -> Iterator[None]:
-    """Whatever the block does with the signals that stop a process, whoever called has its own handlers back then."""
+    """Give the caller its own handlers of SIGINT and SIGTERM back, whatever the block does with those."""
     before = {number: signal.getsignal(number) for number in _STOPPING}
     try:
         yield

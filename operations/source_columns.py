@@ -178,7 +178,7 @@ def _last_seen(pipeline: Pipeline) -> dict[str, Seen]:
 
 
 def differences(pipeline: Pipeline, found: Mapping[str, Seen]) -> list[str]:
-    """A line for each table that no event is of while events are of another, and each column that no event has."""
+    """A line for each table without events where others have some, and for each column that no event has."""
     others = [table for table in found if table not in pipeline.job.used]
     unseen = [table for table in references(pipeline) if table not in found]
     none_used = not any(each in found for each in pipeline.job.used)

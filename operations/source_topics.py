@@ -1,4 +1,4 @@
-"""Topics that a pipeline reads and its cluster hasn't: what may have been meant, and what makes them."""
+"""Topics that a pipeline reads and its cluster lacks: what may have been meant, and what makes them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""HTTP servers: one that nobody shuts others out of, and behind it the embedder, or what stores hold."""
+"""HTTP servers: one that no client can block for others, and behind it the embedder, or what stores hold."""

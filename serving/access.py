@@ -17,7 +17,7 @@ _SCHEME = "bearer"
 
 
 class Pace:
-    """So many requests a minute, as a bucket that fills by itself; not for several threads."""
+    """A limit of requests a minute, as a token bucket. For one thread."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute
@@ -27,7 +27,7 @@ class Pace:
         self._seen = clock()
 
     def take(self) -> float:
-        """Take one; the seconds until there is one again, where there is none, else 0."""
+        """Take one request: 0, or the seconds until there is one again."""
         now = self._clock()
         self._left = min(self._most, self._left + (now - self._seen) * self._most / 60)
         self._seen = now
@@ -90,12 +90,12 @@ def by_keys(
     people: frozenset[str],
     paces: Mapping[str, Pace] = MappingProxyType({}),
 ) -> tuple[LetIn, Mapping[str, Pace]]:
-    """Whoever sends a key sees what it is for; and each key's pace, by its hash.
+    """Access by keys: who sends one sees what it is for; and each key's pace, by its hash.
 
     indexes, people  the names that filters of them may have
     paces            of the same keys so far: what they have used up stays used up
 
-    Raises ConfigError where a key is for an index that there is none of, or its filter fits one of them not.
+    Raises ConfigError where a key names an index that isn't there, or its filter doesn't fit one of its indexes.
     """
     grants, problems = _grants(keys, indexes, people, paces)
     if problems:

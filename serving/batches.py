@@ -18,7 +18,7 @@ _WAITING_CALLS = 64
 
 
 class Full(Exception):
-    """So much is waiting that one more would wait too long."""
+    """So many requests wait that one more would wait too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Request:
 class Batches:
     """A thread that has the model, and what waits for it, in the order in which it came.
 
-    model   embeds what is asked of none in particular
+    model   embeds for requests that name no other
     tokens  how many a call holds, as `core.config.request_limits` estimates them; a request that has more goes alone
 
     A call takes what is there and waits for nothing: while the model is busy, the next call gathers by itself.
@@ -57,7 +57,7 @@ class Batches:
         self._thread.start()
 
     def submit(self, texts: Sequence[str], model: Embedder | None = None) -> Future[Answer]:
-        """The answer to come, of the model or of another that shares its memory.
+        """The future of an answer, by the model or by another that shares its memory.
 
         Raises Full where some dozens of calls are to do before it.
         """

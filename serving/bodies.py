@@ -1,4 +1,4 @@
-"""Requests before the application sees them: whence they come, and their bodies, within a time and an amount."""
+"""Requests before the application sees them: where they come from, and their bodies, limited in time and size."""
 
 from __future__ import annotations
 

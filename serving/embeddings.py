@@ -61,7 +61,7 @@ class _Refused(Exception):
 
 
 def sides_of(model: Embedding | str, device: str | None) -> Mapping[Side, Embedder]:
-    """What embeds the questions and the documents of a model that was, or is, loaded once. Raises as `embedder`."""
+    """The embedders of a model's questions and documents, which share one loaded model. Raises as `embedder`."""
     return {"query": questioner(model, device), "document": embedder(model, device)}
 
 

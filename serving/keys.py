@@ -25,13 +25,13 @@ _BYTES = 32
 
 
 class Key(Model):
-    """What one key lets see.
+    """What who has a key may see.
 
     sha256      of the key, in hexadecimal
     indexes     by their names
     profiles    whether they may be asked for
     metrics     whether the server's own figures may be read
-    filter      what passes it alone is seen; as JSON, in the language of docs/filters.md
+    filter      only what passes it is seen; as JSON, in the language of docs/filters.md
     per_minute  requests, the most; None: any number
     """
 
@@ -55,7 +55,7 @@ def read_keys(path: Path) -> Keys:
 
 
 def digest(key: str) -> str:
-    """What a file has of a key. A key is random enough that one round is as good as many."""
+    """A key's hash, as files have it. Keys are random, so one round of hashing is as good as many."""
     return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 

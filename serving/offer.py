@@ -61,7 +61,7 @@ class Offer:
 
 
 def check_host(served: Served, host: str) -> None:
-    """Raises ConfigError where others than this machine's could ask, and no key is needed."""
+    """Raises ConfigError where other machines could ask, and no key is needed."""
     if served.is_open and host not in HERE:
         adding = "name a file of them (keys:), which `freshet serve-key add` makes, or tokens, or listen on 127.0.0.1"
         raise ConfigError([f"--host is {host!r}, where others reach it, and {served.path} has no keys: {adding}"])

@@ -1,4 +1,4 @@
-"""What a request gets that gets no answer: a problem as RFC 9457 has it, in `application/problem+json`."""
+"""Refusals of requests, as problems of RFC 9457, `application/problem+json`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class Refused(Exception):
-    """A request that gets no answer. `headers` go with the problem."""
+    """A request is refused. `headers` go with the problem."""
 
     def __init__(
         self, status: int, detail: str, field: str = "", headers: Mapping[str, str] = MappingProxyType({})
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 def as_response(refused: Refused) -> Response:
-    """A refusal as it is answered."""
+    """The response to a refused request."""
     body = _body(refused.status, str(refused), refused.field)
     return Response(body, refused.status, dict(refused.headers), KIND)
 

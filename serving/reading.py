@@ -55,7 +55,7 @@ def check_encoding(headers: Mapping[str, str]) -> None:
 
 
 def vector(values: list[float], dimension: int) -> NDArray[np.float32]:
-    """The unit vector that a request's is. Raises Refused."""
+    """A request's vector, brought to unit length. Raises Refused."""
     if len(values) != dimension:
         raise Refused(422, f"vector has {len(values)} numbers; the index's model has {dimension}", "vector")
     found = np.array(values, np.float64)
@@ -94,7 +94,7 @@ def waited(change: WaitFor, index: Index) -> Wanted:
 
 
 def check_text(text: str, field: str) -> None:
-    """Raises Refused where a text has what none can have that is stored."""
+    """Raises Refused where a text has characters that no stored text can have."""
     if "\x00" in text:
         raise Refused(422, f"{field} has a NUL character at {text.index(chr(0)):,}: leave it out", field)
     try:

@@ -17,7 +17,7 @@ _BODY = 4 << 20
 
 
 def serve(file: Path, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Answer until SIGTERM or SIGINT; `say` gets what is to be known of what is there, and then the address.
+    """Answer until SIGTERM or SIGINT; `say` gets notes on what is served, and then the address.
 
     Raises ConfigError where a file is wrong, or others could ask without a key; Unavailable where a store is away.
     """

@@ -1,4 +1,4 @@
-"""An HTTP server that nobody shuts others out of: uvicorn, with the limits of time and of bytes that it lacks.
+"""An HTTP server that no client can block for others: uvicorn, with the limits of time and of bytes that it lacks.
 
 What is half sent costs its sender next to nothing and the server a connection, or memory. So each connection has a
 time for its request's head and one for its body; and where there are too many connections, or bytes of bodies, room is

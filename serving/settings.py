@@ -41,7 +41,7 @@ class Settings(Model):
     """What a server serves. Paths begin at the file's own folder.
 
     keys    a file of them
-    tokens  another party's that let in; without keys and without these everyone is let in
+    tokens  those of another party that let in; without keys and without these everyone is let in
     listeners  to changes, the most at once
     """
 

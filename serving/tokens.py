@@ -48,7 +48,7 @@ class Tokens(Model):
     audience    what `aud` must be, or have among others
     indexes     by their names
     profiles    whether they may be asked for
-    filter      what passes it alone is seen
+    filter      only what passes it is seen
     per_minute  requests of one subject (`sub`), the most; None: any number
     """
 
@@ -124,7 +124,7 @@ class Jwks:
 def by_tokens(
     tokens: Tokens, keys: Jwks, indexes: Mapping[str, frozenset[str]], people: frozenset[str], others: LetIn
 ) -> LetIn:
-    """Whoever sends a token of the issuer's sees what its claims say; who sends something else is for `others`.
+    """Access by tokens: who sends one of the issuer's sees what its claims say; `others` decides of everyone else.
 
     indexes, people  the names that filters of them may have
     """
@@ -215,7 +215,7 @@ def _claim(value: Any, claims: Mapping[str, Any]) -> Any:
 
 
 def check(tokens: Tokens, indexes: Mapping[str, frozenset[str]], people: frozenset[str]) -> list[str]:
-    """What is wrong with what tokens are for, a sentence each. `indexes` and `people` as `by_tokens` has them."""
+    """The mistakes in what tokens let see, a sentence each. `indexes` and `people` as `by_tokens` has them."""
     named = [each for each in tokens.indexes if _CLAIM.fullmatch(each) is None]
     there = ", ".join(indexes) or "none"
     problems = [

@@ -29,7 +29,7 @@ class Aws:
 
 
 def client(service: str, aws: Aws, where: str) -> Any:
-    """A client for several threads, which repeats nothing by itself: its callers know better when to ask again.
+    """A client for several threads. It repeats no call itself: its callers decide when to ask again.
 
     `where` names the setting in an error. Raises ConfigError where no region is known.
     """

@@ -27,7 +27,7 @@ class NoEvents(Exception):
 
 
 class EventsLost(Exception):
-    """What happened isn't known: all is to be looked at, with new events."""
+    """Events were lost: all of the folder must be looked at, and watched anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class FolderEvents:
 
     @property
     def directories(self) -> frozenset[str]:
-        """Those that are heard of, or were until they went."""
+        """Those that are watched, or were until they went."""
         return frozenset[str]().union(*(part.directories for part in self._parts))
 
     def cover(self, directories: Collection[str]) -> None:
-        """Hear of these too, and anew of those that were made anew. Raises NoEvents."""
+        """Watch these directories too, and again those that were made anew. Raises NoEvents."""
         if not directories:
             return
         self._parts.append(self._opened(frozenset(directories)))

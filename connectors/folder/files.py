@@ -110,7 +110,7 @@ class Folder:
     def changes(self, known: Mapping[str, str], found: Listing | None = None) -> list[tuple[str, ObjectListed | None]]:
         """Each file that is new or other than in `known` (ETags by key), by its key; None for one that went.
 
-        Watching is asking again and again. A file that is being written is there again when it has grown, and one that
+        To watch a folder, ask again and again. A file that is being written comes again when it has grown, and one that
         can't be read when it can. What is left out is logged, once as long as it stays.
         Raises Unavailable where the folder can't be listed: what it had is not gone.
 

@@ -83,12 +83,12 @@ def found_at(root: str, key: str) -> str:
 
 
 def etag(found: os.stat_result) -> str:
-    """What is another one when the file is."""
+    """An ETag: it differs where the file does."""
     return f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
 
 
 def hard_links(key: str, found: os.stat_result) -> str:
-    """Why a file isn't read that may be one of elsewhere; "" for one that has its name alone."""
+    """Why a file with several names isn't read, as it may lie elsewhere too; "" for one that has a single name."""
     if found.st_nlink <= 1:
         return ""
     return (

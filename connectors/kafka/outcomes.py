@@ -1,4 +1,4 @@
-"""The topic of outcomes, read on and on from a place in it, without a group: nothing is committed."""
+"""The topic of outcomes, followed from a place in it, without a group: nothing is committed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Tail:
         self._look_at = 0.0
 
     def log(self) -> str:
-        """What differs for a topic of the same name that was made anew. Raises Unavailable."""
+        """The topic's id, which one that was made anew under the same name doesn't share. Raises Unavailable."""
         try:
             admin = kafka_clients.admin({**self._client, "socket.timeout.ms": 5_000, **SILENT})
             asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ANSWER_S)

@@ -119,7 +119,7 @@ def produce(
 
 
 class Sender:
-    """As `produce`, for who sends again and again, and would know in between that the server has it all."""
+    """As `produce`, for repeated sending: `flush` says when the server has all so far."""
 
     def __init__(self, bootstrap_servers: str, login: Mapping[str, Any] | None = None, packed: bool = False) -> None:
         """Connects. Raises Unavailable where no server answers within 8 s."""

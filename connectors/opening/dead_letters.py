@@ -17,7 +17,7 @@ class LettersWriter(Protocol):
     """Writes letters from a job, to a place that Flink has no connector for. It connects with the first letter."""
 
     def write(self, letter: Message) -> None:
-        """Have it there when this returns: a job that fails later doesn't send it again. Raises Unavailable."""
+        """Write a letter, which is there once this returns: no job sends it again. Raises Unavailable."""
         ...
 
     def close(self) -> None:

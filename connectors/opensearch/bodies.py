@@ -233,7 +233,7 @@ def guard(index: str) -> bytes:
 
 
 def sample_chunk(index: str, dimension: int) -> tuple[bytes, ...]:
-    """Operations on a chunk that there isn't, and is none afterwards either."""
+    """Operations on a chunk that isn't there, and won't be afterwards."""
     source = chunk("", Chunk(_SAMPLE, 0, ""), b"{}", b"[]", [1.0] * dimension, "")
     place = {"_index": index, "_id": _SAMPLE}
     return orjson.dumps({"index": place}) + b"\n" + source + b"\n", orjson.dumps({"delete": place}) + b"\n"

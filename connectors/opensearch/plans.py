@@ -70,7 +70,7 @@ class Work:
 
     @cached_property
     def digest(self) -> str:
-        """What tells this metadata from another, and from the same with the terms of another release."""
+        """A hash, another one for other metadata, and for the same with the terms of another release."""
         return digest_of(self.metadata, self.plan.numbers)
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL publishes of a table's rows, and Debezium makes of it: what of them no event carries.
+"""Which values of a table's rows no event carries, by what PostgreSQL publishes and what Debezium makes of it.
 
 Sources of the rules: PostgreSQL's documentation, "ALTER TABLE: REPLICA IDENTITY", "CREATE PUBLICATION"
 (publish_generated_columns); Debezium's, "Debezium connector for PostgreSQL: Data type mappings". What Debezium makes of

@@ -24,7 +24,7 @@ class Visible:
     running: frozenset[int]
 
     def lacks(self, transactions: Iterable[int]) -> frozenset[int]:
-        """Those of the transactions, by ids of 32 or 64 bits, that the snapshot doesn't see."""
+        """Which of these transactions (ids of 32 or 64 bits) the snapshot doesn't see."""
         return frozenset(
             each for each in transactions if (whole := self._whole(each)) >= self.end or whole in self.running
         )

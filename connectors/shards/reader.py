@@ -59,7 +59,7 @@ class _Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """One record handed on, with whence it came."""
+    """One record handed on, with where it came from."""
 
     stream: str
     shard: str

@@ -80,7 +80,7 @@ class Queue:
         ]
 
     def delete(self, receipts: Sequence[str]) -> None:
-        """Let messages go for good. One whose receipt is too old comes again, and is let go then."""
+        """Delete messages. One whose receipt is too old comes again, and is deleted then."""
         for some in _tens(receipts):
             entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(some)]
             answer = self._ask(
@@ -90,7 +90,7 @@ class Queue:
                 _log.warning("%s: a message was not deleted, and comes again: %s", self._what, failed.get("Message"))
 
     def give_back(self, receipts: Sequence[str]) -> None:
-        """Let others have messages at once that were received and not used."""
+        """Give messages back that were received and not used: others may have them at once."""
         for some in _tens(receipts):
             entries = [
                 {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": 0}

@@ -92,7 +92,7 @@ def notes_of(pipeline: Pipeline, place: str) -> Notes:
 
 
 class Pace:
-    """Lets pass so many a second at most, on average; what was missed isn't made up for."""
+    """A limit of so many a second, on average; time that was lost isn't made up for."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Pace:
         return most if self._rate is None else min(most, self._rate)
 
     def keep(self, sent: int) -> None:
-        """Wait as long as these take."""
+        """Wait as long as so many take at this pace."""
         if self._rate is None:
             return
         self._due = max(self._due, self._clock() - 1) + sent / self._rate
@@ -118,7 +118,7 @@ class Pace:
 
 @dataclass(slots=True)
 class Gauge:
-    """Shows how many units are sent, `done`, of how many, `total`; 0 where that isn't known yet."""
+    """Shows how many units are sent (`done`) of all (`total`, 0 where that isn't known yet)."""
 
     step: Step
     unit: Unit
@@ -152,7 +152,7 @@ class Course:
     gauge: Gauge
 
     def follow(self, stands: Iterator[Stand], begin: Stand) -> bool:
-        """Keep each stand and show it, to the last one; whether it came to that, and not to Ctrl-C.
+        """Keep and show each stand; whether the last one was reached, and not Ctrl-C pressed before.
 
         What then is done is kept as done. Raises what `stands` does, once it has said how far it was.
         """

@@ -1,4 +1,4 @@
-"""What a container engine's own name server does: names of services are addresses."""
+"""A name server as a container engine has it: names of services lead to their addresses."""
 
 from __future__ import annotations
 

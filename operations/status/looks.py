@@ -97,7 +97,7 @@ def letters(figures: tuple[Figure, ...]) -> dict[str, int]:
 
 
 def caught_up(report: Report) -> bool | None:
-    """Whether nothing waits in the source of a job that runs; None where the source can't tell, or is away."""
+    """Whether the job has read all of its source; None where the source can't tell, or is away."""
     if report.away:
         return None
     behind = largest(report.figures, "behind_ms") if report.pending is None else report.pending

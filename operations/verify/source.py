@@ -85,7 +85,7 @@ def progress_of(
 
 
 def end_of(pipeline: Pipeline, source: Opened) -> Position | None:
-    """After every position that the source has given so far; None where nobody can tell.
+    """A position behind all that the source has given so far; None where nobody can tell.
 
     Debezium's positions of PostgreSQL are places in its log. A replica may be behind what the connector has read.
     """

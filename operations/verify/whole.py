@@ -51,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What one comparison came to.
+    """The result of a comparison.
 
     findings  what differs; its tables are those of `tallies`
     unasked   whether nobody could ask how far the job is, as only Java clients can log in to its Kafka

@@ -62,7 +62,7 @@ class Asked:
 
 
 class SomeRefused(EmbeddingError):
-    """Of some texts there are no vectors: an embedder says so that found out by itself which they are.
+    """Raised by an embedder that has found out itself which texts have no vectors.
 
     vectors  of all texts, zeros for those that are refused
     errors   of the refused ones, by their place

@@ -60,7 +60,7 @@ def questioner(model: Embedding | str, device: str | None = None) -> Embedder:
 
 
 def unsided(model: Embedding | str, device: str | None = None) -> Embedder:
-    """A local model's embedder of texts of which nobody says whether they are questions or documents.
+    """A local model's embedder of texts that may be questions or documents: nobody says which.
 
     As `SentenceTransformer.encode` has it: behind the model's default prompt, where it has one. See `embedder`.
     """
@@ -213,7 +213,7 @@ def _prompted(inner: Embedder, prompt: str) -> Embedder:
 
 
 class CachedEmbedder:
-    """An embedder that remembers the vectors of the last texts, and embeds a text that is twice in a batch once.
+    """An embedder that remembers the vectors of the last texts, and embeds a text once that a batch has twice.
 
     hits    texts that were answered without the model
     misses  texts that the model embedded

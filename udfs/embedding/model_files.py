@@ -52,7 +52,7 @@ def path_here(model: str) -> Path | None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """What a file of a model's says; nothing where it isn't there."""
+    """The JSON object that one of a model's files holds; an empty one where there is no such file."""
     return dict(json.loads(file.read_bytes())) if file.is_file() else {}
 
 

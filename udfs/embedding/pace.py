@@ -19,7 +19,7 @@ class Pace:
 
     limit       how many may be in flight now; its whole part counts
     best        the shortest answer by the request's size, as a power of two; it grows slowly, to forget better times
-    eased_at    when the limit last fell: what was sent before tells nothing of the lower one
+    eased_at    when the limit last fell: answers to earlier requests say nothing about the lower limit
     not_before  until when the endpoint asked to be left alone
     """
 
@@ -35,7 +35,7 @@ class Pace:
         return max(1, min(self.ceiling, int(self.limit)))
 
     def answered(self, size: int, sent: float, now: float, full: bool) -> Pace:
-        """After an answer to a request of `size` bytes. `full`: as many were in flight as were allowed."""
+        """Note an answer to a request of `size` bytes. `full`: whether as many were in flight as were allowed."""
         took, kind = now - sent, size.bit_length()
         best = min(took, self.best.get(kind, took) * _FORGETS)
         known = {**self.best, kind: best}
@@ -47,7 +47,7 @@ class Pace:
         return replace(self, best=known, limit=min(float(self.ceiling), self.limit + more))
 
     def refused(self, sent: float, now: float, wait_s: float) -> Pace:
-        """After "too many requests". `wait_s`: how long the endpoint asked to be left alone."""
+        """Note that there were too many requests. `wait_s`: how long the endpoint asked to be left alone."""
         later = max(self.not_before, now + wait_s)
         if sent < self.eased_at:
             return replace(self, not_before=later)
@@ -60,7 +60,7 @@ class Breaker:
 
     Then requests go through again; the first that succeeds closes it, the first that fails opens it anew.
 
-    most     failures in a row that open it, if the first was `span_s` ago: a restart of the endpoint is borne
+    most     failures in a row that open it, if the first is `span_s` old: a short restart does not
     rest_s   how long it stays open
     """
 
@@ -72,14 +72,14 @@ class Breaker:
     open_until: float = float("-inf")
 
     def failed(self, now: float) -> Breaker:
-        """After a request that the endpoint didn't answer, or answered with an error of its own."""
+        """Note a request that the endpoint didn't answer, or answered with an error of its own."""
         since = self.since if self.failures else now
         opens = self.failures + 1 >= self.most and now - since >= self.span_s
         until = now + self.rest_s if opens else self.open_until
         return replace(self, failures=self.failures + 1, since=since, open_until=until)
 
     def succeeded(self) -> Breaker:
-        """After an answer."""
+        """Note an answer."""
         return replace(self, failures=0, open_until=float("-inf")) if self.failures else self
 
     def is_open(self, now: float) -> bool:

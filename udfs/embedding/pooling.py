@@ -50,7 +50,7 @@ class Pooling:
 
 
 def pooling_of(folder: Path) -> Pooling | str:
-    """What a model's files say of it; in words what of them isn't known here, where that is so.
+    """How a model's tokens are pooled, by its files; a text that names it, where they ask for what isn't known here.
 
     Without a list of modules tokens are averaged: sentence-transformers' own default.
     """

@@ -1,4 +1,4 @@
-"""Whether a model stands to be computed less exactly: looked at when it is opened, on texts of its own."""
+"""Whether a model's vectors stay near enough when it is computed less exactly: tried on a few texts as it is opened."""
 
 from __future__ import annotations
 

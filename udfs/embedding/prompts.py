@@ -41,14 +41,14 @@ def prompt_of(embedding: Embedding, side: Side) -> Prompt:
 
 
 def default_prompt(model: str) -> str:
-    """What a local model puts before a text of which nobody says what it is; "" for nothing. Raises as `prompt_of`."""
+    """What a local model puts before a text of unknown side; "" for nothing. Raises as `prompt_of`."""
     return _saved(model).get(str(_settings(model).get("default_prompt_name")), "")
 
 
 def document_prompt(embedding: Embedding) -> Prompt | None:
-    """What made an index: the prompt before each document; None where there never was one.
+    """The prompt before each document, as part of what made an index; None where no release put one there.
 
-    A model's default stood before documents once, so that none is another than none ever. Raises as `prompt_of`.
+    Earlier ones put a model's default there, so an empty prompt of such a model is a change. Raises as `prompt_of`.
     """
     prompt = prompt_of(embedding, "document")
     bare = prompt == _NONE and (embedding.remote or not default_prompt(embedding.model))

@@ -42,9 +42,9 @@ def traced(folder: Path, openvino: Any) -> Any:
 
 
 def difference(folder: Path, made: Any, openvino: Any) -> float:
-    """How far a graph's vectors of tokens are from those of the folder's weights, by the largest number of these.
+    """The largest difference of a graph's token vectors from those of the weights, relative to the largest number.
 
-    Asked of three texts of chance of different lengths, of another shape than a graph is traced with.
+    Taken of three random texts of different lengths, in another shape than a graph is traced with.
     """
     inner = _loaded(folder)
     chance = torch.Generator().manual_seed(1)

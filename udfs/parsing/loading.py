@@ -84,7 +84,7 @@ class Loader:
         self._found.give(self._sizes.pop(look, 0))
 
     def lift(self) -> None:
-        """Let rows take all the memory that they need: nobody will forget any before others are there."""
+        """Lift the limit on rows' memory, for whoever forgets none of them before all are there."""
         self._found.lift()
 
     def load(self, batch: Sequence[ToLoad]) -> list[Loaded]:
@@ -149,7 +149,7 @@ class Loader:
 
 
 def for_whom(found: Loaded, asked: ToLoad) -> Loaded:
-    """What was found, for who asked for it."""
+    """What was found, as the answer to one of those who asked."""
     return replace(found, committed_ms=asked.committed_ms, event=asked.event, replayed=asked.replayed)
 
 

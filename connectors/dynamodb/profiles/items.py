@@ -235,7 +235,7 @@ def unfit(name: str, item: Item | None) -> str | None:
 
 
 def beside(item: Item | None, token: str) -> Item:
-    """What an item is to be, for `next` to it. Its owner and end wait: index and expiry see what stands."""
+    """What an item is to be, to lie beside it. Its names are others, so that index and expiry go by what stands."""
     if item is None:
         return {"of": text(token)}
     return {f"{name}_next": value for name, value in item.items()} | {"of": text(token)}

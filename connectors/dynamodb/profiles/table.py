@@ -208,7 +208,7 @@ class ProfilesTable:
         return ConfigError([f"{self.what}: {error}"])
 
     def put(self, key: Key, item: Item | None) -> dict[str, Any]:
-        """The request that has an item be so; None: that it goes."""
+        """The request that writes an item; of None, the one that deletes it."""
         if item is None:
             return {"Delete": {"TableName": self._name, "Key": _key(key)}}
         return {"Put": {"TableName": self._name, "Item": {**item, **_key(key)}}}

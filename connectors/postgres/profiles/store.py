@@ -62,7 +62,7 @@ class PostgresProfiles:
         self._session.once(self._prepare)
 
     def look(self) -> bool:
-        """Whether the tables are there; see `ProfileStore.look`. Else they are made, and that undone."""
+        """Whether the tables are there; see `ProfileStore.look`. Else making them is tried, and rolled back."""
         return self._session.once(self._look)
 
     def _look(self) -> bool:

@@ -16,7 +16,7 @@ _SHOWN = 200
 class Busy(Unavailable):
     """The endpoint asks to be left alone. `wait_s`: for how long, 0 where it doesn't say.
 
-    fails  whether it counts as a failure too, as a server that restarts answers 503
+    fails  whether it counts as a failure too, as 503 does: a server that restarts answers that
     """
 
     def __init__(self, message: str, wait_s: float = 0.0, fails: bool = False) -> None:
@@ -26,7 +26,7 @@ class Busy(Unavailable):
 
 
 class Refusal(EmbeddingError):
-    """The endpoint refuses these texts, or answers what is no vector for each: they may be the cause, or it."""
+    """The endpoint refuses these texts, or doesn't answer a vector for each. Either may be the cause, a text or it."""
 
 
 class Endpoint(Protocol):

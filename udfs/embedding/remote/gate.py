@@ -1,4 +1,4 @@
-"""The way to an endpoint, for the threads of a process: how many go at once, and when nobody does."""
+"""How the threads of a process share an endpoint: how many may ask at once, and when none may."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Gate:
 
     @contextmanager
     def through(self, where: str, size: int) -> Iterator[None]:
-        """Around one request of `size` bytes; waits for its turn, and learns from what it raises. Raises Left."""
+        """Let one request of `size` bytes through: wait for its turn, and learn from how it ends. Raises Left."""
         with self._changed:
             self._wait_for_turn(where)
             self._in_flight += 1
