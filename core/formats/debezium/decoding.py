@@ -16,7 +16,7 @@ from core.change import Change, Event, Operation, Position, Rare, Skip, Truncate
 from core.errors import DecodeError, quote
 from core.formats.arrival import arrival
 from core.formats.debezium.columns import NOTHING_KNOWN
-from core.formats.debezium.doubt import may_be, refuse_doubtful
+from core.formats.debezium.doubt import has_fraction, may_be, refuse_doubtful, with_all_digits
 from core.formats.debezium.envelope import (
     PLAIN,
     columns_of,
@@ -32,6 +32,7 @@ from core.formats.debezium.format import UNAVAILABLE, DebeziumFormat
 from core.formats.debezium.places import heartbeat
 from core.formats.debezium.position import pair, position
 from core.formats.debezium.source import source_name
+from core.formats.json_values import numbers_of, storable_row
 from core.formats.tables import ITSELF
 
 __all__ = ["UNAVAILABLE", "DebeziumFormat", "decode", "position"]
@@ -172,9 +173,13 @@ def _change(
                 doubtful = frozenset(name for name in columns.doubtful if raw.get(name, "") is None)
     if columns.readers:
         read(row, raw, columns.readers, table, unavailable)
+    numbers = columns.numbers
     if schema is None and settings.used and operation != "d" and table in settings.untyped:
         untyped = [each for each in settings.untyped[table] if each not in raw_key and each not in unavailable]
         refuse_doubtful(raw, untyped, table)
+        exact = with_all_digits(event.value, [name for name in untyped if has_fraction(raw.get(name))])
+        row |= storable_row(exact)
+        numbers |= numbers_of(exact)
     snapshot = operation == "r"
     at = _position(event, source, operation)
     gone = operation == "d"
@@ -191,8 +196,8 @@ def _change(
         doubtful=doubtful,
         source=source_name(source),
         snapshot=snapshot,
-        rare=_rare(source, at, moves, is_whole(raw, raw_key) if gone else moves, columns.numbers)
-        if moves or gone or columns.numbers
+        rare=_rare(source, at, moves, is_whole(raw, raw_key) if gone else moves, numbers)
+        if moves or gone or numbers
         else None,
     )
 

@@ -8,10 +8,12 @@ with `schemas.enable=false`, says which are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import DecodeError, quote
+from core.formats.json_values import json_value
+from core.formats.wrapping import is_wrapped
 
 _LONGEST_NAME = 200
 _LONGEST = 128  # letters of base64 of 230 digits; what is longer is text
@@ -73,3 +75,22 @@ def refuse_doubtful(row: Mapping[str, Any], names: Iterable[str], table: str) ->
                 f"{column} is {quote(row[name])}: {doubt}, and the event has no schema that says which: "
                 f"{remedy(name, row[name])}"
             )
+
+
+def has_fraction(value: Any) -> bool:
+    """Whether a value as JSON has it is a number that may have had more digits than a float holds, or has such ones."""
+    return type(value) is float or (type(value) is list and any(type(each) is float for each in _elements(value)))
+
+
+def with_all_digits(event: bytes | None, names: Sequence[str]) -> dict[str, Any]:
+    """These columns of an event's row, in which numbers that no float holds are `Digits`.
+
+    A decimal comes as a JSON number where the connector's JSON converter has `decimal.format=NUMERIC` (Kafka Connect's
+    documentation of JsonConverterConfig), with all its digits. Whether it is one, or a double, nothing tells: what a
+    float holds is one.
+    """
+    if not names:
+        return {}
+    value = json_value(event or b"", "value")
+    row = (value["payload"] if is_wrapped(value) else value)["after"]
+    return {name: row[name] for name in names}

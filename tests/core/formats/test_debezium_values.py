@@ -218,3 +218,26 @@ def test_a_number_of_more_digits_than_a_float_holds_is_no_decimal() -> None:
     with pytest.raises(ValueError, match=r"decimal\.format"):
         values.decimal(float("12345678901234567.89"), 2)
     assert values.decimal(0.1234567890123456, 2, encoded=False) == "0.1234567890123456"
+
+
+@pytest.mark.parametrize(
+    ("written", "stands", "is_number"),
+    [
+        ("12345678901234567.89", "12345678901234567.89", True),
+        ("0.10000000000000000001", "0.10000000000000000001", True),
+        ("[1.5, 12345678901234567.89]", [1.5, "12345678901234567.89"], True),
+        ("0.1", 0.1, False),
+        ("[1.5]", [1.5], False),
+        ('"0.10000000000000000001 text"', "0.10000000000000000001 text", False),
+    ],
+)
+def test_a_number_of_no_known_type_keeps_its_digits(written: str, stands: Any, is_number: bool) -> None:
+    """Without schemas, and with decimal.format=NUMERIC at the connector, decimals are JSON numbers."""
+    settings = DebeziumFormat(used={"shop.a": frozenset({"price", "title"})})
+    source = {"connector": "postgresql", "schema": "shop", "table": "a", "sequence": '["40","50"]', "ts_ms": 1}
+    value = json.dumps({"op": "c", "before": None, "after": {"id": 1, "price": 0.5, "title": "t"}, "source": source})
+    event = Event("t", 0, 0, b'{"id": 1}', value.replace("0.5", written).encode())
+    change = decode(event, settings)
+    assert isinstance(change, Change)
+    assert change.row == {"id": 1, "price": stands, "title": "t"}
+    assert change.numbers == (frozenset({"price"}) if is_number else frozenset())
