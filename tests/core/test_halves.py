@@ -11,7 +11,7 @@ import pytest
 from core.change import Change, Event, Operation, Position
 from core.config.pipeline import Pipeline
 from core.decoding import decoder
-from core.documents.moves import Answer, Kept, Settled, decode_kept, encode_kept, give_up, settle
+from core.documents.moves import Kept, Settled, decode_kept, encode_kept, give_up, settle
 from core.documents.step import (
     Chunker,
     DocumentState,
@@ -22,6 +22,7 @@ from core.documents.step import (
     state_to_bytes,
     step,
 )
+from core.documents.unsettled import Answer
 from core.errors import DecodeError
 from core.plans import Plan
 from core.profiles.records import RowState, row_from_bytes, row_to_bytes
