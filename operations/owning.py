@@ -13,7 +13,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner, changes, displaced, owner_from_text, owner_to_text
-from core.stores.owning import RUN, How, obstacles, owner_of, refusal
+from core.stores.owning import RUN, How, obstacles, owner_of, refusal, stands
 from flink_jobs.running.jobs import newest_state
 from flink_jobs.running.owning import adopted, claim, look, made_by, owners, untouched
 from operations.folder_lock import runs_as
@@ -54,7 +54,7 @@ def take(pipeline: Pipeline, say: Say, how: How, without_state: bool, command: s
     resumes = not without_state and how is not How.REBUILD and has_state(pipeline)
     found = look(pipeline, now)
     why = obstacles(found, pipeline.name, now, _run(kept), resumes)
-    if why and how is How.REFUSE:
+    if stands(why, how):
         raise ConfigError(refusal(pipeline.name, found, why, now, command))
     if how is How.REBUILD and (misfit := pipeline.source.chosen.no_beginning()):
         raise ConfigError([f"--rebuild reads the source from its beginning, and {misfit}"])

@@ -79,6 +79,11 @@ class Job(Protocol):
         """How texts are cut, by the first part of their documents' ids."""
         ...
 
+    @property
+    def rules(self) -> dict[str, str]:
+        """What state of the job is of no use without, by the setting that says it; in words, as JSON."""
+        ...
+
     def read_as(self, table: str) -> DocumentSpec:
         """What `core.stores.source` reads of a table's rows in the source itself: the columns used, and the key."""
         ...
@@ -124,6 +129,11 @@ class DocumentsJob:
     def chunks(self) -> dict[str, Chunk]:
         """See `Job.chunks`."""
         return {table: each.chunk for table, each in self.tables.items()}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """See `Job.rules`: none, as each document is made of one row."""
+        return {}
 
     def read_as(self, table: str) -> DocumentSpec:
         """See `Job.read_as`."""
@@ -182,6 +192,11 @@ class ProfilesJob:
     def chunks(self) -> dict[str, Chunk]:
         """See `Job.chunks`: of profiles, whatever their records' tables."""
         return {TABLE: Chunk()}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """See `Job.rules`: who is whom."""
+        return self.profiles.rules
 
     def read_as(self, table: str) -> DocumentSpec:
         """See `Job.read_as`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -26,6 +28,8 @@ _NORMALIZERS: Mapping[str, Normalizer] = {
 }
 _NEVER_SHARED = 1_000_000_000
 _EVENTS = "a column, count, {sum: column}, {latest: column, by: column} or {last: 5, of: column, by: column}"
+
+_NO_RULES = {"types", "tables", "sweep"}
 
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5} ?(s|min|h|d)$")]
 """A number and its unit, as in `90d`."""
@@ -227,6 +231,32 @@ class Profiles(Model):
         normalizers = {each.type: each.normalizer for each in self.identifiers}
         keep = self.without_identifier == "keep"
         return Reading(normalizers, identifiers.blocker(self.blocked), milliseconds(self.ahead), keep)
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """What decides who is whom and what profiles say, by the setting that says it: of other ones state is no use.
+
+        The order of types and tables is part of it.
+        """
+        types = [each.model_dump(mode="json", exclude_defaults=True) for each in self.identifiers]
+        records = {
+            table: each.model_dump(mode="json", exclude=_NO_RULES, exclude_defaults=True)
+            for table, each in self.records.items()
+        }
+        said: dict[str, Any] = {
+            "identifiers": types,
+            "blocked": sorted(self.blocked),
+            "records": list(records),
+            **{f"records.{table}": each for table, each in records.items()},
+            "survivorship": dict(sorted(self.survivorship.items())),
+            "without_identifier": self.without_identifier,
+        }
+        return {name: json.dumps(each, sort_keys=True, ensure_ascii=False) for name, each in said.items()}
+
+    @property
+    def read_by(self) -> str:
+        """Changes whenever `rules` do."""
+        return blake2b(json.dumps(self.rules, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def spec(self, table: str) -> RecordSpec:
         """What a table's records say, for `core.profiles.records`."""

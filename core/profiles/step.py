@@ -66,17 +66,22 @@ class ProfileChanges:
 class Persons:
     """Every profile, over a store. Each step writes to it as a whole or, where it raises, not at all.
 
+    read  what tells how records are read; "" where nobody says it, nor compares it
     Raises ConfigError where the state was made by other rules.
     """
 
-    def __init__(self, store: Store, linking: Rules, merging: profiles.Rules) -> None:
+    def __init__(self, store: Store, linking: Rules, merging: profiles.Rules, read: str = "") -> None:
         self.graph = Graph(store, linking)
         self._merging = merging
         self._summaries: Table[bytes, Summary] = Table(store, "s", Summary, bytes.hex)
         made_by: Table[str, str] = Table(store, "n", str, str)
         if made_by.get("") not in (None, profiles.made_by(merging)):
             raise ConfigError(["profiles: the state was made by other rules of merging; start without it"])
+        if read and made_by.get("read") not in (None, read):
+            raise ConfigError(["profiles: the state's records were read by other rules; start without it"])
         made_by[""] = profiles.made_by(merging)
+        if read:
+            made_by["read"] = read
         made_by.save()
 
     def step(self, change: RecordChange, replayed: bool = False) -> ProfileChanges:

@@ -21,12 +21,16 @@ TERMS = 1
 """The version of what stores write for filters to find."""
 
 _SHOWN = 60
+_LONGEST_RULE = 300
 _CUT = re.compile(r"(?P<by>.+):(?P<tokens>\d+):(?P<overlap>\d+)")
 """A chunker's name, as `core.documents.chunking` makes it."""
 
 _COUNTED_BY = re.compile(r"[^:]+:(?P<model>.+)-[0-9a-f]{8}")
 _OWN_COUNTS = {"words2": "words and signs", "letters4": "tokens, as far as letters tell them"}
 """What the tokenizers count that aren't a model's, by their names."""
+
+
+Rules = Mapping[str, str] | msgspec.UnsetType
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Fingerprint:
     prompt  what stood before each document when it was embedded; UNSET, and not written down, where nothing ever did
     precision  in which it was embedded, where that is less exact than float32 by more than engines differ; UNSET, and
                not written down, of float32, whichever engine computed it: earlier releases had torch alone
+    profiles  of profiles, the rules by which they are made, by the setting (`core.config.profiles.Profiles.rules`);
+              UNSET of documents, and where a release wrote it that didn't say
     """
 
     model: str
@@ -60,6 +66,7 @@ class Fingerprint:
     terms: int = 0
     prompt: Prompt | msgspec.UnsetType = msgspec.UNSET
     precision: str | msgspec.UnsetType = msgspec.UNSET
+    profiles: Rules = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,9 @@ def fingerprint(
     """
     made = {name: _made(spec, chunkers[name]) for name, spec in job.texts.items()}
     before = msgspec.UNSET if prompt is None else prompt
-    return Fingerprint(embedding.model, made, TERMS, before, embedding.rounded or msgspec.UNSET)
+    return Fingerprint(
+        embedding.model, made, TERMS, before, embedding.rounded or msgspec.UNSET, job.rules or msgspec.UNSET
+    )
 
 
 def _made(spec: DocumentSpec, chunker: str) -> Made:
@@ -103,12 +112,14 @@ class Change:
     what    in words
     embeds  whether texts, or their vectors, are others by it: else only what stands beside them is
     every   where not one vector stays, how those that are there were embedded; else ""
+    relinks whether persons would be others by it: what the state has linked can't be mixed with what it will link
     """
 
     table: str
     what: str
     embeds: bool = True
     every: str = ""
+    relinks: bool = False
 
     def __str__(self) -> str:
         """The words alone."""
@@ -128,6 +139,7 @@ def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
     if before.precision != now.precision:
         was, is_ = _precision_of(before), _precision_of(now)
         found.append(Change("", f"embedding.precision was {was}, is {is_}", every="in another precision"))
+    found += _of_profiles(before.profiles, now.profiles)
     for table in sorted(before.tables.keys() | now.tables.keys()):
         old, new = before.tables.get(table), now.tables.get(table)
         if old is None:
@@ -137,6 +149,21 @@ def changes(before: Fingerprint, now: Fingerprint) -> tuple[Change, ...]:
         else:
             found += _of_table(table, _unmarked(old, before), _unmarked(new, now))
     return tuple(found)
+
+
+def _of_profiles(before: Rules, now: Rules) -> list[Change]:
+    if isinstance(before, msgspec.UnsetType) or isinstance(now, msgspec.UnsetType):
+        return []
+    return [
+        Change("", f"profiles.{name} was {_cut_to(before, name)}, is {_cut_to(now, name)}", relinks=True)
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _cut_to(rules: Mapping[str, str], name: str) -> str:
+    shown = rules.get(name, "not named")
+    return shown if len(shown) <= _LONGEST_RULE else f"{shown[:_LONGEST_RULE]}…"
 
 
 def _before_each(made: Fingerprint) -> str:

@@ -67,6 +67,11 @@ def obstacles(
     return tuple(by_text.values())
 
 
+def stands(why: Sequence[Change], how: How) -> bool:
+    """Whether what is in the way stays there, though a run does as `how` says: persons are never linked in two ways."""
+    return any(how is How.REFUSE or (how is How.MIXED and change.relinks) for change in why)
+
+
 def _lost(found: Found) -> str:
     those = "the one document" if found.bereft == 1 else f"the {found.bereft:,} documents"
     return f"is empty, though its ledger has {those} that the run goes on from: they aren't written again"
@@ -119,6 +124,15 @@ def refusal(
         because = "its store belongs to another pipeline"
     else:
         because = "its store would then hold documents made in two different ways"
+    if any(each.relinks for each in why):
+        return [
+            f"{name} was not started: its state has linked persons by other rules",
+            *(f"  {each}" for each in why),
+            "The way on:",
+            f"  {command} --rebuild  reads all from the beginning again, forgets every profile there is and tells them "
+            "anew; the vectors of texts that stay are kept",
+            "  or have the pipeline file say again what it said",
+        ]
     lines = [f"{name} was not started: {because}", *(f"  {each}" for each in why)]
     lines += [
         "The ways on:",

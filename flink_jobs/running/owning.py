@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import UNSET
+
 from connectors.opening.stores import open_stores, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner, changes, fingerprint
-from core.stores.owning import Found, How, obstacles, owner_of, refusal
+from core.stores.owning import Found, How, obstacles, owner_of, refusal, stands
 from udfs.embedding.embedder import dimension
 from udfs.embedding.prompts import document_prompt
 from udfs.embedding.tokenizing import document_chunker
@@ -22,7 +24,7 @@ _ANY_DIMENSION = 1
 def made_by(pipeline: Pipeline) -> Fingerprint:
     """What the pipeline makes now. Raises ConfigError where its model isn't found."""
     if not pipeline.store.names:
-        return Fingerprint(pipeline.embedding.model)
+        return Fingerprint(pipeline.embedding.model, profiles=pipeline.job.rules or UNSET)
     cut = pipeline.job.chunks.items()
     chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut}
     return fingerprint(pipeline.job, pipeline.embedding, chunkers, document_prompt(pipeline.embedding))
@@ -72,7 +74,7 @@ def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...
     now = made_by(pipeline)
     found = look(pipeline, now)
     why = obstacles(found, pipeline.name, now, None, False)
-    if why and how == How.REFUSE:
+    if stands(why, how):
         raise ConfigError([*refusal(pipeline.name, found, why, now), way])
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
     return owner, (*adopted(found, now), *map(str, why))

@@ -244,7 +244,7 @@ class LinkPersons(KeyedProcessFunction):
             return self._persons
         linking = self._profiles.linking(self._stores.remember_ms)
         self._kept = Kept(self._map)
-        persons = Persons(self._kept, linking, self._profiles.merging)
+        persons = Persons(self._kept, linking, self._profiles.merging, self._profiles.read_by)
         self._version = int(self._kept.get(_VERSION) or 0)
         store = open_profiles(self._stores)
         try:

@@ -142,3 +142,39 @@ def test_keys_and_types_of_records(tmp_path: Path) -> None:
     pipeline = loaded(tmp_path, GOOD.replace("trust: 3", "trust: 3\n      key: [id]\n      types: {born: date}"))
     assert pipeline.events.keys == {"public.customers": ("id",)}
     assert pipeline.events.debezium.types == {"public.customers": {"born": "date"}}
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "named"),
+    [
+        ("normalize: email,", "normalize: fold,", "identifiers"),
+        ("{phone: NO}", "{phone: SE}", "identifiers"),
+        ("limit: 20", "limit: 21", "identifiers"),
+        ("expires: 90d", "expires: 91d", "identifiers"),
+        ("shared: 50", "shared: 51", "identifiers"),
+        ('"anonymous", ', "", "blocked"),
+        ("[email, old_email]", "[email]", "records.public.customers"),
+        ("city: city}", "city: town}", "records.public.customers"),
+        ("trust: 3", "trust: 4", "records.public.customers"),
+        ("{sum: amount}", "{sum: price}", "records.public.orders"),
+        ("time: created_at", "time: sent_at", "records.public.orders"),
+        ("    public.web_visits:", "    public.visits:", "records"),
+        ("city: latest", "city: most_frequent", "survivorship"),
+        ("  blocked:", "  without_identifier: dead_letter\n  blocked:", "without_identifier"),
+    ],
+)
+def test_whatever_decides_who_is_whom_is_a_rule(tmp_path: Path, was: str, becomes: str, named: str) -> None:
+    before, now = loaded(tmp_path, GOOD).profiles, loaded(tmp_path, GOOD.replace(was, becomes, 1)).profiles
+    assert before is not None and now is not None and before.rules == loaded(tmp_path, GOOD).job.rules
+    assert named in {name for name in before.rules | now.rules if before.rules.get(name) != now.rules.get(name)}
+    assert before.read_by != now.read_by
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [("  blocked:", "  ahead: 2d\n  blocked:"), ("trust: 3\n", "trust: 3\n      sweep: false\n")],
+)
+def test_what_decides_nothing_of_it_is_none(tmp_path: Path, was: str, becomes: str) -> None:
+    before, now = loaded(tmp_path, GOOD).profiles, loaded(tmp_path, GOOD.replace(was, becomes, 1)).profiles
+    assert before is not None and now is not None and before != now
+    assert before.rules == now.rules

@@ -9,7 +9,7 @@ import pytest
 from core.config.embedding import Prompt
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Fingerprint, Made, Owner
-from core.stores.owning import Found, How, obstacles, owner_of, refusal
+from core.stores.owning import Found, How, obstacles, owner_of, refusal, stands
 
 MADE = Made("{body}", "c", ("lang",))
 NOW = Fingerprint("m", {"public.a": MADE})
@@ -108,6 +108,18 @@ def test_a_refusal_names_the_ways_on_and_what_they_embed(
     assert embeds in rebuild
     assert any(line.startswith("  freshet run pipeline.yaml --mixed  ") for line in lines)
     assert lines[-1] == "  or have the pipeline file say again what it said"
+
+
+def test_persons_are_never_linked_by_two_rules() -> None:
+    before, now = (Fingerprint("m", profiles={"blocked": f'["{each}"]', "records": "[]"}) for each in ("null", "none"))
+    why = obstacles([], "people", now, Owner("people", EPOCH, before), True)
+    assert [str(each) for each in why] == ['the run before: profiles.blocked was ["null"], is ["none"]']
+    assert [stands(why, how) for how in (How.REFUSE, How.MIXED, How.REBUILD)] == [True, True, False]
+    lines = refusal("people", [], why, now)
+    assert lines[0] == "people was not started: its state has linked persons by other rules"
+    assert any("--rebuild" in line for line in lines) and not any("--mixed" in line for line in lines)
+    unsaid = Owner("people", EPOCH, Fingerprint("m"))
+    assert obstacles([], "people", now, unsaid, True) == (), "an earlier release didn't say"
 
 
 def test_a_store_that_lost_its_chunks_is_refused_where_a_state_goes_on() -> None:

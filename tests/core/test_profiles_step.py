@@ -220,6 +220,10 @@ def test_other_rules_need_another_state() -> None:
         Persons(store, Rules([IdentifierRule("customer", 2)], {"crm": 1}), MERGING)
     with pytest.raises(ConfigError, match="made by other rules of merging"):
         Persons(store, LINKING, {**MERGING, "name": Rule("most_frequent")})
+    Persons(store, LINKING, MERGING, "by one")
+    Persons(store, LINKING, MERGING, "by one")
+    with pytest.raises(ConfigError, match="records were read by other rules"):
+        Persons(store, LINKING, MERGING, "by two")
 
 
 def test_state_of_a_later_release_is_refused() -> None:

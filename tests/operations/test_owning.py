@@ -266,3 +266,27 @@ def test_a_rebuild_needs_a_beginning_and_is_not_mixed(place: Place) -> None:
     with pytest.raises(ConfigError, match="give one of them"):
         how_of(True, True)
     assert [how_of(False, False), how_of(True, False), how_of(False, True)] == [How.REFUSE, How.MIXED, How.REBUILD]
+
+
+def test_other_rules_of_persons_are_noticed_where_a_state_goes_on(place: Place) -> None:
+    identifiers = [{"type": "email", "normalize": "email", "limit": 2}]
+    customers = {"identifiers": {"email": "mail"}, "attributes": {"name": "name"}}
+    people = {"identifiers": identifiers, "records": {"public.a": customers}}
+    profiles: dict[str, Any] = {
+        "documents": {},
+        "profiles": people,
+        "embedding": {"model": "hash", "text": "{name}"},
+        "store": {"postgres": {"dsn": place.dsn}},
+    }
+    place.run(**profiles)
+    place.checkpoint()
+    place.run(**profiles)
+    other = {**profiles, "profiles": {**people, "blocked": ["none@.*"]}}
+    for how in (How.REFUSE, How.MIXED):
+        with pytest.raises(ConfigError) as refusal:
+            place.run(how, **other)
+        lines = "\n".join(refusal.value.problems)
+        assert 'profiles.blocked was [], is ["none@.*"]' in lines and "--rebuild" in lines and "--mixed" not in lines
+    place.run(How.REBUILD, **other)
+    place.checkpoint()
+    place.run(**other)
