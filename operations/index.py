@@ -24,6 +24,8 @@ from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, questioner
 
 _PATIENCE_S = 1.0
+_SEARCH_S = 30.0
+"""Who asked doesn't wait any longer, and what they asked for is to hold no connection for longer."""
 
 Vector = NDArray[np.float32]
 
@@ -90,7 +92,8 @@ class Index:
         self.dimension = dimension(pipeline.embedding)
         self.has_words = pipeline.store.targets[store].has_words
         self.embedder: Embedder = questioner(pipeline.embedding)
-        opened = [open_store(stores_of(pipeline), self.name, self.dimension, _PATIENCE_S) for _ in range(connections)]
+        at = (stores_of(pipeline), self.name, self.dimension, _PATIENCE_S, _SEARCH_S)
+        opened = [open_store(*at) for _ in range(connections)]
         self._stores = Pool(opened)
         self._freshness = Freshness()
 
@@ -123,6 +126,7 @@ class Index:
                  filter what an earlier release wrote
         asked    what they asked for
 
+        Whoever sees a part is given no BM25 scores, but those of ranks: they tell how many chunks of all have a word.
         Raises Unavailable where the store doesn't answer.
         """
         among = asked if granted == EVERYTHING else And((granted, asked))
@@ -130,6 +134,8 @@ class Index:
             # asked before: what is searched then is no older
             fresh = self._freshness.of(store)
             hits = ranked(store, question, k, among)
+        if isinstance(question, ByWords) and granted != EVERYTHING:
+            hits = fused([hits], k)
         return [hit for hit in hits if passes(granted, hit.metadata)], fresh
 
     def document(self, document_id: str, granted: Filter) -> tuple[Stored, Standing] | None:

@@ -111,6 +111,7 @@ class _Serving:
             name: Waiting(name, each.index, partial(_of_store, f"index {name}", each.threads))
             for name, each in offer.indexes.items()
         }
+        self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
 
     async def search(self, request: Request) -> Response:
@@ -125,7 +126,7 @@ class _Serving:
             question = await self._question(name, opened, asked)
             with self.figures.timed(name, "store"):
                 search = partial(opened.index.search, question, asked.k, granted, among)
-                hits, fresh = await _of_store(f"index {name}", opened.threads, search)
+                hits, fresh = await _of_store(f"index {name}", opened.lanes.of(granted), search)
         return _json(hits_of(hits, asked, fresh))
 
     async def document(self, request: Request) -> Response:
@@ -208,6 +209,13 @@ class _Serving:
         return _json(State("alive"))
 
     async def ready(self, request: Request) -> Response:
+        # who has no key may ask too, as often as they like: all of them wait for one look
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check())
+        await asyncio.shield(self._checking)
+        return _json(State("ready"))
+
+    async def _check(self) -> None:
         checks = {f"index {name}": (each.threads, each.index.check) for name, each in self._offer.indexes.items()}
         if (people := self._offer.people) is not None:
             checks["the profiles"] = people.threads, people.people.check
@@ -218,7 +226,6 @@ class _Serving:
             raise Refused(503, f"a store hasn't answered within {_CHECK_S:g} s") from None
         if not all(each.questions.works for each in self._offer.indexes.values()):
             raise Refused(503, "the model has ended")
-        return _json(State("ready"))
 
     async def metrics(self, request: Request) -> Response:
         if not self._let_in(request).figures:

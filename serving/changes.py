@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Streams:
         self._most = most
         self._figures = figures
         self._over = over
-        self._open = 0
+        self._open: Counter[Filter] = Counter()
         # each has one that waits, and may have one that is closed
         self._threads = ThreadPoolExecutor(2 * max(1, most), "changes")
 
@@ -72,17 +73,23 @@ class Streams:
         last = _last(request.headers.get("Last-Event-ID", ""))
         if opened.pipeline.outcomes is None:
             raise Refused(404, f"the pipeline of index {index} tells no changes: its file has no outcomes", "index")
-        if self._open >= self._most:
-            raise Refused(503, f"{self._open} listen already: ask again later", "", {"Retry-After": "30"})
-        self._open += 1
+        self._take_place(granted)
         try:
             listener = await self._listener(partial(Listener, opened.pipeline, opened.index.name, among, last))
         except BaseException:
-            self._open -= 1
+            self._open[granted] -= 1
             raise
         self._figures.listening(index, 1)
         events = self._events(_Hearing(index, listener, is_let_in))
-        return _Stream(events, partial(self._closed, index, listener))
+        return _Stream(events, partial(self._closed, index, granted, listener))
+
+    def _take_place(self, granted: Filter) -> None:
+        """Count one who listens. Raises Refused where no place is left; who sees a part has half of them."""
+        self._open = +self._open
+        room = self._most if granted == EVERYTHING else (self._most + 1) // 2
+        if self._open.total() >= self._most or self._open[granted] >= room:
+            raise Refused(503, f"{self._open.total()} listen already: ask again later", "", {"Retry-After": "30"})
+        self._open[granted] += 1
 
     async def _listener(self, make: Callable[[], Listener]) -> Listener:
         making = self._threads.submit(make)
@@ -130,9 +137,9 @@ class Streams:
     async def _in_thread(self, ask: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
-    def _closed(self, index: str, listener: Listener) -> None:
+    def _closed(self, index: str, granted: Filter, listener: Listener) -> None:
         self._figures.listening(index, -1)
-        self._open -= 1
+        self._open[granted] -= 1
         self._threads.submit(listener.close)
 
 

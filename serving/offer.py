@@ -15,6 +15,7 @@ from serving.access import LetIn, nobody, to_everyone
 from serving.batches import Batches
 from serving.bodies import HERE
 from serving.key_file import KeyFile
+from serving.lanes import Lanes
 from serving.settings import Served
 from serving.tokens import Jwks, by_tokens, check
 from udfs.embedding.contract import Embedder
@@ -25,12 +26,16 @@ _FIRST = "Is anybody there?"
 
 @dataclass(frozen=True, slots=True)
 class OpenIndex:
-    """An index, what embeds its questions, and the threads that ask its store. `pipeline`: what writes to it."""
+    """An index, what embeds its questions, and the threads that ask its store. `pipeline`: what writes to it.
+
+    lanes  the threads of searches, by what they may see
+    """
 
     index: Index
     pipeline: Pipeline
     questions: Batches
     threads: ThreadPoolExecutor
+    lanes: Lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ def _index(served: Served, name: str, models: dict[str, Batches], notes: list[st
     stack.callback(index.close)
     notes += [f"indexes.{name}: {each}" for each in index.connect()]
     threads = stack.enter_context(ThreadPoolExecutor(settings.connections, f"index-{name}"))
-    return OpenIndex(index, pipeline, _questions(index.embedder, models, stack), threads)
+    lanes = Lanes(threads, settings.connections)
+    return OpenIndex(index, pipeline, _questions(index.embedder, models, stack), threads, lanes)
 
 
 def _questions(embedder: Embedder, models: dict[str, Batches], stack: ExitStack) -> Batches:

@@ -31,9 +31,9 @@ class Stores:
     remember_ms: int
     owner: Owner | None = None
 
-    def opening(self, dimension: int, patience_s: float) -> Opening:
+    def opening(self, dimension: int, patience_s: float, search_s: float = 0.0) -> Opening:
         """What each is opened with."""
-        return Opening(self.pipeline, dimension, self.model, self.owner, patience_s, self.remember_ms / 1000)
+        return Opening(self.pipeline, dimension, self.model, self.owner, patience_s, self.remember_ms / 1000, search_s)
 
 
 def stores_of(pipeline: Pipeline, owner: Owner | None = None) -> Stores:
@@ -51,6 +51,7 @@ class Opening:
     owner        whose it must be to be written to; None: anyone's
     patience_s   how long a server that is away is waited for
     remember_s   how long deletions are remembered
+    search_s     what a statement of a search may take; 0: as long as it needs. OpenSearch ends one whose asker is gone
     """
 
     pipeline: str
@@ -59,6 +60,7 @@ class Opening:
     owner: Owner | None
     patience_s: float
     remember_s: float
+    search_s: float
 
 
 # Clients are imported late: each is an extra's, and only what a pipeline names is needed.
@@ -70,7 +72,7 @@ def _pgvector(target: Pgvector, to: Opening) -> VectorStore:
 
     at = (target.dsn, target.table, to.dimension, to.model, to.patience_s)
     layout = Layout(target.text_search_config, target.vector_type, target.index.chosen)
-    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, layout=layout)
+    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, layout=layout, search_s=to.search_s)
 
 
 def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
@@ -114,9 +116,9 @@ def open_stores(stores: Stores, dimension: int, patience_s: float = 30.0) -> dic
     return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in stores.settings.names}
 
 
-def open_store(stores: Stores, name: str, dimension: int, patience_s: float) -> VectorStore:
-    """One store of vectors, by its name in the file; see `open_stores`."""
-    return OF_VECTORS[name](stores.settings.targets[name], stores.opening(dimension, patience_s))
+def open_store(stores: Stores, name: str, dimension: int, patience_s: float, search_s: float) -> VectorStore:
+    """One store of vectors, by its name in the file; `search_s` as in `Opening`, and see `open_stores`."""
+    return OF_VECTORS[name](stores.settings.targets[name], stores.opening(dimension, patience_s, search_s))
 
 
 def profile_stores(stores: Stores) -> dict[str, ProfileStore]:

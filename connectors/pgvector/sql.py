@@ -327,8 +327,8 @@ WORDS = SQL("to_tsvector({config}::regconfig, left(text, 100000))")
 COMPARED = 200
 """So many chunks are compared whole, at least, where more share words with what is asked."""
 
-# BM25 as Lucene has it, with k1 = 1.2 and b = 0.75; a chunk's length is in characters. A word that more than 2,000
-# chunks have says little: it finds chunks only where no rarer one is asked for, and then 2,000; but it counts in each.
+# BM25 as Lucene has it, with k1 = 1.2 and b = 0.75; a chunk's length is in characters. A word that 2,000 chunks have
+# says little: it finds chunks only where no rarer one finds any, and then 2,000; but it counts in each.
 MATCHING = SQL("""
 WITH asked AS MATERIALIZED (
     SELECT lexeme, query,
@@ -341,14 +341,24 @@ WITH asked AS MATERIALIZED (
     SELECT greatest((SELECT reltuples FROM pg_class WHERE oid = {table_name}::regclass), count(*))::float8 AS chunks
     FROM (SELECT FROM {table} LIMIT 10000) AS some_of_it
 ), term AS MATERIALIZED (
-    SELECT lexeme, query, frequency < 2000 OR min(frequency) OVER () = 2000 AS finds,
+    SELECT lexeme, query, frequency < 2000 AS is_rare,
            ln(1 + (greatest(chunks, frequency) - frequency + 0.5) / (frequency + 0.5)) AS weight
     FROM asked, size WHERE frequency > 0
-), found AS MATERIALIZED (
-    SELECT chunk_id FROM term CROSS JOIN LATERAL (
-        SELECT chunk_id, length(text) AS size FROM {table} WHERE {words} @@ query AND model = %s AND {filter} LIMIT 2000
+), by_rare AS MATERIALIZED (
+    SELECT lexeme, weight, matched.* FROM term CROSS JOIN LATERAL (
+        SELECT chunk_id, length(text) AS size FROM {table} WHERE {words} @@ query AND model = %s AND {filter}
     ) AS matched
-    WHERE finds
+    WHERE is_rare
+), found AS MATERIALIZED (
+    SELECT chunk_id FROM (
+        SELECT * FROM by_rare
+        UNION ALL
+        SELECT lexeme, weight, matched.* FROM term CROSS JOIN LATERAL (
+            SELECT chunk_id, length(text) AS size FROM {table}
+            WHERE {words} @@ query AND model = %s AND {filter} LIMIT 2000
+        ) AS matched
+        WHERE NOT is_rare AND NOT EXISTS (SELECT FROM by_rare)
+    ) AS by_any
     GROUP BY chunk_id ORDER BY sum(weight ORDER BY lexeme) DESC, min(size), chunk_id LIMIT %s
 ), compared AS MATERIALIZED (
     SELECT chunk.*, length(text) / (avg(length(text)) OVER ())::float8 AS size
@@ -359,9 +369,11 @@ SELECT (SELECT sum(weight * 2.2 * often / (often + 0.3 + 0.9 * size) ORDER BY le
        ) AS score, document_id, chunk_id, ordinal, text, metadata, 1 - (embedding <=> %s::{vector_type}), {stood}
 FROM compared AS found_chunk ORDER BY score DESC, document_id, ordinal, chunk_id LIMIT %s
 """)
-"""Parameters: what is asked, model, those of the filter, how many to compare, vector, how many to give."""
+"""Parameters: what is asked, twice model and those of the filter, how many to compare, vector, how many to give."""
 
 EXACT = SQL("SET LOCAL enable_indexscan = off")
+
+WITHIN = SQL("SET LOCAL statement_timeout = {}")
 
 READABLE = SQL("SELECT coalesce(has_table_privilege(to_regclass({ledger_name}), 'SELECT'), false)")
 OF_LEDGER = SQL("""

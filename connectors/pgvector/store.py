@@ -19,7 +19,7 @@ from connectors.pgvector.rows import Work, hit_of, refused, stood_of, stored_of,
 from connectors.pgvector.schema import SETTING, Shape, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
-from connectors.postgres.session import Session, table_name
+from connectors.postgres.session import BY_INDEX, Session, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
 from core.errors import ConfigError
@@ -57,12 +57,14 @@ class PgvectorStore:
         remember_deletes_s: float = 7 * 86_400.0,
         owner: Owner | None = None,
         layout: Layout = USUAL,
+        search_s: float = 0.0,
     ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
 
         For `remember_deletes_s` after a document's deletion older changes of it are refused. With an `owner` the store
         is written to only while it is that run's; None: whoever's it is. `layout`: how vectors are kept and indexed,
-        and how texts are taken apart into words for `match`.
+        and how texts are taken apart into words for `match`. `search_s`: what a statement of a search may take, before
+        PostgreSQL ends it and `search` or `match` raises Unavailable; 0: as long as it needs.
 
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
@@ -76,6 +78,7 @@ class PgvectorStore:
         self._remember_deletes_s = remember_deletes_s
         self._forget_at = 0.0
         self._reads_ledger: bool | None = None
+        self._within = (statements.WITHIN.format(round(search_s * 1000)),) if search_s else ()
         parts = table_name(table, "_ledger", SETTING)
         self._names = statements.names(parts, layout)
         self._sql = {
@@ -255,10 +258,11 @@ class PgvectorStore:
         reach = k + 20
         query = statements.NEAREST.format(**self._names, filter=condition, stood=self._standing())
         parameters = [Vector(vector), self._model, *asked, reach, k]
-        settings = searching(self._layout.index, reach)
+        settings = (*searching(self._layout.index, reach), *self._within)
         rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         if len(rows) < k:
-            rows = self._session.once(lambda: self._session.rows(query, parameters, [statements.EXACT], prepare=False))
+            settings = (statements.EXACT, *self._within)
+            rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         return [hit_of(row) for row in rows]
 
     def _standing(self) -> sql.Composable:
@@ -282,8 +286,10 @@ class PgvectorStore:
         condition, asked = condition_of(where)
         query = statements.MATCHING.format(**self._names, filter=condition, stood=self._standing())
         given = None if vector is None else Vector(vector)
-        parameters = [words_of(text), self._model, *asked, max(statements.COMPARED, 2 * k), given, k]
-        rows = self._session.once(lambda: self._session.rows(query, parameters, prepare=False))
+        among = [self._model, *asked]
+        parameters = [words_of(text), *among, *among, max(statements.COMPARED, 2 * k), given, k]
+        settings = (*BY_INDEX, *self._within)
+        rows = self._session.once(lambda: self._session.rows(query, parameters, settings, prepare=False))
         return [hit_of(row) for row in rows]
 
     def close(self) -> None:

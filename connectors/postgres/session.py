@@ -146,10 +146,11 @@ class Session:
     def once(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns; a second attempt on a new connection, in case the server was restarted since the last.
 
+        What the server ended because it took too long isn't tried again: it would take as long.
         Raises Unavailable where the server doesn't answer, ConfigError where it refuses for want of rights or tables;
         ROW_FAULTS pass, after a rollback.
         """
-        return self._repeat(call, ONCE_MORE)
+        return self._repeat(call, ONCE_MORE, lasting=pg_faults.TOO_SLOW)
 
     def patiently(
         self, call: Callable[[], Answer], seconds: float, passing: tuple[type[Exception], ...] = ()
@@ -160,12 +161,19 @@ class Session:
         """
         return self._repeat(call, for_seconds(seconds), passing)
 
-    def _repeat(self, call: Callable[[], Answer], stop: Stop, passing: tuple[type[Exception], ...] = ()) -> Answer:
+    def _repeat(
+        self,
+        call: Callable[[], Answer],
+        stop: Stop,
+        passing: tuple[type[Exception], ...] = (),
+        lasting: tuple[type[Exception], ...] = (),
+    ) -> Answer:
         of = self._setting.rpartition(".")[2]
         faults: tuple[type[Exception], ...] = (*ROW_FAULTS, *passing)
+        final = (*passing, *lasting)
         try:
             return patiently(
-                call, stop, lambda error: self._may_pass(error) and not isinstance(error, passing), of, self.close
+                call, stop, lambda error: self._may_pass(error) and not isinstance(error, final), of, self.close
             )
         except faults:
             self.roll_back()

@@ -19,9 +19,11 @@ from connectors.pgvector.store import PgvectorStore
 from connectors.postgres.session import with_whole_passfile
 from core.config.store import NO_WORDS
 from core.errors import ConfigError, Unavailable
+from core.metrics import tally
+from core.stores.filters.language import parse
 from core.stores.fingerprint import Fingerprint, Owner
 from tests.connectors.servers import Server
-from tests.connectors.test_store_contract import APPLIED, apply, plan, texts
+from tests.connectors.test_store_contract import APPLIED, apply, plan, texts, vector_of
 from tests.databases import as_user
 
 
@@ -58,6 +60,36 @@ def test_the_table_has_the_promised_columns(chunks: PgvectorStore, database: psy
     indexes = database.execute("SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()").fetchall()
     assert len(indexes) == 5
     assert any("USING hnsw (embedding vector_cosine_ops)" in index for (index,) in indexes)
+
+
+def test_a_rare_word_of_others_takes_no_answer_away(chunks: PgvectorStore, database: psycopg.Connection[Any]) -> None:
+    """Else who sees a part of the table can ask which words the other parts have."""
+    database.execute("""
+        INSERT INTO articles SELECT 'c' || n, 'd' || n, 0, CASE n WHEN 1 THEN 'common zebra' ELSE 'common' END,
+        jsonb_build_object('tenant', CASE WHEN n > 2097 THEN 'acme' ELSE 'beta' END), '[1,0,0,0]', 'm'
+        FROM generate_series(1, 2100) AS n
+    """)
+    acme, beta = (parse({"tenant": each}, {"tenant"}) for each in ("acme", "beta"))
+    found = [[hit.document_id for hit in chunks.match(f"common {word}", 10, acme)] for word in ("zebra", "unicorn")]
+    assert found == [["d2098", "d2099", "d2100"]] * 2
+    assert [hit.document_id for hit in chunks.match("common zebra", 10, beta)] == ["d1"]
+
+
+def test_a_search_that_takes_too_long_is_ended_once(dsn: str, database: psycopg.Connection[Any]) -> None:
+    chunks = PgvectorStore(dsn, "articles", 4, "m", search_s=0.3)
+    chunks.prepare()
+    database.execute("""
+        INSERT INTO articles SELECT 'c' || n, 'd' || n, 0, 'common', jsonb_build_object('at', '2026-03-01T10:00:00Z'),
+        '[1,0,0,0]', 'm' FROM generate_series(1, 4000) AS n
+    """)
+    never = parse({"or": [{"at": {"gt": f"2027-03-01T10:00:00.{n:03}Z"}} for n in range(300)]}, {"at"})
+    tally.drain()
+    for search in (lambda: chunks.search(vector_of("x"), 5, never), lambda: chunks.match("common", 5, never)):
+        with pytest.raises(Unavailable, match="cancels what takes longer"):
+            search()
+    assert "retries" not in [each.name for each in tally.drain()]
+    assert len(chunks.match("common", 5)) == 5
+    chunks.close()
 
 
 def test_a_table_without_an_index_of_words_gets_one_another_language_another_and_none_none(

@@ -161,6 +161,13 @@ def test_a_search_by_words_and_by_both(server: Serving, description: dict[str, A
     assert scores == sorted(scores, reverse=True) and max(scores) <= 2 / 61
     assert all(-1 <= hit["cosine"] <= 1 and hit["metadata"]["tenant"] == TENANTS[2] for hit in by_both["hits"])
     assert by_both["hits"][0]["document_id"] == "public.articles/17"
+    # how rare a word is in all chunks isn't said to whoever sees a part
+    asked = {"query": "Article 18", "mode": "text", "k": 5}
+    whole, part = (
+        server.search(index, key, filter={"tenant": "acme"}, **asked).json()["hits"] for key in ("all", "acme")
+    )
+    assert [hit["document_id"] for hit in part] == [hit["document_id"] for hit in whole] != []
+    assert [hit["score"] for hit in part] == [1 / rank for rank in range(61, 66)]
 
 
 @pytest.mark.parametrize("index", ["manuals", "tickets"])

@@ -208,6 +208,13 @@ def test_each_hears_what_its_key_and_its_filter_let_it_see(feed: Feed, keys: dic
     assert 'freshet_serve_changes_total{index="manuals"}' in _figures(url, keys["all"])
 
 
+def test_who_sees_a_part_leaves_places_to_others(feed: Feed, keys: dict[str, str], url: str) -> None:
+    with listening(url, keys["acme"]), listening(url, keys["acme"]):
+        assert refused(url, keys["acme"]).status_code == 503
+        with listening(url, keys["all"]):
+            pass
+
+
 def _figures(url: str, key: str) -> str:
     return httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
 
