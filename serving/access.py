@@ -95,7 +95,8 @@ def by_keys(
     indexes, people  the names that filters of them may have
     paces            of the same keys so far: what they have used up stays used up
 
-    Raises ConfigError where a key names an index that isn't there, or its filter doesn't fit one of its indexes.
+    Raises ConfigError where a key names an index that isn't there, its filter doesn't fit one of its indexes, or it has
+    two entries: the later one could let it see more.
     """
     grants, problems = _grants(keys, indexes, people, paces)
     if problems:
@@ -114,8 +115,11 @@ def _grants(
 ) -> tuple[dict[str, Grant], list[str]]:
     grants: dict[str, Grant] = {}
     problems: list[str] = []
+    names: dict[str, str] = {}
     for name, key in keys.keys.items():
         place = f"keys.{name}"
+        if (other := names.setdefault(key.sha256, name)) != name:
+            problems.append(f"{place}.sha256 is that of keys.{other} too: a key has one entry; remove one of them")
         problems += [
             f"{place}.indexes names {each}, which isn't served; there are {', '.join(indexes) or 'none'}"
             for each in key.indexes

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -16,12 +17,13 @@ from core.stores.filters.language import EVERYTHING, Filter, parse_text
 from operations.freshness import Wanted
 from operations.index import Index
 from serving.problems import Refused
-from serving.shapes import Search, WaitFor
+from serving.shapes import Mode, Search, WaitFor
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _FIELDS = ", ".join(Search.__struct_fields__)
 _LEAST_LENGTH = 1e-6
+_CHOICES = {"mode": f"; it is {', '.join(get_args(Mode))}"}
 
 _decode = msgspec.json.Decoder(Search).decode
 
@@ -128,7 +130,7 @@ def _misfit(message: str) -> Refused:
     at = _AT.search(message)
     if at is None or not at[1]:
         return Refused(422, f"a search is an object with the fields {_FIELDS}: {message}")
-    return Refused(422, f"{at[1]}: {_AT.sub('', message)}", at[1])
+    return Refused(422, f"{at[1]}: {_AT.sub('', message)}{_CHOICES.get(at[1], '')}", at[1])
 
 
 def _unread(body: bytes, error: Exception) -> Refused:

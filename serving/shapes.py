@@ -23,6 +23,7 @@ LONGEST_QUERY = 32_768
 MOST_NEIGHBOURS = 1_000
 EVENTS = "text/event-stream"
 
+Mode = Literal["vector", "hybrid", "text"]
 Cosine = Annotated[float, Meta(ge=-1, le=1)]
 
 
@@ -49,7 +50,7 @@ class Search(msgspec.Struct, forbid_unknown_fields=True):
     vector: list[float] | None = None
     k: Annotated[int, Meta(ge=1, le=MOST_HITS)] = 10
     filter: msgspec.Raw | UnsetType = UNSET
-    mode: Literal["vector", "hybrid", "text"] = "vector"
+    mode: Mode = "vector"
     min_score: Cosine | None = None
     wait_for: WaitFor | None = None
 
@@ -89,7 +90,7 @@ class Hits(msgspec.Struct):
     """The answer to a search, best first."""
 
     hits: list[Hit]
-    mode: Literal["vector", "hybrid", "text"]
+    mode: Mode
     as_of: AsOf
 
 

@@ -17,7 +17,7 @@ import jwt
 from pydantic import AfterValidator, Field
 
 from core.config.source import Model
-from core.errors import ConfigError, FilterError, Unavailable
+from core.errors import ConfigError, FilterError, Unavailable, quote
 from core.stores.filters.language import parse
 from serving.access import Grant, LetIn, Pace
 from serving.problems import Refused
@@ -222,12 +222,25 @@ def check(tokens: Tokens, indexes: Mapping[str, frozenset[str]], people: frozens
         f"tokens.indexes names {each}, which isn't served; there are {there}" for each in named if each not in indexes
     ]
     columns = [indexes[each] for each in named if each in indexes] or list(indexes.values())
+    problems += [
+        f"tokens.filter has the text {quote(each)}: a claim's name in braces must be all of it"
+        for each in _halves(tokens.filter)
+    ]
     try:
         for each in [*columns, *([people] if tokens.profiles else [])]:
             parse(_sample(tokens.filter), each, "tokens.filter")
     except FilterError as error:
         problems.append(str(error))
     return problems
+
+
+def _halves(value: Any) -> Iterator[str]:
+    """The texts of a filter in which something stands in braces beside more: as they are, nothing is filled in."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _halves(each)
+    elif isinstance(value, str) and _CLAIM.search(value) and not _CLAIM.fullmatch(value):
+        yield value
 
 
 def _sample(value: Any, is_list: bool = False) -> Any:

@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -21,11 +23,13 @@ from hypothesis import strategies as st
 
 from bench.crowd import crowd
 from bench.fuzz_requests import Part, Request, There, Wrong, check, fuzz
+from operations.index import Index
 from operations.pipeline_file import load
+from serving import reading
 from serving.asking import application
 from serving.keys import add
 from serving.offer import opened
-from serving.problems import as_problem
+from serving.problems import Refused, as_problem
 from serving.server import Limits, served
 from serving.settings import read
 from stack.local import Stack
@@ -128,6 +132,11 @@ def test_bad_searches_are_problems_that_name_the_field(server: Asked, what: str)
     assert field_of(answer, status) == field and len(answer.content) < 2_000
 
 
+def test_what_a_mode_may_be_is_said() -> None:
+    with pytest.raises(Refused, match="'bm25'; it is vector, hybrid, text"):
+        reading.search(b'{"query": "a", "mode": "bm25"}')
+
+
 def test_a_compressed_body_is_not_unpacked(server: Asked) -> None:
     bomb = gzip.compress(b" " * 5_000_000)
     for encoding in ("gzip", "deflate, gzip", "br", "x"):
@@ -217,6 +226,21 @@ def test_odd_paths_and_methods_are_problems(server: Asked, method: str, path: st
     answer = server.of["all"].request(method, path)
     assert field_of(answer, status) == field
     assert status != 405 or "GET" in answer.headers["Allow"] or "POST" in answer.headers["Allow"]
+
+
+def test_who_has_no_key_does_not_keep_the_stores_busy(server: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Index] = []
+    look = Index.check
+
+    def slowly(index: Index) -> None:
+        looks.append(index)
+        time.sleep(0.5)
+        look(index)
+
+    monkeypatch.setattr(Index, "check", slowly)
+    with ThreadPoolExecutor(20) as asking:
+        found = list(asking.map(lambda _: httpx.get(f"{server.url}/ready", timeout=60).status_code, range(20)))
+    assert set(found) == {200} and len(looks) < 15
 
 
 def test_an_old_client_is_answered(server: Asked) -> None:

@@ -163,6 +163,15 @@ def test_a_key_fits_what_is_served(tmp_path: Path) -> None:
     assert of_people.startswith("keys.beta.filter.tenant: 'tenant' is no column")
 
 
+def test_a_key_has_one_entry(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    add(file, "acme", {"indexes": ["manuals"], "filter": '{"tenant": "acme"}'})
+    entry = file.read_text(encoding="utf-8").partition("\n")[2].replace("acme:", "copy:").partition("filter:")[0]
+    file.write_text(f"{file.read_text(encoding='utf-8')}{entry.rstrip()}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"keys\.copy\.sha256 is that of keys\.acme too"):
+        by_keys(read_keys(file), {"manuals": frozenset({"tenant"})}, frozenset())
+
+
 def test_who_sends_a_key_sees_what_it_is_for(tmp_path: Path) -> None:
     key = add(tmp_path / "keys.yaml", "acme", {"indexes": ["manuals"], "filter": '{"lang": "de"}'})
     let_in, _ = by_keys(

@@ -143,6 +143,7 @@ def test_a_subject_that_asks_too_often_waits_and_others_do_not(folder: Path) -> 
         ({"indexes": ["nope"]}, "tokens.indexes names nope, which isn't served"),
         ({"filter": {"langg": "{lang}"}}, "langg"),
         ({"filter": {"tenant": {"near": "{org}"}}}, "near"),
+        ({"filter": {"not": {"tenant": {"in": ["x", "team-{org}"]}}}}, "tokens.filter has the text 'team-{org}'"),
     ],
 )
 def test_what_does_not_fit_what_is_served_is_named(more: dict[str, Any], wrong: str) -> None:

@@ -260,7 +260,8 @@ class _Reading:
         if isinstance(value, str):
             self._check_text(value, place)
             return instant_of(value) or value
-        raise FilterError(place, f"is {_shown(value)}, must be a text, a number, true, false or null")
+        several = '; one of several is {"in": […]}' if isinstance(value, list) else ""
+        raise FilterError(place, f"is {_shown(value)}, must be a text, a number, true, false or null{several}")
 
     def _check_text(self, text: str, place: str) -> None:
         _check_characters(text, place)
