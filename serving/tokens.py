@@ -102,7 +102,7 @@ class Jwks:
     def _read(self) -> dict[str, jwt.PyJWK]:
         try:
             found = jwt.PyJWKSet.from_json(self._text()).keys
-        except (jwt.PyJWTError, ValueError, AttributeError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise ConfigError([f"tokens.jwks: {self._place} is no JSON Web Key Set: {error}"]) from None
         return {each.key_id or "": each for each in found if each.public_key_use in (None, "sig")}
 

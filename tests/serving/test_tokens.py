@@ -156,6 +156,7 @@ def test_keys_that_verify_are_not_taken_from_anywhere(tmp_path: Path) -> None:
         Tokens.model_validate({**SETTINGS, "jwks": "http://login.example/jwks.json"})
     with pytest.raises(ConfigError, match="can't be read"):
         Jwks("none.json", tmp_path)
-    (tmp_path / "bad.json").write_text('{"keys": []}')
-    with pytest.raises(ConfigError, match="is no JSON Web Key Set"):
-        Jwks("bad.json", tmp_path)
+    for bad in ('{"keys": []}', "[" * 100_000):
+        (tmp_path / "bad.json").write_text(bad)
+        with pytest.raises(ConfigError, match="is no JSON Web Key Set"):
+            Jwks("bad.json", tmp_path)
