@@ -125,6 +125,27 @@ def public_things(template: Template) -> Iterator[str]:
                 yield f"{name} lets in everybody"
 
 
+def listeners_in_the_clear(template: Template) -> Iterator[str]:
+    """Keys are sent with each request: a balancer takes them by TLS alone, of 1.2 or later."""
+    for name, listener in resources(template, "AWS::ElasticLoadBalancingV2::Listener"):
+        properties = listener["Properties"]
+        if properties.get("Protocol") != "HTTPS" or "TLS13-1-2" not in properties.get("SslPolicy", ""):
+            yield f"{name} must be HTTPS with a policy of TLS 1.2 and 1.3; the default's takes less"
+
+
+def tasks_that_reach_no_registry(template: Template) -> Iterator[str]:
+    """ECS Developer Guide, "Migrating to Linux platform version 1.4.0": without a way out a task needs endpoints."""
+    there = {
+        next(texts(each["Properties"]["ServiceName"])).rpartition("${AWS::Region}.")[2]
+        for _, each in resources(template, "AWS::EC2::VPCEndpoint")
+    }
+    for name, service in resources(template, "AWS::ECS::Service"):
+        network = service["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"]
+        lacking = {"ecr.api", "ecr.dkr", "logs"} - there
+        if network.get("AssignPublicIp") != "ENABLED" and lacking:
+            yield f"{name} has no way to its image or log: endpoints are missing of {', '.join(sorted(lacking))}"
+
+
 Check = Callable[[Template], Iterator[str]]
 
 CHECKS: tuple[Check, ...] = (
@@ -137,4 +158,6 @@ CHECKS: tuple[Check, ...] = (
     models_without_a_subscription,
     domains_without_their_role,
     public_things,
+    listeners_in_the_clear,
+    tasks_that_reach_no_registry,
 )

@@ -105,3 +105,20 @@ def test_what_is_open_to_everybody() -> None:
     assert bites(refusals.public_things, of("S3::Bucket", PublicAccessBlockConfiguration={"BlockPublicAcls": True}))
     everybody = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIp": "0.0.0.0/0"}
     assert bites(refusals.public_things, of("EC2::SecurityGroup", SecurityGroupIngress=[everybody]))
+
+
+def test_a_balancer_that_takes_keys_in_the_clear() -> None:
+    kind = "ElasticLoadBalancingV2::Listener"
+    assert bites(refusals.listeners_in_the_clear, of(kind, Protocol="HTTP"))
+    assert bites(refusals.listeners_in_the_clear, of(kind, Protocol="HTTPS"))
+    right = of(kind, Protocol="HTTPS", SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06")
+    assert not bites(refusals.listeners_in_the_clear, right)
+
+
+def test_a_task_that_reaches_no_registry() -> None:
+    network = {"AwsvpcConfiguration": {"AssignPublicIp": "DISABLED"}}
+    service = of("ECS::Service", NetworkConfiguration=network)
+    names = ("ecr.api", "ecr.dkr", "logs")
+    endpoints = [of("EC2::VPCEndpoint", ServiceName={"Fn::Sub": f"com.amazonaws.${{AWS::Region}}.{n}"}) for n in names]
+    assert bites(refusals.tasks_that_reach_no_registry, service, *endpoints[:2])
+    assert not bites(refusals.tasks_that_reach_no_registry, service, *endpoints)
