@@ -50,7 +50,7 @@ class DeadLetterTopic(WrittenTopic, LettersTarget):
 
 
 class DeadLetterStream(AwsClient, LettersTarget):
-    """The Kinesis stream that rejected events go to, a record each."""
+    """A Kinesis stream, a record a letter."""
 
     stream: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")
 
@@ -67,7 +67,7 @@ class DeadLetterStream(AwsClient, LettersTarget):
 
 
 class DeadLetterObjects(AwsClient, LettersTarget):
-    """The bucket that rejected events go to, an object each, whose keys begin with `prefix`."""
+    """A bucket of S3, an object a letter, whose keys begin with `prefix`."""
 
     bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     prefix: str = Field("", pattern=r"^([A-Za-z0-9_.=-]{1,100}/){0,5}$")

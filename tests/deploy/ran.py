@@ -88,14 +88,16 @@ ROWS = (
     Row(
         ("deploy/cloudformation/*",),
         "moto's CloudFormation, of the types that it knows, for three walks; cfn-lint, and checks of our own; the "
-        "properties read as the program reads them; policies held to the pages and, by moto, to what clients call",
+        "properties read as the program reads them; policies held to the pages and, by moto, to what clients call; how "
+        "the container of serve.yaml begins, by a shell",
         (
             "test_cloudformation.py::test_cfn_lint_passes_them",
             "test_properties.py::test_what_parameters_name_is_in_its_place_and_nothing_else",
             "test_walks.py::test_a_walk_up_to_the_calls_that_need_an_account",
             "test_refusals.py::test_no_template_has_what_is_refused",
+            "test_serve_stack.py::test_the_containers_files_are_there_before_any_command_and_in_no_environment",
         ),
-        "CloudFormation, AWS",
+        "CloudFormation, AWS; the image of serve.yaml",
     ),
     Row(
         ("deploy/dashboards/grafana/*", "deploy/dashboards/prometheus/*"),
