@@ -22,12 +22,13 @@ from core.errors import FreshetError
 from core.stores.owning import How
 from deploy.msf.main import with_types
 from flink_jobs.engine.environment import application_options
-from flink_jobs.running.owning import taken
+from flink_jobs.running.owning import in_log, taken
 from operations.pipeline_file import load
 from stack.jars import OF_JOBS, fetch
 from udfs.embedding.embedder import dimension
 
 _WAY = "Here they are arguments of the program: `job.args` of a FlinkDeployment"
+_THIS_LOG = "with --log={mark} among the arguments of the program"
 _log = logging.getLogger("freshet")
 
 
@@ -35,31 +36,32 @@ def main(
     pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML")],
     mixed: Annotated[bool, typer.Option("--mixed", help="As of `freshet run`.")] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="As of `freshet run`.")] = False,
+    log: Annotated[str, typer.Option(help="The mark of the log that is meant, where it is another one.")] = "",
 ) -> None:
     """Make the stores' tables and indexes, and run the pipeline's job."""
     how = How.MIXED if mixed else How.REBUILD if rebuild else How.REFUSE
     try:
-        run(load(pipeline), how)
+        run(load(pipeline), how, log)
     except FreshetError as error:
         _log.error("%s", error)
         sys.exit(2)
 
 
-def run(pipeline: Pipeline, how: How) -> None:
+def run(pipeline: Pipeline, how: How, log: str = "") -> None:
     """Submit the job to the cluster that this program is of, and wait for its end. Raises FreshetError."""
     configuration = Configuration()
     for name, value in application_options(pipeline, fetch(OF_JOBS)).items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     prepare(stores_of(pipeline), dimension(pipeline.embedding))
-    owner, warnings = taken(pipeline, how, _WAY)
-    for each in warnings:
+    found = in_log(pipeline, taken(pipeline, how, _WAY), log, _THIS_LOG)
+    for each in found.notes:
         _log.warning("%s", each)
     pipeline = with_types(pipeline)
     # imported late: what is wrong with the pipeline is logged before
     from flink_jobs.job import build
 
-    build(pipeline, environment, owner=owner)
+    build(pipeline, environment, owner=found.owner)
     environment.execute(pipeline.name)
 
 

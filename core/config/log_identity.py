@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 import msgspec
+
+from core.errors import OtherLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,46 @@ def refusal(found: Sequence[LogChange], name: str, empty: bool = False) -> str:
     return "\n".join([*(f"{name}: {each.what}" for each in found), *ways])
 
 
+def mark(log: LogIdentity) -> str:
+    """Eight digits by which a person says that they have seen which log it is: another one has others."""
+    seen = replace(log, logs={name: known for name, known in log.logs.items() if known}, partitions={})
+    return sha256(to_json(seen)).hexdigest()[:8]
+
+
+def held(before: Sequence[LogIdentity], now: LogIdentity, name: str, seen: str, way: str) -> LogIdentity:
+    """What is known of the log from now on, where no folder tells what a state belongs to, but the stores do.
+
+    before  what earlier runs wrote into the stores
+    name    the pipeline's
+    seen    the mark of a log that someone goes on with; "" where nobody said anything
+    way     how one says so, with `{mark}` in the mark's place
+
+    Raises OtherLog, with the ways on, where it is another log than one of these, and nobody has said that it is meant.
+    """
+    # a topic that isn't there yet is no other one
+    there = replace(now, logs={each: known for each, known in now.logs.items() if known})
+    found = [each for log in before for each in changes(log, there, "the last run")]
+    if found and seen != mark(there):
+        whats = dict.fromkeys(f"{name}: {each.what}" for each in found)
+        ways = _CLUSTER_OF_POSITIONS if any(each.positions for each in found) else _CLUSTER_OF_OFFSETS
+        raise OtherLog(
+            "\n".join([*whats, *ways, f"  {way.format(mark=mark(there))}, which says that this log is meant"])
+        )
+    known = there
+    for log in () if found else before:
+        known = merged(log, known)
+    return known
+
+
+_CLUSTER_OF_POSITIONS = (
+    "Nothing was read: state and store hold positions of before, and would refuse what comes as older. The way on:",
+    "  start it without savepoint or snapshot, with another table or index below store: all is read from the start",
+)
+_CLUSTER_OF_OFFSETS = (
+    "Nothing was read: some of what is there would be passed over. The way on:",
+    "  start it without savepoint or snapshot: it is read from its start; what the store holds stays, and isn't "
+    "embedded again",
+)
 _SAME_LOG = (
     "  --same-log             goes on from the state all the same: only where you know that its positions and "
     "offsets hold"

@@ -15,6 +15,7 @@ import msgspec
 
 from core.config.embedding import Embedding, Prompt, mark_of
 from core.config.jobs import Job
+from core.config.log_identity import LogIdentity
 from core.documents.step import DocumentSpec
 
 TERMS = 1
@@ -77,12 +78,15 @@ class Owner:
     epoch     of the run: a later run has a higher one, one that Flink restarts the same; ms since 1970, or more
     made      what it writes
     mixed     how what it found there was made otherwise, in words, where that was to stay: `freshet run --mixed`
+    log       which log it reads, of a job on a cluster, which has no folder to keep that in; UNSET, and not written
+              down, of `freshet run`
     """
 
     pipeline: str
     epoch: int
     made: Fingerprint
     mixed: tuple[str, ...] = ()
+    log: LogIdentity | msgspec.UnsetType = msgspec.UNSET
 
 
 def fingerprint(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -26,7 +27,8 @@ from core.errors import ConfigError, Unavailable
 from core.stores.fingerprint import Owner
 from core.stores.owning import How
 from flink_jobs.engine.environment import service_options
-from flink_jobs.running.owning import taken
+from flink_jobs.running.owning import in_log, taken
+from flink_jobs.running.topics import of_topics
 from udfs.embedding.embedder import dimension
 
 SETTINGS = "freshet"
@@ -34,7 +36,8 @@ SETTINGS = "freshet"
 VARIABLES = "freshet.variables"
 """The group of what `${NAME}` in the pipeline file means."""
 RUN = "freshet.run"
-"""The group that stands for options of `freshet run`: `changed` is refuse, mixed or rebuild."""
+"""The group that stands for options of `freshet run`: `changed` is refuse, mixed or rebuild; `log` a log's mark."""
+_THIS_LOG = f"with the property log of the group {RUN} set to {{mark}}"
 REHEARSAL = "rehearsal"
 """The property of that group by which the job writes to its stores without making them its own."""
 
@@ -57,7 +60,7 @@ def main() -> None:
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
     prepare(stores_of(pipeline), dimension(pipeline.embedding))
     run = groups.get(RUN, {})
-    owner = owned(pipeline, run.get("changed", How.REFUSE.value))
+    owner = owned(pipeline, run)
     pipeline = with_types(pipeline)
     # Imported late: what is wrong with the settings is logged before.
     from flink_jobs.job import build
@@ -79,21 +82,23 @@ def with_types(pipeline: Pipeline) -> Pipeline:
     return found
 
 
-def owned(pipeline: Pipeline, changed: str) -> Owner:
+def owned(pipeline: Pipeline, run: Mapping[str, str]) -> Owner:
     """The owner that the job makes of itself when it first writes: not here, as a new JobManager comes by too.
 
-    Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
+    `run`: the properties of the group RUN. Raises ConfigError where it would mix what was made in two ways, or take a
+    store from another pipeline; OtherLog where the source's log isn't the one that the stores' documents came from.
     """
+    changed = run.get("changed", How.REFUSE.value)
     if changed not in [*How]:
         raise ConfigError([f"property changed of {RUN} is {changed!r}: it must be one of {', '.join(How)}"])
     way = (
         f"Here the property changed of the group {RUN} stands for these options: mixed, or rebuild, with an "
         "application that starts without a snapshot"
     )
-    owner, warnings = taken(pipeline, How(changed), way)
-    for each in warnings:
+    found = in_log(pipeline, taken(pipeline, How(changed), way), run.get("log", ""), _THIS_LOG, of_topics)
+    for each in found.notes:
         _log.warning("%s", each)
-    return owner
+    return found.owner
 
 
 def property_groups(file: Path) -> dict[str, dict[str, str]]:

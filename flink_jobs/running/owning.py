@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from connectors.opening.stores import open_stores, stores_of
+from core.config.log_identity import LogIdentity, held
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError
+from core.config.source import Kafka
+from core.errors import ConfigError, Unavailable
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner, changes, fingerprint
 from core.stores.owning import Found, How, obstacles, owner_of, refusal, stands
@@ -65,10 +68,23 @@ def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple
             store.close()
 
 
-def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...]]:
-    """The owner that a job of a cluster makes of itself when it first writes, and what is to be printed before.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The owner that a job of a cluster makes of itself when it first writes.
 
-    Not here, as a JobManager that is started anew comes by too. `way`: how one chooses otherwise where it runs.
+    notes  what is to be printed before
+    logs   which logs earlier jobs of the pipeline read, by its stores
+    """
+
+    owner: Owner
+    notes: tuple[str, ...]
+    logs: tuple[LogIdentity, ...]
+
+
+def taken(pipeline: Pipeline, how: How, way: str) -> Taken:
+    """The owner of a job of a cluster: not made so here, as a JobManager that is started anew comes by too.
+
+    `way`: how one chooses otherwise where it runs.
     Raises ConfigError where it would mix what was made in two ways, or take a store from another pipeline.
     """
     now = made_by(pipeline)
@@ -77,7 +93,35 @@ def taken(pipeline: Pipeline, how: How, way: str) -> tuple[Owner, tuple[str, ...
     if stands(why, how):
         raise ConfigError([*refusal(pipeline.name, found, why, now), way])
     owner = owner_of(pipeline.name, found, why, now, how, time.time_ns() // 1_000_000)
-    return owner, (*adopted(found, now), *map(str, why))
+    theirs = [each.owner for each in found if each.owner is not None and each.owner.pipeline == pipeline.name]
+    logs = tuple(each.log for each in theirs if not isinstance(each.log, UnsetType))
+    return Taken(owner, (*adopted(found, now), *map(str, why)), logs)
+
+
+def in_log(
+    pipeline: Pipeline,
+    found: Taken,
+    seen: str,
+    way: str,
+    of_topics: Callable[[Kafka, str], LogIdentity] | None = None,
+) -> Taken:
+    """The same, with the log that the job reads, held against those that earlier ones read: it has no folder for it.
+
+    What can't be asked is among the notes, and differs from nothing. Raises OtherLog.
+
+    seen, way  see `core.config.log_identity.held`
+    of_topics  see `connectors.log_identity.ask`
+    """
+    # imported late: it looks into every source's package
+    from connectors.log_identity import Asked, ask
+
+    try:
+        asked = ask(pipeline, of_topics)
+    except Unavailable as error:
+        asked = Asked(LogIdentity(), unknown=(f"{error}: whether it is the same log",))
+    log = held(found.logs, asked.identity, pipeline.name, seen, way)
+    unknown = (f"{each} isn't known" for each in asked.unknown)
+    return replace(found, owner=replace(found.owner, log=log), notes=(*found.notes, *unknown))
 
 
 def untouched(pipeline: Pipeline) -> bool:

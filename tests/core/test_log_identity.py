@@ -20,13 +20,15 @@ from core.config.log_identity import (
     flood,
     from_json,
     grown,
+    held,
+    mark,
     merged,
     refusal,
     surplus,
     to_json,
 )
 from core.config.pipeline import Pipeline
-from core.errors import DecodeError
+from core.errors import DecodeError, OtherLog
 from core.formats import rows
 from core.formats.debezium.source import server, source_block, source_name, table_of
 from core.formats.rows import RowsFormat
@@ -287,3 +289,43 @@ def test_a_few_stale_rows_are_no_alarm(looks: list[bool]) -> None:
 def test_nor_is_a_snapshot_read_again_of_which_fewer_rows_changed_than_not(times: int, of: int) -> None:
     assert not flood(after([True] + [False] * (of - 1)) * times)
     assert not flood(after(([True] + [False] * (of - 1)) * times))
+
+
+@given(identities, identities)
+def test_a_cluster_goes_on_in_the_log_that_the_stores_know_or_in_one_that_is_meant(
+    before: LogIdentity, now: LogIdentity
+) -> None:
+    assert held((), before, "shop", "", "{mark}") == held((before,), before, "shop", "", "{mark}")
+    there = replace(now, logs={name: known for name, known in now.logs.items() if known})
+    try:
+        known = held((before,), now, "shop", "", "{mark}")
+    except OtherLog as error:
+        assert changes(before, there, "the last run") and f"  {mark(there)}, which says" in str(error)
+        assert held((before,), now, "shop", mark(there), "{mark}") == there
+        with pytest.raises(OtherLog):
+            held((before,), now, "shop", mark(replace(there, order="another")), "{mark}")
+    else:
+        assert changes(before, there, "the last run") == () and changes(before, known, "chk-1") == ()
+
+
+def test_partitions_that_are_added_make_no_other_log() -> None:
+    log = replace(KNOWN, partitions={"topic articles": 2})
+    more = replace(log, partitions={"topic articles": 3})
+    assert mark(log) == mark(more) and held((log,), more, "shop", "", "{mark}").partitions == more.partitions
+
+
+def test_why_a_cluster_stops_and_the_ways_on_are_told() -> None:
+    anew = replace(KNOWN, logs={**KNOWN.logs, "topic articles": "cccc"})
+    with pytest.raises(OtherLog) as raised:
+        held((KNOWN, KNOWN), anew, "shop", "", "with --log={mark}")
+    assert str(raised.value).splitlines() == [
+        "shop: topic articles was made anew since the last run (its id was aaaa and is cccc): offsets of the state "
+        "mean nothing in another one",
+        "Nothing was read: some of what is there would be passed over. The way on:",
+        "  start it without savepoint or snapshot: it is read from its start; what the store holds stays, and isn't "
+        "embedded again",
+        f"  with --log={mark(anew)}, which says that this log is meant",
+    ]
+    restored = replace(KNOWN, databases={"PostgreSQL's timeline": "2"})
+    with pytest.raises(OtherLog, match="with another table or index below store"):
+        held((KNOWN,), restored, "shop", "", "{mark}")

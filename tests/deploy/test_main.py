@@ -37,4 +37,4 @@ def test_a_file_of_another_form_is_named_and_not_quoted(text: str, tmp_path: Pat
 
 def test_what_is_to_become_of_a_changed_file_is_one_of_three() -> None:
     with pytest.raises(ConfigError, match=r"changed of freshet\.run is 'yes': it must be one of refuse,"):
-        owned(Pipeline.model_construct(), "yes")
+        owned(Pipeline.model_construct(), {"changed": "yes"})
