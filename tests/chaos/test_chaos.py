@@ -80,7 +80,7 @@ def test_stores_are_named() -> None:
 
 def test_feeds_are_named() -> None:
     assert chaos_feed("dms") == "dms"
-    with pytest.raises(FreshetError, match="'carrier pigeon', must be one of debezium, dynamodb, dms, s3"):
+    with pytest.raises(FreshetError, match="'carrier pigeon', must be one of debezium, dms, kinesis, dynamodb, s3, "):
         chaos_feed("carrier pigeon")
 
 
