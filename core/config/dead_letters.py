@@ -34,6 +34,8 @@ class LettersTarget(Model):
 class DeadLetterTopic(WrittenTopic, LettersTarget):
     """A topic of Kafka: on the source's cluster, or on the one that its own options name."""
 
+    model_config = WrittenTopic.model_config  # else the last base's would hold, which takes no client's options
+
     @property
     def place(self) -> str:
         """The topic."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.dead_letters import DeadLetterObjects
+from core.config.dead_letters import DeadLetterObjects, DeadLetterTopic
 from core.config.file import load
 from core.config.format import FORMATS
 from core.config.source import Sqs
@@ -115,6 +115,13 @@ def test_a_source_without_kafka_names_the_cluster_of_its_dead_letters(tmp_path: 
     assert pipeline.letters.bootstrap_servers == "k:9092"
     with pytest.raises(ConfigError, match=r"needs source\.kafka"):
         _ = pipeline.kafka
+
+
+def test_the_cluster_of_dead_letters_takes_its_clients_options(tmp_path: Path) -> None:
+    text = KINESIS.replace("'k:9092'", "'k:9092', properties.security.protocol: SSL")
+    target = load(write(tmp_path, text), {"PASSWORD": "hunter2"}).dead_letters.chosen
+    assert isinstance(target, DeadLetterTopic) and target.cluster is not None
+    assert target.cluster.options["properties.security.protocol"] == "SSL"
 
 
 def test_dead_letters_go_to_a_stream_or_a_bucket_without_any_cluster(tmp_path: Path) -> None:
