@@ -15,14 +15,14 @@ from core.errors import ConfigError
 from operations.produce.generate import Amount, customers_to_topics, to_topic
 from operations.produce.recording import replay
 from terminal.bars import counted
-from workloads import feeds
 from workloads.articles import Article, truth_csv
 from workloads.customers import Truth
 from workloads.customers import truth_csv as people_csv
-from workloads.feeds import Feed
+from workloads.feeds import FEEDS, FEEDS_WITHOUT_NULLS
 
 app = typer.Typer(add_completion=False)
 
+_USUAL = "debezium"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _GENERATED = frozenset({"--events", "--duration", "--rate", "--seed", "--truth"})
@@ -44,21 +44,19 @@ class Scenario(Enum):
     CUSTOMERS = "customers"
 
 
-class FeedFormat(Enum):
-    """How generated events are written."""
-
-    DEBEZIUM = "debezium"
-    ROWS = "rows"
-    DMS = "dms"
-    DYNAMODB = "dynamodb"
-
-
 def seconds_of(duration: str) -> float:
     """The seconds of a duration such as 500ms, 30s, 5m or 1h. Raises typer.BadParameter where it is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration.strip())
     if not match or not float(match[1]):
         raise typer.BadParameter(f"{duration!r} is no duration: write 500ms, 30s, 5m or 1h")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def format_of(name: str) -> str:
+    """A format in which changes can be generated. Raises typer.BadParameter where it is none."""
+    if name not in FEEDS:
+        raise typer.BadParameter(f"{name!r} is no format of changes: it must be one of {', '.join(FEEDS)}")
+    return name
 
 
 @app.command()
@@ -83,7 +81,14 @@ def produce(
         str | None, typer.Option(help="The folder in the bucket; what a scenario's topics begin with.")
     ] = None,
     written: Annotated[
-        FeedFormat | None, typer.Option("--format", help="How events are written.", show_default="debezium")
+        str | None,
+        typer.Option(
+            "--format",
+            parser=format_of,
+            metavar="NAME",
+            help=f"How events are written: {', '.join(FEEDS)}.",
+            show_default=_USUAL,
+        ),
     ] = None,
     events: Annotated[int | None, typer.Option(min=1, help="How many changes to generate.")] = None,
     duration: Annotated[
@@ -98,34 +103,26 @@ def produce(
     aws_region: Annotated[str | None, typer.Option(help="The AWS region; else AWS_REGION or the profile's.")] = None,
 ) -> None:
     """Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts."""
-    given = {
+    given: dict[str, Any] = {
         "--recording": recording, "--topic": topic, "--stream": stream, "--table": table, "--bucket": bucket,
         "--scenario": scenario, "--bootstrap-servers": bootstrap_servers, "--prefix": prefix, "--format": written,
         "--events": events, "--duration": duration, "--rate": rate or None, "--seed": seed or None, "--truth": truth,
         "--aws-endpoint": aws_endpoint, "--aws-region": aws_region,
     }  # fmt: skip
     target = _target({option: value for option, value in given.items() if value is not None})
-    if recording is not None:
-        assert bootstrap_servers is not None
-        typer.echo(_summary(replay(bootstrap_servers, recording, counted)))
-        return
     amount = Amount(events, duration, rate, seed)
-    if target == "--scenario":
-        assert bootstrap_servers is not None
+    if target == "--recording":
+        typer.echo(_summary(replay(given["--bootstrap-servers"], given[target], counted)))
+    elif target == "--scenario":
         people: Truth = {}
-        summary = _summary(customers_to_topics(bootstrap_servers, prefix or "", amount, people, counted))
+        summary = customers_to_topics(given["--bootstrap-servers"], given["--prefix"], amount, people, counted)
         _write_truth(truth, people_csv(people), len(people))
-        typer.echo(summary)
-        return
-    rows: dict[int, Article] = {}
-    if target == "--topic":
-        assert bootstrap_servers is not None
-        assert topic is not None
-        summary = _summary(to_topic(bootstrap_servers, topic, _feed(written, topic=True), amount, rows, counted))
+        typer.echo(_summary(summary))
     else:
-        summary = _to_aws(target, given, amount, rows)
-    _write_truth(truth, truth_csv(rows), len(rows))
-    typer.echo(summary)
+        rows: dict[int, Article] = {}
+        printed = _rows_to(target, given, amount, rows)
+        _write_truth(truth, truth_csv(rows), len(rows))
+        typer.echo(printed)
 
 
 def _write_truth(truth: Path | None, text: str, rows: int) -> None:
@@ -162,18 +159,12 @@ def _target(given: Mapping[str, Any]) -> str:
     return target
 
 
-def _feed(written: FeedFormat | None, topic: bool) -> Feed:
-    match written:
-        case FeedFormat.ROWS:
-            return feeds.rows if topic else feeds.rows_with_operation
-        case FeedFormat.DMS:
-            return feeds.dms
-        case FeedFormat.DYNAMODB:
-            return feeds.dynamodb
-    return feeds.debezium
-
-
-def _to_aws(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[int, Article]) -> str:
+def _rows_to(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[int, Article]) -> str:
+    """Generate changes of rows into `target`, and fill `rows` with what they end as; what was written, in words."""
+    written = given["--format"] or _USUAL
+    if target == "--topic":
+        servers, topic = given["--bootstrap-servers"], given["--topic"]
+        return _summary(to_topic(servers, topic, FEEDS[written], amount, rows, counted))
     try:
         from connectors.aws.client import Aws
         from operations.produce import generate_aws
@@ -181,7 +172,7 @@ def _to_aws(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[in
         raise ConfigError([f"{target} needs boto3, which isn't installed: install freshet[aws]"]) from None
     aws, name = Aws(given["--aws-region"], given["--aws-endpoint"]), given[target]
     if target == "--stream":
-        return generate_aws.to_stream(aws, name, _feed(given["--format"], topic=False), amount, rows, counted)
+        return generate_aws.to_stream(aws, name, FEEDS_WITHOUT_NULLS[written], amount, rows, counted)
     if target == "--table":
         return generate_aws.to_table(aws, name, amount, rows, counted)
     topic = given["--topic"]

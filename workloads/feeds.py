@@ -75,6 +75,13 @@ def dynamodb(topic: str, steps: Iterable[Step]) -> Iterator[Record]:
         yield Record(topic, str(step.id).encode(), _json(event))
 
 
+FEEDS: Mapping[str, Feed] = {"debezium": debezium, "rows": rows, "dms": dms, "dynamodb": dynamodb}
+"""By the formats' names: those in which `freshet produce` writes."""
+
+FEEDS_WITHOUT_NULLS: Mapping[str, Feed] = {**FEEDS, "rows": rows_with_operation}
+"""The same, for streams, whose records can't be null."""
+
+
 def typed(item: Mapping[str, int | str]) -> dict[str, dict[str, str]]:
     """An item of whole numbers and texts as DynamoDB has it."""
     return {name: {"N": str(value)} if isinstance(value, int) else {"S": value} for name, value in item.items()}

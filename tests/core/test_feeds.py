@@ -13,6 +13,7 @@ from core.formats.dynamodb import decoding as dynamodb
 from core.formats.rows import RowsFormat
 from workloads import feeds
 from workloads.articles import Article, followed, history
+from workloads.feeds import FEEDS, FEEDS_WITHOUT_NULLS
 
 ARTICLES = [("One", ("first", "second")), ("Zwei", ("größer", "東京"))]
 
@@ -41,6 +42,13 @@ DECODERS = {
     "dms": (feeds.dms, lambda event: dms.decode(event, DmsFormat(include_null_and_empty=True, keys=KEYS))),
     "dynamodb": (feeds.dynamodb, lambda event: dynamodb.decode(event)),
 }
+
+
+def test_each_feed_that_can_be_written_is_decoded_here() -> None:
+    """Debezium's has tests of its own."""
+    assert {*FEEDS.values(), *FEEDS_WITHOUT_NULLS.values()} - {feed for feed, _ in DECODERS.values()} == {
+        feeds.debezium
+    }
 
 
 @pytest.mark.parametrize("name", DECODERS)
