@@ -44,7 +44,7 @@ class Wanted:
 
 def wanted(pipeline: Pipeline, text: str, document_id: str = "") -> Wanted:
     """What is waited for. Raises PositionError for what can't be compared with what the pipeline's stores know."""
-    if pipeline.format.name != "debezium" or pipeline.makes_profiles:
+    if not pipeline.events.of_debezium or pipeline.makes_profiles:
         if not document_id:
             raise PositionError(
                 f"position is {quote(text)}: positions of {_what(pipeline)} order the changes of one document alone; "
@@ -54,7 +54,7 @@ def wanted(pipeline: Pipeline, text: str, document_id: str = "") -> Wanted:
     if document_id and is_ours(text):
         return Wanted(text, document_id, position=Position(text))
     place = place_from(text)
-    if not document_id and pipeline.source.name != "kafka":
+    if not document_id and not pipeline.reads_kafka:
         raise PositionError(
             f"position is {quote(text)}: of all that {pipeline.source.name} tells nobody knows how far it is read; "
             "give a document_id too"

@@ -51,7 +51,7 @@ class Marking:
 def marking(pipeline: Pipeline) -> Marking:
     """That of a pipeline's job."""
     specs = tuple(document.spec(table) for table, document in pipeline.documents.items())
-    return Marking(pipeline.parallelism, pipeline.format.name == "debezium", specs)
+    return Marking(pipeline.parallelism, pipeline.events.of_debezium, specs)
 
 
 class DecodeAndMark(ProcessFunction):
