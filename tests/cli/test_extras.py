@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,11 @@ def test_what_needs_it_names_it(extra: str, tmp_path: Path) -> None:
         ran = ran_without(extra, NEEDS[extra], tmp_path, listening.getsockname()[1])
     assert (ran.returncode, "Traceback" in ran.stderr) == (2, False), ran.stderr
     assert f"freshet[{extra}]" in ran.stderr and len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+
+
+def test_each_extra_is_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["optional-dependencies"].keys() == MODULES.keys() == WITHOUT.keys()
 
 
 def test_help_loads_no_package_of_an_extra() -> None:

@@ -16,13 +16,14 @@ from connectors.log_identity import ask
 from connectors.opening import dead_letters, sources
 from core.config.dead_letters import DeadLetters, LettersTarget
 from core.config.embedding import Embedding, Provider
-from core.config.format import Format
+from core.config.format import Encoding, Files, Format
 from core.config.jobs import KINDS
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.config.request_limits import Limits
 from core.config.source import Origin, Source
 from core.config.variants import kinds
+from core.decoding import DECODERS
 from core.letters import Letter, Message
 from core.stores.contract import Vectors
 from flink_jobs.job import BUILDERS
@@ -261,6 +262,8 @@ def test_an_endpoint_that_is_added_embeds(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_all_that_a_file_may_name_has_its_entry() -> None:
     assert kinds(Source, Origin).keys() == sources.SOURCES.keys() == events.READERS.keys()
+    rows = {name for name, kind in kinds(Format, Encoding).items() if not issubclass(kind, Files)}
+    assert rows == DECODERS.keys()
     assert kinds(DeadLetters, LettersTarget).keys() == dead_letters.PLACES.keys()
     assert kinds(Embedding, Provider).keys() == endpoints.ENDPOINTS.keys()
     assert KINDS.keys() == BUILDERS.keys() == COMPARISONS.keys()
