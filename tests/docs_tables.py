@@ -76,8 +76,8 @@ def feeds() -> Iterator[Row]:
             if not origin.misfit(name, encoding.tells_order):
                 promises.setdefault(encoding.promise(origin), []).append(f"`{source}`")
         for promise, sources in promises.items():
-            told = f", from {promise.told}" if promise.told else ""
-            yield f"`{name}`{told}", ", ".join(sources), promise.order, promise.loses
+            feed = f", from {promise.feed}" if promise.feed else ""
+            yield f"`{name}`{feed}", ", ".join(sources), promise.order, promise.loses
 
 
 def figures() -> Iterator[Row]:

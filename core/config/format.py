@@ -39,12 +39,12 @@ class Promise:
 
     order  what orders a key's changes
     loses  what the feed can lose, and what is done about it
-    told   which of a format's feeds it is, where a format has several; "" where it has one
+    feed   which of a format's feeds it is, where a format has several; "" where it has one
     """
 
     order: str
     loses: str
-    told: str = ""
+    feed: str = ""
 
 
 class Encoding(Model):
