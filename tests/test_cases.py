@@ -14,6 +14,7 @@ import pytest
 TESTS = Path(__file__).parent
 AS_PEOPLE_HAVE_THEM = "core/formats/test_events_as_people_have_them.py"
 DAMAGE, DOCUMENTS, LOG = "connectors/test_store_damage.py", "core/test_refusals.py", "core/test_log_identity.py"
+LIMITS, FAULTS = "connectors/test_pgvector_limits.py", "connectors/test_opensearch_faults.py"
 FOLDER, LOADING, PARSING = "connectors/test_local_files.py", "udfs/test_loading.py", "udfs/test_parsing.py"
 
 CASES: dict[str, tuple[str, ...]] = {
@@ -126,6 +127,20 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "clock_ahead.py: a clock that was ahead is said": (
         "core/test_clocks.py::test_a_store_that_is_ahead_is_named_with_its_time_and_the_ways_on",
+    ),
+    "pg_live.py: no document's size or time stops the rest, and what is wrong is named": (
+        f"{LIMITS}::test_a_document_that_takes_too_long_is_written_in_steps",
+        f"{LIMITS}::test_metadata_travels_once_a_document_whatever_its_chunks",
+        f"{LIMITS}::test_a_session_that_may_only_read_is_reported_as_such",
+        f"{LIMITS}::test_an_extension_that_was_dropped_is_named",
+        "connectors/test_pooler.py::test_writers_share_the_sessions",
+    ),
+    "os_live.py: an index that is gone, shared or at fault is named": (
+        f"{FAULTS}::test_an_index_that_was_deleted_is_not_made_by_writing",
+        f"{FAULTS}::test_what_is_gone_is_named_with_what_to_do",
+        f"{FAULTS}::test_an_alias_is_an_index_as_long_as_it_is_of_one",
+        f"{FAULTS}::test_a_pipeline_that_is_not_there_is_the_indexs_fault",
+        f"{FAULTS}::test_a_document_that_is_too_large_is_rejected_alone",
     ),
     "grow.py, gen.py: state stays level": (
         "flink_jobs/test_forgetting.py::test_a_truncated_document_is_forgotten_and_its_next_change_begins_anew",
