@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from core.config.embedding import Embedding, EngineName, Precision
-from core.errors import ConfigError
+from core.errors import ConfigError, not_installed
 from serving.bodies import HERE
 from udfs.embedding.prompts import prompts_described
 from udfs.embedding.tokenizing import DEFAULT, HASH
@@ -46,7 +46,7 @@ def serve(
         from serving import embeddings as serving
         from serving import server as http_server
     except ImportError as error:
-        raise ConfigError([f"this needs {error.name}, which isn't installed; install freshet[serve]"]) from error
+        raise not_installed("freshet model serve", error.name or "starlette", "serve") from error
     from terminal.bars import loading
     from udfs.embedding.embedder import unsided
 

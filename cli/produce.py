@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from connectors.kafka.producer import Sent
-from core.errors import ConfigError
+from core.errors import not_installed
 from operations.produce.generate import Amount, customers_to_topics, to_topic
 from operations.produce.recording import replay
 from terminal.bars import counted
@@ -169,7 +169,7 @@ def _rows_to(target: str, given: Mapping[str, Any], amount: Amount, rows: dict[i
         from connectors.aws.client import Aws
         from operations.produce import generate_aws
     except ImportError:
-        raise ConfigError([f"{target} needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed(target, "boto3", "aws") from None
     aws, name = Aws(given["--aws-region"], given["--aws-endpoint"]), given[target]
     if target == "--stream":
         return generate_aws.to_stream(aws, name, FEEDS_WITHOUT_NULLS[written], amount, rows, counted)

@@ -43,6 +43,11 @@ class ConfigError(FreshetError):
         self.problems = problems
 
 
+def not_installed(what: str, module: str, extra: str) -> ConfigError:
+    """What to install for `what`, as in `store.dynamodb`: an extra of Freshet's brings the module that it needs."""
+    return ConfigError([f"{what} needs {module}, which isn't installed: install freshet[{extra}]"])
+
+
 class StoreGone(ConfigError):
     """A store's table or index isn't there. What it held before isn't written again when a run goes on."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.config import file as config_file
 from core.config.pipeline import Pipeline, SourceDatabase
-from core.errors import ConfigError
+from core.errors import not_installed
 
 
 def load(path: Path) -> Pipeline:
@@ -59,5 +59,5 @@ def _secret(name: str, key: str | None) -> str:
         from connectors.aws.client import Aws
         from connectors.aws.secrets import SecretsManager
     except ModuleNotFoundError:
-        raise ConfigError([f"secret {name}: needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed(f"secret {name}", "boto3", "aws") from None
     return SecretsManager(Aws()).value(name, key)

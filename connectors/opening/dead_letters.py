@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from connectors.kafka.letters.topic import LettersTopic
 from core.config.dead_letters import DeadLetterObjects, DeadLetterStream, DeadLetterTopic
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError
+from core.errors import not_installed
 from core.letters import Letters, Message
 
 
@@ -79,7 +79,7 @@ def _kinesis(target: DeadLetterStream, pipeline: Pipeline) -> LettersPlace:
         from connectors.aws.client import Aws
         from connectors.kinesis.letters import LettersStream
     except ImportError:
-        raise ConfigError(["dead_letters.kinesis needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed("dead_letters.kinesis", "boto3", "aws") from None
 
     return LettersStream(target.stream, Aws(target.region, target.endpoint))
 
@@ -89,7 +89,7 @@ def _s3(target: DeadLetterObjects, pipeline: Pipeline) -> LettersPlace:
         from connectors.aws.client import Aws
         from connectors.s3.letters import LettersBucket
     except ImportError:
-        raise ConfigError(["dead_letters.s3 needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed("dead_letters.s3", "boto3", "aws") from None
 
     return LettersBucket(target.bucket, target.prefix, Aws(target.region, target.endpoint))
 

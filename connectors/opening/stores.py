@@ -9,7 +9,7 @@ from typing import Any
 from connectors.opening.several_profiles import SeveralProfiles
 from core.config.pipeline import Pipeline
 from core.config.store import Dynamodb, OpenSearch, Pgvector, Postgres, Store
-from core.errors import ConfigError
+from core.errors import ConfigError, not_installed
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
 
@@ -93,7 +93,7 @@ def _dynamodb(target: Dynamodb, to: Opening) -> ProfileStore:
         from connectors.aws.client import Aws
         from connectors.dynamodb.profiles.store import DynamodbProfiles
     except ModuleNotFoundError:
-        raise ConfigError(["store.dynamodb needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed("store.dynamodb", "boto3", "aws") from None
 
     at = Aws(target.region, target.endpoint)
     return DynamodbProfiles(target.table, to.pipeline, at, remember_s=to.remember_s)

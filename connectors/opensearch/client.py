@@ -19,7 +19,7 @@ from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLE
 from connectors.opensearch import bodies
 from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from core.config.store import OpenSearch
-from core.errors import ConfigError, StoreGone, Unavailable, brief
+from core.errors import ConfigError, StoreGone, Unavailable, brief, not_installed
 from core.stores.batches import halving, sized
 
 _BUSY = (429, 502, 503, 504)
@@ -267,7 +267,7 @@ def _aws_credentials(setting: str) -> Any:
     try:
         import boto3
     except ImportError:
-        raise ConfigError([f"{setting}.aws: boto3 isn't installed: install freshet[aws]"]) from None
+        raise not_installed(f"{setting}.aws", "boto3", "aws") from None
     credentials = boto3.Session().get_credentials()
     if credentials is None:
         raise ConfigError([f"{setting}.aws: no AWS credentials in the environment, a profile or a role: set them"])

@@ -15,7 +15,7 @@ from core.config.format import S3, bucket_table
 from core.config.pipeline import Pipeline
 from core.config.source import Sqs
 from core.documents.objects import ObjectListed
-from core.errors import ConfigError, FreshetError
+from core.errors import ConfigError, FreshetError, not_installed
 from core.formats.recordings import Record
 from core.formats.s3 import notification
 from operations.backfill.progress import INTERRUPTED, Course, Gauge, Options, Pace, Stand, Unit, begun, notes_of
@@ -99,7 +99,7 @@ def _queue(sqs: Sqs, bucket: str) -> Target:
         from connectors.aws.client import Aws
         from connectors.sqs.queue import Queue
     except ImportError:
-        raise ConfigError(["source.sqs needs boto3, which isn't installed: install freshet[aws]"]) from None
+        raise not_installed("source.sqs", "boto3", "aws") from None
     queue = Queue(sqs.queue_url, Aws(sqs.region, sqs.endpoint))
     queue.waiting()
     return Target(f"queue {queue.name}", lambda found: queue.send([_notification(bucket, each) for each in found]))
@@ -113,7 +113,7 @@ def _objects(
         from connectors.s3 import objects
         from connectors.s3.listing import listing
     except ImportError:
-        raise ConfigError(["format.s3 needs boto3, which isn't installed: install freshet[objects]"]) from None
+        raise not_installed("format.s3", "boto3", "objects") from None
     store = objects.S3("format.s3", Aws(written.region, written.endpoint))
     yield from listing(store, bucket, prefix, after, threads)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from core.documents.objects import Row
-from core.errors import ConfigError, ObjectError, brief
+from core.errors import ObjectError, brief, not_installed
 from udfs.parsing.text import LOOKED_AT, document, storable, text_of, wide
 
 # what browsers show nothing of, or of what they show nothing is read
@@ -40,7 +40,7 @@ def html(content: bytes, key: str, charset: str | None) -> Row:
     try:
         from lxml import etree
     except ImportError:
-        raise ConfigError(["HTML needs lxml, which isn't installed: install freshet[objects]"]) from None
+        raise not_installed("HTML", "lxml", "objects") from None
     raw, encoding = _html_bytes(content, charset)
     parser = etree.HTMLParser(encoding=encoding, huge_tree=True, remove_comments=True, remove_pis=True)
     root = etree.fromstring(raw, parser)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.documents.objects import Row
-from core.errors import ConfigError, ObjectError, brief
+from core.errors import ObjectError, brief, not_installed
 from udfs.parsing.text import document, storable
 
 # It warns of every fault in a file that it reads nevertheless; where it can't, it raises.
@@ -23,7 +23,7 @@ def pages(content: bytes, key: str, most_pages: int) -> Iterator[Row]:
     try:
         import pypdf
     except ImportError:
-        raise ConfigError(["PDFs need pypdf, which isn't installed: install freshet[objects]"]) from None
+        raise not_installed("PDFs", "pypdf", "objects") from None
     reader = _read(key, lambda: pypdf.PdfReader(io.BytesIO(content)))
     if _read(key, lambda: reader.is_encrypted and not reader.decrypt("")):
         raise ObjectError(f"{key} is an encrypted PDF: give it without a password")

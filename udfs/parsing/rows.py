@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from core.documents.objects import Row, row_id
-from core.errors import ConfigError, ObjectError, brief, quote
+from core.errors import ObjectError, brief, not_installed, quote
 from core.formats.json_values import exact_float, numbers_of
 from udfs.parsing.text import LOOKED_AT, document, storable, text_of, wide
 
@@ -279,7 +279,7 @@ def _parquet(content: bytes, key: str, columns: Columns | None) -> Iterator[Reco
         import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        raise ConfigError(["Parquet needs pyarrow, which isn't installed: install freshet[objects]"]) from None
+        raise not_installed("Parquet", "pyarrow", "objects") from None
     try:
         file = ParquetFile(pyarrow.BufferReader(content), pre_buffer=False)
         there = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
@@ -300,7 +300,7 @@ def _avro(content: bytes, key: str) -> Iterator[Record]:
     try:
         import fastavro
     except ImportError:
-        raise ConfigError(["Avro needs fastavro, which isn't installed: install freshet[objects]"]) from None
+        raise not_installed("Avro", "fastavro", "objects") from None
     reader = _guarded("Avro", key, lambda: iter(fastavro.reader(io.BytesIO(content))))
     end = object()
     while (record := _guarded("Avro", key, lambda: next(reader, end))) is not end:

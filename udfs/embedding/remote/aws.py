@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from core.config.embedding import Bedrock, Embedding, SageMaker, family
-from core.errors import ConfigError, FreshetError, Unavailable
+from core.errors import ConfigError, FreshetError, Unavailable, not_installed
 from core.stores.contract import Vectors
 from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
 from udfs.embedding.tokenizing import whole_count
@@ -21,9 +21,7 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError as missing:
-    raise ConfigError(
-        [f"embedding: SageMaker and Bedrock need {missing.name}, which isn't installed; install freshet[aws]"]
-    ) from missing
+    raise not_installed("embedding by SageMaker or Bedrock", missing.name or "boto3", "aws") from missing
 
 _CONNECT_S = 10.0
 _BUSY = ("ThrottlingException", "TooManyRequestsException", "Throttling", "ServiceQuotaExceededException")
