@@ -34,7 +34,7 @@ def of_topics(source: Kafka, order: str) -> LogIdentity:
             topics = dict(admin.describeTopics(asked).allTopicNames().get())
         except Py4JJavaError as error:
             raise _unavailable(source, error) from None
-    ids = {f"topic {name}": str(each.topicId().toString()) for name, each in topics.items()}
+    ids = {f"topic {name}": _as_ours(str(each.topicId().toString())) for name, each in topics.items()}
     partitions = {f"topic {name}": each.partitions().size() for name, each in topics.items()}
     return LogIdentity(order, {name: each for name, each in ids.items() if each != _NO_ID}, partitions=partitions)
 
@@ -57,6 +57,11 @@ def _client(source: Kafka) -> Iterator[Any]:
         yield admin
     finally:
         admin.close()
+
+
+def _as_ours(topic_id: str) -> str:
+    """As librdkafka writes ids, and what is written down: Java's have the alphabet of base64 for URLs (RFC 4648, 5)."""
+    return topic_id.replace("-", "+").replace("_", "/")
 
 
 def _matching(pattern: str | None, there: set[str]) -> list[str]:

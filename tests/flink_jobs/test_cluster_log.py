@@ -46,14 +46,17 @@ def a_pipeline(stack: Stack, **source: str) -> Pipeline:
 
 def test_flinks_own_client_tells_of_topics_what_ours_does(stack: Stack) -> None:
     prefix = f"t{uuid4().hex[:6]}"
-    ensure_topics(stack.kafka.bootstrap_servers, {f"{prefix}.a": 2, f"{prefix}.b": 3, f"{prefix}x": 1})
+    topics = {f"{prefix}.a": 2, f"{prefix}x": 1, **dict.fromkeys((f"{prefix}.b{number}" for number in range(20)), 1)}
+    ensure_topics(stack.kafka.bootstrap_servers, topics)
     named = a_pipeline(stack, topic=f"{prefix}.a;{prefix}.none").kafka
     ours = identity.of_topics("debezium", named)
     found = of_topics(named, "debezium")
     assert found.logs == {name: known for name, known in ours.logs.items() if known}
     assert found.partitions == ours.partitions == {f"topic {prefix}.a": 2}
-    matching = a_pipeline(stack, **{"topic-pattern": rf"{prefix}\\.[ab]"}).kafka
-    assert of_topics(matching, "debezium") == identity.of_topics("debezium", matching)
+    matching = a_pipeline(stack, **{"topic-pattern": rf"{prefix}\.[ab].*"}).kafka
+    found = of_topics(matching, "debezium")
+    # of 21 ids some have a character in which the two alphabets of base64 differ
+    assert found == identity.of_topics("debezium", matching) and len(found.logs) == 21
 
 
 def test_kafka_that_is_away_is_said_without_javas_names(stack: Stack) -> None:
