@@ -38,6 +38,8 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         r"^[a-z0-9][a-z0-9_.-]*$": "small letters, digits, _, . and -, the first a letter or digit",
         r"^[0-9a-f]{64}$": "64 hexadecimal digits, as `freshet serve-key add` writes them",
         r"^(-1|[1-9][0-9]{0,5}(ms|s|m))$": "a time as OpenSearch has it, as in 30s, or -1 for never",
+        r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "a bucket's name: 3 to 63 small letters, digits, . and -",
+        r"^([A-Za-z0-9_.=-]{1,100}/){0,5}$": "up to five folders, each with a / behind it, as in letters/articles/",
         r"^[A-Za-z0-9-]{1,63}$": "an endpoint's name: up to 63 letters, digits and -",
     }
 )
