@@ -57,6 +57,9 @@ class Context:
     def register_processing_time_timer(self, _: int) -> None:
         pass
 
+    def register_event_time_timer(self, _: int) -> None:
+        pass
+
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Pipeline:
