@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from random import Random
@@ -36,6 +37,7 @@ class Sender:
         self.partitions = PARTITIONS
         self._choices = Random(seed)
         self._failed: KafkaError | None = None
+        self._refused: list[tuple[bytes, bytes, int]] = []
         self._producer = kafka_clients.producer(
             {
                 "bootstrap.servers": servers,
@@ -47,8 +49,12 @@ class Sender:
             }
         )
 
-    def _note(self, error: KafkaError | None, _: Message) -> None:
-        self._failed = self._failed or error
+    def _note(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and error.code() == KafkaError._UNKNOWN_PARTITION:
+            # it was just added, and a broker doesn't know of it yet; or the topic was made anew, with fewer
+            self._refused.append((message.key(), message.value(), message.partition()))
+        else:
+            self._failed = self._failed or error
 
     def send(self, pairs: Sequence[tuple[str, bytes]]) -> None:
         """Write keys and values, each to any partition; returns once the server has them. Raises Unavailable."""
@@ -59,19 +65,31 @@ class Sender:
     def put(self, key: str, value: bytes, partition: int) -> None:
         """Queue one for a partition. One that was added a moment ago the client learns of first."""
 
+        self._queue(key.encode(), value, partition)
+
+    def _queue(self, key: bytes, value: bytes, partition: int) -> None:
         def queue() -> None:
-            self._producer.produce(self._topic, value=value, key=key.encode(), partition=partition)
+            self._producer.produce(self._topic, value=value, key=key, partition=partition)
 
-        def learn() -> None:
-            # a server that doesn't answer is asked again with the next attempt
-            with suppress(KafkaException):
-                self._producer.list_topics(self._topic, timeout=5)
+        patiently(queue, for_seconds(_PATIENCE_S), _is_unknown, before_again=self._learn)
 
-        patiently(queue, for_seconds(_PATIENCE_S), _is_unknown, before_again=learn)
+    def _learn(self) -> None:
+        # a server that doesn't answer is asked again with the next attempt
+        with suppress(KafkaException):
+            self._producer.list_topics(self._topic, timeout=5)
 
     def flush(self) -> None:
         """Wait until the server has all. Raises Unavailable."""
+        deadline = time.monotonic() + _PATIENCE_S
         left = self._producer.flush(_PATIENCE_S + 10)
+        while self._refused and time.monotonic() < deadline:
+            refused, self._refused = self._refused, []
+            self._learn()
+            for key, value, partition in refused:
+                self._queue(key, value, partition if partition < self.partitions else 0)
+            left = self._producer.flush(_PATIENCE_S + 10)
+        if self._refused:
+            raise Unavailable(f"topic {self._topic}: its servers don't know partition {self._refused[0][2]}")
         if left or self._failed is not None:
             raise Unavailable(f"topic {self._topic}: {self._failed or f'{left} messages are left'}")
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from chaos.kafka import PARTITIONS, Sender, grown, messages_in
+from chaos.kafka import PARTITIONS, Sender, grown, messages_in, remake_topics
 from chaos.writers import together
 from stack import local
 
@@ -38,3 +38,17 @@ def test_a_partition_that_was_just_added_is_written_to(stack: local.Stack) -> No
         sender.put("b", b"2", partition)
     sender.flush()
     assert sorted(value for _, value in messages_in(servers, topic)) == ["1", *["2"] * sender.partitions]
+
+
+def test_what_was_queued_for_a_partition_that_is_gone_goes_to_another(stack: local.Stack) -> None:
+    servers, topic = stack.kafka.bootstrap_servers, f"anew-{uuid4().hex[:8]}"
+    sender = Sender(servers, topic, seed=1)
+    sender.send([("a", b"1")])
+    sender.partitions = grown(servers, [topic], sender.partitions, Random(1))
+    sender.put("b", b"2", sender.partitions - 1)
+    sender.flush()
+    remake_topics(servers, {topic: PARTITIONS})
+    sender.put("c", b"3", sender.partitions - 1)
+    sender.partitions = PARTITIONS
+    sender.flush()
+    assert [value for _, value in messages_in(servers, topic)] == ["3"]
