@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from hashlib import sha256
 
 import msgspec
@@ -163,16 +164,13 @@ def held(before: Sequence[LogIdentity], now: LogIdentity, name: str, seen: str, 
     # a topic that isn't there yet is no other one
     there = replace(now, logs={each: known for each, known in now.logs.items() if known})
     found = [each for log in before for each in changes(log, there, "the last run")]
-    if found and seen != mark(there):
-        whats = dict.fromkeys(f"{name}: {each.what}" for each in found)
-        ways = _CLUSTER_OF_POSITIONS if any(each.positions for each in found) else _CLUSTER_OF_OFFSETS
-        raise OtherLog(
-            "\n".join([*whats, *ways, f"  {way.format(mark=mark(there))}, which says that this log is meant"])
-        )
-    known = there
-    for log in () if found else before:
-        known = merged(log, known)
-    return known
+    if not found:
+        return reduce(lambda known, log: merged(log, known), before, there)
+    if seen == mark(there):
+        return there
+    whats = dict.fromkeys(f"{name}: {each.what}" for each in found)
+    ways = _CLUSTER_OF_POSITIONS if any(each.positions for each in found) else _CLUSTER_OF_OFFSETS
+    raise OtherLog("\n".join([*whats, *ways, f"  {way.format(mark=mark(there))}, which says that this log is meant"]))
 
 
 _CLUSTER_OF_POSITIONS = (

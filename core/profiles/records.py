@@ -108,7 +108,9 @@ def step(
     before = state or RowState()
     taken = take(before.tenants, known(before.row, before.holes), before.position, change, spec.key)
     after, said = _stepped(state, taken.change, spec, reading, arrival_ms, replayed, backfilled)
-    return (after if after is None else replace(after, tenants=taken.tenants)), said
+    if after is not None and taken.tenants is not None:
+        after = replace(after, tenants=taken.tenants)
+    return after, said
 
 
 def _stepped(

@@ -71,7 +71,5 @@ def _matching(pattern: str | None, there: set[str]) -> list[str]:
 
 def _unavailable(source: Kafka, error: Py4JJavaError) -> Unavailable:
     """Without the class that Java's messages begin with."""
-    told = str(error.java_exception.getMessage() or "").rpartition("Exception: ")[2]
-    return Unavailable(
-        f"Kafka at {source.bootstrap_servers} doesn't say which topics it has: {told or 'no reason given'}"
-    )
+    why = str(error.java_exception.getMessage() or "").rpartition("Exception: ")[2] or "no reason given"
+    return Unavailable(f"Kafka at {source.bootstrap_servers} doesn't say which topics it has: {why}")
