@@ -13,6 +13,7 @@
     │   ├── ObjectError     its object can't be read or parsed as it is
     │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
     │   └── EmbeddingError  its text can't be embedded
+    ├── PromptTooLong       a question alone is more than its prompt's budget
     ├── StoreRejected       a store refuses one document for good
     ├── Displaced           a later run, or another pipeline, has taken a store over: this run stops
     └── Unavailable         a server doesn't answer now; the same call may succeed later
@@ -131,6 +132,15 @@ class ProfileError(ChangeError):
 
 class EmbeddingError(ChangeError):
     """A text can't be embedded."""
+
+
+class PromptTooLong(FreshetError):
+    """A prompt without a single passage is larger than its budget."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"the prompt has {size:,} without any passage, and the budget is {most:,}")
+        self.size = size
+        self.most = most
 
 
 class StoreRejected(FreshetError):

@@ -5,49 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
 from functools import partial
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote as quoted
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from core.errors import FreshetError, Unavailable
 from core.profiles.merging import Profile
-from core.stores.filters.language import Filter
-from operations.index import ByBoth, ByVector, ByWords, Question
 from serving import reading
 from serving.access import Grant, charge
-from serving.batches import Full
+from serving.answers.contexts import Contexts, answer_of, asked_of
 from serving.changes import Streams
 from serving.description import described
 from serving.figures import KIND, Figures
-from serving.offer import Offer, OpenIndex, OpenPeople
+from serving.lookups import Lookups, of_store
+from serving.offer import Offer
 from serving.problems import Refused, as_response
-from serving.shapes import MOST_NEIGHBOURS, Search, State, document_of, hits_of, person_of
-from serving.waiting import Waiting
+from serving.shapes import MOST_NEIGHBOURS, State, document_of, hits_of, person_of
 
 ANSWER_S = 30.0
 """How long an answer may take."""
 
 _CHECK_S = 5.0
-_MOST_RECORDS = 1_000
-_MOST_EVENTS = 100
-_RECORD = "record"
-"""What stands in the place of an identifier's type where a profile is asked for by one of its records."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
-Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -57,6 +46,7 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
     routes: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/indexes/{index}/search", served.search),
         ("GET", "/v1/indexes/{index}/documents/{id:path}", served.document),
+        ("POST", "/v1/context", served.context),
         ("GET", "/v1/changes", served.changes),
         ("GET", "/v1/profiles/{id}", served.profile),
         ("GET", "/v1/profiles/{type}/{value:path}", served.profile_of),
@@ -106,42 +96,37 @@ class _Serving:
     def __init__(self, offer: Offer, over: Event) -> None:
         self._offer = offer
         self.figures = Figures()
+        self._lookups = Lookups(offer, self.figures)
+        self._contexts = Contexts(self._lookups, offer.answering)
         self._streams = Streams(offer.listeners, self.figures, over)
-        self._waiting = {
-            name: Waiting(name, each.index, partial(_of_store, f"index {name}", each.threads))
-            for name, each in offer.indexes.items()
-        }
         self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
 
     async def search(self, request: Request) -> Response:
         grant = self._let_in(request)
-        name, opened, granted = self._index(request.path_params["index"], grant)
+        name = request.path_params["index"]
+        self._lookups.index(name, grant)
         reading.check_encoding(request.headers)
         asked = reading.search(await request.body())
-        if (change := asked.wait_for) is not None:
-            await self._waiting[name].until(reading.waited(change, opened.index), granted, change.timeout_seconds)
-        among = reading.among(asked, opened.index.columns)
-        with self.figures.timed(name, "whole"):
-            question = await self._question(name, opened, asked)
-            with self.figures.timed(name, "store"):
-                search = partial(opened.index.search, question, asked.k, granted, among)
-                hits, fresh = await _of_store(f"index {name}", opened.lanes.of(granted), search)
+        hits, fresh = await self._lookups.search(name, grant, asked)
         return _json(hits_of(hits, asked, fresh))
+
+    async def context(self, request: Request) -> Response:
+        grant = self._let_in(request)
+        reading.check_encoding(request.headers)
+        asked = asked_of(await request.body())
+        return _json(answer_of(await self._contexts.made(grant, asked.question, asked)))
 
     async def document(self, request: Request) -> Response:
         grant = self._let_in(request)
-        name, opened, granted = self._index(request.path_params["index"], grant)
-        document_id = request.path_params["id"]
+        name, document_id = request.path_params["index"], request.path_params["id"]
+        self._lookups.index(name, grant)
         reading.check_text(document_id, "id")
         around = reading.number(request.query_params, "around", 0, 10**8)
         neighbours = reading.number(request.query_params, "neighbours", 0, MOST_NEIGHBOURS)
         if neighbours is not None and around is None:
             raise Refused(422, "neighbours are those of a chunk: give around, its ordinal, too", "around")
-        ask = partial(opened.index.document, document_id, granted)
-        if (answer := await _of_store(f"index {name}", opened.threads, ask)) is None:
-            raise Refused(404, f"index {name} has no document {document_id!r}", "id")
-        found, fresh = answer
+        found, fresh = await self._lookups.document(name, grant, document_id)
         if around is None:
             return _json(document_of(found, None, fresh))
         if all(chunk.ordinal != around for chunk in found.chunks):
@@ -151,7 +136,8 @@ class _Serving:
 
     async def changes(self, request: Request) -> Response:
         grant = self._let_in(request)
-        name, opened, granted = self._index(request.query_params.get("index", ""), grant)
+        name = request.query_params.get("index", "")
+        opened, granted = self._lookups.index(name, grant)
 
         def is_let_in() -> bool:
             """A key may be taken back, and a token end, while its bearer listens."""
@@ -164,46 +150,27 @@ class _Serving:
         return await self._streams.stream(request, name, opened, granted, is_let_in)
 
     async def profile(self, request: Request) -> Response:
-        opened, granted, filtered = self._people(self._let_in(request))
+        grant = self._let_in(request)
+        self._lookups.people(grant)
         profile_id = request.path_params["id"]
-        reading.check_text(profile_id, "id")
         explain = reading.truth(request.query_params, "explain")
-        found = await _of_store("the profiles", opened.threads, partial(opened.people.by_id, profile_id, granted))
-        if found is None:
-            # whoever sees by a filter can't know whether they would have seen it
-            is_erased = partial(opened.people.is_erased, profile_id)
-            if not filtered and await _of_store("the profiles", opened.threads, is_erased):
-                raise Refused(410, f"profile {profile_id!r} was erased: every record of it was deleted", "id")
-            raise Refused(404, f"there is no profile {profile_id!r}", "id")
+        found = await self._lookups.profile(grant, profile_id)
         if found.profile_id != profile_id:
             # for now: what was merged may be taken apart again
             query = f"?{request.url.query}" if request.url.query else ""
             moved = {"Location": f"/v1/profiles/{quoted(found.profile_id, safe='')}{query}"}
             return _json(person_of(found, None), 307, moved)
-        return await self._person(opened, found, explain, filtered)
+        return await self._person(grant, found, explain)
 
     async def profile_of(self, request: Request) -> Response:
-        opened, granted, filtered = self._people(self._let_in(request))
-        kind, value = request.path_params["type"], request.path_params["value"]
-        is_record = kind == _RECORD and kind not in opened.people.types
-        if kind not in opened.people.types and not is_record:
-            types = ", ".join(opened.people.types)
-            raise Refused(404, f"{kind!r} is no type of identifiers; there are {types}, and {_RECORD}", "type")
-        reading.check_text(value, "value")
+        grant = self._let_in(request)
+        self._lookups.people(grant)
         explain = reading.truth(request.query_params, "explain")
-        by_type = partial(opened.people.by_identifier, kind)
-        ask = partial(opened.people.by_record if is_record else by_type, value, granted)
-        found = await _of_store("the profiles", opened.threads, ask)
-        if found is None:
-            raise Refused(404, f"nobody is known by the {kind} {value!r}", "value")
-        return await self._person(opened, found, explain, filtered)
+        found = await self._lookups.profile_of(grant, request.path_params["type"], request.path_params["value"])
+        return await self._person(grant, found, explain)
 
-    async def _person(self, opened: OpenPeople, profile: Profile, explain: bool, filtered: bool) -> Response:
-        if not explain:
-            return _json(person_of(profile, None))
-        events = 0 if filtered else _MOST_EVENTS
-        ask = partial(opened.people.origin, profile.profile_id, _MOST_RECORDS, events)
-        return _json(person_of(profile, await _of_store("the profiles", opened.threads, ask)))
+    async def _person(self, grant: Grant, profile: Profile, explain: bool) -> Response:
+        return _json(person_of(profile, await self._lookups.origin(grant, profile) if explain else None))
 
     async def health(self, request: Request) -> Response:
         return _json(State("alive"))
@@ -221,7 +188,7 @@ class _Serving:
             checks["the profiles"] = people.threads, people.people.check
         try:
             async with asyncio.timeout(_CHECK_S):
-                await asyncio.gather(*(_of_store(name, *check) for name, check in checks.items()))
+                await asyncio.gather(*(of_store(name, *check) for name, check in checks.items()))
         except TimeoutError:
             raise Refused(503, f"a store hasn't answered within {_CHECK_S:g} s") from None
         if not all(each.questions.works for each in self._offer.indexes.values()):
@@ -239,56 +206,6 @@ class _Serving:
         grant = self._offer.let_in(request.headers.get("Authorization", ""))
         charge(grant)
         return grant
-
-    def _index(self, name: str, grant: Grant) -> tuple[str, OpenIndex, Filter]:
-        if name not in grant.indexes:
-            there = ", ".join(grant.indexes) or "none"
-            raise Refused(404, f"{name!r} is no index that may be asked here; there are {there}", "index")
-        return name, self._offer.indexes[name], grant.indexes[name]
-
-    def _people(self, grant: Grant) -> tuple[OpenPeople, Filter, bool]:
-        if self._offer.people is None or grant.people is None:
-            raise Refused(404, "no profiles may be asked for here")
-        return self._offer.people, grant.people, grant.filtered
-
-    async def _question(self, name: str, opened: OpenIndex, asked: Search) -> Question:
-        if asked.query is None:
-            return ByVector(reading.vector(asked.vector or [], opened.index.dimension))
-        if asked.mode != "vector" and not opened.index.has_words:
-            raise Refused(422, f"mode is {asked.mode}, and this index keeps no words: search by vector", "mode")
-        if asked.mode == "text":
-            # the model is asked for cosines alone
-            named = asked.min_score is not None
-            return ByWords(asked.query, await self._embedded(name, opened, asked.query) if named else None)
-        vector = await self._embedded(name, opened, asked.query)
-        return ByVector(vector) if asked.mode == "vector" else ByBoth(asked.query, vector)
-
-    async def _embedded(self, name: str, opened: OpenIndex, query: str) -> NDArray[np.float32]:
-        with self.figures.timed(name, "embed"):
-            try:
-                answer = await asyncio.wrap_future(opened.questions.submit([query], opened.index.embedder))
-            except Full:
-                busy = "more questions are waiting than are soon embedded: ask again"
-                raise Refused(429, busy, "", {"Retry-After": "1"}) from None
-            except FreshetError as error:
-                _log.warning("the model: %s", error)
-                raise Refused(503, "the model doesn't answer: ask again", "", {"Retry-After": "1"}) from error
-        if answer.errors:
-            raise Refused(422, f"query: {answer.errors[0]}", "query")
-        found: NDArray[np.float32] = answer.vectors[0]
-        return found
-
-
-async def _of_store(name: str, threads: Executor, ask: Callable[[], Answer]) -> Answer:
-    """What a store answers in a thread. Raises Refused where it doesn't; what it says of itself goes to the log."""
-    try:
-        return await asyncio.get_running_loop().run_in_executor(threads, ask)
-    except Unavailable as error:
-        _log.warning("%s: %s", name, error)
-        raise Refused(503, f"the store of {name} doesn't answer: ask again", "", {"Retry-After": "1"}) from error
-    except FreshetError as error:
-        _log.warning("%s: %s", name, error)
-        raise Refused(500, f"the store of {name} refuses; the server's log says why") from error
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

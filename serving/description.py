@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from serving.answers.shapes import ContextAsked, ContextMade
 from serving.problems import KIND, Problem
 from serving.shapes import (
     EVENTS,
@@ -27,10 +28,23 @@ _WHOLE = {"type": "integer", "minimum": 0}
 
 def described(name: str, keyed: bool) -> dict[str, Any]:
     """The description of a server of this name, which asks for a key or doesn't."""
-    types = (Search, Hits, Document, ChangedDocument, GoneDocument, ClearedTable, Person, State, Problem)
+    types = (
+        Search,
+        Hits,
+        ContextAsked,
+        ContextMade,
+        Document,
+        ChangedDocument,
+        GoneDocument,
+        ClearedTable,
+        Person,
+        State,
+        Problem,
+    )
     found, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     of = dict(zip(types, found, strict=True))
-    schemas["Search"]["properties"]["filter"] = {"type": "object", "description": "A filter: docs/filters.md."}
+    for each in ("Search", "ContextAsked"):
+        schemas[each]["properties"]["filter"] = {"type": "object", "description": "A filter: docs/filters.md."}
     bearer = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if keyed else {}
     return {
         "openapi": "3.1.0",
@@ -45,7 +59,6 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     explain = _query("explain", {"type": "boolean"}, "With what made it.")
     around = _query("around", _WHOLE, "Only the chunk of this ordinal, and its neighbours.")
     neighbours = _query("neighbours", {**_WHOLE, "maximum": MOST_NEIGHBOURS}, "How many on each side; 1 if not given.")
-    search = {"required": True, "content": {"application/json": {"schema": of[Search]}}}
     moved = {
         "description": "The profile is part of another one now.",
         "headers": {"Location": {"schema": {"type": "string"}}},
@@ -55,7 +68,13 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "/v1/indexes/{index}/search": {
             "post": {
                 **_operation("search", "The chunks nearest to a question.", of[Hits], of, _path("index")),
-                "requestBody": search,
+                "requestBody": _body(of[Search]),
+            }
+        },
+        "/v1/context": {
+            "post": {
+                **_operation("context", "A prompt of what is found for a question.", of[ContextMade], of),
+                "requestBody": _body(of[ContextAsked]),
             }
         },
         "/v1/indexes/{index}/documents/{id}": {
@@ -84,6 +103,10 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "/ready": {"get": _open(_operation("ready", "Whether its stores answer.", of[State], of))},
         "/metrics": {"get": _metrics(of)},
     }  # fmt: skip
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _operation(

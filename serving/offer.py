@@ -12,6 +12,8 @@ from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
 from serving.access import LetIn, nobody, to_everyone
+from serving.answers.answering import Answering
+from serving.answers.counting import Counting
 from serving.batches import Batches
 from serving.bodies import HERE
 from serving.key_file import KeyFile
@@ -54,6 +56,7 @@ class Offer:
     keyed   whether a key is needed
     notes   on what is there: a sentence each
     listeners  to changes, the most at once
+    answering  how questions are answered from what is found
     """
 
     name: str
@@ -63,6 +66,7 @@ class Offer:
     keyed: bool
     notes: Sequence[str]
     listeners: int
+    answering: Answering
 
 
 def check_host(served: Served, host: str) -> None:
@@ -85,7 +89,19 @@ def opened(served: Served) -> Iterator[Offer]:
         people = _people(served, stack)
         let_in = _let_in(served, indexes, people, stack)
         settings = served.settings
-        yield Offer(settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners)
+        yield Offer(
+            settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners, _answering(served)
+        )
+
+
+def _answering(served: Served) -> Answering:
+    settings = served.settings.answer
+    overlapping = frozenset(
+        name
+        for name, each in served.pipelines.items()
+        if not each.documents or any(document.chunk.overlap for document in each.documents.values())
+    )
+    return Answering(settings, served.template, Counting(settings), overlapping)
 
 
 def _index(served: Served, name: str, models: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:

@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import get_args
+from dataclasses import dataclass
+from typing import Generic, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -21,23 +22,42 @@ from serving.shapes import Mode, Search, WaitFor
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
-_FIELDS = ", ".join(Search.__struct_fields__)
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _LEAST_LENGTH = 1e-6
 _CHOICES = {"mode": f"; it is {', '.join(get_args(Mode))}"}
 
-_decode = msgspec.json.Decoder(Search).decode
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader(Generic[Struct]):
+    """Reads bodies of one kind.
+
+    kind  as which they are read
+    what  they are, as in `a search`
+    """
+
+    kind: type[Struct]
+    what: str
+
+    def read(self, body: bytes) -> Struct:
+        """What a body asks for. Raises Refused."""
+        try:
+            return msgspec.json.decode(body, type=self.kind)
+        except msgspec.ValidationError as error:
+            raise _misfit(str(error), ", ".join(self.kind.__struct_fields__), self.what) from None
+        except RecursionError:
+            raise Refused(422, "filter is nested too deep: join conditions in one list", "filter") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _unread(body, error) from None
+
+
+_searches = Reader(Search, "a search")
 
 
 def search(body: bytes) -> Search:
     """The search that a body asks for. Raises Refused."""
-    try:
-        asked = _decode(body)
-    except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from None
-    except RecursionError:
-        raise Refused(422, "filter is nested too deep: join conditions in one list", "filter") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _unread(body, error) from None
+    asked = _searches.read(body)
     if (asked.query is None) == (asked.vector is None):
         given = "both are" if asked.query is not None else "neither is"
         raise Refused(422, f"either query or vector must be given, and {given}", "query")
@@ -67,12 +87,12 @@ def vector(values: list[float], dimension: int) -> NDArray[np.float32]:
     return (found / length).astype(np.float32)
 
 
-def among(asked: Search, columns: Collection[str]) -> Filter:
-    """The filter of a search, over an index' columns. Raises Refused."""
-    if isinstance(asked.filter, msgspec.UnsetType):
+def among(given: msgspec.Raw | msgspec.UnsetType, columns: Collection[str]) -> Filter:
+    """The filter that a request gives, over an index' columns. Raises Refused."""
+    if isinstance(given, msgspec.UnsetType):
         return EVERYTHING
     try:
-        return filter_of(bytes(asked.filter).decode(), columns)
+        return filter_of(bytes(given).decode(), columns)
     except UnicodeDecodeError as error:
         raise Refused(422, f"filter is not written in UTF-8: {error}", "filter") from None
 
@@ -124,12 +144,16 @@ def truth(given: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _misfit(message: str) -> Refused:
-    if found := _UNKNOWN.match(message):
-        return Refused(422, f"{found[1]} is no field of a search; there are {_FIELDS}", found[1])
+def _misfit(message: str, fields: str, what: str) -> Refused:
     at = _AT.search(message)
+    inner = "" if at is None or not at[1] else f"{at[1]}."
+    if found := _MISSING.match(message):
+        return Refused(422, f"{inner}{found[1]} is missing", f"{inner}{found[1]}")
+    if found := _UNKNOWN.match(message):
+        there = "" if inner else f"; there are {fields}"
+        return Refused(422, f"{inner}{found[1]} is no field of {what}{there}", f"{inner}{found[1]}")
     if at is None or not at[1]:
-        return Refused(422, f"a search is an object with the fields {_FIELDS}: {message}")
+        return Refused(422, f"{what} is an object with the fields {fields}: {message}")
     return Refused(422, f"{at[1]}: {_AT.sub('', message)}{_CHOICES.get(at[1], '')}", at[1])
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from core.answers.template import OURS, Template, template
+from core.config.answer import Answer
 from core.config.file import Manual, checked
 from core.config.pipeline import Pipeline
 from core.config.source import Model, Name
@@ -43,6 +45,7 @@ class Settings(Model):
     keys    a file of them
     tokens  those of another party that let in; without keys and without these everyone is let in
     listeners  to changes, the most at once
+    answer  how questions are answered from what is found
     """
 
     name: Name
@@ -51,6 +54,7 @@ class Settings(Model):
     keys: str | None = Field(None, min_length=1)
     tokens: Tokens | None = None
     listeners: int = Field(64, ge=0, le=200)
+    answer: Answer = Answer()
 
     @model_validator(mode="after")
     def _serves_something(self) -> Settings:
@@ -66,6 +70,7 @@ class Served:
     pipelines  of the indexes, by the indexes' names
     people     the pipeline of profiles
     keys       the file of them, which is one; None: there are none
+    template   of prompts
     """
 
     path: Path
@@ -73,6 +78,7 @@ class Served:
     pipelines: dict[str, Pipeline]
     people: Pipeline | None
     keys: Path | None
+    template: Template
 
     @property
     def is_open(self) -> bool:
@@ -105,9 +111,22 @@ def read(path: Path) -> Served:
         else:
             read_keys(file)
             keys = file
+    prompt = _template(path, settings.answer, problems)
     if problems:
         raise ConfigError(problems)
-    return Served(path, settings, pipelines, people, keys)
+    return Served(path, settings, pipelines, people, keys, prompt)
+
+
+def _template(path: Path, answer: Answer, problems: list[str]) -> Template:
+    text = OURS
+    try:
+        if answer.prompt is not None:
+            text = (path.parent / answer.prompt).read_text(encoding="utf-8")
+        return template(text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        problems.append(f"{path}: answer.prompt is {str(answer.prompt)!r}: {why}")
+        return template(OURS)
 
 
 def _pipeline(path: Path, place: str, named: str, problems: list[str]) -> Pipeline | None:

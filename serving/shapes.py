@@ -194,10 +194,11 @@ def hits_of(found: Sequence[contract.Hit], asked: Search, fresh: Standing) -> Hi
     """The answer of hits, those from the least cosine on that is asked for."""
     least = asked.min_score
     near = found if least is None else [each for each in found if each.cosine is not None and each.cosine >= least]
-    return Hits([_hit(each) for each in near], asked.mode, as_of(fresh))
+    return Hits([hit_of(each) for each in near], asked.mode, as_of(fresh))
 
 
-def _hit(hit: contract.Hit) -> Hit:
+def hit_of(hit: contract.Hit) -> Hit:
+    """The answer of a hit."""
     cosine = None if hit.cosine is None else float(hit.cosine)
     position, at = (None, None) if (stood := hit.stood) is None else (str(stood.position), moment(stood.committed_ms))
     return Hit(float(hit.score), cosine, hit.document_id, hit.ordinal, hit.text, dict(hit.metadata), position, at)

@@ -35,6 +35,7 @@ FOLLOWED = [
         "filters",
         "serve",
         "freshness",
+        "answers",
         "bundle",
         "remote-models",
         "dead-letters",
@@ -194,7 +195,7 @@ def test_each_table_that_is_made_stands_in_one_page() -> None:
     assert sorted(name for page in PAGES for name in docs_tables.tables_in(page)) == sorted(docs_tables.TABLES)
 
 
-OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "serve-by-tokens.yaml", "keys-by-hand.yaml")
+OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "serve-by-tokens.yaml", "serve-with-answers.yaml", "keys-by-hand.yaml")
 PIPELINES = [
     block.text
     for page in PAGES
@@ -244,7 +245,8 @@ def test_every_setting_has_its_line(setting: str) -> None:
 
 @pytest.mark.parametrize("setting", [*settings(serving_settings.Settings), *settings(Keys)])
 def test_every_setting_of_a_server_has_its_line(setting: str) -> None:
-    assert f"| `{setting}` |" in (DOCS / "serve.md").read_text(encoding="utf-8")
+    lines = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("serve.md", "answers.md"))
+    assert f"| `{setting}` |" in lines
 
 
 def test_the_servers_files_load(tmp_path: Path) -> None:

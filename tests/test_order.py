@@ -25,7 +25,7 @@ ORDER = (
     ("cli",),
 )
 LEVELS = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
-MOST_ENTRIES = {"core": 15, "connectors": 20}
+MOST_ENTRIES = {"core": 16, "connectors": 20}
 MOST_LINES_OF_CLI = 2_000
 
 

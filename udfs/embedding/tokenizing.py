@@ -142,17 +142,23 @@ def _behind(prompt: Prompt | None, words: Tokenizer) -> Tokenizer:
 
 
 def _bare(embedding: Embedding) -> Tokenizer:
-    if not embedding.remote:
-        return tokenizer(embedding.model)
-    if embedding.tokenizer is not None:
-        file = embedding.tokenizer.expanduser()
-        return _from_file(file.parent.name, file, None) if file.is_file() else tokenizer(str(embedding.tokenizer))
-    if embedding.model == HASH:
+    return tokenizer_of_remote(embedding.model, embedding.tokenizer) if embedding.remote else tokenizer(embedding.model)
+
+
+def tokenizer_of_remote(model: str, given: Path | None) -> Tokenizer:
+    """What counts the tokens of a model behind an endpoint: what is `given`, else the model's own, else `letters4`.
+
+    See `tokenizer_of`, also of what it raises.
+    """
+    if given is not None:
+        file = given.expanduser()
+        return _from_file(file.parent.name, file, None) if file.is_file() else tokenizer(str(given))
+    if model == HASH:
         return tokenizer(HASH)
-    folder = path_here(embedding.model)
+    folder = path_here(model)
     if folder is not None and (folder / "tokenizer.json").is_file():
-        return tokenizer(embedding.model)
-    return Tokenizer("letters4", _letters, None)
+        return tokenizer(model)
+    return LETTERS
 
 
 @lru_cache(maxsize=8)
@@ -207,6 +213,10 @@ def _words(text: str) -> list[int]:
 def _letters(text: str) -> list[int]:
     """Up to four ASCII letters, or one other character, each with the white space before it."""
     return [found.start() for found in _LETTERS.finditer(text)]
+
+
+LETTERS = Tokenizer("letters4", _letters, None)
+"""What counts tokens where nobody knows the model's: see `tokenizer_of`."""
 
 
 def _starts(inner: tokenizers.Tokenizer) -> Starts:

@@ -1,0 +1,1 @@
+"""From passages to answers: what a model is given to answer from, and what becomes of its answers. Pure."""

@@ -1,0 +1,158 @@
+"""A prompt of what was found: the best passages that its budget has room for, each behind its mark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from core.answers.passages import Found, Passage, in_one_line, of_one_version, passages, quoted
+from core.answers.template import Template
+from core.errors import PromptTooLong
+
+_NO_PASSAGES = "(none)"
+_NO_PROFILE = "(nothing)"
+_BETWEEN = "\n\n"
+
+Size = Callable[[str], int]
+"""How large a text is, in whatever a budget counts: characters, or a model's tokens."""
+
+
+class Order(StrEnum):
+    """In which order passages stand: models read the last and the first best, and the middle worst."""
+
+    BEST_LAST = "best_last"
+    BEST_FIRST = "best_first"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a whole prompt may have at most, and what counts that."""
+
+    most: int
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A passage of a prompt and its mark; 1 is the best."""
+
+    mark: int
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A prompt and what it is made of.
+
+    cited         its passages, the best first
+    left_out      chunks that it has no room for, the best first
+    with_profile  whether it has the profile, where one was given
+    size          of the prompt, as the budget counts
+    """
+
+    prompt: str
+    cited: tuple[Cited, ...]
+    left_out: tuple[Found, ...]
+    with_profile: bool
+    size: int
+
+
+def context(
+    template: Template,
+    question: str,
+    profile: Mapping[str, Any] | None,
+    found: Sequence[Found],
+    budget: Budget,
+    order: Order,
+    overlapping: Collection[str],
+) -> Context:
+    """The prompt of a question, with as many of the chunks that were `found` as its budget has room for.
+
+    The better ones come first: one for which no room is left is left out, and a later one that is smaller may have
+    some. A profile's values come before any passage, or are left out where they alone are too much. Of `overlapping`
+    see `passages`. Raises PromptTooLong where the question alone is.
+    """
+    writing = _Writing(template, question, order, overlapping, budget.size)
+    bare = writing.fixed("")
+    if bare > budget.most:
+        raise PromptTooLong(bare, budget.most)
+    known = "" if profile is None else _profile(profile)
+    if writing.fixed(known) > budget.most:
+        known = ""
+    one = of_one_version(found)
+    taken = _taken(one, writing, budget.most - writing.fixed(known))
+    prompt, cited = writing.whole(known, taken)
+    # what is counted by parts may be a little less than the whole, where tokens begin in one and end in another
+    while (size := budget.size(prompt)) > budget.most and (taken or known):
+        known = known if taken else ""
+        taken = taken[:-1]
+        prompt, cited = writing.whole(known, taken)
+    if size > budget.most:
+        raise PromptTooLong(size, budget.most)
+    inside = {each.rank for each in taken}
+    left_out = tuple(each for each in one if each.rank not in inside)
+    return Context(prompt, cited, left_out, known != "", size)
+
+
+def _taken(found: Sequence[Found], writing: _Writing, room: int) -> list[Found]:
+    """Those of the chunks that there is room for, best first."""
+    taken: list[Found] = []
+    sizes: dict[tuple[str, str], int] = {}
+    for each in found:
+        of_document = [*(one for one in taken if one.document == each.document), each]
+        size = sum(map(writing.size_of, passages(of_document, writing.overlapping)))
+        if sum(sizes.values()) - sizes.get(each.document, 0) + size <= room:
+            sizes[each.document] = size
+            taken.append(each)
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """How a prompt is written, whatever stands in it."""
+
+    template: Template
+    question: str
+    order: Order
+    overlapping: Collection[str]
+    size: Size
+
+    def fixed(self, profile: str) -> int:
+        """The size of a prompt without passages."""
+        return self.size(self.whole(profile, ())[0])
+
+    def size_of(self, passage: Passage) -> int:
+        """What a passage adds to a prompt, wherever the template has a place for it."""
+        cited = Cited(999, passage)
+        size = {"passages": _block(cited) + _BETWEEN, "sources": _source(cited) + "\n"}
+        return sum(self.size(size[name]) for name in self.template.names if name in size)
+
+    def whole(self, profile: str, taken: Sequence[Found]) -> tuple[str, tuple[Cited, ...]]:
+        """The prompt with these chunks, and its passages, the best first."""
+        cited = tuple(Cited(at, each) for at, each in enumerate(passages(taken, self.overlapping), start=1))
+        ordered = cited[::-1] if self.order is Order.BEST_LAST else cited
+        given = {
+            "question": self.question,
+            "profile": profile or _NO_PROFILE,
+            "passages": _BETWEEN.join(map(_block, ordered)) or _NO_PASSAGES,
+            "sources": "\n".join(map(_source, cited)) or _NO_PASSAGES,
+        }
+        return self.template.filled(given), cited
+
+
+def _source(cited: Cited) -> str:
+    index, document_id = cited.passage.best.document
+    return f"[{cited.mark}] {index} {in_one_line(document_id)}"
+
+
+def _block(cited: Cited) -> str:
+    return f"{_source(cited)}\n{quoted(cited.passage.text)}"
+
+
+def _profile(values: Mapping[str, Any]) -> str:
+    """A profile's values, each a line behind a bar."""
+    lines = (f"{name}: {json.dumps(value, ensure_ascii=False, default=str)}" for name, value in values.items())
+    return quoted("\n".join(" ".join(each.splitlines()) for each in lines))

@@ -1,0 +1,22 @@
+"""How one server answers from what is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.answers.template import Template
+from core.config.answer import Answer
+from serving.answers.counting import Counting
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How prompts of one server are made.
+
+    overlapping  the indexes whose chunks may repeat the end of the one before
+    """
+
+    settings: Answer
+    template: Template
+    counting: Counting
+    overlapping: frozenset[str]

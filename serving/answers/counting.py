@@ -1,0 +1,51 @@
+"""What budgets count: characters, or tokens of the answering model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from core.answers.context import Budget, Size
+from core.config.answer import Answer
+from core.config.answer import Budget as BudgetSettings
+from serving.answers.shapes import BudgetAsked
+from udfs.embedding.tokenizing import LETTERS, tokenizer_of_remote
+
+_REMEMBERED = 8_192
+_SHORT = 16_384
+"""Characters of a text that is worth remembering: chunks come again, whole prompts don't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A budget, in which unit it is, and by what it is counted."""
+
+    budget: Budget
+    unit: Literal["tokens", "characters"]
+    by: str
+
+
+class Counting:
+    """Counts for one server's prompts."""
+
+    def __init__(self, answer: Answer) -> None:
+        """Raises ConfigError where the tokenizer that is named isn't there."""
+        named = answer.model is not None or answer.tokenizer is not None
+        model = "" if answer.model is None else answer.model.name
+        words = tokenizer_of_remote(model, answer.tokenizer) if named else LETTERS
+        self._usual = answer.budget
+        self._by = words.name
+        self._tokens = _remembering(lambda text: len(words.starts(text)))
+
+    def of(self, asked: BudgetAsked | None) -> Counted:
+        """The budget that is asked for, else the usual one; exactly one of an asked one's fields is given."""
+        given: BudgetAsked | BudgetSettings = asked or self._usual
+        if given.characters is not None:
+            return Counted(Budget(given.characters, len), "characters", "characters")
+        return Counted(Budget(given.tokens or 0, self._tokens), "tokens", self._by)
+
+
+def _remembering(count: Size) -> Size:
+    remembered = lru_cache(_REMEMBERED)(count)
+    return lambda text: remembered(text) if len(text) <= _SHORT else count(text)
