@@ -13,7 +13,7 @@ from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from deploy.msf.bundle import Bundle
-from operations.bundle import made, write
+from operations.bundle import made, write, write_plugin
 from terminal.bundle import sizes
 from terminal.lines import printer
 
@@ -32,10 +32,21 @@ def bundle(
     rehearse: Annotated[
         bool, typer.Option("--rehearse", help="Run the bundle on a Flink cluster of its own here, until Ctrl-C.")
     ] = False,
+    providers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ZIP",
+            help="AWS's msk-config-providers: make MSK Connect's plugin of it and Debezium.",
+        ),
+    ] = None,
 ) -> None:
     """Pack a pipeline's job into the zip that Managed Service for Apache Flink takes."""
     if output is None and not rehearse:
         raise ConfigError(["give -o ZIP, --rehearse, or both"])
+    if providers is not None and output is None:
+        raise ConfigError(["--providers needs -o ZIP: the plugin goes beside it"])
+    if providers is not None and output is not None:
+        write_plugin(described(pipeline), providers, output.parent, _say)
     if rehearse:
         from operations.rehearsal.rehearse import rehearse as run_it
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from core.config.msf import refused
 from core.config.pipeline import Pipeline
+from core.errors import ConfigError
 from deploy.msf.bundle import RUN_OPTIONS, Bundle, build
 from deploy.msf.wheels import PYTHON, vendored
+from deploy.msk_connect.plugin import debezium, plugin
 from operations.reporting import Line, Say, Tone
 from stack.jars import OF_JOBS, fetch
 from udfs.pinned import cache
@@ -24,9 +26,29 @@ def made(pipeline: Pipeline, file: Path, say: Say, python: str = PYTHON) -> Bund
 
 def write(built: Bundle, output: Path, say: Say) -> None:
     """The zip as a file, in one step, and the option to set on the service for it."""
-    temporary = output.with_name(f".{output.name}.new")
-    temporary.write_bytes(built.content)
-    temporary.replace(output)
+    _written(built.content, output)
     options = ", ".join(f"{name}: {value}" for name, value in RUN_OPTIONS.items())
     what = f" is the application's code, with kinesis.analytics.flink.run.options {options}"
     say(Line(str(output), what, Tone.GOOD))
+
+
+def write_plugin(pipeline: Pipeline, providers: Path, folder: Path, say: Say) -> None:
+    """MSK Connect's plugin for the source of a pipeline, under its own name in a folder.
+
+    providers  AWS's msk-config-providers, the archive with dependencies
+
+    Raises ConfigError where the pipeline doesn't read Debezium's events from Kafka, FreshetError as what makes it.
+    """
+    if not (pipeline.reads_kafka and pipeline.events.of_debezium):
+        raise ConfigError(["--providers is for MSK Connect's plugin, and this pipeline reads no events of Debezium"])
+    version, jars = debezium()
+    made_ = plugin(jars, providers)
+    _written(made_.content, folder / made_.name)
+    what = f" is MSK Connect's plugin, sha256 {made_.sha256}: Debezium {version}, and {providers.name}, sha256 "
+    say(Line(str(folder / made_.name), f"{what}{made_.providers_sha256}", Tone.GOOD))
+
+
+def _written(content: bytes, file: Path) -> None:
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(file)

@@ -1,4 +1,4 @@
-"""The plugin that `debezium.yaml` gives MSK Connect: `python -m deploy.msk_connect.plugin PROVIDERS.zip FOLDER`.
+"""The plugin that `debezium.yaml` gives MSK Connect, made by `freshet bundle --providers`.
 
 Debezium as the local stack's lock pins it, and beside it the providers by which a connector's configuration names a
 secret instead of having it: AWS's msk-config-providers, the archive with dependencies of its releases on GitHub, as no
@@ -8,8 +8,8 @@ registry of JARs has it. (MSK Developer Guide, "Using a configuration provider t
 from __future__ import annotations
 
 import hashlib
-import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
@@ -26,8 +26,22 @@ PROVIDER = "com/amazonaws/kafka/config/providers/SecretsManagerConfigProvider.cl
 _HASH = 12  # hexadecimal digits in the name
 
 
-def plugin(debezium: Entries, providers: Path) -> tuple[str, bytes]:
-    """The archive's name, which has its hash, and its bytes: the same for the same files.
+@dataclass(frozen=True)
+class Plugin:
+    """A built archive: its bytes, which are the same for the same files, and the hashes of it and of the providers."""
+
+    content: bytes
+    sha256: str
+    providers_sha256: str
+
+    @property
+    def name(self) -> str:
+        """Its name as a file and in the bucket; another archive has another one."""
+        return f"debezium-{self.sha256[:_HASH]}.zip"
+
+
+def plugin(debezium: Entries, providers: Path) -> Plugin:
+    """The archive of both.
 
     debezium   JARs by their names
     providers  a zip with JARs, in whatever folders
@@ -41,7 +55,7 @@ def plugin(debezium: Entries, providers: Path) -> tuple[str, bytes]:
         )
     entries = {f"debezium/{name}": content for name, content in debezium.items()}
     content = packed({**entries, **{f"providers/{name}": each for name, each in found.items()}})
-    return f"debezium-{hashlib.sha256(content).hexdigest()[:_HASH]}.zip", content
+    return Plugin(content, *(hashlib.sha256(each).hexdigest() for each in (content, providers.read_bytes())))
 
 
 def _jars(archive: Path) -> dict[str, bytes]:
@@ -59,21 +73,15 @@ def _has_provider(jar: bytes) -> bool:
             return PROVIDER in opened.namelist()
 
 
-def main(providers: Path, folder: Path) -> None:
-    """Fetch Debezium, check it against the lock, and write the archive into the folder."""
+def debezium() -> tuple[str, Entries]:
+    """Debezium's version, and its JARs by their names: fetched once, and checked against the lock.
+
+    Raises FreshetError where it can't be fetched, or is another one.
+    """
     (pinned,) = (jar for jar in read(LOCK) if jar.packaging == "tar.gz")
     folder_of_jars = cache(JARS)
     folder_of_jars.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as unpacked:
         unpack(jars.install(pinned, folder_of_jars, jars.download), Path(unpacked))
-        debezium = {jar.name: jar.read_bytes() for jar in sorted(Path(unpacked).rglob("*.jar"))}
-    name, content = plugin(debezium, providers)
-    (folder / name).write_bytes(content)
-    print(f"{folder / name}: {pinned.artifact} {pinned.version}, sha256 {hashlib.sha256(content).hexdigest()}")
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except FreshetError as refused:
-        sys.exit(str(refused))
+        found = {jar.name: jar.read_bytes() for jar in sorted(Path(unpacked).rglob("*.jar"))}
+    return pinned.version, found

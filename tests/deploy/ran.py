@@ -80,7 +80,7 @@ ROWS = (
         ("deploy/msk_connect/*",),
         "the archive, of the pinned Debezium; the connector's configuration held to the local stack's",
         (
-            "test_msk_connect.py::test_the_archive_has_debezium_and_the_providers_and_its_hash_in_its_name",
+            "test_msk_connect.py::test_the_plugin_has_debezium_and_the_providers_and_its_hash_in_its_name",
             "test_msk_connect.py::test_the_connector_is_as_the_local_stacks_but_for_its_server_and_secrets",
         ),
         "MSK Connect; AWS's providers of configuration",

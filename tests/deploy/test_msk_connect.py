@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -9,9 +10,12 @@ from zipfile import ZipFile
 
 import pytest
 
-from core.errors import FreshetError
+from cli.bundle import described
+from core.errors import ConfigError, FreshetError
 from deploy.msf.archive import packed
 from deploy.msk_connect import plugin
+from operations.bundle import write_plugin
+from operations.reporting import Line
 from stack.connect import _postgres_config
 from tests.deploy.cloudformation import TEMPLATES, made, scope
 
@@ -22,20 +26,42 @@ def providers(folder: Path, name: str = plugin.PROVIDER) -> Path:
     return path
 
 
-def test_the_archive_has_debezium_and_the_providers_and_its_hash_in_its_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plugin.main(providers(tmp_path), tmp_path)
-    (made_,) = tmp_path.glob("debezium-*.zip")
-    before = made_.read_bytes()
-    names = ZipFile(io.BytesIO(before)).namelist()
+PIPELINE = """\
+name: articles
+source: {kafka: {topic: shop.public.articles, properties.bootstrap.servers: "b:9098"}}
+format: debezium
+documents: {public.articles: {text: "{title}"}}
+embedding: {model: hash}
+store: {opensearch: {hosts: ["http://o:9200"], index: articles}}
+dead_letters: {kafka: {topic: letters}}
+"""
+
+
+def test_the_plugin_has_debezium_and_the_providers_and_its_hash_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
+    pipeline, lines, seen = described(tmp_path / "pipeline.yaml"), list[Line](), set[bytes]()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_plugin(pipeline, providers(tmp_path), tmp_path / name, lines.append)
+        (file,) = (tmp_path / name).iterdir()
+        seen.add(file.read_bytes())
+        assert re.fullmatch(TEMPLATES["debezium"]["Parameters"]["Plugin"]["AllowedPattern"], f"plugins/{file.name}")
+    (content,) = seen
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest[:12] in file.name
+    names = ZipFile(io.BytesIO(content)).namelist()
     assert "providers/providers.jar" in names
     assert any(name.startswith("debezium/debezium-connector-postgres-") for name in names)
-    assert re.fullmatch(TEMPLATES["debezium"]["Parameters"]["Plugin"]["AllowedPattern"], f"plugins/{made_.name}")
-    digest = capsys.readouterr().out.split()[-1]
-    assert digest[:12] in made_.name
-    plugin.main(providers(tmp_path), tmp_path)
-    assert [each.read_bytes() for each in tmp_path.glob("debezium-*.zip")] == [before]
+    said = lines[0].head + lines[0].rest
+    assert f"sha256 {digest}" in said
+    assert hashlib.sha256(providers(tmp_path).read_bytes()).hexdigest() in said
+
+
+def test_a_pipeline_that_reads_nothing_of_debeziums_has_no_plugin(tmp_path: Path) -> None:
+    text = PIPELINE.replace("format: debezium", "format: dms").replace('"{title}"', '"{title}", key: [id]')
+    (tmp_path / "pipeline.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="reads no events of Debezium"):
+        write_plugin(described(tmp_path / "pipeline.yaml"), providers(tmp_path), tmp_path, lambda line: None)
 
 
 def test_an_archive_without_the_provider_is_refused(tmp_path: Path) -> None:
