@@ -48,7 +48,7 @@ def ask(pipeline: Pipeline, of_topics: Callable[[Kafka, str], LogIdentity] | Non
     if isinstance(source, Kafka) and of_topics is None and pipeline.events.of_debezium:
         asked = _with_events(asked, source, pipeline.job.of_one_source)
     if isinstance(pipeline.database, SourceDatabase):
-        asked = _with_postgres(asked, pipeline.database.dsn)
+        asked = _with_postgres(asked, pipeline.database)
     return asked
 
 
@@ -66,11 +66,11 @@ def _with_events(asked: Asked, source: Kafka, tables: Set[str]) -> Asked:
     return Asked(identity, first, (*asked.unknown, *found.unknown))
 
 
-def _with_postgres(asked: Asked, dsn: str) -> Asked:
+def _with_postgres(asked: Asked, source: SourceDatabase) -> Asked:
     # imported late: a source that is no PostgreSQL needs no client of it
     from connectors.postgres.rows import Reselect
 
-    database = Reselect(dsn)
+    database = Reselect.of(source)
     try:
         database.reach()
         ((system, timeline),) = database.execute(_OF_POSTGRES)

@@ -103,9 +103,9 @@ def _steps(
     if has_state(pipeline):
         yield Step("state", partial(_state, pipeline), *of_source(pipeline))
     if isinstance(pipeline.database, SourceDatabase):
-        dsn = pipeline.database.dsn
-        compare = partial(by_database, pipeline, dsn)
-        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", of_dsn(dsn, "reselect.postgres"))
+        compare = partial(by_database, pipeline, pipeline.database)
+        where = of_dsn(pipeline.database.dsn, "reselect.postgres")
+        yield Step("reselect.postgres", compare, "reselect.postgres.dsn", where)
     model = _Model(pipeline, loading)
     provider = pipeline.embedding.provider or Provider()
     setting = f"embedding.{pipeline.embedding.provided_by}.{provider.at}"

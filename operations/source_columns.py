@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,9 @@ if TYPE_CHECKING:
 SETTING = "reselect.postgres.dsn"
 
 
-def by_database(pipeline: Pipeline, dsn: str) -> str:
+def by_database(pipeline: Pipeline, source: SourceDatabase) -> str:
     """What was compared with the database. Raises ConfigError where tables or columns aren't there, Unavailable."""
-    from connectors.postgres.catalog import catalog
-
-    with catalog(dsn, SETTING) as database:
+    with _catalog(source) as database:
         if not pipeline.events.of_debezium:
             # other feeds' rows may have what the table hasn't: their events are compared
             return f"{_place(database)} answers"
@@ -94,11 +92,16 @@ def _compared(pipeline: Pipeline) -> _Compared:
     """Nothing where there is no database to ask, or it doesn't answer."""
     source = pipeline.database
     if pipeline.events.of_debezium and isinstance(source, SourceDatabase):
-        from connectors.postgres.catalog import catalog
-
-        with suppress(Unavailable), catalog(source.dsn, SETTING) as database:
+        with suppress(Unavailable), _catalog(source) as database:
             return _compared_with(pipeline, database)
     return _Compared()
+
+
+def _catalog(source: SourceDatabase) -> AbstractContextManager[Catalog]:
+    from connectors.postgres.catalog import catalog
+    from connectors.postgres.login import login_of
+
+    return catalog(source.dsn, SETTING, login_of(source))
 
 
 def _compared_with(pipeline: Pipeline, database: Catalog) -> _Compared:

@@ -69,10 +69,14 @@ class Opening:
 def _pgvector(target: Pgvector, to: Opening) -> VectorStore:
     from connectors.pgvector.layout import Layout
     from connectors.pgvector.store import PgvectorStore
+    from connectors.postgres.login import login_of
 
     at = (target.dsn, target.table, to.dimension, to.model, to.patience_s)
     layout = Layout(target.text_search_config, target.vector_type, target.index.chosen)
-    return PgvectorStore(*at, remember_deletes_s=to.remember_s, owner=to.owner, layout=layout, search_s=to.search_s)
+    login = login_of(target)
+    return PgvectorStore(
+        *at, remember_deletes_s=to.remember_s, owner=to.owner, layout=layout, search_s=to.search_s, login=login
+    )
 
 
 def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
@@ -83,9 +87,10 @@ def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
 
 
 def _postgres(target: Postgres, to: Opening) -> ProfileStore:
+    from connectors.postgres.login import login_of
     from connectors.postgres.profiles.store import PostgresProfiles
 
-    return PostgresProfiles(target.dsn, to.pipeline, remember_s=to.remember_s)
+    return PostgresProfiles(target.dsn, to.pipeline, remember_s=to.remember_s, login=login_of(target))
 
 
 def _dynamodb(target: Dynamodb, to: Opening) -> ProfileStore:

@@ -19,6 +19,7 @@ from connectors.pgvector.rows import Work, hit_of, refused, stood_of, stored_of,
 from connectors.pgvector.schema import SETTING, Shape, bereft, indexable, look, make, set_up
 from connectors.pgvector.writing import Writer
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW
+from connectors.postgres.login import AS_WRITTEN, Login
 from connectors.postgres.session import BY_INDEX, Session, table_name
 from connectors.postgres.values import columns_of
 from core.change import BEGINNING, Position
@@ -58,6 +59,7 @@ class PgvectorStore:
         owner: Owner | None = None,
         layout: Layout = USUAL,
         search_s: float = 0.0,
+        login: Login = AS_WRITTEN,
     ) -> None:
         """`table` may have a schema, as in `app.articles`; `patience_s`: how long to wait for a server that is away.
 
@@ -69,7 +71,7 @@ class PgvectorStore:
         Raises ConfigError where the connection string can't be read, the table's name doesn't fit, or pgvector
         can't index so many dimensions. Connects to nothing.
         """
-        self._session = Session(dsn, SETTING, set_up)
+        self._session = Session(dsn, SETTING, set_up, login)
         self._table = table
         self._layout = layout
         self._dimension = indexable(dimension, layout.vector_type)

@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from connectors.postgres.event_gaps import IDENTITIES, Identity, lost
 from connectors.postgres.faults import reason
+from connectors.postgres.login import AS_WRITTEN, Login
 from connectors.postgres.session import connect, refuse_password_in_host, server_of
 from core.config.first_pipeline import Column
 from core.config.references import alike
@@ -154,7 +155,7 @@ class Catalog:
 
 
 @contextmanager
-def catalog(dsn: str, setting: str) -> Iterator[Catalog]:
+def catalog(dsn: str, setting: str, login: Login = AS_WRITTEN) -> Iterator[Catalog]:
     """A connection to a database, to read its catalog.
 
     `setting` is what messages call the connection string. Raises ConfigError where it can't be read or the user may
@@ -164,7 +165,8 @@ def catalog(dsn: str, setting: str) -> Iterator[Catalog]:
     server = server_of(dsn, setting)
     try:
         given = conninfo_to_dict(dsn, connect_timeout=5)
-        with connect({name: str(value) for name, value in given.items() if value is not None}) as connection:
+        written = {name: str(value) for name, value in given.items() if value is not None}
+        with connect(login.connecting(written, setting)()) as connection:
             yield Catalog(connection, server, connection.info.dbname)
     except psycopg.OperationalError as error:
         raise Unavailable(

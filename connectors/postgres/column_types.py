@@ -19,7 +19,7 @@ def typed(pipeline: Pipeline) -> tuple[Pipeline, list[str]]:
         return pipeline, []
     from connectors.postgres.rows import Reselect
 
-    source = Reselect(database.dsn, pipeline.events.debezium)
+    source = Reselect.of(database, pipeline.events.debezium)
     found: dict[str, Mapping[str, str]] = {}
     missing = []
     try:

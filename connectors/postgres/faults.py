@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import errors
 
+from connectors.postgres.login import AS_WRITTEN
 from core.errors import ConfigError, StoreGone, Unavailable
 
 ROW_FAULTS = (psycopg.DataError, psycopg.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
@@ -28,13 +29,13 @@ def is_servers(error: BaseException) -> bool:
     return isinstance(error, _SERVER_FAULTS) and not isinstance(error, ROW_FAULTS)
 
 
-def named(error: psycopg.Error, setting: str, server: str) -> Unavailable | ConfigError:
+def named(error: psycopg.Error, setting: str, server: str, login: str = AS_WRITTEN.remedy) -> Unavailable | ConfigError:
     """The error as one of ours: Unavailable where it may pass, ConfigError where the server refuses.
 
-    `setting` is the pipeline file's key, `server` where the server is.
+    `setting` is the pipeline file's key, `server` where the server is, `login` what to do where it lets nobody in.
     """
     if is_servers(error):
-        problem, remedy = _passing(error)
+        problem, remedy = _passing(error, login)
         return Unavailable(f"{setting}.dsn: PostgreSQL at {server} {problem} ({reason(error)}): {remedy}")
     if setting.startswith("store.") and _is_extensions(error):
         return ConfigError([f"{setting}: PostgreSQL at {server} has no type vector ({reason(error)}): {_EXTENSION}"])
@@ -49,7 +50,7 @@ def _is_extensions(error: psycopg.Error) -> bool:
     return of_types and any(each in reason(error).lower() for each in ("vector", "embedding"))
 
 
-def _passing(error: psycopg.Error) -> tuple[str, str]:
+def _passing(error: psycopg.Error, login: str) -> tuple[str, str]:
     if isinstance(error, errors.ReadOnlySqlTransaction):
         remedy = "name the primary where this is a replica, or end what sets default_transaction_read_only"
         return "takes no writes", remedy
@@ -58,7 +59,7 @@ def _passing(error: psycopg.Error) -> tuple[str, str]:
     if (error.sqlstate or "")[:2] in _LACKS:
         return "fails", "see to what it lacks; its log tells more"
     if "authentication failed" in reason(error) or "no password supplied" in reason(error):
-        return "refuses the login", "correct user and password"
+        return "refuses the login", login
     return "doesn't answer", "start it, or correct the address"
 
 

@@ -17,7 +17,9 @@ from psycopg.types.array import register_array
 from psycopg.types.string import TextLoader
 
 from connectors.postgres.faults import ROW_FAULTS
+from connectors.postgres.login import AS_WRITTEN, Login, login_of
 from connectors.postgres.session import Session
+from core.config.pipeline import SourceDatabase
 from core.documents.step import DocumentSpec, used_columns
 from core.errors import ConfigError
 from core.formats.debezium.columns import NOTHING_KNOWN, columns_of_types
@@ -99,13 +101,15 @@ class Table:
 class Reselect:
     """The source's database, over one connection that is made when first needed and made again when lost."""
 
-    def __init__(self, dsn: str, settings: DebeziumFormat | None = None, schemas: bool = True) -> None:
-        """Connects to nothing. Raises ConfigError where the dsn can't be read.
+    def __init__(
+        self, dsn: str, settings: DebeziumFormat | None = None, schemas: bool = True, login: Login = AS_WRITTEN
+    ) -> None:
+        """Connects to nothing. Raises ConfigError where the dsn can't be read, or can't log in so.
 
         settings  the pipeline's
         schemas   whether events bring their schema, so that what `settings.types` doesn't name is known all the same
         """
-        self._session = Session(dsn, SETTING, self._set_up)
+        self._session = Session(dsn, SETTING, self._set_up, login)
         found = settings or DebeziumFormat()
         # what this class itself writes and reads leaves no doubt
         self.settings = replace(found, decimal_handling_mode=found.decimals)
@@ -113,6 +117,11 @@ class Reselect:
         self._tables: dict[str, Table] = {}
         self._arrays: dict[int, int] = {}
         self.server = self._session.server
+
+    @classmethod
+    def of(cls, database: SourceDatabase, settings: DebeziumFormat | None = None, schemas: bool = True) -> Reselect:
+        """The one that a pipeline file names, else as its constructor."""
+        return cls(database.dsn, settings, schemas, login_of(database))
 
     def _set_up(self, connection: psycopg.Connection[Any]) -> None:
         for name in _AS_TEXT:

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from connectors.postgres import faults as pg_faults
 from connectors.postgres.faults import ROW_FAULTS, is_servers
+from connectors.postgres.login import AS_WRITTEN, Login
 from core.errors import ConfigError, Unavailable
 
 BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -69,10 +70,16 @@ class Session:
     """
 
     def __init__(
-        self, dsn: str, setting: str, opened: Callable[[psycopg.Connection[Any]], None] = lambda connection: None
+        self,
+        dsn: str,
+        setting: str,
+        opened: Callable[[psycopg.Connection[Any]], None] = lambda connection: None,
+        login: Login = AS_WRITTEN,
     ) -> None:
-        """Connects to nothing. Raises ConfigError where the connection string can't be read."""
+        """Connects to nothing. Raises ConfigError where the connection string can't be read, or can't log in so."""
         self._parameters = _parameters(dsn, setting)
+        self._login = login
+        self._connecting = login.connecting(self._parameters, f"{setting}.dsn")
         self._setting = setting
         self._opened = opened
         self._prepares = True
@@ -82,7 +89,7 @@ class Session:
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, made anew where there is none."""
         if self._connection is None or self._connection.closed:
-            connection = connect(self._parameters)
+            connection = connect(self._connecting())
             self._connection = connection
             if self._prepares and _is_own(connection):
                 connection.prepare_threshold = _PREPARED_AFTER
@@ -194,7 +201,7 @@ class Session:
         if _NO_PASSWORD in str(error):
             problem = f"{self._setting}.dsn: PostgreSQL at {self.server} asks for a password, and {self._asked()}; "
             return ConfigError([f"{problem}`freshet stack status` shows the connection string of the local stack"])
-        return pg_faults.named(error, self._setting, self.server)
+        return pg_faults.named(error, self._setting, self.server, self._login.remedy)
 
     def _asked(self) -> str:
         file, user = self._parameters.get("passfile"), self._parameters.get("user", "this user")

@@ -13,6 +13,7 @@ from core.config.events import Events
 from core.config.format import FORMATS, OF_MANY, Format
 from core.config.jobs import KINDS, Job, ProfilesJob
 from core.config.outcomes import Outcomes
+from core.config.postgres import PostgresServer
 from core.config.profiles import Profiles, milliseconds
 from core.config.source import (
     AwsClient,
@@ -33,10 +34,8 @@ class Database(Model):
     """Settings of a database that rows are read again from."""
 
 
-class SourceDatabase(Database):
+class SourceDatabase(PostgresServer, Database):
     """The PostgreSQL database that the changes come from. Its user needs no more than SELECT on the tables."""
-
-    dsn: str = Field(min_length=1)
 
 
 class SourceTables(AwsClient, Database):

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from core.config.postgres import PostgresServer
 from core.config.source import AwsClient, Model
 from core.config.variants import kinds, named, one
 from core.errors import ConfigError
@@ -87,7 +88,7 @@ class PgvectorIndex(Model):
         return self.ivfflat or self.hnsw or Hnsw()
 
 
-class Pgvector(Target):
+class Pgvector(PostgresServer, Target):
     """Vectors in PostgreSQL, by pgvector. `table` may be qualified with a schema.
 
     text_search_config  how PostgreSQL takes texts apart into words: `simple`, as they are; as a language has them; or
@@ -97,7 +98,6 @@ class Pgvector(Target):
 
     at: ClassVar[str] = "dsn"
 
-    dsn: str = Field(min_length=1)
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
     text_search_config: str = Field("simple", pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)
     vector_type: VectorType = "vector"
@@ -174,13 +174,11 @@ class OpenSearch(Target):
         return f"index {self.index}"
 
 
-class Postgres(Target):
+class Postgres(PostgresServer, Target):
     """Profiles in PostgreSQL: its tables are named after the pipeline."""
 
     holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "dsn"
-
-    dsn: str = Field(min_length=1)
 
     def place(self, pipeline: str) -> str:
         """The tables, whose names begin with the pipeline's."""

@@ -28,7 +28,7 @@ _MADE_HERE = re.compile(
 )
 """What an installer adds to a wheel's files: scripts for this machine's Python, and its own records."""
 
-_ASKED = "bedrock-runtime|dynamodb|dynamodbstreams|kinesis|s3|sagemaker-runtime|secretsmanager|sqs|sso|sso-oidc|sts"
+_ASKED = "bedrock-runtime|dynamodb|dynamodbstreams|kinesis|rds|s3|sagemaker-runtime|secretsmanager|sqs|sso|sso-oidc|sts"
 _NOT_ASKED = re.compile(rf"botocore/data/(?!({_ASKED})/)[^/]+/.*")
 """Descriptions of AWS services that no code of ours is a client of: half of all files, and a tenth of their size."""
 

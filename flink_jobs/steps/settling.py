@@ -126,7 +126,7 @@ class Settle(KeyedProcessFunction):
         if isinstance(self._database, SourceDatabase):
             from connectors.postgres.rows import Reselect
 
-            self._source = Reselect(self._database.dsn, self._written)
+            self._source = Reselect.of(self._database, self._written)
         self._marks = marks_of(self._stores)
         self._meters.open(runtime_context.get_metrics_group())
 

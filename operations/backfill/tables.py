@@ -66,7 +66,7 @@ def backfill(pipeline: Pipeline, places: Sequence[str], options: Options, say: S
     login = kafka.login(pipeline.kafka)
     topics = _topics(pipeline)
     refuse_in_another_log(pipeline, "a backfill would load nothing")
-    source = Reselect(database.dsn, pipeline.events.debezium)
+    source = Reselect.of(database, pipeline.events.debezium)
     with closing(source), reading(pipeline.kafka, group_of(pipeline)) as consumer:
         source.reach()
         tables = _tables(pipeline, places, relations(source), topics)

@@ -67,7 +67,7 @@ def opened(pipeline: Pipeline, schemas: bool) -> Opened:
     if isinstance(database, SourceDatabase):
         # without schemas the job has had its types from the database too
         pipeline = pipeline if schemas else typed(pipeline)[0]
-        return Reselect(database.dsn, pipeline.events.debezium, schemas)
+        return Reselect.of(database, pipeline.events.debezium, schemas)
     raise ConfigError([f"reselect is missing: it names where rows are read; add {_EXAMPLES[False]}"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW, reason
+from connectors.postgres.login import AS_WRITTEN, Login
 from connectors.postgres.profiles import sql as statements
 from connectors.postgres.session import Session, identifiers
 from connectors.postgres.values import as_json, columns_of
@@ -35,12 +36,19 @@ class PostgresProfiles:
     One store holds one connection, made when first needed and made again when lost; it is not for several threads.
     """
 
-    def __init__(self, dsn: str, name: str, patience_s: float = 30.0, remember_s: float = 7 * 86_400.0) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        name: str,
+        patience_s: float = 30.0,
+        remember_s: float = 7 * 86_400.0,
+        login: Login = AS_WRITTEN,
+    ) -> None:
         """`patience_s`: how long to wait for a server that is away; `remember_s`: how long what is gone is remembered.
 
         Raises ConfigError where the connection string can't be read, or the name is too long. Connects to nothing.
         """
-        self._session = Session(dsn, _SETTING)
+        self._session = Session(dsn, _SETTING, login=login)
         self._patience_s = patience_s
         self._remember_s = remember_s
         self._forget_at = 0.0
