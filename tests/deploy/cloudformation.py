@@ -168,3 +168,31 @@ def outputs(of: Scope) -> dict[str, dict[str, Any]]:
         for key, each in of.template.get("Outputs", {}).items()
         if "Condition" not in each or of.holds(each["Condition"])
     }
+
+
+REFERRED_BY_ARN = {"AWS::SecretsManager::Secret": "secretsmanager:{region}:{account}:secret:{name}-AbCdEf"}
+"""Types whose reference is an ARN, as far as policies name it."""
+
+
+def placed(node: Any, unknown: Mapping[str, str]) -> Any:
+    """A part of a template in which what comes of resources that aren't made is a text; `unknown` has their types."""
+    if isinstance(node, list):
+        return [placed(each, unknown) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"Ref"} and node["Ref"] in unknown:
+        name = node["Ref"]
+        arn = REFERRED_BY_ARN.get(unknown[name])
+        return f"arn:aws:{arn.format(region=REGION, account=ACCOUNT, name=name)}" if arn else f"{name}-of-{ACCOUNT}"
+    if set(node) == {"Fn::GetAtt"} and node["Fn::GetAtt"][0] in unknown:
+        name, attribute = node["Fn::GetAtt"][0], ".".join(node["Fn::GetAtt"][1:])
+        return (
+            f"arn:aws:some:{REGION}:{ACCOUNT}:{name}/{name}/{name}"
+            if attribute.endswith("Arn")
+            else f"{name}.{attribute}"
+        )
+    if set(node) == {"Fn::Sub"}:
+        text = node["Fn::Sub"] if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"][0]
+        filled = re.sub(r"\$\{(\w+)(\.\w+)?\}", lambda found: found[1] if found[1] in unknown else found[0], text)
+        return {"Fn::Sub": filled if isinstance(node["Fn::Sub"], str) else [filled, node["Fn::Sub"][1]]}
+    return {key: placed(each, unknown) for key, each in node.items()}

@@ -87,7 +87,7 @@ ROWS = (
     ),
     Row(
         ("deploy/cloudformation/*",),
-        "moto's CloudFormation, of the types that it knows, for three walks; cfn-lint, and checks of our own; the "
+        "moto's CloudFormation, of the types that it knows, for four walks; cfn-lint, and checks of our own; the "
         "properties read as the program reads them; policies held to the pages and, by moto, to what clients call; how "
         "the container of serve.yaml begins, by a shell",
         (

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import boto3
 import pytest
 from botocore import xform_name
 from botocore.session import get_session
+from botocore.validate import ParamValidator
 from moto import mock_aws
 
 from connectors.aws.client import Aws
@@ -112,7 +114,7 @@ def test_a_wildcard_without_a_reason_is_noticed() -> None:
 
 def test_what_a_stack_imports_another_exports() -> None:
     stacks = {"Foundation": "foundation", "Data": "data", "ModelStack": "model", "Changes": "s3", "Letters": "letters"}
-    stacks["LettersStack"] = "letters"
+    stacks |= {"LettersStack": "letters", "ProfilesStack": "profiles"}
     exported = {
         (name, output["Export"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}-"))
         for name in NAMES
@@ -128,7 +130,7 @@ def test_what_a_stack_imports_another_exports() -> None:
         if stack in stacks
     }
     assert imported - exported == set()
-    assert {name for name, _ in imported} == {"foundation", "data", "model", "s3", "letters"}
+    assert {name for name, _ in imported} == {"foundation", "data", "model", "s3", "letters", "profiles"}
 
 
 def test_the_application_keeps_its_state_and_scales_within_it() -> None:
@@ -145,7 +147,7 @@ def test_the_roles_policies_are_those_of_the_pages() -> None:
 
     profiles = set(re.findall(r'"(dynamodb:\w+)"', (ROOT / "docs/profiles.md").read_text(encoding="utf-8")))
     # the table is the template's
-    assert actions("ProfilesPolicy") == profiles - {"dynamodb:CreateTable", "dynamodb:UpdateTimeToLive"}
+    assert actions("Policy", "profiles") == profiles - {"dynamodb:CreateTable", "dynamodb:UpdateTimeToLive"}
     feeds = (ROOT / "docs/feeds.md").read_text(encoding="utf-8")
     assert actions("StreamPolicy") == set(re.findall(r"kinesis:[A-Z]\w+", feeds))
     letters = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
@@ -158,7 +160,7 @@ def test_the_roles_policies_are_those_of_the_pages() -> None:
 def test_the_table_is_one_that_the_store_of_profiles_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    declared = TEMPLATES["data"]["Resources"]["ProfilesTable"]["Properties"]
+    declared = TEMPLATES["profiles"]["Resources"]["Table"]["Properties"]
     kept = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     dynamodb = boto3.client("dynamodb", region_name="eu-central-1")
     dynamodb.create_table(TableName="people", **json.loads(json.dumps({name: declared[name] for name in kept})))
@@ -197,15 +199,77 @@ def test_a_command_of_the_page_is_one_of_the_cli(words: list[str]) -> None:
             assert value.isupper() or re.fullmatch(pattern, value), f"{key}={value}"
     elif (service, operation) not in {("s3", "cp"), ("logs", "tail"), ("ecr", "get-login-password")}:
         # those are the CLI's own
-        model = get_session().get_service_model(service)
-        names = {xform_name(name, "-"): name for name in model.operation_names}
-        members = model.operation_model(names[operation]).input_shape.members
-        assert options <= {f"--{xform_name(name, '-')}" for name in members}
+        assert misfit(service, operation, rest) == ""
+
+
+def misfit(service: str, operation: str, rest: Sequence[str]) -> str:
+    """What the API's model doesn't take of a command's options: names, types, values; "" where it takes all."""
+    model = get_session().get_service_model(service)
+    names = {xform_name(name, "-"): name for name in model.operation_names}
+    shape = model.operation_model(names[operation]).input_shape
+    members = {f"--{xform_name(name, '-')}": name for name in shape.members}
+    options = {
+        word: following if (following := "".join(rest[at + 1 : at + 2])).strip("-") == following else ""
+        for at, word in enumerate(rest)
+        if word.startswith("--")
+    }
+    of_the_cli = ("--query", "--output")
+    if unknown := options.keys() - members.keys() - set(of_the_cli):
+        return f"{', '.join(unknown)} is no option of {operation}"
+    given = {
+        members[option]: read(value, shape.members[members[option]].type_name)
+        for option, value in options.items()
+        if option not in of_the_cli
+    }
+    report: str = ParamValidator().validate(given, shape).generate_report()
+    return report or "; ".join(unknown_values(given, shape))
+
+
+def read(value: str, kind: str) -> Any:
+    """An option's value as the CLI reads it: JSON, or key=value,… for short; texts as they are, and none for yes."""
+    if kind == "boolean":
+        return value == ""
+    if kind not in ("structure", "list", "map"):
+        return value
+    if value[0] in "{[":
+        return json.loads(value)
+    pairs = dict(part.split("=", 1) for part in value.split(","))
+    return {key: {"true": True, "false": False}.get(each, each) for key, each in pairs.items()}
+
+
+def unknown_values(given: Any, shape: Any) -> Iterator[str]:
+    """Values that an enumeration of the model hasn't."""
+    if shape.type_name == "structure":
+        for name, each in given.items():
+            yield from unknown_values(each, shape.members[name])
+    elif shape.type_name == "list":
+        for each in given:
+            yield from unknown_values(each, shape.member)
+    elif getattr(shape, "enum", []) and given not in shape.enum:
+        yield f"{given} is none of {', '.join(shape.enum)}"
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("kinesisanalyticsv2 stop-application --name a", "--name is no option"),
+        ("ecr create-repository --repository-name freshet --image-tag-mutability MAYBE", "MAYBE is none of"),
+        ("dms start-replication --replication-config-arn A", "Missing required parameter"),
+        (
+            "kinesisanalyticsv2 start-application --application-name a --run-configuration "
+            """'{"ApplicationRestoreConfiguration": {"ApplicationRestoreType": "LATEST"}}'""",
+            "LATEST is none of",
+        ),
+    ],
+)
+def test_a_command_that_the_api_does_not_take_is_noticed(command: str, problem: str) -> None:
+    service, operation, *rest = shlex.split(command)
+    assert problem in misfit(service, operation, rest)
 
 
 def test_the_pages_bundle_goes_where_the_application_may_read_it() -> None:
     bundles = [words[-1] for words in aws_commands() if words[1:4] == ["s3", "cp", "app.zip"]]
-    assert len(bundles) == 3
+    assert len(bundles) == 4
     for each in bundles:
         assert each.startswith("s3://BUCKET/bundles/")
         assert re.fullmatch(TEMPLATES["application"]["Parameters"]["Bundle"]["AllowedPattern"], each[12:])

@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+from connectors.pgvector.store import PgvectorStore
+from connectors.postgres.login import login_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from deploy.msf.bundle import RUN_OPTIONS
-from tests.deploy.cloudformation import TEMPLATES, made, scope
+from tests.deploy.cloudformation import ACCOUNT, REGION, TEMPLATES, made, outputs, placed, scope
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:Password-AbCdEf"
+AURORA = "freshet.cluster-abc.eu-central-1.rds.amazonaws.com"
+VERIFIED = "?sslmode=verify-full&sslrootcert=rds"
 BROKERS = "b-1.shop.c1.kafka.eu-central-1.amazonaws.com:9098"
 EXPORTS = {
     "freshet-foundation-StreamsEndpoint": "https://vpce-1.streams.dynamodb.eu-central-1.vpce.amazonaws.com",
@@ -24,10 +28,9 @@ EXPORTS = {
     "freshet-letters-Stream": "freshet-letters-Stream",
     "freshet-letters-Bucket": "freshet-letters-bucket",
     "freshet-letters-Prefix": "letters/",
-    "freshet-data-PasswordArn": ARN,
-    "freshet-data-AuroraHost": "freshet.cluster-abc.eu-central-1.rds.amazonaws.com",
+    "freshet-data-AuroraDsn": f"postgresql://freshet:${{secretsmanager:{ARN}:password}}@{AURORA}:5432/freshet{VERIFIED}",
     "freshet-data-OpenSearchHost": "vpc-freshet-abc.eu-central-1.es.amazonaws.com",
-    "freshet-data-ProfilesTable": "freshet-data-Profiles",
+    "freshet-profiles-Table": "freshet-profiles-Table",
     "freshet-s3-Queue": "https://sqs.eu-central-1.amazonaws.com/123456789012/freshet-changes",
     "freshet-model-Endpoint": "freshet-model",
     **{
@@ -140,7 +143,7 @@ def test_what_parameters_name_is_in_its_place_and_nothing_else(
         assert after.kafka.options["properties.security.protocol"] == "SASL_SSL"
         assert after.kafka.topic == "t"
     if store == "aurora" and after.store.pgvector is not None:
-        assert "known@freshet.cluster-abc" in after.store.pgvector.dsn
+        assert f"known@{AURORA}" in after.store.pgvector.dsn
         assert after.store.pgvector.table == "articles"
 
 
@@ -185,7 +188,38 @@ def test_names_of_profiles_tables_reach_the_pipeline(kept: str, tmp_path: Path) 
     after = loaded(path, groups(Profiles=kept))
     if kept == "dynamodb":
         assert after.store.dynamodb is not None
-        assert after.store.dynamodb.table == EXPORTS["freshet-data-ProfilesTable"]
+        assert after.store.dynamodb.table == EXPORTS["freshet-profiles-Table"]
     else:
         assert after.store.postgres is not None
-        assert EXPORTS["freshet-data-AuroraHost"] in after.store.postgres.dsn
+        assert after.store.postgres.dsn == f"postgresql://freshet:known@{AURORA}:5432/freshet{VERIFIED}"
+
+
+@pytest.mark.parametrize("login", ["password", "iam"])
+def test_aurora_is_reached_as_its_stack_lets_in(login: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exports = {f"freshet-foundation-{name}": name for name in ("RoleName", "SubnetA", "SubnetB", "DataGroup", "KeyArn")}
+    kinds = {key: each["Type"] for key, each in TEMPLATES["data"]["Resources"].items()}
+    data = scope("freshet-data", TEMPLATES["data"], {"Source": "other", "AuroraLogin": login}, exports)
+    cluster = made(data)["Aurora"]["Properties"]
+    (statement,) = made(data)["AuroraPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    written = placed(outputs(data)["AuroraDsn"]["Value"], kinds)
+    monkeypatch.setitem(EXPORTS, "freshet-data-AuroraDsn", data.resolved(written))
+    path = file(tmp_path, "sqs", "hash", "aurora")
+    arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:Password-AbCdEf"
+    found = groups(Store="aurora", AuroraLogin=login)["freshet"]
+    kept = load(path, {}, found, lambda name, key: "known" if (name, key) == (arn, "password") else "").store.pgvector
+    assert kept is not None
+    opened = PgvectorStore(kept.dsn, kept.table, 4, "m", login=login_of(kept))
+    assert opened._session.server == "Aurora.Endpoint.Address:5432"
+    if login == "iam":
+        assert kept.aws is not None and kept.aws.region == REGION and "known" not in kept.dsn
+        assert (cluster["MasterUserAuthenticationType"], cluster["EnableIAMDatabaseAuthentication"]) == (
+            "iam-db-auth",
+            True,
+        )
+        assert "MasterUserPassword" not in cluster and "Password" not in made(data)
+        assert statement["Action"] == "rds-db:connect"
+        assert statement["Resource"]["Fn::Sub"].endswith(f"/{cluster['MasterUsername']}")
+    else:
+        assert kept.aws is None and "freshet:known@" in kept.dsn
+        assert cluster["MasterUserPassword"] and cluster["EnableIAMDatabaseAuthentication"] is False
+        assert statement["Action"] == "secretsmanager:GetSecretValue"

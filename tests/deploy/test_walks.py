@@ -21,7 +21,7 @@ from moto.cloudformation.parsing import get_model_map
 
 from core.config.file import load
 from deploy.msf.bundle import build
-from tests.deploy.cloudformation import ACCOUNT, NAMES, REGION, TEMPLATES, made, outputs, scope
+from tests.deploy.cloudformation import ACCOUNT, NAMES, REGION, TEMPLATES, made, outputs, placed, scope
 from tests.pages import ROOT, blocks
 
 PAGE = ROOT / "docs/deploy-msf.md"
@@ -29,6 +29,7 @@ WALKS = (
     "PostgreSQL, by Debezium and MSK, into OpenSearch",
     "DynamoDB, by Kinesis, into Aurora",
     "S3, by a queue, into Aurora",
+    "PostgreSQL, by DMS and Kinesis, into profiles",
 )
 UNKNOWN = {
     "AWS::ApplicationAutoScaling::ScalableTarget", "AWS::ApplicationAutoScaling::ScalingPolicy",
@@ -48,7 +49,12 @@ LEFT_OUT = {
     "Database": "moto takes a reference to a parameter group for the group's name",
 }
 """Resources of a known type that moto doesn't make as they are."""
-FILLED = {"BROKERS": "b-1.shop.c1.kafka.eu-central-1.amazonaws.com:9098", "HOST": "shop.eu-central-1.rds.amazonaws.com"}
+FILLED = {
+    "BROKERS": "b-1.shop.c1.kafka.eu-central-1.amazonaws.com:9098",
+    "HOST": "shop.eu-central-1.rds.amazonaws.com",
+    "CERTIFICATE_ARN": f"arn:aws:dms:{REGION}:{ACCOUNT}:cert:rds",
+}
+"""What a reader fills in for the page's words in capitals."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,7 @@ def walk(title: str) -> Walk:
     part = PAGE.read_text(encoding="utf-8").split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
     typed = [line for found in re.findall(r"```bash\n(.*?)```", part, re.DOTALL) for line in found.splitlines()]
     (pipeline,) = re.findall(r'```yaml title="[^"]+"\n(.*?)```', part, re.DOTALL)
-    others = ("-dms ", "aws dms")  # the same walk with another source
-    return Walk([shlex.split(line) for line in typed if not any(each in line for each in others)], pipeline)
+    return Walk([shlex.split(line) for line in typed], pipeline)
 
 
 def test_what_moto_does_not_make_is_listed() -> None:
@@ -81,33 +86,11 @@ def test_what_moto_does_not_make_is_listed() -> None:
     assert {kind for kind in used if kind not in get_model_map()} == UNKNOWN
 
 
-def placed(node: Any, unknown: frozenset[str]) -> Any:
-    """A part of a template in which what comes of resources that aren't made is a text that names it."""
-    if isinstance(node, list):
-        return [placed(each, unknown) for each in node]
-    if not isinstance(node, dict):
-        return node
-    if set(node) == {"Ref"} and node["Ref"] in unknown:
-        return f"{node['Ref']}-of-{ACCOUNT}"
-    if set(node) == {"Fn::GetAtt"} and node["Fn::GetAtt"][0] in unknown:
-        name, attribute = node["Fn::GetAtt"][0], ".".join(node["Fn::GetAtt"][1:])
-        return (
-            f"arn:aws:some:{REGION}:{ACCOUNT}:{name}/{name}/{name}"
-            if attribute.endswith("Arn")
-            else f"{name}.{attribute}"
-        )
-    if set(node) == {"Fn::Sub"}:
-        text = node["Fn::Sub"] if isinstance(node["Fn::Sub"], str) else node["Fn::Sub"][0]
-        filled = re.sub(r"\$\{(\w+)(\.\w+)?\}", lambda found: found[1] if found[1] in unknown else found[0], text)
-        return {"Fn::Sub": filled if isinstance(node["Fn::Sub"], str) else [filled, node["Fn::Sub"][1]]}
-    return {key: placed(each, unknown) for key, each in node.items()}
-
-
 def stack(name: str, template: str, given: dict[str, str], exports: dict[str, str]) -> dict[str, Any]:
     """Make a stack of what moto knows; what the others would export stands in the exports as a text that names it."""
     of = scope(name, TEMPLATES[template], given, exports)
     wanted = made(of)
-    unknown = frozenset(key for key, each in wanted.items() if each["Type"] in UNKNOWN or key in LEFT_OUT)
+    unknown = {key: each["Type"] for key, each in wanted.items() if each["Type"] in UNKNOWN or key in LEFT_OUT}
     told = {key: placed(each, unknown) for key, each in outputs(of).items()}
     known = {key: placed(each, unknown) for key, each in wanted.items() if key not in unknown}
     if known:
@@ -154,6 +137,13 @@ def test_a_walk_up_to_the_calls_that_need_an_account(
         assert pipeline.letters.bootstrap_servers == FILLED["BROKERS"]
         assert data["ConsumerGroup"] == f"freshet-{pipeline.name}"
         assert data["DeadLetters"] == pipeline.dead_letters.kafka.topic
+    if pipeline.profiles is not None:
+        assert pipeline.store.dynamodb is not None
+        assert pipeline.store.dynamodb.table == exports["freshet-profiles-Table"]
+    by_iam = data.get("AuroraLogin") == "iam"
+    if pipeline.store.pgvector is not None:
+        assert pipeline.store.pgvector.dsn.startswith(f"postgresql://freshet{'' if by_iam else ':known'}@Aurora.")
+        assert (pipeline.store.pgvector.aws is not None) == by_iam
     assert build(pipeline, file, [], {}).parts
     endpoints = {
         each["Properties"]["ServiceName"].rpartition(f"{REGION}.")[2]
