@@ -22,39 +22,59 @@ class Shares:
 
     seconds  how long the stretch was
     changes  how many changes were applied in it
-    cpu      CPU seconds that each process spent in it
+    cpu      CPU seconds that each process spent in it; one that ended meanwhile doesn't count
+    others   CPU seconds that the machine spent on what isn't in `cpu`
+    idle     CPU seconds that its processors had nothing to do: with the others they are `cores` × `seconds`
+    cores    of the machine
     vertex   each operator chain's share of the time that it was busy (0 to 1) and that it waited for the next one
     """
 
     seconds: float
     changes: int
     cpu: Mapping[str, float]
+    others: float
+    idle: float
+    cores: int
     vertex: Mapping[str, tuple[float, float]]
 
 
 def sampled(stack: Stack, job: Job) -> Callable[[int], Shares]:
     """Starts the stretch; the function it returns takes the changes since and ends it. The job must be busy then."""
-    before, started = _cpu_seconds(stack), time.perf_counter()
+    before, busy, started = cpu_seconds(stack), _machine_seconds(), time.perf_counter()
 
     def end(changes: int) -> Shares:
-        spent, seconds = _cpu_seconds(stack), time.perf_counter() - started
+        spent, seconds = cpu_seconds(stack), time.perf_counter() - started
         cpu = {name: used - before.get(name, 0.0) for name, used in spent.items()}
-        return Shares(seconds, changes, cpu, _vertices(job))
+        all_of_it, cores = _machine_seconds() - busy, psutil.cpu_count() or 1
+        others = max(0.0, all_of_it - sum(cpu.values()))
+        return Shares(seconds, changes, cpu, others, max(0.0, cores * seconds - all_of_it), cores, _vertices(job))
 
     return end
 
 
-def _cpu_seconds(stack: Stack) -> dict[str, float]:
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """CPU seconds so far of each process of a bench, each counted once: the stack's servers may be its children too."""
     me = psutil.Process()
     spent = {"this process": _of(me)}
-    for child in me.children(recursive=True):
-        name = "Flink's JVM (decode, plan)" if child.name() == "java" else "Python worker (embed, write)"
-        spent[name] = spent.get(name, 0.0) + _of(child)
     servers = {"PostgreSQL": stack.postgres.server, "Kafka": stack.kafka.server, "Kafka Connect": stack.connect.server}
+    theirs: set[int] = set()
     for name, server in servers.items():
         if server.pid is not None:
-            spent[name] = of_server(psutil.Process(server.pid))
+            process = psutil.Process(server.pid)
+            spent[name] = of_server(process)
+            theirs |= {each.pid for each in (process, *process.children(recursive=True))}
+    for child in me.children(recursive=True):
+        if child.pid in theirs:
+            continue
+        name = "Flink's JVM (decode, plan)" if child.name() == "java" else "Python worker (embed, write)"
+        spent[name] = spent.get(name, 0.0) + _of(child)
     return spent
+
+
+def _machine_seconds() -> float:
+    """CPU seconds that all processors of the machine worked so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def of_server(server: psutil.Process) -> float:

@@ -104,6 +104,8 @@ def _busy(found: Throughput) -> list[Line]:
         )
         for name, cpu in found.shares.cpu.items()
     ]
+    others, idle = (found.shares.others / found.shares.seconds, found.shares.idle / found.shares.seconds)
+    cores.append(Line(f"  others' and idle, of {found.shares.cores} cores", f"{others:.2f}, {idle:.2f}"))
     chains = [
         Line(f"  {_chain(name)}: busy, held up", f"{busy:.0%}, {held:.0%}")
         for name, (busy, held) in found.shares.vertex.items()

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from bench.figures import percentiles
-from bench.shares import of_server
-from stack.local import Stack
+from bench.shares import cpu_seconds, of_server
+from stack.local import Connect, Kafka, Postgres, Server, Stack
 
 
 def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:
@@ -29,9 +29,13 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
     assert found["machinery_with_schemas_changes_per_second"] > 0
     for machinery in (found["machinery"], found["machinery_with_schemas"], found["machinery_recorded"]):
         assert 0 < machinery["changes"] < 3000
-        assert machinery["shares"]["cpu"]["PostgreSQL"] > 0
+        shares = machinery["shares"]
+        assert shares["cpu"]["PostgreSQL"] > 0
+        all_of_it = sum(shares["cpu"].values()) + shares["others"] + shares["idle"]
+        # two clocks, one of which ticks a hundred times a second
+        assert all_of_it == pytest.approx(shares["cores"] * shares["seconds"], rel=0.1, abs=0.2)
         # measured every 5 s, so mostly 0
-        assert all(0 <= busy <= 1 for busy, _ in machinery["shares"]["vertex"].values())
+        assert all(0 <= busy <= 1 for busy, _ in shares["vertex"].values())
     latency = found["topic_to_row_ms"]
     assert latency["n"] == 40
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
@@ -100,6 +104,19 @@ def test_what_a_server_spent_does_not_fall_when_one_of_its_processes_ends() -> N
         assert server.stdout.readline() == b"ended\n"
         assert of_server(found) >= before
         server.kill()
+
+
+def test_a_server_that_the_bench_has_started_counts_once() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        server, none = Server(True, busy.pid, 0, Path()), Server(False, None, 0, Path())
+        postgres = Postgres("", server)
+        stack = Stack(Path(), postgres, Kafka("", none), Connect("", none), None, None)
+        while of_server(psutil.Process(busy.pid)) < 0.3:
+            time.sleep(0.05)
+        found = cpu_seconds(stack)
+        busy.kill()
+    others = [spent for name, spent in found.items() if name not in ("this process", "PostgreSQL")]
+    assert found["PostgreSQL"] >= 0.3 and sum(others) < 0.2
 
 
 def bench(folder: Path, file: Path, *names: str, articles: int = 300) -> Any:
