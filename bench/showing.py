@@ -19,10 +19,14 @@ from bench.events import RECORDING, SCHEMAS
 from bench.figures import Measurement, Percentiles, Size
 from bench.machinery import Throughput
 from bench.rig import Rig, rig
+from core.errors import not_installed
 from stack import local as stack
+from udfs.embedding.engines import ENGINES
 from udfs.embedding.tokenizing import DEFAULT
 
 _CHECKOUT = Path(__file__).parents[1]
+_AGAINST_TORCH = (Measurement.RAW_ENCODE, Measurement.ENGINE)
+"""What is compared with sentence-transformers' own encode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,33 @@ class Measured:
 
 
 def bench(wanted: Sequence[Measurement], size: Size, json_file: Path | None, console: Console) -> None:
-    """Measure what is wanted on the stack of the current folder, and tell it as a table and as JSON."""
-    found = list(_measure(wanted, size, console))
+    """Measure what is wanted on the stack of the current folder, and tell it as a table and as JSON.
+
+    Raises ConfigError where all of it needs torch, which isn't installed; else what does is left out, and named.
+    """
+    found = list(_measure(measurable(wanted, console), size, console))
     console.print(_table([line for measured in found for line in measured.lines]))
     if json_file is not None:
         entries = {name: value for measured in found for name, value in measured.entries.items()}
         text = json.dumps({**entries, "machine": _machine()}, indent=2)
         json_file.write_text(text + "\n", encoding="utf-8")
         console.print(f"figures: {json_file}", soft_wrap=True)
+
+
+def measurable(wanted: Sequence[Measurement], console: Console) -> Sequence[Measurement]:
+    """What of it can be measured here; what compares with torch, where that isn't installed, is named and left out.
+
+    Raises ConfigError where nothing is left.
+    """
+    lacking = ENGINES["torch"].lacks()
+    left_out = [each for each in wanted if each in _AGAINST_TORCH] if lacking else []
+    if not left_out:
+        return wanted
+    missed = not_installed(" and ".join(left_out), lacking, "model")
+    if len(left_out) == len(wanted):
+        raise missed
+    console.print(f"left out: {missed}", soft_wrap=True)
+    return [each for each in wanted if each not in left_out]
 
 
 def _measure(wanted: Sequence[Measurement], size: Size, console: Console) -> Iterator[Measured]:

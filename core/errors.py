@@ -46,7 +46,13 @@ class ConfigError(FreshetError):
 
 def not_installed(what: str, module: str, extra: str) -> ConfigError:
     """What to install for `what`, as in `store.dynamodb`: an extra of Freshet's brings the module that it needs."""
-    return ConfigError([f"{what} needs {module}, which isn't installed: install freshet[{extra}]"])
+    return ConfigError([f"{what} needs {module}, which isn't installed: {to_install(extra)}"])
+
+
+def to_install(*extras: str) -> str:
+    """What is to be done for one of these extras of Freshet's: `install freshet[aws]`."""
+    by_launcher = ", as FRESHET_TORCH=yes ./freshet does" if "model" in extras else ""
+    return f"install {' or '.join(f'freshet[{extra}]' for extra in extras)}{by_launcher}"
 
 
 class StoreGone(ConfigError):

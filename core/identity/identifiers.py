@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import idna
 
-from core.errors import ConfigError, ProfileError
+from core.errors import ConfigError, ProfileError, not_installed
 
 LONGEST = 512
 """Characters that an identifier may have. An e-mail address has at most 254 (RFC 3696's erratum 1690)."""
@@ -129,7 +129,7 @@ def phone(region: str) -> Normalizer:
     try:
         import phonenumbers
     except ImportError:
-        raise ConfigError(["normalize: phone needs the extra: pip install 'freshet[profiles]'"]) from None
+        raise not_installed("normalize: phone", "phonenumbers", "profiles") from None
     if region not in phonenumbers.SUPPORTED_REGIONS:
         raise ConfigError([f"normalize: phone: {region!r} is no region; write two letters, as in NO"])
 

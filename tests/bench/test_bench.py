@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,10 +13,14 @@ from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 
-from bench.figures import percentiles
+from bench.figures import Measurement, percentiles
 from bench.shares import cpu_seconds, of_server
+from bench.showing import measurable
+from core.errors import ConfigError
 from stack.local import Connect, Kafka, Postgres, Server, Stack
+from udfs.embedding import engines
 
 
 def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:
@@ -69,6 +74,17 @@ def test_the_engine_against_encode_needs_no_server(tmp_path: Path) -> None:
     assert engine["precisions"]["float32"]["cosine"] > 1 - 1e-5
     assert all(each["cosine"] > 0.999 for each in engine["precisions"].values())
     assert not (tmp_path / ".freshet").exists()
+
+
+def test_what_is_compared_with_torch_is_left_out_where_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    console, wanted = Console(file=shown, width=300), [Measurement.SAVINGS, Measurement.ENGINE]
+    assert measurable(wanted, console) == wanted
+    monkeypatch.setattr(engines, "is_installed", lambda module: module != "torch")
+    assert measurable(wanted, console) == [Measurement.SAVINGS]
+    assert "left out: engine_over_float32_encode needs torch" in shown.getvalue()
+    with pytest.raises(ConfigError, match="FRESHET_TORCH=yes"):
+        measurable([Measurement.ENGINE], console)
 
 
 def test_percentiles_lie_between_the_latencies() -> None:

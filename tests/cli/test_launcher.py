@@ -1,5 +1,6 @@
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from udfs.embedding.engines import DRIVERS
 
 ROOT = Path(__file__).parents[2]
 # an environment made by uv has no pip
@@ -31,7 +34,7 @@ launcher = load()
 def checkout(tmp_path: Path) -> Path:
     """A checkout whose set-up is complete: its command `freshet` prints its arguments."""
     root = tmp_path / "checkout"
-    for name in ("freshet", launcher.TOOLS, *launcher.INPUTS, *launcher.LOCKS):
+    for name in ("freshet", *launcher.MORE.values(), *launcher.INPUTS, *launcher.LOCKS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / ".venv/bin").mkdir(parents=True)
@@ -67,12 +70,58 @@ def test_a_changed_pin_is_set_up_anew(checkout: Path, name: str) -> None:
 
 
 def test_what_the_tests_take_is_a_set_up_of_its_own(checkout: Path) -> None:
-    assert launcher.is_complete(checkout) and not launcher.has_tools(checkout)
-    launcher.put_stamp(checkout / ".venv/freshet-test.stamp", launcher.tools_stamp(checkout))
-    assert launcher.has_tools(checkout)
-    with (checkout / launcher.TOOLS).open("a") as file:
+    assert launcher.is_complete(checkout) and launcher.lacking(checkout, ["torch", "test"]) == ["torch", "test"]
+    for part in ("torch", "test"):
+        launcher.put_stamp(launcher.place_of(checkout, part), launcher.stamp_of(checkout, part))
+    assert not launcher.lacking(checkout, ["torch", "test"])
+    with (checkout / launcher.MORE["test"]).open("a") as file:
         file.write("# changed\n")
-    assert launcher.is_complete(checkout) and not launcher.has_tools(checkout)
+    assert launcher.is_complete(checkout) and launcher.lacking(checkout, ["torch", "test"]) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("said", "gpu", "testing", "torch", "why"),
+    [
+        ("", False, False, False, "No GPU is seen: .* without torch; FRESHET_TORCH=yes brings it"),
+        ("", True, False, True, "There is a GPU .*; FRESHET_TORCH=no leaves it out"),
+        ("no", True, False, False, "without torch, as FRESHET_TORCH says"),
+        ("yes", False, False, True, "with torch, as FRESHET_TORCH says"),
+        ("", False, True, True, "the tests compare with it"),
+        ("no", False, True, True, "the tests compare with it"),
+    ],
+)
+def test_torch_comes_where_a_gpu_is_seen_or_it_is_asked_for(
+    said: str,
+    gpu: bool,
+    testing: bool,
+    torch: bool,
+    why: str,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(launcher, "GPUS", (str(checkout / "freshet") if gpu else str(checkout / "nothing"),))
+    monkeypatch.setattr(launcher.sys, "platform", "linux")
+    asked = launcher.asked_for_torch({launcher.TORCH: said})
+    assert launcher.chosen(checkout, launcher.wanted(asked, testing), asked) is torch
+    assert re.search(why, capsys.readouterr().err)
+
+
+def test_a_set_up_in_place_of_one_with_torch_has_it_too(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "GPUS", ())
+    monkeypatch.setattr(launcher.sys, "platform", "linux")
+    assert not launcher.chosen(checkout, [], None)
+    launcher.put_stamp(launcher.place_of(checkout, "torch"), "of requirements before")
+    assert launcher.chosen(checkout, [], None) and not launcher.chosen(checkout, [], False)
+
+
+def test_what_the_variable_cannot_say_is_refused() -> None:
+    with pytest.raises(launcher.SetupError, match="FRESHET_TORCH is 'cuda': set it to yes or to no"):
+        launcher.asked_for_torch({launcher.TORCH: "cuda"})
+
+
+def test_a_gpu_that_brings_torch_is_one_that_an_engine_looks_for() -> None:
+    assert set(launcher.GPUS) <= set(DRIVERS)
 
 
 @pytest.mark.parametrize(("code", "complete"), [(0, True), (1, False)])
@@ -87,11 +136,24 @@ def test_only_test_gets_what_tests_take_and_an_interrupted_one_gets_it_again(
     assert not log.exists()
     done = subprocess.run([*command, "test", "--quick"], capture_output=True, text=True, check=False)
     assert log.read_text().startswith("pip install") and "--require-hashes" in log.read_text()
-    assert launcher.has_tools(checkout) is complete and launcher.is_complete(checkout)
+    assert launcher.has(checkout, "torch") is launcher.has(checkout, "test") is complete
+    assert launcher.is_complete(checkout)
     assert done.stdout == ("test --quick\n" if complete else "")
     assert ("no server" in done.stderr and "ended with code 1" in done.stderr) is not complete
     subprocess.run([*command, "test"], capture_output=True, check=False)
-    assert len(log.read_text().splitlines()) == (1 if complete else 2)
+    # torch, then what tests take: the first that fails is the last
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_torch_comes_later_where_it_is_asked_for_and_stays(checkout: Path) -> None:
+    log = checkout / "uv.log"
+    script(checkout / ".venv/bin/uv", f'echo "$@" >> {log}')
+    command = [sys.executable, str(checkout / "freshet"), "demo"]
+    for said in ("", "no", "yes", "yes", ""):
+        environment = {**os.environ, launcher.TORCH: said}
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert ran.stdout == "demo\n"
+    assert [line.split(" -r ")[1] for line in log.read_text().splitlines()] == [launcher.WITH_TORCH]
 
 
 def test_the_pinned_files_are_of_one_resolution_and_tools_are_in_one_alone() -> None:
@@ -99,22 +161,26 @@ def test_the_pinned_files_are_of_one_resolution_and_tools_are_in_one_alone() -> 
         lines = (ROOT / "requirements" / name).read_text().splitlines()
         return dict(line.split(" ")[0].split("==") for line in lines if "==" in line and not line.startswith(" "))
 
-    base, tools = pins("requirements.txt"), pins("test.txt")
+    base, tools, cpu = pins("requirements.txt"), pins("test.txt"), pins("cpu.txt")
     assert {name for name in tools if base.get(name, tools[name]) != tools[name]} == set()
+    assert cpu.items() < base.items()
+    lacks = base.keys() - cpu.keys()
+    assert {"torch", "sentence-transformers", "transformers", "triton"} < lacks and "openvino" in cpu
+    assert not [name for name in cpu if name.startswith(("nvidia", "cuda"))]
     assert {"pytest", "mypy", "ruff", "hypothesis", "pre-commit"} <= tools.keys() - base.keys()
 
 
 def test_what_comes_is_said_before_it_begins_and_room_is_looked_for(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(launcher, "size", lambda: (3.7, 7.3))
-    launcher.weigh(checkout)
+    monkeypatch.setattr(launcher, "size", lambda _: (3.7, 7.3))
+    launcher.weigh(checkout, True)
     assert "3.7 GB of packages come now" in capsys.readouterr().err
     shutil.rmtree(checkout / ".venv")
     monkeypatch.setenv("UV_CACHE_DIR", str(checkout / "nothing"))
     monkeypatch.setattr(launcher.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 10**9))
     with pytest.raises(launcher.SetupError, match=r"has 1\.0 GB free, and 7\.3 GB are needed"):
-        launcher.weigh(checkout)
+        launcher.weigh(checkout, False)
 
 
 def test_of_what_uv_says_what_comes_is_shown_and_no_list(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

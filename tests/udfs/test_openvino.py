@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.numpy import load_file, save_file
 
 from core.config.embedding import Embedding
@@ -20,7 +21,7 @@ from core.metrics import tally
 from core.stores.contract import Vectors
 from stack import jars
 from tests.udfs.test_transformer import OF_SEVERAL_LANGUAGES, TEXTS, multilingual
-from udfs.embedding import engines, graphs
+from udfs.embedding import engines, graphs, model_files
 from udfs.embedding.contract import Asked, LocalModel
 from udfs.embedding.embedder import dimension, embedder, questioner
 from udfs.embedding.engines import ENGINES, opened
@@ -210,6 +211,17 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setattr(graphs, "is_installed", without(*missing))
     with pytest.raises(ConfigError, match=message):
         opened(asked(small, **given))
+
+
+@pytest.mark.parametrize(("torch", "weights"), [(True, ["model.safetensors"]), (False, ["onnx/model.onnx"])])
+def test_of_a_models_weights_one_form_is_fetched(
+    torch: bool, weights: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ["config.json", "model.safetensors", "onnx/model.onnx", "onnx/model_O4.onnx"]
+    files += ["tf_model.h5", "openvino/openvino_model.bin"]
+    monkeypatch.setattr(model_files, "find_spec", lambda name: torch or None)
+    left = list(filter_repo_objects(files, ignore_patterns=model_files.left_out()))
+    assert left == ["config.json", *weights]
 
 
 def test_openvino_has_no_gpu() -> None:

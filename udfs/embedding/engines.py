@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.embedding import Embedding
-from core.errors import ConfigError
+from core.errors import ConfigError, to_install
 from udfs.embedding.contract import Asked, LocalModel
 from udfs.embedding.graphs import is_installed, is_packaged, origin_of
 from udfs.embedding.model_files import DEFAULT, HASH, model_path, short_name
 from udfs.embedding.pooling import pooling_of
 
-_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 """What Linux shows of NVIDIA's drivers, Jetson's among them, of AMD's, and of a GPU behind Windows."""
 
 
@@ -112,7 +112,7 @@ def opened(asked: Asked) -> LocalModel:
 
 
 def _needs(model: str, lacking: str, engine: Engine, more: str = "") -> ConfigError:
-    remedy = f"install freshet[{engine.extra}], or use embedding.model: hash"
+    remedy = f"{to_install(engine.extra)}, or use embedding.model: hash"
     return ConfigError([f"embedding.model: {model!r} needs {lacking}, which isn't installed{more}; {remedy}"])
 
 
@@ -120,7 +120,7 @@ def has_gpu() -> bool:
     """Whether torch sees a GPU. It is asked only where a driver shows: importing it takes seconds."""
     if ENGINES["torch"].lacks():
         return False
-    if sys.platform == "linux" and not any(Path(place).exists() for place in _DRIVERS):
+    if sys.platform == "linux" and not any(Path(place).exists() for place in DRIVERS):
         return False
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ DEFAULT = "all-MiniLM-L6-v2"
 
 _HUB_ORGANISATION = "sentence-transformers/"
 _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
+_A_GRAPH_ALONE = ["*.safetensors", "*.bin", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/model_*"]
+"""What is left out where there is no torch, which reads weights: `onnx/model.onnx` isn't."""
 
 
 def short_name(model: str) -> str:
@@ -46,9 +49,14 @@ def path_here(model: str) -> Path | None:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(_hub_name(model), local_files_only=True, ignore_patterns=_NO_WEIGHTS_TWICE))
+        return Path(snapshot_download(_hub_name(model), local_files_only=True, ignore_patterns=left_out()))
     except Exception:  # the hub's client raises its own, its HTTP library's and ValueError alike; or isn't there
         return None
+
+
+def left_out() -> list[str]:
+    """What isn't fetched of a model's files, as patterns of the hub's client: the weights in other forms than ours."""
+    return _A_GRAPH_ALONE if find_spec("torch") is None else _NO_WEIGHTS_TWICE
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -75,10 +83,10 @@ def _from_hub(model: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(_hub_name(model), ignore_patterns=_NO_WEIGHTS_TWICE))
+        return Path(snapshot_download(_hub_name(model), ignore_patterns=left_out()))
     except Exception as error:  # as above
         if short_name(model) == DEFAULT:
-            remedy = f"install freshet[model], which has it, or use {HASH}"
+            remedy = f"install freshet[openvino] or freshet[model], which have it, or use {HASH}"
             raise config_error(model, "it isn't on this machine, and can't be fetched", remedy) from error
         raise config_error(
             model,
