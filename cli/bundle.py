@@ -39,6 +39,9 @@ def bundle(
             help="AWS's msk-config-providers: make MSK Connect's plugin of it and Debezium.",
         ),
     ] = None,
+    with_model: Annotated[
+        bool, typer.Option("--with-model", help="Carry the model of the file, to compute it on the service's CPUs.")
+    ] = False,
 ) -> None:
     """Pack a pipeline's job into the zip that Managed Service for Apache Flink takes."""
     if output is None and not rehearse:
@@ -50,8 +53,8 @@ def bundle(
     if rehearse:
         from operations.rehearsal.rehearse import rehearse as run_it
 
-        raise typer.Exit(run_it(pipeline, output, _say, _show))
-    built = made(described(pipeline), pipeline, _say)
+        raise typer.Exit(run_it(pipeline, output, _say, _show, with_model))
+    built = made(described(pipeline), pipeline, _say, with_model=with_model)
     _show(built)
     if output is not None:
         write(built, output, _say)

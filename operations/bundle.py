@@ -7,21 +7,39 @@ from pathlib import Path
 from core.config.msf import refused
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
-from deploy.msf.bundle import RUN_OPTIONS, Bundle, build
-from deploy.msf.wheels import PYTHON, vendored
+from deploy.msf.archive import Entries
+from deploy.msf.bundle import RUN_OPTIONS, Bundle, build, is_remote
+from deploy.msf.model import carried
+from deploy.msf.wheels import OF_A_MODEL, PYTHON, vendored
 from deploy.msk_connect.plugin import debezium, plugin
 from operations.reporting import Line, Say, Tone
 from stack.jars import OF_JOBS, fetch
+from udfs.embedding.engines import wants_package
+from udfs.embedding.graphs import LOCK
 from udfs.pinned import cache
 
 MORE_JARS = Path(__file__).parents[1] / "deploy" / "msf" / "jars.lock"
 
 
-def made(pipeline: Pipeline, file: Path, say: Say, python: str = PYTHON) -> Bundle:
-    """The pipeline's bundle; what is left out of it is named. Raises FreshetError where it can't be made."""
+def made(pipeline: Pipeline, file: Path, say: Say, python: str = PYTHON, with_model: bool = False) -> Bundle:
+    """The pipeline's bundle, with its model where that is asked for; what is left out of it is named.
+
+    Raises FreshetError where it can't be made.
+    """
     for option, instead in refused(pipeline.flink_options).items():
         say(Line(f"flink.{option} is left out on the service", f": {instead}", Tone.WARNING))
-    return build(pipeline, file, [*fetch(OF_JOBS), *fetch(MORE_JARS)], vendored(cache("packages"), python))
+    jars = [*fetch(OF_JOBS), *fetch(MORE_JARS)]
+    model = _model(pipeline, python) if with_model else None
+    return build(pipeline, file, jars, vendored(cache("packages"), python), model)
+
+
+def _model(pipeline: Pipeline, python: str) -> Entries:
+    """The pipeline's model, and what computes it. Raises ConfigError where it has none of its own."""
+    if is_remote(pipeline):
+        raise ConfigError([f"--with-model: embedding.model {pipeline.embedding.model} has none to carry: leave it out"])
+    if wants_package(pipeline.embedding):
+        fetch(LOCK)
+    return {**carried(pipeline), **vendored(cache("packages"), python, OF_A_MODEL)}
 
 
 def write(built: Bundle, output: Path, say: Say) -> None:

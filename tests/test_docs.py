@@ -89,6 +89,7 @@ ELSEWHERE = WITH_AWS | {
     "freshet run .freshet/demo/s3.yaml": "resumes the demo's job; tests/flink_jobs/test_aws_feeds.py resumes such jobs",
     "freshet run .freshet/demo/pipeline.yaml": "the demo's pipeline; docs/run-a-pipeline.md has the same with its own",
     'freshet search .freshet/demo/pipeline.yaml "How do I catch an exception?"': "as above",
+    "freshet bundle --with-model pipeline.yaml -o app.zip": "tests/deploy/test_rehearsal.py makes and runs such a one",
     "freshet stack down": "run by tests/stack/test_stack.py: other tests use the stack that this one has",
     "freshet bench --json figures.json": "run by tests/bench/test_bench.py with less of everything: it takes minutes",
     "freshet backfill handbook.yaml s3://handbook/docs": "run by tests/flink_jobs/test_backfill.py on another bucket",

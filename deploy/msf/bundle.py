@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from core.config.embedding import Embedding
 from core.config.msf import LARGEST_ZIP
 from core.config.pipeline import Pipeline
 from core.config.source import Kinesis
@@ -35,17 +36,20 @@ class Bundle:
     parts: Mapping[str, int]
 
 
-def build(pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entries) -> Bundle:
+def build(
+    pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entries, model: Entries | None = None
+) -> Bundle:
     """The bundle of a pipeline.
 
     file      the pipeline file; goes in as it is, variables and references to secrets unresolved
     jars      those of every bundle; those that the file names in flink.pipeline.jars come to them
     packages  what the service's Python lacks
+    model     the pipeline's own, with what computes it; None: it isn't in the bundle
 
     Raises ConfigError where the pipeline can't run there, FreshetError where JARs don't go together or the zip gets
     too large.
     """
-    problems = misfits(pipeline)
+    problems = misfits(pipeline, model is not None)
     if problems:
         raise ConfigError([f"{file.name}: {problem}" for problem in problems])
     parts: dict[str, Entries] = {
@@ -54,6 +58,8 @@ def build(pipeline: Pipeline, file: Path, jars: Sequence[Path], packages: Entrie
         f"{PYTHON}/ packages": {f"{PYTHON}/{name}": content for name, content in packages.items()},
         "main.py, pipeline.yaml": {"main.py": _MAIN.read_bytes(), f"{PYTHON}/pipeline.yaml": file.read_bytes()},
     }
+    if model is not None:
+        parts[f"{PYTHON}/ model"] = {f"{PYTHON}/{name}": content for name, content in model.items()}
     content = packed({name: each for entries in parts.values() for name, each in entries.items()})
     if len(content) > LARGEST_ZIP:
         raise FreshetError(f"the bundle has {len(content):,} bytes; the service takes {LARGEST_ZIP:,} at most")
@@ -67,17 +73,17 @@ def _jar(jars: tuple[Path, ...]) -> bytes:
     return packed(fat_jar(jars))
 
 
-def misfits(pipeline: Pipeline) -> list[str]:
-    """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `refused`."""
+def misfits(pipeline: Pipeline, with_model: bool = False) -> list[str]:
+    """What of a pipeline can't run on the service, each with its setting; Flink's options apart: `refused`.
+
+    with_model  whether its model goes along
+    """
     problems = []
     source = pipeline.source.chosen
     if source.elsewhere:
         problems.append(f"{source.elsewhere}, which the service doesn't see; read s3 by source.sqs")
     if not is_remote(pipeline):
-        problems.append(
-            f"embedding.model {pipeline.embedding.model} runs in the job, and the service has neither a GPU nor torch: "
-            "name an endpoint that embeds, as in embedding.openai.url"
-        )
+        problems += _of_model(pipeline.embedding) if with_model else [_missing(pipeline.embedding)]
     if pipeline.embedding.tokenizer is not None:
         problems.append("embedding.tokenizer is a place on this machine, which the service doesn't see; leave it out")
     if isinstance(source, Kinesis) and source.connector is not None:
@@ -87,6 +93,25 @@ def misfits(pipeline: Pipeline) -> list[str]:
             check_flink_jar([jar.name for jar in named_jars(pipeline)])
         except ConfigError as error:
             problems += error.problems
+    return problems
+
+
+def _missing(embedding: Embedding) -> str:
+    return (
+        f"embedding.model {embedding.model} runs in the job, and the service has neither a GPU nor torch: name an "
+        "endpoint that embeds, as in embedding.openai.url, or have freshet bundle --with-model carry it, for its CPUs"
+    )
+
+
+def _of_model(embedding: Embedding) -> list[str]:
+    problems = []
+    if embedding.engine == "torch":
+        problems.append("embedding.engine is torch, which the service lacks: leave it out, and openvino is taken")
+    if Path(embedding.model).expanduser().is_dir():
+        problems.append(
+            f"embedding.model {embedding.model} is a folder of this machine, which the service doesn't see: name a "
+            "model that is in a package or in the hub's cache"
+        )
     return problems
 
 

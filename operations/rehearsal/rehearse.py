@@ -31,7 +31,9 @@ from stack.own_folder import close
 _WATCH_SECONDS = 0.5
 
 
-def rehearse(file: Path, output: Path | None, say: Say, show: Callable[[Bundle], object]) -> int:
+def rehearse(
+    file: Path, output: Path | None, say: Say, show: Callable[[Bundle], object], with_model: bool = False
+) -> int:
     """Build the bundle, run it until it ends or Ctrl-C, and tell how long the first embedded row took; the exit code.
 
     `show` gets the bundle once it is built. Raises FreshetError where the bundle can't be made, or its cluster or job
@@ -47,7 +49,7 @@ def rehearse(file: Path, output: Path | None, say: Say, show: Callable[[Bundle],
     with ThreadPoolExecutor(1) as aside:
         if (version := version_of(there)) != PYTHON:
             say(Line(f"Python {version}", f", and packages for it: no Python {PYTHON} is here", Tone.WARNING))
-        building = aside.submit(made, pipeline, file, say, version)
+        building = aside.submit(made, pipeline, file, say, version, with_model)
         with cluster(there, folder, pipeline.parallelism) as running:
             built = building.result()
             show(built)

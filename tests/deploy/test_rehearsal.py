@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from core.config.file import load
+from core.config.msf import LARGEST_ZIP
 from core.stores.fingerprint import owner_from_text
 from operations.bundle import made
 from operations.rehearsal.cluster import Python, cluster
@@ -20,9 +22,12 @@ from tests.flink_jobs.conftest import Workshop, eventually, workshop
 from tests.flink_jobs.events import envelope
 from tests.flink_jobs.test_profiles import prepared
 from tests.replay import differences, true_documents
+from udfs.embedding.embedder import embedder
+from udfs.embedding.model_files import DEFAULT
 
 __all__ = ["workshop"]
 
+BODIES = ("Grass needs sun and water.", "Ships sail at dawn.", "The court adjourned until spring.")
 AFTER_ALL = 1 << 40
 """A place in the log behind all that was recorded."""
 
@@ -110,6 +115,27 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     logs = "".join(path.read_text(errors="replace") for path in (folder / "log").iterdir())
     assert "documents" in logs
     assert workshop.dsn not in logs
+
+
+@pytest.mark.timeout(600)
+def test_a_model_in_the_bundle_embeds_on_the_clusters_own_cpus(workshop: Workshop) -> None:
+    there, folder = python(unheard), workshop.folder / "cluster"
+    store = {"pgvector": {"dsn": "${DSN}", "table": "documents"}}
+    file = workshop.pipeline(bounded=False, store=store, embedding={"model": DEFAULT})
+    built = made(load(file, {"DSN": "unknown"}), file, unheard, version_of(there), with_model=True)
+    assert len(built.content) < LARGEST_ZIP
+    for number, body in enumerate(BODIES):
+        change(workshop, f"m{number}", body, number)
+    with cluster(there, folder, slots=1) as running:
+        job = running.submit(unpacked(built, workshop.folder / "application"), properties(workshop))
+        eventually(lambda: workshop.prepared() and len(workshop.rows()) == len(BODIES), "the rows")
+        job.stop_with_savepoint(running.savepoints)
+    rows = workshop.rows("SELECT text, ordinal, embedding::text FROM documents ORDER BY document_id")
+    expected = embedder(DEFAULT).embed([text for text, *_ in rows])
+    stored = np.array([json.loads(vector) for *_, vector in rows])
+    assert [text for text, *_ in rows] == [f"Changed\n\n{body}" for body in BODIES]
+    # the two processes may cut a batch otherwise
+    assert np.abs(stored - expected).max() < 1e-5
 
 
 @pytest.mark.timeout(600)

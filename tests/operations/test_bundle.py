@@ -20,6 +20,7 @@ from deploy.msf.bundle import OURS, PYTHON, RUN_OPTIONS, ours
 from deploy.msf.wheels import _goes_in
 from operations.bundle import made
 from operations.reporting import unheard
+from udfs.embedding.model_files import model_path
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = {
@@ -125,6 +126,23 @@ def test_every_aws_service_that_a_client_is_made_of_is_described(built: tuple[st
     assert asked >= {"kinesis", "dynamodb", "s3", "sqs", "secretsmanager"}
     assert [name for name in asked if not _goes_in(f"botocore/data/{name}/2000-01-01/service-2.json.gz")] == []
     assert not _goes_in("botocore/data/ec2/2016-11-15/service-2.json.gz")
+
+
+@pytest.mark.parametrize(
+    ("embedding", "message"),
+    [
+        ({"model": "hash"}, "embedding.model hash has none to carry"),
+        (REMOTE, "embedding.model any has none to carry"),
+        ({"model": "all-MiniLM-L6-v2", "engine": "torch"}, "embedding.engine is torch, which the service lacks"),
+        ({"model": "FOLDER"}, "is a folder of this machine, which the service doesn't see"),
+    ],
+)
+def test_a_model_that_cannot_go_along_is_refused(embedding: dict[str, object], message: str, tmp_path: Path) -> None:
+    folder = str(model_path("all-MiniLM-L6-v2"))
+    given = {name: folder if value == "FOLDER" else value for name, value in embedding.items()}
+    ran = freshet(written(tmp_path, embedding=given), "bundle", "--with-model", "pipeline.yaml", "-o", "app.zip")
+    assert ran.returncode == 2 and message in " ".join((ran.stdout + ran.stderr).split())
+    assert not (tmp_path / "app.zip").exists()
 
 
 @pytest.mark.parametrize(

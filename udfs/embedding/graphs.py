@@ -51,8 +51,8 @@ class Origin:
 
 def origin_of(asked: Asked) -> Origin | None:
     """Where the graph of a model comes from, as far as it is on this machine; None where it can't be had here."""
-    if is_packaged(asked.name, asked.folder):
-        return Origin("package", (_package(),)) if _package().is_file() else _of_torch(asked.folder)
+    if is_packaged(asked.name, asked.folder) and _package().is_file():
+        return Origin("package", (_package(),))
     own = asked.folder / _OWN
     return Origin("own", (own, *own.parent.glob("model.onnx[._]data"))) if own.is_file() else _of_torch(asked.folder)
 
@@ -99,11 +99,25 @@ def graph(asked: Asked, openvino: Any) -> Any:
     return made
 
 
+def onnx_files(origin: Origin) -> dict[str, bytes]:
+    """A graph's files as a model's folder has them, by their paths in it; none of one that torch would make."""
+    match origin.kind:
+        case "package":
+            return {_OWN: _packed(origin)}
+        case "own":
+            return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in origin.files}
+    return {}
+
+
+def _packed(origin: Origin) -> bytes:
+    with zipfile.ZipFile(origin.files[0]) as package:
+        return package.read(_MEMBER)
+
+
 def _made(origin: Origin, asked: Asked, openvino: Any) -> Any:
     match origin.kind:
         case "package":
-            with zipfile.ZipFile(origin.files[0]) as package:
-                return openvino.Core().read_model(package.read(_MEMBER), b"")
+            return openvino.Core().read_model(_packed(origin), b"")
         case "own":
             return openvino.Core().read_model(origin.files[0])
     from udfs.embedding.tracing import traced

