@@ -42,6 +42,7 @@ class Sender:
             {
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
+                "allow.auto.create.topics": False,
                 "linger.ms": 0,
                 "delivery.timeout.ms": _PATIENCE_S * 1000,
                 "on_delivery": self._note,
@@ -127,7 +128,7 @@ def grown(servers: str, topics: Sequence[str], partitions: int, choices: Random)
 
 def _gone(admin: AdminClient, names: Iterable[str]) -> None:
     if left := set(names) & set(admin.list_topics(timeout=5).topics):
-        raise Unavailable(f"topic {min(left)} is still there, though it was deleted")
+        raise Unavailable(f"topic {min(left)} is there, though it was deleted: it still is, or someone made it again")
 
 
 def messages_in(servers: str, topic: str) -> Iterator[tuple[str, str]]:

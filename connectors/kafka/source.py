@@ -44,6 +44,8 @@ def source_ddl(name: str, kafka: Kafka, group: str) -> str:
     options = {
         "properties.group.id": group,
         "properties.fetch.message.max.bytes": _LARGEST_MESSAGE,
+        # Java's consumer has Kafka make a topic again that is deleted under it, with the partitions of a default
+        "properties.allow.auto.create.topics": "false",
         DISCOVERY: discovery(kafka),
         **kafka.options,
         **topic,

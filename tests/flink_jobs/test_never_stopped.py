@@ -116,3 +116,8 @@ def test_no_letter_and_no_killed_idle_worker_stops_a_job(workshop: Workshop) -> 
         eventually(lambda: [each.key for each in written(file)] == [b'{"id": 3}'], "a letter in a topic made anew")
         send(workshop, b'{"id": 9}', envelope(9, row(9, "third")), [])
         eventually(lambda: len(workshop.rows()) == 3 + len(CODECS), "a document behind it")
+
+        # the source's topic is made again by whoever made it: by the job's reading it would have a default's partitions
+        admin.delete_topics([workshop.topic])[workshop.topic].result()
+        time.sleep(5)
+        assert workshop.topic not in admin.list_topics(timeout=10).topics
