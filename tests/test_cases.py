@@ -14,6 +14,7 @@ import pytest
 TESTS = Path(__file__).parent
 AS_PEOPLE_HAVE_THEM = "core/formats/test_events_as_people_have_them.py"
 DAMAGE, DOCUMENTS, LOG = "connectors/test_store_damage.py", "core/test_refusals.py", "core/test_log_identity.py"
+ONCE_WRONG = "core/test_once_wrong.py"
 LIMITS, FAULTS = "connectors/test_pgvector_limits.py", "connectors/test_opensearch_faults.py"
 FOLDER, LOADING, PARSING = "connectors/test_local_files.py", "udfs/test_loading.py", "udfs/test_parsing.py"
 
@@ -46,10 +47,13 @@ CASES: dict[str, tuple[str, ...]] = {
     "20: no encoded value is stored as if it were one": (
         f"{AS_PEOPLE_HAVE_THEM}::test_what_nothing_tells_is_refused_by_name",
         "core/formats/test_debezium_values.py::test_a_number_of_no_known_type_keeps_its_digits",
+        "operations/test_column_types.py::test_each_doubtful_column_is_named_once_with_what_it_may_be",
+        "operations/test_column_types.py::test_check_names_them_and_the_sources_database_tells_them",
     ),
     "21: keys that aren't needed": (f"{AS_PEOPLE_HAVE_THEM}::test_keys_that_are_not_needed",),
     "23: what is hidden isn't read": (f"{PARSING}::test_what_a_page_hides_is_not_said",),
     "H1; profile_toast.py: a refused change leaves no old value behind": (
+        f"{ONCE_WRONG}::test_an_update_that_was_refused_leaves_no_old_text_behind_and_later_changes_end_with_the_new_one",
         f"{DOCUMENTS}::test_a_document_tells_the_truth_or_a_dead_letter_does",
         f"{DOCUMENTS}::test_when_all_dead_letters_are_replayed_the_documents_are_equal",
         "core/test_profiles_records.py::test_a_record_that_was_refused_leaves_no_old_value_behind",
@@ -88,7 +92,11 @@ CASES: dict[str, tuple[str, ...]] = {
     "ledger_hole.py: a live document is never forgotten": (
         f"{DAMAGE}::test_what_came_back_at_its_deletions_position_is_never_forgotten",
     ),
-    "live_damage.py: each damage is found, and mended": (f"{DAMAGE}::test_damage_is_found_and_mended",),
+    "live_damage.py: each damage is found, and mended": (
+        f"{DAMAGE}::test_damage_is_found_and_mended",
+        "operations/test_verify.py::test_foreign_documents_are_kept_apart_from_ghosts",
+        "operations/test_verify.py::test_a_replaced_vector_is_found_by_the_sample_and_only_by_it",
+    ),
     "live_big.py: a letter always fits": (
         "core/test_letters.py::test_a_letter_always_fits_and_says_what_happened",
         "flink_jobs/test_never_stopped.py::test_no_letter_and_no_killed_idle_worker_stops_a_job",
@@ -108,25 +116,30 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{FOLDER}::test_a_file_that_cannot_be_read_is_reported_again_when_it_can",
     ),
     "bombs.py, bombs2.py, loader_mem.py: files cost what they may": (
+        "udfs/test_bombs.py::test_a_file_costs_what_it_may_and_the_next_is_read",
         f"{LOADING}::test_bombs_are_refused_and_the_next_file_is_read",
         f"{LOADING}::test_a_parser_that_takes_too_much_memory_or_crashes_is_an_error",
         f"{LOADING}::test_rows_that_nobody_has_forgotten_are_bounded",
         f"{LOADING}::test_a_slow_file_is_put_aside_and_others_go_on",
     ),
     "sweep_lost.py: the sweep comes": (
+        "flink_jobs/test_ends_of_snapshots.py::test_a_null_in_a_column_that_key_names_keeps_nothing_from_being_swept",
         "flink_jobs/test_ends_of_snapshots.py::test_a_row_that_cannot_be_read_keeps_nothing_from_being_swept",
         "flink_jobs/test_ends_of_snapshots.py::test_another_databases_snapshot_sweeps_nothing_and_the_log_says_why",
     ),
     "grown_min.py, model_grown.py, model_check.py: random histories": (
+        f"{ONCE_WRONG}::test_a_topic_that_grew_ends_with_the_new_text_though_a_later_change_was_read_before_it",
         "core/test_grown_topic.py::test_what_comes_late_of_a_row_that_moved_reaches_its_new_document",
         "core/test_model.py::test_no_document_is_wrong_without_a_word",
     ),
     "learned_stale.py: a deleted row's text never comes back": (
+        f"{ONCE_WRONG}::test_a_deleted_rows_text_never_comes_back_with_the_next_row_of_its_key",
         "core/test_forgetting.py::test_what_was_learned_of_a_truncated_row_stays_no_longer_where_another_comes_to_its_key",
         "core/test_grown_topic.py::test_ways_are_forgotten_and_what_was_learned_goes_with_the_row",
     ),
     "clock_ahead.py: a clock that was ahead is said": (
         "core/test_clocks.py::test_a_store_that_is_ahead_is_named_with_its_time_and_the_ways_on",
+        "operations/test_check.py::test_a_store_that_stands_at_a_time_to_come_is_warned_of",
     ),
     "pg_live.py: no document's size or time stops the rest, and what is wrong is named": (
         f"{LIMITS}::test_a_document_that_takes_too_long_is_written_in_steps",
@@ -142,7 +155,8 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{FAULTS}::test_a_pipeline_that_is_not_there_is_the_indexs_fault",
         f"{FAULTS}::test_a_document_that_is_too_large_is_rejected_alone",
     ),
-    "grow.py, gen.py: state stays level": (
+    "grow.py, gen.py: new partitions are found soon, state stays level": (
+        "flink_jobs/test_settling.py::test_a_topic_grows_while_a_half_waits_and_a_truncated_row_is_forgotten",
         "flink_jobs/test_forgetting.py::test_a_truncated_document_is_forgotten_and_its_next_change_begins_anew",
     ),
 }

@@ -13,7 +13,7 @@ from core.documents.departures import MOST_DEPARTURES
 from core.documents.memory import Kept
 from core.documents.moves import Settled, give_up, learn, settle
 from core.documents.step import Chunker, DocumentSpec, document_id, plan_of, state_from_bytes, state_to_bytes, step
-from core.documents.unsettled import Answer
+from core.documents.unsettled import Answer, Refused
 from core.plans import Plan
 from flink_jobs import payloads
 
@@ -40,6 +40,8 @@ class Job:
             for each in emitted:
                 if isinstance(each, Plan):
                     self.apply(each)
+                elif isinstance(each, Refused):
+                    self.hear(settle(self.memory, each))
                 else:
                     self.hear(settle(self.memory, payloads.UNSETTLED.decode(payloads.UNSETTLED.encode(each))))
         return self
