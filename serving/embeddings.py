@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.config.embedding import Embedding
+from core.errors import bounded, quote
 from core.stores.contract import Vectors
 from serving.batches import Answer, Batches, Full
 from udfs.embedding.contract import Embedder
@@ -55,7 +56,7 @@ class _Refused(Exception):
     """A request that gets no vectors, and what it gets instead."""
 
     def __init__(self, status: int, message: str, code: str = "invalid_request_error") -> None:
-        super().__init__(message)
+        super().__init__(bounded(message))
         self.status = status
         self.code = code
 
@@ -129,11 +130,11 @@ async def _read(request: Request, model: Embedder) -> _Asked:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _Refused(400, f"no request for embeddings: {error}; input is a text or a list of texts") from None
     if asked.model and short_name(asked.model) != short_name(model.name):
-        raise _Refused(404, f"the model {asked.model!r} isn't served here, {model.name!r} is", "model_not_found")
+        raise _Refused(404, f"the model {quote(asked.model)} isn't served here, {model.name!r} is", "model_not_found")
     if asked.dimensions not in (None, model.dimension):
         raise _Refused(400, f"dimensions is {asked.dimensions}; {model.name} has {model.dimension}")
     if asked.input_type is not None and asked.input_type not in INPUT_TYPES:
-        raise _Refused(400, f"input_type is {asked.input_type!r}, must be one of {', '.join(INPUT_TYPES)}")
+        raise _Refused(400, f"input_type is {quote(asked.input_type)}, must be one of {', '.join(INPUT_TYPES)}")
     if isinstance(asked.input, list) and not 1 <= len(asked.input) <= MOST_TEXTS:
         status = 413 if asked.input else 400
         raise _Refused(status, f"input has {len(asked.input)} texts, must have 1 to {MOST_TEXTS}")

@@ -97,13 +97,16 @@ def test_the_server_says_what_it_serves_and_that_it_works(server: ModelServer) -
         ({"input": "a", "encoding_format": "hex"}, 400, "encoding_format"),
         (b'{"input": "\xff"}', 400, "no request for embeddings"),
         (b'{"input": ["a", "\\ud800"]}', 400, "no request for embeddings"),
+        (b'{"input": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", 400, "no request for embeddings"),
+        ({"input": "a", "model": "y" * 100_000}, 404, "isn't served here"),
+        ({"input": "a", "encoding_format": "y" * 100_000}, 400, "encoding_format"),
         (b"x" * (33 << 20), 413, "bytes: send less at once"),
     ],
 )
 def test_what_is_no_request_gets_a_reason(server: ModelServer, body: Any, status: int, reason: str) -> None:
     answer = asked(server, body)
     assert answer.status_code == status
-    assert reason in answer.json()["error"]["message"]
+    assert reason in answer.json()["error"]["message"] and len(answer.content) < 2_000
 
 
 @pytest.mark.parametrize("key", [None, "sk-other", KEY + "x", "ü"])
