@@ -99,6 +99,7 @@ _DEFINED = (
         ("stage", "reason"),
         "{stage}_dead_letters",
     ),
+    Metric("letters", "dead letters of all steps, as one subtask sends them to their place"),
     Metric("batches", "batches that were embedded and written"),
     Metric("batched", "changes in those batches"),
     Metric("chunks_embedded", "chunks that the model embedded", (), "chunks_embedded"),

@@ -14,6 +14,8 @@ from core.metrics.figures import METRICS, Kind
 from tests.deploy.cloudformation import Template, resources, statements, texts
 
 _SELECTED = re.compile(r"SELECT (\w+)\((\w+)\)")
+_PLACE = re.compile(r"\$\{[^}]+\}")
+SNAPSHOTS = 4  # a minute
 _SECRET = "{{resolve:"
 _SHOWN = ("Environment", "Command", "EntryPoint", "UserData", "PropertyMap", "DashboardBody", "Description")
 _PASSWORD = re.compile(r"(password|secret|token|apikey)s?$", re.IGNORECASE)
@@ -57,12 +59,31 @@ def unverified_servers(template: Template) -> Iterator[str]:
 
 
 def sums_of_what_only_rises(template: Template) -> Iterator[str]:
-    """CloudWatch User Guide, "Metrics Insights": SUM adds a period's samples, so a counter counts several times."""
-    for name, each in resources(template, "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"):
-        for function, metric in _SELECTED.findall("\n".join(texts(each["Properties"]))):
+    """CloudWatch User Guide, "Metrics Insights": SUM adds a period's samples, so a counter counts several times.
+
+    How many times is known where the period is (Managed Service for Apache Flink Developer Guide, "Metrics and
+    dimensions": four snapshots a minute); a lost one would ring an alarm.
+    """
+    for name, alarm in resources(template, "AWS::CloudWatch::Alarm"):
+        for function, metric in _SELECTED.findall("\n".join(texts(alarm["Properties"]))):
             if function == "SUM":
-                what = "only rises" if METRICS[metric].kind is Kind.COUNTER else "is no count"
-                yield f"{name}: {metric} {what}; take its maximum, by group, and add those up"
+                yield f"{name}: a sum of {metric} falls and rises with a lost snapshot; take the maximum of one counter"
+    for name, board in resources(template, "AWS::CloudWatch::Dashboard"):
+        whole = json.loads(_PLACE.sub("it", next(texts(board["Properties"]["DashboardBody"]))))
+        for widget in whole["widgets"]:
+            asked = [part for metric in widget["properties"].get("metrics", []) for part in metric if "id" in part]
+            for summed in (each for each in asked if "SELECT SUM(" in each["expression"]):
+                (metric,) = (each for function, each in _SELECTED.findall(summed["expression"]) if function == "SUM")
+                period = widget["properties"].get("period") if whole.get("periodOverride") == "inherit" else None
+                others = [each["expression"] for each in asked if each is not summed]
+                shown = [each for each in others if re.search(rf"\b{summed['id']}\b", each)]
+                snapshots = SNAPSHOTS * (period or 0) // 60
+                if METRICS[metric].kind is not Kind.COUNTER:
+                    yield f"{name}: {metric} is no count; take its maximum"
+                elif period is None or summed.get("visible", True):
+                    yield f"{name}: a sum of {metric} counts as often as its period has snapshots, which isn't fixed"
+                elif not shown or not all(re.search(rf"/ {snapshots}\b", each) for each in shown):
+                    yield f"{name}: a sum of {metric} is to be divided by the {snapshots} snapshots in it"
 
 
 def shown_secrets(template: Template) -> Iterator[str]:
@@ -146,6 +167,52 @@ def tasks_that_reach_no_registry(template: Template) -> Iterator[str]:
             yield f"{name} has no way to its image or log: endpoints are missing of {', '.join(sorted(lacking))}"
 
 
+def secrets_of_the_first_process(template: Template) -> Iterator[str]:
+    """proc(5), "/proc/pid/environ": what a process began with is shown as long as it lives, and init lives longest."""
+    for name, task in resources(template, "AWS::ECS::TaskDefinition"):
+        for container in task["Properties"]["ContainerDefinitions"]:
+            if container.get("Secrets") and container.get("LinuxParameters", {}).get("InitProcessEnabled"):
+                yield f"{name}: init keeps the environment with the secrets; let the command take its place"
+            if any(each["Name"] in _named(container.get("Secrets")) for each in container.get("Environment", [])):
+                yield f"{name}: a secret's name is in Environment too"
+            if unset := _named(container.get("Secrets")) - set(_unset(container.get("EntryPoint", []))):
+                yield f"{name}: {', '.join(sorted(unset))} stays in the environment of the command"
+
+
+def _named(secrets: Any) -> set[str]:
+    return {each["Name"] for each in secrets or []}
+
+
+def _unset(words: list[str]) -> Iterator[str]:
+    for found in re.findall(r"unset ([A-Z_ ]+);", " ".join(words)):
+        yield from found.split()
+
+
+def insights_without_a_key(template: Template) -> Iterator[str]:
+    """Aurora User Guide, "Turning Performance Insights on and off": AWS's key encrypts what is kept, else yours."""
+    enabled = ("PerformanceInsightsEnabled", "EnablePerformanceInsights")
+    key = ("PerformanceInsightsKmsKeyId", "PerformanceInsightsKMSKeyId")
+    for name, database in resources(template, "AWS::RDS::DBCluster", "AWS::RDS::DBInstance"):
+        properties = database["Properties"]
+        if any(properties.get(each) for each in enabled) and not any(each in properties for each in key):
+            yield f"{name} has Performance Insights by AWS's key: name this account's"
+
+
+def logins_by_iam_that_nobody_may(template: Template) -> Iterator[str]:
+    """IAM User Guide, RDS's "Creating and using an IAM policy for IAM database access": rds-db:connect, for a user."""
+    allowed = {action for each in statements(template["Resources"]) for action in texts(each.get("Action"))}
+    for name, cluster in resources(template, "AWS::RDS::DBCluster", "AWS::RDS::DBInstance"):
+        by_iam = "iam-db-auth" in texts(cluster["Properties"].get("MasterUserAuthenticationType"))
+        if by_iam and True not in _values(cluster["Properties"].get("EnableIAMDatabaseAuthentication")):
+            yield f"{name}: its master user logs in by IAM, and EnableIAMDatabaseAuthentication doesn't let it"
+        if by_iam and "rds-db:connect" not in allowed:
+            yield f"{name} is logged in to by IAM, and no policy here allows rds-db:connect"
+
+
+def _values(node: Any) -> list[Any]:
+    return [each for part in node["Fn::If"][1:] for each in _values(part)] if isinstance(node, dict) else [node]
+
+
 Check = Callable[[Template], Iterator[str]]
 
 CHECKS: tuple[Check, ...] = (
@@ -160,4 +227,7 @@ CHECKS: tuple[Check, ...] = (
     public_things,
     listeners_in_the_clear,
     tasks_that_reach_no_registry,
+    secrets_of_the_first_process,
+    insights_without_a_key,
+    logins_by_iam_that_nobody_may,
 )

@@ -24,6 +24,7 @@ from core.metrics.figures import METRICS
 from flink_jobs.engine.environment import MAX_PARALLELISM
 from tests.deploy.cloudformation import FILES, NAMES, TEMPLATES, statements, texts
 from tests.pages import ROOT, commands
+from tests.test_house import LONGEST_FILE
 
 RESOURCES = [(name, key, each) for name in NAMES for key, each in TEMPLATES[name]["Resources"].items()]
 
@@ -102,6 +103,34 @@ def test_a_resource_is_encrypted_and_its_wildcards_have_reasons(name: str, key: 
     for part in place.split("."):
         node = node[int(part)] if part.isdecimal() else node[part]
     assert node
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_no_template_is_long(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def shown_to_ps(line: str) -> bool:
+    """Whether a command has a secret among its arguments, which everybody on the machine sees."""
+    return bool(re.search(r"\$\(|`|--secret-string (?!file://)|--password(?!-stdin)|Bearer [^/]", line))
+
+
+@pytest.mark.parametrize("line", commands(ROOT / "docs/deploy-msf.md"))
+def test_no_command_of_the_page_has_a_secret_among_its_arguments(line: str) -> None:
+    assert not shown_to_ps(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'curl https://n -H "Authorization: Bearer $(cat reader.key)"',
+        "curl https://n -H 'Authorization: Bearer abc'",
+        "aws secretsmanager create-secret --name a --secret-string hunter2",
+        "docker login --password hunter2",
+    ],
+)
+def test_a_secret_among_arguments_is_noticed(line: str) -> None:
+    assert shown_to_ps(line)
 
 
 def test_a_wildcard_without_a_reason_is_noticed() -> None:
@@ -290,7 +319,7 @@ def test_alarms_and_dashboard_ask_for_metrics_that_there_are() -> None:
         # without one of its labels the largest of several counters would stand for all
         assert METRICS[metric].labels == tuple(filter(None, labels.split(", "))), metric
     assert ours <= set(METRICS)
-    assert {"commit_to_searchable_p99_ms", "dead_letters", "changes", "chunks_embedded"} <= ours
+    assert {"commit_to_searchable_p99_ms", "letters", "dead_letters", "changes", "chunks_embedded"} <= ours
     lines = asked.splitlines()
     assert {line for line in lines if line in AWS} == AWS
     assert all(len(alarm["AlarmDescription"]) > 40 for alarm in alarms.values())

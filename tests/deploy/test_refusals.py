@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -64,13 +65,37 @@ def test_a_server_that_may_be_anyone(tail: str) -> None:
     assert not bites(refusals.unverified_servers, of("X::Y", Dsn=f"postgresql://host/db?{whole}"))
 
 
-def test_a_counter_that_is_summed() -> None:
+def query(function: str, metric: str) -> str:
+    return " ".join(("SELECT", f"{function}({metric})", 'FROM "AWS/KinesisAnalytics"'))
+
+
+def test_an_alarm_on_a_counter_that_is_summed() -> None:
     def asked(function: str) -> list[str]:
-        metric = {"Expression": " ".join(("SELECT", f"{function}(dead_letters)", 'FROM "AWS/KinesisAnalytics"'))}
+        metric = {"Expression": query(function, "dead_letters")}
         return bites(refusals.sums_of_what_only_rises, of("CloudWatch::Alarm", Metrics=[metric]))
 
     assert asked("SUM")
     assert not asked("MAX")
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown", "period", "override", "right"),
+    [
+        ("changes", "RATE(x) * 60 / 20", 300, "inherit", True),
+        ("changes", "RATE(x) * 60 / 4", 60, "inherit", True),
+        ("changes", "RATE(x) * 60 / 20", 60, "inherit", False),
+        ("changes", "RATE(x) * 60", 300, "inherit", False),
+        ("changes", "RATE(x) * 60 / 20", 300, "auto", False),
+        ("source_lag_ms", "x / 20", 300, "inherit", False),
+    ],
+)
+def test_a_counter_that_a_dashboard_sums(metric: str, shown: str, period: int, override: str, right: bool) -> None:
+    metrics = [[{"id": "x", "visible": False, "expression": query("SUM", metric)}], [{"id": "y", "expression": shown}]]
+    board = {"periodOverride": override, "widgets": [{"properties": {"period": period, "metrics": metrics}}]}
+    found = bites(refusals.sums_of_what_only_rises, of("CloudWatch::Dashboard", DashboardBody=json.dumps(board)))
+    assert (found == []) == right
+    del metrics[0][0]["visible"]
+    assert bites(refusals.sums_of_what_only_rises, of("CloudWatch::Dashboard", DashboardBody=json.dumps(board)))
 
 
 @pytest.mark.parametrize("part", ["Environment", "UserData", "Command", "PropertyMap"])
@@ -122,3 +147,33 @@ def test_a_task_that_reaches_no_registry() -> None:
     endpoints = [of("EC2::VPCEndpoint", ServiceName={"Fn::Sub": f"com.amazonaws.${{AWS::Region}}.{n}"}) for n in names]
     assert bites(refusals.tasks_that_reach_no_registry, service, *endpoints[:2])
     assert not bites(refusals.tasks_that_reach_no_registry, service, *endpoints)
+
+
+def test_a_secret_that_the_first_process_keeps() -> None:
+    def task(entry: str, **more: Any) -> list[str]:
+        container = {"Secrets": [{"Name": "KEYS_YAML", "ValueFrom": "arn"}], "EntryPoint": ["sh", "-c", entry], **more}
+        return bites(refusals.secrets_of_the_first_process, of("ECS::TaskDefinition", ContainerDefinitions=[container]))
+
+    right = 'printf %s "$KEYS_YAML" > keys.yaml; unset KEYS_YAML; exec "$@"'
+    assert not task(right)
+    assert task(right, LinuxParameters={"InitProcessEnabled": True})
+    assert task(right, Environment=[{"Name": "KEYS_YAML", "Value": "it"}])
+    assert task('printf %s "$KEYS_YAML" > keys.yaml; exec "$@"')
+
+
+def test_insights_that_awss_key_encrypts() -> None:
+    check = refusals.insights_without_a_key
+    assert bites(check, of("RDS::DBCluster", PerformanceInsightsEnabled=True))
+    assert not bites(check, of("RDS::DBCluster", PerformanceInsightsEnabled=True, PerformanceInsightsKmsKeyId="arn"))
+    assert bites(check, of("RDS::DBInstance", EnablePerformanceInsights={"Fn::If": ["Yes", True, False]}))
+
+
+def test_a_login_by_iam_that_nobody_may() -> None:
+    check = refusals.logins_by_iam_that_nobody_may
+    cluster = {"MasterUserAuthenticationType": "iam-db-auth", "EnableIAMDatabaseAuthentication": True}
+    statement = {"Effect": "Allow", "Action": "rds-db:connect"}
+    policy = of("IAM::ManagedPolicy", PolicyDocument={"Statement": [statement]})
+    assert not bites(check, of("RDS::DBCluster", **cluster), policy)
+    assert bites(check, of("RDS::DBCluster", **cluster))
+    assert bites(check, of("RDS::DBCluster", **{**cluster, "EnableIAMDatabaseAuthentication": False}), policy)
+    assert not bites(check, of("RDS::DBCluster", MasterUserAuthenticationType="password"))

@@ -120,7 +120,8 @@ def _send(workshop: Workshop) -> None:
 def _done(job: dict[str, str]) -> bool:
     with httpx.Client() as http:
         figures = report(http, job["rest"], job["job"]).figures
-    return (total(figures, "applied"), total(figures, "dead_letters")) == (DOCUMENTS + 2, 2)
+    counted = [total(figures, name) for name in ("applied", "dead_letters", "letters")]
+    return counted == [DOCUMENTS + 2, 2, 2]
 
 
 def _scraped(address: str) -> str:
@@ -152,6 +153,8 @@ def test_the_job_counts_what_it_was_given(seen: Seen) -> None:
     assert _value(seen, "stale") == 1
     assert _value(seen, "skipped", reason="tombstone") == 1
     assert _value(seen, "dead_letters", stage="decode", reason="DecodeError") == 2
+    # by one subtask, whatever the parallelism
+    assert [each.value for each in seen.families[METRICS["letters"].prometheus].samples] == [2]
     assert _value(seen, "applied", store="pgvector") == _value(seen, "batched") == DOCUMENTS + 2
     assert 1 <= _value(seen, "batches") <= DOCUMENTS + 2
     # what a later change of the same batch overwrites is not embedded
