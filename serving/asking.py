@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from threading import Event
 from typing import Any
@@ -20,7 +21,9 @@ from starlette.routing import Route
 from core.profiles.merging import Profile
 from serving import reading
 from serving.access import Grant, charge
+from serving.answers.chats import Chats
 from serving.answers.contexts import Contexts, answer_of, asked_of
+from serving.answers.openai_errors import as_openai_response
 from serving.changes import Streams
 from serving.description import described
 from serving.figures import KIND, Figures
@@ -38,11 +41,19 @@ _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 Handler = Callable[[Request], Awaitable[Response]]
+Shape = Callable[[Refused], Response]
+"""How a route's refusals are written."""
 
 
 def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starlette:
     """The server's application; an answer may take `answer_s`, and changes are sent until it is `over`."""
     served = _Serving(offer, over)
+    # a model's time is the model's: what comes of it is answered by the chat itself
+    chat_s = answer_s + offer.answering.settings.timeout
+    of_openai = [
+        ("POST", "/v1/chat/completions", served.chat, chat_s),
+        ("GET", "/v1/models", served.models, answer_s),
+    ]
     routes: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/indexes/{index}/search", served.search),
         ("GET", "/v1/indexes/{index}/documents/{id:path}", served.document),
@@ -55,31 +66,45 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         ("GET", "/metrics", served.metrics),
         ("GET", "/openapi.json", served.description),
     ]
+    all_of_them = [
+        *((*route, answer_s, as_response) for route in routes),
+        *((*route, as_openai_response) for route in of_openai),
+    ]
     app = Starlette(
         routes=[
-            Route(path, partial(_answered, served.figures, path, answer_s, handler), methods=[method])
-            for method, path, handler in routes
+            Route(path, partial(_answered, served.figures, path, most_s, shape, handler), methods=[method])
+            for method, path, handler, most_s, shape in all_of_them
         ],
         exception_handlers={HTTPException: _no_route},
+        lifespan=partial(_ends_in_order, offer),
     )
     # by the name under which it is asked, which is the client's to choose
     app.router.redirect_slashes = False
     return app
 
 
-async def _answered(figures: Figures, route: str, answer_s: float, handler: Handler, request: Request) -> Response:
+@asynccontextmanager
+async def _ends_in_order(offer: Offer, app: Starlette) -> AsyncIterator[None]:
+    yield
+    if offer.answering.model is not None:
+        await offer.answering.model.close()
+
+
+async def _answered(
+    figures: Figures, route: str, answer_s: float, shape: Shape, handler: Handler, request: Request
+) -> Response:
     try:
         async with asyncio.timeout(answer_s):
             response = await handler(request)
     except Refused as refused:
-        response = as_response(refused)
+        response = shape(refused)
     except TimeoutError:
-        response = as_response(Refused(504, f"there was no answer after {answer_s:g} s: ask for less, or again"))
+        response = shape(Refused(504, f"there was no answer after {answer_s:g} s: ask for less, or again"))
     except ClientDisconnect:
-        response = as_response(Refused(400, "the request isn't whole"))
+        response = shape(Refused(400, "the request isn't whole"))
     except Exception:
         _log.exception("a request failed")
-        response = as_response(Refused(500, "the server failed; its log says why"))
+        response = shape(Refused(500, "the server failed; its log says why"))
     figures.answered(route, response.status_code)
     return response
 
@@ -98,6 +123,7 @@ class _Serving:
         self.figures = Figures()
         self._lookups = Lookups(offer, self.figures)
         self._contexts = Contexts(self._lookups, offer.answering)
+        self._chats = Chats(self._contexts, offer.answering, self.figures)
         self._streams = Streams(offer.listeners, self.figures, over)
         self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
@@ -116,6 +142,15 @@ class _Serving:
         reading.check_encoding(request.headers)
         asked = asked_of(await request.body())
         return _json(answer_of(await self._contexts.made(grant, asked.question, asked)))
+
+    async def chat(self, request: Request) -> Response:
+        grant = self._let_in(request)
+        reading.check_encoding(request.headers)
+        return await self._chats.answer(grant, await request.body())
+
+    async def models(self, request: Request) -> Response:
+        self._let_in(request)
+        return _json(self._chats.models())
 
     async def document(self, request: Request) -> Response:
         grant = self._let_in(request)

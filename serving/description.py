@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from serving.answers.shapes import ContextAsked, ContextMade
+from serving.answers.shapes import Answered, Chat, ContextAsked, ContextMade
 from serving.problems import KIND, Problem
 from serving.shapes import (
     EVENTS,
@@ -33,6 +33,8 @@ def described(name: str, keyed: bool) -> dict[str, Any]:
         Hits,
         ContextAsked,
         ContextMade,
+        Chat,
+        Answered,
         Document,
         ChangedDocument,
         GoneDocument,
@@ -43,7 +45,7 @@ def described(name: str, keyed: bool) -> dict[str, Any]:
     )
     found, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     of = dict(zip(types, found, strict=True))
-    for each in ("Search", "ContextAsked"):
+    for each in ("Search", "ContextAsked", "Freshet"):
         schemas[each]["properties"]["filter"] = {"type": "object", "description": "A filter: docs/filters.md."}
     bearer = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if keyed else {}
     return {
@@ -83,6 +85,8 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
                 _path("index"), _path("id"), around, neighbours,
             )
         },
+        "/v1/chat/completions": {"post": _chat(of)},
+        "/v1/models": {"get": _of_openai("models", "The answering model.", {"type": "object"})},
         "/v1/changes": {"get": _changes(of)},
         "/v1/profiles/{id}": {
             "get": _with(
@@ -121,6 +125,23 @@ def _operation(
 def _metrics(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     text = {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return _with(_operation("metrics", "The server's figures, for Prometheus.", {}, of), "200", text)
+
+
+def _chat(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    completion = {"type": "object", "properties": {"freshet": of[Answered]}}
+    operation = _of_openai("chat", "An answer to the last message: OpenAI's protocol.", completion)
+    streamed = {EVENTS: {"schema": {"type": "string"}}}
+    answers = {**operation["responses"], "200": {**operation["responses"]["200"]}}
+    answers["200"]["content"] = {**answers["200"]["content"], **streamed}
+    return {**operation, "requestBody": _body(of[Chat]), "responses": answers}
+
+
+def _of_openai(name: str, summary: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """An operation whose errors are OpenAI's."""
+    answers = {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}}
+    error = {"type": "object", "required": ["error"], "properties": {"error": {"type": "object"}}}
+    failed = {"description": "An error of OpenAI's.", "content": {"application/json": {"schema": error}}}
+    return {"operationId": name, "summary": summary, "responses": {**answers, "default": failed}}
 
 
 def _changes(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,12 @@ QUERIES = Figure(
 REQUESTS = Figure("freshet_serve_requests_total", "requests that were answered", ("route", "status"))
 LISTENERS = Figure("freshet_serve_listeners", "who listens to changes now", ("index",))
 CHANGES = Figure("freshet_serve_changes_total", "changes that listeners were sent", ("index",))
-FIGURES = (QUERIES, REQUESTS, LISTENERS, CHANGES)
+CHATS = Figure(
+    "freshet_serve_chat_seconds",
+    "how long a chat took: `context`, search and prompt, and `model`, until it answered or began to, as a histogram",
+    ("step",),
+)
+FIGURES = (QUERIES, REQUESTS, LISTENERS, CHANGES, CHATS)
 """All of them; docs/serve.md's table is made from it."""
 
 
@@ -45,6 +50,7 @@ class Figures:
         self._requests = Counter(*_of(REQUESTS), registry=self._registry)
         self._listeners = Gauge(*_of(LISTENERS), registry=self._registry)
         self._changes = Counter(*_of(CHANGES), registry=self._registry)
+        self._chats = Histogram(*_of(CHATS), registry=self._registry, buckets=_SECONDS)
 
     def listening(self, index: str, more: int) -> None:
         """So many more listen to an index; fewer where it is negative."""
@@ -60,6 +66,13 @@ class Figures:
         began = perf_counter()
         yield
         self._seconds.labels(index, step).observe(perf_counter() - began)
+
+    @contextmanager
+    def chatting(self, step: str) -> Iterator[None]:
+        """The block is a part of a chat; one that fails isn't counted."""
+        began = perf_counter()
+        yield
+        self._chats.labels(step).observe(perf_counter() - began)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer."""

@@ -14,6 +14,7 @@ from operations.people import People
 from serving.access import LetIn, nobody, to_everyone
 from serving.answers.answering import Answering
 from serving.answers.counting import Counting
+from serving.answers.models import opening as models
 from serving.batches import Batches
 from serving.bodies import HERE
 from serving.key_file import KeyFile
@@ -84,8 +85,8 @@ def opened(served: Served) -> Iterator[Offer]:
     """
     with ExitStack() as stack:
         notes: list[str] = []
-        models: dict[str, Batches] = {}
-        indexes = {name: _index(served, name, models, notes, stack) for name in served.pipelines}
+        embedding: dict[str, Batches] = {}
+        indexes = {name: _index(served, name, embedding, notes, stack) for name in served.pipelines}
         people = _people(served, stack)
         let_in = _let_in(served, indexes, people, stack)
         settings = served.settings
@@ -101,10 +102,10 @@ def _answering(served: Served) -> Answering:
         for name, each in served.pipelines.items()
         if not each.documents or any(document.chunk.overlap for document in each.documents.values())
     )
-    return Answering(settings, served.template, Counting(settings), overlapping)
+    return Answering(settings, served.template, Counting(settings), overlapping, models.opened(settings))
 
 
-def _index(served: Served, name: str, models: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
+def _index(served: Served, name: str, embedding: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:
     settings = served.settings.indexes[name]
     pipeline = served.pipelines[name]
     index = Index(pipeline, settings.store or pipeline.store.names[0], settings.connections)
@@ -112,17 +113,17 @@ def _index(served: Served, name: str, models: dict[str, Batches], notes: list[st
     notes += [f"indexes.{name}: {each}" for each in index.connect()]
     threads = stack.enter_context(ThreadPoolExecutor(settings.connections, f"index-{name}"))
     lanes = Lanes(threads, settings.connections)
-    return OpenIndex(index, pipeline, _questions(index.embedder, models, stack), threads, lanes)
+    return OpenIndex(index, pipeline, _questions(index.embedder, embedding, stack), threads, lanes)
 
 
-def _questions(embedder: Embedder, models: dict[str, Batches], stack: ExitStack) -> Batches:
+def _questions(embedder: Embedder, embedding: dict[str, Batches], stack: ExitStack) -> Batches:
     """What gathers the questions of all indexes that have the model: one thread calls it, whatever their prompts."""
-    if embedder.name not in models:
-        models[embedder.name] = Batches(embedder, _TOKENS_A_CALL)
-        stack.callback(models[embedder.name].close)
+    if embedder.name not in embedding:
+        embedding[embedder.name] = Batches(embedder, _TOKENS_A_CALL)
+        stack.callback(embedding[embedder.name].close)
     # the first call of a model takes as long as hundreds of later ones
-    models[embedder.name].submit([_FIRST], embedder).result()
-    return models[embedder.name]
+    embedding[embedder.name].submit([_FIRST], embedder).result()
+    return embedding[embedder.name]
 
 
 def _people(served: Served, stack: ExitStack) -> OpenPeople | None:

@@ -28,14 +28,17 @@ class Aws:
     endpoint: str | None = None
 
 
-def client(service: str, aws: Aws, where: str) -> Any:
+def client(service: str, aws: Aws, where: str, read_s: float = _READ_SECONDS) -> Any:
     """A client for several threads. It repeats no call itself: its callers decide when to ask again.
 
-    `where` names the setting in an error. Raises ConfigError where no region is known.
+    where   names the setting in an error
+    read_s  an answer, or a part of one that is streamed, may take
+
+    Raises ConfigError where no region is known.
     """
     settings = Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
+        read_timeout=read_s,
         max_pool_connections=_CONNECTIONS,
         retries={"total_max_attempts": 1},
     )

@@ -50,6 +50,44 @@ class OpenAiChat(Answering):
         return self.model
 
 
+class SageMakerChat(Answering):
+    """A SageMaker endpoint that takes `inputs` and `parameters`: TGI, DJL, JumpStart's Llama 2 and Flan-T5.
+
+    request      the field that holds what is asked: `inputs`, or `text_inputs` of JumpStart's older Flan-T5, whose
+                 parameters stand beside it
+    dialogs      whether `inputs` is a list of lists of messages, as JumpStart's Llama 2 chat has it; else one text
+    stream       whether the container streams tokens, as TGI and DJL do; else an answer comes in one piece
+    accept_eula  said with each request, as JumpStart's Llama 2 wants it
+    url          another server that speaks the same protocol
+    """
+
+    endpoint: str = Field(pattern=r"^[A-Za-z0-9-]{1,63}$")
+    region: str | None = Field(None, min_length=1)
+    request: Literal["inputs", "text_inputs"] = "inputs"
+    dialogs: bool = False
+    stream: bool = True
+    accept_eula: bool = False
+    url: Url | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Answering.name`."""
+        return self.endpoint
+
+
+class BedrockChat(Answering):
+    """A model of Bedrock's, by Converse. Credentials, and a region that isn't given, come from the usual chain."""
+
+    model: str = Field(min_length=1)
+    region: str | None = Field(None, min_length=1)
+    url: Url | None = None
+
+    @property
+    def name(self) -> str:
+        """See `Answering.name`."""
+        return self.model
+
+
 class Answer(Model):
     """From questions to answers: what is found for them, what a model is given of it, and which model that is.
 
@@ -64,6 +102,8 @@ class Answer(Model):
     """
 
     openai: OpenAiChat | None = None
+    sagemaker: SageMakerChat | None = None
+    bedrock: BedrockChat | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)

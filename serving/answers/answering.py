@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core.answers.template import Template
 from core.config.answer import Answer
 from serving.answers.counting import Counting
+from serving.answers.models.contract import AnsweringModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +15,11 @@ class Answering:
     """How prompts of one server are made.
 
     overlapping  the indexes whose chunks may repeat the end of the one before
+    model        which is asked; None: contexts alone are made
     """
 
     settings: Answer
     template: Template
     counting: Counting
     overlapping: frozenset[str]
+    model: AnsweringModel | None

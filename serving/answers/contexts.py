@@ -20,7 +20,7 @@ from serving.answers.counting import Counted
 from serving.answers.shapes import Citation, ContextAsked, ContextMade, Grounds, LeftOut, Size
 from serving.lookups import Lookups
 from serving.problems import Refused
-from serving.shapes import Mode, Search, as_of, hit_of, person_of
+from serving.shapes import LONGEST_QUERY, Mode, Search, as_of, hit_of, person_of
 
 _bodies = reading.Reader(ContextAsked, "a context")
 
@@ -44,6 +44,9 @@ class Contexts:
 
     async def made(self, grant: Grant, question: str, asked: Grounds) -> Made:
         """The context of a question."""
+        if len(question) > LONGEST_QUERY:
+            has = f"the question has {len(question):,} characters, at most {LONGEST_QUERY:,} are read"
+            raise Refused(422, has, "question")
         reading.check_text(question, "question")
         counted = self._counted(asked)
         indexes = self._indexes(grant, asked)

@@ -53,6 +53,28 @@ class ContextAsked(Grounds, forbid_unknown_fields=True, kw_only=True):
     question: Annotated[str, Meta(min_length=1, max_length=LONGEST_QUERY)]
 
 
+class Freshet(Grounds, forbid_unknown_fields=True, kw_only=True):
+    """`freshet` of a chat's request: what its answer is made of, and a name of the client's for the conversation."""
+
+    conversation: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class Message(msgspec.Struct):
+    """A message of a chat; a role's further fields go on as they are."""
+
+    role: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+    content: Any = None
+
+
+class Chat(msgspec.Struct):
+    """A request of OpenAI's `POST /v1/chat/completions`, as far as it is read here; its other fields go on."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    freshet: Freshet | None = None
+
+
 class Citation(msgspec.Struct):
     """A passage that a prompt has, behind the mark `[1]`: `ordinal`, score and cosine are its best chunk's.
 
@@ -105,3 +127,25 @@ class ContextMade(msgspec.Struct):
     profile_left_out: bool
     size: Size
     as_of: dict[str, AsOf]
+
+
+class Latency(msgspec.Struct):
+    """Milliseconds from a request's begin until its passages were found, its first token came, and all of it had."""
+
+    retrieve: float
+    first_token: float | None = None
+    total: float | None = None
+
+
+class Answered(msgspec.Struct):
+    """`freshet` of a chat's answer: a context without its prompt, whose turn of which conversation it is, and times."""
+
+    conversation: str
+    turn: int
+    citations: list[Citation]
+    left_out: list[LeftOut]
+    profile: Person | None
+    profile_left_out: bool
+    size: Size
+    as_of: dict[str, AsOf]
+    latency_ms: Latency

@@ -1,0 +1,185 @@
+"""`POST /v1/chat/completions`: a question's prompt goes to the answering model, and the answer on as it comes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from serving import reading
+from serving.access import Grant
+from serving.answers.answering import Answering
+from serving.answers.contexts import Contexts, Made, answer_of
+from serving.answers.models.contract import AnsweringModel, Body, ModelFailed
+from serving.answers.openai_errors import error, error_response
+from serving.answers.shapes import Answered, Chat, Freshet, Latency, Message
+from serving.figures import Figures
+from serving.problems import Refused
+from serving.shapes import EVENTS
+
+_USER = "user"
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_DONE = b"data: [DONE]\n\n"
+
+_bodies = reading.Reader(Chat, "a chat")
+_encode = msgspec.json.Encoder().encode
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One turn of a conversation, as it is answered. Times are of `time.perf_counter`."""
+
+    id: str
+    began: float
+    conversation: str
+    number: int
+    made: Made
+    found: float
+    first: float | None = None
+    text: list[str] = field(default_factory=list)
+
+    def answered(self, over: bool) -> Answered:
+        """What is told of it by now."""
+        whole = answer_of(self.made)
+        first = None if self.first is None else _ms(self.began, self.first)
+        total = _ms(self.began, time.perf_counter()) if over else None
+        return Answered(
+            self.conversation, self.number, whole.citations, whole.left_out, whole.profile, whole.profile_left_out,
+            whole.size, whole.as_of, Latency(_ms(self.began, self.found), first, total),
+        )  # fmt: skip
+
+
+def _ms(began: float, until: float) -> float:
+    return round((until - began) * 1000, 3)
+
+
+class Chats:
+    """Answers chats by one model."""
+
+    def __init__(self, contexts: Contexts, answering: Answering, figures: Figures) -> None:
+        self._contexts = contexts
+        self._model = answering.model
+        settings = answering.settings
+        usual = {name: getattr(settings, name) for name in ("temperature", "top_p", "max_tokens")}
+        self._usual: Body = {name: value for name, value in usual.items() if value is not None}
+        self._figures = figures
+
+    def models(self) -> Body:
+        """The answer of `GET /v1/models`."""
+        named = [] if self._model is None else [self._model.name]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "freshet"} for name in named]
+        return {"object": "list", "data": data}
+
+    async def answer(self, grant: Grant, body: bytes) -> Response:
+        """The answer to a chat's body. Raises Refused; what the model does is answered here, with the citations."""
+        began = time.perf_counter()
+        chat = _bodies.read(body)
+        if (model := self._model) is None:
+            raise Refused(404, "no answering model is named in this server's file: answer.openai, for one")
+        if chat.model not in (None, "", model.name):
+            raise Refused(404, f"there is no model {chat.model!r} here, but {model.name!r}", "model")
+        place, question = _question(chat.messages)
+        asked = chat.freshet or Freshet()
+        with self._figures.chatting("context"):
+            made = await self._contexts.made(grant, question, asked)
+        number = sum(each.role == _USER for each in chat.messages)
+        name = asked.conversation or uuid4().hex
+        turn = _Turn(f"chatcmpl-{uuid4().hex}", began, name, number, made, time.perf_counter())
+        forwarded = self._forwarded(body, model, place, made.context.prompt)
+        return await (self._streamed(model, turn, forwarded) if chat.stream else self._whole(model, turn, forwarded))
+
+    def _forwarded(self, body: bytes, model: AnsweringModel, place: int, prompt: str) -> Body:
+        """What the model is sent: the body, with the prompt in the question's place."""
+        asked: Body = msgspec.json.decode(body)
+        asked.pop("freshet", None)
+        message = asked["messages"][place]
+        message["content"] = _with_prompt(message["content"], prompt)
+        said = asked.keys() if not asked.keys() & set(_LIMITS) else {*asked, *_LIMITS}
+        usual = {name: value for name, value in self._usual.items() if name not in said}
+        return {**usual, **asked, "model": model.name}
+
+    async def _whole(self, model: AnsweringModel, turn: _Turn, body: Body) -> Response:
+        try:
+            with self._figures.chatting("model"):
+                answer = await model.whole(body)
+        except ModelFailed as failed:
+            return _failed(failed, turn)
+        turn.first = time.perf_counter()
+        return _json({**answer, "id": turn.id, "freshet": turn.answered(over=True)})
+
+    async def _streamed(self, model: AnsweringModel, turn: _Turn, body: Body) -> Response:
+        pieces = model.pieces(body)
+        try:
+            with self._figures.chatting("model"):
+                first = await anext(pieces, None)
+        except ModelFailed as failed:
+            return _failed(failed, turn)
+        if first is None:
+            return _failed(ModelFailed(502, "the answering model answers nothing"), turn)
+        return StreamingResponse(_events(first, pieces, turn), headers=_HEADERS, media_type=EVENTS)
+
+
+async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: _Turn) -> AsyncIterator[bytes]:
+    try:
+        # whoever goes away has the model stop too
+        async with aclosing(pieces):
+            yield _event(first, turn, begins=True)
+            async for piece in pieces:
+                yield _event(piece, turn, begins=False)
+    except ModelFailed as failed:
+        _log.warning("the answering model: %s %s", failed, failed.log)
+        said = error(failed.status, str(failed))
+        yield b"data: " + _encode({"error": said, "id": turn.id, "freshet": turn.answered(over=True)}) + b"\n\n"
+    yield _DONE
+
+
+def _event(piece: Body, turn: _Turn, begins: bool) -> bytes:
+    choices = piece.get("choices") or []
+    for each in choices:
+        text = (each.get("delta") or {}).get("content")
+        if isinstance(text, str) and text:
+            turn.first = turn.first or time.perf_counter()
+            turn.text.append(text)
+    ends = not choices or any(each.get("finish_reason") for each in choices)
+    more = {"freshet": turn.answered(over=ends)} if begins or ends else {}
+    return b"data: " + _encode({**piece, "id": turn.id, **more}) + b"\n\n"
+
+
+def _failed(failed: ModelFailed, turn: _Turn) -> Response:
+    _log.warning("the answering model: %s %s", failed, failed.log)
+    headers = {"Retry-After": "1"} if failed.status in (429, 503) else {}
+    return error_response(failed.status, str(failed), None, headers, freshet=turn.answered(over=True))
+
+
+def _question(messages: list[Message]) -> tuple[int, str]:
+    """Where the last user's message is, and its text. Raises Refused."""
+    place = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].role == _USER), None)
+    if place is None:
+        raise Refused(422, "messages: none is of the role user, and so there is no question", "messages")
+    content = messages[place].content
+    parts = content if isinstance(content, list) else [{"text": content}]
+    texts = [each["text"] for each in parts if isinstance(each, dict) and isinstance(each.get("text"), str)]
+    if not (question := "\n".join(texts)).strip():
+        raise Refused(422, f"messages[{place}].content has no text", f"messages[{place}].content")
+    return place, question
+
+
+def _with_prompt(content: Any, prompt: str) -> Any:
+    """A message's content with the prompt in place of its texts; pictures and the like stay."""
+    if not isinstance(content, list):
+        return prompt
+    others = [each for each in content if not (isinstance(each, dict) and isinstance(each.get("text"), str))]
+    return [{"type": "text", "text": prompt}, *others]
+
+
+def _json(body: Any) -> Response:
+    return Response(_encode(body), media_type="application/json")

@@ -1,0 +1,155 @@
+"""A server with OpenAI's `/v1/chat/completions`: requests go on as they are, and so do answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+
+from core.config.answer import OpenAiChat
+from core.errors import brief
+from serving.answers.models.contract import Body, ModelFailed
+
+_CONNECT_S = 5.0
+_CONNECTIONS = 256
+_LARGEST = 32 << 20
+_LARGEST_ERROR = 1 << 16
+_DATA = b"data:"
+_DONE = b"[DONE]"
+_REFUSALS = (400, 404, 413, 422)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class OpenAiModel:
+    """A model of such a server. Nobody is followed to another address."""
+
+    def __init__(self, to: OpenAiChat, timeout_s: float) -> None:
+        self.name = to.model
+        self._url = to.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self._key = "" if to.api_key is None else to.api_key.get_secret_value()
+        known = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._client = httpx.AsyncClient(
+            headers={"Content-Type": "application/json", **known},
+            timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            follow_redirects=False,
+        )
+
+    async def whole(self, body: Body) -> Body:
+        """See `AnsweringModel.whole`."""
+        async with self._asked({**body, "stream": False}) as response:
+            answer = await _read(response, _LARGEST)
+        try:
+            found = msgspec.json.decode(answer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+            raise ModelFailed(502, "the answering model answers what is no chat completion", brief(answer[:300]))
+        return found
+
+    async def pieces(self, body: Body) -> AsyncGenerator[Body, None]:
+        """See `AnsweringModel.pieces`."""
+        async with self._asked({**body, "stream": True}) as response:
+            finished = False
+            async for data in _events(response):
+                if data == _DONE:
+                    break
+                piece = _piece(data)
+                choices = piece.get("choices")
+                finished = finished or any(each.get("finish_reason") for each in choices or ())
+                yield piece
+            if not finished:
+                raise ModelFailed(502, "the answering model's answer was cut off")
+
+    async def close(self) -> None:
+        """See `AnsweringModel.close`."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _asked(self, body: Body) -> AsyncIterator[httpx.Response]:
+        """A response that is an answer. Raises ModelFailed, also for what goes wrong while it is read."""
+        try:
+            async with self._client.stream("POST", self._url, content=_encode(body)) as response:
+                if response.status_code != 200:
+                    raise self._failure(response, await _read(response, _LARGEST_ERROR))
+                yield response
+        except httpx.TimeoutException as error:
+            raise ModelFailed(504, "the answering model doesn't answer in time", self._log(error)) from None
+        except httpx.RemoteProtocolError as error:
+            raise ModelFailed(502, "the answering model's answer was cut off", self._log(error)) from None
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise ModelFailed(503, "the answering model can't be reached", self._log(error)) from None
+
+    def _failure(self, response: httpx.Response, answer: bytes) -> ModelFailed:
+        status = response.status_code
+        said = brief(_message(answer).replace(self._key, "…") if self._key else _message(answer))
+        log = f"{self._url} answers {status}: {said}"
+        if status in _REFUSALS:
+            return ModelFailed(400, f"the answering model refuses the request: {said}", log)
+        if status == 429:
+            return ModelFailed(429, "the answering model is busy: ask again", log)
+        if status in (401, 403):
+            # what it says may repeat the key
+            return ModelFailed(502, "the answering model lets this server not in", f"{self._url} answers {status}")
+        return ModelFailed(503 if status >= 500 else 502, "the answering model fails: ask again", log)
+
+    def _log(self, error: Exception) -> str:
+        return f"{self._url}: {type(error).__name__}: {error}".rstrip(": ")
+
+
+async def _read(response: httpx.Response, most: int) -> bytes:
+    found = bytearray()
+    async for part in response.aiter_bytes():
+        found += part
+        if len(found) > most:
+            raise ModelFailed(502, f"the answering model answers more than {most:,} bytes")
+    return bytes(found)
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The data of server-sent events, one line each as OpenAI sends them.
+
+    Lines end at line feeds alone: httpx' own also ends them at characters that JSON may have in a text.
+    """
+    held = b""
+    async for part in response.aiter_bytes():
+        *lines, held = (held + part).split(b"\n")
+        if len(held) > _LARGEST:
+            raise ModelFailed(502, f"the answering model answers more than {_LARGEST:,} bytes")
+        for line in lines:
+            if line.startswith(_DATA):
+                yield line[len(_DATA) :].strip()
+    if held.startswith(_DATA):
+        yield held[len(_DATA) :].strip()
+
+
+def _piece(data: bytes) -> Body:
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = None
+    if isinstance(found, dict) and found.get("error"):
+        raise ModelFailed(502, f"the answering model fails: {brief(_message(data))}", brief(data[:300]))
+    if not isinstance(found, dict) or not _are_choices(found.get("choices")):
+        raise ModelFailed(502, "the answering model answers what is no chat completion", brief(data[:300]))
+    return found
+
+
+def _are_choices(found: Any) -> bool:
+    return isinstance(found, list) and all(
+        isinstance(each, dict) and isinstance(each.get("delta"), dict | None) for each in found
+    )
+
+
+def _message(answer: bytes) -> str:
+    """What an error says, in OpenAI's shape or in another."""
+    try:
+        found = msgspec.json.decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return answer[:300].decode("utf-8", "replace")
+    error = found.get("error", found) if isinstance(found, dict) else found
+    return str(error.get("message", error) if isinstance(error, dict) else error)
