@@ -44,6 +44,7 @@ FOLLOWED = [
         "local-stack",
         "produce",
         "opensearch",
+        "milvus",
         "verify",
         "backfill",
         "upgrade",

@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.opening.several_profiles import SeveralProfiles
 from core.config.pipeline import Pipeline
-from core.config.store import Dynamodb, OpenSearch, Pgvector, Postgres, Store
+from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, Store
 from core.errors import ConfigError, not_installed
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
@@ -86,6 +86,13 @@ def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
     return OpenSearchStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
 
 
+def _milvus(target: Milvus, to: Opening) -> VectorStore:
+    from connectors.milvus.store import MilvusStore
+
+    at = (target, to.dimension, to.model, to.patience_s)
+    return MilvusStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
+
+
 def _postgres(target: Postgres, to: Opening) -> ProfileStore:
     from connectors.postgres.login import login_of
     from connectors.postgres.profiles.store import PostgresProfiles
@@ -104,7 +111,11 @@ def _dynamodb(target: Dynamodb, to: Opening) -> ProfileStore:
     return DynamodbProfiles(target.table, to.pipeline, at, remember_s=to.remember_s)
 
 
-OF_VECTORS: dict[str, Callable[[Any, Opening], VectorStore]] = {"pgvector": _pgvector, "opensearch": _opensearch}
+OF_VECTORS: dict[str, Callable[[Any, Opening], VectorStore]] = {
+    "pgvector": _pgvector,
+    "opensearch": _opensearch,
+    "milvus": _milvus,
+}
 OF_PROFILES: dict[str, Callable[[Any, Opening], ProfileStore]] = {"postgres": _postgres, "dynamodb": _dynamodb}
 """By the names of `core.config.store.Store`'s fields."""
 

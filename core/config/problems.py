@@ -34,6 +34,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         ),
         r"^[A-Za-z0-9_.-]{3,255}$": "a table's name: 3 to 255 letters, digits, _, . and -",
         r"^[^.\x00]+(\.[^.\x00]+)?$": "table or schema.table, as in public.article_chunks",
+        r"^[A-Za-z_][A-Za-z0-9_]{0,199}$": "a collection's name: up to 200 letters, digits and _, the first no digit",
         r"^[a-z_][a-z0-9_]*$": "the name of a text search configuration of PostgreSQL's, as in english",
         r"^[a-z0-9][a-z0-9_.-]*$": "small letters, digits, _, . and -, the first a letter or digit",
         r"^[0-9a-f]{64}$": "64 hexadecimal digits, as `freshet serve-key add` writes them",

@@ -45,7 +45,7 @@ NO_WORDS = "none"
 
 
 class VectorIndex(Model):
-    """One kind of an index over vectors: its options by pgvector's names. None: as Freshet has it."""
+    """One kind of an index over vectors: its options by the store's names. None: as Freshet has it."""
 
 
 class Hnsw(VectorIndex):
@@ -174,6 +174,92 @@ class OpenSearch(Target):
         return f"index {self.index}"
 
 
+class MilvusHnsw(VectorIndex):
+    """A graph, as Milvus has it: each vector has `m` edges, found among `ef_construction` candidates; a search looks at
+    `ef_search`, or as many as it asks for.
+    """
+
+    m: int | None = Field(None, ge=2, le=2048)
+    ef_construction: int | None = Field(None, ge=8, le=4096)
+    ef_search: int | None = Field(None, ge=1, le=16_384)
+
+
+class MilvusIvfFlat(VectorIndex):
+    """Lists of vectors near one another, as Milvus has them; a search looks into `nprobe` of them, a quarter where not
+    said.
+    """
+
+    nlist: int | None = Field(None, ge=1, le=65_536)
+    nprobe: int | None = Field(None, ge=1, le=65_536)
+
+    @model_validator(mode="after")
+    def _within(self) -> MilvusIvfFlat:
+        if self.nlist is not None and (self.nprobe or 1) > self.nlist:
+            raise ValueError(f"nprobe is {self.nprobe}, must be at most nlist ({self.nlist})")
+        return self
+
+
+class MilvusAutoindex(VectorIndex):
+    """What Milvus itself thinks best."""
+
+
+class MilvusIndex(Model):
+    """How the vectors of a collection are indexed."""
+
+    hnsw: MilvusHnsw | None = None
+    ivf_flat: MilvusIvfFlat | None = None
+    autoindex: MilvusAutoindex | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> MilvusIndex:
+        one(self, VectorIndex)
+        return self
+
+    @property
+    def chosen(self) -> MilvusHnsw | MilvusIvfFlat | MilvusAutoindex:
+        """The one that the file names."""
+        return self.ivf_flat or self.autoindex or self.hnsw or MilvusHnsw()
+
+
+ConsistencyLevel = Literal["Strong", "Bounded", "Session", "Eventually"]
+
+
+class Milvus(Target):
+    """Vectors in Milvus, or in a file by Milvus Lite. `uri` is a server's, or a file's path, relative to where the job
+    is started.
+    """
+
+    at: ClassVar[str] = "uri"
+
+    uri: str = Field(min_length=1)
+    collection: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
+    token: str | None = None
+    index: MilvusIndex = MilvusIndex(hnsw=MilvusHnsw())
+    consistency_level: ConsistencyLevel = "Strong"
+
+    @field_validator("uri")
+    @classmethod
+    def _is_place(cls, uri: str) -> str:
+        if "://" in uri and not _HOST.fullmatch(uri):
+            # not quoted: it may hold a password
+            raise ValueError("isn't https://host:port, nor a file; who may read and write is said by token")
+        return uri
+
+    def place(self, pipeline: str) -> str:
+        """The collection."""
+        return f"collection {self.collection}"
+
+    @property
+    def ledger(self) -> str:
+        """The collection beside it that orders changes."""
+        return f"{self.collection}_ledger"
+
+    @property
+    def elsewhere(self) -> str:
+        """What another machine doesn't see of it; "" where it sees all."""
+        return "" if "://" in self.uri else f"store.milvus.uri {self.uri} is a file of this machine"
+
+
 class Postgres(PostgresServer, Target):
     """Profiles in PostgreSQL: its tables are named after the pipeline."""
 
@@ -205,6 +291,7 @@ class Store(Model):
     dynamodb: Dynamodb | None = None
     pgvector: Pgvector | None = None
     opensearch: OpenSearch | None = None
+    milvus: Milvus | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:

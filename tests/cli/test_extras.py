@@ -18,6 +18,7 @@ MODULES = {
     "openvino": ("openvino",),
     "pgvector": ("psycopg", "pgvector"),
     "opensearch": ("opensearchpy", "orjson"),
+    "milvus": ("pymilvus", "milvus_lite", "faiss"),
     "aws": ("boto3", "botocore", "aws_kinesis_agg"),
     "profiles": ("phonenumbers",),
     "objects": ("lxml", "pypdf", "cryptography"),
@@ -29,6 +30,7 @@ NEEDS = {
     "openvino": ["model", "serve", "--engine", "openvino", "--port", "0"],
     "pgvector": ["search", "pgvector.yaml", "?"],
     "opensearch": ["search", "opensearch.yaml", "?"],
+    "milvus": ["search", "milvus.yaml", "?"],
     "aws": ["produce", "--stream", "changes", "--events", "1"],
     "serve": ["model", "serve", "--model", "hash", "--port", "0"],
     "stack": ["stack", "status"],
@@ -38,6 +40,7 @@ WITHOUT = {
     "openvino": ["check", "--msf", "pgvector.yaml"],
     "pgvector": ["check", "--msf", "opensearch.yaml"],
     "opensearch": ["check", "--msf", "pgvector.yaml"],
+    "milvus": ["check", "--msf", "pgvector.yaml"],
     "aws": ["stack", "status"],
     "profiles": ["check", "--msf", "pgvector.yaml"],
     "objects": ["check", "--msf", "pgvector.yaml"],
@@ -56,6 +59,7 @@ dead_letters: {{kafka: {{topic: letters}}}}
 STORES = {
     "pgvector": 'pgvector: {dsn: "postgresql://127.0.0.1:PORT/x", table: documents}',
     "opensearch": 'opensearch: {hosts: ["http://127.0.0.1:PORT"], index: documents}',
+    "milvus": 'milvus: {uri: "http://127.0.0.1:PORT", collection: documents}',
 }
 BLOCKED = """
 import sys

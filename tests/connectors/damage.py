@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
+from connectors.milvus.client import TIMES
+from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
+from connectors.milvus.rows import tables_of
+from connectors.milvus.store import MilvusStore
 from connectors.opensearch.bodies import entry_id
 from connectors.opensearch.filters import terms_of
 from connectors.opensearch.store import OpenSearchStore
@@ -39,6 +44,8 @@ def hand(store: VectorStore) -> Hand:
     """For each kind of store."""
     if isinstance(store, PgvectorStore):
         return _Postgres(store)
+    if isinstance(store, MilvusStore):
+        return _Milvus(store)
     assert isinstance(store, OpenSearchStore)
     return _OpenSearch(store)
 
@@ -76,6 +83,63 @@ class _Postgres:
 
     def empty(self) -> None:
         self._sql("TRUNCATE chunks")
+
+
+class _Milvus:
+    def __init__(self, store: MilvusStore) -> None:
+        self._server = store._server
+        self._chunks = store._collection
+        self._ledger = f"{store._collection}_ledger"
+
+    def _rows(self, document: str, at: int | None) -> list[dict[str, Any]]:
+        condition = f'document == "{key_of(document)}"' + ("" if at is None else f" and ordinal == {at}")
+        fields = ["document", "document_id", "tables", "position", "committed_ms", "ordinal", "text", "metadata",
+                  "model", TERMS, ORDERED, "embedding"]  # fmt: skip
+        return list(self._server.rows(self._chunks, condition, fields))
+
+    def _write(self, collection: str, row: dict[str, Any]) -> None:
+        self._server.patiently(lambda client: client.upsert(collection, [row], **TIMES))
+
+    def _delete(self, collection: str, condition: str) -> None:
+        self._server.patiently(lambda client: client.delete(collection, filter=condition, **TIMES))
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        if "metadata" in fields:
+            terms, ordered = searchable(fields["metadata"])
+            fields |= {"metadata": json.dumps(fields["metadata"]), TERMS: terms, ORDERED: ordered}
+        for row in self._rows(document, at):
+            self._write(self._chunks, {**row, **fields})
+
+    def remove(self, document: str, at: int | None) -> None:
+        for row in self._rows(document, at):
+            self._delete(self._chunks, f'id == "{row["id"]}"')
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        row = {
+            "id": chunk, "document": key_of(document), "document_id": document, "tables": tables_of(document),
+            "position": "", "committed_ms": -1, "ordinal": ordinal, "text": text, "metadata": "{}", "model": model,
+            TERMS: [], ORDERED: {}, "embedding": ELSEWHERE,
+        }  # fmt: skip
+        self._write(self._chunks, row)
+
+    def enter(self, document: str, position: str | None) -> None:
+        key = f"d{key_of(document)}"
+        if position is None:
+            self._delete(self._ledger, f'id == "{key}"')
+            return
+        fields = ["kind", "name", "tables", "position", "committed_ms", "chunks", "complete", "deleted_at", "said"]
+        found = self._server.by_ids(self._ledger, [key], [*fields, "nothing"]).get(key, {})
+        fresh = {
+            "id": key, "kind": "document", "name": document, "tables": tables_of(document), "committed_ms": -1,
+            "chunks": 1, "complete": True, "deleted_at": 0, "said": "", "nothing": [0.0, 0.0],
+        }  # fmt: skip
+        self._write(self._ledger, {**fresh, **found, "position": position})
+
+    def disown(self) -> None:
+        self._delete(self._ledger, 'id == "o"')
+
+    def empty(self) -> None:
+        self._delete(self._chunks, 'id != ""')
 
 
 class _OpenSearch:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +20,12 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from connectors.milvus import lite
+from connectors.milvus.collections import LONGEST_TEXT
+from connectors.milvus.store import MilvusStore
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
-from core.config.store import OpenSearch
+from core.config.store import Milvus, OpenSearch
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner
 from stack import jars, layout, opensearch, postgres, process
@@ -39,13 +47,19 @@ class Opener(Protocol):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that tests may stop and start; `address` is what messages must name, `dsn` how PostgreSQL is reached."""
+    """A server that tests may stop and start; `address` is what messages must name, `dsn` how PostgreSQL is reached.
+
+    longest_text  bytes of the longest text of a chunk that it takes, where it has a limit that tests reach
+    one_writer    it has no conditional write: what two writers of one document at once come to isn't promised
+    """
 
     address: str
     place: Callable[[], Opener]
     stop: Callable[[], object]
     start: Callable[[], None]
     dsn: str = ""
+    longest_text: int = 2**30
+    one_writer: bool = False
 
 
 @contextmanager
@@ -137,8 +151,49 @@ def _index_opener(url: str) -> Opener:
     )
 
 
+@contextmanager
+def milvus_server(directory: Path) -> Iterator[Server]:
+    """Milvus Lite behind its server, on a free port; a place is a new collection."""
+    file, port = directory / "milvus.db", layout.free_port()
+    said, running = directory / "milvus.address", list[subprocess.Popen[bytes]]()
+
+    def stop() -> None:
+        while running:
+            process = running.pop()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def start() -> None:
+        if running:
+            return
+        said.unlink(missing_ok=True)
+        program = Path(lite.__file__).with_name("lite_server.py")
+        command = [sys.executable, "-P", str(program), str(file), str(said), str(port)]
+        with (directory / "milvus.log").open("ab") as log:
+            running.append(subprocess.Popen(command, cwd="/", stdout=log, stderr=log))
+        deadline = time.monotonic() + 60
+        while not said.exists() or not said.read_bytes() or not json.loads(said.read_bytes()):
+            assert running[0].poll() is None and time.monotonic() < deadline, (directory / "milvus.log").read_text()
+            time.sleep(0.05)
+
+    try:
+        start()
+        place = partial(_collection_opener, f"http://127.0.0.1:{port}")
+        yield Server(f"127.0.0.1:{port}", place, stop, start, longest_text=LONGEST_TEXT, one_writer=True)
+    finally:
+        stop()
+
+
+def _collection_opener(uri: str) -> Opener:
+    target = Milvus(uri=uri, collection=f"test_{uuid4().hex[:12]}")
+    return lambda dimension=4, patience_s=5.0, remember_deletes_s=7 * 86_400.0, owner=None: MilvusStore(
+        target, dimension, "m", patience_s, remember_deletes_s, owner
+    )
+
+
 SERVERS = {
     "pgvector": postgres_server,
     "opensearch": opensearch_server,
+    "milvus": milvus_server,
 }
 """Each store's server by the store's name. The contract suite runs on each."""

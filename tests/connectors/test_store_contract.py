@@ -239,10 +239,11 @@ HOSTILE = [
 ]
 
 
-def test_hostile_text_comes_back_as_it_was(store: VectorStore) -> None:
-    plans = [plan(hostile, "1", hostile, hostile * 50, metadata={hostile: hostile}) for hostile in HOSTILE]
+def test_hostile_text_comes_back_as_it_was(store: VectorStore, server: Server) -> None:
+    long = {each: each * min(50, server.longest_text // len(each.encode())) for each in HOSTILE}
+    plans = [plan(hostile, "1", hostile, long[hostile], metadata={hostile: hostile}) for hostile in HOSTILE]
     assert set(apply(store, *plans)) == {APPLIED}
-    assert texts(store) == [(each, text) for each in sorted(HOSTILE) for text in (each, each * 50)]
+    assert texts(store) == [(each, text) for each in sorted(HOSTILE) for text in (each, long[each])]
     for hostile in HOSTILE:
         found = store.search(vector_of("q"), 10, having({hostile: hostile}))
         assert [hit.metadata for hit in found] == [{hostile: hostile}] * 2
@@ -384,7 +385,9 @@ def test_a_server_away_is_named_after_the_patience_and_waited_for_within_it(own_
     assert apply(store, plan("d", "3", "three")) == [APPLIED], "the one that gave up goes on too"
 
 
-def test_racing_writers_end_at_the_highest_position(store: VectorStore, place: Opener) -> None:
+def test_racing_writers_end_at_the_highest_position(store: VectorStore, place: Opener, server: Server) -> None:
+    if server.one_writer:
+        pytest.skip("it has no conditional write: a document is one writer's, by the job's keys and the store's owner")
     documents, last = [f"d{number}" for number in range(15)], 12
 
     def write(seed: int) -> None:

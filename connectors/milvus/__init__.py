@@ -1,0 +1,1 @@
+"""Milvus: chunks with their vectors in a collection, and a ledger beside it."""
