@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import add_jars_to_context_class_loader
 
 from connectors.kafka import identity
 from connectors.kafka.producer import ensure_topics
+from connectors.kafka.source import source_ddl
 from connectors.opening.stores import prepare, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import OtherLog, Unavailable
@@ -97,3 +100,32 @@ def test_a_topic_made_anew_stops_a_cluster_that_starts_until_it_is_said_to_be_me
     assert start(mark).owner.log != first.owner.log
     # what is accepted is known from then on
     assert start().notes == ()
+
+
+def test_who_reads_a_topic_that_is_deleted_does_not_make_it_again(stack: Stack) -> None:
+    """By the job's client Kafka would make it, with a default's partitions, before whoever deleted it can."""
+    topic, servers = f"gone{uuid4().hex[:6]}", stack.kafka.bootstrap_servers
+    ensure_topics(servers, {topic: 3})
+    jvm = get_gateway().jvm
+    given = dict(
+        re.findall(r"'properties\.([^']+)' = '([^']+)'", source_ddl("t", a_pipeline(stack, topic=topic).kafka, "g"))
+    )
+    settings = jvm.java.util.Properties()
+    for name, value in given.items():
+        settings.setProperty(name, value)
+    shaded = jvm.org.apache.flink.kafka.shaded.org.apache.kafka
+    bytes_of = shaded.common.serialization.ByteArrayDeserializer
+    consumer = shaded.clients.consumer.KafkaConsumer(settings, bytes_of(), bytes_of())
+    partitions = jvm.java.util.ArrayList()
+    for number in range(3):
+        partitions.add(shaded.common.TopicPartition(topic, number))
+    consumer.assign(partitions)
+    consumer.seekToBeginning(partitions)
+    consumer.poll(jvm.java.time.Duration.ofSeconds(2))
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.delete_topics([topic])[topic].result(10)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        consumer.poll(jvm.java.time.Duration.ofMillis(200))
+    assert topic not in admin.list_topics(timeout=10).topics
+    consumer.close()
