@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +16,8 @@ from operations import log_record
 from operations.job_file import recall
 
 _EVERY_S = 15.0
+_MANY = 100
+_KIN = "skipped_kin_of_a_table"
 
 
 def refuse_in_another_log(pipeline: Pipeline, what: str) -> None:
@@ -40,6 +43,7 @@ class LogWatch:
         self._pipeline = pipeline
         self._looked = 0.0
         self._alarmed = False
+        self._has_said = False
         self._grown: list[str] = []
 
     def look(self, now: float) -> str:
@@ -78,3 +82,16 @@ class LogWatch:
         """An alarm that wasn't there at the last look; else ""."""
         before, self._alarmed = self._alarmed, bool(alarm)
         return "" if before else alarm
+
+    def skipped(self, counts: Mapping[str, int]) -> str:
+        """An alarm, given once, where many events were skipped that seem to be partitions' of a named table; else "".
+
+        counts  the job's counters, by name
+        """
+        if self._has_said or (many := counts.get(_KIN, 0)) < _MANY:
+            return ""
+        self._has_said = True
+        return (
+            f"{many:,} events were skipped of tables that look like partitions of a named one; Flink's log names them. "
+            "Set publish_via_partition_root on the publication, or documents.….tables"
+        )

@@ -117,6 +117,7 @@ def _run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None)
                     raise ConfigError([f"{pipeline.name}: {why}"])
                 _alarm(first.warning(progress.counts), say, log)
                 _alarm(watch.news(progress.alarm), say, log)
+                _alarm(watch.skipped(progress.counts), say, log)
             if taken := owners.look(time.monotonic()):
                 job.cancel()
                 raise Displaced(taken)

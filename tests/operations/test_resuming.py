@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from connectors.log_identity import Asked
+from core.change import Skip
 from core.config.file import load
 from core.config.log_identity import LogIdentity
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, OtherLog
+from core.metrics.figures import Figure, counts
 from operations import log_record, log_watch, resuming
 from operations.log_watch import LogWatch
 from operations.reporting import Line, unheard
@@ -216,3 +218,11 @@ def test_an_alarm_is_shown_once(bench: Bench) -> None:
         "",
         "a flood",
     ]
+
+
+def test_many_events_of_what_seem_partitions_are_an_alarm_once(bench: Bench) -> None:
+    watch = LogWatch(bench.pipeline)
+    figures = [[Figure("skipped", many, {"reason": Skip.KIN})] for many in (3, 140, 200)]
+    few, many, more = (watch.skipped(counts(each)) for each in figures)
+    assert (few, more) == ("", "")
+    assert many.startswith("140 events were skipped of tables that look like partitions of a named one")
