@@ -16,7 +16,7 @@ from deploy.msf.archive import packed
 from deploy.msk_connect import plugin
 from operations.bundle import write_plugin
 from operations.reporting import Line
-from stack.connect import _postgres_config
+from stack.connect import SETTINGS, _postgres_config
 from tests.deploy.cloudformation import TEMPLATES, made, scope
 
 
@@ -101,6 +101,9 @@ def test_the_connector_is_as_the_local_stacks_but_for_its_server_and_secrets() -
     assert resources["Debezium"]["Properties"]["Name"] == "freshet-debezium-debezium-0123456789ab"
     worker = resources["Workers"]["Properties"]["PropertiesFileContent"]["Fn::Base64"]
     providing = dict(line.split("=", 1) for line in worker.splitlines())
+    # with schemas: else nobody could tell numbers and dates from texts
+    converters = {name: value for name, value in SETTINGS.items() if "converter" in name}
+    assert len(converters) == 4 and {name: providing[name] for name in converters} == converters
     for name in providing["config.providers"].split(","):
         assert providing[f"config.providers.{name}.class"].startswith("com.amazonaws.kafka.config.providers.")
         assert any(f"${{{name}:" in str(value) for value in ours.values())
