@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,6 +18,7 @@ from chaos.patience import patience
 from chaos.strikes import AFTER, Fault, Strike, strikes
 from chaos.world import World
 from chaos.writers import together
+from core.errors import FreshetError
 from core.letters import Letter
 
 _LONGEST_S = 30.0
@@ -91,15 +93,27 @@ def play(
         if ended := job.ensure():
             notes.append(ended)
 
-    supervise()
-    found = settle(world, patience(settled_s), supervise, job.read)
-    for each in struck:
-        if each.fault in AFTER and not found.differences and not found.waited_for:
-            striker.strike(each)
-            found = settle(world, patience(settled_s), supervise, job.read)
+    with with_notes(notes):
+        supervise()
+        found = settle(world, patience(settled_s), supervise, job.read)
+        for each in struck:
+            if each.fault in AFTER and not found.differences and not found.waited_for:
+                striker.strike(each)
+                found = settle(world, patience(settled_s), supervise, job.read)
     letters = dead_letters(world)[before:]
     took_s = time.monotonic() - began
     return Round(number, took_s, done[0], tuple(struck), found, tuple(letters), tuple(notes), tuple(wrong))
+
+
+@contextmanager
+def with_notes(notes: Sequence[str]) -> Iterator[None]:
+    """Whatever ends the run is said with what didn't go as it should before: it may be why. Raises FreshetError."""
+    try:
+        yield
+    except FreshetError as error:
+        if not notes:
+            raise
+        raise FreshetError(f"{error}. Before that: {'; '.join(notes)}") from error
 
 
 def _write(work: Work, until: float, done: list[int]) -> None:

@@ -11,8 +11,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from chaos.kafka import PARTITIONS, Sender, grown, messages_in, remake_topics
+from chaos.rounds import with_notes
 from chaos.writers import together
 from connectors.kafka.producer import ensure_topics
+from core.errors import FreshetError
 from stack import local
 
 
@@ -75,3 +77,12 @@ def test_a_topic_that_is_deleted_is_made_again_by_nobody_who_writes(stack: local
         ensure_topics(servers, {topic: PARTITIONS})
         flushed.result(60)
     assert [value for _, value in messages_in(servers, topic)] == ["2"]
+
+
+def test_what_ends_a_run_is_said_with_what_went_wrong_before() -> None:
+    notes = ["topics made anew: topic a is there, though it was deleted"]
+    said = r"unknown partition\. Before that: topics made anew: .* was deleted$"
+    with pytest.raises(FreshetError, match=said), with_notes(notes):
+        raise FreshetError("unknown partition")
+    with pytest.raises(FreshetError, match=r"^unknown partition$"), with_notes([]):
+        raise FreshetError("unknown partition")
