@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -33,6 +35,7 @@ from operations.check import Finding, check
 from operations.dead_letters import replay
 from operations.servers import reach
 from operations.verify.whole import COMPARISONS
+from tests.flink_jobs.test_meters import Group
 from tests.operations.test_search import pipeline
 from udfs.embedding.embedder import dimension, embedder
 from udfs.embedding.remote import endpoints
@@ -220,9 +223,10 @@ def test_a_job_writes_letters_there_without_a_connector_of_flinks(toys: Pipeline
     place = dead_letters.place_of_letters(toys)
     sink = place.sink("dead_letters")
     assert not isinstance(sink, str)
-    operator = WriteLetter(place, sink)
-    operator.open(cast("Any", None))
+    operator, counted = WriteLetter(place, sink), Counter[str]()
+    operator.open(cast("Any", SimpleNamespace(get_metrics_group=lambda: Group(counted))))
     assert list(operator.flat_map(Row(b"k", b"v" * 9_000, None))) == []
+    assert counted == {"freshet.letters": 1}
     (letter,) = BINNED
     assert letter.key == b"k" and letter.value is not None and len(letter.value) < 7_000
     operator.close()
