@@ -20,11 +20,11 @@ from connectors.opening.stores import prepare, stores_of
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.stores.owning import How
+from deploy.msf.job_jars import job_jars
 from deploy.msf.main import with_types
 from flink_jobs.engine.environment import application_options
 from flink_jobs.running.owning import in_log, taken
 from operations.pipeline_file import load
-from stack.jars import OF_JOBS, fetch
 from udfs.embedding.embedder import dimension
 
 _WAY = "Here they are arguments of the program: `job.args` of a FlinkDeployment"
@@ -50,7 +50,7 @@ def main(
 def run(pipeline: Pipeline, how: How, log: str = "") -> None:
     """Submit the job to the cluster that this program is of, and wait for its end. Raises FreshetError."""
     configuration = Configuration()
-    for name, value in application_options(pipeline, fetch(OF_JOBS)).items():
+    for name, value in application_options(pipeline, job_jars(pipeline)).items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     prepare(stores_of(pipeline), dimension(pipeline.embedding))

@@ -9,6 +9,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from deploy.msf.archive import Entries
 from deploy.msf.bundle import RUN_OPTIONS, Bundle, build, is_remote
+from deploy.msf.job_jars import MORE_JARS
 from deploy.msf.model import carried
 from deploy.msf.wheels import OF_A_MODEL, PYTHON, vendored
 from deploy.msk_connect.plugin import debezium, plugin
@@ -17,8 +18,6 @@ from stack.jars import OF_JOBS, fetch
 from udfs.embedding.engines import wants_package
 from udfs.embedding.graphs import LOCK
 from udfs.pinned import cache
-
-MORE_JARS = Path(__file__).parents[1] / "deploy" / "msf" / "jars.lock"
 
 
 def made(pipeline: Pipeline, file: Path, say: Say, python: str = PYTHON, with_model: bool = False) -> Bundle:

@@ -16,6 +16,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
 from core.metrics.figures import in_words
 from core.stores.owning import How
+from deploy.msf.job_jars import job_jars
 from flink_jobs.running.jobs import UNKNOWN, Job, Progress, submit
 from flink_jobs.running.rest import Failure
 from flink_jobs.running.target import TargetJob
@@ -36,7 +37,7 @@ from operations.servers import reach, refuse_absent
 from operations.signals import handlers_given_back
 from operations.source_columns import lost_columns, refuse_lacking
 from operations.source_topics import refuse_missing, waits
-from stack.jars import OF_JOBS, fetch
+from stack.jars import fetch
 from stack.layout import free_port
 from udfs.embedding.embedder import dimension
 from udfs.embedding.engines import wants_package
@@ -92,7 +93,7 @@ def _run(pipeline: Pipeline, say: Say, beginning: Beginning, target: str | None)
         job = start(pipeline, say, beginning, phases)
     else:
         with phases.during(f"submitting the job to {target}"):
-            job = start_at(pipeline, target, OF_JOBS, say, beginning)
+            job = start_at(pipeline, target, say, beginning)
     log = events(pipeline)
     watch, owners = LogWatch(pipeline), OwnerWatch(pipeline)
     stopped = threading.Event()
@@ -181,7 +182,7 @@ def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | N
     """
     during = nullcontext if phases is None else phases.during
     log_to(pipeline)
-    jars = fetch(OF_JOBS)
+    jars = job_jars(pipeline)
     if wants_package(pipeline.embedding):
         fetch(LOCK)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.

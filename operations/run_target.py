@@ -9,12 +9,12 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.owning import How
 from deploy.msf.bundle import ours
+from deploy.msf.job_jars import job_jars
 from flink_jobs.running.target import TargetJob, running_job, submit_to
 from operations import log_record, resuming
 from operations.job_file import JobFile, bootstrap_of, home, remember
 from operations.reporting import Line, Say
 from operations.resuming import Beginning, log_to
-from stack.jars import fetch
 
 
 def address(target: str) -> tuple[str, int]:
@@ -25,7 +25,7 @@ def address(target: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def start(pipeline: Pipeline, target: str, lock: Path, say: Say, beginning: Beginning) -> TargetJob:
+def start(pipeline: Pipeline, target: str, say: Say, beginning: Beginning) -> TargetJob:
     """Submit the job, resuming as a local one does; one that runs there already is watched instead.
 
     Raises Unavailable where no cluster answers there, OtherLog and ConfigError as `operations.resuming.begun` does.
@@ -34,7 +34,7 @@ def start(pipeline: Pipeline, target: str, lock: Path, say: Say, beginning: Begi
     rest = f"http://{host}:{port}"
     job = running_job(rest, pipeline.name)
     if job is None:
-        job = _submit(pipeline, (host, port), lock, say, beginning)
+        job = _submit(pipeline, (host, port), say, beginning)
     elif beginning.how is not How.REFUSE:
         raise ConfigError([f"--{beginning.how}: {pipeline.name} runs on {target} already: stop it first"])
     else:
@@ -43,9 +43,9 @@ def start(pipeline: Pipeline, target: str, lock: Path, say: Say, beginning: Begi
     return job
 
 
-def _submit(pipeline: Pipeline, target: tuple[str, int], lock: Path, say: Say, beginning: Beginning) -> TargetJob:
+def _submit(pipeline: Pipeline, target: tuple[str, int], say: Say, beginning: Beginning) -> TargetJob:
     log_to(pipeline)
-    jars = fetch(lock)
+    jars = job_jars(pipeline)
     # Imported late: pyflink takes a second, and its JVM reads the settings above when it starts.
     from flink_jobs.engine.environment import target_environment, target_options
     from flink_jobs.job import build

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from deploy.msf.archive import packed
 from deploy.msf.fat_jar import SHADED_KAFKA, fat_jar
+from deploy.msf.job_jars import MORE_JARS, job_jars
 from deploy.msf.relocation import relocated
-from operations.bundle import MORE_JARS
 from stack.jars import OF_JOBS, fetch
 
 SERVICES = "META-INF/services/org.example.Factory"
@@ -96,10 +97,39 @@ def test_a_zip_says_nothing_of_when_and_in_which_order_it_was_made(files: dict[s
         assert {info.filename: archive.read(info) for info in archive.infolist()} == files
 
 
+def pipeline(mechanism: str, place: str = "source") -> Pipeline:
+    """One whose source, letters or outcomes log in by that."""
+    secured = {"properties.security.protocol": "SASL_SSL", "properties.sasl.mechanism": mechanism}
+    cluster = {"properties.bootstrap.servers": "b-1.shop.kafka.eu-central-1.amazonaws.com:9098"}
+    places = ("source", "dead_letters", "outcomes")
+    of = {each: {"topic": each, **cluster, **(secured if each == place else {})} for each in places}
+    return Pipeline.model_validate(
+        {
+            "name": "shop",
+            **{each: {"kafka": settings} for each, settings in of.items()},
+            "format": "debezium",
+            "documents": {"public.articles": {"text": "{title}"}},
+            "embedding": {"model": "hash"},
+            "store": {"opensearch": {"hosts": ["http://o:9200"], "index": "articles"}},
+        }
+    )
+
+
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("jar")
-    return jar(folder, "freshet.jar", fat_jar([*fetch(OF_JOBS), *fetch(MORE_JARS)]))
+def real() -> Path:
+    """The JAR of a job that runs here, or on a cluster of one's own: of the same parts as the bundle's."""
+    (found,) = job_jars(pipeline("AWS_MSK_IAM"))
+    return found
+
+
+def test_a_job_has_the_login_where_any_of_its_clusters_wants_it(real: Path) -> None:
+    for place in ("source", "dead_letters", "outcomes"):
+        assert job_jars(pipeline("AWS_MSK_IAM", place)) == [real]
+        assert job_jars(pipeline("SCRAM-SHA-512", place)) == fetch(OF_JOBS)
+    with ZipFile(real) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == fat_jar(
+            [*fetch(OF_JOBS), *fetch(MORE_JARS)]
+        )
 
 
 def test_the_bundles_jar_finds_flinks_connectors_and_relocates_what_speaks_to_kafka(real: Path) -> None:
