@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def job_jars(pipeline: Pipeline) -> list[Path]:
     The login to MSK knows Kafka's client by its own name, so with it they are one JAR, as in the bundle: made once.
     Raises as `fetch`.
     """
-    return [_with_login()] if any(_by_iam(each) for each in _clusters(pipeline)) else fetch(OF_JOBS)
+    return [with_login()] if any(_by_iam(each) for each in _clusters(pipeline)) else fetch(OF_JOBS)
 
 
 def _clusters(pipeline: Pipeline) -> Iterator[Kafka]:
@@ -41,7 +42,8 @@ def _by_iam(kafka: Kafka) -> bool:
     return kafka.options.get("properties.sasl.mechanism") == MECHANISM
 
 
-def _with_login() -> Path:
+def with_login() -> Path:
+    """The connectors and the login as one JAR, in the cache."""
     parts = [*fetch(OF_JOBS), *fetch(MORE_JARS)]
     pinned = "".join(jar.sha256 for lock in (OF_JOBS, MORE_JARS) for jar in read(lock))
     # of the code that makes it too: another relocation is another JAR
@@ -50,7 +52,7 @@ def _with_login() -> Path:
     )
     place = cache(JARS) / f"{hashlib.sha256(pinned.encode() + code).hexdigest()[:16]}-kafka-with-msk-iam.jar"
     if not place.is_file():
-        temporary = place.with_name(f".{place.name}.new")
+        temporary = place.with_name(f".{place.name}.{os.getpid()}")
         temporary.write_bytes(packed(fat_jar(parts)))
         temporary.replace(place)
     return place
