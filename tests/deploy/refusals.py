@@ -114,8 +114,8 @@ def models_without_a_subscription(template: Template) -> Iterator[str]:
     """Bedrock User Guide, "Request access to models": who first calls a third party's model subscribes to it."""
     allowed = {action for each in statements(template["Resources"]) for action in texts(each.get("Action"))}
     if "bedrock:InvokeModel" in allowed:
-        for action in ("aws-marketplace:Subscribe", "aws-marketplace:ViewSubscriptions"):
-            if action not in allowed:
+        for action in ("Subscribe", "Unsubscribe", "ViewSubscriptions"):
+            if f"aws-marketplace:{action}" not in allowed:
                 yield f"bedrock:InvokeModel is allowed and {action} isn't, so the first call of Cohere's is refused"
 
 

@@ -113,8 +113,8 @@ def test_a_model_that_nobody_may_subscribe_to() -> None:
     def policy(*actions: str) -> dict[str, Any]:
         return of("IAM::RolePolicy", PolicyDocument={"Statement": [{"Effect": "Allow", "Action": list(actions)}]})
 
-    assert len(bites(refusals.models_without_a_subscription, policy("bedrock:InvokeModel"))) == 2
-    there = ("aws-marketplace:Subscribe", "aws-marketplace:ViewSubscriptions")
+    assert len(bites(refusals.models_without_a_subscription, policy("bedrock:InvokeModel"))) == 3
+    there = [f"aws-marketplace:{each}" for each in ("Subscribe", "Unsubscribe", "ViewSubscriptions")]
     assert not bites(refusals.models_without_a_subscription, policy("bedrock:InvokeModel", *there))
 
 
