@@ -94,8 +94,8 @@ def test_faults_are_named() -> None:
 
 
 @pytest.fixture
-def here(own_stack: Stack, tmp_path: Path) -> Iterator[world.World]:
-    made = world.make(own_stack, tmp_path, f"chaos_{uuid4().hex[:6]}", ("pgvector",), Random(1), Debezium, None)
+def here(stack: Stack, tmp_path: Path) -> Iterator[world.World]:
+    made = world.make(stack, tmp_path, f"chaos_{uuid4().hex[:6]}", ("pgvector",), Random(1), Debezium, None)
     yield made
     world.end(made)
 

@@ -197,11 +197,11 @@ def test_a_tables_stream_rolls_over_and_loses_nothing(aws: Aws) -> None:
 
 # documents alone: profiles have a comparison, and a test, of their own
 @pytest.fixture(params=[name for name in FEEDS if name != "debezium" and not name.startswith("profiles")])
-def here(request: pytest.FixtureRequest, own_stack: Stack, tmp_path: Path, aws: Aws) -> Iterator[world.World]:
+def here(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path, aws: Aws) -> Iterator[world.World]:
     known = FEEDS[request.param]
     name = f"chaos_{uuid4().hex[:6]}"
     served = aws if known.needs_aws else None
-    made = world.make(own_stack, tmp_path, name, ("pgvector",), Random(1), known.begin, served)
+    made = world.make(stack, tmp_path, name, ("pgvector",), Random(1), known.begin, served)
     yield made
     world.end(made)
 

@@ -48,9 +48,9 @@ def test_a_seed_decides_what_writers_do_and_they_do_it_to_every_table() -> None:
 
 
 @pytest.fixture
-def here(own_stack: Stack, tmp_path: Path) -> Iterator[world.World]:
+def here(stack: Stack, tmp_path: Path) -> Iterator[world.World]:
     name = f"chaos_{uuid4().hex[:6]}"
-    made = world.make(own_stack, tmp_path, name, ("pgvector",), Random(1), FEEDS["profiles"].begin, None)
+    made = world.make(stack, tmp_path, name, ("pgvector",), Random(1), FEEDS["profiles"].begin, None)
     yield made
     world.end(made)
 

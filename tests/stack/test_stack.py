@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from core.errors import FreshetError, Unavailable
 from core.formats.wrapping import bare
 from stack import connect, jars, layout, opensearch, process
 from stack import local as stack
+from stack.passfile import password_of
+from stack.postgres import USER
 from tests.listeners import elsewhere
 from tests.operations.test_folder_lock import readable
 
@@ -130,6 +133,34 @@ def test_up_again_changes_nothing(directory: Path) -> None:
     assert again.postgres.server.pid == before.postgres.server.pid
     assert again.connect.server.pid == before.connect.server.pid
     register(again)
+
+
+def content(path: Path) -> bytes:
+    # servers delete files meanwhile
+    with suppress(FileNotFoundError, IsADirectoryError):
+        return path.read_bytes() if path.is_file() else b""
+    return b""
+
+
+def test_the_password_is_shown_nowhere(directory: Path) -> None:
+    of, servers, name = layout.layout_of(directory), stack.status(directory), "shown"
+    secret = password_of(of.passfile, USER)
+    assert secret is not None and len(secret) > 40
+    with psycopg.connect(servers.postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {name} (id int PRIMARY KEY)".encode())
+    try:
+        connect.register_postgres(servers.connect.url, name, servers.postgres.dsn, name, [f"public.{name}"])
+        texts = [httpx.get(f"{servers.connect.url}/connectors?expand=info").text]
+        assert name in texts[0]
+    finally:
+        connect.remove_postgres(servers.connect.url, name, servers.postgres.dsn)
+    holders = {file for file in of.folder.rglob("*") if secret.encode() in content(file)}
+    assert holders == {of.passfile, of.connects_passfile}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in holders} == {0o600}
+    processes = [psutil.Process(each.pid) for each in (servers.postgres.server, servers.connect.server) if each.pid]
+    texts += [" ".join([*each.cmdline(), *each.environ().values()]) for each in processes]
+    texts += [CliRunner().invoke(app, ["status", "--dir", str(directory), *how]).output for how in ([], ["--json"])]
+    assert len(texts) == 5 and "passfile=" in texts[-1] and not [each for each in texts if secret in each]
 
 
 @pytest.mark.parametrize(("name", "key"), [("postgres", 2), ("connect", 3)])

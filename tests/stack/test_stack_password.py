@@ -8,19 +8,13 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import httpx
-import psutil
 import psycopg
 import pytest
-from typer.testing import CliRunner
 
-from cli.stack_command import app
 from core.errors import FreshetError
-from stack import connect, layout, passfile, postgres, process
+from stack import layout, passfile, postgres, process
 from stack.layout import Layout
-from stack.local import Stack
 from tests.operations.test_folder_lock import readable
 
 
@@ -111,28 +105,6 @@ def test_data_of_an_earlier_version_goes_on_without_a_password_and_that_is_said(
     assert postgres.is_ready(of, port) and not of.passfile.exists()
     rules.write_text(asking, encoding="utf-8")
     of.passfile.write_bytes(kept)
-
-
-def test_it_is_shown_nowhere(own_stack: Stack) -> None:
-    of, name = layout.layout_of(own_stack.folder.parents[1]), f"shown{uuid4().hex[:6]}"
-    secret = passfile.password_of(of.passfile, postgres.USER)
-    assert secret is not None and len(secret) > 40
-    with psycopg.connect(own_stack.postgres.dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE TABLE {name} (id int PRIMARY KEY)".encode())
-    try:
-        connect.register_postgres(own_stack.connect.url, name, own_stack.postgres.dsn, name, [f"public.{name}"])
-        texts = [httpx.get(f"{own_stack.connect.url}/connectors?expand=info").text]
-        assert name in texts[0]
-    finally:
-        connect.remove_postgres(own_stack.connect.url, name, own_stack.postgres.dsn)
-    holders = {file for file in of.folder.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()}
-    assert holders == {of.passfile, of.connects_passfile}
-    assert {stat.S_IMODE(file.stat().st_mode) for file in holders} == {0o600}
-    servers = [psutil.Process(each.pid) for each in (own_stack.postgres.server, own_stack.connect.server) if each.pid]
-    texts += [" ".join([*each.cmdline(), *each.environ().values()]) for each in servers]
-    directory = str(own_stack.folder.parents[1])
-    texts += [CliRunner().invoke(app, ["status", "--dir", directory, *how]).output for how in ([], ["--json"])]
-    assert len(texts) == 5 and "passfile=" in texts[-1] and not [each for each in texts if secret in each]
 
 
 def test_a_file_has_a_line_a_server_and_others_stay(tmp_path: Path) -> None:
