@@ -12,6 +12,7 @@ import pytest
 from core.config.file import load
 from core.config.msf import LARGEST_ZIP
 from core.stores.fingerprint import owner_from_text
+from flink_jobs.running.target import TargetJob
 from operations.bundle import made
 from operations.rehearsal.cluster import Python, cluster
 from operations.rehearsal.python import python, version_of
@@ -69,9 +70,14 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in there}
 
 
-def change(workshop: Workshop, document: str, body: str, number: int) -> None:
+def change(workshop: Workshop, document: str, body: str) -> None:
     row = {"id": document, "title": "Changed", "body": body, "updated_at": "2026-01-01T00:00:00Z"}
-    workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL + number, row, "u"))
+    workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL, row, "u"))
+
+
+def widest(job: TargetJob) -> int:
+    """The largest parallelism that a part of the job has."""
+    return max(vertex["parallelism"] for vertex in httpx.get(f"{job.rest}/jobs/{job.id}").json()["vertices"])
 
 
 @pytest.mark.timeout(600)
@@ -81,7 +87,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     there, folder = python(unheard), workshop.folder / "cluster"
     settings = properties(workshop, **{"documents.public.documents.chunk.tokens": "128"})
     first = application(workshop, there, "first")
-    before = files(first) | files(there.flink)
+    kept = files(first) | files(there.flink)
 
     with cluster(there, folder, slots=1) as running:
         job = running.submit(first, settings)
@@ -89,25 +95,21 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
         eventually(lambda: job.progress().counts.get("chunks_embedded", 0) >= len(truth), "the count")
         eventually(lambda: "public.documents" in written(workshop), "the end of the snapshot")
         savepoint = job.stop_with_savepoint(running.savepoints)
-    assert files(first) | files(there.flink) == before
+    assert files(first) | files(there.flink) == kept
 
-    # upgraded, and on two slots; then both as before. The service has a new cluster for each start.
+    # upgraded, and on two slots. The service has a new cluster for each start.
     second = application(workshop, there, "second", delete_retention="8 d")
-    document, entries = next(iter(truth)).rpartition("/")[2], written(workshop)
-    for number, (bundle, slots) in enumerate(((second, 2), (first, 1))):
-        with cluster(there, folder, slots) as running:
-            job = running.submit(bundle, settings, slots, savepoint)
-            assert slots in {
-                vertex["parallelism"] for vertex in httpx.get(f"{job.rest}/jobs/{job.id}").json()["vertices"]
-            }
-            change(workshop, document, f"on {slots}", number)
-            truth = truth | {f"public.documents/{document}": f"Changed\n\non {slots}"}
-            eventually(lambda truth=truth: differences(workshop.rows(), truth) == [], "the change")
-            # nothing but the change was applied: every other document's entry is the one of before
-            after = written(workshop)
-            assert {name for name in after if after[name] != entries.get(name)} == {f"public.documents/{document}"}
-            entries = after
-            savepoint = job.stop_with_savepoint(running.savepoints)
+    document, before = next(iter(truth)).rpartition("/")[2], written(workshop)
+    with cluster(there, folder, slots=2) as running:
+        job = running.submit(second, settings, 2, savepoint)
+        assert widest(job) == 2
+        change(workshop, document, "on two")
+        truth = truth | {f"public.documents/{document}": "Changed\n\non two"}
+        eventually(lambda: differences(workshop.rows(), truth) == [], "the change")
+        # nothing but the change was applied: every other document's entry is the one of before
+        after = written(workshop)
+        assert {name for name in after if after[name] != before.get(name)} == {f"public.documents/{document}"}
+        job.stop_with_savepoint(running.savepoints)
     query = "SELECT document_id, position, 0 FROM documents_ledger WHERE document_id = '/owner'"
     ((_, owner, _),) = workshop.rows(query)
     known = owner_from_text(owner.partition(" ")[2]).log.logs
@@ -150,10 +152,12 @@ def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint
     bundle = bundled(people.pipeline(workshop, bounded=False, store=store), there, workshop.folder / "profiles")
     local = people.pipeline(workshop)
     savepoint = None
-    for begun, ended, slots in ((0, 400, 1), (400, 600, 2)):
+    # on fewer slots than before, as the job of documents went on on more
+    for begun, ended, slots in ((0, 400, 2), (400, 600, 1)):
         people.send(workshop, history[begun:ended])
         with cluster(there, folder, slots) as running:
             job = running.submit(bundle, known, slots, savepoint)
+            assert widest(job) == slots
             eventually(
                 lambda sent=history[:ended]: prepared(workshop) and people.differences(workshop, local, sent) == [],
                 f"what {ended} changes come to",
