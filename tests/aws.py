@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
+import httpx
 
 from connectors.aws.client import Aws
 from stack import aws as stack_aws
@@ -16,22 +20,57 @@ from stack import layout, process
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "eu-central-1"}
 
 
+@dataclass(frozen=True)
+class _Server:
+    folder: Path
+    endpoint: str
+
+    def empty(self) -> None:
+        """Have it forget all that it has been sent, and let in whoever asks."""
+        for what, text in (("reset", ""), ("reset-auth", "inf")):
+            httpx.post(f"{self.endpoint}/moto-api/{what}", content=text, timeout=30).raise_for_status()
+
+
+_free: list[_Server] = []
+_all: list[_Server] = []
+
+
 @contextmanager
-def moto_server(directory: Path) -> Iterator[Aws]:
-    """A server of its own, stopped at the end; meanwhile boto3's chain finds credentials."""
-    of, port = layout.layout_of(directory), layout.free_ports().aws
-    layout.prepare(of)
+def moto_server() -> Iterator[Aws]:
+    """A server that nobody else uses meanwhile, without anything in it; boto3's chain finds credentials.
+
+    Started where no other one of this process is free, as each takes seconds; `end_all` stops them.
+    """
     before = {name: os.environ.get(name) for name in CREDENTIALS}
     os.environ.update(CREDENTIALS)
+    server = _free.pop() if _free else _started()
     try:
-        stack_aws.start(of, port, lambda line: None)
-        yield Aws(CREDENTIALS["AWS_REGION"], stack_aws.endpoint(port))
+        yield Aws(CREDENTIALS["AWS_REGION"], server.endpoint)
+        server.empty()  # one that a test has broken is not given to another
+        _free.append(server)
     finally:
-        process.stop(stack_aws.service(of))
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def end_all() -> None:
+    """Leave no server behind."""
+    _free.clear()
+    while _all:
+        folder = _all.pop().folder
+        process.stop(stack_aws.service(layout.layout_of(folder)))
+        shutil.rmtree(folder)
+
+
+def _started() -> _Server:
+    folder, port = Path(tempfile.mkdtemp(prefix="moto-")), layout.free_ports().aws
+    of, server = layout.layout_of(folder), _Server(folder, stack_aws.endpoint(port))
+    _all.append(server)
+    layout.prepare(of)
+    stack_aws.start(of, port, lambda line: None)
+    return server
 
 
 def notified_queue(aws: Aws, bucket: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from operations.signals import handlers_given_back
 from stack import local as local_stack
-from tests import budgets, resident, shared
+from tests import aws, budgets, resident, shared
 from tests.connectors import servers
 
 # How long an example takes tells of the machine and of what else it does.
@@ -61,9 +61,10 @@ def opensearch_server(pytestconfig: pytest.Config) -> servers.Server:
 
 @pytest.fixture(scope="session", autouse=True)
 def residents() -> Iterator[None]:
-    """Processes that run commands for tests end with them."""
+    """Processes that run commands for tests, and what plays AWS for them, end with them."""
     yield
     resident.end_all()
+    aws.end_all()
 
 
 def pytest_configure(config: pytest.Config) -> None:

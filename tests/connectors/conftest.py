@@ -75,8 +75,8 @@ def way(url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("aws")) as aws:
+def dynamodb() -> Iterator[Aws]:
+    with moto_server() as aws:
         yield aws
 
 

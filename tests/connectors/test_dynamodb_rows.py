@@ -25,8 +25,8 @@ ID = {"AttributeName": "id", "AttributeType": "S"}
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

@@ -27,8 +27,8 @@ NAMES = st.text(max_size=20)
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

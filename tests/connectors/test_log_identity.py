@@ -142,7 +142,7 @@ def test_postgres_tells_its_system_and_its_timeline(stack: Stack, tmp_path: Path
 
 
 def test_streams_made_anew_have_another_identity(tmp_path: Path) -> None:
-    with moto_server(tmp_path / "aws") as aws:
+    with moto_server() as aws:
         at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
         kinesis = client("kinesis", aws, "test")
         pipeline = a_pipeline(tmp_path, {"kinesis": {"stream": "changes", **at}})

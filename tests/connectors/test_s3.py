@@ -29,8 +29,8 @@ KEYS = ["../up", "a/../b", "a%2Fb", "a+b c&d=e?f#g", "😀/é.md", "//", "a//b",
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as aws:
+def server() -> Iterator[Aws]:
+    with moto_server() as aws:
         yield aws
 
 

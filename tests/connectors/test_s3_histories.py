@@ -24,8 +24,8 @@ SPEC = ObjectSpec("s3.docs", frozenset({"text", "name"}))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as aws:
+def server() -> Iterator[Aws]:
+    with moto_server() as aws:
         yield aws
 
 

@@ -40,8 +40,8 @@ _OF_KUBERNETES = ("kubernetes.", "high-availability.", "fs.s3a.aws.credentials.p
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("aws")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

@@ -30,8 +30,8 @@ DOCUMENT = {"text": "{title}\n\n{body}", "metadata": ["updated_at"], "key": ["id
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("aws")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from connectors.aws.client import Aws, client
 from connectors.dynamodb.profiles.store import DynamodbProfiles
@@ -22,9 +21,9 @@ def deliveries(aws: Aws) -> int:
     return int(found.get("version", {"N": "0"})["N"])
 
 
-def test_killed_in_the_middle_and_started_again(workshop: Workshop, tmp_path: Path) -> None:
+def test_killed_in_the_middle_and_started_again(workshop: Workshop) -> None:
     events = history(seed=5, changes=1500, people=80)
-    with moto_server(tmp_path) as aws:
+    with moto_server() as aws:
         store = {"dynamodb": {"table": "people", "aws.region": aws.region, "aws.endpoint": aws.endpoint}}
         often = {"execution.checkpointing.interval": "500 ms"}
         file = pipeline(workshop, bounded=False, store=store, flink=often)

@@ -40,8 +40,8 @@ KEYS = [f"docs/{number % 7}/seite {number}+ü.md" for number in range(2_000)]
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("aws")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

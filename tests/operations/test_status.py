@@ -223,7 +223,7 @@ def test_a_run_that_fails_as_it_starts_says_its_end(folder: Path) -> None:
 
 
 def test_a_file_that_refers_to_a_secret_is_read_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with moto_server(folder / "aws") as aws:
+    with moto_server() as aws:
         secrets = boto3.client("secretsmanager", region_name=aws.region, endpoint_url=aws.endpoint)
         secrets.create_secret(Name="shop/database", SecretString="postgresql://127.0.0.1/x")
         monkeypatch.setenv("AWS_ENDPOINT_URL", str(aws.endpoint))

@@ -44,8 +44,8 @@ NOTES = [("a/b", Decimal("1.5")), ("%", Decimal("-2")), ("ü", Decimal("12345678
 
 
 @pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
         yield server
 
 

@@ -210,7 +210,7 @@ def test_repair_is_refused(bench: Bench) -> None:
 
 def test_items_of_dynamodb_are_compared(stack: Stack, tmp_path: Path) -> None:
     table, dsn = f"people-{uuid4().hex[:6]}", database(stack)
-    with moto_server(tmp_path) as aws:
+    with moto_server() as aws:
         at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
         items = DynamodbWriter(table, aws)
         items.ensure()

@@ -17,8 +17,8 @@ ITEMS = 40
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    with moto_server(tmp_path_factory.mktemp("aws")) as aws:
+def server() -> Iterator[Aws]:
+    with moto_server() as aws:
         yield aws
 
 
