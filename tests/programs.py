@@ -1,7 +1,8 @@
-"""Programs that tests use and that are no Python package: where one is missing, the test is skipped and says so."""
+"""Programs and packages that tests use and may be missing: then the test is skipped, and says so."""
 
 import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
 
@@ -16,3 +17,12 @@ def needed(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} isn't installed: apt install {PACKAGES[program]}")
     return found
+
+
+def needed_package(name: str) -> None:
+    """Skips a file of tests where a package is missing.
+
+    Nothing is imported: each process of a run collects every file, and torch alone takes seconds of each.
+    """
+    if find_spec(name) is None:
+        pytest.skip(f"{name} isn't installed", allow_module_level=True)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfnlint.decode import decode
-
 from tests.pages import ROOT
 
 FOLDER = ROOT / "deploy/cloudformation"
@@ -34,6 +32,8 @@ Template = Mapping[str, Any]
 
 def parsed(file: Path) -> dict[str, Any]:
     """A template as JSON has it, short forms of functions written out."""
+    from cfnlint.decode import decode
+
     template: dict[str, Any] = decode(str(file))[0]
     return template
 

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import schemathesis
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -288,6 +287,8 @@ def test_a_small_crowd_is_answered_without_errors(server: Asked) -> None:
 
 @pytest.fixture(scope="module")
 def operations(server: Asked) -> list[Any]:
+    import schemathesis
+
     schema = schemathesis.openapi.from_dict(server.of["all"].get("/openapi.json").json())
     return [each.ok() for each in schema.get_all_operations()]
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from core.errors import ConfigError
 from core.metrics import tally
 from core.stores.contract import Vectors
 from stack import jars
+from tests.programs import needed_package
 from tests.udfs.test_transformer import OF_SEVERAL_LANGUAGES, TEXTS, multilingual
 from udfs.embedding import engines, graphs, model_files
 from udfs.embedding.contract import Asked, LocalModel
@@ -27,9 +28,11 @@ from udfs.embedding.embedder import dimension, embedder, questioner
 from udfs.embedding.engines import ENGINES, opened
 from udfs.embedding.precision import PROBES, check_precision
 from udfs.embedding.tokenizing import DEFAULT, model_path
-from udfs.embedding.transformer import TransformerEmbedder
 
-openvino = pytest.importorskip("udfs.embedding.openvino")
+if TYPE_CHECKING:
+    from udfs.embedding.transformer import TransformerEmbedder
+
+needed_package("openvino")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,6 +43,8 @@ def graph_of_the_default_model() -> None:
 
 @pytest.fixture(scope="module")
 def exact() -> TransformerEmbedder:
+    from udfs.embedding.transformer import TransformerEmbedder
+
     return TransformerEmbedder(DEFAULT, model_path(DEFAULT), "cpu")
 
 
@@ -85,6 +90,8 @@ def test_auto_takes_openvino_for_the_default_model_on_a_cpu_and_both_share_an_in
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_bfloat16_is_near_to_float32_and_says_what_it_is(engine: str, expected: Vectors) -> None:
+    from udfs.embedding import openvino
+
     model = opened(Asked(DEFAULT, model_path(DEFAULT), "cpu", engine, "bfloat16"))  # type: ignore[arg-type]
     cosines = np.einsum("ij,ij->i", model.embed(MIXED), expected)
     assert cosines.min() > 0.999
@@ -106,6 +113,9 @@ def rounded_too_far(self: object, texts: list[str]) -> Vectors:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_precision_that_a_model_does_not_stand_is_refused(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from udfs.embedding import openvino
+    from udfs.embedding.transformer import TransformerEmbedder
+
     kind = TransformerEmbedder if engine == "torch" else openvino.OpenVinoEmbedder
     monkeypatch.setattr(kind, "embed", rounded_too_far)
     monkeypatch.setattr(openvino, "_precision", lambda given: "bfloat16")
@@ -121,6 +131,8 @@ def test_what_is_no_number_is_refused_too() -> None:
 def test_a_model_without_a_graph_has_one_made_of_its_weights_once(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from udfs.embedding.transformer import TransformerEmbedder
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     expected = TransformerEmbedder("own", small, "cpu").embed([*OF_SEVERAL_LANGUAGES, *TEXTS])
     made = opened(asked(small, engine="openvino"))

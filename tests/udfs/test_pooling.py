@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.programs import needed_package
 from udfs.embedding.pooling import Pooling, pooling_of
 from udfs.embedding.tokenizing import DEFAULT, model_path
 
-torch = pytest.importorskip("torch")
+needed_package("torch")
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
 @pytest.mark.parametrize("modes", [*((mode,) for mode in MODES), ("mean", "cls")])
 @pytest.mark.parametrize("pads_left", [False, True])
 def test_pooling_is_that_of_sentence_transformers(modes: tuple[str, ...], pads_left: bool) -> None:
+    import torch
     from sentence_transformers.sentence_transformer.modules import Pooling as Theirs
 
     lengths, chance = np.array([7, 1, 4]), np.random.default_rng(3)

@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from core.config.documents import Chunk
 from core.config.embedding import Embedding, Prompt
@@ -52,6 +51,8 @@ def of(model: str, **settings: Any) -> Embedding:
 
 
 def test_each_side_has_the_vectors_of_sentence_transformers(e5: str) -> None:
+    from sentence_transformers import SentenceTransformer
+
     raw = SentenceTransformer(e5, device="cpu")
     questions, documents = questioner(e5, "cpu").embed(TEXTS), embedder(of(e5), "cpu").embed(TEXTS)
     assert np.abs(questions - raw.encode_query(TEXTS, normalize_embeddings=True)).max() < 1e-5
@@ -86,6 +87,8 @@ def test_a_models_own_file_says_what_stands_before_its_texts(
 
 
 def test_the_pipeline_file_says_otherwise_by_text_and_by_name(e5: str) -> None:
+    from sentence_transformers import SentenceTransformer
+
     other = of(e5, prompts={"query": "Q: "}, prompt_names={"document": "query"})
     assert (prompt_of(other, "query"), prompt_of(other, "document")) == (Prompt("Q: "), Prompt("query: "))
     assert prompt_of(of(e5, prompts={"document": ""}), "document") == Prompt("")

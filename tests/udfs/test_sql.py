@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sentence_transformers")
+from tests.programs import needed_package
+
+needed_package("sentence_transformers")
 
 PAGE = Path(__file__).parents[2] / "docs" / "embed-in-sql.md"
 

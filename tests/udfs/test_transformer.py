@@ -1,23 +1,29 @@
 """The real model, against sentence-transformers itself."""
 
+from __future__ import annotations
+
 import pydoc_data.topics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tokenizers
-import torch
-import transformers
-from sentence_transformers.sentence_transformer import modules
 
 from core.config.embedding import Embedding
 from core.errors import EmbeddingError
 from core.metrics import tally
+from tests.programs import needed_package
 from udfs.embedding.embedder import dimension, embed_each, embedder
 from udfs.embedding.languages import MULTILINGUAL, languages
 from udfs.embedding.tokenizing import DEFAULT, model_path, tokenizer
 
-transformer = pytest.importorskip("udfs.embedding.transformer")
+if TYPE_CHECKING:
+    import torch
+
+    from udfs.embedding.transformer import TransformerEmbedder
+
+needed_package("sentence_transformers")
 
 TEXTS = [
     "",
@@ -29,12 +35,16 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module")
-def model() -> "transformer.TransformerEmbedder":
-    return transformer.TransformerEmbedder(DEFAULT, model_path(DEFAULT), "cpu")
+def model() -> TransformerEmbedder:
+    from udfs.embedding.transformer import TransformerEmbedder
+
+    return TransformerEmbedder(DEFAULT, model_path(DEFAULT), "cpu")
 
 
-def test_vectors_equal_those_of_sentence_transformers(model: "transformer.TransformerEmbedder") -> None:
-    raw = transformer.SentenceTransformer(str(model_path(DEFAULT)), device="cpu")
+def test_vectors_equal_those_of_sentence_transformers(model: TransformerEmbedder) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    raw = SentenceTransformer(str(model_path(DEFAULT)), device="cpu")
     expected = raw.encode(TEXTS, batch_size=32, normalize_embeddings=True)
     vectors = model.embed(TEXTS)
     assert vectors.dtype == np.float32
@@ -42,8 +52,10 @@ def test_vectors_equal_those_of_sentence_transformers(model: "transformer.Transf
 
 
 def test_no_batch_holds_more_tokens_than_its_budget(
-    model: "transformer.TransformerEmbedder", monkeypatch: pytest.MonkeyPatch
+    model: TransformerEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from udfs.embedding import transformer
+
     sizes = []
 
     def forward(features: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -59,8 +71,10 @@ def test_no_batch_holds_more_tokens_than_its_budget(
 
 
 def test_a_batch_that_memory_does_not_hold_is_halved(
-    model: "transformer.TransformerEmbedder", monkeypatch: pytest.MonkeyPatch
+    model: TransformerEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch
+
     def small_memory(features: dict[str, torch.Tensor]) -> torch.Tensor:
         if features["input_ids"].numel() > 120:
             raise torch.OutOfMemoryError("out of memory")
@@ -77,7 +91,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     assert np.abs(vectors[fine] - expected[fine]).max() < 1e-5
 
 
-def test_a_text_that_cannot_be_embedded_is_refused_alone(model: "transformer.TransformerEmbedder") -> None:
+def test_a_text_that_cannot_be_embedded_is_refused_alone(model: TransformerEmbedder) -> None:
     with pytest.raises(EmbeddingError):
         model.embed(["\udfff"])
     vectors, errors = embed_each(model, ["a", "\udfff", "b"])
@@ -85,19 +99,21 @@ def test_a_text_that_cannot_be_embedded_is_refused_alone(model: "transformer.Tra
     assert np.allclose(np.linalg.norm(vectors, axis=1), [1, 0, 1], atol=1e-5)
 
 
-def test_no_texts_have_no_vectors(model: "transformer.TransformerEmbedder") -> None:
+def test_no_texts_have_no_vectors(model: TransformerEmbedder) -> None:
     assert model.embed([]).shape == (0, 384)
 
 
 def test_a_process_has_one_model_and_tells_its_device() -> None:
     assert embedder(DEFAULT, "cpu") is embedder(DEFAULT, "cpu")
     assert embedder(DEFAULT, "cpu").dimension == dimension(DEFAULT)
+    import torch
+
     threads = torch.get_num_threads()
     expected = f"{DEFAULT} by torch on cpu ({threads} threads), float32, 384 dimensions"
     assert embedder(Embedding(engine="torch"), "cpu").describe() == expected
 
 
-def test_tokens_and_padding_are_counted(model: "transformer.TransformerEmbedder") -> None:
+def test_tokens_and_padding_are_counted(model: TransformerEmbedder) -> None:
     tally.drain()
     texts = ["one", "one two three four", "one two"]
     model.embed(texts)
@@ -116,6 +132,10 @@ OF_SEVERAL_LANGUAGES = [
 
 def multilingual(folder: Path) -> Path:
     """A model of the make of MULTILINGUAL: BERT behind XLM-RoBERTa's tokenizer; small, with weights of chance."""
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+
     raw = tokenizers.Tokenizer(tokenizers.models.Unigram())
     raw.pre_tokenizer, raw.decoder = tokenizers.pre_tokenizers.Metaspace(), tokenizers.decoders.Metaspace()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -128,16 +148,18 @@ def multilingual(folder: Path) -> Path:
     bert = transformers.BertConfig(vocab_size=raw.get_vocab_size(), **size)
     transformers.BertModel(bert).save_pretrained(folder / "inner")
     parts = [modules.Transformer(str(folder / "inner"), max_seq_length=128), modules.Pooling(32)]
-    transformer.SentenceTransformer(modules=parts).save(str(folder / "model"))
+    SentenceTransformer(modules=parts).save(str(folder / "model"))
     return folder / "model"
 
 
 def test_a_multilingual_model_of_the_make_that_the_documentation_names_is_loaded(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from udfs.embedding.transformer import TransformerEmbedder
+
     folder = multilingual(tmp_path)
-    expected = transformer.SentenceTransformer(str(folder), device="cpu").encode(
-        OF_SEVERAL_LANGUAGES, normalize_embeddings=True
-    )
-    vectors = transformer.TransformerEmbedder("own", folder, "cpu").embed(OF_SEVERAL_LANGUAGES)
+    expected = SentenceTransformer(str(folder), device="cpu").encode(OF_SEVERAL_LANGUAGES, normalize_embeddings=True)
+    vectors = TransformerEmbedder("own", folder, "cpu").embed(OF_SEVERAL_LANGUAGES)
     assert np.abs(vectors - expected).max() < 1e-5
     words = tokenizer(str(folder))
     assert words.budget(256) == 126 and len(list(words.starts(OF_SEVERAL_LANGUAGES[1]))) > 1
