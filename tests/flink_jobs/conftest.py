@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -28,6 +29,8 @@ from tests.topics import delivering
 
 FRESHET = [sys.executable, "-m", "cli"]
 PATIENCE_S = 120.0
+_LOOK_S = 0.1
+_LONGEST_PAUSE_S = 2.0
 
 Job = resident.Command | subprocess.Popen[str]
 
@@ -141,8 +144,9 @@ class Workshop:
         ensure_topics(self.bootstrap_servers, {self.topic: partitions})
 
     def rows(self, query: str = "SELECT document_id, ordinal, text FROM documents") -> list[StoredChunk]:
-        with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query.encode()).fetchall()
+        with suppress(psycopg.OperationalError):  # its server was stopped since
+            return _connected(self.dsn).execute(query.encode()).fetchall()
+        return _connected(self.dsn).execute(query.encode()).fetchall()
 
     def prepared(self) -> bool:
         """Whether the store's tables are there."""
@@ -175,11 +179,27 @@ class Workshop:
             consumer.close()
 
 
+_connections: dict[str, psycopg.Connection[Any]] = {}
+
+
+def _connected(dsn: str) -> psycopg.Connection[Any]:
+    """One that is kept, as a login takes 10 ms of a core and tests look ten times a second; that of one database."""
+    for other in [each for each, found in _connections.items() if each != dsn or found.closed]:
+        _connections.pop(other).close()
+    if dsn not in _connections:
+        _connections[dsn] = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+    return _connections[dsn]
+
+
 def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until it holds. The job is on the same cores: of a look that takes long there are fewer."""
     deadline = time.monotonic() + PATIENCE_S
-    while not condition():
+    while True:
+        begun = time.process_time()
+        if condition():
+            return
         assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(0.1)
+        time.sleep(min(max(_LOOK_S, 4 * (time.process_time() - begun)), _LONGEST_PAUSE_S))
 
 
 def _plain() -> dict[str, str]:
