@@ -12,10 +12,12 @@ import typer
 
 from connectors.kafka.producer import Sent
 from core.errors import not_installed
-from operations.produce.generate import Amount, customers_to_topics, to_topic
+from operations.produce.generate import Amount, conversations_to_topic, customers_to_topics, to_topic
 from operations.produce.recording import replay
 from terminal.bars import counted
 from workloads.articles import Article, truth_csv
+from workloads.conversations import Truth as Thought
+from workloads.conversations import truth_csv as thought_csv
 from workloads.customers import Truth
 from workloads.customers import truth_csv as people_csv
 from workloads.feeds import FEEDS, FEEDS_WITHOUT_NULLS
@@ -42,6 +44,7 @@ class Scenario(Enum):
     """What several tables tell together."""
 
     CUSTOMERS = "customers"
+    CONVERSATIONS = "conversations"
 
 
 def seconds_of(duration: str) -> float:
@@ -75,7 +78,8 @@ def produce(
     table: Annotated[str | None, typer.Option(help="Write items of this DynamoDB table.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Write Markdown files to this S3 bucket.")] = None,
     scenario: Annotated[
-        Scenario | None, typer.Option(help="Generate what five systems hear of people, into topics of --prefix.")
+        Scenario | None,
+        typer.Option(help="Generate what several topics of --prefix tell: of people, or conversations."),
     ] = None,
     prefix: Annotated[
         str | None, typer.Option(help="The folder in the bucket; what a scenario's topics begin with.")
@@ -113,6 +117,11 @@ def produce(
     amount = Amount(events, duration, rate, seed)
     if target == "--recording":
         typer.echo(_summary(replay(given["--bootstrap-servers"], given[target], counted)))
+    elif given[target] is Scenario.CONVERSATIONS:
+        thought: Thought = {}
+        sent = conversations_to_topic(given["--bootstrap-servers"], given["--prefix"], amount, thought, counted)
+        _write_truth(truth, thought_csv(thought), len(thought))
+        typer.echo(_summary(sent))
     elif target == "--scenario":
         people: Truth = {}
         summary = customers_to_topics(given["--bootstrap-servers"], given["--prefix"], amount, people, counted)
@@ -150,7 +159,7 @@ def _target(given: Mapping[str, Any]) -> str:
     if target != "--recording" and "--events" not in given and "--duration" not in given:
         raise typer.BadParameter("say how much to generate: --events N, --duration TIME, or both")
     if target == "--scenario" and "--prefix" not in given:
-        raise typer.BadParameter("--prefix is missing: topics are named PREFIX.public.TABLE")
+        raise typer.BadParameter("--prefix is missing: what the topics' names begin with")
     to_kafka = target in ("--recording", "--topic", "--scenario") or "--topic" in given
     if to_kafka and "--bootstrap-servers" not in given:
         raise typer.BadParameter("--bootstrap-servers is missing: the Kafka servers to write to")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,23 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Defaults:
+    """What an answer is made of where a request doesn't say.
+
+    customer  whose profile
+    indexes   which are searched; none: all that may be
+    filter    JSON of what is held against each of them; "": nothing
+    """
+
+    customer: str | None = None
+    indexes: tuple[str, ...] = ()
+    filter: str = ""
+
+
+NO_DEFAULTS = Defaults()
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What one who asks may see.
 
@@ -45,12 +63,16 @@ class Grant:
     people    the filter that a profile must pass; None: no profiles
     figures   whether the server's own figures may be read
     pace      what each request is charged to; None: any number
+    name      of the key or token: whose conversations are
+    defaults  of answers
     """
 
     indexes: Mapping[str, Filter]
     people: Filter | None
     figures: bool
     pace: Pace | None = None
+    name: str = ""
+    defaults: Defaults = NO_DEFAULTS
 
     @property
     def filtered(self) -> bool:
@@ -125,16 +147,26 @@ def _grants(
             for each in key.indexes
             if each not in indexes
         ]
+        usual = key.defaults
+        problems += [
+            f"{place}.defaults.indexes names {each}, which the key isn't for"
+            for each in usual.indexes
+            if each not in key.indexes
+        ]
         try:
             seen = {
                 each: parse(key.filter, indexes[each], f"{place}.filter") for each in key.indexes if each in indexes
             }
+            for each in usual.indexes or key.indexes:
+                parse(usual.filter, indexes.get(each, frozenset()), f"{place}.defaults.filter")
             of_people = parse(key.filter, people, f"{place}.filter") if key.profiles else None
         except FilterError as error:
             problems.append(str(error))
             continue
         pace = None if key.per_minute is None else _pace(paces.get(key.sha256), key.per_minute)
-        grants[key.sha256] = Grant(seen, of_people, key.metrics, pace)
+        among = json.dumps(usual.filter) if usual.filter else ""
+        defaults = Defaults(usual.customer, usual.indexes, among)
+        grants[key.sha256] = Grant(seen, of_people, key.metrics, pace, name, defaults)
     return grants, problems
 
 

@@ -23,6 +23,7 @@ from serving import reading
 from serving.access import Grant, charge
 from serving.answers.chats import Chats
 from serving.answers.contexts import Contexts, answer_of, asked_of
+from serving.answers.feedback import brought
 from serving.answers.openai_errors import as_openai_response
 from serving.changes import Streams
 from serving.description import described
@@ -58,6 +59,7 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         ("POST", "/v1/indexes/{index}/search", served.search),
         ("GET", "/v1/indexes/{index}/documents/{id:path}", served.document),
         ("POST", "/v1/context", served.context),
+        ("POST", "/v1/feedback", served.feedback),
         ("GET", "/v1/changes", served.changes),
         ("GET", "/v1/profiles/{id}", served.profile),
         ("GET", "/v1/profiles/{type}/{value:path}", served.profile_of),
@@ -123,7 +125,9 @@ class _Serving:
         self.figures = Figures()
         self._lookups = Lookups(offer, self.figures)
         self._contexts = Contexts(self._lookups, offer.answering)
-        self._chats = Chats(self._contexts, offer.answering, self.figures)
+        self._chats = Chats(self._contexts, offer.answering, offer.conversations, self.figures)
+        if offer.conversations is not None:
+            offer.conversations.count_in(self.figures)
         self._streams = Streams(offer.listeners, self.figures, over)
         self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
@@ -147,6 +151,11 @@ class _Serving:
         grant = self._let_in(request)
         reading.check_encoding(request.headers)
         return await self._chats.answer(grant, await request.body())
+
+    async def feedback(self, request: Request) -> Response:
+        grant = self._let_in(request)
+        reading.check_encoding(request.headers)
+        return _json(await brought(grant, await request.body(), self._offer.conversations), 202)
 
     async def models(self, request: Request) -> Response:
         self._let_in(request)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from serving.answers.shapes import Answered, Chat, ContextAsked, ContextMade
+from serving.answers.shapes import Answered, Chat, ContextAsked, ContextMade, Opinion, Written
 from serving.problems import KIND, Problem
 from serving.shapes import (
     EVENTS,
@@ -35,6 +35,8 @@ def described(name: str, keyed: bool) -> dict[str, Any]:
         ContextMade,
         Chat,
         Answered,
+        Opinion,
+        Written,
         Document,
         ChangedDocument,
         GoneDocument,
@@ -85,6 +87,7 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
                 _path("index"), _path("id"), around, neighbours,
             )
         },
+        "/v1/feedback": {"post": _feedback(of)},
         "/v1/chat/completions": {"post": _chat(of)},
         "/v1/models": {"get": _of_openai("models", "The answering model.", {"type": "object"})},
         "/v1/changes": {"get": _changes(of)},
@@ -125,6 +128,12 @@ def _operation(
 def _metrics(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     text = {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return _with(_operation("metrics", "The server's figures, for Prometheus.", {}, of), "200", text)
+
+
+def _feedback(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    operation = _operation("feedback", "What somebody thinks of an answer.", of[Written], of)
+    answers = {("202" if status == "200" else status): each for status, each in operation["responses"].items()}
+    return {**operation, "requestBody": _body(of[Opinion]), "responses": answers}
 
 
 def _chat(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,10 @@ CHATS = Figure(
     "how long a chat took: `context`, search and prompt, and `model`, until it answered or began to, as a histogram",
     ("step",),
 )
-FIGURES = (QUERIES, REQUESTS, LISTENERS, CHANGES, CHATS)
+EVENTS = Figure(
+    "freshet_serve_conversations_total", "events of conversations, by `outcome`: `written` or `dropped`", ("outcome",)
+)
+FIGURES = (QUERIES, REQUESTS, LISTENERS, CHANGES, CHATS, EVENTS)
 """All of them; docs/serve.md's table is made from it."""
 
 
@@ -50,6 +53,7 @@ class Figures:
         self._requests = Counter(*_of(REQUESTS), registry=self._registry)
         self._listeners = Gauge(*_of(LISTENERS), registry=self._registry)
         self._changes = Counter(*_of(CHANGES), registry=self._registry)
+        self._events = Counter(*_of(EVENTS), registry=self._registry)
         self._chats = Histogram(*_of(CHATS), registry=self._registry, buckets=_SECONDS)
 
     def listening(self, index: str, more: int) -> None:
@@ -73,6 +77,10 @@ class Figures:
         began = perf_counter()
         yield
         self._chats.labels(step).observe(perf_counter() - began)
+
+    def event(self, outcome: str) -> None:
+        """Count an event of a conversation."""
+        self._events.labels(outcome).inc()
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer."""

@@ -24,6 +24,19 @@ _PREFIX = "fsk_"
 _BYTES = 32
 
 
+class KeyDefaults(Model):
+    """What answers are made of where a request doesn't say: docs/answers.md.
+
+    customer  whose profile, as what stands behind `/v1/profiles/`
+    indexes   which are searched; none: all that the key is for
+    filter    what passes it alone is found, in each of these
+    """
+
+    customer: str | None = Field(None, min_length=1, max_length=1_000)
+    indexes: tuple[Name, ...] = ()
+    filter: dict[str, Any] = Field(default_factory=dict)
+
+
 class Key(Model):
     """What who has a key may see.
 
@@ -33,6 +46,7 @@ class Key(Model):
     metrics     whether the server's own figures may be read
     filter      only what passes it is seen; as JSON, in the language of docs/filters.md
     per_minute  requests, the most; None: any number
+    defaults    of answers
     """
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -41,6 +55,7 @@ class Key(Model):
     metrics: bool = False
     filter: dict[str, Any] = Field(default_factory=dict)
     per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    defaults: KeyDefaults = KeyDefaults()
 
 
 class Keys(Model):

@@ -12,7 +12,9 @@ from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
 from serving.access import LetIn, nobody, to_everyone
+from serving.answers import conversations
 from serving.answers.answering import Answering
+from serving.answers.conversations import Conversations
 from serving.answers.counting import Counting
 from serving.answers.models import opening as models
 from serving.batches import Batches
@@ -58,6 +60,7 @@ class Offer:
     notes   on what is there: a sentence each
     listeners  to changes, the most at once
     answering  how questions are answered from what is found
+    conversations  writes them; None: nobody asks for that
     """
 
     name: str
@@ -68,6 +71,7 @@ class Offer:
     notes: Sequence[str]
     listeners: int
     answering: Answering
+    conversations: Conversations | None
 
 
 def check_host(served: Served, host: str) -> None:
@@ -91,8 +95,9 @@ def opened(served: Served) -> Iterator[Offer]:
         let_in = _let_in(served, indexes, people, stack)
         settings = served.settings
         yield Offer(
-            settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners, _answering(served)
-        )
+            settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners, _answering(served),
+            stack.enter_context(conversations.opened(settings.conversations)),
+        )  # fmt: skip
 
 
 def _answering(served: Served) -> Answering:

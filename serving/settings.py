@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.answers.template import OURS, Template, template
 from core.config.answer import Answer
+from core.config.conversations import Conversations
 from core.config.file import Manual, checked
 from core.config.pipeline import Pipeline
 from core.config.source import Model, Name
@@ -46,6 +47,7 @@ class Settings(Model):
     tokens  those of another party that let in; without keys and without these everyone is let in
     listeners  to changes, the most at once
     answer  how questions are answered from what is found
+    conversations  where they are written
     """
 
     name: Name
@@ -55,6 +57,7 @@ class Settings(Model):
     tokens: Tokens | None = None
     listeners: int = Field(64, ge=0, le=200)
     answer: Answer = Answer()
+    conversations: Conversations | None = None
 
     @model_validator(mode="after")
     def _serves_something(self) -> Settings:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field
 from core.config.source import Model
 from core.errors import ConfigError, FilterError, Unavailable, quote
 from core.stores.filters.language import parse
-from serving.access import Grant, LetIn, Pace
+from serving.access import Defaults, Grant, LetIn, Pace
 from serving.problems import Refused
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -50,6 +50,7 @@ class Tokens(Model):
     profiles    whether they may be asked for
     filter      only what passes it is seen
     per_minute  requests of one subject (`sub`), the most; None: any number
+    customer    whose profile answers have where a request doesn't say; claims' names in braces stand for their values
     """
 
     jwks: Annotated[str, AfterValidator(_is_place)] = Field(min_length=1)
@@ -59,6 +60,7 @@ class Tokens(Model):
     profiles: bool = False
     filter: dict[str, Any] = Field(default_factory=dict)
     per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    customer: str | None = Field(None, min_length=1, max_length=1_000)
 
 
 class Jwks:
@@ -137,7 +139,9 @@ def by_tokens(
         claims = _verified(tokens, keys, token.strip())
         per_minute = tokens.per_minute
         pace = None if per_minute is None else _pace(paces, per_minute, str(claims.get("sub", "")))
-        return replace(_grant(tokens, claims, indexes, people), pace=pace)
+        customer = None if tokens.customer is None else _customer(tokens.customer, claims)
+        of = replace(_grant(tokens, claims, indexes, people), pace=pace, name=str(claims.get("sub", "")))
+        return replace(of, defaults=Defaults(customer))
 
     return let_in
 
@@ -186,6 +190,15 @@ def _names(name: str, claims: Mapping[str, Any]) -> list[str]:
     """An index's name, or those that a claim has, as one text or a list."""
     value = _claim(name, claims)
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+
+
+def _customer(named: str, claims: Mapping[str, Any]) -> str | None:
+    """Whose profile it is by a token's claims; None where it lacks one that is named."""
+    found = {name: claims.get(name) for name in _CLAIM.findall(named)}
+    if not all(isinstance(value, str | int) and not isinstance(value, bool) for value in found.values()):
+        return None
+    # what stands before is put first, so that no claim can say of which type it is
+    return _CLAIM.sub(lambda each: str(found[each[1]]), named)
 
 
 def _filled(value: Any, claims: Mapping[str, Any], is_list: bool = False) -> Any:

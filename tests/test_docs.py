@@ -197,7 +197,14 @@ def test_each_table_that_is_made_stands_in_one_page() -> None:
     assert sorted(name for page in PAGES for name in docs_tables.tables_in(page)) == sorted(docs_tables.TABLES)
 
 
-OF_OTHER_FILES = ("broken.yaml", "serve.yaml", "serve-by-tokens.yaml", "serve-with-answers.yaml", "keys-by-hand.yaml")
+OF_OTHER_FILES = (
+    "broken.yaml",
+    "serve.yaml",
+    "serve-by-tokens.yaml",
+    "serve-with-answers.yaml",
+    "keys-with-defaults.yaml",
+    "keys-by-hand.yaml",
+)
 PIPELINES = [
     block.text
     for page in PAGES
@@ -253,7 +260,11 @@ def test_every_setting_of_a_server_has_its_line(setting: str) -> None:
 
 def test_the_parts_of_a_servers_file_load(tmp_path: Path) -> None:
     """Each stands in place of the same part of a whole one."""
-    parts = [yaml.safe_load(block.text) for block in blocks(DOCS / "answers.md") if block.language == "yaml"]
+    shown = [block for block in blocks(DOCS / "answers.md") if block.language == "yaml"]
+    for block in shown:
+        (tmp_path / "keys.yaml").write_text(block.text if block.title.startswith("keys") else "keys:", encoding="utf-8")
+        read_keys(tmp_path / "keys.yaml")
+    parts = [yaml.safe_load(block.text) for block in shown if not block.title.startswith("keys")]
     assert len(parts) > 3
     for part in parts:
         whole = {"name": "helpdesk", "indexes": {"articles": {"pipeline": "pipeline.yaml"}}, **part}

@@ -13,6 +13,7 @@ from typing import TypeVar
 from connectors.kafka.producer import Sent, ensure_topics, produce
 from core.formats.recordings import Record
 from operations import reporting
+from workloads import conversations
 from workloads.articles import Article, Step, followed, history, source_of
 from workloads.customers import TABLES, Truth, customers
 from workloads.feeds import Feed
@@ -25,6 +26,9 @@ TABLE = "made.public.articles"
 """What changes are of that aren't in a topic of such a name: the table `public.articles`."""
 
 _AT_ONCE = 200
+_HALF = 500
+"""Where nobody knows how many events there will be, the model of conversations changes behind so many."""
+
 Made = TypeVar("Made")
 
 
@@ -113,6 +117,24 @@ def customers_to_topics(bootstrap_servers: str, prefix: str, amount: Amount, tru
     """
     ensure_topics(bootstrap_servers, {f"{prefix}.public.{table}": PARTITIONS for table in TABLES})
     steps = customers(prefix, amount.seed, time.time_ns, truth)
+    with bar() as step:
+        batches = _counted(_due(steps, amount), amount, step)
+        return produce(bootstrap_servers, (record for batch in batches for records in batch for record in records))
+
+
+def conversations_to_topic(
+    bootstrap_servers: str, prefix: str, amount: Amount, truth: conversations.Truth, bar: reporting.Bar
+) -> Sent:
+    """Write made-up conversations and what is thought of them to the topic `prefix.conversations`.
+
+    `truth` ends as what is thought of each answer in the end. The model changes half-way through what is asked for.
+    Raises as `to_topic` does.
+    """
+    topic = f"{prefix}.conversations"
+    ensure_topics(bootstrap_servers, {topic: PARTITIONS})
+    wanted = _wanted(amount)
+    half = _HALF if wanted == inf else int(wanted) // 2
+    steps = conversations.conversations(topic, half, amount.seed, time.time_ns, truth)
     with bar() as step:
         batches = _counted(_due(steps, amount), amount, step)
         return produce(bootstrap_servers, (record for batch in batches for records in batch for record in records))

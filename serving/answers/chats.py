@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +16,12 @@ from starlette.responses import Response, StreamingResponse
 from serving import reading
 from serving.access import Grant
 from serving.answers.answering import Answering
-from serving.answers.contexts import Contexts, Made, answer_of
+from serving.answers.contexts import Contexts
+from serving.answers.conversations import Conversations
 from serving.answers.models.contract import AnsweringModel, Body, ModelFailed
 from serving.answers.openai_errors import error, error_response
-from serving.answers.shapes import Answered, Chat, Freshet, Latency, Message
+from serving.answers.shapes import Chat, Freshet, Message
+from serving.answers.turns import Turn
 from serving.figures import Figures
 from serving.problems import Refused
 from serving.shapes import EVENTS
@@ -34,40 +36,16 @@ _encode = msgspec.json.Encoder().encode
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Turn:
-    """One turn of a conversation, as it is answered. Times are of `time.perf_counter`."""
-
-    id: str
-    began: float
-    conversation: str
-    number: int
-    made: Made
-    found: float
-    first: float | None = None
-    text: list[str] = field(default_factory=list)
-
-    def answered(self, over: bool) -> Answered:
-        """What is told of it by now."""
-        whole = answer_of(self.made)
-        first = None if self.first is None else _ms(self.began, self.first)
-        total = _ms(self.began, time.perf_counter()) if over else None
-        return Answered(
-            self.conversation, self.number, whole.citations, whole.left_out, whole.profile, whole.profile_left_out,
-            whole.size, whole.as_of, Latency(_ms(self.began, self.found), first, total),
-        )  # fmt: skip
-
-
-def _ms(began: float, until: float) -> float:
-    return round((until - began) * 1000, 3)
-
-
 class Chats:
     """Answers chats by one model."""
 
-    def __init__(self, contexts: Contexts, answering: Answering, figures: Figures) -> None:
+    def __init__(
+        self, contexts: Contexts, answering: Answering, conversations: Conversations | None, figures: Figures
+    ) -> None:
         self._contexts = contexts
         self._model = answering.model
+        self._counting = answering.counting
+        self._conversations = conversations
         settings = answering.settings
         usual = {name: getattr(settings, name) for name in ("temperature", "top_p", "max_tokens")}
         self._usual: Body = {name: value for name, value in usual.items() if value is not None}
@@ -81,7 +59,7 @@ class Chats:
 
     async def answer(self, grant: Grant, body: bytes) -> Response:
         """The answer to a chat's body. Raises Refused; what the model does is answered here, with the citations."""
-        began = time.perf_counter()
+        began, at = time.perf_counter(), time.time_ns() // 1_000_000
         chat = _bodies.read(body)
         if (model := self._model) is None:
             raise Refused(404, "no answering model is named in this server's file: answer.openai, for one")
@@ -93,9 +71,18 @@ class Chats:
             made = await self._contexts.made(grant, question, asked)
         number = sum(each.role == _USER for each in chat.messages)
         name = asked.conversation or uuid4().hex
-        turn = _Turn(f"chatcmpl-{uuid4().hex}", began, name, number, made, time.perf_counter())
+        found = time.perf_counter()
+        turn = Turn(f"chatcmpl-{uuid4().hex}", began, at, name, number, question, made, found)
         forwarded = self._forwarded(body, model, place, made.context.prompt)
-        return await (self._streamed(model, turn, forwarded) if chat.stream else self._whole(model, turn, forwarded))
+        told = partial(self._tell, turn, grant.name, model.name)
+        return await (
+            self._streamed(model, turn, forwarded, told) if chat.stream else self._whole(model, turn, forwarded, told)
+        )
+
+    def _tell(self, turn: Turn, tenant: str, model: str) -> None:
+        """Have the turn written, once it is over."""
+        if self._conversations is not None:
+            self._conversations.tell(turn.event(tenant, model, self._counting))
 
     def _forwarded(self, body: bytes, model: AnsweringModel, place: int, prompt: str) -> Body:
         """What the model is sent: the body, with the prompt in the question's place."""
@@ -107,28 +94,52 @@ class Chats:
         usual = {name: value for name, value in self._usual.items() if name not in said}
         return {**usual, **asked, "model": model.name}
 
-    async def _whole(self, model: AnsweringModel, turn: _Turn, body: Body) -> Response:
+    async def _whole(self, model: AnsweringModel, turn: Turn, body: Body, told: Callable[[], None]) -> Response:
+        turn.finish = "cancelled"
         try:
             with self._figures.chatting("model"):
                 answer = await model.whole(body)
+            turn.came(answer)
         except ModelFailed as failed:
             return _failed(failed, turn)
-        turn.first = time.perf_counter()
-        return _json({**answer, "id": turn.id, "freshet": turn.answered(over=True)})
+        finally:
+            told()
+        return _json({**answer, "id": turn.id, "freshet": turn.answered()})
 
-    async def _streamed(self, model: AnsweringModel, turn: _Turn, body: Body) -> Response:
+    async def _streamed(self, model: AnsweringModel, turn: Turn, body: Body, told: Callable[[], None]) -> Response:
         pieces = model.pieces(body)
+        begins = False
+        turn.finish = "cancelled"
         try:
             with self._figures.chatting("model"):
                 first = await anext(pieces, None)
+            if first is None:
+                return _failed(ModelFailed(502, "the answering model answers nothing"), turn)
+            begins = True
         except ModelFailed as failed:
             return _failed(failed, turn)
-        if first is None:
-            return _failed(ModelFailed(502, "the answering model answers nothing"), turn)
-        return StreamingResponse(_events(first, pieces, turn), headers=_HEADERS, media_type=EVENTS)
+        finally:
+            if not begins:
+                told()
+        return _Stream(_events(first, pieces, turn), told)
 
 
-async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: _Turn) -> AsyncIterator[bytes]:
+class _Stream(StreamingResponse):
+    """An answer as it comes, of which is told however it ends."""
+
+    def __init__(self, events: AsyncIterator[bytes], told: Callable[[], None]) -> None:
+        super().__init__(events, headers=_HEADERS, media_type=EVENTS)
+        self._told = told
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._told()
+
+
+async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: Turn) -> AsyncIterator[bytes]:
     try:
         # whoever goes away has the model stop too
         async with aclosing(pieces):
@@ -137,27 +148,23 @@ async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: _Turn) 
                 yield _event(piece, turn, begins=False)
     except ModelFailed as failed:
         _log.warning("the answering model: %s %s", failed, failed.log)
+        turn.ends("error")
         said = error(failed.status, str(failed))
-        yield b"data: " + _encode({"error": said, "id": turn.id, "freshet": turn.answered(over=True)}) + b"\n\n"
+        yield b"data: " + _encode({"error": said, "id": turn.id, "freshet": turn.answered()}) + b"\n\n"
     yield _DONE
 
 
-def _event(piece: Body, turn: _Turn, begins: bool) -> bytes:
-    choices = piece.get("choices") or []
-    for each in choices:
-        text = (each.get("delta") or {}).get("content")
-        if isinstance(text, str) and text:
-            turn.first = turn.first or time.perf_counter()
-            turn.text.append(text)
-    ends = not choices or any(each.get("finish_reason") for each in choices)
-    more = {"freshet": turn.answered(over=ends)} if begins or ends else {}
+def _event(piece: Body, turn: Turn, begins: bool) -> bytes:
+    ends = turn.came(piece)
+    more = {"freshet": turn.answered()} if begins or ends else {}
     return b"data: " + _encode({**piece, "id": turn.id, **more}) + b"\n\n"
 
 
-def _failed(failed: ModelFailed, turn: _Turn) -> Response:
+def _failed(failed: ModelFailed, turn: Turn) -> Response:
     _log.warning("the answering model: %s %s", failed, failed.log)
+    turn.ends("error")
     headers = {"Retry-After": "1"} if failed.status in (429, 503) else {}
-    return error_response(failed.status, str(failed), None, headers, freshet=turn.answered(over=True))
+    return error_response(failed.status, str(failed), None, headers, freshet=turn.answered())
 
 
 def _question(messages: list[Message]) -> tuple[int, str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET, Raw, structs
 
 from core.answers.context import Context, Order, context
 from core.answers.passages import Found
@@ -14,7 +17,7 @@ from core.shards.progress import Standing
 from core.stores.contract import Hit
 from core.stores.ranking import fused
 from serving import reading
-from serving.access import Grant
+from serving.access import Defaults, Grant
 from serving.answers.answering import Answering
 from serving.answers.counting import Counted
 from serving.answers.shapes import Citation, ContextAsked, ContextMade, Grounds, LeftOut, Size
@@ -27,10 +30,11 @@ _bodies = reading.Reader(ContextAsked, "a context")
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A context, and what it was made of."""
+    """A context, and what it was made of. `customer`: as they were asked for, or are usual."""
 
     context: Context
     counted: Counted
+    customer: str | None
     profile: Profile | None
     fresh: Mapping[str, Standing]
 
@@ -48,6 +52,7 @@ class Contexts:
             has = f"the question has {len(question):,} characters, at most {LONGEST_QUERY:,} are read"
             raise Refused(422, has, "question")
         reading.check_text(question, "question")
+        asked = _with_defaults(asked, grant.defaults)
         counted = self._counted(asked)
         indexes = self._indexes(grant, asked)
         await self._wait(grant, asked, indexes)
@@ -65,7 +70,7 @@ class Contexts:
         except PromptTooLong as error:
             why = f"{error} {counted.unit}: ask a shorter question, or allow more"
             raise Refused(422, why, "budget") from None
-        return Made(whole, counted, profile, fresh)
+        return Made(whole, counted, asked.customer, profile, fresh)
 
     def _counted(self, asked: Grounds) -> Counted:
         if asked.budget is not None and (asked.budget.tokens is None) == (asked.budget.characters is None):
@@ -116,6 +121,18 @@ class Contexts:
             if refused.status in (404, 422):
                 raise Refused(422, f"customer: {refused}", "customer") from None
             raise
+
+
+def _with_defaults(asked: Grounds, defaults: Defaults) -> Grounds:
+    """What is asked, with what is usual for the key where nothing is said. A filter goes with indexes."""
+    given: dict[str, Any] = {}
+    if asked.customer is None and defaults.customer is not None:
+        given["customer"] = defaults.customer
+    if asked.indexes is None and defaults.indexes:
+        given["indexes"] = list(defaults.indexes)
+    if asked.filter is UNSET and asked.indexes is None and defaults.filter:
+        given["filter"] = Raw(defaults.filter.encode())
+    return structs.replace(asked, **given) if given else asked
 
 
 def _near(hits: Sequence[Hit], least: float | None) -> Sequence[Hit]:

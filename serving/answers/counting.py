@@ -38,6 +38,10 @@ class Counting:
         self._by = words.name
         self._tokens = _remembering(lambda text: len(words.starts(text)))
 
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has, as nearly as is known."""
+        return self._tokens(text)
+
     def of(self, asked: BudgetAsked | None) -> Counted:
         """The budget that is asked for, else the usual one; exactly one of an asked one's fields is given."""
         given: BudgetAsked | BudgetSettings = asked or self._usual

@@ -75,6 +75,26 @@ class Chat(msgspec.Struct):
     freshet: Freshet | None = None
 
 
+class Opinion(msgspec.Struct, forbid_unknown_fields=True):
+    """What somebody thinks of the answer of an `id`: a rating of -1 or 1, which are thumbs, or of 1 to 5, stars.
+
+    A 1 is a thumb unless `scale` says otherwise.
+    """
+
+    id: Annotated[str, Meta(min_length=1, max_length=200)]
+    rating: Annotated[int, Meta(ge=-1, le=5)]
+    scale: Literal["thumbs", "stars"] | None = None
+    comment: Annotated[str, Meta(max_length=10_000)] | None = None
+    conversation: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class Written(msgspec.Struct):
+    """That an opinion is written."""
+
+    id: str
+    scale: Literal["thumbs", "stars"]
+
+
 class Citation(msgspec.Struct):
     """A passage that a prompt has, behind the mark `[1]`: `ordinal`, score and cosine are its best chunk's.
 
