@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 from core.errors import SourceError
 
@@ -19,6 +19,14 @@ def of_source(table: str, source: str) -> str:
             "the connector send its source block whole"
         )
     return f"{table}@{source}"
+
+
+def named_table(table: str, named: Collection[str]) -> str:
+    """Of the tables that a pipeline names the one that this is, with its database behind it or without.
+
+    Raises ValueError where it is none of them.
+    """
+    return table if table in named else max((each for each in named if table.startswith(f"{each}@")), key=len)
 
 
 def hold_to_first(first: MutableMapping[str, str], table: str, source: str) -> None:

@@ -1,12 +1,12 @@
-"""The last two steps of the vector pipeline, as fused pandas UDFs: embed the new chunks, write the plans.
+"""The last two steps of the vector pipeline, as fused pandas UDFs: cut and embed the new chunks, write the plans.
 
 Flink calls both on the same Arrow batch in one Python worker, so vectors never leave it between them. Plans of one
-document within a batch are folded: what a later change overwrites is neither embedded nor written.
+document within a batch are folded: what a later change overwrites is neither cut nor embedded nor written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import time_ns
 from typing import Any
@@ -31,16 +31,21 @@ from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
 from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
 from flink_jobs.payloads import Answer, Embedded
+from flink_jobs.steps.cutting import Cuts
 from flink_jobs.steps.fan_out import FanOut, MadeNow, reason_of
 from flink_jobs.steps.outcomes import messages_of, what_stood
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import dimension, embed_each, embedder
-from udfs.embedding.tokenizing import document_chunker
 
 
-def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now: MadeNow) -> list[Embedded]:
-    """The plans of a batch, folded, with the vectors of the chunks that a store lacks; one result a plan, in order."""
-    folded, earlier = fold(plans), earlier_of(plans)
+def embed_plans(
+    plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now: MadeNow, cut: Callable[[Plan], Plan]
+) -> list[Embedded]:
+    """The plans of a batch, folded and cut, with the vectors of the chunks that a store lacks; one result a plan, in
+    order.
+    """
+    latest, earlier = fold(plans), earlier_of(plans)
+    folded = {identity: cut(plan) for identity, plan in latest.items()}
     writing = [plan for plan in folded.values() if plan.write]
     held = stores.held(writing) if writing else frozenset()
     new = {identity: [chunk for chunk in plan.write if chunk.chunk_id not in held] for identity, plan in folded.items()}
@@ -64,7 +69,7 @@ def embed_plans(plans: Sequence[Plan], model: Embedder, stores: FanOut, made_now
         end = start + len(new[identity])
         ids = tuple(chunk.chunk_id for chunk in new[identity])
         refused = bad.get(identity)
-        ready[rows[id(last)]] = (
+        ready[rows[id(latest[identity])]] = (
             Embedded(identity, plan, ids, vectors[start:end].tobytes(), sum(reused[start:end]))
             if refused is None
             else Embedded(identity, plan, error=(type(refused).__name__, str(refused)))
@@ -134,6 +139,7 @@ class _EmbedPlans(ScalarFunction):
         end_bundles_at_once()
         self._embedder = _loaded(self._embedding)
         self._stores = FanOut(open_stores(self._settings, self._embedder.dimension))
+        self._cuts = Cuts(self._embedding, self._chunks)
 
     def close(self) -> None:
         self._stores.close()
@@ -142,16 +148,14 @@ class _EmbedPlans(ScalarFunction):
         return False
 
     def _made_now(self, document_id: str, there: Sequence[Chunk]) -> frozenset[str]:
-        embedding, chunk = self._embedding, self._chunks[document_id.partition("/")[0]]
-        # found when the first row's key changes: it loads a tokenizer
-        return made_by(document_id, there, embedding.model, document_chunker(embedding, chunk).name)
+        return made_by(document_id, there, self._embedding.model, self._cuts.of(document_id).name)
 
     def eval(self, plans: pd.Series[Any]) -> pd.Series[Any]:
         # marks go through as they are, behind what came before them
         given = [payloads.PLAN.decode(raw) for raw in plans if not payloads.is_mark(raw)]
         if not given:
             return plans
-        rows = embed_plans(given, self._embedder, self._stores, self._made_now)
+        rows = embed_plans(given, self._embedder, self._stores, self._made_now, self._cuts.cut)
         new, reused = sum(len(row.new) for row in rows), sum(row.reused for row in rows)
         tally.count("batches")
         tally.count("batched", len(rows))
@@ -266,7 +270,7 @@ def functions(
     `write_plans(embed_plans(plan))` is NULL, or the rejected Outcomes; `clear_table(table, position)` is NULL, or has a
     message of the topic of outcomes.
 
-    chunks      how texts are cut, by the first part of their documents' ids
+    chunks      how texts are cut, by table
     of_objects  whether documents are of objects: then what a store knows better is counted
     tells       whether there is a topic of outcomes
     """

@@ -14,6 +14,7 @@ from connectors.opening.stores import Stores, open_profiles, open_stores
 from core.config.documents import Chunk
 from core.config.embedding import Embedding
 from core.documents.step import Chunker
+from core.documents.uncut import uncut
 from core.metrics import tally
 from core.plans import Outcome, Status, fold
 from core.profiles.delivery import TABLE, Delivery, Texts, epoch_position, plans_of
@@ -72,7 +73,7 @@ class _WriteProfiles(ScalarFunction):
         self._store = open_profiles(self._stores)
         named = bool(self._stores.settings.names)
         self._vectors = list(open_stores(self._stores, dimension(self._embedding)).values()) if named else []
-        self._chunker = document_chunker(self._embedding, Chunk())
+        self._chunker = uncut(document_chunker(self._embedding, Chunk()))
         self._texts = Texts()
         self._meters.open(function_context.get_metric_group())
 

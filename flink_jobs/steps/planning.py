@@ -22,6 +22,7 @@ from core.documents.forgetting import is_cleared, is_nothing, next_look, prefix_
 from core.documents.sources import of_source
 from core.documents.state import DocumentState, state_from_bytes, state_to_bytes
 from core.documents.step import Refused, Unsettled, step
+from core.documents.uncut import uncut
 from core.plans import Plan
 from core.stores.earlier import with_earlier
 from flink_jobs import payloads
@@ -35,7 +36,8 @@ from udfs.embedding.tokenizing import document_chunker
 
 
 class PlanDocument(KeyedProcessFunction):
-    """Change to plan, by document: `core.documents.step.step` over Flink's keyed state.
+    """Change to plan, by document: `core.documents.step.step` over Flink's keyed state. Texts are cut where they are
+    embedded, once what is overwritten in the same batch is folded away.
 
     bounded  whether the source is read from its start to its end, and so again what the state may know
     tells    whether plans say what their documents were before, for a topic of outcomes
@@ -64,7 +66,8 @@ class PlanDocument(KeyedProcessFunction):
             ValueStateDescriptor("document", Types.PICKLED_BYTE_ARRAY())
         )
         self._chunkers = {
-            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
+            table: uncut(document_chunker(self._embedding, document.chunk))
+            for table, document in self._documents.items()
         }
         self._marks = marks_of(self._stores)
         self._meters.open(runtime_context.get_metrics_group())

@@ -32,6 +32,7 @@ from core.documents.moves import (
     tell_early,
 )
 from core.documents.step import Unsettled, plan_of, table_id
+from core.documents.uncut import uncut
 from core.errors import ChangeError, ConfigError, DocumentError
 from core.formats.debezium.format import DebeziumFormat
 from core.plans import Plan
@@ -120,7 +121,8 @@ class Settle(KeyedProcessFunction):
         self._due: MapState = runtime_context.get_map_state(MapStateDescriptor("due", Types.LONG(), Types.STRING()))
         self._last: MapState = runtime_context.get_map_state(MapStateDescriptor("last", Types.LONG(), Types.STRING()))
         self._chunkers = {
-            table: document_chunker(self._embedding, document.chunk) for table, document in self._documents.items()
+            table: uncut(document_chunker(self._embedding, document.chunk))
+            for table, document in self._documents.items()
         }
         self._source = None
         if isinstance(self._database, SourceDatabase):
