@@ -12,7 +12,6 @@ from deploy.msf.bundle import RUN_OPTIONS, Bundle, build, is_remote
 from deploy.msf.job_jars import MORE_JARS
 from deploy.msf.model import carried
 from deploy.msf.wheels import OF_A_MODEL, PYTHON, vendored
-from deploy.msk_connect.plugin import debezium, plugin
 from operations.reporting import Line, Say, Tone
 from stack.jars import OF_JOBS, fetch
 from udfs.embedding.engines import wants_package
@@ -58,6 +57,9 @@ def write_plugin(pipeline: Pipeline, providers: Path, folder: Path, say: Say) ->
     """
     if not (pipeline.reads_kafka and pipeline.events.of_debezium):
         raise ConfigError(["--providers is for MSK Connect's plugin, and this pipeline reads no events of Debezium"])
+    # imported late: it takes what the local stack needs, which a check of a file doesn't
+    from deploy.msk_connect.plugin import debezium, plugin
+
     version, jars = debezium()
     made_ = plugin(jars, providers)
     _written(made_.content, folder / made_.name)
