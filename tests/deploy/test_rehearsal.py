@@ -70,9 +70,9 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in there}
 
 
-def change(workshop: Workshop, document: str, body: str) -> None:
+def change(workshop: Workshop, document: str, body: str, number: int = 0) -> None:
     row = {"id": document, "title": "Changed", "body": body, "updated_at": "2026-01-01T00:00:00Z"}
-    workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL, row, "u"))
+    workshop.send(json.dumps({"id": document}).encode(), envelope(AFTER_ALL + number, row, "u"))
 
 
 def widest(job: TargetJob) -> int:
