@@ -32,6 +32,8 @@ LONGEST = (
     "tests/flink_jobs/test_two_stores.py",
 )
 """Files of two minutes and more beside others at work, the longest first."""
+_WHOLE = {"workshop", "own_stack"}
+_LONG_S = 300
 _SERVERS = {"workshop", "stack", "own_stack", "opensearch_server"}
 _spent: Counter[str] = Counter()
 _yardsticks: list[float] = []
@@ -94,11 +96,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A process takes the next file when it has ended one: a long one among the last would leave the others nothing.
     """
     for item in items:
-        if "workshop" in getattr(item, "fixturenames", ()):
+        if _WHOLE & set(getattr(item, "fixturenames", ())) or _takes_long(item):
             item.add_marker("jobs")
     serving = {item.path for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
     ranks = {budgets.ROOT / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks) + (item.path not in serving)))
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    """Whether it is given as much time as there is, or more: demos, rehearsals, pages that are followed."""
+    given = item.get_closest_marker("timeout")
+    return given is not None and given.args[0] >= _LONG_S
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

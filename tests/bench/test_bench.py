@@ -23,6 +23,7 @@ from stack.local import Connect, Kafka, Postgres, Server, Stack
 from udfs.embedding import engines
 
 
+@pytest.mark.jobs
 def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: Path) -> None:
     folder = stack.folder.parents[1]
     found = bench(

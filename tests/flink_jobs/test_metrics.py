@@ -30,6 +30,8 @@ from tests.listeners import elsewhere, files_of, obeyed, submitted_by_a_page
 from tests.resident import ROOT
 from udfs.pinned import JARS, cache
 
+pytestmark = pytest.mark.jobs
+
 DOCUMENTS = 20
 WITHOUT_SERIES = {
     METRICS["retries"].prometheus: "no call was repeated",
