@@ -24,12 +24,12 @@ from typing import IO, Literal
 from tests import forked_workers
 
 ROOT = Path(__file__).parents[1]
-MOST_COMMANDS = 40
-"""Then another process takes over: classes that Flink made for a job are never unloaded."""
 _OF_ONE_TEST = "PYTEST_CURRENT_TEST"
 """Which pytest sets anew for each test: with it no resident would ever run a second test's commands."""
 Kind = Literal["jobs", "commands"]
 """What starts a JVM, and what a test types meanwhile."""
+MOST_COMMANDS: Mapping[Kind, int] = {"jobs": 40, "commands": 1000}
+"""Then another process takes over: of the JVM, as classes that Flink made for a job are never unloaded."""
 
 
 @dataclass
@@ -72,13 +72,14 @@ class Command:
 @dataclass
 class _Resident:
     process: subprocess.Popen[str]
+    most: int
     environment: Mapping[str, str]
     last: Command
     commands: int = 0
 
     def suits(self, environment: Mapping[str, str]) -> bool:
         """Whether it is free, and as it was begun: what went wrong may have left something behind."""
-        free = self.process.poll() is None and self.last.poll() == 0 and self.commands < MOST_COMMANDS
+        free = self.process.poll() is None and self.last.poll() == 0 and self.commands < self.most
         return free and self.environment == environment
 
 
@@ -121,7 +122,7 @@ def _resident(kind: Kind, environment: Mapping[str, str]) -> _Resident:
         )  # fmt: skip
         first = Command(process)
         first.returncode = 0
-        found = _residents[kind] = _Resident(process, environment, first)
+        found = _residents[kind] = _Resident(process, MOST_COMMANDS[kind], environment, first)
     return found
 
 
