@@ -15,25 +15,25 @@ from udfs.embedding.tokenizing import document_chunker
 
 
 class Cuts:
-    """The chunkers of a pipeline's tables, each made with the first document that needs it.
+    """The chunkers of a pipeline's tables.
 
     chunks  how texts are cut, by table
     """
 
     def __init__(self, embedding: Embedding, chunks: Mapping[str, Chunk]) -> None:
-        self._embedding = embedding
-        self._chunks = dict(chunks)
+        """Raises ConfigError as `document_chunker` does."""
+        self._model = embedding.model
+        self._by_table = {table: remembering(document_chunker(embedding, each)) for table, each in chunks.items()}
         self._by_prefix: dict[str, Chunker] = {}
 
     def of(self, document_id: str) -> Chunker:
-        """The chunker of a document. Raises ConfigError as `document_chunker` does."""
+        """The chunker of a document."""
         prefix = prefix_of(document_id)
         found = self._by_prefix.get(prefix)
         if found is None:
-            chunk = self._chunks[named_table(table_of(document_id), self._chunks)]
-            found = self._by_prefix[prefix] = remembering(document_chunker(self._embedding, chunk))
+            found = self._by_prefix[prefix] = self._by_table[named_table(table_of(document_id), self._by_table)]
         return found
 
     def cut(self, plan: Plan) -> Plan:
         """A plan whose document is in one piece, cut."""
-        return cut(plan, self._embedding.model, self.of(plan.document_id)) if plan.write else plan
+        return cut(plan, self._model, self.of(plan.document_id)) if plan.write else plan

@@ -72,7 +72,7 @@ def shown(each: Emitted) -> Any:
     return (each.name, each.change, str(each.error)) if isinstance(each, Refused) else each
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1 << 32), st.sampled_from(COURSES), st.integers(1, 9))
 def test_one_piece_cut_after_the_fold_is_all_cut_before_it(seed: int, course: Course, size: int) -> None:
     of_course = list(changes(seed, course))
@@ -96,7 +96,7 @@ def test_histories_have_texts_of_several_chunks() -> None:
     assert max(len(plan.write) for plan in plans) > 3 and any(not plan.write for plan in plans)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_a_state_of_before_goes_on(chance: random.Random) -> None:
     """A release that cut at once left ranges in it."""
@@ -112,6 +112,7 @@ def test_a_state_of_before_goes_on(chance: random.Random) -> None:
         assert list(map(shown, made)) == list(map(shown, at_once[number]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("ab \n", max_size=30), max_size=30), st.integers(0, 12))
 def test_what_is_remembered_is_what_is_cut(texts: list[str], most: int) -> None:
     asked: list[str] = []
