@@ -14,7 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
     "demo", "stack", "init", "check", "run", "search", "status", "dead-letters", "verify",
-    "produce", "backfill", "profile", "serve", "serve-key", "model", "bundle", "compose", "bench", "chaos", "test",
+    "produce", "backfill", "profile", "serve", "serve-key", "mcp", "model", "bundle", "compose", "bench", "chaos",
+    "test",
 )  # fmt: skip
 
 MODULES = {
@@ -38,6 +39,10 @@ MODULES = {
         "Answer searches and questions for documents and profiles over HTTP. Ends on SIGTERM or Ctrl-C.",
     ),
     "serve-key": ("cli.serve_key", "The keys that `freshet serve` lets in."),
+    "mcp": (
+        "cli.mcp",
+        "Answer an agent's calls over stdin and stdout, by MCP, as the key in FRESHET_KEY may see. Ends with stdin.",
+    ),
     "model": ("cli.model", "The embedding model as a server."),
     "bundle": ("cli.bundle", "Pack a pipeline's job into the zip that Managed Service for Apache Flink takes."),
     "compose": ("cli.compose", "Run a Compose file's services without Docker, to a search."),

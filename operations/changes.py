@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -16,6 +17,7 @@ from core.stores.outcomes import Heard, heard
 
 _MOST_DIGITS = 18
 _AT_ONCE = 256 << 10
+_MOMENT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,32 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
+def look_back(
+    pipeline: Pipeline, store: str, among: Filter, last: Place | None, back: int, most: int, patience_s: float
+) -> tuple[list[tuple[Place, Heard]], Place]:
+    """What changed since a place, or the last `most` of the last `back` messages a partition; and where to go on.
+
+    Since a place it is the first `most` changes. What isn't read after `patience_s` is left for the next time.
+    Raises as `Listener` does.
+    """
+    listener = Listener(pipeline, store, among, last, back)
+    until = time.monotonic() + patience_s
+    try:
+        found: list[tuple[Place, Heard]] = []
+        while not listener.is_at_its_end and time.monotonic() < until and (last is None or len(found) < most):
+            found += listener.next(min(_MOMENT_S, patience_s))
+        if last is None:
+            return found[-most:], listener.place
+        return found[:most], found[most - 1][0] if len(found) >= most else listener.place
+    finally:
+        listener.close()
+
+
 class Listener:
     """One who listens to what a store of a pipeline applies, and hears what passes a filter."""
 
-    def __init__(self, pipeline: Pipeline, store: str, among: Filter, last: Place | None) -> None:
-        """From `last` on, or from now.
+    def __init__(self, pipeline: Pipeline, store: str, among: Filter, last: Place | None, back: int = 0) -> None:
+        """From `last` on, or from now, or from so many messages of each partition before that.
 
         Raises ConfigError where the pipeline writes no outcomes, or hasn't begun to; ChangesGone where the topic has no
         more what is next at `last`; Unavailable where its cluster doesn't answer.
@@ -57,16 +80,22 @@ class Listener:
         self._one, self._is_over = Lock(), False
         self._tail = Tail(cluster, topic)
         try:
-            self.place = self._begin(topic, last)
+            self.place = self._begin(topic, last, back)
         except BaseException:
             self._tail.close()
             raise
 
-    def _begin(self, topic: str, last: Place | None) -> Place:
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether all is heard that was there as it began."""
+        return all(self.place.offsets.get(partition, 0) >= end for partition, end in self._ends.items())
+
+    def _begin(self, topic: str, last: Place | None, back: int) -> Place:
         ends = self._tail.ends()
         if not ends:
             raise ConfigError([f"outcomes.kafka.topic: there is no topic {topic}; `freshet run` makes it"])
-        now = Place(self._tail.log(), {partition: end for partition, (_, end) in ends.items()})
+        self._ends = {partition: end for partition, (_, end) in ends.items()}
+        now = Place(self._tail.log(), {partition: max(first, end - back) for partition, (first, end) in ends.items()})
         place = now if last is None else replace(now, offsets=dict.fromkeys(ends, 0) | dict(last.offsets))
         if last is not None and last.log != now.log:
             raise ChangesGone(f"topic {topic} was made anew since")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as quoted
 
 import msgspec
@@ -32,11 +32,16 @@ from serving.lookups import Lookups, of_store
 from serving.offer import Offer
 from serving.problems import Refused, as_response
 from serving.shapes import MOST_NEIGHBOURS, State, document_of, hits_of, person_of
+from serving.tools.tools import Tools
+
+if TYPE_CHECKING:
+    from serving.tools.mcp import Mcp
 
 ANSWER_S = 30.0
 """How long an answer may take."""
 
 _CHECK_S = 5.0
+_OF_MCP = ("mcp", "mcp_types")
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -68,6 +73,7 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         ("GET", "/metrics", served.metrics),
         ("GET", "/openapi.json", served.description),
     ]
+    mcp = served.tools(answer_s)
     all_of_them = [
         *((*route, answer_s, as_response) for route in routes),
         *((*route, as_openai_response) for route in of_openai),
@@ -76,9 +82,10 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         routes=[
             Route(path, partial(_answered, served.figures, path, most_s, shape, handler), methods=[method])
             for method, path, handler, most_s, shape in all_of_them
-        ],
+        ]
+        + ([] if mcp is None else [Route("/mcp", mcp, methods=["POST"])]),
         exception_handlers={HTTPException: _no_route},
-        lifespan=partial(_ends_in_order, offer),
+        lifespan=partial(_in_order, offer, mcp),
     )
     # by the name under which it is asked, which is the client's to choose
     app.router.redirect_slashes = False
@@ -86,8 +93,9 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
 
 
 @asynccontextmanager
-async def _ends_in_order(offer: Offer, app: Starlette) -> AsyncIterator[None]:
-    yield
+async def _in_order(offer: Offer, mcp: Mcp | None, app: Starlette) -> AsyncIterator[None]:
+    async with nullcontext() if mcp is None else mcp.running():
+        yield
     if offer.answering.model is not None:
         await offer.answering.model.close()
 
@@ -131,6 +139,17 @@ class _Serving:
         self._streams = Streams(offer.listeners, self.figures, over)
         self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
+
+    def tools(self, answer_s: float) -> Mcp | None:
+        """The tools for agents; None where what speaks their protocol isn't installed."""
+        # imported late: an extra's, and takes half a second
+        try:
+            from serving.tools.mcp import Mcp
+        except ModuleNotFoundError as missing:
+            if missing.name not in _OF_MCP:
+                raise
+            return None
+        return Mcp(self._offer.name, Tools(self._lookups, self._contexts, answer_s), self._let_in)
 
     async def search(self, request: Request) -> Response:
         grant = self._let_in(request)

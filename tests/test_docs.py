@@ -36,6 +36,7 @@ FOLLOWED = [
         "serve",
         "freshness",
         "answers",
+        "mcp",
         "bundle",
         "remote-models",
         "dead-letters",

