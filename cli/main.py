@@ -14,7 +14,7 @@ from bench.figures import Measurement, Size
 from cli.groups import Main, version
 from core.errors import FreshetError, Unavailable
 from core.stores.ranking import Mode
-from demo.feed import DemoFeed
+from demo.feed import DemoFeed, DemoStore
 from operations.extras import remedy
 from operations.own_stack import stopped
 from terminal.plain import shown
@@ -181,11 +181,12 @@ def demo(
     leave: Annotated[
         bool, typer.Option("--exit", help="End with a summary instead of a prompt; code 0 only if each claim held.")
     ] = False,
+    store: Annotated[DemoStore, typer.Option(help="Where the vectors go.")] = DemoStore.PGVECTOR,
 ) -> None:
     """Show the main job on real servers and texts: what is there first, edits, deletes, late changes, poison."""
     from demo import showing as demonstrating
 
-    raise typer.Exit(demonstrating.demo(console, feed, leave))
+    raise typer.Exit(demonstrating.demo(console, feed, leave, store))
 
 
 @commands.command()

@@ -10,3 +10,10 @@ class DemoFeed(StrEnum):
     S3 = "s3"
     DYNAMODB = "dynamodb"
     PROFILES = "profiles"
+
+
+class DemoStore(StrEnum):
+    """Where the demo keeps its vectors."""
+
+    PGVECTOR = "pgvector"
+    MILVUS = "milvus"

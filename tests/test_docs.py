@@ -76,6 +76,7 @@ ELSEWHERE = WITH_AWS | {
     "./freshet demo s3": "as above",
     "./freshet demo dynamodb": "as above",
     "./freshet demo profiles": "as above",
+    "./freshet demo --store milvus": "as above",
     "./freshet compose --rehearse": "run by tests/deploy/test_containers.py",
     "./freshet test": "this is it",
     "./freshet test --quick": "this is a part of it",

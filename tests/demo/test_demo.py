@@ -16,10 +16,11 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
+from core.errors import ConfigError
 from demo import debezium, profiles, world
 from demo import showing as demo
 from demo.aws import REGION
-from demo.feed import DemoFeed
+from demo.feed import DemoFeed, DemoStore
 from demo.stage import Evidence, NotSeen, Stage
 from stack import local as local_stack
 from stack.connect import remove_postgres
@@ -58,11 +59,18 @@ def played_alone(machine: Path, *arguments: str) -> str:
     return ran.stdout
 
 
+PLAYED = [
+    *((feed, DemoStore.PGVECTOR) for feed in DemoFeed if feed is not DemoFeed.PROFILES),
+    (DemoFeed.DEBEZIUM, DemoStore.MILVUS),
+]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("feed", [feed for feed in DemoFeed if feed is not DemoFeed.PROFILES])
-def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
-    # the first one is what who names none gets
+@pytest.mark.parametrize(("feed", "store"), PLAYED)
+def test_every_claim_holds(machine: Path, feed: DemoFeed, store: DemoStore) -> None:
+    # the first ones are what who names none gets
     named = [] if feed is DemoFeed.DEBEZIUM else [feed.value]
+    named += [] if store is DemoStore.PGVECTOR else ["--store", store.value]
     printed = (played_alone if feed is DemoFeed.S3 else played)(machine, *named)
     summary = printed.partition("Every claim held")[2]
     for title, _ in demo.show_of(feed).claims:
@@ -81,6 +89,11 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
         assert f"✓  {title}" in summary
     assert "merged with" in printed
     assert "stopped with savepoint-" in printed
+
+
+def test_profiles_have_one_store() -> None:
+    with pytest.raises(ConfigError, match="--store is milvus, and the demo of profiles has pgvector alone"):
+        demo.demo(Console(), DemoFeed.PROFILES, True, DemoStore.MILVUS)
 
 
 def test_a_claim_that_is_not_seen_is_reported_and_does_not_hold() -> None:
