@@ -14,8 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 
 ORDER = (
     "demo", "stack", "init", "check", "run", "search", "status", "dead-letters", "verify",
-    "produce", "backfill", "profile", "serve", "serve-key", "mcp", "model", "bundle", "compose", "bench", "chaos",
-    "test",
+    "produce", "backfill", "materialize", "profile", "serve", "serve-key", "mcp", "model", "bundle", "compose", "bench",
+    "chaos", "test",
 )  # fmt: skip
 
 MODULES = {
@@ -32,6 +32,10 @@ MODULES = {
     "produce": (
         "cli.produce",
         "Write changes: a recording to Kafka as it was, or generated inserts, edits and deletes of real texts.",
+    ),
+    "materialize": (
+        "cli.materialize",
+        "Fill a store from the topic that a pipeline stages to, and embed nothing; code 1 if it refuses documents.",
     ),
     "profile": ("cli.profile", "Ask who is who, of a pipeline of profiles."),
     "serve": (

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from connectors.postgres.catalog import Table, catalog, without_password
 from core.config import file as config_file
-from core.config.first_pipeline import Choice, Places, choice, name_of, prefix_of, store_table_of, topic_of, written
+from core.config.first_pipeline import STORES, Choice, Places, choice, name_of, prefix_of, store_of, topic_of, written
 from core.errors import ConfigError
 from stack.layout import layout_of, remembered_ports
 from stack.passfile import from_here
@@ -29,7 +29,7 @@ SOURCE_PASSWORD, STORE_PASSWORD = "DATABASE_PASSWORD", "STORE_PASSWORD"
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where a pipeline's servers are; "" where nobody has said."""
+    """Where a pipeline's servers are; "" where nobody has said. `store_dsn` may be NAME=WHERE, of another store."""
 
     dsn: str
     store_dsn: str
@@ -46,7 +46,11 @@ def init(
         str | None, typer.Option(metavar="DSN", help="The database that it is in; else that of the stack here.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="DSN", help="The database for the vectors; else that of the stack here.")
+        str | None,
+        typer.Option(
+            metavar="DSN|NAME=WHERE",
+            help="The database for the vectors, or another store, as in milvus=vectors.db; else the stack's here.",
+        ),
     ] = None,
     bootstrap_servers: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The Kafka of the changes; else that of the stack here.")
@@ -109,16 +113,23 @@ def _here(directory: Path) -> Servers:
 
 def _places(found: Table, servers: Servers, prefix: str) -> Places:
     name = name_of(found.name)
-    same = conninfo_to_dict(servers.dsn) == conninfo_to_dict(servers.store_dsn)
+    where = servers.store_dsn
+    if not _is_named(where):
+        same = conninfo_to_dict(servers.dsn) == conninfo_to_dict(where)
+        where = without_password(where, SOURCE_PASSWORD if same else STORE_PASSWORD)[0]
     return Places(
         name,
         found.name,
         topic_of(prefix, found.name),
         servers.bootstrap_servers,
         without_password(servers.dsn, SOURCE_PASSWORD)[0],
-        without_password(servers.store_dsn, SOURCE_PASSWORD if same else STORE_PASSWORD)[0],
-        store_table_of(name),
+        store_of(name, where),
     )
+
+
+def _is_named(store: str) -> bool:
+    kind, sign, _ = store.partition("=")
+    return bool(sign) and kind in STORES
 
 
 def _write(file: Path, places: Places, chosen: Choice) -> None:
@@ -142,7 +153,8 @@ def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: 
     say(shown(f"text: {', '.join(chosen.text)}; metadata: {', '.join(chosen.metadata) or 'none'}"))
     for name, why in chosen.left.items():
         say(f"[yellow]not used[/]: {shown(f'{name} ({why})')}")
-    for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), (STORE_PASSWORD, servers.store_dsn)):
+    of_store = () if _is_named(servers.store_dsn) else ((STORE_PASSWORD, servers.store_dsn),)
+    for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), *of_store):
         if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
             say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")
     say(f"next: freshet run {shown(shlex.quote(str(file)))}")

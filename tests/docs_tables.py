@@ -80,6 +80,23 @@ def feeds() -> Iterator[Row]:
             yield f"`{name}`{feed}", ", ".join(sources), promise.order, promise.loses
 
 
+def stores() -> Iterator[Row]:
+    """The stores of vectors, with what each can hold to."""
+    yield (
+        "`store`",
+        "what orders changes",
+        "while a document is swapped",
+        "a search after a write",
+        "filters",
+        "words",
+        "limits",
+    )
+    for name, kind in kinds(Store, Target).items():
+        if (promise := kind.promise) is not None:
+            said = (promise.order, promise.swapped, promise.after, promise.filters, promise.words, promise.limits)
+            yield f"`{name}`", *said
+
+
 def figures() -> Iterator[Row]:
     """What a job counts."""
     yield "figure", "labels", ""
@@ -111,6 +128,7 @@ def what_ran() -> Iterator[Row]:
 TABLES: Mapping[str, Callable[[], Iterator[Row]]] = {
     "nameable": nameable,
     "feeds": feeds,
+    "stores": stores,
     "figures": figures,
     "figures of a server": figures_of_a_server,
     "feeds of chaos": feeds_of_chaos,

@@ -46,6 +46,7 @@ FOLLOWED = [
         "produce",
         "opensearch",
         "milvus",
+        "staged",
         "verify",
         "backfill",
         "upgrade",

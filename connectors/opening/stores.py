@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.opening.several_profiles import SeveralProfiles
 from core.config.pipeline import Pipeline
-from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, Store
+from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, StagedTopic, Store
 from core.errors import ConfigError, not_installed
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
@@ -93,6 +93,12 @@ def _milvus(target: Milvus, to: Opening) -> VectorStore:
     return MilvusStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
 
 
+def _kafka(target: StagedTopic, to: Opening) -> VectorStore:
+    from connectors.kafka.staged.store import StagedStore
+
+    return StagedStore(target, to.dimension, to.model, to.patience_s, to.owner, to.pipeline)
+
+
 def _postgres(target: Postgres, to: Opening) -> ProfileStore:
     from connectors.postgres.login import login_of
     from connectors.postgres.profiles.store import PostgresProfiles
@@ -115,6 +121,7 @@ OF_VECTORS: dict[str, Callable[[Any, Opening], VectorStore]] = {
     "pgvector": _pgvector,
     "opensearch": _opensearch,
     "milvus": _milvus,
+    "kafka": _kafka,
 }
 OF_PROFILES: dict[str, Callable[[Any, Opening], ProfileStore]] = {"postgres": _postgres, "dynamodb": _dynamodb}
 """By the names of `core.config.store.Store`'s fields."""

@@ -106,7 +106,8 @@ def _why_left(column: Column, nameable: bool) -> str:
 class Places:
     """Where a first pipeline reads and writes.
 
-    source_dsn, store_dsn  connection strings as they may stand in a file: without passwords
+    source_dsn  a connection string as it may stand in a file: without its password
+    store       what stands below `store:`
     """
 
     name: str
@@ -114,8 +115,7 @@ class Places:
     topic: str
     bootstrap_servers: str
     source_dsn: str
-    store_dsn: str
-    store_table: str
+    store: str
 
 
 def name_of(table: str) -> str:
@@ -134,9 +134,30 @@ def _latin(text: str) -> str:
     return "".join(each for each in apart if not unicodedata.combining(each))
 
 
-def store_table_of(name: str) -> str:
-    """The table of chunks of a pipeline of this name."""
-    return f"{re.sub(r'[^a-z0-9_]', '_', name.lower())[:40]}_chunks"
+STORES = ("milvus", "opensearch", "kafka")
+"""The stores that `freshet init --store` takes by name, with where they are: `NAME=WHERE`."""
+
+
+def store_of(name: str, where: str) -> str:
+    """What names one of STORES, as a pipeline of this name has it.
+
+    where  NAME=WHERE, or a connection string without its password, of a database for the vectors
+    """
+    chunks = f"{re.sub(r'[^a-z0-9_]', '_', name.lower())[:40]}_chunks"
+    kind, sign, at = where.partition("=")
+    if not sign or kind not in STORES:
+        return f"pgvector: {{dsn: {_quoted(where)}, table: {scalar(chunks)}}}"
+    if kind == "milvus":
+        return f"milvus: {{uri: {_quoted(at)}, collection: {scalar(_named(chunks))}}}"
+    if kind == "opensearch":
+        index = re.sub(r"^[^a-z0-9]+", "", chunks).replace("_", "-")
+        return f"opensearch: {{hosts: [{_quoted(at)}], index: {scalar(index)}}}"
+    return f"kafka: {{topic: {scalar(f'{name}.staged')}, properties.bootstrap.servers: {_quoted(at)}}}"
+
+
+def _named(chunks: str) -> str:
+    """The name of a collection, whose first character is no digit."""
+    return f"_{chunks}" if chunks[0].isdigit() else chunks
 
 
 def slot_of(name: str) -> str:
@@ -178,7 +199,7 @@ def written(places: Places, chosen: Choice) -> str:
         *(f"    # not used: {_shown(f'{name} ({why})')}" for name, why in chosen.left.items()),
         "embedding: {model: all-MiniLM-L6-v2}",
         "store:",
-        f"  pgvector: {{dsn: {_quoted(places.store_dsn)}, table: {scalar(places.store_table)}}}",
+        f"  {places.store}",
         "reselect:",
         f"  postgres: {{dsn: {_quoted(places.source_dsn)}}}",
         "dead_letters:",

@@ -11,7 +11,9 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from core.config.postgres import PostgresServer
-from core.config.source import AwsClient, Model
+from core.config.source import AwsClient, Kafka, Model
+from core.config.store_promises import KAFKA, MILVUS, OPENSEARCH, PGVECTOR, StorePromise
+from core.config.topics import WrittenTopic
 from core.config.variants import kinds, named, one
 from core.errors import ConfigError
 
@@ -23,10 +25,14 @@ Holds = Literal["vectors", "profiles"]
 
 
 class Target(Model):
-    """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none."""
+    """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none.
+
+    promise  what a store of vectors can hold to; None of others
+    """
 
     holds: ClassVar[Holds] = "vectors"
     at: ClassVar[str]
+    promise: ClassVar[StorePromise | None] = None
 
     def place(self, pipeline: str) -> str:
         """Where in the store a pipeline of this name has what it writes, in the store's own words."""
@@ -97,6 +103,7 @@ class Pgvector(PostgresServer, Target):
     """
 
     at: ClassVar[str] = "dsn"
+    promise: ClassVar[StorePromise | None] = PGVECTOR
 
     table: str = Field(pattern=r"^[^.\x00]+(\.[^.\x00]+)?$", max_length=120)
     text_search_config: str = Field("simple", pattern=r"^[a-z_][a-z0-9_]*$", max_length=63)
@@ -141,6 +148,7 @@ class OpenSearch(Target):
     """Vectors in OpenSearch, by its k-NN plugin. Settings are named as opensearch-py names them."""
 
     at: ClassVar[str] = "hosts"
+    promise: ClassVar[StorePromise | None] = OPENSEARCH
 
     hosts: tuple[str, ...] = Field(min_length=1)
     index: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)
@@ -230,6 +238,7 @@ class Milvus(Target):
     """
 
     at: ClassVar[str] = "uri"
+    promise: ClassVar[StorePromise | None] = MILVUS
 
     uri: str = Field(min_length=1)
     collection: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,199}$")
@@ -258,6 +267,42 @@ class Milvus(Target):
     def elsewhere(self) -> str:
         """What another machine doesn't see of it; "" where it sees all."""
         return "" if "://" in self.uri else f"store.milvus.uri {self.uri} is a file of this machine"
+
+
+class StagedTopic(WrittenTopic, Target):
+    """Documents with their vectors as records of a compacted topic of Kafka, for other systems to follow.
+
+    largest_record  bytes; a document that has more is several records
+    """
+
+    model_config = WrittenTopic.model_config  # else the last base's would hold, which takes no client's options
+    at: ClassVar[str] = "properties.bootstrap.servers"
+    promise: ClassVar[StorePromise | None] = KAFKA
+
+    partitions: int = Field(3, ge=1, le=1_000)
+    largest_record: int = Field(900_000, ge=10_000, le=30_000_000)
+    precision: Literal["float32", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _has_cluster(self) -> StagedTopic:
+        if self.bootstrap_servers is None:
+            raise ValueError("properties.bootstrap.servers is missing")
+        return self
+
+    @property
+    def kafka(self) -> Kafka:
+        """The cluster."""
+        assert self.cluster is not None
+        return self.cluster
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The cluster's."""
+        return self.kafka.servers
+
+    def place(self, pipeline: str) -> str:
+        """The topic."""
+        return f"topic {self.topic}"
 
 
 class Postgres(PostgresServer, Target):
@@ -292,6 +337,7 @@ class Store(Model):
     pgvector: Pgvector | None = None
     opensearch: OpenSearch | None = None
     milvus: Milvus | None = None
+    kafka: StagedTopic | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:

@@ -84,6 +84,10 @@ def misfits(pipeline: Pipeline, with_model: bool = False) -> list[str]:
         problems.append(f"{source.elsewhere}, which the service doesn't see; read s3 by source.sqs")
     if (milvus := pipeline.store.milvus) is not None and milvus.elsewhere:
         problems.append(f"{milvus.elsewhere}, which the service doesn't see; name a server, as in https://host:19530")
+    if pipeline.store.kafka is not None:
+        problems.append(
+            "store.kafka writes by librdkafka, which the service hasn't; name another store, or run it here"
+        )
     if not is_remote(pipeline):
         problems += _of_model(pipeline.embedding) if with_model else [_missing(pipeline.embedding)]
     if pipeline.embedding.tokenizer is not None:

@@ -11,6 +11,7 @@ import pytest
 from connectors.aws.client import Aws
 from core.config.store import OpenSearch
 from core.stores.contract import VectorStore
+from stack.local import Stack
 from tests.aws import moto_server
 from tests.connectors import servers
 from tests.connectors.proxy import Proxy, proxy
@@ -27,6 +28,17 @@ def pgvector_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with servers.milvus_server(tmp_path_factory.mktemp("milvus")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kafka_server(stack: Stack) -> Server:
+    """The Kafka of the run's stack; none of its tests stops it."""
+    servers_of = stack.kafka.bootstrap_servers
+
+    def stays() -> None:
+        raise AssertionError("other tests use it")
+
+    return Server(servers_of, lambda: servers.topic_opener(servers_of), stays, stays, splits=False)
 
 
 @pytest.fixture(scope="session", params=SERVERS)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
+from connectors.kafka.staged.store import StagedStore
 from connectors.milvus.client import TIMES
 from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
 from connectors.milvus.rows import tables_of
@@ -13,9 +17,16 @@ from connectors.opensearch.bodies import entry_id
 from connectors.opensearch.filters import terms_of
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
+from core.change import BEGINNING, Position
+from core.plans import Chunk
 from core.stores.contract import VectorStore
+from core.stores.staged import Staged, records
 
 ELSEWHERE = [0.0, 0.0, 1.0, 0.0]
+
+
+class NotPossible(Exception):
+    """A kind of damage that this store can't have, and why: the test of it is left out by that name."""
 
 
 class Hand(Protocol):
@@ -46,6 +57,8 @@ def hand(store: VectorStore) -> Hand:
         return _Postgres(store)
     if isinstance(store, MilvusStore):
         return _Milvus(store)
+    if isinstance(store, StagedStore):
+        return _Staged(store)
     assert isinstance(store, OpenSearchStore)
     return _OpenSearch(store)
 
@@ -140,6 +153,69 @@ class _Milvus:
 
     def empty(self) -> None:
         self._delete(self._chunks, 'id != ""')
+
+
+class _Staged:
+    """A record says where its document stands: there is no ledger apart that could say otherwise."""
+
+    def __init__(self, store: StagedStore) -> None:
+        self._by = store._by
+        self._topic = store._topic
+
+    def _append(self, staged: Staged, model: str | None = None) -> None:
+        made = records(staged, replace(self._by, model=model or staged.model), 900_000)
+        self._topic.append_records(staged.document_id, made)
+        self._topic.log.flush()
+        self._topic.catch_up()
+
+    def _there(self, document: str) -> Staged:
+        self._topic.catch_up()
+        return self._topic.documents({document: self._topic.index.known[document]})[document]
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        staged = self._there(document)
+        chunks, vectors = list(staged.chunks), staged.vectors.copy()
+        number = next((n for n, each in enumerate(chunks) if each.ordinal == at), None)
+        assert number is not None
+        vectors[number] = fields.pop("embedding", vectors[number])
+        metadata = json.dumps(fields.pop("metadata")) if "metadata" in fields else staged.metadata
+        model = fields.pop("model", None)
+        chunks[number] = replace(chunks[number], **fields)
+        self._append(replace(staged, chunks=tuple(chunks), vectors=vectors, metadata=metadata), model)
+
+    def remove(self, document: str, at: int | None) -> None:
+        staged = self._there(document)
+        keep = [n for n, each in enumerate(staged.chunks) if at is not None and each.ordinal != at]
+        if keep:
+            kept = tuple(staged.chunks[n] for n in keep)
+            self._append(replace(staged, chunks=kept, vectors=staged.vectors[keep]))
+        else:
+            self._topic.delete(document, staged.position)
+            self._topic.log.flush()
+            self._topic.catch_up()
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        self._topic.catch_up()
+        one, row = (Chunk(chunk, ordinal, text),), np.array([ELSEWHERE], np.float32)
+        if document not in self._topic.index.living():
+            self._append(Staged(document, BEGINNING, None, model, one, row, "{}"))
+            return
+        staged = self._there(document)
+        if staged.model != model:
+            raise NotPossible("a record is of one model")
+        self._append(replace(staged, chunks=staged.chunks + one, vectors=np.concatenate([staged.vectors, row])))
+
+    def enter(self, document: str, position: str | None) -> None:
+        if position is None:
+            raise NotPossible("a record says where its document stands")
+        self._append(replace(self._there(document), position=Position(position)))
+
+    def disown(self) -> None:
+        self._topic.log.send(self._topic.log.ledger, b"", [(b"owner", None, ())])
+        self._topic.log.flush()
+
+    def empty(self) -> None:
+        raise NotPossible("a topic without records has no ledger that says of documents")
 
 
 class _OpenSearch:

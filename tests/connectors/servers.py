@@ -13,23 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import httpx
 import psycopg
 from psycopg import sql
 
+from connectors.kafka.staged.store import StagedStore
 from connectors.milvus import lite
 from connectors.milvus.collections import LONGEST_TEXT
 from connectors.milvus.store import MilvusStore
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
-from core.config.store import Milvus, OpenSearch
+from core.config.store import Milvus, OpenSearch, StagedTopic
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner
-from stack import jars, layout, opensearch, postgres, process
-from stack.local import OPENSEARCH_LOCK
+from stack import jars, kafka, layout, opensearch, postgres, process
+from stack.local import LOCK, OPENSEARCH_LOCK
 from tests.databases import with_parameter
 
 
@@ -51,6 +52,7 @@ class Server:
 
     longest_text  bytes of the longest text of a chunk that it takes, where it has a limit that tests reach
     one_writer    it has no conditional write: what two writers of one document at once come to isn't promised
+    splits        its ledger is apart from its chunks, so that one may say what the other doesn't
     """
 
     address: str
@@ -60,6 +62,7 @@ class Server:
     dsn: str = ""
     longest_text: int = 2**30
     one_writer: bool = False
+    splits: bool = True
 
 
 @contextmanager
@@ -191,9 +194,37 @@ def _collection_opener(uri: str) -> Opener:
     )
 
 
+@contextmanager
+def kafka_server(directory: Path) -> Iterator[Server]:
+    """Kafka alone, on free ports; a place is a topic that isn't there yet."""
+    files, ports = layout.layout_of(directory), layout.free_ports()
+    layout.prepare(files)
+    start = partial(kafka.start, files, ports, jars.fetch(LOCK), lambda line: None)
+
+    def stop() -> bool:
+        return process.stop(kafka.service(files))
+
+    try:
+        start()
+        servers = kafka.bootstrap_servers(ports.kafka)
+        yield Server(servers, lambda: topic_opener(servers), stop, start, splits=False)
+    finally:
+        stop()
+
+
+def topic_opener(servers: str, **more: Any) -> Opener:
+    """Of a new topic on a cluster; `more` are settings of it."""
+    named = {"topic": f"test-{uuid4().hex[:12]}", "properties.bootstrap.servers": servers, "partitions": 2}
+    target = StagedTopic.model_validate({**named, **more})
+    return lambda dimension=4, patience_s=5.0, remember_deletes_s=7 * 86_400.0, owner=None: StagedStore(
+        target, dimension, "m", patience_s, owner
+    )
+
+
 SERVERS = {
     "pgvector": postgres_server,
     "opensearch": opensearch_server,
     "milvus": milvus_server,
+    "kafka": kafka_server,
 }
 """Each store's server by the store's name. The contract suite runs on each."""

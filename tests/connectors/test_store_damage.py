@@ -13,7 +13,7 @@ from core.plans import Plan
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner
 from core.stores.verification import Difference, Kind, compare, compare_vectors
-from tests.connectors.damage import ELSEWHERE, Hand, hand
+from tests.connectors.damage import ELSEWHERE, Hand, NotPossible, hand
 from tests.connectors.servers import Opener
 from tests.connectors.test_store_contract import APPLIED, REJECTED, STALE, apply, plan, texts, vectors_of
 
@@ -103,7 +103,10 @@ def test_damage_is_found_and_mended(store: VectorStore, name: str) -> None:
     rows = {each.document_id: each for each in (DOCUMENT, OTHER)}
     assert apply(store, *rows.values()) == [APPLIED, APPLIED]
     assert found(store, rows) == []
-    damage(hand(store))
+    try:
+        damage(hand(store))
+    except NotPossible as why:
+        pytest.skip(str(why))
     (difference,) = differences = found(store, rows)
     assert (difference.document_id, difference.kind) == ("public.a/9" if kind is Kind.GHOST else "public.a/1", kind)
     assert what in difference.what
@@ -186,6 +189,9 @@ def test_a_store_that_lost_every_chunk_knows_it_and_an_empty_one_is_none(store: 
     apply(mine, DOCUMENT, OTHER)
     hand(mine).remove(OTHER.document_id, None)
     assert mine.bereft() == 0
-    hand(mine).empty()
+    try:
+        hand(mine).empty()
+    except NotPossible as why:
+        pytest.skip(str(why))
     assert mine.bereft() == 2
     mine.close()

@@ -17,7 +17,7 @@ from core.config.first_pipeline import (
     choice,
     name_of,
     scalar,
-    store_table_of,
+    store_of,
     topic_of,
     written,
 )
@@ -37,10 +37,12 @@ COLUMNS = (
 )
 
 
-def places(table: str = "public.articles") -> Places:
+DSN = "postgresql://127.0.0.1:5432/shop"
+
+
+def places(table: str = "public.articles", store: str = DSN) -> Places:
     name = name_of(table)
-    dsn = "postgresql://127.0.0.1:5432/shop"
-    return Places(name, table, topic_of("shop", table), "127.0.0.1:9092", dsn, dsn, store_table_of(name))
+    return Places(name, table, topic_of("shop", table), "127.0.0.1:9092", DSN, store_of(name, store))
 
 
 def loaded(tmp_path: Path, chosen: Choice, at: Places) -> str:
@@ -93,8 +95,23 @@ def test_where_nothing_is_long_short_text_is_the_text_and_where_nothing_is_text_
 def test_names_are_such_as_kafka_and_the_store_take(
     table: str, name: str, topic: str, store: str, tmp_path: Path
 ) -> None:
-    assert (name_of(table), topic_of("shop", table), store_table_of(name_of(table))) == (name, topic, store)
-    loaded(tmp_path, choice(COLUMNS, ("id",)), places(table))
+    assert (name_of(table), topic_of("shop", table)) == (name, topic)
+    assert f"table: {store}}}" in loaded(tmp_path, choice(COLUMNS, ("id",)), places(table))
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ("milvus=vectors.db", {"milvus": {"uri": "vectors.db", "collection": "_7_tage_chunks"}}),
+        ("milvus=https://milvus:19530", {"milvus": {"uri": "https://milvus:19530", "collection": "_7_tage_chunks"}}),
+        ("opensearch=http://a:9200", {"opensearch": {"hosts": ["http://a:9200"], "index": "7-tage-chunks"}}),
+        ("kafka=a:9092", {"kafka": {"topic": "7_Tage.staged", "properties.bootstrap.servers": "a:9092"}}),
+        ("dbname=x", {"pgvector": {"dsn": "dbname=x", "table": "7_tage_chunks"}}),
+    ],
+)
+def test_a_store_is_named_by_what_it_is_and_where(store: str, expected: object, tmp_path: Path) -> None:
+    text = loaded(tmp_path, choice(COLUMNS, ("id",)), places("public.7 Tage", store))
+    assert yaml.safe_load(text)["store"] == expected
 
 
 LINE_ENDS = st.sampled_from(["\n", "\r", "\x85", "\u2028", "\u2029", "\x1b", "\x0b", "\0"])

@@ -1,0 +1,1 @@
+"""Documents staged to a compacted topic of Kafka, with their vectors."""

@@ -1,0 +1,282 @@
+"""The topics of a staged store: made, followed to their ends, read at places, and written to."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+
+from connectors.kafka import clients
+from connectors.kafka.source import SILENT, login
+from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
+from core.config.store import StagedTopic
+from core.errors import ConfigError, StoreGone, Unavailable
+
+SETTING = "store.kafka"
+
+_ANSWER_S = 8.0
+_AGAIN_S = 0.1
+_LARGEST_MESSAGE = 32 * 2**20
+_QUEUE_KIB = 64 * 1024
+_WEEK_MS = 7 * 86_400_000
+_NO_TOPIC = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_ID,
+)
+_NOT_ALLOWED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+)
+
+Headers = tuple[tuple[str, bytes], ...]
+Sent = tuple[bytes, bytes | None, Headers]
+"""Key, value and headers of a record that is to be sent."""
+
+
+class Log:
+    """A topic of documents and its ledger, `<topic>-ledger`. Connects when first asked."""
+
+    def __init__(self, target: StagedTopic, patience_s: float) -> None:
+        self._target = target
+        self._kafka = target.kafka
+        self.topic, self.ledger = target.topic, f"{target.topic}-ledger"
+        self._patience_s = patience_s
+        self._producer: Producer | None = None
+        self._consumer: Consumer | None = None
+        self._seeker: Consumer | None = None
+        self._next: dict[tuple[str, int], int] = {}
+
+    def once(self, call: Callable[[], Answer]) -> Answer:
+        """What `call` returns; a second attempt, in case the cluster was restarted. Raises Unavailable, ConfigError."""
+        return patiently(lambda: self._meant(call), ONCE_MORE, of="kafka")
+
+    def patiently(self, call: Callable[[], Answer]) -> Answer:
+        """As `once`, with attempts for the patience."""
+        return patiently(lambda: self._meant(call), for_seconds(self._patience_s), of="kafka")
+
+    def _meant(self, call: Callable[[], Answer]) -> Answer:
+        try:
+            return call()
+        except KafkaException as error:
+            raise self.meaning(error.args[0]) from error
+
+    def meaning(self, error: KafkaError) -> Exception:
+        """What an error of Kafka's is, in our words."""
+        servers = self._kafka.bootstrap_servers
+        if error.code() in _NO_TOPIC:
+            return StoreGone(
+                [
+                    f"{SETTING}.topic: Kafka at {servers} has no {self.topic}, or no {self.ledger} ({error.str()}): "
+                    "where it was deleted, delete the other of them too, and `freshet run pipeline.yaml --rebuild` "
+                    "makes both; or correct the name"
+                ]
+            )
+        if error.code() in _NOT_ALLOWED:
+            return ConfigError(
+                [f"{SETTING}: Kafka at {servers} refuses ({error.str()}): correct the login, or its rights"]
+            )
+        return Unavailable(
+            f"{SETTING}.properties.bootstrap.servers: Kafka at {servers} doesn't answer ({error.str()}): start it, or "
+            "correct the address"
+        )
+
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions the topics have; a topic that isn't there is left out."""
+        there = self._reader().list_topics(timeout=_ANSWER_S).topics
+        return {name: len(there[name].partitions) for name in (self.topic, self.ledger) if name in there}
+
+    def make(self) -> None:
+        """Make what is missing, compacted. Raises KafkaException."""
+        there = self.partitions()
+        room = str(max(self._target.largest_record + 2_000, 1_048_588))
+        compacted = {"cleanup.policy": "compact", "max.message.bytes": room, "delete.retention.ms": str(_WEEK_MS)}
+        wanted = {self.topic: self._target.partitions, self.ledger: 1}
+        new = [NewTopic(name, number, config=compacted) for name, number in wanted.items() if name not in there]
+        if not new:
+            return
+        admin = self._admin()  # held: its answers end with it
+        for made in admin.create_topics(new, operation_timeout=_ANSWER_S).values():
+            try:
+                made.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        # one that was made a moment ago isn't known to every broker yet
+        deadline = time.monotonic() + _ANSWER_S
+        while self.partitions().keys() != wanted.keys() and time.monotonic() < deadline:
+            time.sleep(_AGAIN_S)
+
+    def settings(self, topic: str) -> Mapping[str, str]:
+        """A topic's configuration."""
+        asked = ConfigResource(ResourceType.TOPIC, topic)
+        admin = self._admin()
+        (found,) = admin.describe_configs([asked], request_timeout=_ANSWER_S).values()
+        return {name: each.value for name, each in found.result().items()}
+
+    def _admin(self) -> Any:
+        return clients.admin({**login(self._kafka), **SILENT})
+
+    def _reader(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = self._made()
+        return self._consumer
+
+    def _made(self) -> Consumer:
+        return clients.consumer(
+            {
+                **login(self._kafka),
+                "group.id": "freshet-staged",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "queued.max.messages.kbytes": _QUEUE_KIB,
+                "fetch.message.max.bytes": _LARGEST_MESSAGE,
+                "allow.auto.create.topics": False,
+                **SILENT,
+            }
+        )
+
+    def new(self) -> Iterator[Any]:
+        """The messages of both topics that weren't read yet, up to their ends now, each partition in order.
+
+        Raises KafkaException, also where a topic is gone; what was yielded until then isn't read again.
+        """
+        consumer = self._reader()
+        if not self._next:
+            there = self.partitions()
+            for name in (self.topic, self.ledger):
+                if name not in there:
+                    raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+                self._next |= {(name, at): 0 for at in range(there[name])}
+            consumer.assign([TopicPartition(name, at, 0) for name, at in self._next])
+        ends = {at: self._end(consumer, at) for at in self._next}
+        while left := [at for at, end in ends.items() if self._next[at] < end]:
+            message = consumer.poll(_ANSWER_S)
+            if message is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            at = (message.topic(), message.partition())
+            error = message.error()
+            if error is None:
+                self._next[at] = message.offset() + 1
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._next[at] = max(self._next[at], message.offset())
+            elif at in left or error.code() in _NO_TOPIC:
+                raise KafkaException(error)
+
+    @staticmethod
+    def _end(consumer: Consumer, at: tuple[str, int]) -> int:
+        return int(consumer.get_watermark_offsets(TopicPartition(*at), timeout=_ANSWER_S)[1])
+
+    def again(self) -> None:
+        """Read both from their beginnings."""
+        self._next = {}
+
+    def at(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The values at places of the topic. Raises KafkaException."""
+        found: dict[tuple[int, int], bytes] = {}
+        consumer = self._seeker = self._seeker or self._made()
+        for partition, offset in sorted(places):
+            consumer.assign([TopicPartition(self.topic, partition, offset)])
+            message = consumer.poll(_ANSWER_S)
+            if message is None or message.error() is not None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT) if message is None else message.error())
+            if message.offset() == offset:
+                found[partition, offset] = message.value()
+        consumer.unassign()
+        return found
+
+    def all(self) -> Iterator[tuple[tuple[int, int], bytes | None]]:
+        """Each message of the topic with its place, up to its ends now. Raises KafkaException."""
+        consumer = self._made()
+        try:
+            for partition in range(self.partitions().get(self.topic, 0)):
+                start = TopicPartition(self.topic, partition, 0)
+                end = self._end(consumer, (self.topic, partition))
+                consumer.assign([start])
+                at = 0
+                while at < end:
+                    message = consumer.poll(_ANSWER_S)
+                    if message is None:
+                        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                    if message.error() is None:
+                        at = message.offset() + 1
+                        yield (partition, message.offset()), message.value()
+                    elif message.error().code() == KafkaError._PARTITION_EOF:
+                        break
+                    else:
+                        raise KafkaException(message.error())
+        finally:
+            consumer.close()
+
+    def send(self, topic: str, of: bytes, sent: Iterable[Sent]) -> None:
+        """Queue records, all for the partition of one key. Raises KafkaException."""
+        number = self.partitions_of(topic)
+        partition = zlib.crc32(of) % number
+        for key, value, headers in sent:
+            self._queue(topic, partition, key, value, headers)
+
+    def partitions_of(self, topic: str) -> int:
+        """As they are known since both were read."""
+        return max(1, sum(name == topic for name, _ in self._next))
+
+    def _queue(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
+        producer = self._writer()
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, headers=list(headers))
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                producer.poll(0)
+                return
+
+    def flush(self) -> None:
+        """Wait until all that is queued is acknowledged. Raises KafkaException; nothing is queued any more then."""
+        producer = self._writer()
+        producer.flush(self._patience_s + _ANSWER_S)
+        left, failed = len(producer), self._failed
+        if failed is None and left:
+            failed = KafkaError(KafkaError._TIMED_OUT)
+        if failed is not None:
+            producer.purge()
+            self._producer = None
+            raise KafkaException(failed)
+
+    def _writer(self) -> Producer:
+        if self._producer is None:
+            self._failed: KafkaError | None = None
+            self._producer = clients.producer(
+                {
+                    **login(self._kafka),
+                    "enable.idempotence": True,
+                    "linger.ms": 0,
+                    "message.max.bytes": _LARGEST_MESSAGE,
+                    "compression.type": "zstd",
+                    "delivery.timeout.ms": max(2_000, round(self._patience_s * 1000)),
+                    "queue.buffering.max.kbytes": _QUEUE_KIB,
+                    "on_delivery": self._note,
+                    **SILENT,
+                }
+            )
+        return self._producer
+
+    def _note(self, error: KafkaError | None, _: Any) -> None:
+        if error is not None and self._failed is None:
+            self._failed = error
+
+    def close(self) -> None:
+        """Give connections back."""
+        for consumer in (self._consumer, self._seeker):
+            if consumer is not None:
+                consumer.close()
+        self._consumer = self._seeker = self._producer = None
+        self._next = {}
