@@ -29,7 +29,8 @@ from serving.changes import Streams
 from serving.description import described
 from serving.figures import KIND, Figures
 from serving.lookups import Lookups, of_store
-from serving.offer import Offer
+from serving.offer import Offer, offered
+from serving.page.files import PATH, Page
 from serving.problems import Refused, as_response
 from serving.shapes import MOST_NEIGHBOURS, State, document_of, hits_of, person_of
 from serving.tools.tools import Tools
@@ -68,10 +69,13 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         ("GET", "/v1/changes", served.changes),
         ("GET", "/v1/profiles/{id}", served.profile),
         ("GET", "/v1/profiles/{type}/{value:path}", served.profile_of),
+        ("GET", "/v1/offer", served.offered),
         ("GET", "/health", served.health),
         ("GET", "/ready", served.ready),
         ("GET", "/metrics", served.metrics),
         ("GET", "/openapi.json", served.description),
+        ("GET", "/", served.page.first),
+        ("GET", PATH, served.page.file),
     ]
     mcp = served.tools(answer_s)
     all_of_them = [
@@ -137,6 +141,7 @@ class _Serving:
         if offer.conversations is not None:
             offer.conversations.count_in(self.figures)
         self._streams = Streams(offer.listeners, self.figures, over)
+        self.page = Page()
         self._checking: asyncio.Task[None] | None = None
         self._description = _encode(described(offer.name, offer.keyed))
 
@@ -234,6 +239,9 @@ class _Serving:
 
     async def _person(self, grant: Grant, profile: Profile, explain: bool) -> Response:
         return _json(person_of(profile, await self._lookups.origin(grant, profile) if explain else None))
+
+    async def offered(self, request: Request) -> Response:
+        return _json(offered(self._offer, self._let_in(request)))
 
     async def health(self, request: Request) -> Response:
         return _json(State("alive"))

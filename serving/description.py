@@ -17,6 +17,7 @@ from serving.shapes import (
     Document,
     GoneDocument,
     Hits,
+    Offered,
     Person,
     Search,
     State,
@@ -42,6 +43,7 @@ def described(name: str, keyed: bool) -> dict[str, Any]:
         GoneDocument,
         ClearedTable,
         Person,
+        Offered,
         State,
         Problem,
     )
@@ -106,6 +108,7 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
                 _path("type"), _path("value"), explain,
             )
         },
+        "/v1/offer": {"get": _operation("offered", "What this key may ask for.", of[Offered], of)},
         "/health": {"get": _open(_operation("health", "Whether the server is alive.", of[State], of))},
         "/ready": {"get": _open(_operation("ready", "Whether its stores answer.", of[State], of))},
         "/metrics": {"get": _metrics(of)},

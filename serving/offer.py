@@ -11,7 +11,7 @@ from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from operations.index import Index
 from operations.people import People
-from serving.access import LetIn, nobody, to_everyone
+from serving.access import Grant, LetIn, nobody, to_everyone
 from serving.answers import conversations
 from serving.answers.answering import Answering
 from serving.answers.conversations import Conversations
@@ -22,6 +22,7 @@ from serving.bodies import HERE
 from serving.key_file import KeyFile
 from serving.lanes import Lanes
 from serving.settings import Served
+from serving.shapes import Mode, Offered, OfferedIndex, OfferedProfiles
 from serving.tokens import Jwks, by_tokens, check
 from udfs.embedding.contract import Embedder
 
@@ -72,6 +73,23 @@ class Offer:
     listeners: int
     answering: Answering
     conversations: Conversations | None
+
+
+def offered(offer: Offer, grant: Grant) -> Offered:
+    """What is offered to one who asks."""
+    people = None if offer.people is None or grant.people is None else offer.people.people
+    model = offer.answering.settings.model
+    return Offered(
+        offer.name,
+        [_offered(name, offer.indexes[name]) for name in grant.indexes],
+        None if people is None else OfferedProfiles(list(people.types)),
+        None if model is None else model.name,
+    )
+
+
+def _offered(name: str, index: OpenIndex) -> OfferedIndex:
+    modes: list[Mode] = ["vector", "hybrid", "text"] if index.index.has_words else ["vector"]
+    return OfferedIndex(name, modes, sorted(index.index.columns), index.pipeline.outcomes is not None)
 
 
 def check_host(served: Served, host: str) -> None:

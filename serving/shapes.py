@@ -184,6 +184,30 @@ class ClearedTable(msgspec.Struct):
     before: str
 
 
+class OfferedIndex(msgspec.Struct):
+    """An index that may be asked: by which modes, its metadata's names, and whether its changes are listened to."""
+
+    name: str
+    modes: list[Mode]
+    columns: list[str]
+    changes: bool
+
+
+class OfferedProfiles(msgspec.Struct):
+    """Profiles that may be asked for, by identifiers of these types, the strongest first."""
+
+    types: list[str]
+
+
+class Offered(msgspec.Struct):
+    """What whoever asks may ask for. `model`: which answers; null where contexts alone are made."""
+
+    name: str
+    indexes: list[OfferedIndex]
+    profiles: OfferedProfiles | None
+    model: str | None
+
+
 class State(msgspec.Struct):
     """How the server is."""
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-PACKAGES = {name: name for name in ("curl", "git", "openssl", "pgbouncer", "prometheus", "wget")}
+PACKAGES = {name: name for name in ("chromium", "curl", "git", "openssl", "pgbouncer", "prometheus", "wget")}
 """Program to Debian's package; .ci/run installs them where it can."""
 
 
