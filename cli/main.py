@@ -182,11 +182,15 @@ def demo(
         bool, typer.Option("--exit", help="End with a summary instead of a prompt; code 0 only if each claim held.")
     ] = False,
     store: Annotated[DemoStore, typer.Option(help="Where the vectors go.")] = DemoStore.PGVECTOR,
+    answering_model: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For chat: OpenAI's protocol, up to /v1, in place of a model of its own."),
+    ] = None,
 ) -> None:
     """Show the main job on real servers and texts: what is there first, edits, deletes, late changes, poison."""
     from demo import showing as demonstrating
 
-    raise typer.Exit(demonstrating.demo(console, feed, leave, store))
+    raise typer.Exit(demonstrating.demo(console, feed, leave, store, answering_model))
 
 
 @commands.command()

@@ -10,6 +10,7 @@ class DemoFeed(StrEnum):
     S3 = "s3"
     DYNAMODB = "dynamodb"
     PROFILES = "profiles"
+    CHAT = "chat"
 
 
 class DemoStore(StrEnum):

@@ -93,15 +93,24 @@ class _Clock:
         return [*self.laps, ("in all", time.time() - psutil.Process().create_time())]
 
 
-def demo(console: Console, feed: DemoFeed, leave: bool, store: DemoStore = DemoStore.PGVECTOR) -> int:
+def demo(
+    console: Console,
+    feed: DemoFeed,
+    leave: bool,
+    store: DemoStore = DemoStore.PGVECTOR,
+    answering_model: str | None = None,
+) -> int:
     """Run the demo in the current folder; the command's exit code, 0 only where every claim held.
 
     `leave` ends it after the claims, with a summary; else it goes on with a prompt to search until Ctrl-C.
+    `answering_model` is the address of one, for the chat alone; None: a small one is installed.
     Raises FreshetError where the stack, the connector or the job doesn't come up, ConfigError where there is no such
-    demo with this store.
+    demo with this store or model.
     """
-    if feed is DemoFeed.PROFILES and store is not DemoStore.PGVECTOR:
-        raise ConfigError([f"--store is {store}, and the demo of profiles has pgvector alone: leave it out"])
+    if feed in (DemoFeed.PROFILES, DemoFeed.CHAT) and store is not DemoStore.PGVECTOR:
+        raise ConfigError([f"--store is {store}, and the demo of {feed} has pgvector alone: leave it out"])
+    if feed is not DemoFeed.CHAT and answering_model is not None:
+        raise ConfigError([f"--answering-model is for freshet demo {DemoFeed.CHAT}, not for {feed}"])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     refusal = f"another demo runs in {_FOLDER}: end it first, or start from another folder"
     with alone(_FOLDER / "lock", refusal):
@@ -109,6 +118,10 @@ def demo(console: Console, feed: DemoFeed, leave: bool, store: DemoStore = DemoS
             from demo import profiles  # needs the extra `profiles`
 
             return profiles.play(console, _FOLDER, leave)
+        if feed is DemoFeed.CHAT:
+            from demo.chat import showing as chat  # needs the extras `profiles` and `serve`
+
+            return chat.play(console, _FOLDER, leave, answering_model)
         return _play(console, show_of(feed), leave, store)
 
 

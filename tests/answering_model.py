@@ -41,9 +41,10 @@ class Fault:
 
 @dataclass
 class Model:
-    """The server. `says`: the pieces that it answers with."""
+    """The server. `says`: the pieces that it answers with; `named`: the models that OpenAI's list of it has."""
 
     address: str
+    named: list[str] = field(default_factory=lambda: ["small"])
     says: list[str] = field(default_factory=lambda: ["From", " the", " passages", " [1]."])
     asked: list[Asked] = field(default_factory=list)
     fault: Fault = Fault()
@@ -147,6 +148,14 @@ def answering_model(reply: Callable[[Model, Asked], Answer] = answer) -> Iterato
 
         def log_message(self, *_: object) -> None:
             return
+
+        def do_GET(self) -> None:
+            body = _json({"object": "list", "data": [{"id": each, "object": "model"} for each in model.named]})
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))

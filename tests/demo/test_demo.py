@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,11 +21,13 @@ from core.errors import ConfigError
 from demo import debezium, profiles, world
 from demo import showing as demo
 from demo.aws import REGION
+from demo.chat import claims as chat
 from demo.feed import DemoFeed, DemoStore
 from demo.stage import Evidence, NotSeen, Stage
 from stack import local as local_stack
 from stack.connect import remove_postgres
 from tests import resident
+from tests.answering_model import answering_model
 from workloads.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
@@ -60,7 +63,7 @@ def played_alone(machine: Path, *arguments: str) -> str:
 
 
 PLAYED = [
-    *((feed, DemoStore.PGVECTOR) for feed in DemoFeed if feed is not DemoFeed.PROFILES),
+    *((feed, DemoStore.PGVECTOR) for feed in DemoFeed if feed not in (DemoFeed.PROFILES, DemoFeed.CHAT)),
     (DemoFeed.DEBEZIUM, DemoStore.MILVUS),
 ]
 
@@ -94,6 +97,28 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
 def test_profiles_have_one_store() -> None:
     with pytest.raises(ConfigError, match="--store is milvus, and the demo of profiles has pgvector alone"):
         demo.demo(Console(), DemoFeed.PROFILES, True, DemoStore.MILVUS)
+
+
+@pytest.mark.timeout(600)
+def test_every_claim_about_answers_holds(machine: Path) -> None:
+    with answering_model() as model:
+        # claims are checked on passages and prompts: what the model says of them is no matter
+        printed = played(machine, "chat", "--answering-model", f"{model.address}/v1")
+    summary = printed.partition("Every claim held")[2]
+    for title, _ in chat.CLAIMS:
+        assert f"✓  {title}" in summary
+    assert re.search(r"commit → in the prompt: \d+ ms \(median of 5\)", summary)
+    prompts = [each.body["messages"][-1]["content"] for each in model.asked]
+    assert prompts[0] == chat.QUESTION, "the model alone"
+    assert "30 days" in prompts[1] and "120 days" in prompts[2] and "camping stove" in prompts[3]
+    assert "14 days" in prompts[4] and "120 days" not in prompts[4]
+    assert len(prompts) == 5
+
+
+def test_a_model_s_address_is_for_the_chat_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--answering-model is for freshet demo chat, not for s3"):
+        demo.demo(Console(), DemoFeed.S3, leave=True, answering_model="http://127.0.0.1:1/v1")
 
 
 def test_a_claim_that_is_not_seen_is_reported_and_does_not_hold() -> None:

