@@ -11,6 +11,7 @@ STILL_S = 120.0
 
 _SLOWER = 4
 _MOST = 5
+_LOOK_S = 5.0
 
 
 @dataclass(slots=True)
@@ -53,7 +54,26 @@ class Patience:
         return self.is_over() and self.clock() < self._moved + self.still_s and self._moved > self._began
 
 
+def awake(clock: Callable[[], float] = time.monotonic, most_s: float = _LOOK_S) -> Callable[[], float]:
+    """A clock of which no step between two looks counts for more than `most_s` seconds, however long it took.
+
+    Looks come a few times a second. Where one takes long, the machine stands still, and so does the job that is waited
+    for: that it doesn't get on meanwhile says nothing.
+    """
+    last = clock()
+    counted = 0.0
+
+    def seconds() -> float:
+        nonlocal last, counted
+        now = clock()
+        counted += min(now - last, most_s)
+        last = now
+        return counted
+
+    return seconds
+
+
 def patience(settled_s: Sequence[float]) -> Patience:
     """By how long comparisons have taken so far until all was equal, in seconds; the first is the job's own start."""
     still_s = max(STILL_S, _SLOWER * max(settled_s, default=0.0))
-    return Patience(still_s, _MOST * still_s)
+    return Patience(still_s, _MOST * still_s, awake())

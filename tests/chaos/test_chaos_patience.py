@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.compare import Found
-from chaos.patience import STILL_S, Patience, patience
+from chaos.patience import STILL_S, Patience, awake, patience
 from chaos.rounds import Round, Verdict
 from core.stores.verification import Difference, Kind
 
@@ -82,3 +82,15 @@ def test_a_time_out_is_no_difference() -> None:
     for verdict, found in ends.items():
         assert Round(1, 1.0, 9, (), found, (), ()).verdict is verdict
     assert Round(1, 1.0, 9, (), Found(120.0, 3, (), "markers"), (), ()).verdict is Verdict.DIFFERS
+
+
+def test_what_a_machine_that_stands_still_lets_pass_is_no_time_of_the_jobs() -> None:
+    clock = Clock()
+    waiting = Patience(10.0, 50.0, awake(clock, 2.0))
+    for second in (0.5, 1.0, 600.0, 600.5, 1200.0):
+        clock.now = second
+        assert not waiting.is_over(), second
+    for _ in range(3):
+        clock.now += 2.0
+        over = waiting.is_over()
+    assert over and not waiting.is_late()
