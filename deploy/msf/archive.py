@@ -11,7 +11,7 @@ Entries = Mapping[str, bytes]
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _LEVEL = 6
-_COMPRESSED = (".jar", ".gz", ".zip", ".whl")
+_COMPRESSED = (".jar", ".gz", ".zip", ".whl", ".onnx")
 _FILE = 0o100644 << 16
 
 
