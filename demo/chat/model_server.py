@@ -74,11 +74,12 @@ def loaded() -> Pieces:
     (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     words = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    model.eval()
     one_at_a_time = threading.Lock()
 
     def pieces(body: dict[str, Any]) -> Iterator[str]:
-        asked = words.apply_chat_template(
+        asked: Any = words.apply_chat_template(
             body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         streamer = TextIteratorStreamer(words, skip_prompt=True, skip_special_tokens=True)

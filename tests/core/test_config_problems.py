@@ -93,7 +93,8 @@ OF_DOCUMENTS = [
     (
         "articles}",
         "articles, graph: 3}",
-        "line 17: store.pgvector.graph is no setting; there are dsn, aws, table, text_search_config, vector_type and index",
+        "line 17: store.pgvector.graph is no setting; "
+        "there are dsn, aws, table, text_search_config, vector_type and index",
     ),
     (", table: articles}", "}", "line 17: store.pgvector.table is missing; it is required"),
     ("name: articles\n", "", "pipeline.yaml: name is missing; it is required"),
