@@ -100,8 +100,9 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
 async def _in_order(offer: Offer, mcp: Mcp | None, app: Starlette) -> AsyncIterator[None]:
     async with nullcontext() if mcp is None else mcp.running():
         yield
-    if offer.answering.model is not None:
-        await offer.answering.model.close()
+    for each in (offer.answering.model, offer.answering.ranker):
+        if each is not None:
+            await each.close()
 
 
 async def _answered(

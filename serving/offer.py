@@ -17,6 +17,7 @@ from serving.answers.answering import Answering
 from serving.answers.conversations import Conversations
 from serving.answers.counting import Counting
 from serving.answers.models import opening as models
+from serving.answers.ranking import opening as ranking
 from serving.batches import Batches
 from serving.bodies import HERE
 from serving.key_file import KeyFile
@@ -125,7 +126,14 @@ def _answering(served: Served) -> Answering:
         for name, each in served.pipelines.items()
         if not each.documents or any(document.chunk.overlap for document in each.documents.values())
     )
-    return Answering(settings, served.template, Counting(settings), overlapping, models.opened(settings))
+    return Answering(
+        settings,
+        served.template,
+        Counting(settings),
+        overlapping,
+        models.opened(settings),
+        ranking.opened(settings.rerank),
+    )
 
 
 def _index(served: Served, name: str, embedding: dict[str, Batches], notes: list[str], stack: ExitStack) -> OpenIndex:

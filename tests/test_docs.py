@@ -274,8 +274,8 @@ def test_the_parts_of_a_servers_file_load(tmp_path: Path) -> None:
     for part in parts:
         whole = {"name": "helpdesk", "indexes": {"articles": {"pipeline": "pipeline.yaml"}}, **part}
         (tmp_path / "serve.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
-        manual = config_file.Manual("", "", "")
-        config_file.checked(tmp_path / "serve.yaml", serving_settings.Settings, manual, {"LLM_KEY": "x"})
+        manual, environment = config_file.Manual("", "", ""), {"LLM_KEY": "x", "RERANK_KEY": "x"}
+        config_file.checked(tmp_path / "serve.yaml", serving_settings.Settings, manual, environment)
 
 
 def test_the_servers_files_load(tmp_path: Path) -> None:

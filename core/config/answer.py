@@ -1,6 +1,7 @@
 """How questions are answered from what is found, as the file of `freshet serve` says it.
 
-A kind of answering model that is added has its settings here, an `Answering`, and a field of `Answer`.
+A kind of answering model that is added has its settings here, an `Answering`, and a field of `Answer`; one that ranks
+anew a `Ranking`, and a field of `Rerank`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pydantic import Field, model_validator
 
 from core.config.embedding import Key, Url
 from core.config.source import Model
-from core.config.variants import kinds, named
+from core.config.variants import kinds, named, one
 
 
 class Budget(Model):
@@ -88,6 +89,55 @@ class BedrockChat(Answering):
         return self.model
 
 
+class Ranking(Model):
+    """Settings of what ranks passages anew by a question."""
+
+
+class TeiRanking(Ranking):
+    """Text Embeddings Inference's `/rerank`."""
+
+    url: Url
+    api_key: Key | None = None
+
+
+class CohereRanking(Ranking):
+    """A server with Cohere's `/rerank`: Cohere itself, vLLM, Jina. `url` ends before it."""
+
+    url: Url
+    model: str = Field(min_length=1)
+    api_key: Key | None = None
+
+
+class FolderRanking(Ranking):
+    """A cross-encoder of this machine, by its folder, as sentence-transformers saves it."""
+
+    path: Path
+
+
+class Rerank(Model):
+    """What ranks anew what was found: one of these.
+
+    candidates  so many chunks of each index are ranked anew
+    timeout     seconds until its ranking; then the search's own holds
+    """
+
+    tei: TeiRanking | None = None
+    cohere: CohereRanking | None = None
+    folder: FolderRanking | None = None
+    candidates: int = Field(50, ge=1, le=500)
+    timeout: float = Field(5, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _one(self) -> Rerank:
+        one(self, Ranking)
+        return self
+
+    @property
+    def chosen(self) -> Ranking:
+        """Its settings."""
+        return one(self, Ranking)[1]
+
+
 class Answer(Model):
     """From questions to answers: what is found for them, what a model is given of it, and which model that is.
 
@@ -99,6 +149,7 @@ class Answer(Model):
     tokenizer  what counts tokens: a model's folder or name, or a tokenizer.json; None: the answering model's, if its
                files are on this machine
     timeout    seconds until the model's first token, and between two
+    rerank     what ranks anew what was found
     """
 
     openai: OpenAiChat | None = None
@@ -114,6 +165,7 @@ class Answer(Model):
     mode: Literal["vector", "hybrid", "text"] = "vector"
     tokenizer: Path | None = None
     timeout: float = Field(60, gt=0, le=600)
+    rerank: Rerank | None = None
 
     @model_validator(mode="after")
     def _one_model(self) -> Answer:

@@ -8,6 +8,7 @@ from core.answers.template import Template
 from core.config.answer import Answer
 from serving.answers.counting import Counting
 from serving.answers.models.contract import AnsweringModel
+from serving.answers.ranking.contract import Ranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Answering:
 
     overlapping  the indexes whose chunks may repeat the end of the one before
     model        which is asked; None: contexts alone are made
+    ranker       ranks anew what was found; None: nothing does
     """
 
     settings: Answer
@@ -23,3 +25,4 @@ class Answering:
     counting: Counting
     overlapping: frozenset[str]
     model: AnsweringModel | None
+    ranker: Ranker | None

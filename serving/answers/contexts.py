@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import UNSET, Raw, structs
@@ -20,23 +22,26 @@ from serving import reading
 from serving.access import Defaults, Grant
 from serving.answers.answering import Answering
 from serving.answers.counting import Counted
-from serving.answers.shapes import Citation, ContextAsked, ContextMade, Grounds, LeftOut, Size
+from serving.answers.ranking.contract import RankingFailed
+from serving.answers.shapes import Citation, ContextAsked, ContextMade, Grounds, LeftOut, RankedBy, Size
 from serving.lookups import Lookups
 from serving.problems import Refused
 from serving.shapes import LONGEST_QUERY, Mode, Search, as_of, hit_of, person_of
 
+_log = logging.getLogger(__name__)
 _bodies = reading.Reader(ContextAsked, "a context")
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A context, and what it was made of. `customer`: as they were asked for, or are usual."""
+    """A context, and what it was made of; `customer`: as they were asked for, or are usual."""
 
     context: Context
     counted: Counted
     customer: str | None
     profile: Profile | None
     fresh: Mapping[str, Standing]
+    ranked_by: RankedBy
 
 
 class Contexts:
@@ -56,7 +61,7 @@ class Contexts:
         counted = self._counted(asked)
         indexes = self._indexes(grant, asked)
         await self._wait(grant, asked, indexes)
-        (found, fresh), profile = await asyncio.gather(
+        (found, fresh, ranked_by), profile = await asyncio.gather(
             self._found(grant, question, asked, indexes), self._profile(grant, asked.customer)
         )
         order = Order(asked.order or self._answering.settings.order)
@@ -70,7 +75,7 @@ class Contexts:
         except PromptTooLong as error:
             why = f"{error} {counted.unit}: ask a shorter question, or allow more"
             raise Refused(422, why, "budget") from None
-        return Made(whole, counted, asked.customer, profile, fresh)
+        return Made(whole, counted, asked.customer, profile, fresh, ranked_by)
 
     def _counted(self, asked: Grounds) -> Counted:
         if asked.budget is not None and (asked.budget.tokens is None) == (asked.budget.characters is None):
@@ -96,14 +101,33 @@ class Contexts:
 
     async def _found(
         self, grant: Grant, question: str, asked: Grounds, indexes: Sequence[str]
-    ) -> tuple[list[Found], dict[str, Standing]]:
+    ) -> tuple[list[Found], dict[str, Standing], RankedBy]:
         settings = self._answering.settings
         mode: Mode = asked.mode or settings.mode
-        search = Search(question, k=asked.k or settings.k, filter=asked.filter, mode=mode, min_score=asked.min_score)
+        k = asked.k or settings.k
+        candidates = k if settings.rerank is None else max(k, settings.rerank.candidates)
+        search = Search(question, k=candidates, filter=asked.filter, mode=mode, min_score=asked.min_score)
         answers = await asyncio.gather(*(self._lookups.search(name, grant, search) for name in indexes))
         rankings = [_near(hits, asked.min_score) for hits, _ in answers]
         fresh = {name: standing for name, (_, standing) in zip(indexes, answers, strict=True)}
-        return _ranked(dict(zip(indexes, rankings, strict=True))), fresh
+        found = _ranked(dict(zip(indexes, rankings, strict=True)))
+        ranked_by, found = await self._anew(question, found)
+        return (found if ranked_by == "rerank" else _of_each(found, k))[: k * len(indexes)], fresh, ranked_by
+
+    async def _anew(self, question: str, found: list[Found]) -> tuple[RankedBy, list[Found]]:
+        """What was found, ranked anew; where that fails as it was, which is better than no answer."""
+        ranker = self._answering.ranker
+        if ranker is None or not found:
+            return "search", found
+        try:
+            scores = await ranker.scores(question, [each.hit.text for each in found])
+        except RankingFailed as error:
+            _log.warning("answer.rerank: %s", error)
+            return "search", found
+        best = sorted(zip(scores, found, strict=True), key=lambda pair: (-pair[0], pair[1].rank))
+        return "rerank", [
+            Found(rank, each.index, replace(each.hit, score=score)) for rank, (score, each) in enumerate(best)
+        ]
 
     async def _profile(self, grant: Grant, customer: str | None) -> Profile | None:
         """The profile of a customer; None where nobody is known by that, or it isn't for whoever asks."""
@@ -150,6 +174,17 @@ def _ranked(rankings: Mapping[str, Sequence[Hit]]) -> list[Found]:
     return [Found(rank, of[hit.chunk_id], hit) for rank, hit in enumerate(hits)]
 
 
+def _of_each(found: Sequence[Found], k: int) -> list[Found]:
+    """The `k` best of each index."""
+    kept: Counter[str] = Counter()
+    some = []
+    for each in found:
+        kept[each.index] += 1
+        if kept[each.index] <= k:
+            some.append(each)
+    return some
+
+
 def answer_of(made: Made) -> ContextMade:
     """The answer of a context."""
     whole, counted = made.context, made.counted
@@ -165,6 +200,7 @@ def answer_of(made: Made) -> ContextMade:
         made.profile is not None and not whole.with_profile,
         size,
         {name: as_of(each) for name, each in made.fresh.items()},
+        made.ranked_by,
     )
 
 

@@ -13,6 +13,7 @@ MOST_CHUNKS = 200
 LONGEST_NAME = 1_000
 
 Order = Literal["best_last", "best_first"]
+RankedBy = Literal["search", "rerank"]
 
 
 class BudgetAsked(msgspec.Struct, forbid_unknown_fields=True):
@@ -147,6 +148,7 @@ class ContextMade(msgspec.Struct):
     profile_left_out: bool
     size: Size
     as_of: dict[str, AsOf]
+    ranked_by: RankedBy
 
 
 class Latency(msgspec.Struct):
@@ -168,4 +170,5 @@ class Answered(msgspec.Struct):
     profile_left_out: bool
     size: Size
     as_of: dict[str, AsOf]
+    ranked_by: RankedBy
     latency_ms: Latency

@@ -66,7 +66,7 @@ class Turn:
         whole = answer_of(self.made)
         return Answered(
             self.conversation, self.number, whole.citations, whole.left_out, whole.profile, whole.profile_left_out,
-            whole.size, whole.as_of, Latency(*self._latency()),
+            whole.size, whole.as_of, whole.ranked_by, Latency(*self._latency()),
         )  # fmt: skip
 
     def event(self, tenant: str, model: str, counting: Counting) -> conversations.Turn:

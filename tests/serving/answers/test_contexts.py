@@ -29,6 +29,7 @@ from stack.local import Stack
 from tests.cli.test_profile import HISTORY, fill
 from tests.connectors.servers import new_schema
 from tests.flink_jobs.people import PROFILES, TEXT, change_of
+from tests.ranking_server import ranking_server, score
 from tests.search_server import documents, written
 from udfs.embedding.embedder import embedder
 
@@ -205,6 +206,31 @@ def test_a_key_is_answered_from_its_own_documents_alone(server: Server) -> None:
     assert left <= own
     for among in ({"tenant": "beta"}, {"not": {"tenant": "acme"}}):
         assert server.context("acme", question="key", filter=among)["citations"] == []
+
+
+def test_what_is_found_is_ranked_anew_and_stays_where_that_fails(server: Server) -> None:
+    question = "parcel article 7 of shipping"
+    with ranking_server() as ranking:
+        text = yaml.safe_load((server.folder / "serve.yaml").read_text(encoding="utf-8"))
+        del text["keys"], text["profiles"]
+        text["answer"] = {"rerank": {"tei": {"url": ranking.url}, "candidates": 60}}
+        (server.folder / "ranked.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+        with (
+            opened(read(server.folder / "ranked.yaml")) as offer,
+            served(application(offer, Event()), refusal=as_problem) as url,
+        ):
+            body = {"question": question, "indexes": ["manuals"], "k": 4, "budget": {"characters": 20_000}}
+            made = httpx.post(f"{url}/v1/context", json=body, timeout=60).json()
+            ranking.instead = (503, {})
+            plain = httpx.post(f"{url}/v1/context", json=body, timeout=60).json()
+    asked = ranking.asked[0]
+    assert made["ranked_by"] == "rerank" and len(asked["texts"]) == 32 and len(ranking.asked) == 3
+    scores = [each["score"] for each in made["citations"]]
+    texts = [text for each in ranking.asked[:2] for text in each["texts"]]
+    assert scores[0] == max(score(question, text) for text in texts) and scores == sorted(scores, reverse=True)
+    usual = server.context(question=question, indexes=["manuals"], k=4, budget={"characters": 20_000})
+    assert plain["ranked_by"] == usual["ranked_by"] == "search" and plain["citations"] == usual["citations"]
+    assert sum(len(each["ordinals"]) for each in plain["citations"]) == 4
 
 
 def test_a_context_waits_for_a_change(server: Server) -> None:

@@ -1,0 +1,50 @@
+"""A cross-encoder of this machine, by its folder: one thread computes it, one question after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sentence_transformers import CrossEncoder
+
+from core.config.answer import FolderRanking
+from core.errors import ConfigError
+from serving.answers.ranking.contract import RankingFailed
+
+
+class FolderRanker:
+    """A cross-encoder as sentence-transformers saves it."""
+
+    def __init__(self, to: FolderRanking, timeout_s: float) -> None:
+        """Load it. Raises ConfigError where the folder has none."""
+        folder = to.path.expanduser()
+        if not folder.is_dir():
+            raise ConfigError([f"answer.rerank.folder.path: {to.path} is no folder"])
+        try:
+            self._model: Any = CrossEncoder(str(folder), local_files_only=True)
+        except Exception as error:  # transformers raises whatever the file's reader does
+            raise ConfigError([f"answer.rerank.folder.path: {to.path} has no cross-encoder: {error}"]) from None
+        self._timeout_s = timeout_s
+        self._thread = ThreadPoolExecutor(1, "ranking")
+
+    async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        """See `Ranker.scores`."""
+        pairs = [(question, text) for text in texts]
+        computing = asyncio.get_running_loop().run_in_executor(self._thread, self._computed, pairs)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await computing
+        except TimeoutError:
+            raise RankingFailed(f"the cross-encoder took more than {self._timeout_s:g} s") from None
+
+    async def close(self) -> None:
+        """See `Ranker.close`."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _computed(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        try:
+            return [float(each) for each in self._model.predict(list(pairs), show_progress_bar=False)]
+        except Exception as error:
+            raise RankingFailed(f"the cross-encoder failed: {type(error).__name__}: {error}") from error
