@@ -15,7 +15,7 @@ from cli.main import commands
 from core.config.store import Store
 from core.errors import ConfigError
 from core.stores.filters.language import EVERYTHING
-from serving.access import Pace, by_keys, charge, to_everyone
+from serving.access import Defaults, Grant, Pace, by_keys, charge, to_everyone
 from serving.key_file import KeyFile
 from serving.keys import add, digest, read_keys
 from serving.offer import check_host
@@ -161,6 +161,26 @@ def test_a_key_fits_what_is_served(tmp_path: Path) -> None:
     assert indexes == "keys.acme.indexes names letters, which isn't served; there are manuals"
     assert of_documents.startswith("keys.acme.filter.tenant: 'tenant' is no column")
     assert of_people.startswith("keys.beta.filter.tenant: 'tenant' is no column")
+
+
+def test_a_keys_defaults_fit_what_it_is_for(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    key = add(file, "acme", {"indexes": ["manuals"], "filter": '{"tenant": "acme"}'})
+    text = yaml.safe_load(file.read_text(encoding="utf-8"))
+    columns = {"manuals": frozenset({"tenant", "lang"}), "letters": frozenset({"tenant"})}
+
+    def grant(**defaults: Any) -> Grant:
+        text["keys"]["acme"]["defaults"] = defaults
+        file.write_text(yaml.safe_dump(text), encoding="utf-8")
+        return by_keys(read_keys(file), columns, frozenset())[0](f"Bearer {key}")
+
+    found = grant(customer="email/kari@x.no", indexes=["manuals"], filter={"lang": "de"})
+    assert (found.name, found.defaults) == ("acme", Defaults("email/kari@x.no", ("manuals",), '{"lang": "de"}'))
+    assert grant().defaults == Defaults()
+    with pytest.raises(ConfigError, match=r"keys\.acme\.defaults\.indexes names letters, which the key isn't for"):
+        grant(indexes=["letters"])
+    with pytest.raises(ConfigError, match=r"keys\.acme\.defaults\.filter\.city: 'city' is no column"):
+        grant(filter={"city": "Bergen"})
 
 
 def test_a_key_has_one_entry(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from core.errors import ConfigError
 from core.stores.filters.language import EVERYTHING, parse
-from serving.access import charge, nobody
+from serving.access import Defaults, charge, nobody
 from serving.problems import Refused
 from serving.tokens import Jwks, Tokens, by_tokens, check
 
@@ -87,6 +87,15 @@ def test_no_element_of_a_list_is_more_than_a_value(folder: Path) -> None:
 def test_a_claim_that_looks_like_another_is_a_value(folder: Path) -> None:
     grant = let_in(folder)(token(org="{sub}"))
     assert grant.indexes["tickets"] == parse({"tenant": "{sub}"}, COLUMNS["tickets"]) != EVERYTHING
+
+
+def test_a_token_says_whose_questions_they_are(folder: Path) -> None:
+    ask = let_in(folder, customer="email/{email}")
+    grant = ask(token(email="kari@x.no"))
+    assert (grant.name, grant.defaults) == ("kari", Defaults("email/kari@x.no"))
+    # what stands before the claim says of which type it is, whatever the claim is
+    assert ask(token(email="record/{org}")).defaults.customer == "email/record/{org}"
+    assert [ask(token(**more)).defaults.customer for more in ({}, {"email": True}, {"email": ["a"]})] == [None] * 3
 
 
 NOBODYS: dict[str, dict[str, Any]] = {
