@@ -13,7 +13,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def materialize(
-    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", exists=True, dir_okay=False)],
+    pipeline: Annotated[
+        Path,
+        typer.Argument(metavar="PIPELINE.YAML", exists=True, dir_okay=False, help="Names the topic and the store."),
+    ],
     to: Annotated[str | None, typer.Option(metavar="STORE", help="The store to fill; else the only one.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
 ) -> None:

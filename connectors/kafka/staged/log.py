@@ -20,6 +20,7 @@ SETTING = "store.kafka"
 
 _ANSWER_S = 8.0
 _AGAIN_S = 0.1
+_FETCH_MS = 20
 _LARGEST_MESSAGE = 32 * 2**20
 _QUEUE_KIB = 64 * 1024
 _WEEK_MS = 7 * 86_400_000
@@ -52,6 +53,7 @@ class Log:
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
         self._seeker: Consumer | None = None
+        self._asker: Consumer | None = None
         self._next: dict[tuple[str, int], int] = {}
 
     def once(self, call: Callable[[], Answer]) -> Answer:
@@ -90,7 +92,8 @@ class Log:
 
     def partitions(self) -> Mapping[str, int]:
         """How many partitions the topics have; a topic that isn't there is left out."""
-        there = self._reader().list_topics(timeout=_ANSWER_S).topics
+        asker = self._asker = self._asker or self._made()
+        there = asker.list_topics(timeout=_ANSWER_S).topics
         return {name: len(there[name].partitions) for name in (self.topic, self.ledger) if name in there}
 
     def make(self) -> None:
@@ -137,6 +140,7 @@ class Log:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                "fetch.wait.max.ms": _FETCH_MS,
                 "queued.max.messages.kbytes": _QUEUE_KIB,
                 "fetch.message.max.bytes": _LARGEST_MESSAGE,
                 "allow.auto.create.topics": False,
@@ -157,7 +161,10 @@ class Log:
                     raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
                 self._next |= {(name, at): 0 for at in range(there[name])}
             consumer.assign([TopicPartition(name, at, 0) for name, at in self._next])
-        ends = {at: self._end(consumer, at) for at in self._next}
+        # of a client that fetches nothing: a broker answers a connection's requests one after the other, and a fetch of
+        # nothing new waits there
+        asker = self._asker = self._asker or self._made()
+        ends = {at: self._end(asker, at) for at in self._next}
         while left := [at for at, end in ends.items() if self._next[at] < end]:
             message = consumer.poll(_ANSWER_S)
             if message is None:
@@ -200,6 +207,7 @@ class Log:
         try:
             for partition in range(self.partitions().get(self.topic, 0)):
                 start = TopicPartition(self.topic, partition, 0)
+                consumer.unassign()
                 end = self._end(consumer, (self.topic, partition))
                 consumer.assign([start])
                 at = 0
@@ -275,8 +283,8 @@ class Log:
 
     def close(self) -> None:
         """Give connections back."""
-        for consumer in (self._consumer, self._seeker):
+        for consumer in (self._consumer, self._seeker, self._asker):
             if consumer is not None:
                 consumer.close()
-        self._consumer = self._seeker = self._producer = None
+        self._consumer = self._seeker = self._asker = self._producer = None
         self._next = {}
