@@ -18,6 +18,7 @@ MAX_RECORD_BYTES = 32 * 1024 * 1024
 """The largest record sent, and what topics made here take; Kafka's own default is 1 MiB."""
 
 _ANSWER_SECONDS = 8.0
+_LOOK_EVERY_S = 0.1
 _DELIVERY_SECONDS = 30
 _QUEUE_KIB = 256 * 1024
 
@@ -50,8 +51,9 @@ class _Failures:
 def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
     """Make the topics that are missing, each with its number of partitions and room for records of 32 MiB.
 
-    Raises Unavailable where no server answers within 8 s or one can't make a topic, ConfigError where a topic is there
-    with fewer partitions.
+    They are there for whoever asks next: a topic is made by the controller, and the other servers hear of it later.
+    Raises Unavailable where no server answers within 8 s, one can't make a topic, or none has heard of one by then,
+    ConfigError where a topic is there with fewer partitions.
     """
     failures = _Failures()
     admin = kafka_clients.admin(_settings(bootstrap_servers, failures))
@@ -65,6 +67,11 @@ def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None
     if short:
         raise ConfigError(short)
     _create(admin, {topic: count for topic, count in partitions.items() if topic not in there})
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while lacking := partitions.keys() - _topics(admin, bootstrap_servers, failures).keys():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{bootstrap_servers} hasn't heard of topic {min(lacking)} yet, which was made")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _topics(client: AdminClient | Producer, bootstrap_servers: str, failures: _Failures) -> Mapping[str, Any]:

@@ -225,8 +225,8 @@ def test_the_store_is_asked_no_more_where_a_foreign_document_is_there(index: Ind
         ({"position": "0/1", "document_id": "a\x00"}, "wait_for.document_id"),
         ({"position": "0/1", "timeout_seconds": 0}, "wait_for.timeout_seconds"),
         ({"position": "0/1", "timeout_seconds": 26}, "wait_for.timeout_seconds"),
-        ({"document_id": "a"}, "wait_for"),
-        ({"position": "0/1", "for": 1}, "for"),
+        ({"document_id": "a"}, "wait_for.position"),
+        ({"position": "0/1", "for": 1}, "wait_for.for"),
     ],
 )
 def test_what_nobody_can_wait_for_is_refused(index: Index, wait_for: dict[str, Any], field: str) -> None:

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -195,9 +194,9 @@ def test_scales() -> None:
     ]
 
 
-def test_a_kinesis_stream_takes_them_too(tmp_path: Path) -> None:
+def test_a_kinesis_stream_takes_them_too() -> None:
     said = Feedback("chatcmpl-1", "c-1", "2026-12-01T00:00:00.000Z", "acme", 1, "thumbs", None)
-    with moto_server(tmp_path) as aws:
+    with moto_server() as aws:
         client = boto3.client("kinesis", region_name=aws.region, endpoint_url=aws.endpoint)
         at = {"aws.region": aws.region, "aws.endpoint": aws.endpoint}
         settings = Settings.model_validate({"kinesis": {"stream": "talks", **at}})
