@@ -43,7 +43,7 @@ export function withLinks(text, citations) {
 /** How fresh each index is, of `as_of`. */
 export function freshness(asOf, several) {
   return Object.entries(asOf).flatMap(([name, fresh]) => {
-    const index = several ? `${name}: ` : "";
+    const index = several ? `${name}: ` : "Freshness: ";
     const stale = fresh.stale ? ["; no job writes any more, since ", age(fresh.stale_since)] : [];
     const until =
       fresh.committed_at === null ? ["nobody can tell how fresh it is"] : ["all is in it that was committed until ", age(fresh.committed_at)];
