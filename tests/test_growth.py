@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from core.answers import passages
 from core.change import Change, Operation, Position
 from core.documents import graphemes
 from core.documents.chunking import chunker
@@ -241,6 +242,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a filter's column": lambda text: filtered(f'{{"{text}": 1}}'),
     "a timestamp": instant,
     "a notification": notified,
+    "a passage's overlap": lambda text: passages.overlap(text, text[1:] + text),
+    "a passage, quoted": passages.quoted,
+    "a source in one line": passages.in_one_line,
     "a failure": failures.explained,
     "a failure's cause": lambda text: failures.explained(f"java.lang.Exception\nCaused by: {text}"),
     "a cause that is nearly known": lambda text: failures.explained("Cannot find " * (len(text) // 12)),

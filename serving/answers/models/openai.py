@@ -16,6 +16,7 @@ from serving.answers.models.contract import Body, ModelFailed
 _CONNECT_S = 5.0
 _CONNECTIONS = 256
 _LARGEST = 32 << 20
+_LARGEST_EVENT = 4 << 20
 _LARGEST_ERROR = 1 << 16
 _DATA = b"data:"
 _DONE = b"[DONE]"
@@ -118,8 +119,8 @@ async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
     held = b""
     async for part in response.aiter_bytes():
         *lines, held = (held + part).split(b"\n")
-        if len(held) > _LARGEST:
-            raise ModelFailed(502, f"the answering model answers more than {_LARGEST:,} bytes")
+        if len(held) > _LARGEST_EVENT:
+            raise ModelFailed(502, f"the answering model answers more than {_LARGEST_EVENT:,} bytes at once")
         for line in lines:
             if line.startswith(_DATA):
                 yield line[len(_DATA) :].strip()
