@@ -73,7 +73,7 @@ def ends(consumer: Consumer, kafka: Kafka, topic: str) -> Ends:
     try:
         there = consumer.list_topics(timeout=_ANSWER_S).topics.get(topic)
         numbers = [] if there is None else sorted(there.partitions)
-        return {number: _ends(consumer, TopicPartition(topic, number)) for number in numbers}
+        return {number: ends_of_partition(consumer, TopicPartition(topic, number)) for number in numbers}
     except KafkaException as error:
         raise unavailable(kafka, error.args[0].str()) from None
 
@@ -84,7 +84,8 @@ def ends_of_source(consumer: Consumer, kafka: Kafka) -> dict[str, Ends]:
         there = consumer.list_topics(timeout=_ANSWER_S).topics
         return {
             topic: {
-                number: _ends(consumer, TopicPartition(topic, number)) for number in sorted(there[topic].partitions)
+                number: ends_of_partition(consumer, TopicPartition(topic, number))
+                for number in sorted(there[topic].partitions)
             }
             for topic in named(kafka, there)
         }
@@ -116,8 +117,12 @@ class SourceEnds:
         self._opened.close()
 
 
-def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """A partition that was made a moment ago has no leader yet that knows of it: it is asked again."""
+def ends_of_partition(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Where a partition begins and ends now. One that was made a moment ago has no leader yet that knows of it: it is
+    asked again.
+
+    Raises KafkaException where it doesn't answer within 10 s.
+    """
     deadline = time.monotonic() + _ANSWER_S
     while True:
         try:

@@ -12,6 +12,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from connectors.kafka import clients
 from connectors.kafka.source import SILENT, login
+from connectors.kafka.topics import ends_of_partition
 from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
 from core.config.store import StagedTopic
 from core.errors import ConfigError, StoreGone, Unavailable
@@ -164,7 +165,7 @@ class Log:
         # of a client that fetches nothing: a broker answers a connection's requests one after the other, and a fetch of
         # nothing new waits there
         asker = self._asker = self._asker or self._made()
-        ends = {at: self._end(asker, at) for at in self._next}
+        ends = {at: ends_of_partition(asker, TopicPartition(*at))[1] for at in self._next}
         while left := [at for at, end in ends.items() if self._next[at] < end]:
             message = consumer.poll(_ANSWER_S)
             if message is None:
@@ -178,10 +179,6 @@ class Log:
                 self._next[at] = max(self._next[at], message.offset())
             elif at in left or error.code() in _NO_TOPIC:
                 raise KafkaException(error)
-
-    @staticmethod
-    def _end(consumer: Consumer, at: tuple[str, int]) -> int:
-        return int(consumer.get_watermark_offsets(TopicPartition(*at), timeout=_ANSWER_S)[1])
 
     def again(self) -> None:
         """Read both from their beginnings."""
@@ -208,7 +205,7 @@ class Log:
             for partition in range(self.partitions().get(self.topic, 0)):
                 start = TopicPartition(self.topic, partition, 0)
                 consumer.unassign()
-                end = self._end(consumer, (self.topic, partition))
+                end = ends_of_partition(consumer, start)[1]
                 consumer.assign([start])
                 at = 0
                 while at < end:
