@@ -15,6 +15,7 @@ from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import fmean, median
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -24,6 +25,8 @@ import yaml
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import answering
+from bench.answering import MODEL, Answering, instant_model
 from bench.figures import Percentiles
 from bench.rig import Rig
 from bench.waiting_for import waited
@@ -38,6 +41,7 @@ from core.stores.filters.language import EVERYTHING
 from udfs.embedding.contract import Embedder
 from udfs.embedding.embedder import embedder
 
+NO_ANSWER: Mapping[str, Any] = MappingProxyType({})
 CHUNKS = 10_000
 """The most chunks that are searched."""
 
@@ -61,6 +65,7 @@ class Asked:
     server_own_ms   mean of a question over HTTP without what its embedding and the store took in the server
     first_answer_s  of the first search after the server said that it serves
     wait_for_ms     from the commit of a document's row until a search that waits for it is answered
+    answering       what contexts and chats take beside that
     chunks          how many were searched
     """
 
@@ -72,6 +77,7 @@ class Asked:
     server_own_ms: float
     first_answer_s: float
     wait_for_ms: Percentiles
+    answering: Answering
     chunks: int
 
 
@@ -90,13 +96,18 @@ def measure(rig: Rig, most: int) -> dict[str, Asked]:
     try:
         for store in stores.values():
             fill(store, pipeline, model, texts)
-        with tempfile.TemporaryDirectory() as folder, served(Path(folder), pipeline) as url:
+        with (
+            instant_model() as answers,
+            tempfile.TemporaryDirectory() as folder,
+            served(Path(folder), pipeline, {"openai": {"url": answers, "model": MODEL}}) as url,
+        ):
             return {
                 name: _asked(
-                    store, name, url, questions, vectors, count, partial(_changed, store, pipeline, model, count)
+                    store, name, url, questions, vectors, count, partial(_changed, store, pipeline, model, count),
+                    partial(answering.measure, url, answers, name, questions),
                 )
                 for name, store in stores.items()
-            }
+            }  # fmt: skip
     finally:
         for store in stores.values():
             store.close()
@@ -139,10 +150,10 @@ def _plan(pipeline: Pipeline, key: str, text: str) -> Plan:
 
 
 @contextmanager
-def served(folder: Path, pipeline: Pipeline) -> Iterator[str]:
-    """The URL of a server of the pipeline, in a process of its own."""
+def served(folder: Path, pipeline: Pipeline, answer: Mapping[str, Any] = NO_ANSWER) -> Iterator[str]:
+    """The URL of a server of the pipeline, in a process of its own; `answer`: its part of the server's file."""
     indexes = {name: {"pipeline": "pipeline.yaml", "store": name} for name in pipeline.store.names}
-    settings = {"name": "bench", "indexes": indexes}
+    settings = {"name": "bench", "indexes": indexes, "answer": dict(answer)}
     (folder / "serve.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     file = pipeline.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(file), encoding="utf-8")
@@ -171,6 +182,7 @@ def _asked(
     vectors: NDArray[np.float32],
     count: int,
     change: Callable[[int], Plan],
+    answer: Callable[[], Answering],
 ) -> Asked:
     with closing(_Client(url)) as http:
 
@@ -190,7 +202,7 @@ def _asked(
         wait_for = waited(change, lambda fields: ask({"vector": given[0], **fields}))
     bare, vector, query, empty = (median(taken[way][_IN_TURN:]) * 1000 for way in ("bare", "vector", "query", "empty"))
     own_s = fmean(taken["query"][_IN_TURN:]) - steps_s
-    return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, wait_for, count)
+    return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, wait_for, answer(), count)
 
 
 class _Client:

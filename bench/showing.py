@@ -173,6 +173,8 @@ def _asking(own: Rig, size: Size) -> Measured:
         "server_own_ms": main.server_own_ms,
         "first_answer_s": main.first_answer_s,
         "wait_for_ms": asdict(main.wait_for_ms),
+        "context_beside_search_ms": main.answering.context_beside_search_ms,
+        "chat_own_ms": main.answering.chat_own_ms,
         "asking": {name: asdict(each) for name, each in found.items()},
     }
     return Measured(entries, [line for name, each in found.items() for line in _asked(name, each)])
@@ -187,6 +189,8 @@ def _asked(store: str, found: asking.Asked) -> list[Line]:
         Line("  the server's own share", f"{found.server_own_ms:.1f} ms", "< 3 ms", found.server_own_ms < 3),
         Line("  the first answer", f"{found.first_answer_s:.2f} s", "< 1 s", found.first_answer_s < 1),
         *_latencies("  commit → answer of a search that waits", found.wait_for_ms, None, 20),
+        _below("  a context beside its search", found.answering.context_beside_search_ms, 10),
+        _below("  a chat's own share until its first token", found.answering.chat_own_ms, 20),
     ]
 
 
@@ -216,6 +220,10 @@ def _engine(size: Size) -> Measured:
 
 def _at_least(name: str, value: float, target: float, form: str) -> Line:
     return Line(name, f"{value:{form}}", f"≥ {target:{form}}", value >= target)
+
+
+def _below(name: str, milliseconds: float, target: float) -> Line:
+    return Line(name, f"{milliseconds:.1f} ms", f"< {target:.0f} ms", milliseconds < target)
 
 
 def _latencies(what: str, found: Percentiles, median: float | None, tail: float) -> list[Line]:

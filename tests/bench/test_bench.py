@@ -50,6 +50,10 @@ def test_the_machinery_and_its_latency_without_a_model(stack: Stack, tmp_path: P
     assert found["search_over_bare"] == asking["vector_ms"] / asking["bare_ms"] > 0.3
     assert 0 < found["server_own_ms"] < asking["query_ms"] < 1000 * found["first_answer_s"] + 1000
     assert 0 < asking["empty_ms"] < asking["vector_ms"]
+    answering = asking["answering"]
+    assert found["context_beside_search_ms"] == answering["context_ms"] - answering["search_ms"]
+    own = answering["first_token_ms"] - answering["search_ms"] - answering["model_ms"]
+    assert found["chat_own_ms"] == own and answering["model_ms"] > 0
     assert found["wait_for_ms"]["n"] == 60
     assert 0 < found["wait_for_ms"]["p50"] <= found["wait_for_ms"]["p99"]
     assert found["machine"]["cores"] == os.cpu_count()
