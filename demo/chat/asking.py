@@ -12,6 +12,10 @@ from core.errors import Unavailable
 _ASKED_S = 600.0
 
 
+class Late(Unavailable):
+    """What was waited for isn't there yet; it may be asked for again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """A prompt that was made, and the documents that it cites, the best first."""
@@ -67,6 +71,8 @@ class Asker:
             answer = self._client.post(path, json=body)
         except httpx.HTTPError as error:
             raise Unavailable(f"the server doesn't answer at {path}: {error}") from error
+        if answer.status_code == httpx.codes.GATEWAY_TIMEOUT:
+            raise Late(f"the server refuses {path}: {answer.text}")
         if answer.is_error:
             raise Unavailable(f"the server refuses {path} with {answer.status_code}: {answer.text}")
         found: dict[str, Any] = answer.json()

@@ -9,12 +9,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from demo.chat.asking import Asker, Prompt
+from demo.chat.asking import Asker, Late, Prompt
 from demo.chat.helpdesk import CUSTOMER, INDEX, RETURNS, HelpDesk
 from demo.chat.model import ChatModel
 from demo.stage import Evidence, brief, milliseconds_since, until
@@ -31,6 +32,7 @@ _ORDER = 3
 _TOKENS = 60
 _LOOK_EVERY_S = 0.005
 _WIDE = 300
+_PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def updated(scene: Scene) -> Evidence:
     for days in _DAYS:
         edit = scene.desk.edit(RETURNS, _BODY.format(days))
         wait = {"index": INDEX, "document_id": edit.document_id, "position": edit.position, "timeout_seconds": 25}
-        prompt = scene.acme.prompt(QUESTION, wait_for=wait)
+        prompt = until(partial(_waited, scene, wait), f"{edit.document_id} at {edit.position}", _PATIENCE_S)
         took.append(milliseconds_since(edit.done.sent))
         holds = holds and f"{days} days" in prompt.text and f"{before} days" not in prompt.text
         steps = [(edit.done.what, edit.done.text), ("wait_for", f"{edit.document_id} from {edit.position} on")]
@@ -84,7 +86,7 @@ def ordered(scene: Scene) -> Evidence:
     """An order arrives, and the profile in the prompt has it."""
     before = scene.acme.prompt(ORDERED, CUSTOMER)
     done = scene.desk.order(_ORDER, _ITEM)
-    after = until(lambda: _with(scene.acme.prompt(ORDERED, CUSTOMER), _ITEM), f"a prompt with {_ITEM!r}")
+    after = until(lambda: _with(scene.acme.prompt(ORDERED, CUSTOMER), _ITEM), f"a prompt with {_ITEM!r}", _PATIENCE_S)
     took = milliseconds_since(done.sent)
     _show(scene, ("to the customer", scene.acme.answer(ORDERED, CUSTOMER).text))
     return Evidence(
@@ -128,6 +130,13 @@ def _show(scene: Scene, *said: tuple[str, str]) -> None:
     table = Table(*(title for title, _ in said), expand=True, header_style="dim")
     table.add_row(*(shown(brief(text, _WIDE)) for _, text in said))
     scene.console.print(table)
+
+
+def _waited(scene: Scene, change: dict[str, Any]) -> Prompt | None:
+    try:
+        return scene.acme.prompt(QUESTION, wait_for=change)
+    except Late:
+        return None
 
 
 def _with(prompt: Prompt, text: str) -> Prompt | None:

@@ -109,7 +109,7 @@ class HelpDesk:
             raise NotSeen(f"{statement} changed no row: was the table changed meanwhile?")
         sent = sent_now()
         self._connection.commit()
-        shown = {name: repr(value) if isinstance(value, str) else value for name, value in values.items()}
+        shown = {name: _literal(value) for name, value in values.items()}
         return Done(sent, "sql", statement % shown)
 
 
@@ -137,6 +137,12 @@ def make(stack: Stack, folder: Path, url: str, model: str) -> HelpDesk:
     given = {"indexes": [INDEX], "profiles": True}
     of = {tenant: add(keys, tenant, {**given, "filter": f'{{"tenant": "{tenant}"}}'}) for tenant in TENANTS}
     return HelpDesk(world, profiles, serve, of, stack.connect.url)
+
+
+def _literal(value: object) -> str:
+    # for people to read: what is run has its values as parameters
+    quoted = str(value).replace("'", "''")
+    return f"'{quoted}'" if isinstance(value, str) else str(value)
 
 
 def there(world: World) -> bool:

@@ -65,7 +65,8 @@ def _vllm() -> Service:
     return Service(
         image=VLLM_IMAGE,
         command=[*served, *shared],
-        volumes=["models:/root/.cache/huggingface"],
+        environment={"HF_HOME": "/models"},
+        volumes=["models:/models"],
         healthcheck=["CMD", "python3", "-c", _asked(f"http://127.0.0.1:{_MODEL_PORT}/health")],
         profiles=[_GPU],
         extra=extra,

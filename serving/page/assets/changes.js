@@ -10,6 +10,7 @@ const _LATER_MS = 30_000;
 const _SHOWN = 60;
 const _FOR_EVER = ["forbidden"];
 const _heard = new EventTarget();
+const _heardOf = new Set();
 let _listening = new AbortController();
 let _isPaused = false;
 
@@ -23,13 +24,14 @@ export function follow(offer) {
   stop();
   const told = offer.indexes.filter((each) => each.changes).map((each) => each.name);
   the("pause").hidden = told.length === 0;
-  _say(told.length ? `Listening to ${told.join(", ")}.` : "The pipelines of these indexes tell no changes: outcomes of a pipeline's file has them told.");
+  _say(told.length ? "Connecting…" : "The pipelines of these indexes write no changes: `outcomes` of a pipeline's file has them do so.");
   for (const name of told) _follow(name, _listening.signal);
 }
 
 /** Listen to nothing. */
 export function stop() {
   _listening.abort();
+  _heardOf.clear();
   _listening = new AbortController();
   _say("Not listening.");
 }
@@ -42,11 +44,14 @@ the("pause").addEventListener("click", () => {
 async function _follow(index, signal) {
   const path = `v1/changes?index=${encodeURIComponent(index)}`;
   let last = "";
+  let isHeard = false;
   while (!signal.aborted) {
     let wait = _AGAIN_MS;
     try {
       for await (const event of listen(path, undefined, last ? { "Last-Event-ID": last } : {}, signal)) {
         last = event.id ?? last;
+        // the first thing that comes, a comment, says that the server listens
+        if (!isHeard) _hears(index, (isHeard = true));
         if (event.data === "") continue;
         const change = JSON.parse(event.data);
         if (event.name !== "end") _tell(index, event.name, change);
@@ -61,8 +66,15 @@ async function _follow(index, signal) {
       else if (error.status === 503) wait = _LATER_MS;
       _say(`${index}: ${error.message} It is tried again.`);
     }
+    _hears(index, (isHeard = false));
     await new Promise((go) => setTimeout(go, wait));
   }
+}
+
+function _hears(index, is) {
+  if (is) _heardOf.add(index);
+  else _heardOf.delete(index);
+  if (is) _say(`Listening to ${[..._heardOf].join(", ")}.`);
 }
 
 function _tell(index, name, change) {

@@ -108,7 +108,7 @@ def laid_out(stack: Stack, folder: Path) -> Site:
         "keys": "keys.yaml",
     }
     (folder / "serve.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    given = {"all": {"indexes": ["articles"], "profiles": True, "metrics": True}, "articles": {"indexes": ["articles"]}}
+    given = {"all": {"indexes": ["articles"], "profiles": True}, "articles": {"indexes": ["articles"]}}
     site.keys = {name: add(folder / "keys.yaml", name, {"filter": "{}", **each}) for name, each in given.items()}
     return site
 
@@ -154,7 +154,7 @@ class Tab:
 
 @pytest.fixture
 def tab(browser: Browser, site: Site) -> Iterator[Tab]:
-    """The page, before a key is typed; in the end nothing was complained of but answers of 401 and 404."""
+    """The page, before a key is typed; in the end nothing was complained of but answers of 401, 404 and 422."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
@@ -164,7 +164,7 @@ def tab(browser: Browser, site: Site) -> Iterator[Tab]:
     page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     page.goto(site.url)
     yield tab
-    refused = re.compile("Failed to load resource: the server responded with a status of 40[14]")
+    refused = re.compile("Failed to load resource: the server responded with a status of (401|404|422)")
     assert [each for each in tab.complaints if not refused.match(each)] == []
     context.close()
 
@@ -257,7 +257,6 @@ def test_it_is_there_within_a_second(browser: Browser, site: Site) -> None:
             figures = {each["name"]: each["value"] for each in measured.send("Performance.getMetrics")["metrics"]}
             assert figures["TaskDuration"] > 0
             took.append(figures["TaskDuration"] + time.process_time() - began)
-    print("TOOK", took, budgets.yardstick())
     assert min(took) < LOADED_S * max(1.0, budgets.yardstick() / budgets.REFERENCE_S), took
 
 
@@ -329,7 +328,6 @@ def test_a_documents_page_follows_its_changes(inside: Tab, site: Site) -> None:
     chunks = page.locator("#chunks > li")
     expect(page.locator("#chunks")).to_contain_text("from nine")
     expect(chunks.first).to_have_attribute("aria-current", "true")
-    wait_for_a_listener(site)
     site.write("public.articles/1", f"Opening hours\nIt is open all night. {HOSTILE}")
     expect(page.locator("#chunks")).to_contain_text("night")
     expect(page.locator("#chunks .fresh, #chunks li.fresh").first).to_be_visible()
@@ -444,12 +442,3 @@ def asked_in(tab: Tab, model: Model) -> None:
     tab.ask("When is the shop open?")
     expect(page.get_by_role("alert").filter(has_text="answering model")).to_be_visible()
     expect(page.locator(".passage").first).to_be_visible()
-
-
-def wait_for_a_listener(site: Site) -> None:
-    """Return once somebody listens: what is said before isn't heard."""
-    known = {"Authorization": f"Bearer {site.keys['all']}"}
-    until = time.monotonic() + PATIENCE_MS / 1000
-    while 'freshet_serve_listeners{index="articles"} 1.0' not in httpx.get(f"{site.url}/metrics", headers=known).text:
-        assert time.monotonic() < until
-        time.sleep(0.1)
