@@ -14,7 +14,7 @@ from bench.figures import Measurement, Size
 from cli.groups import Main, version
 from core.errors import FreshetError, Unavailable
 from core.stores.ranking import Mode
-from demo.feed import DemoFeed, DemoStore
+from demo.feed import DemoFeed
 from operations.extras import remedy
 from operations.own_stack import stopped
 from terminal.plain import shown
@@ -181,7 +181,6 @@ def demo(
     leave: Annotated[
         bool, typer.Option("--exit", help="End with a summary instead of a prompt; code 0 only if each claim held.")
     ] = False,
-    store: Annotated[DemoStore, typer.Option(help="Where the vectors go.")] = DemoStore.PGVECTOR,
     answering_model: Annotated[
         str | None,
         typer.Option(metavar="URL", help="For chat: OpenAI's protocol, up to /v1, in place of a model of its own."),
@@ -190,7 +189,7 @@ def demo(
     """Show the main job on real servers and texts: what is there first, edits, deletes, late changes, poison."""
     from demo import showing as demonstrating
 
-    raise typer.Exit(demonstrating.demo(console, feed, leave, store, answering_model))
+    raise typer.Exit(demonstrating.demo(console, feed, leave, answering_model))
 
 
 @commands.command()

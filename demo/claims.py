@@ -8,8 +8,7 @@ from typing import Any
 
 from core.stores.contract import Hit
 from demo import world as worlds
-from demo.places import Row
-from demo.stage import Evidence, Stage, brief, milliseconds_since, until
+from demo.stage import Evidence, Row, Stage, brief, milliseconds_since, until
 from demo.world import DELETED, EDITED
 
 

@@ -16,7 +16,6 @@ from core.formats.recordings import Record
 from core.formats.wrapping import bare
 from demo import world as worlds
 from demo.claims import chunks_with, delete, edit, edit_one_paragraph, reached, survive
-from demo.feed import DemoStore
 from demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now, until
 from demo.world import EDITED, World
 from stack.connect import register_postgres, remove_postgres
@@ -96,10 +95,10 @@ def _sql(statement: str, parameters: Mapping[str, object]) -> str:
     }
 
 
-def make(stack: Stack, folder: Path, store: DemoStore = DemoStore.PGVECTOR) -> Tables:
+def make(stack: Stack, folder: Path) -> Tables:
     """Make a new demo's tables, topics and pipeline file; what an earlier demo left is removed."""
     remove_postgres(stack.connect.url, NAME, stack.postgres.dsn)
-    world = worlds.world(NAME, stack, folder / "pipeline.yaml", "commit", store)
+    world = worlds.world(NAME, stack, folder / "pipeline.yaml", "commit")
     _fill(world.dsn)
     topics = (f"{world.prefix}.{ARTICLES}", f"{world.prefix}.{MANUALS}", world.dead_letters)
     ensure_topics(world.bootstrap_servers, dict.fromkeys(topics, 1))

@@ -12,7 +12,6 @@ from core.formats.dynamodb.values import item
 from demo import world as worlds
 from demo.aws import CREDENTIALS, MANUAL, REGION, account, equal, keep_up, unchanged
 from demo.claims import delete, edit, edit_one_paragraph, survive
-from demo.feed import DemoStore
 from demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now
 from demo.world import World
 from stack.local import Stack
@@ -120,10 +119,10 @@ class Items:
         self._client.close()
 
 
-def make(stack: Stack, folder: Path, store: DemoStore = DemoStore.PGVECTOR) -> Items:
+def make(stack: Stack, folder: Path) -> Items:
     """Make a new demo's table, topic of dead letters and pipeline file; what an earlier demo left is removed."""
     aws = account(stack)
-    world = worlds.world(NAME, stack, folder / "dynamodb.yaml", "write", store)
+    world = worlds.world(NAME, stack, folder / "dynamodb.yaml", "write")
     ensure_topics(world.bootstrap_servers, {world.dead_letters: 1})
     database = client("dynamodb", aws, "demo")
     if TABLE in database.list_tables()["TableNames"]:

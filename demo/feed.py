@@ -11,10 +11,3 @@ class DemoFeed(StrEnum):
     DYNAMODB = "dynamodb"
     PROFILES = "profiles"
     CHAT = "chat"
-
-
-class DemoStore(StrEnum):
-    """Where the demo keeps its vectors."""
-
-    PGVECTOR = "pgvector"
-    MILVUS = "milvus"

@@ -17,7 +17,6 @@ from core.formats.recordings import Record
 from demo import world as worlds
 from demo.aws import CREDENTIALS, MANUAL, REGION, account, equal, keep_up, unchanged
 from demo.claims import delete, edit, edit_one_paragraph, survive
-from demo.feed import DemoStore
 from demo.stage import Claims, Done, Evidence, NotSeen, Stage, brief, sent_now
 from demo.world import World
 from stack.local import Stack
@@ -141,10 +140,10 @@ def _document(key: str) -> str:
     return document_id(_SPEC, Change(_SPEC.table, {"key": key}, Operation.UPSERT, BEGINNING))
 
 
-def make(stack: Stack, folder: Path, store: DemoStore = DemoStore.PGVECTOR) -> Bucket:
+def make(stack: Stack, folder: Path) -> Bucket:
     """Make a new demo's bucket, topics and pipeline file; what an earlier demo left is removed."""
     aws = account(stack)
-    world = worlds.world(NAME, stack, folder / "s3.yaml", "write", store)
+    world = worlds.world(NAME, stack, folder / "s3.yaml", "write")
     ensure_topics(world.bootstrap_servers, {f"{world.prefix}.changes": 3, world.dead_letters: 1})
     BucketWriter(BUCKET, aws).ensure()
     _empty(aws)

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
+from psycopg import sql
 from rich.console import Console
 
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, FreshetError, Unavailable
 from demo import debezium, screen, world
-from demo.feed import DemoFeed, DemoStore
-from demo.places import Place, looking_into
+from demo.feed import DemoFeed
 from demo.stage import Check, Claims, Evidence, Stage, Texts
 from flink_jobs.running.jobs import Job
 from operations import run
@@ -50,13 +51,13 @@ class Show:
 
     servers  that it needs, in words; `extra` those that not every stack has
     there    what the texts are before the job starts
-    make     makes them anew, and their pipeline file, in a folder, for a store
+    make     makes them anew, and their pipeline file, in a folder
     """
 
     servers: str
     extra: Collection[Extra]
     there: str
-    make: Callable[[Stack, Path, DemoStore], Texts]
+    make: Callable[[Stack, Path], Texts]
     claims: Claims[Any]
 
 
@@ -93,22 +94,14 @@ class _Clock:
         return [*self.laps, ("in all", time.time() - psutil.Process().create_time())]
 
 
-def demo(
-    console: Console,
-    feed: DemoFeed,
-    leave: bool,
-    store: DemoStore = DemoStore.PGVECTOR,
-    answering_model: str | None = None,
-) -> int:
+def demo(console: Console, feed: DemoFeed, leave: bool, answering_model: str | None = None) -> int:
     """Run the demo in the current folder; the command's exit code, 0 only where every claim held.
 
     `leave` ends it after the claims, with a summary; else it goes on with a prompt to search until Ctrl-C.
     `answering_model` is the address of one, for the chat alone; None: a small one is installed.
-    Raises FreshetError where the stack, the connector or the job doesn't come up, ConfigError where there is no such
-    demo with this store or model.
+    Raises FreshetError where the stack, the connector or the job doesn't come up, ConfigError where a demo
+    answers nothing by a model.
     """
-    if feed in (DemoFeed.PROFILES, DemoFeed.CHAT) and store is not DemoStore.PGVECTOR:
-        raise ConfigError([f"--store is {store}, and the demo of {feed} has pgvector alone: leave it out"])
     if feed is not DemoFeed.CHAT and answering_model is not None:
         raise ConfigError([f"--answering-model is for freshet demo {DemoFeed.CHAT}, not for {feed}"])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -122,7 +115,7 @@ def demo(
             from demo.chat import showing as chat  # needs the extras `profiles` and `serve`
 
             return chat.play(console, _FOLDER, leave, answering_model)
-        return _play(console, show_of(feed), leave, store)
+        return _play(console, show_of(feed), leave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +130,7 @@ class _Play:
     job: Job
 
 
-def _play(console: Console, show: Show, leave: bool, store: DemoStore) -> int:
+def _play(console: Console, show: Show, leave: bool) -> int:
     clock = _Clock()
     screen.section(console, show.servers)
     with ThreadPoolExecutor(2) as threads:
@@ -149,7 +142,7 @@ def _play(console: Console, show: Show, leave: bool, store: DemoStore) -> int:
             at += [servers.aws.endpoint] if show.extra and servers.aws is not None else []
             console.print(f"  run at {shown(', '.join(at[:-1]))} and {at[-1]}")
             clock.lap("servers")
-            texts = show.make(servers, _FOLDER, store)
+            texts = show.make(servers, _FOLDER)
         with closing(texts):
             coming = threads.submit(texts.begin)
             screen.section(console, "The pipeline")
@@ -184,13 +177,15 @@ def _start(pipeline: Pipeline, console: Console) -> Job:
 
 
 def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[str, Evidence]]:
-    console, at = play.console, play.texts.world
-    (opened,) = stores(play.pipeline).values()
-    with closing(opened) as store, looking_into(at.store, store, at.dsn, at.table) as place:
+    console, dsn = play.console, play.texts.world.dsn
+    with (
+        psycopg.connect(dsn, autocommit=True) as chunks_at,
+        closing(stores(play.pipeline)["pgvector"]) as store,
+    ):
         screen.section(console, f"Snapshot: {play.show.there}")
-        _snapshot(play, place)
+        _snapshot(play, chunks_at)
         play.clock.lap("snapshot")
-        stage = Stage(play.texts, play.job, place, store, loading.result())
+        stage = Stage(play.texts, play.job, chunks_at, store, loading.result())
         console.print(f"  {stage.model.describe()}")
         stage.ask(stage.model.embed([_WARM_UP]))
         claims = [
@@ -203,7 +198,7 @@ def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[
     return claims
 
 
-def _snapshot(play: _Play, place: Place) -> None:
+def _snapshot(play: _Play, chunks_at: psycopg.Connection[Any]) -> None:
     """Wait until every text is in the store; the speed is measured from the first chunk seen to the last."""
     total = len(world.articles()) + 1
     deadline = time.monotonic() + _SNAPSHOT_SECONDS
@@ -213,7 +208,7 @@ def _snapshot(play: _Play, place: Place) -> None:
         task = progress.add_task("waiting for the first one", total=total, speed="")
         while documents < total:
             _still(play.job, deadline, documents, total)
-            documents, chunks = place.counts()
+            documents, chunks = _count(chunks_at, play.texts.world.table)
             if chunks:
                 first = first or (time.perf_counter(), chunks)
                 progress.update(task, description="embedding", completed=documents, speed=_speed(first, chunks))
@@ -225,6 +220,11 @@ def _still(job: Job, deadline: float, documents: int, total: int) -> None:
     if time.monotonic() > deadline or job.ended():
         why = job.progress().failure or "no failure is known"
         raise Unavailable(f"the job wrote {documents} of {total} documents, then no more ({why}); see {_FOLDER.parent}")
+
+
+def _count(chunks_at: psycopg.Connection[Any], table: sql.Identifier) -> tuple[int, int]:
+    query = sql.SQL("SELECT count(DISTINCT document_id), count(*) FROM {}").format(table)
+    return chunks_at.execute(query).fetchone() or (0, 0)
 
 
 def _speed(first: tuple[float, int] | None, chunks: int) -> str:

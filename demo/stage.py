@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import psycopg
+from psycopg import sql
 
 from core.errors import FreshetError
 from core.letters import PREFIX
 from core.stores.contract import Hit, Vectors, VectorStore
 from demo import world as worlds
-from demo.places import Place, Row
 from demo.world import World
 from flink_jobs.running.jobs import Job, Progress
 from udfs.embedding.contract import Embedder
@@ -83,12 +85,20 @@ Source_co = TypeVar("Source_co", bound=Texts, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A chunk as the store has it. `version` is another one whenever the row is written (PostgreSQL's xmin)."""
+
+    text: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage(Generic[Source_co]):
-    """The running demo, as claims need it. `place` is what they see of the store beside its searches."""
+    """The running demo, as claims need it. `chunks_at` is a connection to the store's database, in autocommit."""
 
     texts: Source_co
     job: Job
-    place: Place
+    chunks_at: psycopg.Connection[Any]
     store: VectorStore
     model: Embedder
 
@@ -103,11 +113,17 @@ class Stage(Generic[Source_co]):
 
     def chunks(self, document: str) -> dict[str, Row]:
         """A document's chunks in the store, by chunk id."""
-        return self.place.chunks(document)
+        query = "SELECT chunk_id, text, xmin::text FROM {} WHERE document_id = %s ORDER BY ordinal"
+        rows = self.chunks_at.execute(sql.SQL(query).format(self.world.table), (document,)).fetchall()
+        return {identity: Row(text, version) for identity, text, version in rows}
 
     def stored(self) -> dict[str, list[str]]:
         """The texts of all documents' chunks in the store, in order."""
-        return self.place.stored()
+        found: dict[str, list[str]] = {}
+        query = sql.SQL("SELECT document_id, text FROM {} ORDER BY document_id, ordinal").format(self.world.table)
+        for document, text in self.chunks_at.execute(query):
+            found.setdefault(document, []).append(text)
+        return found
 
     def progress(self) -> Progress:
         """The job's state and counters; waits where its REST API is too busy to answer."""

@@ -15,8 +15,6 @@ from psycopg import sql
 from connectors.kafka import clients as kafka_clients
 from core.errors import Unavailable
 from core.stores.batches import sized
-from demo.feed import DemoStore
-from demo.places import emptied, settings_of
 from stack.local import Stack
 from stack.passfile import from_here
 from workloads.texts import Text, texts
@@ -51,7 +49,6 @@ class World:
     name     of the pipeline, and of its schema in the store
     prefix   what the names of this run's topics begin with
     written  what a change ends with, in a word: commit, write
-    store    where its vectors are
     """
 
     name: str
@@ -60,7 +57,6 @@ class World:
     prefix: str
     file: Path
     written: str
-    store: DemoStore = DemoStore.PGVECTOR
 
     @property
     def dead_letters(self) -> str:
@@ -78,15 +74,14 @@ class World:
         return sql.Identifier(self.schema, "chunks")
 
 
-def world(name: str, stack: Stack, file: Path, written: str, store: DemoStore = DemoStore.PGVECTOR) -> World:
+def world(name: str, stack: Stack, file: Path, written: str) -> World:
     """The world of a new demo. Topics that an earlier one of this name left are removed, and its store is emptied.
 
     The topics' prefix is another one each time: Debezium would go on where the last one's topics ended.
     """
     delete_topics(stack.kafka.bootstrap_servers, re.compile(rf"{re.escape(name)}-[0-9a-f]{{6}}(\..*)?"))
     prefix = f"{name}-{uuid4().hex[:6]}"
-    made = World(name, from_here(stack.postgres.dsn), stack.kafka.bootstrap_servers, prefix, file, written, store)
-    emptied(store, file.parent, made.schema)
+    made = World(name, from_here(stack.postgres.dsn), stack.kafka.bootstrap_servers, prefix, file, written)
     with psycopg.connect(made.dsn) as connection:
         schema = sql.Identifier(made.schema)
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
@@ -108,7 +103,7 @@ def pipeline_end(world: World, *letters: str) -> str:
     return f"""\
 embedding: {{model: {MODEL}}}
 store:
-  {settings_of(world.store, world.file.parent, world.dsn, world.schema)}
+  pgvector: {{dsn: "{world.dsn}", table: {world.schema}.chunks}}
 dead_letters:
   kafka: {{{", ".join([f"topic: {world.dead_letters}", *letters])}}}
 flink:

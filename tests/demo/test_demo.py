@@ -22,7 +22,7 @@ from demo import debezium, profiles, world
 from demo import showing as demo
 from demo.aws import REGION
 from demo.chat import claims as chat
-from demo.feed import DemoFeed, DemoStore
+from demo.feed import DemoFeed
 from demo.stage import Evidence, NotSeen, Stage
 from stack import local as local_stack
 from stack.connect import remove_postgres
@@ -62,18 +62,11 @@ def played_alone(machine: Path, *arguments: str) -> str:
     return ran.stdout
 
 
-PLAYED = [
-    *((feed, DemoStore.PGVECTOR) for feed in DemoFeed if feed not in (DemoFeed.PROFILES, DemoFeed.CHAT)),
-    (DemoFeed.DEBEZIUM, DemoStore.MILVUS),
-]
-
-
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("feed", "store"), PLAYED)
-def test_every_claim_holds(machine: Path, feed: DemoFeed, store: DemoStore) -> None:
-    # the first ones are what who names none gets
+@pytest.mark.parametrize("feed", [feed for feed in DemoFeed if feed not in (DemoFeed.PROFILES, DemoFeed.CHAT)])
+def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
+    # the first one is what who names none gets
     named = [] if feed is DemoFeed.DEBEZIUM else [feed.value]
-    named += [] if store is DemoStore.PGVECTOR else ["--store", store.value]
     printed = (played_alone if feed is DemoFeed.S3 else played)(machine, *named)
     summary = printed.partition("Every claim held")[2]
     for title, _ in demo.show_of(feed).claims:
@@ -92,11 +85,6 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
         assert f"✓  {title}" in summary
     assert "merged with" in printed
     assert "stopped with savepoint-" in printed
-
-
-def test_profiles_have_one_store() -> None:
-    with pytest.raises(ConfigError, match="--store is milvus, and the demo of profiles has pgvector alone"):
-        demo.demo(Console(), DemoFeed.PROFILES, True, DemoStore.MILVUS)
 
 
 @pytest.mark.timeout(600)
