@@ -28,6 +28,12 @@ ROWS = (
         "a Docker engine; Grafana's container; the GPU profile",
     ),
     Row(
+        ("deploy/docker/serve.yaml",),
+        "nothing as a service: the file is read, and its keys are made by the container's own line",
+        ("test_compose.py::test_the_chat_has_a_model_on_processors_or_one_on_a_gpu_under_one_name",),
+        "the profiles `chat` and `chat-gpu`",
+    ),
+    Row(
         (
             "deploy/docker/Dockerfile",
             "deploy/docker/Dockerfile.dockerignore",
