@@ -82,8 +82,8 @@ def misfits(pipeline: Pipeline, with_model: bool = False) -> list[str]:
     source = pipeline.source.chosen
     if source.elsewhere:
         problems.append(f"{source.elsewhere}, which the service doesn't see; read s3 by source.sqs")
-    if (milvus := pipeline.store.milvus) is not None and milvus.elsewhere:
-        problems.append(f"{milvus.elsewhere}, which the service doesn't see; name a server, as in https://host:19530")
+    if pipeline.store.milvus is not None:
+        problems.append("store.milvus has a client that bundles don't carry yet: name store.pgvector or store.opensearch")
     if pipeline.store.kafka is not None:
         problems.append(
             "store.kafka writes by librdkafka, which the service hasn't; name another store, or run it here"
