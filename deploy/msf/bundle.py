@@ -83,7 +83,7 @@ def misfits(pipeline: Pipeline, with_model: bool = False) -> list[str]:
     if source.elsewhere:
         problems.append(f"{source.elsewhere}, which the service doesn't see; read s3 by source.sqs")
     if pipeline.store.milvus is not None:
-        problems.append("store.milvus has a client that bundles don't carry yet: name store.pgvector or store.opensearch")
+        problems.append("store.milvus has a client that bundles lack: name store.pgvector or store.opensearch")
     if pipeline.store.kafka is not None:
         problems.append(
             "store.kafka writes by librdkafka, which the service hasn't; name another store, or run it here"
