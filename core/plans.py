@@ -63,6 +63,11 @@ class Outcome:
     reason: str = ""
 
 
+def tables_of(document_id: str) -> list[str]:
+    """Every table that a document may be one of: all that its id has before a slash, as tables have slashes too."""
+    return [document_id[:at] for at, letter in enumerate(document_id) if letter == "/"]
+
+
 def rejected(document_id: str, error: Exception, reason: str = "") -> Outcome:
     """What a store answers to a plan that it can't store; `reason`, if given, in place of what the error says."""
     return Outcome(document_id, Status.REJECTED, type(error).__name__, bounded(reason or " ".join(str(error).split())))

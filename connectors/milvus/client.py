@@ -24,7 +24,7 @@ WIDE_PAGE = 2_000
 """Rows of a page, where they have their vectors."""
 
 _CALL_SECONDS = 30.0
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 5  # no float: pymilvus would try again 75 times
 _BYTES_A_REQUEST = 8 * 2**20
 _BYTES_A_ROW = 200
 _IDS_AT_ONCE = 1_000

@@ -121,7 +121,7 @@ class Collections:
     def _finish(self, client: MilvusClient) -> None:
         indexes = {self._chunks: self._of_chunks(), self._ledger: self._of_ledger()}
         for name, wanted in indexes.items():
-            there = set(client.list_indexes(name))
+            there = set(client.list_indexes(name, **TIMES))
             for each in wanted:
                 if each.index_name not in there:
                     self._index_by(client, name, each)
@@ -190,7 +190,7 @@ class Collections:
             )
 
     def _check_index(self, client: MilvusClient) -> None:
-        if "embedding" not in client.list_indexes(self._chunks):
+        if "embedding" not in client.list_indexes(self._chunks, **TIMES):
             return
         there = client.describe_index(self._chunks, "embedding", **TIMES)
         kind, _ = _graph(self._index)

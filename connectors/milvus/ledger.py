@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.milvus.client import SETTING, Server
+from connectors.milvus.client import SETTING, Server, among
 from connectors.milvus.collections import LONGEST_TEXT
 from connectors.milvus.filters import key_of
-from connectors.milvus.rows import tables_of
+from connectors.milvus.rows import stood_of, table_keys
 from core.change import BEGINNING, Position
 from core.errors import ConfigError, Displaced
-from core.plans import Plan
+from core.plans import Plan, tables_of
 from core.stores.contract import Stood
 from core.stores.fingerprint import Owner, displaced, owner_from_text, owner_to_text
 
@@ -53,7 +53,7 @@ class Known:
 
     def is_below_mark(self, plan: Plan) -> bool:
         """Whether the mark of a table is above the plan."""
-        return any(plan.position < self.marks.get(table, BEGINNING) for table in _tables(plan.document_id))
+        return any(plan.position < self.marks.get(table, BEGINNING) for table in tables_of(plan.document_id))
 
 
 class Ledger:
@@ -65,16 +65,15 @@ class Ledger:
         self._place = f"{SETTING}: collection {collection}"
         self._owner = owner
 
-    def known(self, document_ids: Sequence[str], holding: bool = True) -> Known:
-        """What is known of documents and their tables now; where `holding`, raises Displaced unless the store is ours,
-        and makes it so where it is nobody's.
+    def known(self, document_ids: Sequence[str]) -> Known:
+        """What is known of documents and their tables now. Raises Displaced unless the store is ours, and makes it so
+        where it is nobody's.
         """
         of_documents = {_of_document(each): each for each in document_ids}
-        tables = dict.fromkeys(table for each in document_ids for table in _tables(each))
+        tables = dict.fromkeys(table for each in document_ids for table in tables_of(each))
         of_tables = {_of_table(each): each for each in tables}
         found = self._server.by_ids(self._name, [*of_documents, *of_tables, _OWNER], _FIELDS)
-        if holding:
-            self._check(found.get(_OWNER))
+        self._check(found.get(_OWNER))
         return Known(
             {name: _entry(found[key]) for key, name in of_documents.items() if key in found},
             {name: Position(found[key]["position"]) for key, name in of_tables.items() if key in found},
@@ -95,7 +94,7 @@ class Ledger:
                 "id": _of_document(plan.document_id),
                 "kind": "document",
                 "name": plan.document_id,
-                "tables": tables_of(plan.document_id),
+                "tables": table_keys(plan.document_id),
                 "position": plan.position,
                 "committed_ms": -1 if plan.committed_ms is None else plan.committed_ms,
                 "chunks": len(plan.chunk_ids),
@@ -123,14 +122,13 @@ class Ledger:
         self._server.delete(self._name, f"{_DOCUMENTS} and {condition}")
 
     def latest(self, table: str) -> Position:
-        """The latest position of a table's documents and its mark."""
+        """The latest position of a table's documents."""
         rows = self._server.rows(self._name, f'array_contains(tables, "{key_of(table)}")', ["position"])
         return max((Position(row["position"]) for row in rows), default=BEGINNING)
 
     def forget(self, document_ids: Sequence[str]) -> None:
         """Drop what is known of documents."""
-        keys = ", ".join(f'"{_of_document(each)}"' for each in document_ids)
-        self._server.delete(self._name, f"id in [{keys}]")
+        self._server.delete(self._name, among("id", [_of_document(each) for each in document_ids]))
 
     def forget_deleted(self, before_ms: int) -> None:
         """Drop the entries of documents deleted before a time, in milliseconds since 1970."""
@@ -192,9 +190,7 @@ def _size(row: Mapping[str, Any]) -> int:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    committed = row["committed_ms"]
-    stood = Stood(Position(row["position"]), None if committed < 0 else committed)
-    return Entry(stood, row["complete"], row["chunks"])
+    return Entry(stood_of(row), row["complete"], row["chunks"])
 
 
 def _of_document(document_id: str) -> str:
@@ -203,7 +199,3 @@ def _of_document(document_id: str) -> str:
 
 def _of_table(table: str) -> str:
     return f"t{key_of(table)}"
-
-
-def _tables(document_id: str) -> list[str]:
-    return [document_id[:at] for at, letter in enumerate(document_id) if letter == "/"]

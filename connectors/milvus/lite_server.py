@@ -60,6 +60,7 @@ def main(file: Path, address_file: Path, port: int = 0) -> None:
     idle_s = math.inf if port else IDLE_SECONDS
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
+    # the lock goes last: who gets it starts another server on the file
     with address_file.open("a+b") as kept:
         kept.truncate(0)
         kept.write(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}).encode())
@@ -68,8 +69,8 @@ def main(file: Path, address_file: Path, port: int = 0) -> None:
         fcntl.flock(kept, fcntl.LOCK_EX)
         while not ended.wait(_LOOK_EVERY_S) and time.monotonic() - asked.last < idle_s:
             pass
-    server.stop(grace=5).wait()
-    database.close()
+        server.stop(grace=5).wait()
+        database.close()
 
 
 if __name__ == "__main__":

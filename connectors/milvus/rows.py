@@ -22,7 +22,7 @@ from connectors.milvus.collections import (
 from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
 from core.change import Position
 from core.errors import StoreRejected
-from core.plans import Chunk, Plan
+from core.plans import Chunk, Plan, tables_of
 from core.stores.contract import Hit, Stood, Stored, Vectors
 from core.stores.fitting import UNFIT, check_text, fit
 
@@ -103,7 +103,7 @@ def work(at: int, plan: Plan, vectors: Vectors, dimension: int, model: str) -> W
         **beside(ready.metadata),
         "document": key_of(plan.document_id),
         "document_id": plan.document_id,
-        "tables": tables_of(plan.document_id),
+        "tables": table_keys(plan.document_id),
         "position": plan.position,
         "committed_ms": -1 if plan.committed_ms is None else plan.committed_ms,
         "metadata": ready.encoded,
@@ -131,15 +131,15 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str | bool | float)
 
 
-def tables_of(document_id: str) -> list[str]:
+def table_keys(document_id: str) -> list[str]:
     """Every table that the document may be one of, as expressions name it: all that its id has before a slash.
 
     Raises StoreRejected where they are too many.
     """
-    ends = [at for at, letter in enumerate(document_id) if letter == "/"]
-    if len(ends) > MOST_TABLES:
-        raise StoreRejected(f"the document's id has {len(ends)} slashes, this store takes {MOST_TABLES}")
-    return [key_of(document_id[:end]) for end in ends]
+    tables = tables_of(document_id)
+    if len(tables) > MOST_TABLES:
+        raise StoreRejected(f"the document's id has {len(tables)} slashes, this store takes {MOST_TABLES}")
+    return [key_of(each) for each in tables]
 
 
 def is_id(document_id: str) -> bool:

@@ -17,6 +17,7 @@ from core.config.store import Milvus
 from core.stores.contract import Hit
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.ranking import words_of
+from core.stores.scanning import cosine
 
 _MOST_HITS = 10_000
 _MOST_REACH = 16_384
@@ -64,7 +65,7 @@ class Searcher:
         found = self._asked("words", [words], {}, asked, reach, more)
         # Lite gives the negative of what Milvus gives
         hits = [
-            hit_of(row, abs(score), None if vector is None else _cosine(row["embedding"], vector))
+            hit_of(row, abs(score), None if vector is None else _nearness(row, vector))
             for row, score in found
             if score and self._lets_through(asked, where, row)
         ]
@@ -115,11 +116,10 @@ class Searcher:
             of = (self._collection, asked.possible, [*SHOWN, "embedding", *_FILTERED])
             for row in self._server.rows(*of, self._level, WIDE_PAGE, once=True):
                 if self._lets_through(asked, where, row):
-                    yield _cosine(row["embedding"], vector), row
+                    yield _nearness(row, vector), row
 
         return heapq.nlargest(reach, each(), key=lambda found: found[0])
 
 
-def _cosine(there: Any, vector: NDArray[np.float32]) -> float:
-    known = np.asarray(there, np.float32)
-    return float(vector @ known / (np.linalg.norm(vector) * np.linalg.norm(known)))
+def _nearness(row: Row, vector: NDArray[np.float32]) -> float:
+    return cosine(vector, np.asarray(row["embedding"], np.float32))

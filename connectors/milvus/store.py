@@ -13,7 +13,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.milvus.client import WIDE_PAGE, Server, among
+from connectors.milvus.client import WIDE_PAGE, Server, among, quoted
 from connectors.milvus.collections import Collections
 from connectors.milvus.filters import key_of
 from connectors.milvus.ledger import Ledger
@@ -124,7 +124,7 @@ class MilvusStore:
         """
         self._ledger.hold()
         self._ledger.raise_mark(table, before)
-        condition = f'array_contains(tables, "{key_of(table)}") and position < "{_plain(before)}"'
+        condition = f'array_contains(tables, "{key_of(table)}") and position < {quoted(before)}'
         had = {row["document"] for row in self._server.rows(self._collection, condition, ["document"])}
         if had:
             self._server.delete(self._collection, condition)
@@ -242,7 +242,3 @@ class MilvusStore:
     def close(self) -> None:
         """Give the connection back."""
         self._server.close()
-
-
-def _plain(position: Position) -> str:
-    return position.replace("\\", "\\\\").replace('"', '\\"')

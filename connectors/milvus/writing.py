@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connectors.milvus.client import Refused, Server, among
-from connectors.milvus.ledger import Known, Ledger
+from connectors.milvus.ledger import Ledger
 from connectors.milvus.rows import KEPT, Work, row_size
 from core.errors import StoreRejected
 from core.plans import Outcome, Status, rejected
@@ -91,10 +91,6 @@ class Writer:
         """Delete all chunks of documents."""
         for start in range(0, len(keys), _AT_ONCE):
             self._server.delete(self._collection, among("document", keys[start : start + _AT_ONCE]))
-
-    def known(self, document_ids: Sequence[str]) -> Known:
-        """What the ledger knows of documents, whoever's the store is."""
-        return self._ledger.known(document_ids, holding=False)
 
 
 def _whole(work: Work, kept: Mapping[str, Mapping[str, Any]]) -> Sequence[dict[str, Any]]:

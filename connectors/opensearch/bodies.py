@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from core.config.store import IndexSettings, Method
-from core.plans import Chunk, Plan
+from core.plans import Chunk, Plan, tables_of
 
 USUAL = Method()
 _ENTRY = ("position", "generation", "complete", "chunk_ids", "leftover", "moved")
@@ -158,12 +158,6 @@ def mark_id(table: str) -> str:
 def _short(text: str) -> str:
     raw = text.encode()
     return text if len(raw) <= _LONGEST_ID else f"{text[0]}h:{sha256(raw).hexdigest()}"
-
-
-def tables_of(document_id: str) -> list[str]:
-    """Every table that the document may be one of: all that its id has before a slash."""
-    ends = [at for at, letter in enumerate(document_id) if letter == "/"]
-    return [document_id[:end] for end in ends]
 
 
 def advance(ledger: str, plan: Plan, kept: Sequence[str], digest: str, checked: int, now: int) -> bytes:

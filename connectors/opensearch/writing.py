@@ -33,7 +33,7 @@ from connectors.opensearch.owner import Tenure
 from connectors.opensearch.plans import Entry, Work, entry_of, parts
 from core.change import BEGINNING, Position
 from core.errors import StoreRejected
-from core.plans import Outcome, Status, rejected
+from core.plans import Outcome, Status, rejected, tables_of
 from core.stores.fitting import lacking
 
 _LISTED_AT_ONCE = 500
@@ -148,10 +148,10 @@ class Writer:
 
     def _take_back(self, batch: Sequence[Work]) -> dict[int, Outcome]:
         """Step 2: the outcomes of plans below a mark, whose documents are removed."""
-        marks = self._marks({table for work in batch for table in bodies.tables_of(work.plan.document_id)})
+        marks = self._marks({table for work in batch for table in tables_of(work.plan.document_id)})
         late: dict[str, list[Work]] = {}
         for work in batch:
-            mark = max((marks.get(table, "") for table in bodies.tables_of(work.plan.document_id)), default="")
+            mark = max((marks.get(table, "") for table in tables_of(work.plan.document_id)), default="")
             if work.plan.position < mark:
                 late.setdefault(mark, []).append(work)
         for mark, works in late.items():

@@ -263,11 +263,6 @@ class Milvus(Target):
         """The collection beside it that orders changes."""
         return f"{self.collection}_ledger"
 
-    @property
-    def elsewhere(self) -> str:
-        """What another machine doesn't see of it; "" where it sees all."""
-        return "" if "://" in self.uri else f"store.milvus.uri {self.uri} is a file of this machine"
-
 
 class StagedTopic(WrittenTopic, Target):
     """Documents with their vectors as records of a compacted topic of Kafka, for other systems to follow.

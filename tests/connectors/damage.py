@@ -11,7 +11,7 @@ import numpy as np
 from connectors.kafka.staged.store import StagedStore
 from connectors.milvus.client import TIMES
 from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
-from connectors.milvus.rows import tables_of
+from connectors.milvus.rows import table_keys
 from connectors.milvus.store import MilvusStore
 from connectors.opensearch.bodies import entry_id
 from connectors.opensearch.filters import terms_of
@@ -129,7 +129,7 @@ class _Milvus:
 
     def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
         row = {
-            "id": chunk, "document": key_of(document), "document_id": document, "tables": tables_of(document),
+            "id": chunk, "document": key_of(document), "document_id": document, "tables": table_keys(document),
             "position": "", "committed_ms": -1, "ordinal": ordinal, "text": text, "metadata": "{}", "model": model,
             TERMS: [], ORDERED: {}, "embedding": ELSEWHERE,
         }  # fmt: skip
@@ -143,7 +143,7 @@ class _Milvus:
         fields = ["kind", "name", "tables", "position", "committed_ms", "chunks", "complete", "deleted_at", "said"]
         found = self._server.by_ids(self._ledger, [key], [*fields, "nothing"]).get(key, {})
         fresh = {
-            "id": key, "kind": "document", "name": document, "tables": tables_of(document), "committed_ms": -1,
+            "id": key, "kind": "document", "name": document, "tables": table_keys(document), "committed_ms": -1,
             "chunks": 1, "complete": True, "deleted_at": 0, "said": "", "nothing": [0.0, 0.0],
         }  # fmt: skip
         self._write(self._ledger, {**fresh, **found, "position": position})

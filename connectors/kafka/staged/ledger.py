@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from core.change import BEGINNING, Position
-from core.plans import Plan
+from core.plans import Plan, tables_of
 from core.stores.fingerprint import Owner, owner_from_text
 
 OWNER, PROGRESS, SHAPE = b"owner", b"progress", b"shape"
@@ -51,5 +51,4 @@ class Said:
 
     def is_below(self, plan: Plan) -> bool:
         """Whether a plan is below the mark of its table."""
-        ends = (at for at, letter in enumerate(plan.document_id) if letter == "/")
-        return any(plan.position < self.mark(plan.document_id[:end]) for end in ends)
+        return any(plan.position < self.mark(each) for each in tables_of(plan.document_id))

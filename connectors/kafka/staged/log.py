@@ -180,10 +180,6 @@ class Log:
             elif at in left or error.code() in _NO_TOPIC:
                 raise KafkaException(error)
 
-    def again(self) -> None:
-        """Read both from their beginnings."""
-        self._next = {}
-
     def at(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The values at places of the topic. Raises KafkaException."""
         found: dict[tuple[int, int], bytes] = {}
