@@ -18,7 +18,7 @@ import numpy as np
 from core.change import Position
 from core.errors import DecodeError, StoreRejected
 from core.plans import Chunk
-from core.stores.contract import Vectors
+from core.stores.contract import Stood, Vectors
 from core.stores.fingerprint import Owner, owner_to_text
 
 VERSION = 1
@@ -254,15 +254,15 @@ class Index:
         self.known: dict[str, Known] = {}
         self._parts: dict[str, dict[int, tuple[Part, Place]]] = {}
 
-    def take(self, key: Key, value: bytes | None, position: str | None, place: Place) -> Known | None:
-        """One record; `position` is that of a deletion, None where it doesn't say. What was overtaken by it, if so:
-        a document that a record with an earlier position came behind.
+    def take(self, key: Key, value: bytes | None, deleted: Stood | None, place: Place) -> Known | None:
+        """One record; `deleted` is by which change, None where it doesn't say. What was overtaken by it, if so: a
+        document that a record with an earlier position came behind.
 
         Raises DecodeError of what is no record of ours.
         """
         document_id, number = document_of(key)
         if value is None:
-            return self._gone(document_id, position) if number == 0 else None
+            return self._gone(document_id, deleted) if number == 0 else None
         part = read(value)
         kept = self._parts.setdefault(document_id, {})
         kept[number] = (part, place)
@@ -282,14 +282,14 @@ class Index:
         self.known[document_id] = Known(staged.position, staged.committed_ms, staged.model, ids, places)
         return None
 
-    def _gone(self, document_id: str, position: str | None) -> Known | None:
+    def _gone(self, document_id: str, deleted: Stood | None) -> Known | None:
         known = self.known.get(document_id)
-        if position is None:
+        if deleted is None:
             self.known.pop(document_id, None)
-        elif known is not None and known.position > position:
+        elif known is not None and known.position > deleted.position:
             return known
         else:
-            self.known[document_id] = Known(Position(position))
+            self.known[document_id] = Known(deleted.position, deleted.committed_ms)
         return None
 
     def of_table(self, table: str) -> Iterator[tuple[str, Known]]:

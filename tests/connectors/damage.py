@@ -19,7 +19,7 @@ from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
 from core.change import BEGINNING, Position
 from core.plans import Chunk
-from core.stores.contract import VectorStore
+from core.stores.contract import Stood, VectorStore
 from core.stores.staged import Staged, records
 
 ELSEWHERE = [0.0, 0.0, 1.0, 0.0]
@@ -190,7 +190,7 @@ class _Staged:
             kept = tuple(staged.chunks[n] for n in keep)
             self._append(replace(staged, chunks=kept, vectors=staged.vectors[keep]))
         else:
-            self._topic.delete(document, staged.position)
+            self._topic.delete(document, Stood(staged.position, staged.committed_ms))
             self._topic.log.flush()
             self._topic.catch_up()
 

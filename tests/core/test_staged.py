@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from core.change import Position
 from core.errors import DecodeError, StoreRejected
 from core.plans import Chunk
+from core.stores.contract import Stood
 from core.stores.staged import Index, Known, Maker, Staged, document_of, joined, key_of, read, records
 from tests.pages import ROOT
 
@@ -108,9 +109,9 @@ def test_the_latest_position_counts_whatever_comes_behind_it() -> None:
     known = index.known["public.a/1"]
     assert (known.position, known.places, known.chunk_ids) == ("5", ((0, 0),), ("c0",))
     assert taken(index, staged("4", "older"), 1) == [known], "what was overtaken is told"
-    assert index.take(key_of("public.a/1"), None, "4", (0, 2)) == known
+    assert index.take(key_of("public.a/1"), None, Stood(Position("4")), (0, 2)) == known
     assert taken(index, staged("5", "again"), 3) == [None] and index.known["public.a/1"].places == ((0, 3),)
-    assert index.take(key_of("public.a/1"), None, "6", (0, 4)) is None
+    assert index.take(key_of("public.a/1"), None, Stood(Position("6")), (0, 4)) is None
     assert index.living() == {} and index.known["public.a/1"] == Known(Position("6"))
     assert index.take(key_of("public.a/1"), None, None, (0, 5)) is None and index.known == {}
 

@@ -21,6 +21,7 @@ SETTING = "store.kafka"
 
 _ANSWER_S = 8.0
 _AGAIN_S = 0.1
+_SURE_S = 2.0
 _FETCH_MS = 20
 _LARGEST_MESSAGE = 32 * 2**20
 _QUEUE_KIB = 64 * 1024
@@ -74,7 +75,7 @@ class Log:
     def meaning(self, error: KafkaError) -> Exception:
         """What an error of Kafka's is, in our words."""
         servers = self._kafka.bootstrap_servers
-        if error.code() in _NO_TOPIC:
+        if error.code() in _NO_TOPIC and self._is_gone():
             return StoreGone(
                 [
                     f"{SETTING}.topic: Kafka at {servers} has no {self.topic}, or no {self.ledger} ({error.str()}): "
@@ -90,6 +91,18 @@ class Log:
             f"{SETTING}.properties.bootstrap.servers: Kafka at {servers} doesn't answer ({error.str()}): start it, or "
             "correct the address"
         )
+
+    def _is_gone(self) -> bool:
+        """Whether a topic isn't there; a server that has just started may not have heard of it yet."""
+        deadline = time.monotonic() + _SURE_S
+        try:
+            while self.partitions().keys() != {self.topic, self.ledger}:
+                if time.monotonic() > deadline:
+                    return True
+                time.sleep(_AGAIN_S)
+        except KafkaException:
+            pass
+        return False
 
     def partitions(self) -> Mapping[str, int]:
         """How many partitions the topics have; a topic that isn't there is left out."""

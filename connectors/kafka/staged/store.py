@@ -160,7 +160,7 @@ class StagedStore:
         self._topic.mend()
         for at, (plan, *_) in ready.items():
             if outcomes[at].status is Status.APPLIED and self._topic.said.is_below(plan):
-                self._topic.delete(plan.document_id, plan.position)
+                self._topic.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
                 outcomes[at] = Outcome(plan.document_id, Status.STALE)
         self._log.flush()
         self._topic.catch_up()
@@ -168,7 +168,7 @@ class StagedStore:
 
     def _send(self, plan: Plan, rows: Vectors, metadata: str, known: Known | None) -> Outcome:
         if not plan.chunk_ids:
-            self._topic.delete(plan.document_id, plan.position)
+            self._topic.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
             return Outcome(plan.document_id, Status.APPLIED)
         written = {chunk.chunk_id: (chunk.text, row) for chunk, row in zip(plan.write, rows, strict=True)}
         kept = [each for each in plan.chunk_ids if each not in written]
@@ -210,7 +210,7 @@ class StagedStore:
             self._topic.catch_up()
         older = [(each, known) for each, known in self._topic.index.of_table(table) if known.position < before]
         for document_id, known in older:
-            self._topic.delete(document_id, known.position)
+            self._topic.delete(document_id, Stood(known.position, known.committed_ms))
         self._log.flush()
         self._topic.catch_up()
         self._topic.mend()

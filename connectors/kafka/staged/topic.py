@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from confluent_kafka import KafkaException
 
 from connectors.kafka.staged.ledger import OWNER, Said
-from connectors.kafka.staged.log import Log
+from connectors.kafka.staged.log import Headers, Log
 from core.change import Position
 from core.errors import DecodeError
+from core.stores.contract import Stood
 from core.stores.fingerprint import owner_to_text
 from core.stores.staged import Index, Known, Maker, Part, Staged, document_of, joined, key_of, read, records
 
-_POSITION, _FORGOTTEN = "position", "forgotten"
+_POSITION, _COMMITTED, _FORGOTTEN = "position", "committed_ms", "forgotten"
 _SCAN_FROM = 50
 """Records from which on the whole topic is read instead of each by its place."""
 
@@ -41,11 +42,10 @@ class Topic:
                 if (later := self.said.take(key, value)) is not None:
                     self.tell(OWNER, owner_to_text(later))
                 continue
-            position = dict(message.headers() or ()).get(_POSITION)
             try:
                 document_id, _ = document_of(key)
-                passed = self.index.take(key, value, None if position is None else position.decode(), place)
-            except (DecodeError, UnicodeDecodeError):
+                passed = self.index.take(key, value, _deleted(message.headers() or ()), place)
+            except (DecodeError, ValueError):
                 continue  # not ours: whoever wrote it
             self.changed.add(document_id)
             if passed is not None:
@@ -67,11 +67,11 @@ class Topic:
         gone = [(key_of(document_id, number), None, ()) for number in range(len(made), before)]
         self.log.send(self.log.topic, document_id.encode(), [*gone, *((*each, ()) for each in made)])
 
-    def delete(self, document_id: str, position: Position | None) -> None:
-        """Tombstones for all parts of a document; `position` of the deletion, None: it never was."""
+    def delete(self, document_id: str, by: Stood | None) -> None:
+        """Tombstones for all parts of a document; `by` which change it is deleted, None: it never was."""
         known = self.index.known.get(document_id)
         parts = 1 if known is None else max(1, len(known.places))
-        headers = ((_FORGOTTEN, b""),) if position is None else ((_POSITION, position.encode()),)
+        headers = ((_FORGOTTEN, b""),) if by is None else _headers(by)
         gone = [(key_of(document_id, number), None, headers) for number in range(parts)]
         self.log.send(self.log.topic, document_id.encode(), gone[::-1])
 
@@ -84,7 +84,7 @@ class Topic:
             if passed.places:
                 self.append(self.documents({document_id: passed})[document_id])
             else:
-                self.delete(document_id, passed.position)
+                self.delete(document_id, Stood(passed.position, passed.committed_ms))
 
     def documents(self, known: Mapping[str, Known]) -> dict[str, Staged]:
         """Documents, read by the places of their records. Raises KafkaException."""
@@ -120,3 +120,17 @@ class Topic:
                     yield joined([each.staged for each in sorted(of, key=lambda each: each.number)])
         except KafkaException as error:
             raise self.log.meaning(error.args[0]) from error
+
+
+def _headers(by: Stood) -> Headers:
+    position = (_POSITION, by.position.encode())
+    return (position,) if by.committed_ms is None else (position, (_COMMITTED, b"%d" % by.committed_ms))
+
+
+def _deleted(headers: Headers) -> Stood | None:
+    """Which change deleted a document, as a tombstone says. Raises ValueError where that is no text, or no number."""
+    said = dict(headers)
+    if _POSITION not in said:
+        return None
+    committed = said.get(_COMMITTED)
+    return Stood(Position(said[_POSITION].decode()), None if committed is None else int(committed))
