@@ -74,7 +74,9 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
 def _machine_seconds() -> float:
     """CPU seconds that all processors of the machine worked so far."""
     times = psutil.cpu_times()
-    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+    # macOS counts no interrupts
+    interrupts = (getattr(times, name, 0.0) for name in ("irq", "softirq"))
+    return float(times.user + times.nice + times.system + sum(interrupts))
 
 
 def of_server(server: psutil.Process) -> float:

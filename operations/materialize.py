@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from connectors.kafka.staged.store import StagedStore
+from connectors.opening.stores import open_store, stores_of
 from core.change import BEGINNING
 from core.config.pipeline import Pipeline
 from core.config.store import StagedTopic
@@ -20,13 +21,15 @@ from core.plans import Outcome, Plan, Status
 from core.stores.batches import sized
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner
+from core.stores.owning import Found, How, owner_of
 from core.stores.staged import Staged
 from operations.reporting import Line, Say
-from operations.servers import stores
+from udfs.embedding.embedder import dimension
 
 _MOST_BYTES = 16 * 2**20
 _MOST_DOCUMENTS = 500
 _LOOK_EVERY_S = 1.0
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,9 @@ def materialize(
     Displaced where another run takes it over meanwhile.
     """
     name = _target(pipeline, to)
-    opened = stores(pipeline)
-    topic = opened["kafka"]
+    topic = _opened(pipeline, "kafka")
     assert isinstance(topic, StagedStore)
-    with closing(topic), closing(_claimed(pipeline, name, topic, opened)) as store:
+    with closing(topic), closing(_claimed(pipeline, name, topic)) as store:
         filled = _whole(topic, store, say)
         while follow:
             wait(_LOOK_EVERY_S)
@@ -89,36 +91,35 @@ def _target(pipeline: Pipeline, to: str | None) -> str:
     return to
 
 
-def _claimed(pipeline: Pipeline, name: str, topic: StagedStore, opened: dict[str, VectorStore]) -> VectorStore:
+def _claimed(pipeline: Pipeline, name: str, topic: StagedStore) -> VectorStore:
     """The store, prepared and this run's; it says of what was made what the topic's owner says of it."""
-    from connectors.opening.stores import open_stores, stores_of
-    from udfs.embedding.embedder import dimension
-
     if not topic.look():
         raise ConfigError([f"store.kafka: {pipeline.place('kafka')} isn't there: run the pipeline that stages to it"])
-    for other in opened.values():
-        if other is not topic:
-            other.close()
-    found = topic.owner()
-    made = Fingerprint(pipeline.embedding.model) if found is None else found.made
-    owner = Owner(pipeline.name, time.time_ns() // 1_000_000, made)
-    store = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding))[name]
-    store.prepare()
-    there = store.owner()
-    if there is not None and there.pipeline != pipeline.name:
-        store.close()
+    said = topic.owner()
+    made = Fingerprint(pipeline.embedding.model) if said is None else said.made
+    with closing(_opened(pipeline, name)) as looked:
+        looked.prepare()
+        found = Found(f"store.{name}: {pipeline.place(name)}", looked.owner())
+    if found.owner is not None and found.owner.pipeline != pipeline.name:
+        theirs = found.owner.pipeline
         raise ConfigError(
             [
-                f"store.{name}: {pipeline.place(name)} belongs to pipeline {there.pipeline}: name another place for "
-                f"what is materialized, or have the file's name be {there.pipeline}"
+                f"{found.place} belongs to pipeline {theirs}: name another place for what is materialized, or have the "
+                f"file's name be {theirs}"
             ]
         )
-    if there is not None and there.epoch >= owner.epoch:
-        owner = replace(owner, epoch=there.epoch + 1)
+    owner = owner_of(pipeline.name, [found], (), made, How.REBUILD, time.time_ns() // 1_000_000)
+    store = _opened(pipeline, name, owner)
+    try:
+        store.claim()
+    except BaseException:
         store.close()
-        store = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding))[name]
-    store.claim()
+        raise
     return store
+
+
+def _opened(pipeline: Pipeline, name: str, owner: Owner | None = None) -> VectorStore:
+    return open_store(stores_of(pipeline, owner), name, dimension(pipeline.embedding), _PATIENCE_S, 0.0)
 
 
 def _whole(topic: StagedStore, store: VectorStore, say: Say) -> Filled:
@@ -140,7 +141,9 @@ def _changed(topic: StagedStore, store: VectorStore, filled: Filled) -> Filled:
             store.clear(table, mark)
     filled = _applied(topic.staged(ids), store, filled)
     gone = topic.deleted()
-    return _plans([Plan(each, gone[each]) for each in ids if each in gone], [], store, filled)
+    filled = _plans([Plan(each, gone[each]) for each in ids if each in gone], [], store, filled)
+    dropped = ids - topic.positions(list(ids)).keys()
+    return replace(filled, ghosts=filled.ghosts + _without(store, dropped))
 
 
 def _applied(documents: Iterable[Staged], store: VectorStore, filled: Filled) -> Filled:
@@ -174,14 +177,18 @@ def _deleted(topic: StagedStore, store: VectorStore, filled: Filled) -> Filled:
 def _without_ghosts(topic: StagedStore, store: VectorStore) -> int:
     """Take out what the topic doesn't know of any more: whose tombstones were compacted away."""
     known = set(topic.document_ids()) | topic.deleted().keys()
+    return _without(store, (each for each in store.document_ids() if each not in known))
+
+
+def _without(store: VectorStore, ids: Iterable[str]) -> int:
     dropped = 0
-    for some in _parts(each for each in store.document_ids() if each not in known):
+    for some in _parts(ids):
         stood = store.positions(some)
         dropped += len(store.drop({each: stood.get(each, BEGINNING) for each in some}))
     return dropped
 
 
-def _parts(ids: Iterator[str]) -> Iterator[list[str]]:
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
     return sized(list(ids), lambda _: 1, _MOST_DOCUMENTS)
 
 

@@ -56,21 +56,30 @@ class Asker:
 
     def sees(self, index: str, document_id: str) -> bool:
         """Whether a document is there for this key."""
-        return self._client.get(f"/v1/indexes/{index}/documents/{document_id}").status_code == httpx.codes.OK
+        return self._is_there(f"/v1/indexes/{index}/documents/{document_id}")
 
     def knows(self, customer: str) -> bool:
         """Whether a profile is there for this key."""
-        return self._client.get(f"/v1/profiles/{customer}").status_code == httpx.codes.OK
+        return self._is_there(f"/v1/profiles/{customer}")
 
     def close(self) -> None:
         """Give the connection back."""
         self._client.close()
 
-    def _asked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _is_there(self, path: str) -> bool:
+        answer = self._sent("GET", path)
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            raise Unavailable(f"the server refuses {path} with {answer.status_code}: {answer.text}")
+        return answer.status_code == httpx.codes.OK
+
+    def _sent(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         try:
-            answer = self._client.post(path, json=body)
+            return self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise Unavailable(f"the server doesn't answer at {path}: {error}") from error
+
+    def _asked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self._sent("POST", path, body)
         if answer.status_code == httpx.codes.GATEWAY_TIMEOUT:
             raise Late(f"the server refuses {path}: {answer.text}")
         if answer.is_error:

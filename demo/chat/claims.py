@@ -140,10 +140,12 @@ def _waited(scene: Scene, change: dict[str, Any]) -> Prompt | None:
 
 
 def _with(prompt: Prompt, text: str) -> Prompt | None:
-    time.sleep(_LOOK_EVERY_S)
-    return prompt if text in prompt.text else None
+    if text in prompt.text:
+        return prompt
+    time.sleep(_LOOK_EVERY_S)  # on a miss alone: what is found is timed
+    return None
 
 
 def _profile(prompt: Prompt) -> str:
-    lines: Any = [line.removeprefix("| ") for line in prompt.text.splitlines() if line.startswith("| ")]
+    lines = [line.removeprefix("| ") for line in prompt.text.splitlines() if line.startswith("| ")]
     return brief(", ".join(line for line in lines if line.startswith(("last_item", "orders", "spent", "name"))))

@@ -84,10 +84,11 @@ def _installed(place: Path, say: Callable[[str], None]) -> Path:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return place
     say(f"A small chat model, {model_server.NAME}: {SIZE}, in {place}; it takes 1.4 GB of memory while it runs")
-    shutil.rmtree(place, ignore_errors=True)
     options = ["--quiet", "--no-deps", "--require-hashes", "--target", str(place), "-r", str(REQUIREMENTS)]
     ran = None
     for command in _installers():
+        # what another one left, or this one an earlier time
+        shutil.rmtree(place, ignore_errors=True)
         ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         if ran.returncode == 0:
             stamp.write_text(wanted, encoding="utf-8")

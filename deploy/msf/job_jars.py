@@ -44,7 +44,6 @@ def _by_iam(kafka: Kafka) -> bool:
 
 def with_login() -> Path:
     """The connectors and the login as one JAR, in the cache."""
-    parts = [*fetch(OF_JOBS), *fetch(MORE_JARS)]
     pinned = "".join(jar.sha256 for lock in (OF_JOBS, MORE_JARS) for jar in read(lock))
     # of the code that makes it too: another relocation is another JAR
     code = b"".join(
@@ -53,6 +52,6 @@ def with_login() -> Path:
     place = cache(JARS) / f"{hashlib.sha256(pinned.encode() + code).hexdigest()[:16]}-kafka-with-msk-iam.jar"
     if not place.is_file():
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        temporary.write_bytes(packed(fat_jar(parts)))
+        temporary.write_bytes(packed(fat_jar([*fetch(OF_JOBS), *fetch(MORE_JARS)])))
         temporary.replace(place)
     return place

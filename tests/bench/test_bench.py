@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+from bench import shares
 from bench.figures import Measurement, percentiles
 from bench.shares import cpu_seconds, of_server
 from bench.showing import measurable
@@ -139,6 +141,12 @@ def test_a_server_that_the_bench_has_started_counts_once() -> None:
         busy.kill()
     others = [spent - before[name] for name, spent in found.items() if name not in ("this process", "PostgreSQL")]
     assert found["PostgreSQL"] >= before["PostgreSQL"] + 0.6 > 2 * sum(others)
+
+
+def test_shares_are_taken_where_a_system_counts_no_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_macos = namedtuple("of_macos", ["user", "nice", "system", "idle"])
+    monkeypatch.setattr(shares.psutil, "cpu_times", lambda: of_macos(1.5, 0.25, 2.0, 90.0))
+    assert shares._machine_seconds() == 3.75
 
 
 def bench(folder: Path, file: Path, *names: str, articles: int = 300) -> Any:

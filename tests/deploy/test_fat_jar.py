@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
+from deploy.msf import job_jars as making
 from deploy.msf.archive import packed
 from deploy.msf.fat_jar import SHADED_KAFKA, fat_jar
 from deploy.msf.job_jars import MORE_JARS, job_jars
@@ -130,6 +131,11 @@ def test_a_job_has_the_login_where_any_of_its_clusters_wants_it(real: Path) -> N
         assert {name: archive.read(name) for name in archive.namelist()} == fat_jar(
             [*fetch(OF_JOBS), *fetch(MORE_JARS)]
         )
+
+
+def test_a_login_that_is_there_is_not_made_of_its_parts_again(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "fetch", lambda lock: pytest.fail(f"{lock} was read again"))
+    assert making.with_login() == real
 
 
 def test_the_bundles_jar_finds_flinks_connectors_and_relocates_what_speaks_to_kafka(real: Path) -> None:

@@ -19,7 +19,7 @@ from core.change import Position
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.store import StagedTopic
-from core.errors import ConfigError
+from core.errors import ConfigError, Displaced
 from core.plans import Plan
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner
@@ -112,8 +112,8 @@ class _Done(Exception):
 
 
 def test_what_comes_is_followed(pipeline: Pipeline, topic: StagedStore) -> None:
-    stage(topic, plan("public.a/1", "1", "one"), plan("public.a/2", "1", "two"))
-    target, looks = of_target(pipeline), iter(range(3))
+    stage(topic, plan("public.a/1", "1", "one"), plan("public.a/2", "1", "two"), plan("public.a/3", "1", "three"))
+    target, looks = of_target(pipeline), iter(range(4))
 
     def change(_: float) -> None:
         look = next(looks, None)
@@ -121,6 +121,8 @@ def test_what_comes_is_followed(pipeline: Pipeline, topic: StagedStore) -> None:
             stage(topic, plan("public.a/1", "2", "one", "more"), plan("public.a/2", "2"), plan("public.c/1", "1", "c"))
         elif look == 1:
             topic.clear("public.c", Position("5"))
+        elif look == 2:
+            assert topic.drop({"public.a/3": Position("1")}) == {"public.a/3"}
         elif look is None:
             raise _Done
 
@@ -129,6 +131,7 @@ def test_what_comes_is_followed(pipeline: Pipeline, topic: StagedStore) -> None:
     assert {each: len(stored.chunks) for each, stored in target.read(list(target.document_ids())).items()} == {
         "public.a/1": 2
     }
+    assert target.positions(["public.a/2", "public.a/3"]) == {"public.a/2": "2"}, "deleted, and as if it had never been"
     target.close()
 
 
@@ -152,6 +155,39 @@ def test_another_pipelines_store_is_refused(pipeline: Pipeline, topic: StagedSto
     with pytest.raises(ConfigError, match=r"store.pgvector: table chunks belongs to pipeline others"):
         materialize(pipeline, None, unheard)
     theirs.close()
+
+
+def test_a_run_is_later_than_the_one_before_whatever_its_clock_says(pipeline: Pipeline, topic: StagedStore) -> None:
+    assert pipeline.store.pgvector is not None
+    ahead = Owner("copies", 2**50, Fingerprint("hash"))
+    before = PgvectorStore(pipeline.store.pgvector.dsn, "chunks", SIZE, "hash", owner=ahead)
+    before.prepare()
+    before.claim()
+    materialize(pipeline, None, unheard)
+    assert before.owner() == Owner("copies", 2**50 + 1, Fingerprint("hash"))
+    before.close()
+
+
+def test_a_store_that_a_later_run_takes_is_let_go(
+    pipeline: Pipeline, topic: StagedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    closed: list[object] = []
+    close = PgvectorStore.close
+
+    def claim(store: PgvectorStore, *_: object) -> None:
+        opened.append(store)
+        raise Displaced("a later run has it")
+
+    def closing(store: PgvectorStore) -> None:
+        closed.append(store)
+        close(store)
+
+    monkeypatch.setattr(PgvectorStore, "claim", claim)
+    monkeypatch.setattr(PgvectorStore, "close", closing)
+    with pytest.raises(Displaced):
+        materialize(pipeline, None, unheard)
+    assert len(opened) == 1 and opened[0] in closed
 
 
 def test_a_topic_that_is_not_there_and_a_store_that_is_none_are_named(pipeline: Pipeline) -> None:

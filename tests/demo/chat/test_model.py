@@ -70,6 +70,19 @@ def test_its_size_is_said_before_it_is_installed_once(tmp_path: Path, monkeypatc
     assert not (place / "freshet.stamp").exists()
 
 
+def test_what_one_installer_leaves_another_does_not_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "chat-model"
+    half = "(place / 'half').write_text(''); sys.exit(1)"
+    whole = "(place / 'whole').write_text(str(list(place.iterdir())))"
+    begins = "import pathlib, sys; place = pathlib.Path(sys.argv[sys.argv.index('--target') + 1]); place.mkdir(); "
+    monkeypatch.setattr(
+        models, "_installers", lambda: [[sys.executable, "-c", begins + each] for each in (half, whole)]
+    )
+    assert models._installed(place, lambda _: None) == place
+    assert (place / "whole").read_text(encoding="utf-8") == "[]"
+    assert sorted(each.name for each in place.iterdir()) == ["freshet.stamp", "whole"]
+
+
 def test_a_process_that_ends_is_shown_with_what_it_said(tmp_path: Path) -> None:
     with (
         running("short", ["-c", "print('what went wrong')"], tmp_path) as process,
