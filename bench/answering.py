@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -15,11 +14,11 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from core.errors import FreshetError, brief
+from bench.client import IN_TURN, connected, seconds, sent
+from core.errors import FreshetError
 
 MODEL = "instant"
 K = 20
-_IN_TURN = 20
 _TOKEN = {"index": 0, "delta": {"role": "assistant", "content": "So."}, "finish_reason": None}
 _END = {"index": 0, "delta": {}, "finish_reason": "stop"}
 
@@ -85,24 +84,25 @@ def instant_model() -> Iterator[str]:
 def measure(url: str, model: str, index: str, questions: Sequence[str]) -> Answering:
     """Ask a server at a URL, whose model is at another one, about one of its indexes. Raises FreshetError."""
     taken: dict[str, list[float]] = {"search": [], "context": [], "chat": [], "model": []}
-    with closing(_connection(url)) as server, closing(_connection(model.removesuffix("/v1"))) as direct:
-        for begin in range(0, len(questions), _IN_TURN):
-            turn = questions[begin : begin + _IN_TURN]
-            for name, ask in _ways(server, direct, index).items():
+    with closing(connected(url)) as server, closing(connected(model.removesuffix("/v1"))) as direct:
+        ways = _ways(server, direct, index)
+        for begin in range(0, len(questions), IN_TURN):
+            turn = questions[begin : begin + IN_TURN]
+            for name, ask in ways.items():
                 taken[name] += [ask(question) for question in turn]
     # the first turn doesn't count
     search, context, chat, bare = (
-        median(taken[name][_IN_TURN:] or taken[name]) * 1000 for name in ("search", "context", "chat", "model")
+        median(taken[name][IN_TURN:] or taken[name]) * 1000 for name in ("search", "context", "chat", "model")
     )
     return Answering(context - search, chat - search - bare, search, context, chat, bare)
 
 
 def _ways(server: HTTPConnection, direct: HTTPConnection, index: str) -> dict[str, Callable[[str], float]]:
     def search(question: str) -> float:
-        return _seconds(partial(_whole, server, f"/v1/indexes/{index}/search", {"query": question, "k": K}))
+        return seconds(partial(_whole, server, f"/v1/indexes/{index}/search", {"query": question, "k": K}))
 
     def context(question: str) -> float:
-        return _seconds(partial(_whole, server, "/v1/context", {"question": question, "indexes": [index], "k": K}))
+        return seconds(partial(_whole, server, "/v1/context", {"question": question, "indexes": [index], "k": K}))
 
     def chat(question: str) -> float:
         return _first_token(server, {**_chat(question), "freshet": {"indexes": [index], "k": K}})
@@ -114,33 +114,13 @@ def _chat(question: str) -> dict[str, Any]:
     return {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": question}]}
 
 
-def _connection(url: str) -> HTTPConnection:
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
-    connection.connect()
-    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = perf_counter()
-    call()
-    return perf_counter() - began
-
-
 def _whole(connection: HTTPConnection, path: str, body: object) -> None:
-    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    text = answer.read()
-    if answer.status != 200:
-        raise FreshetError(f"bench: {path} was answered with {answer.status}: {brief(text.decode())}")
+    sent(connection, "POST", path, body).read()
 
 
 def _first_token(connection: HTTPConnection, body: object) -> float:
     began = perf_counter()
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise FreshetError(f"bench: a chat was answered with {answer.status}: {brief(answer.read().decode())}")
+    answer = sent(connection, "POST", "/v1/chat/completions", body)
     while b'"content"' not in (line := answer.readline()):
         if not line:
             raise FreshetError("bench: a chat was answered without a token")

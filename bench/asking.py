@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench import answering
 from bench.answering import MODEL, Answering, instant_model
+from bench.client import IN_TURN, connected, seconds, sent
 from bench.figures import Percentiles
 from bench.rig import Rig
 from bench.waiting_for import waited
@@ -34,7 +33,6 @@ from connectors.opening.stores import open_stores, stores_of
 from core.change import Position
 from core.config.pipeline import Pipeline
 from core.config.store import OpenSearch
-from core.errors import FreshetError, brief
 from core.plans import Plan, chunks
 from core.stores.contract import VectorStore
 from core.stores.filters.language import EVERYTHING
@@ -49,8 +47,6 @@ _K = 10
 _WORDS = 4_000
 _A_BATCH = 500
 _SEARCHES = 400
-_IN_TURN = 20
-"""The first turn doesn't count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,53 +180,30 @@ def _asked(
     change: Callable[[int], Plan],
     answer: Callable[[], Answering],
 ) -> Asked:
-    with closing(_Client(url)) as http:
+    with closing(connected(url)) as http:
 
         def ask(body: dict[str, Any]) -> float:
-            return _seconds(lambda: http.ask("POST", f"/v1/indexes/{name}/search", {**body, "k": _K}))
+            return seconds(lambda: _whole(http, "POST", f"/v1/indexes/{name}/search", {**body, "k": _K}))
 
         given = vectors.tolist()
         first_s = ask({"query": questions[0]})
         taken: dict[str, list[float]] = {"bare": [], "vector": [], "query": [], "empty": []}
-        for begin in range(0, len(questions), _IN_TURN):
-            turn = range(begin, min(begin + _IN_TURN, len(questions)))
-            taken["bare"] += [_seconds(partial(store.search, vectors[at], _K, EVERYTHING)) for at in turn]
+        for begin in range(0, len(questions), IN_TURN):
+            turn = range(begin, min(begin + IN_TURN, len(questions)))
+            taken["bare"] += [seconds(partial(store.search, vectors[at], _K, EVERYTHING)) for at in turn]
             taken["vector"] += [ask({"vector": given[at]}) for at in turn]
             taken["query"] += [ask({"query": questions[at]}) for at in turn]
-            taken["empty"] += [_seconds(partial(http.ask, "GET", "/health")) for _ in turn]
+            taken["empty"] += [seconds(partial(_whole, http, "GET", "/health")) for _ in turn]
         steps_s = sum(_mean(url, name, step) for step in ("embed", "store"))
         wait_for = waited(change, lambda fields: ask({"vector": given[0], **fields}))
-    bare, vector, query, empty = (median(taken[way][_IN_TURN:]) * 1000 for way in ("bare", "vector", "query", "empty"))
-    own_s = fmean(taken["query"][_IN_TURN:]) - steps_s
+    bare, vector, query, empty = (median(taken[way][IN_TURN:]) * 1000 for way in ("bare", "vector", "query", "empty"))
+    own_s = fmean(taken["query"][IN_TURN:]) - steps_s
     return Asked(vector / bare, bare, vector, query, empty, own_s * 1000, first_s, wait_for, answer(), count)
 
 
-class _Client:
-    """One connection, by the standard library's client: httpx takes half a millisecond a request for itself."""
-
-    def __init__(self, url: str) -> None:
-        self._connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
-        self._connection.connect()
-        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def ask(self, method: str, path: str, body: object = None) -> None:
-        """Ask, and read the answer. Raises FreshetError where it isn't 200."""
-        sent = None if body is None else msgspec.json.encode(body)
-        self._connection.request(method, path, sent, {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            raise FreshetError(f"bench: {method} {path} was answered with {answer.status}: {brief(text.decode())}")
-        msgspec.json.decode(text)
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+def _whole(http: HTTPConnection, method: str, path: str, body: object = None) -> None:
+    """Ask, and read the answer as JSON: the store's client gives hits too."""
+    msgspec.json.decode(sent(http, method, path, body).read())
 
 
 def _mean(url: str, index: str, step: str) -> float:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from connectors.postgres.catalog import Table, catalog, without_password
 from core.config import file as config_file
-from core.config.first_pipeline import STORES, Choice, Places, choice, name_of, prefix_of, store_of, topic_of, written
+from core.config.first_pipeline import Choice, Places, choice, is_named, name_of, prefix_of, store_of, topic_of, written
 from core.errors import ConfigError
 from stack.layout import layout_of, remembered_ports
 from stack.passfile import from_here
@@ -114,7 +114,7 @@ def _here(directory: Path) -> Servers:
 def _places(found: Table, servers: Servers, prefix: str) -> Places:
     name = name_of(found.name)
     where = servers.store_dsn
-    if not _is_named(where):
+    if not is_named(where):
         same = conninfo_to_dict(servers.dsn) == conninfo_to_dict(where)
         where = without_password(where, SOURCE_PASSWORD if same else STORE_PASSWORD)[0]
     return Places(
@@ -125,11 +125,6 @@ def _places(found: Table, servers: Servers, prefix: str) -> Places:
         without_password(servers.dsn, SOURCE_PASSWORD)[0],
         store_of(name, where),
     )
-
-
-def _is_named(store: str) -> bool:
-    kind, sign, _ = store.partition("=")
-    return bool(sign) and kind in STORES
 
 
 def _write(file: Path, places: Places, chosen: Choice) -> None:
@@ -153,7 +148,7 @@ def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: 
     say(shown(f"text: {', '.join(chosen.text)}; metadata: {', '.join(chosen.metadata) or 'none'}"))
     for name, why in chosen.left.items():
         say(f"[yellow]not used[/]: {shown(f'{name} ({why})')}")
-    of_store = () if _is_named(servers.store_dsn) else ((STORE_PASSWORD, servers.store_dsn),)
+    of_store = () if is_named(servers.store_dsn) else ((STORE_PASSWORD, servers.store_dsn),)
     for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), *of_store):
         if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
             say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")

@@ -89,7 +89,6 @@ def topics(world: World) -> tuple[str, ...]:
 
 def pipeline(world: World) -> str:
     """The demo's pipeline file."""
-    store = f"{world.dsn}{'&' if '?' in world.dsn else '?'}options=-csearch_path%3D{SCHEMA},public"
     customers, orders, visits = TABLES
     return f"""\
 name: {NAME}
@@ -121,8 +120,8 @@ profiles:
   survivorship: {{name: most_trusted, language: most_frequent}}
 embedding: {{model: {MODEL}, text: "{{name}}, {{city}}. {{orders}} orders, last {{last_order}}."}}
 store:
-  postgres: {{dsn: "{store}"}}
-  pgvector: {{dsn: "{store}", table: chunks}}
+  postgres: {{dsn: "{world.dsn_of_schema}"}}
+  pgvector: {{dsn: "{world.dsn_of_schema}", table: chunks}}
 dead_letters:
   kafka: {{topic: {world.dead_letters}}}
 flink:

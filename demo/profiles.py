@@ -20,7 +20,7 @@ from connectors.opening.stores import open_profiles, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.profiles import Profiles
-from core.errors import FreshetError, Unavailable
+from core.errors import Unavailable
 from core.letters import PREFIX
 from core.profiles.merging import Profile
 from core.stores.contract import ProfileStore
@@ -207,14 +207,12 @@ def play(console: Console, folder: Path, leave: bool) -> int:
             if not job.ended():
                 savepoint = job.stop_with_savepoint(home(pipeline) / "savepoints")
                 console.print(f"\nThe job stopped with {Path(savepoint).name}; the servers go on.")
-    held = all(found.holds for _, found in claims)
     if leave:
-        screen.section(console, "Every claim held" if held else "Not every claim held")
-        screen.summary(console, claims, [("in all", time.time() - psutil.Process().create_time())])
+        screen.ended(console, claims, [("in all", time.time() - psutil.Process().create_time())])
     file = shown(str(people.world.file))
     for command in (f"freshet run {file}", f"freshet profile explain {file} {HOME}", "freshet stack down"):
         console.print(f"  [bold]{command}[/]")
-    return 0 if held else 1
+    return 0 if screen.held(claims) else 1
 
 
 def _perform(console: Console, pipeline: Pipeline, people: People, job: Job, leave: bool) -> list[tuple[str, Evidence]]:
@@ -225,22 +223,12 @@ def _perform(console: Console, pipeline: Pipeline, people: People, job: Job, lea
         with console.status("waiting for the rows"):
             until(lambda: _whole(scene), "the rows of the snapshot", _SNAPSHOT_SECONDS)
         claims = [
-            (title, _claim(console, f"{number}. {title}", check, scene))
+            (title, screen.claim(console, f"{number}. {title}", check, scene))
             for number, (title, check) in enumerate(CLAIMS, start=1)
         ]
         if not leave:
             _prompt(scene)
     return claims
-
-
-def _claim(console: Console, title: str, check: Callable[[Scene], Evidence], scene: Scene) -> Evidence:
-    screen.section(console, title)
-    try:
-        found = check(scene)
-    except FreshetError as error:
-        found = Evidence((), str(error), holds=False)
-    screen.evidence(console, found)
-    return found
 
 
 def _prompt(scene: Scene) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from textwrap import indent
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
+from core.errors import FreshetError
 from demo.stage import Evidence
 from terminal.plain import shown
+
+Scene = TypeVar("Scene")
 
 
 def section(console: Console, title: str) -> None:
@@ -41,26 +46,45 @@ def embedding(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
-def evidence(console: Console, found: Evidence) -> None:
-    """What was done and seen, and the verdict."""
+def claim(console: Console, title: str, check: Callable[[Scene], Evidence], scene: Scene, doing: str = "") -> Evidence:
+    """A claim under its heading, checked; one whose check fails doesn't hold, and says why.
+
+    doing  what is shown while it is checked; "" where the check itself prints
+    """
+    section(console, title)
+    try:
+        with console.status(doing) if doing else nullcontext():
+            found = check(scene)
+    except FreshetError as error:
+        found = Evidence((), str(error), holds=False)
+    _evidence(console, found)
+    return found
+
+
+def _evidence(console: Console, found: Evidence) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right", min_width=8)
     grid.add_column(overflow="fold")
     for label, text in found.steps:
         grid.add_row(label, shown(text))
-    grid.add_row(mark(found.holds), f"[bold]{shown(found.verdict)}[/]")
+    grid.add_row(_mark(found.holds), f"[bold]{shown(found.verdict)}[/]")
     console.print(grid)
 
 
-def summary(console: Console, claims: Sequence[tuple[str, Evidence]], timings: Sequence[tuple[str, float]]) -> None:
-    """Every claim with its mark and figure, then how long things took."""
+def held(claims: Sequence[tuple[str, Evidence]]) -> bool:
+    """Whether every claim held."""
+    return all(found.holds for _, found in claims)
+
+
+def ended(console: Console, claims: Sequence[tuple[str, Evidence]], timings: Sequence[tuple[str, float]]) -> None:
+    """Whether every claim held, each with its mark and figure, then how long things took."""
+    section(console, "Every claim held" if held(claims) else "Not every claim held")
     table = Table("", "claim", "seen", box=None, header_style="dim", pad_edge=False)
     for title, found in claims:
-        table.add_row(mark(found.holds), shown(title), shown(found.verdict))
+        table.add_row(_mark(found.holds), shown(title), shown(found.verdict))
     console.print(table)
     console.print("[dim]" + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timings) + "[/]")
 
 
-def mark(holds: bool) -> str:
-    """✓ or ✗."""
+def _mark(holds: bool) -> str:
     return "[green]✓[/]" if holds else "[red]✗[/]"

@@ -20,10 +20,10 @@ from rich.console import Console
 
 from core.config.file import load
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError, FreshetError, Unavailable
+from core.errors import ConfigError, Unavailable
 from demo import debezium, screen, world
 from demo.feed import DemoFeed
-from demo.stage import Check, Claims, Evidence, Stage, Texts
+from demo.stage import Claims, Evidence, Stage, Texts
 from flink_jobs.running.jobs import Job
 from operations import run
 from operations.folder_lock import alone
@@ -155,12 +155,10 @@ def _play(console: Console, show: Show, leave: bool) -> int:
                 claims = _perform(play, loading, leave)
             finally:
                 _stop(play)
-    held = all(found.holds for _, found in claims)
     if leave:
-        screen.section(console, "Every claim held" if held else "Not every claim held")
-        screen.summary(console, claims, clock.all())
+        screen.ended(console, claims, clock.all())
     _tell_more(play)
-    return 0 if held else 1
+    return 0 if screen.held(claims) else 1
 
 
 def _start(pipeline: Pipeline, console: Console) -> Job:
@@ -189,7 +187,7 @@ def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[
         console.print(f"  {stage.model.describe()}")
         stage.ask(stage.model.embed([_WARM_UP]))
         claims = [
-            (title, _claim(console, f"{number}. {title}", check, stage))
+            (title, screen.claim(console, f"{number}. {title}", check, stage, "checking"))
             for number, (title, check) in enumerate(play.show.claims, start=1)
         ]
         play.clock.lap("claims")
@@ -231,17 +229,6 @@ def _speed(first: tuple[float, int] | None, chunks: int) -> str:
     if first is None or chunks == first[1]:
         return ""
     return f", {(chunks - first[1]) / (time.perf_counter() - first[0]):.0f} embeddings a second"
-
-
-def _claim(console: Console, title: str, check: Check[Any], stage: Stage[Any]) -> Evidence:
-    screen.section(console, title)
-    try:
-        with console.status("checking"):
-            found = check(stage)
-    except FreshetError as error:
-        found = Evidence((), str(error), holds=False)
-    screen.evidence(console, found)
-    return found
 
 
 def _prompt(play: _Play, stage: Stage[Any]) -> None:

@@ -69,6 +69,11 @@ class World:
         return self.name.replace("-", "_")
 
     @property
+    def dsn_of_schema(self) -> str:
+        """The database's, with the schema to be looked in first."""
+        return f"{self.dsn}{'&' if '?' in self.dsn else '?'}options=-csearch_path%3D{self.schema},public"
+
+    @property
     def table(self) -> sql.Identifier:
         """The store's table of chunks."""
         return sql.Identifier(self.schema, "chunks")

@@ -138,15 +138,21 @@ STORES = ("milvus", "opensearch", "kafka")
 """The stores that `freshet init --store` takes by name, with where they are: `NAME=WHERE`."""
 
 
+def is_named(where: str) -> bool:
+    """Whether it is NAME=WHERE, of one of STORES; else it is a connection string."""
+    kind, sign, _ = where.partition("=")
+    return bool(sign) and kind in STORES
+
+
 def store_of(name: str, where: str) -> str:
     """What names one of STORES, as a pipeline of this name has it.
 
     where  NAME=WHERE, or a connection string without its password, of a database for the vectors
     """
     chunks = f"{re.sub(r'[^a-z0-9_]', '_', name.lower())[:40]}_chunks"
-    kind, sign, at = where.partition("=")
-    if not sign or kind not in STORES:
+    if not is_named(where):
         return f"pgvector: {{dsn: {_quoted(where)}, table: {scalar(chunks)}}}"
+    kind, _, at = where.partition("=")
     if kind == "milvus":
         return f"milvus: {{uri: {_quoted(at)}, collection: {scalar(_named(chunks))}}}"
     if kind == "opensearch":

@@ -159,10 +159,6 @@ def there(world: World) -> bool:
     return found == (len(_ARTICLES), len(_CUSTOMERS) + len(_ORDERS))
 
 
-def _store(world: World) -> str:
-    return f"{world.dsn}{'&' if '?' in world.dsn else '?'}options=-csearch_path%3D{SCHEMA},public"
-
-
 def _source(world: World, *tables: str) -> str:
     topics = ";".join(f"{world.prefix}.{each}" for each in tables)
     return f"""\
@@ -209,8 +205,8 @@ name: {NAME}-people
       types: {{amount: "numeric(9,2)"}}
 embedding: {{model: {MODEL}, text: "{{name}}, {{city}}. {{orders}} orders."}}
 store:
-  postgres: {{dsn: "{_store(world)}"}}
-  pgvector: {{dsn: "{_store(world)}", table: people}}
+  postgres: {{dsn: "{world.dsn_of_schema}"}}
+  pgvector: {{dsn: "{world.dsn_of_schema}", table: people}}
 dead_letters:
   kafka: {{topic: {world.dead_letters}}}
 """

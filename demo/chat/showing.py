@@ -13,7 +13,7 @@ import psutil
 from rich.console import Console
 
 from core.config.file import load
-from core.errors import FreshetError, Unavailable
+from core.errors import Unavailable
 from demo import screen
 from demo.chat import helpdesk
 from demo.chat.asking import Asker
@@ -55,13 +55,11 @@ def play(console: Console, folder: Path, leave: bool, answering_model: str | Non
         served = parts.enter_context(_served(console, servers, folder, model))
         claims = _perform(console, served, leave)
     say("The jobs stopped with savepoints; the servers go on.")
-    held = all(found.holds for _, found in claims)
     if leave:
-        screen.section(console, "Every claim held" if held else "Not every claim held")
-        screen.summary(console, claims, [("in all", time.time() - psutil.Process().create_time())])
+        screen.ended(console, claims, [("in all", time.time() - psutil.Process().create_time())])
     for command in (*(f"freshet run {file}" for file in served.desk.pipelines), f"freshet serve {served.desk.serve}"):
         console.print(f"  [bold]{shown(command)}[/]")
-    return 0 if held else 1
+    return 0 if screen.held(claims) else 1
 
 
 def _model(
@@ -84,7 +82,8 @@ def _served(console: Console, servers: stack.Stack, folder: Path, model: Callabl
             screen.pipeline_file(console, file)
             shutil.rmtree(home(load(file)), ignore_errors=True)
         screen.pipeline_file(console, desk.serve)
-        jobs = [parts.enter_context(_job(file, folder)) for file in desk.pipelines]
+        runs = {f"job-{file.stem}": ["-m", "cli", "run", str(file)] for file in desk.pipelines}
+        jobs = [parts.enter_context(running(name, command, folder)) for name, command in runs.items()]
         desk.begin()
         with console.status("waiting for the rows"):
             _wait(desk, jobs)
@@ -94,12 +93,6 @@ def _served(console: Console, servers: stack.Stack, folder: Path, model: Callabl
             url = server.url(_SERVES_WITHIN_S)
         console.print(f"  served at {url}, answers by {shown(answering.name)} at {shown(answering.url)}")
         yield _Served(desk, url, answering)
-
-
-@contextmanager
-def _job(file: Path, folder: Path) -> Iterator[Running]:
-    with running(f"job-{file.stem}", ["-m", "cli", "run", str(file)], folder) as job:
-        yield job
 
 
 def _wait(desk: HelpDesk, jobs: list[Running]) -> None:
@@ -118,23 +111,12 @@ def _perform(console: Console, served: _Served, leave: bool) -> list[tuple[str, 
     with closing(Asker(served.url, keys["acme"])) as acme, closing(Asker(served.url, keys["beta"])) as beta:
         scene = Scene(console, served.desk, acme, beta, served.model)
         claims = [
-            (title, _claim(console, f"{number}. {title}", check, scene))
+            (title, screen.claim(console, f"{number}. {title}", check, scene, "asking"))
             for number, (title, check) in enumerate(CLAIMS, start=1)
         ]
         if not leave:
             _prompt(console, served, acme)
     return claims
-
-
-def _claim(console: Console, title: str, check: Callable[[Scene], Evidence], scene: Scene) -> Evidence:
-    screen.section(console, title)
-    try:
-        with console.status("asking"):
-            found = check(scene)
-    except FreshetError as error:
-        found = Evidence((), str(error), holds=False)
-    screen.evidence(console, found)
-    return found
 
 
 def _prompt(console: Console, served: _Served, acme: Asker) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.docker.flink_services import GPU
-from deploy.docker.services import Service, config_file, local, shell
+from deploy.docker.services import Service, asked, config_file, local, shell
 
 VLLM_IMAGE = "vllm/vllm-openai:v0.11.0"
 MODEL = "SmolLM2-135M-Instruct"
@@ -27,10 +27,6 @@ def chat_services() -> dict[str, Service]:
     return {"serve": _serve(), "model": _small_model(), "model-gpu": _vllm()}
 
 
-def _asked(url: str) -> str:
-    return f"import urllib.request as r; r.urlopen('{url}', timeout=5)"
-
-
 def _serve() -> Service:
     return Service(
         target="flink",
@@ -43,7 +39,7 @@ def _serve() -> Service:
         ports=[local(PORT)],
         # the job makes the tables that are searched; the model is asked with the first question alone
         depends_on=["postgres", "job"],
-        healthcheck=["CMD", "python", "-c", _asked(f"http://127.0.0.1:{PORT}/ready")],
+        healthcheck=["CMD", "python", "-c", asked(f"http://127.0.0.1:{PORT}/ready")],
         profiles=[_CPU, _GPU],
     )
 
@@ -52,7 +48,7 @@ def _small_model() -> Service:
     return Service(
         target="chat",
         command=["python", "-P", "-m", "demo.chat.model_server", f"{_MODEL_PORT}", "0.0.0.0"],
-        healthcheck=["CMD", "python", "-c", _asked(f"http://127.0.0.1:{_MODEL_PORT}/v1/models")],
+        healthcheck=["CMD", "python", "-c", asked(f"http://127.0.0.1:{_MODEL_PORT}/v1/models")],
         profiles=[_CPU],
     )
 
@@ -67,7 +63,7 @@ def _vllm() -> Service:
         command=[*served, *shared],
         environment={"HF_HOME": "/models"},
         volumes=["models:/models"],
-        healthcheck=["CMD", "python3", "-c", _asked(f"http://127.0.0.1:{_MODEL_PORT}/health")],
+        healthcheck=["CMD", "python3", "-c", asked(f"http://127.0.0.1:{_MODEL_PORT}/health")],
         profiles=[_GPU],
         extra=extra,
     )

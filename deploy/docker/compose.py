@@ -13,7 +13,7 @@ import yaml
 
 from deploy.docker.chat_services import chat_services
 from deploy.docker.flink_services import METRICS_PORT, flink_services
-from deploy.docker.services import Service, config, config_file, local, shell
+from deploy.docker.services import Service, asked, config, config_file, local, shell
 from stack import connect, java, kafka, opensearch, postgres
 from stack.local import LOCK
 from udfs.pinned import read
@@ -191,12 +191,11 @@ def _opensearch() -> Service:
 
 
 def _aws() -> Service:
-    ask = "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/moto-api/', timeout=5)"
     return Service(
         target="tools",
         command=["python", "-P", "stack/aws_server.py", "0.0.0.0", "5000"],
         ports=[local(5000)],
-        healthcheck=["CMD", "python", "-c", ask],
+        healthcheck=["CMD", "python", "-c", asked("http://127.0.0.1:5000/moto-api/")],
     )
 
 

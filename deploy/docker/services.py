@@ -107,6 +107,11 @@ def shell(line: str) -> list[str]:
     return ["/bin/sh", "-c", line]
 
 
+def asked(url: str) -> str:
+    """A health check in Python: fails where the address doesn't answer within 5 s, or answers with an error."""
+    return f"import urllib.request as r; r.urlopen('{url}', timeout=5)"
+
+
 def _literal(text: str) -> str:
     # Compose takes $ for a variable of its own
     return text.replace("$", "$$")

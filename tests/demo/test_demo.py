@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -18,12 +17,12 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from core.errors import ConfigError
-from demo import debezium, profiles, world
+from demo import debezium, profiles, screen, world
 from demo import showing as demo
 from demo.aws import REGION
 from demo.chat import claims as chat
 from demo.feed import DemoFeed
-from demo.stage import Evidence, NotSeen, Stage
+from demo.stage import Evidence, NotSeen
 from stack import local as local_stack
 from stack.connect import remove_postgres
 from tests import resident
@@ -110,11 +109,11 @@ def test_a_model_s_address_is_for_the_chat_alone(tmp_path: Path, monkeypatch: py
 
 
 def test_a_claim_that_is_not_seen_is_reported_and_does_not_hold() -> None:
-    def unseen(stage: Stage[Any]) -> Evidence:
+    def unseen(_: None) -> Evidence:
         raise NotSeen("an answer: not seen within 30 s")
 
     console = Console(record=True, width=200)
-    found = demo._claim(console, "1. A claim", unseen, None)  # type: ignore[arg-type]  # the claim looks at no stage
+    found = screen.claim(console, "1. A claim", unseen, None, "checking")
     assert not found.holds
     assert "✗" in console.export_text()
 
