@@ -14,7 +14,7 @@ from core.errors import ConfigError, Unavailable
 from core.shards.progress import Standing
 from core.stores.contract import Hit, Stood, Stored, VectorStore
 from core.stores.filters.evaluation import passes
-from core.stores.filters.language import EVERYTHING, And, Filter
+from core.stores.filters.language import EVERYTHING, Filter, both
 from core.stores.ranking import fused, reach
 from operations.addresses import nobody_at, of_store, setting_of_store
 from operations.freshness import Freshness, Wanted, wanted
@@ -129,7 +129,7 @@ class Index:
         Whoever sees a part is given no BM25 scores, but those of ranks: they tell how many chunks of all have a word.
         Raises Unavailable where the store doesn't answer.
         """
-        among = asked if granted == EVERYTHING else And((granted, asked))
+        among = both(granted, asked)
         with self._stores.one() as store:
             # asked before: what is searched then is no older
             fresh = self._freshness.of(store)

@@ -28,7 +28,7 @@ from serving.answers.openai_errors import as_openai_response
 from serving.changes import Streams
 from serving.description import described
 from serving.figures import KIND, Figures
-from serving.lookups import Lookups, of_store
+from serving.lookups import ANSWER_S, Lookups, of_store
 from serving.offer import Offer, offered
 from serving.page.files import PATH, Page
 from serving.problems import Refused, as_response
@@ -37,9 +37,6 @@ from serving.tools.tools import Tools
 
 if TYPE_CHECKING:
     from serving.tools.mcp import Mcp
-
-ANSWER_S = 30.0
-"""How long an answer may take."""
 
 _CHECK_S = 5.0
 _OF_MCP = ("mcp", "mcp_types")
@@ -190,7 +187,6 @@ class _Serving:
         grant = self._let_in(request)
         name, document_id = request.path_params["index"], request.path_params["id"]
         self._lookups.index(name, grant)
-        reading.check_text(document_id, "id")
         around = reading.number(request.query_params, "around", 0, 10**8)
         neighbours = reading.number(request.query_params, "neighbours", 0, MOST_NEIGHBOURS)
         if neighbours is not None and around is None:

@@ -15,28 +15,30 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from core.errors import ChangesGone, ConfigError, FreshetError
-from core.stores.filters.language import EVERYTHING, And, Filter
+from core.errors import ChangesGone, FreshetError
+from core.stores.filters.language import EVERYTHING, Filter, both
 from core.stores.outcomes import Cleared, Gone, Heard, There
-from operations.changes import Listener, Place, place_of
+from operations.changes import Listener, Place
 from serving import reading
+from serving.event_stream import EventStream
 from serving.figures import Figures
 from serving.offer import OpenIndex
+from serving.outcomes import check_kept, place, refusing
 from serving.problems import Refused
-from serving.shapes import EVENTS, ChangedDocument, ClearedTable, GoneDocument
+from serving.shapes import ChangedDocument, ClearedTable, GoneDocument
 
 _WAIT_S = 0.5
 _HEARTBEAT_S = 15.0
 _LET_IN_S = 1.0
 _SLOW_S = 20.0
 _AGAIN_MS = 2_000
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_LAST = "Last-Event-ID"
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -69,10 +71,9 @@ class Streams:
     ) -> Response:
         """The changes of an index, of documents that pass `granted` and what the request asks for. Raises Refused."""
         asked = reading.filter_of(request.query_params.get("filter", "{}"), opened.index.columns)
-        among = asked if granted == EVERYTHING else granted if asked == EVERYTHING else And((granted, asked))
-        last = _last(request.headers.get("Last-Event-ID", ""))
-        if opened.pipeline.outcomes is None:
-            raise Refused(404, f"the pipeline of index {index} tells no changes: its file has no outcomes", "index")
+        among = both(granted, asked)
+        last = place(request.headers.get("Last-Event-ID") or None, _LAST, "id of an event of this server's")
+        check_kept(index, opened)
         self._take_place(granted)
         try:
             listener = await self._listener(partial(Listener, opened.pipeline, opened.index.name, among, last))
@@ -81,7 +82,7 @@ class Streams:
             raise
         self._figures.listening(index, 1)
         events = self._events(_Hearing(index, listener, is_let_in))
-        return _Stream(events, partial(self._closed, index, granted, listener))
+        return EventStream(events, partial(self._closed, index, granted, listener))
 
     def _take_place(self, granted: Filter) -> None:
         """Count one who listens. Raises Refused where no place is left; who sees a part has half of them."""
@@ -93,20 +94,12 @@ class Streams:
 
     async def _listener(self, make: Callable[[], Listener]) -> Listener:
         making = self._threads.submit(make)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(making))
-        except ChangesGone as error:
-            _log.warning("changes: %s", error)
-            gone = "what changed since is no longer known: search anew, and listen without Last-Event-ID"
-            raise Refused(410, gone, "Last-Event-ID") from None
-        except ConfigError as error:
-            raise Refused(404, f"there are no changes yet: {error}", "index") from None
-        except FreshetError as error:
-            _log.warning("changes: %s", error)
-            raise Refused(503, "the topic of changes doesn't answer: ask again", "", {"Retry-After": "1"}) from None
-        except BaseException:
-            making.add_done_callback(lambda made: None if made.exception() else made.result().close())
-            raise
+        with refusing(_LAST, f"search anew, and listen without {_LAST}"):
+            try:
+                return await asyncio.shield(asyncio.wrap_future(making))
+            except BaseException:
+                making.add_done_callback(lambda made: None if made.exception() else made.result().close())
+                raise
 
     async def _events(self, hearing: _Hearing) -> AsyncIterator[bytes]:
         looked = said = time.monotonic()
@@ -141,27 +134,6 @@ class Streams:
         self._figures.listening(index, -1)
         self._open[granted] -= 1
         self._threads.submit(listener.close)
-
-
-class _Stream(StreamingResponse):
-    """A stream of events that says when it is no more, however it ends."""
-
-    def __init__(self, events: AsyncIterator[bytes], closed: Callable[[], None]) -> None:
-        super().__init__(events, headers=_HEADERS, media_type=EVENTS)
-        self._closed = closed
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._closed()
-
-
-def _last(text: str) -> Place | None:
-    if text and (place := place_of(text)) is None:
-        raise Refused(422, "Last-Event-ID is no id of an event of this server's", "Last-Event-ID")
-    return place if text else None
 
 
 def _event(place: Place, said: Heard) -> bytes:

@@ -28,6 +28,9 @@ from serving.problems import Refused
 from serving.shapes import Mode, Search, WaitFor
 from serving.waiting import Waiting
 
+ANSWER_S = 30.0
+"""How long an answer may take."""
+
 RECORD = "record"
 """What stands in the place of an identifier's type where a profile is asked for by one of its records."""
 
@@ -116,6 +119,11 @@ class Lookups:
         if found is None:
             raise Refused(404, f"nobody is known by the {kind} {value!r}", "value")
         return found
+
+    async def customer(self, grant: Grant, named: str) -> Profile:
+        """The profile of a customer: by an identifier or a record, as `email/kari@x.no`, or by the profile's id."""
+        kind, slash, value = named.partition("/")
+        return await (self.profile_of(grant, kind, value) if slash else self.profile(grant, named))
 
     async def origin(self, grant: Grant, profile: Profile) -> Origin:
         """What made a profile. Its history names others, so whoever sees a part isn't given it."""

@@ -216,9 +216,12 @@ class State(msgspec.Struct):
 
 def hits_of(found: Sequence[contract.Hit], asked: Search, fresh: Standing) -> Hits:
     """The answer of hits, those from the least cosine on that is asked for."""
-    least = asked.min_score
-    near = found if least is None else [each for each in found if each.cosine is not None and each.cosine >= least]
-    return Hits([hit_of(each) for each in near], asked.mode, as_of(fresh))
+    return Hits([hit_of(each) for each in near(found, asked.min_score)], asked.mode, as_of(fresh))
+
+
+def near(found: Sequence[contract.Hit], least: float | None) -> Sequence[contract.Hit]:
+    """Those that were found whose cosine is the `least` at least; all where there is no such."""
+    return found if least is None else [each for each in found if each.cosine is not None and each.cosine >= least]
 
 
 def hit_of(hit: contract.Hit) -> Hit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ from typing import Any
 
 @dataclass
 class Ranking:
-    """The server; `instead` is answered in place of the right answer."""
+    """The server; `instead` is answered in place of the right answer, and each answer takes `takes_s`."""
 
     url: str
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     instead: tuple[int, Any] | None = None
+    takes_s: float = 0
 
 
 def score(question: str, text: str) -> float:
@@ -45,6 +47,7 @@ def ranking_server() -> Iterator[Ranking]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             ranking.asked.append({**body, "path": self.path})
             ranking.keys.append(self.headers.get("Authorization", ""))
+            time.sleep(ranking.takes_s)
             status, said = ranking.instead or (200, answer(body))
             raw = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)

@@ -22,7 +22,7 @@ from core.documents import graphemes
 from core.documents.chunking import chunker
 from core.documents.step import Chunker, DocumentSpec, document_id, render
 from core.documents.structure import structured
-from core.errors import FilterError, FreshetError, quote
+from core.errors import FilterError, FreshetError, brief, quote
 from core.formats import s3
 from core.formats.timestamps import nanoseconds
 from core.identity import identifiers
@@ -242,9 +242,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a filter's column": lambda text: filtered(f'{{"{text}": 1}}'),
     "a timestamp": instant,
     "a notification": notified,
-    "a passage's overlap": lambda text: passages.overlap(text, text[1:] + text),
+    "a passage's overlap": lambda text: passages.overlap.__wrapped__(text, text[1:] + text),
     "a passage, quoted": passages.quoted,
-    "a source in one line": passages.in_one_line,
+    "a source in one line": brief,
     "a failure": failures.explained,
     "a failure's cause": lambda text: failures.explained(f"java.lang.Exception\nCaused by: {text}"),
     "a cause that is nearly known": lambda text: failures.explained("Cannot find " * (len(text) // 12)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from io import StringIO
 
@@ -124,9 +124,7 @@ def _rating(world: _World) -> Event:
     liked = chance.random() < MODELS[of.model]
     good, bad = ((1,), (-1,)) if of.scale == "thumbs" else ((4, 5), (1, 2, 3))
     rating = chance.choice(good if liked else bad)
-    world.truth[name] = Rated(
-        of.id, of.conversation, of.turn, of.tenant, of.model, of.question, of.scale, rating, of.ratings + 1
-    )
+    world.truth[name] = replace(of, rating=rating, ratings=of.ratings + 1)
     if chance.random() < AGAIN_SHARE:
         _rate_later(world, name)
     said = chance.choice(_COMMENTS) if chance.random() < 0.2 else None

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.answers.passages import Found, Passage, in_one_line, of_one_version, passages, quoted
+from core.answers.passages import Found, Passage, of_one_version, passages, quoted
 from core.answers.template import Template
-from core.errors import PromptTooLong
+from core.errors import PromptTooLong, brief
 
 _NO_PASSAGES = "(none)"
 _NO_PROFILE = "(nothing)"
@@ -80,10 +80,11 @@ def context(
     if bare > budget.most:
         raise PromptTooLong(bare, budget.most)
     known = "" if profile is None else _profile(profile)
-    if writing.fixed(known) > budget.most:
-        known = ""
+    fixed = writing.fixed(known) if known else bare
+    if fixed > budget.most:
+        known, fixed = "", bare
     one = of_one_version(found)
-    taken = _taken(one, writing, budget.most - writing.fixed(known))
+    taken = _taken(one, writing, budget.most - fixed)
     prompt, cited = writing.whole(known, taken)
     # what is counted by parts may be a little less than the whole, where tokens begin in one and end in another
     while (size := budget.size(prompt)) > budget.most and (taken or known):
@@ -145,7 +146,7 @@ class _Writing:
 
 def _source(cited: Cited) -> str:
     index, document_id = cited.passage.best.document
-    return f"[{cited.mark}] {index} {in_one_line(document_id)}"
+    return f"[{cited.mark}] {index} {brief(document_id)}"
 
 
 def _block(cited: Cited) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import lru_cache
+from itertools import groupby, pairwise
 
 from core.stores.contract import Hit
 
 QUOTED = "| "
 """What each line of others' words begins with; of an empty line its bar alone."""
 
-_LONGEST_SOURCE = 300
+_REMEMBERED = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,13 @@ def passages(chunks: Iterable[Found], overlapping: Collection[str]) -> list[Pass
 
 def _passage(chunks: Sequence[Found], overlapping: Collection[str]) -> Passage:
     text = chunks[0].hit.text
-    for each in chunks[1:]:
-        # a chunk begins where the one before ends, or earlier (core.documents.chunking)
-        text += each.hit.text[overlap(text, each.hit.text) if each.index in overlapping else 0 :]
+    for before, each in pairwise(chunks):
+        # a chunk begins where the one before ends, or earlier, but behind its begin (core.documents.chunking)
+        text += each.hit.text[overlap(before.hit.text, each.hit.text) if each.index in overlapping else 0 :]
     return Passage(tuple(chunks), text)
 
 
+@lru_cache(_REMEMBERED)
 def overlap(before: str, after: str) -> int:
     """The characters that `after` repeats: the longest end of `before` that it begins with.
 
@@ -113,9 +115,3 @@ def overlap(before: str, after: str) -> int:
 def quoted(text: str) -> str:
     """Others' words, each line behind a bar. Lines end where any reader may see an end (`str.splitlines`)."""
     return "\n".join(QUOTED + line if line.strip() else QUOTED.strip() for line in text.splitlines() or [""])
-
-
-def in_one_line(text: str) -> str:
-    """A name that others gave, as it stands in a line of ours: without line ends, and not too long for it."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SOURCE else line[: _LONGEST_SOURCE - 1] + "…"

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from serving import reading
 from serving.access import Grant
@@ -22,13 +22,12 @@ from serving.answers.models.contract import AnsweringModel, Body, ModelFailed
 from serving.answers.openai_errors import error, error_response
 from serving.answers.shapes import Chat, Freshet, Message
 from serving.answers.turns import Turn
+from serving.event_stream import EventStream
 from serving.figures import Figures
 from serving.problems import Refused
-from serving.shapes import EVENTS
 
 _USER = "user"
 _LIMITS = ("max_tokens", "max_completion_tokens")
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _DONE = b"data: [DONE]\n\n"
 
 _bodies = reading.Reader(Chat, "a chat")
@@ -67,6 +66,7 @@ class Chats:
             raise Refused(404, f"there is no model {chat.model!r} here, but {model.name!r}", "model")
         place, question = _question(chat.messages)
         asked = chat.freshet or Freshet()
+        reading.check_text(asked.conversation or "", "freshet.conversation")
         with self._figures.chatting("context"):
             made = await self._contexts.made(grant, question, asked)
         number = sum(each.role == _USER for each in chat.messages)
@@ -95,7 +95,6 @@ class Chats:
         return {**usual, **asked, "model": model.name}
 
     async def _whole(self, model: AnsweringModel, turn: Turn, body: Body, told: Callable[[], None]) -> Response:
-        turn.finish = "cancelled"
         try:
             with self._figures.chatting("model"):
                 answer = await model.whole(body)
@@ -109,7 +108,6 @@ class Chats:
     async def _streamed(self, model: AnsweringModel, turn: Turn, body: Body, told: Callable[[], None]) -> Response:
         pieces = model.pieces(body)
         begins = False
-        turn.finish = "cancelled"
         try:
             with self._figures.chatting("model"):
                 first = await anext(pieces, None)
@@ -121,22 +119,7 @@ class Chats:
         finally:
             if not begins:
                 told()
-        return _Stream(_events(first, pieces, turn), told)
-
-
-class _Stream(StreamingResponse):
-    """An answer as it comes, of which is told however it ends."""
-
-    def __init__(self, events: AsyncIterator[bytes], told: Callable[[], None]) -> None:
-        super().__init__(events, headers=_HEADERS, media_type=EVENTS)
-        self._told = told
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._told()
+        return EventStream(_events(first, pieces, turn), told)
 
 
 async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: Turn) -> AsyncIterator[bytes]:

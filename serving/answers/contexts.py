@@ -26,7 +26,7 @@ from serving.answers.ranking.contract import RankingFailed
 from serving.answers.shapes import Citation, ContextAsked, ContextMade, Grounds, LeftOut, RankedBy, Size
 from serving.lookups import Lookups
 from serving.problems import Refused
-from serving.shapes import LONGEST_QUERY, Mode, Search, as_of, hit_of, person_of
+from serving.shapes import LONGEST_QUERY, Mode, Search, as_of, hit_of, near, person_of
 
 _log = logging.getLogger(__name__)
 _bodies = reading.Reader(ContextAsked, "a context")
@@ -108,7 +108,7 @@ class Contexts:
         candidates = k if settings.rerank is None else max(k, settings.rerank.candidates)
         search = Search(question, k=candidates, filter=asked.filter, mode=mode, min_score=asked.min_score)
         answers = await asyncio.gather(*(self._lookups.search(name, grant, search) for name in indexes))
-        rankings = [_near(hits, asked.min_score) for hits, _ in answers]
+        rankings = [near(hits, asked.min_score) for hits, _ in answers]
         fresh = {name: standing for name, (_, standing) in zip(indexes, answers, strict=True)}
         found = _ranked(dict(zip(indexes, rankings, strict=True)))
         ranked_by, found = await self._anew(question, found)
@@ -116,13 +116,17 @@ class Contexts:
 
     async def _anew(self, question: str, found: list[Found]) -> tuple[RankedBy, list[Found]]:
         """What was found, ranked anew; where that fails as it was, which is better than no answer."""
-        ranker = self._answering.ranker
-        if ranker is None or not found:
+        ranker, rerank = self._answering.ranker, self._answering.settings.rerank
+        if ranker is None or rerank is None or not found:
             return "search", found
         try:
-            scores = await ranker.scores(question, [each.hit.text for each in found])
+            async with asyncio.timeout(rerank.timeout):
+                scores = await ranker.scores(question, [each.hit.text for each in found])
         except RankingFailed as error:
             _log.warning("answer.rerank: %s", error)
+            return "search", found
+        except TimeoutError:
+            _log.warning("answer.rerank: %d texts weren't ranked within %g s", len(found), rerank.timeout)
             return "search", found
         best = sorted(zip(scores, found, strict=True), key=lambda pair: (-pair[0], pair[1].rank))
         return "rerank", [
@@ -134,11 +138,8 @@ class Contexts:
         if customer is None:
             return None
         self._lookups.people(grant)
-        kind, slash, value = customer.partition("/")
         try:
-            if slash:
-                return await self._lookups.profile_of(grant, kind, value)
-            return await self._lookups.profile(grant, customer)
+            return await self._lookups.customer(grant, customer)
         except Refused as refused:
             if refused.status in (404, 410) and refused.field != "type":
                 return None
@@ -157,10 +158,6 @@ def _with_defaults(asked: Grounds, defaults: Defaults) -> Grounds:
     if asked.filter is UNSET and asked.indexes is None and defaults.filter:
         given["filter"] = Raw(defaults.filter.encode())
     return structs.replace(asked, **given) if given else asked
-
-
-def _near(hits: Sequence[Hit], least: float | None) -> Sequence[Hit]:
-    return hits if least is None else [each for each in hits if each.cosine is not None and each.cosine >= least]
 
 
 def _ranked(rankings: Mapping[str, Sequence[Hit]]) -> list[Found]:

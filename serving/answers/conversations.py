@@ -120,9 +120,11 @@ class Conversations:
 
     def _work(self) -> None:
         while batch := self._next():
-            fits = [each for each in batch if len(each.key) + len(each.value) <= self._place.room]
+            fits = []
             for each in batch:
-                if each not in fits:
+                if len(each.key) + len(each.value) <= self._place.room:
+                    fits.append(each)
+                else:
                     self._end(each, ConfigError([f"an event has {len(each.value):,} bytes, more than its place takes"]))
             self._write(fits)
 
@@ -132,30 +134,35 @@ class Conversations:
                 self._changed.wait()
             return [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
 
-    def _write(self, batch: Sequence[_Waiting]) -> None:
+    def _write(self, batch: Sequence[_Waiting], behind: Sequence[_Waiting] = ()) -> bool:
+        """Write a batch; whether to go on: where its place is away it is put back, and what comes `behind` with it."""
         try:
             self._place.write([(each.key, each.value) for each in batch])
         except ConfigError as error:
             # one of several is refused: each by itself, so that the others are written
-            for each in batch:
-                if len(batch) > 1:
-                    self._write([each])
-                else:
-                    self._end(each, error)
+            if len(batch) > 1:
+                return all(self._write([each], batch[at:]) for at, each in enumerate(batch, start=1))
+            self._end(batch[0], error)
         except FreshetError as error:
-            _log.warning("conversations: %s", error)
-            turns = [each for each in batch if each.written is None]
-            for each in batch:
-                if each.written is not None:
-                    self._end(each, error)
-            with self._changed:
-                self._waiting.extendleft(reversed(turns))
-                if self._ending:
-                    self._drop_all(error)
-                self._changed.wait(_AGAIN_S)
+            self._put_back([*batch, *behind], error)
+            return False
         else:
             for each in batch:
                 self._end(each, None)
+        return True
+
+    def _put_back(self, batch: Sequence[_Waiting], error: FreshetError) -> None:
+        """Have turns wait before all others, and say of what is waited for that it isn't written."""
+        _log.warning("conversations: %s", error)
+        turns = [each for each in batch if each.written is None]
+        for each in batch:
+            if each.written is not None:
+                self._end(each, error)
+        with self._changed:
+            self._waiting.extendleft(reversed(turns))
+            if self._ending:
+                self._drop_all(error)
+            self._changed.wait(_AGAIN_S)
 
     def _drop_all(self, error: FreshetError) -> None:
         while self._waiting:

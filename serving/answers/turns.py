@@ -23,7 +23,7 @@ class Turn:
     """A question, its context, and its answer as far as it came. Times are of `time.perf_counter`.
 
     at      when it was asked, in ms since 1970
-    finish  how the answer ended; "" while it didn't
+    finish  how the answer ended; as long as it hasn't, whoever goes away cancels it
     usage   the model's count of tokens
     """
 
@@ -37,7 +37,7 @@ class Turn:
     found: float
     first: float | None = None
     over: float | None = None
-    finish: str = ""
+    finish: str = "cancelled"
     text: list[str] = field(default_factory=list)
     usage: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,6 +72,8 @@ class Turn:
     def event(self, tenant: str, model: str, counting: Counting) -> conversations.Turn:
         """What is written of it."""
         context, answer = self.made.context, "".join(self.text)[:_LONGEST_ANSWER]
+        # a long prompt takes milliseconds to count, on the thread that answers everybody
+        size = context.size if self.made.counted.unit == "tokens" else None
         cited = [(each.passage.best.index, each.passage.best.hit) for each in context.cited]
         prompt, written = self.usage.get("prompt_tokens"), self.usage.get("completion_tokens")
         return conversations.Turn(
@@ -84,7 +86,7 @@ class Turn:
             self.question,
             answer,
             model,
-            prompt if isinstance(prompt, int) else counting.tokens(context.prompt),
+            prompt if isinstance(prompt, int) else counting.tokens(context.prompt) if size is None else size,
             written if isinstance(written, int) else counting.tokens(answer),
             self.finish,
             conversations.Latency(*self._latency()),

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from serving.answers.shapes import LONGEST_NAME, ContextAsked
+from serving.answers.shapes import LONGEST_NAME
 from serving.shapes import LONGEST_QUERY, MOST_NEIGHBOURS, Cosine, Mode, WaitFor
-
-__all__ = ["Changed", "ChangesAsked", "ContextAsked", "DocumentAsked", "ProfileAsked", "Recent", "SearchAsked"]
 
 Index = Annotated[str, Meta(max_length=LONGEST_NAME, description="An index's name.")]
 

@@ -11,14 +11,11 @@ from core.errors import ConfigError, not_installed
 from serving.access import Grant, charge
 from serving.answers.contexts import Contexts
 from serving.figures import Figures
-from serving.lookups import Lookups
+from serving.lookups import ANSWER_S, Lookups
 from serving.offer import Offer, opened
 from serving.problems import Refused
 from serving.settings import read
 from serving.tools.tools import Tools
-
-ANSWER_S = 30.0
-"""How long a call may take."""
 
 
 def answer(file: Path, key: str, say: Callable[[str], None]) -> None:

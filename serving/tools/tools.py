@@ -97,11 +97,7 @@ class Tools:
         return document_of(found, ordinals, fresh)
 
     async def _profile(self, grant: Grant, asked: ProfileAsked) -> Person:
-        kind, slash, value = asked.customer.partition("/")
-        if slash:
-            found = await self._lookups.profile_of(grant, kind, value)
-        else:
-            found = await self._lookups.profile(grant, asked.customer)
+        found = await self._lookups.customer(grant, asked.customer)
         return person_of(found, await self._lookups.origin(grant, found) if asked.explain else None)
 
     async def _context(self, grant: Grant, asked: ContextAsked) -> ContextMade:

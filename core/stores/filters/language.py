@@ -91,6 +91,14 @@ Filter = And | Or | Not | In | Range | Exists
 EVERYTHING = And(())
 """What each document passes."""
 
+
+def both(granted: Filter, asked: Filter) -> Filter:
+    """What passes the filter of whoever asks, and the one that they ask by."""
+    if granted == EVERYTHING:
+        return asked
+    return granted if asked == EVERYTHING else And((granted, asked))
+
+
 _NOTHING = Or(())
 _KINDS = {str: "a text", Decimal: "a number", bool: "true or false", Instant: "a time"}
 _LOWER = (Bound.GT, Bound.GTE)

@@ -84,6 +84,8 @@ async def streamed(pool: Executor, begin: Callable[[], Iterable[Item]], where: s
         raise failure(error, where) from None
     finally:
         over.set()
+        # one that waits for a thread begins no more
+        reading.cancel()
 
 
 def lines(parts: Iterable[bytes]) -> Iterator[bytes]:

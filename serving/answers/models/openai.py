@@ -10,8 +10,8 @@ import httpx
 import msgspec
 
 from core.config.answer import OpenAiChat
-from core.errors import brief
 from serving.answers.models.contract import Body, ModelFailed
+from udfs.embedding.remote.endpoint import shown
 
 _CONNECT_S = 5.0
 _CONNECTIONS = 256
@@ -21,6 +21,7 @@ _LARGEST_ERROR = 1 << 16
 _DATA = b"data:"
 _DONE = b"[DONE]"
 _REFUSALS = (400, 404, 413, 422)
+_NO_COMPLETION = "the answering model answers what is no chat completion"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -49,7 +50,7 @@ class OpenAiModel:
         except (msgspec.DecodeError, UnicodeDecodeError):
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
-            raise ModelFailed(502, "the answering model answers what is no chat completion", brief(answer[:300]))
+            raise ModelFailed(502, _NO_COMPLETION, self._shown(answer))
         return found
 
     async def pieces(self, body: Body) -> AsyncGenerator[Body, None]:
@@ -59,7 +60,7 @@ class OpenAiModel:
             async for data in _events(response):
                 if data == _DONE:
                     break
-                piece = _piece(data)
+                piece = self._piece(data)
                 choices = piece.get("choices")
                 finished = finished or any(each.get("finish_reason") for each in choices or ())
                 yield piece
@@ -87,16 +88,33 @@ class OpenAiModel:
 
     def _failure(self, response: httpx.Response, answer: bytes) -> ModelFailed:
         status = response.status_code
-        said = brief(_message(answer).replace(self._key, "…") if self._key else _message(answer))
+        said = self._said(answer)
         log = f"{self._url} answers {status}: {said}"
         if status in _REFUSALS:
             return ModelFailed(400, f"the answering model refuses the request: {said}", log)
         if status == 429:
             return ModelFailed(429, "the answering model is busy: ask again", log)
         if status in (401, 403):
-            # what it says may repeat the key
+            # what it says may repeat a part of the key
             return ModelFailed(502, "the answering model lets this server not in", f"{self._url} answers {status}")
         return ModelFailed(503 if status >= 500 else 502, "the answering model fails: ask again", log)
+
+    def _piece(self, data: bytes) -> Body:
+        try:
+            found = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = None
+        if isinstance(found, dict) and found.get("error"):
+            raise ModelFailed(502, f"the answering model fails: {self._said(data)}", self._shown(data))
+        if not isinstance(found, dict) or not _are_choices(found.get("choices")):
+            raise ModelFailed(502, _NO_COMPLETION, self._shown(data))
+        return found
+
+    def _said(self, answer: bytes) -> str:
+        return self._shown(_message(answer).encode("utf-8", "replace"))
+
+    def _shown(self, answer: bytes) -> str:
+        return shown(answer[:_LARGEST_ERROR], self._key)
 
     def _log(self, error: Exception) -> str:
         return f"{self._url}: {type(error).__name__}: {error}".rstrip(": ")
@@ -126,18 +144,6 @@ async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
                 yield line[len(_DATA) :].strip()
     if held.startswith(_DATA):
         yield held[len(_DATA) :].strip()
-
-
-def _piece(data: bytes) -> Body:
-    try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        found = None
-    if isinstance(found, dict) and found.get("error"):
-        raise ModelFailed(502, f"the answering model fails: {brief(_message(data))}", brief(data[:300]))
-    if not isinstance(found, dict) or not _are_choices(found.get("choices")):
-        raise ModelFailed(502, "the answering model answers what is no chat completion", brief(data[:300]))
-    return found
 
 
 def _are_choices(found: Any) -> bool:

@@ -18,10 +18,12 @@ from core.config.answer import SageMakerChat
 from core.errors import brief
 from serving.answers.models.aws import in_thread, lines, streamed, threads
 from serving.answers.models.contract import Body, ModelFailed, Wish, piece_of, whole_of, wish
+from udfs.embedding.remote.endpoint import shown
 
 _PARAMETERS = ("temperature", "top_p")
 _EULA = "accept_eula=true"
 _LENGTHS = ("length", "max_tokens")
+_LARGEST_ERROR = 1 << 16
 
 _encode = msgspec.json.Encoder().encode
 
@@ -120,7 +122,7 @@ def _json(said: bytes) -> Any:
     try:
         return msgspec.json.decode(said)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ModelFailed(502, "the answering model answers what is no JSON", brief(said[:300])) from None
+        raise ModelFailed(502, "the answering model answers what is no JSON", shown(said[:_LARGEST_ERROR])) from None
 
 
 def _text(answer: Any) -> str:

@@ -16,7 +16,10 @@ class Ranker(Protocol):
     """Says how well each of some texts answers a question. Many ask at once."""
 
     async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
-        """A score a text, in their order; greater is better. Raises RankingFailed."""
+        """A score a text, in their order; greater is better. Raises RankingFailed.
+
+        Whoever asks waits no longer than they like: then this is cancelled.
+        """
 
     async def close(self) -> None:
         """Give connections and memory back."""

@@ -17,7 +17,7 @@ from serving.answers.ranking.contract import RankingFailed
 class FolderRanker:
     """A cross-encoder as sentence-transformers saves it."""
 
-    def __init__(self, to: FolderRanking, timeout_s: float) -> None:
+    def __init__(self, to: FolderRanking) -> None:
         """Load it. Raises ConfigError where the folder has none."""
         folder = to.path.expanduser()
         if not folder.is_dir():
@@ -26,18 +26,12 @@ class FolderRanker:
             self._model: Any = CrossEncoder(str(folder), local_files_only=True)
         except Exception as error:  # transformers raises whatever the file's reader does
             raise ConfigError([f"answer.rerank.folder.path: {to.path} has no cross-encoder: {error}"]) from None
-        self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, "ranking")
 
     async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """See `Ranker.scores`."""
         pairs = [(question, text) for text in texts]
-        computing = asyncio.get_running_loop().run_in_executor(self._thread, self._computed, pairs)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await computing
-        except TimeoutError:
-            raise RankingFailed(f"the cross-encoder took more than {self._timeout_s:g} s") from None
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._computed, pairs)
 
     async def close(self) -> None:
         """See `Ranker.close`."""

@@ -14,10 +14,11 @@ import msgspec
 
 from core.config.answer import CohereRanking, TeiRanking
 from core.config.embedding import Key
-from core.errors import brief
 from serving.answers.ranking.contract import RankingFailed
+from udfs.embedding.remote.endpoint import shown
 
 _LARGEST = 4 << 20
+_LARGEST_ERROR = 1 << 16
 _AT_ONCE = 32
 """Texts of a request to TEI, which takes so many where it isn't told otherwise (--max-client-batch-size)."""
 
@@ -43,7 +44,8 @@ class _Http:
 
     def __init__(self, url: str, key: Key | None, timeout_s: float) -> None:
         self._url = url.rstrip("/").removesuffix("/rerank") + "/rerank"
-        known = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        self._key = "" if key is None else key.get_secret_value()
+        known = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._client = httpx.AsyncClient(headers={"Content-Type": "application/json", **known}, timeout=timeout_s)
 
     async def post(self, body: dict[str, Any], kind: Any) -> Any:
@@ -53,8 +55,8 @@ class _Http:
         except httpx.HTTPError as error:
             raise RankingFailed(f"{self._url}: {type(error).__name__}: {error}".rstrip(": ")) from None
         if answer.status_code != 200 or len(answer.content) > _LARGEST:
-            # what is said with 401 may repeat the key
-            said = "" if answer.status_code in (401, 403) else f": {brief(answer.text[:300])}"
+            # what is said with 401 may repeat a part of the key
+            said = "" if answer.status_code in (401, 403) else f": {shown(answer.content[:_LARGEST_ERROR], self._key)}"
             raise RankingFailed(f"{self._url} answers {answer.status_code}{said}")
         try:
             return msgspec.json.decode(answer.content, type=kind)

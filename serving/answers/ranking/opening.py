@@ -11,13 +11,13 @@ from serving.answers.ranking.contract import Ranker
 from serving.answers.ranking.http import CohereRanker, TeiRanker
 
 
-def _folder(to: FolderRanking, timeout_s: float) -> Ranker:
+def _folder(to: FolderRanking, _: float) -> Ranker:
     # imported late: an extra's, and takes seconds
     try:
         from serving.answers.ranking.folder import FolderRanker
     except ModuleNotFoundError as missing:
         raise not_installed("answer.rerank.folder", missing.name or "sentence_transformers", "model") from missing
-    return FolderRanker(to, timeout_s)
+    return FolderRanker(to)
 
 
 RANKERS: Mapping[type[Ranking], Callable[[Any, float], Ranker]] = {
@@ -25,7 +25,7 @@ RANKERS: Mapping[type[Ranking], Callable[[Any, float], Ranker]] = {
     CohereRanking: CohereRanker,
     FolderRanking: _folder,
 }
-"""By the kinds of settings, given those and how many seconds to wait for a ranking."""
+"""By the kinds of settings, given those and how many seconds a request to it may take."""
 
 
 def opened(rerank: Rerank | None) -> Ranker | None:

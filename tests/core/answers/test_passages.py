@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.answers.context import Budget, Context, Order, context
-from core.answers.passages import Found, in_one_line, of_one_version, overlap, passages, quoted
+from core.answers.passages import Found, of_one_version, overlap, passages, quoted
 from core.answers.template import OURS, Template, template
 from core.change import Position
 from core.documents.chunking import chunker
-from core.errors import PromptTooLong
+from core.errors import PromptTooLong, brief
 from core.stores.contract import Hit, Stood
 from tests.laws import examples
 
@@ -95,7 +96,7 @@ def test_every_line_of_others_is_behind_a_bar(text: str) -> None:
     assert [line.removeprefix("|").removeprefix(" ") for line in lines] == [
         line if line.strip() else "" for line in text.splitlines() or [""]
     ]
-    assert len(in_one_line(text).splitlines()) <= 1
+    assert len(brief(text).splitlines()) <= 1
 
 
 def skeleton(prompt: str) -> list[str]:
@@ -130,7 +131,7 @@ def test_ten_thousand_documents_that_mean_ill_change_nothing() -> None:
         )
         lines = skeleton(hostile.prompt)
         marks = [line for line in lines if line.startswith("[")]
-        assert marks == [f"[{20 - at}] a {in_one_line(names[19 - at])}" for at in range(20)]
+        assert marks == [f"[{20 - at}] a {brief(names[19 - at])}" for at in range(20)]
         bare = made([], 100_000)
         assert [line for line in lines if line and line not in marks] == [
             line for line in skeleton(bare.prompt) if line and line != "(none)"
@@ -191,6 +192,35 @@ def test_where_there_is_room_all_is_in_it_and_a_smaller_one_may_take_the_rest() 
     tight = made(found, most)
     assert [each.passage.text for each in tight.cited] == ["best", "small"]
     assert [each.rank for each in tight.left_out] == [1] and tight.size <= most
+
+
+def test_each_prompt_is_counted_once() -> None:
+    counted: list[str] = []
+
+    def size(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    bare = made([]).prompt
+    for values in (None, {"name": "Kari"}, {"note": "x" * 5_000}):
+        counted.clear()
+        context(USUAL, "Why?", values, [chunk(0, "d", 0, "text")], Budget(3_000, size), Order.BEST_LAST, ())
+        assert counted.count(bare) == 1 and len(counted) == len(set(counted))
+
+
+def test_a_prompt_of_one_long_document_takes_little_longer_than_it_is_long() -> None:
+    chance = random.Random(7)
+
+    def took_s(count: int) -> float:
+        text = " ".join(f"w{chance.randrange(10_000)}" for _ in range(400 * count))
+        found = [chunk(at, "d", at, text[at * 1_800 : at * 1_800 + 2_000]) for at in range(count)]
+        begun = thread_time()
+        whole = made(found, 4_000_000)
+        assert [each.passage.text for each in whole.cited] == [text[: count * 1_800 + 200]]
+        return thread_time() - begun
+
+    # each compared with all that stands before it, four times as many would take sixteen times as long
+    assert any(took_s(100) < 10 * took_s(25) for _ in range(3))
 
 
 def test_a_profile_that_is_too_large_gives_way_and_a_question_does_not() -> None:

@@ -224,6 +224,11 @@ REFUSED: dict[str, tuple[Any, int, str | None]] = {
     "a long question": ({"messages": [{"role": "user", "content": "a" * 40_000}]}, 400, "question"),
     "another model": ({"messages": [{"role": "user", "content": "a"}], "model": "gpt-9"}, 404, "model"),
     "an unknown field": ({"messages": [{"role": "user", "content": "a"}], "freshet": {"x": 1}}, 400, "freshet.x"),
+    "a conversation with NUL": (
+        {"messages": [{"role": "user", "content": "a"}], "freshet": {"conversation": "a\x00"}},
+        400,
+        "freshet.conversation",
+    ),
     "an index": ({"messages": [{"role": "user", "content": "a"}], "freshet": {"indexes": ["b"]}}, 404, "index"),
 }
 

@@ -117,8 +117,10 @@ def test_a_turn_is_written_as_the_page_says(server: Server) -> None:
 
 def test_turns_that_fail_or_are_left_are_written_too(server: Server) -> None:
     server.model.fault = Fault(500, {"message": "oh"})
-    assert server.chat("parcel").status_code == 503
+    failed = server.chat("parcel")
+    assert failed.status_code == 503
     _, told = server.next()
+    assert told["prompt_tokens"] == failed.json()["freshet"]["size"]["size"]
     assert (told["finish"], told["answer"], told["latency_ms"]["first_token"]) == ("error", "", None)
     server.model.fault = Fault(cut_after=3)
     server.chat("parcel", stream=True)
@@ -214,17 +216,18 @@ def test_a_kinesis_stream_takes_them_too() -> None:
 
 
 class Failing:
-    """A place that is away for so many times, and refuses one event for good."""
+    """A place that is away for so many times, and refuses one event for good: also among others."""
 
     def __init__(self, times: int) -> None:
         self.times, self.room, self.taken = times, 10_000, list[bytes]()
 
     def write(self, events: Sequence[tuple[bytes, bytes]]) -> None:
+        bad = any(b"bad" in value for _, value in events)
+        if bad and (len(events) > 1 or not self.times):
+            raise ConfigError(["refused"])
         if self.times:
             self.times -= 1
             raise Unavailable("away")
-        if any(b"bad" in value for _, value in events):
-            raise ConfigError(["refused"])
         self.taken += [key for key, _ in events]
 
 
@@ -251,6 +254,19 @@ def test_turns_wait_for_a_place_that_is_away_and_feedback_does_not(monkeypatch: 
         conversations.tell(feedback("h"))
     # what waits at the end is written, and what is refused keeps nothing else
     assert place.taken == [b"a", b"b", b"c", b"e", b"h"]
+
+
+def test_turns_stay_in_their_order_where_one_is_refused_and_the_place_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.answers.conversations._AGAIN_S", 0.05)
+    place = Failing(3)
+    conversations = Conversations(place)
+    for name, comment in (("a", None), ("b", "bad"), ("c", None), ("d", None)):
+        conversations.tell(feedback(name, comment))
+    with conversations.writing():
+        until = time.monotonic() + 10
+        while len(place.taken) < 3 and time.monotonic() < until:
+            time.sleep(0.02)
+    assert place.taken == [b"a", b"c", b"d"]
 
 
 def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:

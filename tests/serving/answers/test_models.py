@@ -7,13 +7,16 @@ but no model of AWS's ever answered here.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from core.config.answer import Answer, Answering, BedrockChat, OpenAiChat, SageMakerChat
+from serving.answers.models.aws import streamed
 from serving.answers.models.contract import AnsweringModel, ModelFailed, wish
 from serving.answers.models.opening import opened
 from tests.answering_model import Fault, Model, answering_model, frame
@@ -208,10 +211,37 @@ def test_who_goes_away_has_the_model_stop(model: Model, kind: str) -> None:
         model.says = says
 
 
+def test_who_has_gone_starts_no_call_from_the_queue() -> None:
+    begun, free = list[str](), threading.Event()
+
+    def begin() -> list[str]:
+        begun.append("a call")
+        return []
+
+    async def leave(pool: ThreadPoolExecutor) -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(streamed(pool, begin, "a model")), 0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(free.wait, 20)
+        asyncio.run(leave(pool))
+        free.set()
+    assert begun == []
+
+
 def test_errors_within_a_stream(model: Model) -> None:
     model.fault = Fault(raw=b'data: {"error": {"message": "out of memory"}}\n\n')
     with pytest.raises(ModelFailed, match="the answering model fails: out of memory"):
         pieces("openai", model)
+    for said in (b'{"error": {"message": "no such key: sk-secret"}}', b"<html>sk-secret", b'{"answer": "sk-secret"}'):
+        model.fault = Fault(raw=b"data: " + said + b"\n\n")
+        with pytest.raises(ModelFailed) as repeated:
+            pieces("openai", model)
+        assert "sk-secret" not in f"{repeated.value} {repeated.value.log}" and "…" in repeated.value.log
+        model.fault = Fault(raw=said)
+        with pytest.raises(ModelFailed) as repeated:
+            whole("openai", model)
+        assert "sk-secret" not in f"{repeated.value} {repeated.value.log}" and "…" in repeated.value.log
     model.fault = Fault(raw=b"data: [DONE]\n\n")
     with pytest.raises(ModelFailed, match="cut off"):
         pieces("openai", model)

@@ -68,6 +68,14 @@ def test_what_is_no_ranking_is_said(ranking: Ranking, kind: str, instead: tuple[
     with pytest.raises(RankingFailed) as failed:
         scores({kind: settings})
     assert "secret" not in str(failed.value)
+    ranking.instead = (422, {"error": f"{'x' * 280} no such key: sk-ranking"})
+    with pytest.raises(RankingFailed, match="answers 422") as failed:
+        scores({kind: {**settings, "api_key": "sk-ranking"}})
+    assert "sk-" not in str(failed.value)
+    ranking.instead = (422, {"error": "no such key: sk-ranking"})
+    with pytest.raises(RankingFailed, match="no such key: …") as failed:
+        scores({kind: {**settings, "api_key": "sk-ranking"}})
+    assert "sk-" not in str(failed.value)
     with pytest.raises(RankingFailed):
         scores({kind: {**settings, "url": "http://127.0.0.1:9"}}, timeout_s=1)
 

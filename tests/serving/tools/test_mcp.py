@@ -24,15 +24,19 @@ from mcp.client.streamable_http import streamable_http_client
 
 from connectors.kafka.producer import ensure_topics
 from core.change import Position
+from core.errors import Unavailable
 from core.plans import Plan
+from core.stores.filters.language import EVERYTHING
 from core.stores.outcomes import applied, cleared
 from operations.pipeline_file import load
 from serving.asking import application
 from serving.keys import add
 from serving.offer import opened
-from serving.problems import as_problem
+from serving.problems import Refused, as_problem
 from serving.server import served
 from serving.settings import read
+from serving.tools.recent import RecentChanges
+from serving.tools.shapes import ChangesAsked
 from stack.local import Stack
 from tests.cli.test_profile import HISTORY, fill
 from tests.connectors.servers import new_schema
@@ -206,6 +210,17 @@ def test_recent_changes_are_those_that_a_key_may_know_of(server: Server) -> None
     assert server.refused("recent_changes", index="silent").startswith("index: the pipeline of index silent tells no")
     assert server.refused("recent_changes", index="manuals", after="x").startswith("after: after is no next")
     assert server.refused("recent_changes", index="manuals", after="other.0-1").startswith("after: what changed since")
+
+
+def test_changes_are_asked_for_again_where_their_topic_is_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("kafka: it doesn't answer")
+
+    monkeypatch.setattr("serving.tools.recent.look_back", away)
+    with opened(read(server.folder / "serve.yaml")) as offer, pytest.raises(Refused) as refused:
+        asyncio.run(RecentChanges().of("manuals", offer.indexes["manuals"], EVERYTHING, ChangesAsked()))
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+    assert "kafka" not in str(refused.value)
 
 
 def test_what_cannot_be_called_is_said(server: Server) -> None:
