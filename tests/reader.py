@@ -16,7 +16,7 @@ from pathlib import Path
 from tests import resident
 from tests.pages import Step, blocks, is_shown, steps
 
-_PATIENCE_S = 180.0
+_PATIENCE_S = 400.0
 _MOMENT_S = 20.0
 LOOKS = ("freshet check ", "freshet search ", "freshet status ")
 """Commands that a reader types again, where what they look at takes a moment: a connector's topic, a change's way."""

@@ -25,7 +25,7 @@ from flink_jobs.engine.environment import JVM_FLAGS, WITHOUT_UPLOADS
 from flink_jobs.running.target import TargetJob
 from stack.layout import free_port
 
-_START_SECONDS = 60
+_START_SECONDS = 180
 _STOP_SECONDS = 20
 _SUBMIT_SECONDS = 180
 _POLL_SECONDS = 0.1
