@@ -23,6 +23,8 @@ _REFUSED = 2
 _BEGINS_S, _NOTICED_S = 90.0, 150.0
 _AGAIN_S = 3.0
 _OF_OPENSEARCH = 0.6
+_NAMES = {"pgvector": "table", "opensearch": "index", "milvus": "collection", "kafka": "topic"}
+"""The setting of each store that names what it has."""
 _RESTORED = "_restored"
 _TOKENS = (64, 96, 128, 256)
 
@@ -77,7 +79,7 @@ def _database(world: World, job: Job, strike: Strike, choices: Random) -> Iterat
     job.stop()
 
     def change(settings: dict[str, Any]) -> None:
-        for store, name in (("pgvector", "table"), ("opensearch", "index")):
+        for store, name in _NAMES.items():
             if store in settings["store"]:
                 settings["store"][store][name] += _RESTORED
 
@@ -88,8 +90,8 @@ def _database(world: World, job: Job, strike: Strike, choices: Random) -> Iterat
 
 def _index(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[str]:
     """While the job runs, in whole or without its ledger: it ends, is refused, and then makes all anew."""
-    indexed, whole = world.pipeline.store.opensearch is not None, choices.random() < 0.5
-    delete = world.delete_index if indexed and choices.random() < _OF_OPENSEARCH else world.drop_table
+    name, whole = _one(world, choices), choices.random() < 0.5
+    delete = {"opensearch": world.delete_index, "pgvector": world.drop_table, "milvus": world.drop_collection}[name]
     delete(whole)
     code = _ended_by_writing(world, job)
     if code is None:
@@ -97,13 +99,21 @@ def _index(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[
     elif code == 0:
         yield _otherwise(job, strike, "ended as if all were well, though its store is gone")
     job.kill()
-    if not whole and delete == world.delete_index:
+    if not whole and name != "pgvector":
         yield from _refused(job, strike, "is there without")
     delete(whole=True)
     yield from _refused(job, strike, "was not started")
     prepare_stores(world.pipeline)
     world.feed.strike(strike, choices)
     job.start("--rebuild")
+
+
+def _one(world: World, choices: Random) -> str:
+    """The store that is to be gone."""
+    there = [name for name in world.pipeline.store.names if name != "kafka"]
+    if "opensearch" in there and choices.random() < _OF_OPENSEARCH:
+        return "opensearch"
+    return choices.choice([name for name in there if name != "opensearch"] or there)
 
 
 def _two_runs(world: World, job: Job, strike: Strike, choices: Random) -> Iterator[str]:

@@ -151,7 +151,9 @@ class Details:
 
 def details(world: World, document: str) -> Details:
     """Look a document up."""
-    ledgers = {"pgvector": _pgvector_ledger(world, document)}
+    ledgers = {}
+    if world.pipeline.store.pgvector is not None:
+        ledgers["pgvector"] = _pgvector_ledger(world, document)
     if world.pipeline.store.opensearch is not None:
         ledgers["opensearch"] = _opensearch_ledger(world, document)
     return Details(ledgers, tuple(world.feed.events(document)))

@@ -41,6 +41,7 @@ FAULTS = {
     Fault.KAFKA: 9,
     Fault.POSTGRES: 12,
     Fault.OPENSEARCH: 9,
+    Fault.MILVUS: 9,
     Fault.POSTGRES_FROZEN: 6,
     Fault.KAFKA_FROZEN: 4,
     Fault.OPENSEARCH_FROZEN: 6,

@@ -68,6 +68,8 @@ def _explained(world: World, document: str) -> dict[str, Any]:
 
 
 def _stored(world: World, place: Path) -> None:
+    if world.pipeline.store.pgvector is None:
+        return
     for name, (suffix, statement) in _STORED.items():
         table = sql.Identifier(world.pipeline.store.of(Pgvector).table + suffix)
         with (

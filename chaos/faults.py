@@ -18,7 +18,8 @@ from chaos import aws
 from chaos.between import BETWEEN
 from chaos.job import Job
 from chaos.strikes import Fault, Strike
-from chaos.world import World
+from chaos.world import World, vectors
+from connectors.milvus import lite
 from core.errors import FreshetError
 from stack import connect, kafka, opensearch, postgres, process
 from stack import local as stack
@@ -75,6 +76,10 @@ class Striker:
             self.job.stop()
             time.sleep(strike.lasts_s)
             self.job.start()
+        elif fault is Fault.MILVUS:
+            # who asks next starts it again
+            file = vectors(self.world.file.parent)
+            self._missed(strike, lite.stop(file, signal.SIGKILL))
         elif fault.partition(" ")[0] in _SERVICES and fault is not Fault.AWS_BUSY:
             self._server(strike)
         else:

@@ -26,7 +26,9 @@ from chaos.job import Job
 from chaos.patience import patience
 from chaos.rounds import Round, Verdict, play
 from chaos.strikes import Fault, possible
+from chaos.world import vectors
 from connectors.aws.client import Aws
+from connectors.milvus import lite
 from core.errors import FreshetError
 from stack import local as stack
 from stack.layout import free_ports
@@ -35,7 +37,7 @@ from terminal.plain import plain
 ACT = 8
 """After so many rounds the database, topics and job are made anew: a job without state reads all topics again."""
 
-STORES = ("pgvector", "opensearch")
+STORES = ("pgvector", "opensearch", "milvus", "kafka")
 _LATE = 3
 """The exit code of a run whose time was up while the job still got on, with no difference that stayed."""
 
@@ -110,6 +112,7 @@ def chaos(options: Options, console: Console) -> int:
         _summary(options, played, console)
     finally:
         restored.stop(folder)
+        lite.stop(vectors(folder))
         stack.down(folder, wipe=held)
         if held and options.folder is None:
             shutil.rmtree(folder)

@@ -25,6 +25,7 @@ class Fault(StrEnum):
     KAFKA = "Kafka killed"
     POSTGRES = "Postgres killed"
     OPENSEARCH = "OpenSearch killed"
+    MILVUS = "Milvus killed"
     POSTGRES_FROZEN = "Postgres frozen"
     KAFKA_FROZEN = "Kafka frozen"
     OPENSEARCH_FROZEN = "OpenSearch frozen"
@@ -57,6 +58,7 @@ AFTER = frozenset({Fault.WORKER_IDLE, Fault.FILE, Fault.TWO_RUNS, Fault.TOPIC, F
 STORES = {
     Fault.POSTGRES: 8,
     Fault.OPENSEARCH: 8,
+    Fault.MILVUS: 8,
     Fault.POSTGRES_FROZEN: 6,
     Fault.OPENSEARCH_FROZEN: 6,
 }
@@ -79,10 +81,15 @@ class Strike:
 def possible(faults: Mapping[Fault, int], stores: Sequence[str], only: Sequence[Fault] = ()) -> dict[Fault, int]:
     """Those of a feed's faults that can happen to these stores, and are of `only` where that names any."""
     return {
-        fault: weight
-        for fault, weight in faults.items()
-        if ("opensearch" in stores or not fault.startswith("OpenSearch")) and (fault in only or not only)
+        fault: weight for fault, weight in faults.items() if _can_happen(fault, stores) and (fault in only or not only)
     }
+
+
+def _can_happen(fault: Fault, stores: Sequence[str]) -> bool:
+    if fault is Fault.INDEX:
+        return bool({"pgvector", "opensearch", "milvus"}.intersection(stores))
+    name = fault.partition(" ")[0].lower()
+    return name in stores or name not in ("opensearch", "milvus")
 
 
 def strikes(choices: Random, seconds: float, faults: Mapping[Fault, int]) -> list[Strike]:

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
 import yaml
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from pymilvus import MilvusClient
 
 from chaos.feed import Feed, Place
 from connectors.aws.client import Aws
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
+from connectors.milvus.lite import address_of
 from connectors.opening.stores import profile_stores, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
-from core.config.store import OpenSearch, Pgvector
+from core.config.store import Milvus, OpenSearch, Pgvector
 from operations.servers import stores
 from stack.local import Stack
 
@@ -69,6 +72,14 @@ class World:
             for name in (pgvector.table, *([f"{pgvector.table}_ledger"] if whole else [])):
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
 
+    def drop_collection(self, whole: bool) -> None:
+        """Drop Milvus' collection behind the job's back, and its ledger too if `whole`."""
+        milvus = self.pipeline.store.of(Milvus)
+        client = MilvusClient(address_of(milvus.uri), alias=uuid4().hex)
+        for name in (milvus.collection, *([milvus.ledger] if whole else [])):
+            client.drop_collection(name)
+        client.close()
+
 
 def make(
     stack: Stack, folder: Path, name: str, stores: tuple[str, ...], choices: Random, begin: Begin, aws: Aws | None
@@ -80,7 +91,8 @@ def make(
     ensure_topics(stack.kafka.bootstrap_servers, {_letters(name): 1})
     feed = begin(place, choices)
     file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(_pipeline(place, feed, stores), sort_keys=False), encoding="utf-8")
+    settings = _pipeline(place, feed, stores, folder)
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     pipeline = load(file)
     prepare_stores(pipeline)
     return World(place, file, pipeline, feed)
@@ -113,11 +125,18 @@ def _letters(name: str) -> str:
     return f"{name}.dead-letters"
 
 
-def _pipeline(place: Place, feed: Feed, stores: tuple[str, ...]) -> dict[str, Any]:
+def vectors(folder: Path) -> Path:
+    """The file of a run's Milvus Lite."""
+    return folder / "vectors.db"
+
+
+def _pipeline(place: Place, feed: Feed, stores: tuple[str, ...], folder: Path) -> dict[str, Any]:
     targets: dict[str, object] = {"pgvector": {"dsn": place.dsn, "table": "chunks"}}
     if place.stack.opensearch is not None:
         targets["opensearch"] = {"hosts": [place.stack.opensearch.url], "index": place.name}
     servers = place.stack.kafka.bootstrap_servers
+    targets["milvus"] = {"uri": str(vectors(folder)), "collection": place.name}
+    targets["kafka"] = {"topic": f"{place.name}.staged", "properties.bootstrap.servers": servers}
     settings = {"embedding": {"model": "hash"}, "store": {}, **feed.settings()}
     return {
         "name": place.name,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import Unavailable, brief
@@ -61,6 +62,16 @@ def server_pid(file: Path) -> int | None:
         return int(json.loads(_beside(file, "server").read_bytes())["pid"]) if listening(file) else None
     except (OSError, ValueError, KeyError):
         return None
+
+
+def stop(file: Path, number: signal.Signals = signal.SIGTERM) -> bool:
+    """End the server of a file, where one runs: the next that asks starts it again. Whether one ran."""
+    pid = server_pid(file)
+    if pid is None:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return True
 
 
 def _started(file: Path) -> str:
