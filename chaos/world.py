@@ -14,7 +14,6 @@ import psycopg
 import yaml
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from pymilvus import MilvusClient
 
 from chaos.feed import Feed, Place
 from connectors.aws.client import Aws
@@ -74,6 +73,9 @@ class World:
 
     def drop_collection(self, whole: bool) -> None:
         """Drop Milvus' collection behind the job's back, and its ledger too if `whole`."""
+        # imported late: an extra's
+        from pymilvus import MilvusClient
+
         milvus = self.pipeline.store.of(Milvus)
         client = MilvusClient(address_of(milvus.uri), alias=uuid4().hex)
         for name in (milvus.collection, *([milvus.ledger] if whole else [])):
