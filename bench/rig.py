@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,10 +100,10 @@ def rig(stack: Stack) -> Iterator[Rig]:
 
 
 @contextmanager
-def own_rig() -> Iterator[Rig]:
+def own_rig(extra: Collection[local_stack.Extra] = ()) -> Iterator[Rig]:
     """A rig on servers of its own, in a folder that is the current one meanwhile and is forgotten."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        started = local_stack.up(Path(), ports=free_ports())
+        started = local_stack.up(Path(), ports=free_ports(), extra=extra)
         try:
             with rig(started) as own:
                 yield own
