@@ -28,7 +28,6 @@ from udfs.embedding.model_files import DEFAULT
 
 __all__ = ["workshop"]
 
-BODIES = ("Grass needs sun and water.", "Ships sail at dawn.", "The court adjourned until spring.")
 AFTER_ALL = 1 << 40
 """A place in the log behind all that was recorded."""
 
@@ -39,9 +38,11 @@ def application(workshop: Workshop, there: Python, name: str, **changes: object)
     return bundled(workshop.pipeline(bounded=False, store=store, **changes), there, workshop.folder / name)
 
 
-def bundled(file: Path, there: Python, folder: Path) -> Path:
+def bundled(file: Path, there: Python, folder: Path, *, with_model: bool = False) -> Path:
     pipeline = load(file, {"DSN": "unknown"})
-    return unpacked(made(pipeline, file, unheard, version_of(there)), folder)
+    built = made(pipeline, file, unheard, version_of(there), with_model=with_model)
+    assert len(built.content) < LARGEST_ZIP
+    return unpacked(built, folder)
 
 
 def properties(workshop: Workshop, **settings: str) -> Path:
@@ -120,28 +121,9 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
 
 
 @pytest.mark.timeout(600)
-def test_a_model_in_the_bundle_embeds_on_the_clusters_own_cpus(workshop: Workshop) -> None:
-    there, folder = python(unheard), workshop.folder / "cluster"
-    store = {"pgvector": {"dsn": "${DSN}", "table": "documents"}}
-    file = workshop.pipeline(bounded=False, store=store, embedding={"model": DEFAULT})
-    built = made(load(file, {"DSN": "unknown"}), file, unheard, version_of(there), with_model=True)
-    assert len(built.content) < LARGEST_ZIP
-    for number, body in enumerate(BODIES):
-        change(workshop, f"m{number}", body, number)
-    with cluster(there, folder, slots=1) as running:
-        job = running.submit(unpacked(built, workshop.folder / "application"), properties(workshop))
-        eventually(lambda: workshop.prepared() and len(workshop.rows()) == len(BODIES), "the rows")
-        job.stop_with_savepoint(running.savepoints)
-    rows = workshop.rows("SELECT text, ordinal, embedding::text FROM documents ORDER BY document_id")
-    expected = embedder(DEFAULT).embed([text for text, *_ in rows])
-    stored = np.array([json.loads(vector) for *_, vector in rows])
-    assert [text for text, *_ in rows] == [f"Changed\n\n{body}" for body in BODIES]
-    # the two processes may cut a batch otherwise
-    assert np.abs(stored - expected).max() < 1e-5
-
-
-@pytest.mark.timeout(600)
-def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint(workshop: Workshop) -> None:
+def test_the_job_of_profiles_embeds_by_the_model_in_its_bundle_and_goes_on_from_its_savepoint(
+    workshop: Workshop,
+) -> None:
     there, folder, history = (
         python(unheard),
         workshop.folder / "cluster",
@@ -149,8 +131,10 @@ def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint
     )
     known = properties(workshop)
     store = {"postgres": {"dsn": "${DSN}"}, "pgvector": {"dsn": "${DSN}", "table": "people"}}
-    bundle = bundled(people.pipeline(workshop, bounded=False, store=store), there, workshop.folder / "profiles")
-    local = people.pipeline(workshop)
+    embedding = {"model": DEFAULT, "text": people.TEXT}
+    file = people.pipeline(workshop, bounded=False, store=store, embedding=embedding)
+    bundle = bundled(file, there, workshop.folder / "profiles", with_model=True)
+    local = people.pipeline(workshop, embedding=embedding)
     savepoint = None
     # on fewer slots than before, as the job of documents went on on more
     for begun, ended, slots in ((0, 400, 2), (400, 600, 1)):
@@ -164,3 +148,9 @@ def test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint
             )
             savepoint = job.stop_with_savepoint(running.savepoints)
     assert workshop.letters() == []
+    rows = workshop.rows("SELECT text, ordinal, embedding::text FROM people")
+    expected = embedder(DEFAULT).embed([text for text, *_ in rows])
+    stored = np.array([json.loads(vector) for *_, vector in rows])
+    assert len(rows) > 20
+    # the two processes may cut a batch otherwise
+    assert np.abs(stored - expected).max() < 1e-5
