@@ -89,7 +89,12 @@ _workers: list[forked_workers.Server] = []
 
 def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
     """Begin a command in a folder; what it prints goes to a file."""
-    resident = _resident(kind, {name: value for name, value in environment.items() if name != _OF_ONE_TEST})
+    # late: the resident itself needs no client of AWS
+    from tests.aws import CREDENTIALS
+
+    # in any case: a JVM goes on for jobs with and without
+    given = {**CREDENTIALS, **environment}
+    resident = _resident(kind, {name: value for name, value in given.items() if name != _OF_ONE_TEST})
     output.write_text("", encoding="utf-8")  # so that who looks before the command begins finds nothing of the last one
     order = {"arguments": list(arguments), "folder": str(folder), "output": str(output)}
     orders = resident.process.stdin

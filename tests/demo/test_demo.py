@@ -25,7 +25,7 @@ from demo.feed import DemoFeed
 from demo.stage import Evidence, NotSeen
 from stack import local as local_stack
 from stack.connect import remove_postgres
-from tests import resident
+from tests import aws, resident
 from tests.answering_model import answering_model
 from workloads.texts import texts
 
@@ -44,9 +44,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def played(machine: Path, *arguments: str) -> str:
     """What a demo printed that went well, in a process that has played others: see `tests.resident`."""
     output = machine / "demo.log"
-    # what the demos of AWS give themselves: a JVM that is there already has the environment of its start
-    environment = {**ENVIRONMENT, "AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AWS_REGION": REGION}
-    code = resident.start("jobs", ["demo", *arguments, "--exit"], machine, output, environment).wait(580)
+    # the demos of AWS give themselves credentials, and a JVM that is there has those of its start, of the same region
+    assert aws.CREDENTIALS["AWS_REGION"] == REGION
+    code = resident.start("jobs", ["demo", *arguments, "--exit"], machine, output, ENVIRONMENT).wait(580)
     printed = output.read_text(encoding="utf-8")
     assert code == 0, printed
     return printed
