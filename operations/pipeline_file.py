@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from connectors.rotation import ask
 from core.config import file as config_file
 from core.config.pipeline import Pipeline, SourceDatabase
-from core.errors import not_installed
 
 
 def load(path: Path) -> Pipeline:
@@ -15,7 +15,7 @@ def load(path: Path) -> Pipeline:
 
     Raises ConfigError where it is wrong, or a secret isn't there; Unavailable where nobody tells.
     """
-    return _with_passfiles(config_file.load(path, secret=_secret))
+    return _with_passfiles(config_file.load(path, secret=ask))
 
 
 def with_passfiles(pipeline: Pipeline) -> dict[str, str]:
@@ -51,13 +51,3 @@ def _with_passfiles(pipeline: Pipeline) -> Pipeline:
         whole = source.model_copy(update={"dsn": with_whole_passfile(source.dsn)})
         update["reselect"] = pipeline.reselect.model_copy(update={"postgres": whole})
     return pipeline.model_copy(update=update)
-
-
-def _secret(name: str, key: str | None) -> str:
-    # imported late: few files refer to secrets, and boto3 takes half a second
-    try:
-        from connectors.aws.client import Aws
-        from connectors.aws.secrets import SecretsManager
-    except ModuleNotFoundError:
-        raise not_installed(f"secret {name}", "boto3", "aws") from None
-    return SecretsManager(Aws()).value(name, key)

@@ -24,12 +24,11 @@ _FOR_GOOD = (
 
 
 class SecretsManager:
-    """Asks for each secret once. Values are in no message and no log."""
+    """Asks each time for what a secret is now. Values are in no message and no log."""
 
     def __init__(self, aws: Aws) -> None:
-        """Connects when first asked."""
+        """Connects when asked."""
         self._aws = aws
-        self._texts: dict[str, str] = {}
 
     def value(self, name: str, key: str | None) -> str:
         """The secret's text; with `key`, that member of the JSON object which it is.
@@ -39,9 +38,7 @@ class SecretsManager:
         Raises ConfigError where there is no such secret or key, or it may not be read; Unavailable where nobody
         answers.
         """
-        if name not in self._texts:
-            self._texts[name] = self._ask(name)
-        text = self._texts[name]
+        text = self._ask(name)
         return text if key is None else _member(text, name, key)
 
     def _ask(self, name: str) -> str:

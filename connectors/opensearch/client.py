@@ -17,6 +17,7 @@ from opensearchpy.exceptions import ConnectionError as ConnectionFailed
 from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException, SSLError, TransportError
 
 from connectors.opensearch import bodies
+from connectors.opensearch.login import BasicLogin
 from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from core.config.store import OpenSearch
 from core.errors import ConfigError, StoreGone, Unavailable, brief, not_installed
@@ -24,6 +25,7 @@ from core.stores.batches import halving, sized
 
 _BUSY = (429, 502, 503, 504)
 _ANSWERS = (404, 409, 413)  # what an operation may be answered that is no fault of the index
+_UNKNOWN_USER = 401
 _UNUSABLE = ("illegal_argument_exception", "index_closed_exception")
 _BYTES_A_REQUEST = 8 * 2**20  # Amazon's smaller nodes take 10 MiB
 _LEAST_BYTES_A_REQUEST = 2**16
@@ -66,7 +68,8 @@ class Cluster:
         self._setting = setting
         self._patience_s = patience_s
         self.server = ",".join(_address(host) for host in target.hosts)
-        self.client = _client(target, setting)
+        self._login = None if target.user is None else BasicLogin(target, setting)
+        self.client = _client(target, setting, self._login)
 
     def once(self, call: Callable[[], Answer]) -> Answer:
         """What `call` returns; a second attempt, in case the server was restarted since the last.
@@ -169,7 +172,7 @@ class Cluster:
 
     def _repeat(self, call: Callable[[], Answer], stop: Stop) -> Answer:
         try:
-            return patiently(call, stop, _is_servers, of=self._setting.rpartition(".")[2])
+            return patiently(lambda: self._let_in(call), stop, self._may_pass, of=self._setting.rpartition(".")[2])
         except _Unusable as error:
             raise Unavailable(
                 f"{self._setting}.index: {error.index} at {self.server} can't be used, whatever is written or read "
@@ -182,6 +185,24 @@ class Cluster:
                     "start it, or correct the address"
                 ) from error
             raise ConfigError([self._refuses(reason(error))]) from error
+
+    def _let_in(self, call: Callable[[], Answer]) -> Answer:
+        """As `call`; a second attempt where the cluster refuses the login, and it is another one by now."""
+        login = self._login
+        if login is None:
+            return call()
+        shown = login()
+        try:
+            return call()
+        except TransportError as error:
+            if error.status_code != _UNKNOWN_USER or not login.differs(shown):
+                raise
+        return call()
+
+    def _may_pass(self, error: BaseException) -> bool:
+        # while a secret is rotated, the cluster may know the password that is to come
+        refused = isinstance(error, TransportError) and error.status_code == _UNKNOWN_USER
+        return _is_servers(error) or (refused and self._login is not None and self._login.changes)
 
     def _gone(self, index: str, why: str) -> str:
         return (
@@ -233,12 +254,10 @@ def _address(host: str) -> str:
     return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 9200)}"
 
 
-def _client(target: OpenSearch, setting: str) -> Client:
-    auth: Any = None
+def _client(target: OpenSearch, setting: str, login: BasicLogin | None) -> Client:
+    auth: Any = login
     if target.aws is not None:
         auth = Urllib3AWSV4SignerAuth(_aws_credentials(setting), target.aws.region, target.aws.service)
-    elif target.user is not None:
-        auth = (target.user, target.password or "")
     secure: dict[str, Any] = {"verify_certs": target.verify_certs, "ssl_show_warn": False}
     if target.ca_certs is not None:
         _check_certificates(target.ca_certs, setting)

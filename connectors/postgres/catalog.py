@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from connectors.postgres.event_gaps import IDENTITIES, Identity, lost
 from connectors.postgres.faults import reason
 from connectors.postgres.login import AS_WRITTEN, Login
-from connectors.postgres.session import connect, refuse_password_in_host, server_of
+from connectors.postgres.session import connected, refuse_password_in_host, server_of
 from core.config.first_pipeline import Column
 from core.config.references import alike
 from core.errors import ConfigError, Unavailable
@@ -166,7 +166,7 @@ def catalog(dsn: str, setting: str, login: Login = AS_WRITTEN) -> Iterator[Catal
     try:
         given = conninfo_to_dict(dsn, connect_timeout=5)
         written = {name: str(value) for name, value in given.items() if value is not None}
-        with connect(login.connecting(written, setting)()) as connection:
+        with connected(login.connecting(written, setting)) as connection:
             yield Catalog(connection, server, connection.info.dbname)
     except psycopg.OperationalError as error:
         raise Unavailable(

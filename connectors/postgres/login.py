@@ -1,4 +1,4 @@
-"""How a connection to PostgreSQL logs in: as its string says, or by IAM.
+"""How a connection to PostgreSQL logs in: as its string says, by a secret that it refers to, or by IAM.
 
 Source of the rules: Amazon RDS User Guide and Amazon Aurora User Guide, "IAM database authentication": a token takes
 the password's place, is valid for 15 minutes, and is asked for at the login alone; connections must be TLS.
@@ -6,23 +6,41 @@ the password's place, is valid for 15 minutes, and is asked for at the login alo
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from connectors.rotation import read_anew
 from core.config.postgres import PostgresServer
+from core.config.secrets import Reference, Rotation
 from core.errors import ConfigError, not_installed
 
 Parameters = Mapping[str, str]
 """libpq's, by their names."""
 
-Connecting = Callable[[], Parameters]
-"""What gives the parameters of a connection that is made now. Raises ConfigError or Unavailable where it has none."""
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """How a server's connections are made.
+
+    now     gives the parameters of one that is made now. Raises ConfigError or Unavailable where it has none
+    differ  asked after the server refused those: whether they are others now
+    """
+
+    now: Callable[[], Parameters]
+    differ: Callable[[], bool] = lambda: False
+
 
 _VERIFIED = {"sslmode": "verify-full", "sslrootcert": "rds"}
 _PORT = "5432"
+
+_log = logging.getLogger("freshet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +50,28 @@ class AsWritten:
     remedy: ClassVar[str] = "correct user and password"
 
     def connecting(self, parameters: Parameters, setting: str) -> Connecting:
-        """What gives them as they are."""
-        return lambda: parameters
+        """With them as they are."""
+        return Connecting(lambda: parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class BySecret:
+    """By a user or a password that the connection string refers to, asked for anew where the server refuses it."""
+
+    references: Mapping[str, Reference]
+    remedy: ClassVar[str] = "have the secret say the user and password of now"
+
+    def connecting(self, parameters: Parameters, setting: str) -> Connecting:
+        """With them as they are, and later with another user and password."""
+        rotation, kept = Rotation(self.references), dict(parameters)
+
+        def differ() -> bool:
+            before = {**kept}
+            for text in read_anew(rotation, setting).values():
+                kept.update(_login(text, setting))
+            return kept != before
+
+        return Connecting(lambda: kept, differ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +82,7 @@ class ByIam:
     remedy: ClassVar[str] = "grant rds_iam to the user, and rds-db:connect as this user to the role that runs this"
 
     def connecting(self, parameters: Parameters, setting: str) -> Connecting:
-        """What gives them with a new token, and verifies the server by AWS's roots where they don't say by which.
+        """With them and a new token. The server is verified by AWS's roots where they don't say by which.
 
         setting  the connection string's, as in store.pgvector.dsn
 
@@ -60,16 +98,29 @@ class ByIam:
         def now() -> Parameters:
             return {**whole, "password": _token(self.region, host, port, whole["user"], f"{asked}.aws")}
 
-        return now
+        return Connecting(now)
 
 
-Login = AsWritten | ByIam
+Login = AsWritten | BySecret | ByIam
 AS_WRITTEN = AsWritten()
 
 
 def login_of(server: PostgresServer) -> Login:
     """As a pipeline file has it for a server."""
-    return AS_WRITTEN if server.aws is None else ByIam(server.aws.region)
+    if server.aws is not None:
+        return ByIam(server.aws.region)
+    references = server.references("dsn")
+    return BySecret(references) if references else AS_WRITTEN
+
+
+def _login(dsn: str, setting: str) -> dict[str, str]:
+    """User and password of a connection string; none where it can't be read, whose error would quote it."""
+    try:
+        parts = conninfo_to_dict(dsn)
+    except psycopg.Error:
+        _log.warning("%s: with what its secret is now it is no connection string: write such signs as %%25", setting)
+        return {}
+    return {name: str(parts[name]) for name in ("user", "password") if name in parts}
 
 
 def _misfit(parameters: Parameters) -> str:

@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
 from connectors.postgres import faults as pg_faults
 from connectors.postgres.faults import ROW_FAULTS, is_servers
-from connectors.postgres.login import AS_WRITTEN, Login
+from connectors.postgres.login import AS_WRITTEN, Connecting, Login
 from core.errors import ConfigError, Unavailable
 
 BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -89,7 +89,7 @@ class Session:
     def connection(self) -> psycopg.Connection[Any]:
         """The connection, made anew where there is none."""
         if self._connection is None or self._connection.closed:
-            connection = connect(self._connecting())
+            connection = connected(self._connecting)
             self._connection = connection
             if self._prepares and _is_own(connection):
                 connection.prepare_threshold = _PREPARED_AFTER
@@ -214,6 +214,18 @@ def _is_own(connection: psycopg.Connection[Any]) -> bool:
     """Whether the session that answers is the one that greeted: a pooler greets by a number of its own."""
     answer = connection.execute("SELECT pg_backend_pid()").fetchall()
     return [(connection.info.backend_pid,)] == answer
+
+
+def connected(connecting: Connecting) -> psycopg.Connection[Any]:
+    """As `connect`; a second attempt where the server refuses the login, and it is another one by now."""
+    try:
+        return connect(connecting.now())
+    except psycopg.OperationalError as error:
+        # said in the server's language; where libpq tried without TLS too, the last of both attempts knows no password
+        asked = error.pgconn is not None and error.pgconn.used_password
+        if not (asked or "authentication failed" in str(error)) or not connecting.differ():
+            raise
+    return connect(connecting.now())
 
 
 def connect(parameters: Mapping[str, str]) -> psycopg.Connection[Any]:

@@ -27,14 +27,19 @@ _OF_LOCAL = ("engine", "precision")
 _OF_REMOTE = ("dimension", "max_texts", "max_tokens", "max_bytes", "concurrency", "timeout", "tokenizer")
 
 
-def _fits_a_header(key: SecretStr) -> SecretStr:
+def fits_a_header(key: str) -> bool:
+    """Whether a key can be sent: letters, digits and signs of ASCII, and no white space."""
+    return re.fullmatch(r"[!-~]+", key) is not None
+
+
+def _fitting(key: SecretStr) -> SecretStr:
     # HTTP clients quote a header that they can't send
-    if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+    if not fits_a_header(key.get_secret_value()):
         raise ValueError("the key is empty, or has a character that no header can hold: a line's end, perhaps")
     return key
 
 
-Key = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+Key = Annotated[SecretStr, AfterValidator(_fitting)]
 """A key that goes into a header; it shows itself to nobody."""
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+[^\s?#@]*$")]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -17,27 +18,16 @@ from core.config import yaml as config_yaml
 from core.config.msf import overridden
 from core.config.pipeline import Pipeline
 from core.config.problems import Place, distinct, place_of, sentence
+from core.config.secrets import Reference, Secret, nobody_tells, refers, resolved
 from core.config.source import Model
 from core.errors import ConfigError
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_REFERENCE = re.compile(
-    r"\$\{(?:secretsmanager:((?:arn:[^:}]+:secretsmanager:[^:}]*:\d*:secret:)?[^:}]+)(?::([^:}]+))?|file:([^}]+))\}"
-)
-_LARGEST_FILE = 65_536  # bytes: a password, or a certificate
 _NAMES_USER = re.compile(r"https?://[^\s/?#]*@", re.IGNORECASE)
 _TEXTS = ("documents", "profiles")
 """Sections whose texts go into documents and reach no server."""
 
 Checked = TypeVar("Checked", bound=Model)
-
-Secret = Callable[[str, str | None], str]
-"""The value of a secret, by its name or ARN, and of one key of it."""
-
-
-def nobody_tells(name: str, key: str | None) -> str:
-    """What is asked for secrets where nothing was set up for that. Raises ConfigError."""
-    raise ConfigError([f"secret {name} can't be asked for here"])
 
 
 def load(
@@ -82,7 +72,7 @@ def checked(
 
     environment  what variables are
     properties   settings in place of the file's
-    secret       who is asked for secrets
+    secret       who is asked for secrets, of each once; its settings remember whom to ask for what it is later
 
     Raises ConfigError with one line a mistake: its place, the value seen and what would be right. Values of
     variables, of settings that may hold a secret and of URLs that name a user are never quoted.
@@ -91,8 +81,9 @@ def checked(
     if properties:
         # a value's line isn't the file's any more
         raw, where = overridden(raw, properties), _Lines(path, {})
-    missing: list[tuple[Place, str]] = []
-    filled = _fill(raw, environment, secret, (), missing)
+    filling = _Filling(environment, secret)
+    filled = filling.of(raw)
+    missing = filling.missing
     users = set(_with_users({name: value for name, value in filled.items() if name not in _TEXTS}, ()))
     missing += [(place, f"{'.'.join(place)}: a URL names a user; users and passwords have settings") for place in users]
     problems = [f"{where.of(place)}: {line}" for place, line in missing]
@@ -106,6 +97,8 @@ def checked(
         raise ConfigError(problems) from None
     if problems:
         raise ConfigError(problems)
+    for place, reference in filling.references.items():
+        _refer(found, place, reference)
     return found
 
 
@@ -165,47 +158,66 @@ def _read(path: Path, text: str, manual: Manual) -> tuple[dict[str, Any], _Lines
     return raw, _Lines(path, config_yaml.lines(text))
 
 
-def _fill(
-    value: Any, environment: Mapping[str, str], secret: Secret, place: Place, missing: list[tuple[Place, str]]
-) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _fill(v, environment, secret, (*place, str(k)), missing) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_fill(v, environment, secret, (*place, str(i)), missing) for i, v in enumerate(value)]
-    if not isinstance(value, str):
-        return value
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """Puts what variables, secrets and files say in the place of what names them.
 
-    def fill(match: re.Match[str]) -> str:
-        if match[1] not in environment:
-            what = f"{'.'.join(place)} uses ${{{match[1]}}}, which is not in the environment: set it"
-            missing.append((place, what))
-        return environment.get(match[1], match[0])
+    missing     places where one says nothing, and why
+    references  places that refer to secrets, with their texts, in which variables are filled in
+    """
 
-    def tell(match: re.Match[str]) -> str:
+    environment: Mapping[str, str]
+    secret: Secret
+    missing: list[tuple[Place, str]] = field(default_factory=list)
+    references: dict[Place, Reference] = field(default_factory=dict)
+
+    def of(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """A whole file's."""
+        asked = cache(self.secret)
+        return {str(name): self._at((str(name),), value, asked) for name, value in raw.items()}
+
+    def _at(self, place: Place, value: Any, asked: Secret) -> Any:
+        if isinstance(value, dict):
+            return {str(name): self._at((*place, str(name)), each, asked) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self._at((*place, str(at)), each, asked) for at, each in enumerate(value)]
+        return self._text(place, value, asked) if isinstance(value, str) else value
+
+    def _text(self, place: Place, value: str, asked: Secret) -> str:
+        # variables first: what a secret or a file says is taken as it is
+        text = VARIABLE.sub(lambda found: self._variable(place, found), value)
+        if not refers(text):
+            return text
+        self.references[place] = Reference(text, self.secret)
         try:
-            return _secret_of(Path(match[3])) if match[3] else secret(match[1], match[2])
+            return resolved(text, asked)
         except ConfigError as error:
-            missing.append((place, f"{'.'.join(place)}: {error}"))
-            return match[0]
+            self.missing.append((place, f"{'.'.join(place)}: {error}"))
+            return text
 
-    # variables first: what a secret or a file says is taken as it is
-    return _REFERENCE.sub(tell, VARIABLE.sub(fill, value))
+    def _variable(self, place: Place, found: re.Match[str]) -> str:
+        if found[1] not in self.environment:
+            what = f"{'.'.join(place)} uses ${{{found[1]}}}, which is not in the environment: set it"
+            self.missing.append((place, what))
+        return self.environment.get(found[1], found[0])
 
 
-def _secret_of(path: Path) -> str:
-    """What a file holds, without the line end that editors leave. Raises ConfigError, which quotes nothing of it."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
-        if len(raw) > _LARGEST_FILE:
-            raise ConfigError([f"{path} has more than {_LARGEST_FILE:,} bytes, which is no secret"])
-        return raw.decode().removesuffix("\n").removesuffix("\r")
-    except FileNotFoundError:
-        raise ConfigError([f"there is no file {path}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path} is not written in UTF-8"]) from None
-    except OSError as error:
-        raise ConfigError([f"{path} can't be read: {error.strerror or error}"]) from None
+def _refer(found: Model, place: Place, reference: Reference) -> None:
+    """Leave a reference with the settings that its place is in; with nobody where validation made something else."""
+    node: Any = found
+    for name in place[:-1]:
+        node = _within(node, name)
+    if isinstance(node, Model):
+        node.refer(place[-1], reference)
+
+
+def _within(node: Any, name: str) -> Any:
+    if isinstance(node, Model):
+        fields = type(node).model_fields.items()
+        return next((getattr(node, field) for field, of in fields if name in (field, of.alias)), None)
+    if isinstance(node, Mapping):
+        return node.get(name)
+    return node[int(name)] if isinstance(node, list | tuple) and int(name) < len(node) else None
 
 
 def _with_users(value: Any, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

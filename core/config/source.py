@@ -6,6 +6,7 @@ A source that is added has its settings here, an `Origin`, and a field of `Sourc
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,11 +17,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from core.config.secrets import Reference
 from core.config.variants import one
 
 _OURS = ("connector", "key.format", "value.format", "key.fields", "value.fields-include", "topic", "topic-pattern")
@@ -57,6 +60,16 @@ class Model(BaseModel):
     """What a pipeline file's parts have in common: they can't be changed, and know all their settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    _references: dict[str, Reference] = PrivateAttr(default_factory=dict)
+
+    def refer(self, setting: str, reference: Reference) -> None:
+        """Remember what a setting refers to: as its file is read, once."""
+        self._references[setting] = reference
+
+    def references(self, *settings: str) -> Mapping[str, Reference]:
+        """Those of the settings that refer to secrets in the file, with what they refer to."""
+        return {name: self._references[name] for name in settings if name in self._references}
 
 
 class Origin(Model):

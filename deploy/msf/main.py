@@ -16,10 +16,9 @@ from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
 import core
-from connectors.aws.client import Aws
-from connectors.aws.secrets import SecretsManager
 from connectors.opening.stores import prepare, stores_of
 from connectors.postgres.column_types import typed
+from connectors.rotation import ask
 from core.config.file import load
 from core.config.msf import properties_file, refused
 from core.config.pipeline import Pipeline
@@ -49,7 +48,7 @@ def main() -> None:
     """Read the pipeline file, make its stores' tables and indexes, and run its job. Raises FreshetError."""
     groups = property_groups(Path(properties_file(os.environ)))
     variables = {**os.environ, **groups.get(VARIABLES, {})}
-    pipeline = load(_PIPELINE, variables, groups.get(SETTINGS, {}), SecretsManager(Aws()).value)
+    pipeline = load(_PIPELINE, variables, groups.get(SETTINGS, {}), ask)
     for option, instead in refused(pipeline.flink_options).items():
         _log.warning("flink.%s is not set: the service takes it from no program; %s", option, instead)
     configuration = Configuration()

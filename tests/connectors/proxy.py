@@ -30,6 +30,7 @@ class Proxy:
 
     delivers_last  whether the first of those still reaches the server
     busy           a status for an operation of a bulk, given as its action and its number in the request, or None
+    lets_in        the header Authorization without which nothing reaches the server; "": whatever comes
     most           bytes of the longest request that reaches the server; longer ones are answered `too_long`, a status
     """
 
@@ -38,6 +39,7 @@ class Proxy:
     cut_at: int | None = None
     delivers_last: bool = False
     busy: Callable[[dict[str, Any], int], int | None] = lambda action, number: None
+    lets_in: str = ""
     most: int = 2**30
     too_long: int = 413
 
@@ -93,6 +95,9 @@ def proxy(to: str, certificate: tuple[str, str] | None = None) -> Iterator[Proxy
 
 
 def _forward(netloc: str, asked: Asked, state: Proxy) -> tuple[int, bytes]:
+    sent = {name.lower(): value for name, value in asked.headers.items()}
+    if state.lets_in and sent.get("authorization") != state.lets_in:
+        return 401, b"Unauthorized"
     if len(asked.body) > state.most:
         return state.too_long, json.dumps({"error": {"type": "circuit_breaking_exception"}}).encode()
     if not asked.path.startswith("/_bulk"):

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from core.config.embedding import Embedding
+from core.config.secrets import Reference, nobody_tells
 from core.errors import ConfigError, EmbeddingError, Unavailable
 from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_body, rows_of
 from udfs.embedding.contract import SomeRefused
@@ -264,6 +266,29 @@ def test_who_is_not_let_in_gets_an_error_at_once(server: Endpoint, remote: Opene
         embed_each(remote(), TEXTS)
     assert time.monotonic() < begun + 2
     assert KEY not in str(raised.value)
+
+
+def test_a_key_that_is_rotated_to_is_read_anew(server: Endpoint, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    given = Embedding.model_validate({"openai": {"url": server.openai, "api_key": KEY}, "model": "m", "dimension": 384})
+    assert given.openai is not None
+    given.openai.refer("api_key", Reference(f"${{file:{file}}}", nobody_tells))
+    model = opened(given)
+    known = KEY
+
+    def fault(asked: Asked) -> Reply | None:
+        return None if asked.headers["Authorization"] == f"Bearer {known}" else Reply(401)
+
+    server.fault = fault
+    assert right(model.embed(TEXTS))
+    known = "sk-second"
+    with pytest.raises(ConfigError, match=r"embedding\.openai\.api_key: .* 401"):
+        embed_each(model, ["nobody says what it is now"])
+    file.write_text(f"{known}\n")
+    # another of the job's workers; this one would look again after some seconds
+    model = opened(given)
+    assert right(model.embed(TEXTS))
+    model.close()
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
