@@ -17,7 +17,10 @@ _SELECTED = re.compile(r"SELECT (\w+)\((\w+)\)")
 _PLACE = re.compile(r"\$\{[^}]+\}")
 SNAPSHOTS = 4  # a minute
 _SECRET = "{{resolve:"
-_SHOWN = ("Environment", "Command", "EntryPoint", "UserData", "PropertyMap", "DashboardBody", "Description")
+_SHOWN = (
+    "Environment", "Command", "EntryPoint", "UserData", "PropertyMap", "DashboardBody", "Description",
+    "ConnectorConfiguration", "PropertiesFileContent",
+)  # fmt: skip
 _PASSWORD = re.compile(r"(password|secret|token|apikey)s?$", re.IGNORECASE)
 
 

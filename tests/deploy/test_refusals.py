@@ -98,7 +98,7 @@ def test_a_counter_that_a_dashboard_sums(metric: str, shown: str, period: int, o
     assert bites(refusals.sums_of_what_only_rises, of("CloudWatch::Dashboard", DashboardBody=json.dumps(board)))
 
 
-@pytest.mark.parametrize("part", ["Environment", "UserData", "Command", "PropertyMap"])
+@pytest.mark.parametrize("part", ["Environment", "UserData", "Command", "PropertyMap", "ConnectorConfiguration"])
 def test_a_secret_that_is_shown(part: str) -> None:
     secret = {"Fn::Sub": "{{resolve:secretsmanager:${Password}:SecretString:password}}"}
     assert bites(refusals.shown_secrets, of("X::Y", Things=[{part: {"PASSWORD": secret}}]))

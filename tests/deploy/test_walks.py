@@ -21,7 +21,7 @@ from moto import mock_aws
 from core.config.file import load
 from deploy.msf.bundle import build
 from tests.deploy.cloudformation import ACCOUNT, NAMES, REGION, TEMPLATES, made, outputs, placed, scope
-from tests.pages import ROOT, blocks
+from tests.pages import ROOT, blocks, commands
 
 PAGE = ROOT / "docs/deploy-msf.md"
 WALKS = (
@@ -54,6 +54,20 @@ FILLED = {
     "CERTIFICATE_ARN": f"arn:aws:dms:{REGION}:{ACCOUNT}:cert:rds",
 }
 """What a reader fills in for the page's words in capitals."""
+OUTPUTS = {
+    "BUCKET": "foundation.CodeBucket", "CLUSTER": "serve.Cluster", "DOCUMENTS": "s3.Bucket",
+    "GROUP": "foundation.ApplicationGroup", "HOST": "database.Host", "KAFKA_ARN": "data.KafkaArn",
+    "KEY_ARN": "foundation.KeyArn", "REPLICATION": "dms.Replication", "SERVICE": "serve.Service",
+    "SUBNET": "foundation.SubnetA", "TASK": "serve.Task",
+}  # fmt: skip
+"""Those that stacks tell, by their templates and outputs."""
+ELSEWHERE = {
+    "ACCOUNT", "BROKERS", "CERTIFICATE_ARN", "DIGEST", "HASH", "KEYS_ARN", "NAME", "PIPELINE_ARN", "REGION",
+    "SETTINGS_ARN",
+}  # fmt: skip
+"""Those that commands before tell, or the reader knows."""
+MEANT = {"AWS", "EXTRAS", "FARGATE", "IMMUTABLE", "README"}
+"""Words in capitals that are typed as they are."""
 
 
 @dataclass(frozen=True)
@@ -171,3 +185,12 @@ def test_outputs_that_the_page_names_are_there() -> None:
         assert name in known, name
     shown = [each.text for each in blocks(PAGE) if each.language == "yaml"]
     assert len(shown) == len(WALKS)
+
+
+def test_words_in_capitals_are_outputs_or_known() -> None:
+    parts = {part for line in commands(PAGE) for part in re.split(r"[^A-Za-z0-9_]+", line)}
+    found = {part for part in parts if re.fullmatch(r"[A-Z]{2,}(_ARN)?", part)}
+    assert found - MEANT == OUTPUTS.keys() | ELSEWHERE
+    for place in OUTPUTS.values():
+        template, _, output = place.partition(".")
+        assert output in TEMPLATES[template]["Outputs"], place
