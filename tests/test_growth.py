@@ -165,6 +165,10 @@ def filtered(text: str) -> object:
     return None
 
 
+def named_twice(text: str) -> object:
+    return filtered("{" + "".join(f'"{at}": 1, ' for at in range(len(text))) + f'"{len(text) - 1}": 1}}')
+
+
 def asked_of_all(text: str) -> object:
     stays = graphemes.whole(text)
     return [stays(offset) for offset in range(len(text))]
@@ -204,7 +208,7 @@ FEW = (
 )
 """For what takes long itself: a chunker's work, a tokenizer's, hundreds of objects before the text."""
 
-LONG = ("chunks", "the model's tokens", "JSON objects in a row")
+LONG = ("chunks", "the model's tokens", "JSON objects in a row", "a filter's names")
 
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a text": parsed("a.txt"),
@@ -240,6 +244,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "a filter": filtered,
     "a filter's text": lambda text: filtered(f'{{"a": "{text}"}}'),
     "a filter's column": lambda text: filtered(f'{{"{text}": 1}}'),
+    "a filter's names, one of them twice": named_twice,
     "a timestamp": instant,
     "a notification": notified,
     "a passage's overlap": lambda text: passages.overlap.__wrapped__(text, text[1:] + text),
