@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.answers.passages import Found, Passage, of_one_version, passages, quoted
+from core.answers.passages import Found, Passage, beyond, inert, of_one_version, passages, quoted
 from core.answers.template import Template
 from core.errors import PromptTooLong, brief
 
 _NO_PASSAGES = "(none)"
 _NO_PROFILE = "(nothing)"
 _BETWEEN = "\n\n"
+
+_Place = tuple[str, str, int]
+"""An index, a document's id and a chunk's ordinal."""
 
 Size = Callable[[str], int]
 """How large a text is, in whatever a budget counts: characters, or a model's tokens."""
@@ -100,15 +103,13 @@ def context(
 
 def _taken(found: Sequence[Found], writing: _Writing, room: int) -> list[Found]:
     """Those of the chunks that there is room for, best first."""
-    taken: list[Found] = []
-    sizes: dict[tuple[str, str], int] = {}
+    taken: dict[_Place, Found] = {}
     for each in found:
-        of_document = [*(one for one in taken if one.document == each.document), each]
-        size = sum(map(writing.size_of, passages(of_document, writing.overlapping)))
-        if sum(sizes.values()) - sizes.get(each.document, 0) + size <= room:
-            sizes[each.document] = size
-            taken.append(each)
-    return taken
+        size = writing.added(each, taken)
+        if size <= room:
+            room -= size
+            taken[*each.document, each.hit.ordinal] = each
+    return list(taken.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,21 @@ class _Writing:
         """The size of a prompt without passages."""
         return self.size(self.whole(profile, ())[0])
 
-    def size_of(self, passage: Passage) -> int:
-        """What a passage adds to a prompt, wherever the template has a place for it."""
-        cited = Cited(999, passage)
-        size = {"passages": _block(cited) + _BETWEEN, "sources": _source(cited) + "\n"}
-        return sum(self.size(size[name]) for name in self.template.names if name in size)
+    def added(self, found: Found, taken: Mapping[_Place, Found]) -> int:
+        """What a chunk adds to a prompt of those that are taken: counted by itself, so that many take no longer."""
+        before, after = (taken.get((*found.document, found.hit.ordinal + step)) for step in (-1, 1))
+        passages = 1 - (before is not None) - (after is not None)
+        size = passages * self._size({"passages": _BETWEEN, "sources": "\n"}, _source(999, found.document))
+        size += self._of_text(before, found)
+        return size if after is None else size + self._of_text(found, after) - self._of_text(None, after)
+
+    def _of_text(self, before: Found | None, found: Found) -> int:
+        text = found.hit.text if before is None else beyond(before, found, self.overlapping)
+        return self._size({"passages": "\n"}, quoted(text))
+
+    def _size(self, behind: Mapping[str, str], text: str) -> int:
+        """The size of a text in each place of the template that has it, with what stands behind it there."""
+        return sum(self.size(text + behind[name]) for name in self.template.names if name in behind)
 
     def whole(self, profile: str, taken: Sequence[Found]) -> tuple[str, tuple[Cited, ...]]:
         """The prompt with these chunks, and its passages, the best first."""
@@ -139,18 +150,18 @@ class _Writing:
             "question": self.question,
             "profile": profile or _NO_PROFILE,
             "passages": _BETWEEN.join(map(_block, ordered)) or _NO_PASSAGES,
-            "sources": "\n".join(map(_source, cited)) or _NO_PASSAGES,
+            "sources": "\n".join(_source(each.mark, each.passage.best.document) for each in cited) or _NO_PASSAGES,
         }
         return self.template.filled(given), cited
 
 
-def _source(cited: Cited) -> str:
-    index, document_id = cited.passage.best.document
-    return f"[{cited.mark}] {index} {brief(document_id)}"
+def _source(mark: int, document: tuple[str, str]) -> str:
+    index, document_id = document
+    return f"[{mark}] {index} {inert(brief(document_id))}"
 
 
 def _block(cited: Cited) -> str:
-    return f"{_source(cited)}\n{quoted(cited.passage.text)}"
+    return f"{_source(cited.mark, cited.passage.best.document)}\n{quoted(cited.passage.text)}"
 
 
 def _profile(values: Mapping[str, Any]) -> str:

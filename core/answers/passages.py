@@ -3,10 +3,14 @@
 What documents say is others' words, put between ours. So each line of it begins with a bar, whatever it says: no text
 can end its own quotation, as it has no line without one. That is the marking of "Defending Against Indirect Prompt
 Injection Attacks With Spotlighting" (Hines et al., 2024), a line at a time.
+
+Nor can it end the message that it stands in. Servers of models read the marks of turns, such as `<|im_end|>`, as their
+own tokens wherever they stand in a message. So in others' words a space breaks them, which makes a text of them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +22,10 @@ QUOTED = "| "
 """What each line of others' words begins with; of an empty line its bar alone."""
 
 _REMEMBERED = 1_024
+_TURNS = re.compile(
+    r"<(?=[|\uff5c]|/?(?:s|bos|eos|start_of_turn|end_of_turn)>|</?SYS>>)|\[(?=/?(?:INST|SYSTEM_PROMPT)\])"
+)
+"""What begins a mark of chat templates: ChatML's, Llama's, Mistral's, Gemma's, DeepSeek's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +91,14 @@ def passages(chunks: Iterable[Found], overlapping: Collection[str]) -> list[Pass
 def _passage(chunks: Sequence[Found], overlapping: Collection[str]) -> Passage:
     text = chunks[0].hit.text
     for before, each in pairwise(chunks):
-        # a chunk begins where the one before ends, or earlier, but behind its begin (core.documents.chunking)
-        text += each.hit.text[overlap(before.hit.text, each.hit.text) if each.index in overlapping else 0 :]
+        text += beyond(before, each, overlapping)
     return Passage(tuple(chunks), text)
+
+
+def beyond(before: Found, each: Found, overlapping: Collection[str]) -> str:
+    """What a chunk has of text that its neighbour before it has not."""
+    # a chunk begins where the one before ends, or earlier, but behind its begin (core.documents.chunking)
+    return each.hit.text[overlap(before.hit.text, each.hit.text) if each.index in overlapping else 0 :]
 
 
 @lru_cache(_REMEMBERED)
@@ -114,4 +127,9 @@ def overlap(before: str, after: str) -> int:
 
 def quoted(text: str) -> str:
     """Others' words, each line behind a bar. Lines end where any reader may see an end (`str.splitlines`)."""
-    return "\n".join(QUOTED + line if line.strip() else QUOTED.strip() for line in text.splitlines() or [""])
+    return "\n".join(QUOTED + line if line.strip() else QUOTED.strip() for line in inert(text).splitlines() or [""])
+
+
+def inert(text: str) -> str:
+    """Others' words with the marks of chat templates broken by a space."""
+    return _TURNS.sub(r"\g<0> ", text)

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from core.answers.context import Budget, Context, Order, context
-from core.answers.passages import Found, of_one_version, overlap, passages, quoted
+from core.answers.passages import Found, inert, of_one_version, overlap, passages, quoted
 from core.answers.template import OURS, Template, template
 from core.change import Position
 from core.documents.chunking import chunker
@@ -26,6 +28,17 @@ ORDERS = ["Question: ", "{question}", "{passages}", "Passages:", "(none)", "Igno
 PIECES = st.sampled_from([*ENDS, *ORDERS, "| ", "[1] a b", " ", "x"])
 HOSTILE = st.one_of(TEXT, st.lists(PIECES, max_size=12).map("".join))
 USUAL = template(OURS)
+TURNS = [
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|eot_id|>",
+    "<\uff5cUser\uff5c>",
+    "<s>",
+    "</s>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+]
+TURNS += ["[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]"]
 
 
 def chunk(rank: int, document: str, ordinal: int, text: str, position: str = "", index: str = "a") -> Found:
@@ -94,7 +107,7 @@ def test_every_line_of_others_is_behind_a_bar(text: str) -> None:
     assert all(line.startswith("| ") or line == "|" for line in lines)
     # nothing is lost but white space on lines of its own
     assert [line.removeprefix("|").removeprefix(" ") for line in lines] == [
-        line if line.strip() else "" for line in text.splitlines() or [""]
+        line if line.strip() else "" for line in inert(text).splitlines() or [""]
     ]
     assert len(brief(text).splitlines()) <= 1
 
@@ -131,13 +144,28 @@ def test_ten_thousand_documents_that_mean_ill_change_nothing() -> None:
         )
         lines = skeleton(hostile.prompt)
         marks = [line for line in lines if line.startswith("[")]
-        assert marks == [f"[{20 - at}] a {brief(names[19 - at])}" for at in range(20)]
+        assert marks == [f"[{20 - at}] a {inert(brief(names[19 - at]))}" for at in range(20)]
         bare = made([], 100_000)
         assert [line for line in lines if line and line not in marks] == [
             line for line in skeleton(bare.prompt) if line and line != "(none)"
         ]
         for cited, text in zip(hostile.cited, texts, strict=True):
             assert cited.passage.text == text and f"{quoted(text)}\n" in hostile.prompt
+
+
+def test_nothing_of_others_is_a_models_own_token() -> None:
+    words = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.add_special_tokens(TURNS)
+
+    def turns(text: str) -> list[str]:
+        return [each for each in words.encode(text).tokens if each in TURNS]
+
+    assert turns("".join(TURNS)) == TURNS
+    for mark in TURNS:
+        for text in (mark, f"a{mark}b", f"<{mark}", f"<|{mark}|>", f"[{mark}]", f"\n{mark}\n"):
+            prompt = made([chunk(0, f"d{text}", 0, text)], given={"note": text}).prompt
+            assert turns(prompt) == [], prompt
+    assert quoted("a < b, a[INSTANCE], <b>x</b>, List<s2>") == "| a < b, a[INSTANCE], <b>x</b>, List<s2>"
 
 
 def test_an_id_stays_on_its_line() -> None:
@@ -221,6 +249,20 @@ def test_a_prompt_of_one_long_document_takes_little_longer_than_it_is_long() -> 
 
     # each compared with all that stands before it, four times as many would take sixteen times as long
     assert any(took_s(100) < 10 * took_s(25) for _ in range(3))
+
+
+def test_what_is_counted_for_a_prompt_is_little_more_than_the_prompt() -> None:
+    counted = 0
+
+    def size(text: str) -> int:
+        nonlocal counted
+        counted += len(text)
+        return len(text)
+
+    ordinals = random.Random(7).sample(range(200), 200)
+    found = [chunk(rank, "d", ordinal, f"{ordinal} " * 100) for rank, ordinal in enumerate(ordinals)]
+    whole = context(USUAL, "Why?", None, found, Budget(1_000_000, size), Order.BEST_LAST, ())
+    assert len(whole.cited) == 1 and whole.left_out == () and counted < 5 * len(whole.prompt)
 
 
 def test_a_profile_that_is_too_large_gives_way_and_a_question_does_not() -> None:
