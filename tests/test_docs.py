@@ -330,12 +330,12 @@ def terminal(own_stack: Stack) -> Iterator[Terminal]:
         terminal.close()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_the_first_page_can_be_followed(terminal: Terminal) -> None:
     assert (terminal.folder / ".freshet" / "pipelines" / "articles").is_dir()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
 def test_the_other_pages_can_be_followed(terminal: Terminal, page: Path) -> None:
     terminal.follow(page, numbers_vary=page in NUMBERS_VARY)

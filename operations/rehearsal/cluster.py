@@ -27,7 +27,7 @@ from stack.layout import free_port
 
 _START_SECONDS = 180
 _STOP_SECONDS = 20
-_SUBMIT_SECONDS = 180
+_SUBMIT_SECONDS = 400
 _POLL_SECONDS = 0.1
 _LAST_LINES = 15
 _THE_PLANNERS = {f"__table.query-start.{name}__" for name in ("epoch-time", "local-time", "current-database")}

@@ -154,6 +154,6 @@ def bench(folder: Path, file: Path, *names: str, articles: int = 300) -> Any:
     only = [word for name in names for word in ("--only", name)]
     sizes = ["--changes", "2000", "--seconds", "2", "--documents", str(articles)]
     command = [sys.executable, "-m", "cli", "bench", *only, "--json", str(file), *sizes]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=480, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(file.read_text())

@@ -46,7 +46,7 @@ def played(machine: Path, *arguments: str) -> str:
     output = machine / "demo.log"
     # the demos of AWS give themselves credentials, and a JVM that is there has those of its start, of the same region
     assert aws.CREDENTIALS["AWS_REGION"] == REGION
-    code = resident.start("jobs", ["demo", *arguments, "--exit"], machine, output, ENVIRONMENT).wait(580)
+    code = resident.start("jobs", ["demo", *arguments, "--exit"], machine, output, ENVIRONMENT).wait(1180)
     printed = output.read_text(encoding="utf-8")
     assert code == 0, printed
     return printed
@@ -55,13 +55,13 @@ def played(machine: Path, *arguments: str) -> str:
 def played_alone(machine: Path, *arguments: str) -> str:
     """The same in a process of its own."""
     ran = subprocess.run(
-        [*COMMAND, *arguments, "--exit"], cwd=machine, env=ENVIRONMENT, capture_output=True, text=True, timeout=580
+        [*COMMAND, *arguments, "--exit"], cwd=machine, env=ENVIRONMENT, capture_output=True, text=True, timeout=1180
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("feed", [feed for feed in DemoFeed if feed not in (DemoFeed.PROFILES, DemoFeed.CHAT)])
 def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
     # the first one is what who names none gets
@@ -76,7 +76,7 @@ def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
     assert local_stack.status(machine).running, "the servers go on after the demo"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_claim_about_people_holds(machine: Path) -> None:
     printed = played(machine, "profiles")
     summary = printed.partition("Every claim held")[2]
@@ -86,7 +86,7 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
     assert "stopped with savepoint-" in printed
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_claim_about_answers_holds(machine: Path) -> None:
     with answering_model() as model:
         # claims are checked on passages and prompts: what the model says of them is no matter

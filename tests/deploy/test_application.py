@@ -135,7 +135,7 @@ def configuration(folder: Path, aws: Aws, rest: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_pods_commands_end_in_the_true_table_and_go_on_from_a_savepoint_in_s3(
     workshop: Workshop, application: Application, aws: Aws
 ) -> None:

@@ -131,7 +131,7 @@ def test_a_second_rehearsal_in_one_folder_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_services_come_up_and_the_search_of_the_page_answers(tmp_path: Path) -> None:
     if not is_possible():
         pytest.skip("needs Linux, root, and leave for namespaces of its own")
@@ -141,7 +141,7 @@ def test_the_services_come_up_and_the_search_of_the_page_answers(tmp_path: Path)
     rehearsing = [sys.executable, "-m", "cli", "compose", "--rehearse", str(FILE)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
     done = subprocess.run(
-        rehearsing, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=580
+        rehearsing, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=1180
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

@@ -81,7 +81,7 @@ def widest(job: TargetJob) -> int:
     return max(vertex["parallelism"] for vertex in httpx.get(f"{job.rest}/jobs/{job.id}").json()["vertices"])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Workshop) -> None:
     workshop.replay()
     truth = true_documents()
@@ -120,7 +120,7 @@ def test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state(workshop: Works
     assert workshop.dsn not in logs
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_job_of_profiles_embeds_by_the_model_in_its_bundle_and_goes_on_from_its_savepoint(
     workshop: Workshop,
 ) -> None:

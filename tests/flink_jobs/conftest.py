@@ -28,7 +28,7 @@ from tests.resident import kill
 from tests.topics import delivering
 
 FRESHET = [sys.executable, "-m", "cli"]
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 _LOOK_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -85,11 +85,11 @@ class Workshop:
         if ok and not alone:
             kind: resident.Kind = "jobs" if typed[0] == "run" else "commands"
             output = self.folder / f"{kind}.log"
-            code = resident.start(kind, typed, self.folder, output, _plain()).wait(240)
+            code = resident.start(kind, typed, self.folder, output, _plain()).wait(480)
             printed = output.read_text(encoding="utf-8")
         else:
             ran = subprocess.run(
-                [*FRESHET, *typed], cwd=self.folder, capture_output=True, text=True, timeout=240, env=_plain()
+                [*FRESHET, *typed], cwd=self.folder, capture_output=True, text=True, timeout=480, env=_plain()
             )
             code, printed = ran.returncode, ran.stdout + ran.stderr
         assert (code == 0) is ok, printed

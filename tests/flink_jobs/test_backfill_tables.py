@@ -94,7 +94,7 @@ def killed_at(workshop: Workshop, pipeline: str, rows: int) -> None:
     assert rows <= noted() < ROWS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_topic_that_has_expired_while_rows_change(stack: Stack, workshop: Workshop) -> None:
     name = workshop.prefix
     # the store's table has the source's name

@@ -33,7 +33,7 @@ def stored(workshop: Workshop) -> dict[str, np.ndarray]:
     return {text: vector.to_numpy() for text, vector in found}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_an_endpoint_that_refuses_for_a_minute_loses_nothing(workshop: Workshop, server: Endpoint) -> None:
     busy = Reply(429, {"error": "slow down"}, {"Retry-After": "1"})
     lies = [

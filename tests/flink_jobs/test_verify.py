@@ -89,7 +89,7 @@ def stored(workshop: Workshop, query: str) -> int:
         return 0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_damage_is_mended_through_the_topic_and_later_changes_arrive(stack: Stack, workshop: Workshop) -> None:
     sql(
         workshop,

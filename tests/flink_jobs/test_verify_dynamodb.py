@@ -61,7 +61,7 @@ def verify(workshop: Workshop, pipeline: Path, ok: bool = True) -> dict[str, Any
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_followed_table_equals_its_documents_and_damage_is_found_and_mended(workshop: Workshop, aws: Aws) -> None:
     table, database = f"{workshop.prefix}-documents", client("dynamodb", aws, "test")
     database.create_table(

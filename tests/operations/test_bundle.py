@@ -40,7 +40,7 @@ def freshet(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250", "API_KEY": "s3cret"}
     return subprocess.run(
         [sys.executable, "-m", "cli", *arguments], cwd=folder, capture_output=True, text=True, check=False,
-        env=environment, timeout=240,
+        env=environment, timeout=480,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def page() -> dict[str, str]:
     return dict(re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_page_prints_what_it_says_and_the_vectors_are_the_embedders(page: dict[str, str]) -> None:
     # A process of its own: a JVM can't be started twice in one, and the worker's mode is read from the environment.
     done = subprocess.run(
