@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from core.errors import Unavailable
+from core.errors import Throttled, Unavailable
 from core.metrics import tally
 
 Answer = TypeVar("Answer")
@@ -20,6 +20,9 @@ ONCE_MORE: Stop = tenacity.stop_after_attempt(2)
 def for_seconds(seconds: float) -> Stop:
     """As many attempts as begin within so many seconds; one at least."""
     return tenacity.stop_after_delay(seconds)
+
+
+_LONGEST_WISH_S = 60.0
 
 
 def is_away(error: BaseException) -> bool:
@@ -39,7 +42,8 @@ def patiently(
 
     of            whose attempts are counted, as the metric `retries` has it; "" for those that nobody counts
     before_again  is called before each attempt but the first
-    waits_s       at most how long the first wait is, and any; each is random, with twice the bound of the one before
+    waits_s       at most how long the first wait is, and any; each is random, with twice the bound of the one before,
+                  and as long as a server asks for that is asked too often, a minute at most
 
     Raises what `call` raised last, also where that may pass.
     """
@@ -51,9 +55,16 @@ def patiently(
             before_again()
 
     first_s, longest_s = waits_s
+    by_chance = tenacity.wait_random_exponential(multiplier=first_s, max=longest_s)
+
+    def wait_s(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        wish_s = min(error.wait_s, _LONGEST_WISH_S) if isinstance(error, Throttled) else 0.0
+        return max(by_chance(state), wish_s)
+
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(may_pass),
-        wait=tenacity.wait_random_exponential(multiplier=first_s, max=longest_s),
+        wait=wait_s,
         stop=stop,
         before_sleep=again,
         reraise=True,

@@ -166,7 +166,11 @@ class ChangesGone(FreshetError):
 
 
 class Throttled(Unavailable):
-    """A server is asked too often, or for too much."""
+    """A server is asked too often, or for too much. `wait_s`: how long it wants to be left alone, where it says so."""
+
+    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 _QUOTED = 60

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from connectors.patience import ONCE_MORE, for_seconds, patiently
@@ -31,6 +33,12 @@ def test_what_may_pass_is_asked_again_and_counted() -> None:
     answer = patiently(server.ask, for_seconds(60), of="toy", before_again=lambda: lost.append("a"), waits_s=AT_ONCE)
     assert (answer, server.asked, lost) == ("yes", 3, ["a", "a"])
     assert [(each.name, each.labels, each.by) for each in tally.drain()] == [("retries", (("of", "toy"),), 2)]
+
+
+def test_who_says_how_long_it_wants_to_be_left_alone_is_asked_no_sooner() -> None:
+    server, begun = Server(Throttled("too often", 0.2), Throttled("too often", -1.0)), time.monotonic()
+    assert patiently(server.ask, for_seconds(60), waits_s=AT_ONCE) == "yes"
+    assert 0.2 <= time.monotonic() - begun < 5
 
 
 def test_what_may_not_pass_is_raised_at_once_and_what_may_as_it_was_last() -> None:
