@@ -19,7 +19,8 @@ from core.config.format import Encoding, Format, Promise
 from core.config.jobs import KINDS
 from core.config.pipeline import Database, Reselect
 from core.config.source import Origin, Source
-from core.config.store import Store, Target
+from core.config.store import Store
+from core.config.targets import Target
 from core.config.variants import kinds
 from core.metrics.figures import METRICS
 from serving.figures import FIGURES

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.opening.several_profiles import SeveralProfiles
+from core.config.pinecone import Pinecone
 from core.config.pipeline import Pipeline
 from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, StagedTopic, Store
 from core.errors import ConfigError, not_installed
@@ -93,6 +94,13 @@ def _milvus(target: Milvus, to: Opening) -> VectorStore:
     return MilvusStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
 
 
+def _pinecone(target: Pinecone, to: Opening) -> VectorStore:
+    from connectors.pinecone.store import PineconeStore
+
+    at = (target, to.dimension, to.model, to.patience_s)
+    return PineconeStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)
+
+
 def _kafka(target: StagedTopic, to: Opening) -> VectorStore:
     from connectors.kafka.staged.store import StagedStore
 
@@ -121,6 +129,7 @@ OF_VECTORS: dict[str, Callable[[Any, Opening], VectorStore]] = {
     "pgvector": _pgvector,
     "opensearch": _opensearch,
     "milvus": _milvus,
+    "pinecone": _pinecone,
     "kafka": _kafka,
 }
 OF_PROFILES: dict[str, Callable[[Any, Opening], ProfileStore]] = {"postgres": _postgres, "dynamodb": _dynamodb}

@@ -35,6 +35,9 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         r"^[A-Za-z0-9_.-]{3,255}$": "a table's name: 3 to 255 letters, digits, _, . and -",
         r"^[^.\x00]+(\.[^.\x00]+)?$": "table or schema.table, as in public.article_chunks",
         r"^[A-Za-z_][A-Za-z0-9_]{0,199}$": "a collection's name: up to 200 letters, digits and _, the first no digit",
+        r"^[a-z0-9]([a-z0-9-]{0,43}[a-z0-9])?$": (
+            "an index's name: up to 45 small letters, digits and -, the first and the last no -"
+        ),
         r"^[a-z_][a-z0-9_]*$": "the name of a text search configuration of PostgreSQL's, as in english",
         r"^[a-z0-9][a-z0-9_.-]*$": "small letters, digits, _, . and -, the first a letter or digit",
         r"^[0-9a-f]{64}$": "64 hexadecimal digits, as `freshet serve-key add` writes them",
@@ -42,6 +45,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "a bucket's name: 3 to 63 small letters, digits, . and -",
         r"^([A-Za-z0-9_.=-]{1,100}/){0,5}$": "up to five folders, each with a / behind it, as in letters/articles/",
         r"^[A-Za-z0-9-]{1,63}$": "an endpoint's name: up to 63 letters, digits and -",
+        r"^[a-z][a-z0-9-]{0,39}$": "a cloud's region, as in us-east-1",
     }
 )
 """What a text must be, by the regular expression that it must match."""

@@ -10,9 +10,11 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from core.config.pinecone import Pinecone
 from core.config.postgres import PostgresServer
 from core.config.source import AwsClient, Kafka, Model
 from core.config.store_promises import KAFKA, MILVUS, OPENSEARCH, PGVECTOR, StorePromise
+from core.config.targets import Holds, Target
 from core.config.topics import WrittenTopic
 from core.config.variants import kinds, named, one
 from core.errors import ConfigError
@@ -20,29 +22,7 @@ from core.errors import ConfigError
 _HOST = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
-Kind = TypeVar("Kind", bound="Target")
-Holds = Literal["vectors", "profiles"]
-
-
-class Target(Model):
-    """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none.
-
-    promise  what a store of vectors can hold to; None of others
-    """
-
-    holds: ClassVar[Holds] = "vectors"
-    at: ClassVar[str]
-    promise: ClassVar[StorePromise | None] = None
-
-    def place(self, pipeline: str) -> str:
-        """Where in the store a pipeline of this name has what it writes, in the store's own words."""
-        raise NotImplementedError
-
-    @property
-    def has_words(self) -> bool:
-        """Whether what it holds is found by words."""
-        return self.holds == "vectors"
-
+Kind = TypeVar("Kind", bound=Target)
 
 VectorType = Literal["vector", "halfvec"]
 
@@ -332,6 +312,7 @@ class Store(Model):
     pgvector: Pgvector | None = None
     opensearch: OpenSearch | None = None
     milvus: Milvus | None = None
+    pinecone: Pinecone | None = None
     kafka: StagedTopic | None = None
 
     @model_validator(mode="after")

@@ -52,6 +52,16 @@ MILVUS = StorePromise(
     "Milvus' BM25",
     "a text of 65,535 bytes, metadata of 65,535 bytes as JSON and of 4,096 values",
 )
+PINECONE = StorePromise(
+    "the ledger is read, as it stands after all that was written to it, then written, without a condition: it rests on "
+    "[the store's one owner](pinecone.md#what-it-promises-and-what-not) and on the job's state. Two writers of one "
+    "document at one moment are **not** ordered",
+    "new chunks beside old ones, until the index has come as far as the deletion; never too few",
+    "when a query has shown the batch's writes, before it counts as applied; of a replica behind that, later",
+    "by hashes and bounds in fields of their own, and looked at once more: exact",
+    "not at all",
+    "40 kB of a chunk's text with its metadata and the document's id, a chunk's id of 479 bytes",
+)
 KAFKA = StorePromise(
     "what the topic has is read before anything is written, and a record that came behind a later one is overtaken "
     "again by who notices; who follows compares positions",

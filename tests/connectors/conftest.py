@@ -31,6 +31,12 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def pinecone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with servers.pinecone_server(tmp_path_factory.mktemp("pinecone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def kafka_server(stack: Stack) -> Server:
     """The Kafka of the run's stack; none of its tests stops it."""
     servers_of = stack.kafka.bootstrap_servers

@@ -17,6 +17,10 @@ from connectors.opensearch.bodies import entry_id
 from connectors.opensearch.filters import terms_of
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
+from connectors.pinecone.namespace import Record, record, record_id, slot_of
+from connectors.pinecone.rows import limbs
+from connectors.pinecone.rows import searchable as filtered
+from connectors.pinecone.store import PineconeStore
 from core.change import BEGINNING, Position
 from core.plans import Chunk
 from core.stores.contract import Stood, VectorStore
@@ -59,6 +63,8 @@ def hand(store: VectorStore) -> Hand:
         return _Milvus(store)
     if isinstance(store, StagedStore):
         return _Staged(store)
+    if isinstance(store, PineconeStore):
+        return _Pinecone(store)
     assert isinstance(store, OpenSearchStore)
     return _OpenSearch(store)
 
@@ -153,6 +159,62 @@ class _Milvus:
 
     def empty(self) -> None:
         self._delete(self._chunks, 'id != ""')
+
+
+class _Pinecone:
+    def __init__(self, store: PineconeStore) -> None:
+        self._chunks = store._chunks
+        self._ledger = store._ledger._namespace
+
+    def _records(self, document: str, at: int | None) -> list[Record]:
+        condition: dict[str, Any] = {"document": key_of(document)} | ({} if at is None else {"ordinal": at})
+        return self._chunks.query(condition, 100, metadata=True, values=True)
+
+    def change(self, document: str, at: int, **fields: Any) -> None:
+        for each in self._records(document, at):
+            values = list(fields.pop("embedding", each.values))
+            if "metadata" in fields:
+                fields |= {**filtered(fields["metadata"]), "metadata": json.dumps(fields["metadata"])}
+            self._chunks.write([record(each.id, values, {**each.metadata, **fields})])
+        self._chunks.settle()
+
+    def remove(self, document: str, at: int | None) -> None:
+        self._chunks.delete([each.id for each in self._records(document, at)])
+        self._chunks.settle()
+
+    def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
+        key = key_of(document)
+        metadata = {
+            "document": key, "document_id": document, "tables": table_keys(document), "position": "",
+            "committed_ms": -1, "slot": slot_of(key), "chunk": chunk, "ordinal": ordinal, "text": text,
+            "metadata": "{}", "model": model, **filtered({}),
+        }  # fmt: skip
+        self._chunks.write([record(record_id(key, chunk), ELSEWHERE, metadata)])
+        self._chunks.settle()
+
+    def enter(self, document: str, position: str | None) -> None:
+        key = key_of(document)
+        if position is None:
+            self._ledger.delete([f"d{key}"])
+        else:
+            found = list(self._ledger.having("entry", [f"d{key}"]))
+            fresh = {
+                "entry": f"d{key}", "kind": "document", "name": document, "tables": table_keys(document),
+                "committed_ms": -1, "chunks": 1, "complete": True, "deleted_at": 0, "slot": slot_of(key),
+            }  # fmt: skip
+            there = dict(found[0].metadata) if found else {}
+            metadata = {**fresh, **there, "position": position, **limbs(Position(position))}
+            self._ledger.write([record(f"d{key}", ELSEWHERE, metadata)])
+        self._ledger.settle()
+
+    def disown(self) -> None:
+        self._ledger.delete(["o"])
+        self._ledger.settle()
+
+    def empty(self) -> None:
+        for some in self._chunks.ids({}):
+            self._chunks.delete([each.id for each in some])
+        self._chunks.settle()
 
 
 class _Staged:

@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 from psycopg import sql
+from pydantic import SecretStr
 
 from connectors.kafka.staged.store import StagedStore
 from connectors.milvus import lite
@@ -26,11 +27,14 @@ from connectors.milvus.collections import LONGEST_TEXT
 from connectors.milvus.store import MilvusStore
 from connectors.opensearch.store import OpenSearchStore
 from connectors.pgvector.store import PgvectorStore
+from connectors.pinecone.store import PineconeStore
+from core.config.pinecone import Pinecone
 from core.config.store import Milvus, OpenSearch, StagedTopic
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Owner
 from stack import jars, kafka, layout, opensearch, postgres, process
 from stack.local import LOCK, OPENSEARCH_LOCK
+from tests.connectors.pinecone_server import KEY, pinecone_service
 from tests.databases import with_parameter
 
 
@@ -53,6 +57,7 @@ class Server:
     longest_text  bytes of the longest text of a chunk that it takes, where it has a limit that tests reach
     one_writer    it has no conditional write: what two writers of one document at once come to isn't promised
     splits        its ledger is apart from its chunks, so that one may say what the other doesn't
+    has_words     it finds chunks by words too
     """
 
     address: str
@@ -63,6 +68,7 @@ class Server:
     longest_text: int = 2**30
     one_writer: bool = False
     splits: bool = True
+    has_words: bool = True
 
 
 @contextmanager
@@ -195,6 +201,22 @@ def _collection_opener(uri: str) -> Opener:
 
 
 @contextmanager
+def pinecone_server(directory: Path) -> Iterator[Server]:
+    """What plays Pinecone, whose queries show after 5 ms what was written; a place is a new namespace of one index."""
+    with pinecone_service([0.005]) as service:
+        place = partial(_namespace_opener, service.url)
+        address = service.url.removeprefix("http://")
+        yield Server(address, place, service.stop, service.start, longest_text=20_000, one_writer=True, has_words=False)
+
+
+def _namespace_opener(url: str) -> Opener:
+    target = Pinecone(index="tests", namespace=f"test-{uuid4().hex[:12]}", api_key=SecretStr(KEY), host=url)
+    return lambda dimension=4, patience_s=5.0, remember_deletes_s=7 * 86_400.0, owner=None: PineconeStore(
+        target, dimension, "m", patience_s, remember_deletes_s, owner
+    )
+
+
+@contextmanager
 def kafka_server(directory: Path) -> Iterator[Server]:
     """Kafka alone, on free ports; a place is a topic that isn't there yet."""
     files, ports = layout.layout_of(directory), layout.free_ports()
@@ -225,6 +247,7 @@ SERVERS = {
     "pgvector": postgres_server,
     "opensearch": opensearch_server,
     "milvus": milvus_server,
+    "pinecone": pinecone_server,
     "kafka": kafka_server,
 }
 """Each store's server by the store's name. The contract suite runs on each."""

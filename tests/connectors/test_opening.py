@@ -9,7 +9,8 @@ import pytest
 
 from connectors.opening import stores as opening
 from core.config.pipeline import Pipeline
-from core.config.store import Store, Target
+from core.config.store import Store
+from core.config.targets import Target
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import Hit
 from operations.addresses import of_store, setting_of_store

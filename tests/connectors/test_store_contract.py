@@ -323,7 +323,14 @@ def test_equally_near_ones_come_in_the_order_of_their_documents(store: VectorSto
     assert [hit.document_id for hit in found] == ["d00", "d01", "d02"]
 
 
-def test_words_find_chunks_by_how_rare_they_are_and_how_often_they_come(store: VectorStore) -> None:
+WORDLESS = "an index of dense vectors finds nothing by words, and says so"
+
+
+def test_words_find_chunks_by_how_rare_they_are_and_how_often_they_come(store: VectorStore, server: Server) -> None:
+    if not server.has_words:
+        with pytest.raises(ConfigError, match="finds nothing by words"):
+            store.match("any", 1)
+        pytest.skip(WORDLESS)
     apply(
         store,
         *(plan(f"d{number:03}", "1", f"the filler and the padding {number}") for number in range(100)),
@@ -346,7 +353,9 @@ def test_words_find_chunks_by_how_rare_they_are_and_how_often_they_come(store: V
 @pytest.mark.parametrize(
     "asked", ["", "  ", "?!", "unheard-of", "a' | b & !c:* \\ <->", "x\x00y \ud800", "word " * 50_000, "水" * 50_000]
 )
-def test_any_text_can_be_asked_for(store: VectorStore, asked: str) -> None:
+def test_any_text_can_be_asked_for(store: VectorStore, server: Server, asked: str) -> None:
+    if not server.has_words:
+        pytest.skip(WORDLESS)
     apply(store, plan("d", "1", "some words, a' b \\ c"))
     assert {hit.document_id for hit in store.match(asked, 5, having({"none": "such"}))} == set()
     assert {hit.document_id for hit in store.match(asked, 5)} <= {"d"}
