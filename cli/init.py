@@ -16,7 +16,18 @@ from rich.console import Console
 
 from connectors.postgres.catalog import Table, catalog, without_password
 from core.config import file as config_file
-from core.config.first_pipeline import Choice, Places, choice, is_named, name_of, prefix_of, store_of, topic_of, written
+from core.config.first_pipeline import (
+    PINECONE_KEY,
+    Choice,
+    Places,
+    choice,
+    is_named,
+    name_of,
+    prefix_of,
+    store_of,
+    topic_of,
+    written,
+)
 from core.errors import ConfigError
 from stack.layout import layout_of, remembered_ports
 from stack.passfile import from_here
@@ -136,7 +147,7 @@ def _write(file: Path, places: Places, chosen: Choice) -> None:
         raise ConfigError([_taken(file)]) from None
     except OSError as error:
         raise ConfigError([f"{file} can't be written: {error.strerror}"]) from None
-    known = {SOURCE_PASSWORD: "x", STORE_PASSWORD: "x"}
+    known = dict.fromkeys((SOURCE_PASSWORD, STORE_PASSWORD, PINECONE_KEY), "x")
     config_file.load(file, {**os.environ, **known})
 
 
@@ -152,4 +163,6 @@ def _tell(console: Console, file: Path, found: Table, servers: Servers, chosen: 
     for variable, dsn in ((SOURCE_PASSWORD, servers.dsn), *of_store):
         if f"${{{variable}}}" in file.read_text(encoding="utf-8") and without_password(dsn, variable)[1]:
             say(f"[yellow]${variable}[/] is the password in it, which isn't written down: set it before you go on")
+    if f"${{{PINECONE_KEY}}}" in file.read_text(encoding="utf-8"):
+        say(f"[yellow]${PINECONE_KEY}[/] is the key in it, which isn't written down: set it before you go on")
     say(f"next: freshet run {shown(shlex.quote(str(file)))}")

@@ -134,8 +134,11 @@ def _latin(text: str) -> str:
     return "".join(each for each in apart if not unicodedata.combining(each))
 
 
-STORES = ("milvus", "opensearch", "kafka")
+STORES = ("milvus", "pinecone", "opensearch", "kafka")
 """The stores that `freshet init --store` takes by name, with where they are: `NAME=WHERE`."""
+
+PINECONE_KEY = "PINECONE_API_KEY"
+"""The variable that a first pipeline has in place of a key of Pinecone's."""
 
 
 def is_named(where: str) -> bool:
@@ -155,6 +158,9 @@ def store_of(name: str, where: str) -> str:
     kind, _, at = where.partition("=")
     if kind == "milvus":
         return f"milvus: {{uri: {_quoted(at)}, collection: {scalar(_named(chunks))}}}"
+    if kind == "pinecone":
+        key = _quoted(f"${{{PINECONE_KEY}}}")
+        return f"pinecone: {{index: {scalar(at)}, namespace: {scalar(chunks)}, api_key: {key}}}"
     if kind == "opensearch":
         index = re.sub(r"^[^a-z0-9]+", "", chunks).replace("_", "-")
         return f"opensearch: {{hosts: [{_quoted(at)}], index: {scalar(index)}}}"

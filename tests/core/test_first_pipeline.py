@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.config import file as config_file
 from core.config.first_pipeline import (
+    PINECONE_KEY,
     Choice,
     Column,
     Places,
@@ -48,7 +49,7 @@ def places(table: str = "public.articles", store: str = DSN) -> Places:
 def loaded(tmp_path: Path, chosen: Choice, at: Places) -> str:
     file = tmp_path / "pipeline.yaml"
     file.write_text(written(at, chosen), encoding="utf-8")
-    config_file.load(file, {})
+    config_file.load(file, {PINECONE_KEY: "x"})
     return file.read_text(encoding="utf-8")
 
 
@@ -104,6 +105,10 @@ def test_names_are_such_as_kafka_and_the_store_take(
     [
         ("milvus=vectors.db", {"milvus": {"uri": "vectors.db", "collection": "_7_tage_chunks"}}),
         ("milvus=https://milvus:19530", {"milvus": {"uri": "https://milvus:19530", "collection": "_7_tage_chunks"}}),
+        (
+            "pinecone=articles",
+            {"pinecone": {"index": "articles", "namespace": "7_tage_chunks", "api_key": "${PINECONE_API_KEY}"}},
+        ),
         ("opensearch=http://a:9200", {"opensearch": {"hosts": ["http://a:9200"], "index": "7-tage-chunks"}}),
         ("kafka=a:9092", {"kafka": {"topic": "7_Tage.staged", "properties.bootstrap.servers": "a:9092"}}),
         ("dbname=x", {"pgvector": {"dsn": "dbname=x", "table": "7_tage_chunks"}}),
