@@ -1,4 +1,4 @@
-"""One job, two stores: both end as the source, and one that is away for a while loses nothing."""
+"""One job, several stores: all end as the source, and one that is away for a while loses nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from uuid import uuid4
 import pytest
 
 from connectors.opensearch.store import OpenSearchStore
+from connectors.pinecone.store import PineconeStore
+from core.config.pinecone import Pinecone
 from core.config.store import OpenSearch
 from core.stores.contract import VectorStore
 from stack import kafka, postgres, process
@@ -18,6 +20,7 @@ from stack import local as local_stack
 from stack.layout import layout_of
 from stack.local import Stack
 from tests.connectors import servers
+from tests.connectors.pinecone_server import KEY, pinecone_service
 from tests.connectors.servers import Server
 from tests.flink_jobs.conftest import Workshop, eventually, workshop_in
 from tests.flink_jobs.events import envelope, key, row
@@ -45,19 +48,26 @@ def chunks(store: VectorStore) -> list[StoredChunk]:
     return [(each.document_id, chunk.ordinal, chunk.text) for each in stored.values() for chunk in each.chunks]
 
 
-def test_every_kind_of_event_ends_in_both_stores(workshop: Workshop, opensearch_server: Server) -> None:
+def test_every_kind_of_event_ends_in_each_store(workshop: Workshop, opensearch_server: Server) -> None:
     events = recording(workshop, 3)
     workshop.freshet("produce", "--bootstrap-servers", workshop.bootstrap_servers, "--recording", events)
     opensearch = target(opensearch_server)
-    pipeline = workshop.pipeline(parallelism=2, documents=DOCUMENTS, store=both(workshop, opensearch))
-    workshop.freshet("run", pipeline)
-    store = OpenSearchStore(opensearch, DIMENSION, "hash")
-    assert differences(chunks(store), true_texts()) == []
-    assert differences(workshop.rows(), true_texts()) == []
-    assert not any("unavailable_value" in text for at, _, text in chunks(store) if at != "public.toast/2")
-    printed = workshop.freshet("search", pipeline, "truncate", "--store", "opensearch", "-k", "1")
-    assert "public.items/1" in printed
-    store.close()
+    with pinecone_service() as service:
+        settings = {"index": "documents", "namespace": "chunks", "api_key": KEY, "host": service.url}
+        named = both(workshop, opensearch) | {"pinecone": settings}
+        pipeline = workshop.pipeline(parallelism=2, documents=DOCUMENTS, store=named)
+        workshop.freshet("run", pipeline)
+        stores: dict[str, VectorStore] = {
+            "opensearch": OpenSearchStore(opensearch, DIMENSION, "hash"),
+            "pinecone": PineconeStore(Pinecone.model_validate(settings), DIMENSION, "hash"),
+        }
+        assert differences(workshop.rows(), true_texts()) == []
+        for name, store in stores.items():
+            assert differences(chunks(store), true_texts()) == []
+            assert not any("unavailable_value" in text for at, _, text in chunks(store) if at != "public.toast/2")
+            printed = workshop.freshet("search", pipeline, "truncate", "--store", name, "-k", "1")
+            assert "public.items/1" in printed
+            store.close()
 
 
 @pytest.fixture
