@@ -191,13 +191,8 @@ class _Serving:
         neighbours = reading.number(request.query_params, "neighbours", 0, MOST_NEIGHBOURS)
         if neighbours is not None and around is None:
             raise Refused(422, "neighbours are those of a chunk: give around, its ordinal, too", "around")
-        found, fresh = await self._lookups.document(name, grant, document_id)
-        if around is None:
-            return _json(document_of(found, None, fresh))
-        if all(chunk.ordinal != around for chunk in found.chunks):
-            raise Refused(404, f"document {document_id!r} has no chunk {around}", "around")
-        reach = 1 if neighbours is None else neighbours
-        return _json(document_of(found, range(around - reach, around + reach + 1), fresh))
+        found, fresh = await self._lookups.document(name, grant, document_id, around)
+        return _json(document_of(found, around, 1 if neighbours is None else neighbours, fresh))
 
     async def changes(self, request: Request) -> Response:
         grant = self._let_in(request)

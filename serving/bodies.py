@@ -187,6 +187,10 @@ def _look_at_origin(headers: dict[bytes, bytes], names: Collection[str] | None) 
     origin = headers.get(b"origin")
     if origin is not None and _place(origin.decode("latin-1"))[0] != host.lower():
         raise _Refused(403, "the request comes from a page of another site")
+    # images and scripts of a page are asked for without an origin; who follows a link comes by a document of their own
+    site, kind = headers.get(b"sec-fetch-site"), headers.get(b"sec-fetch-dest")
+    if site in (b"cross-site", b"same-site") and kind != b"document":
+        raise _Refused(403, "the request comes from a page of another site")
     name = _place(f"//{host}")[1]
     if names is not None and name not in names:
         raise _Refused(421, f"this server isn't asked as {name!r}, but as {' or '.join(sorted(names))}")

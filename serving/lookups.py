@@ -83,13 +83,15 @@ class Lookups:
                 search = partial(opened.index.search, question, asked.k, granted, among)
                 return await of_store(f"index {name}", opened.lanes.of(granted), search)
 
-    async def document(self, name: str, grant: Grant, document_id: str) -> tuple[Stored, Standing]:
-        """A document, and how fresh that is."""
+    async def document(self, name: str, grant: Grant, document_id: str, around: int | None) -> tuple[Stored, Standing]:
+        """A document, and how fresh that is. It must have the chunk `around`, where one is named."""
         opened, granted = self.index(name, grant)
         reading.check_text(document_id, "id")
         ask = partial(opened.index.document, document_id, granted)
         if (answer := await of_store(f"index {name}", opened.threads, ask)) is None:
             raise Refused(404, f"index {name} has no document {document_id!r}", "id")
+        if around is not None and all(chunk.ordinal != around for chunk in answer[0].chunks):
+            raise Refused(404, f"document {document_id!r} has no chunk {around}", "around")
         return answer
 
     async def profile(self, grant: Grant, profile_id: str) -> Profile:

@@ -49,7 +49,10 @@ def as_problem(status: int, reason: str) -> tuple[bytes, bytes]:
     return KIND.encode(), _body(status, reason, "")
 
 
+def plain(text: str) -> str:
+    """What is said of a request, which may quote it at any length, and also what no text may hold."""
+    return text[:_LONGEST].encode("utf-8", "replace").decode()
+
+
 def _body(status: int, detail: str, field: str) -> bytes:
-    # what a request said may be quoted in it: at any length, and also what no text may hold
-    plain = [text[:_LONGEST].encode("utf-8", "replace").decode() for text in (detail, field)]
-    return msgspec.json.encode(Problem(status, HTTPStatus(status).phrase, *plain))
+    return msgspec.json.encode(Problem(status, HTTPStatus(status).phrase, plain(detail), plain(field)))

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -50,6 +50,16 @@ class Reader(Generic[Struct]):
             raise Refused(422, "filter is nested too deep: join conditions in one list", "filter") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _unread(body, error) from None
+
+
+def anything(body: bytes) -> Any:
+    """A body with all that it has, also what isn't read here. Raises Refused."""
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise Refused(422, "the request is nested too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unread(body, error) from None
 
 
 _searches = Reader(Search, "a search")

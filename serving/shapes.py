@@ -245,9 +245,13 @@ def moment(ms: int | None) -> str | None:
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def document_of(stored: contract.Stored, ordinals: range | None, fresh: Standing) -> Document:
-    """The answer of a document, of all its chunks or of those with such ordinals."""
-    chunks = [Chunk(each.ordinal, each.text) for each in stored.chunks if ordinals is None or each.ordinal in ordinals]
+def document_of(stored: contract.Stored, around: int | None, neighbours: int, fresh: Standing) -> Document:
+    """The answer of a document, of all its chunks or of the one `around` with so many on each side."""
+    chunks = [
+        Chunk(each.ordinal, each.text)
+        for each in stored.chunks
+        if around is None or abs(each.ordinal - around) <= neighbours
+    ]
     at = moment(stored.committed_ms)
     return Document(stored.document_id, str(stored.position), at, dict(stored.metadata), chunks, as_of(fresh))
 

@@ -29,25 +29,30 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: another status and body, a wait before all or each piece, an end behind so many pieces."""
+    """What goes wrong: another status and body, a wait before all, each piece or byte, an end behind so many pieces."""
 
     status: int = 200
     body: Any = None
     before_s: float = 0
     between_s: float = 0
+    drips_s: float = 0
     cut_after: int | None = None
     raw: bytes | None = None
 
 
 @dataclass
 class Model:
-    """The server. `says`: the pieces that it answers with; `named`: the models that OpenAI's list of it has."""
+    """The server. `says`: the pieces that it answers with; `named`: the models that OpenAI's list of it has.
+
+    `extra`: further fields of each of OpenAI's objects.
+    """
 
     address: str
     named: list[str] = field(default_factory=lambda: ["small"])
     says: list[str] = field(default_factory=lambda: ["From", " the", " passages", " [1]."])
     asked: list[Asked] = field(default_factory=list)
     fault: Fault = Fault()
+    extra: dict[str, Any] = field(default_factory=dict)
     sent: int = 0
     left: threading.Event = field(default_factory=threading.Event)
 
@@ -86,7 +91,7 @@ def answer(model: Model, asked: Asked) -> Answer:
 
 
 def _openai(model: Model, body: dict[str, Any]) -> Answer:
-    named = {"id": "chatcmpl-1", "created": 1, "model": body["model"], "system_fingerprint": "fp_x"}
+    named = {"id": "chatcmpl-1", "created": 1, "model": body["model"], "system_fingerprint": "fp_x"} | model.extra
     usage = {"prompt_tokens": 7, "completion_tokens": len(model.says), "total_tokens": 7 + len(model.says)}
     if not body.get("stream"):
         message = {"role": "assistant", "content": "".join(model.says), "refusal": None}
@@ -182,7 +187,9 @@ def answering_model(reply: Callable[[Model, Asked], Answer] = answer) -> Iterato
                     self.connection.close()
                     return
                 time.sleep(fault.between_s if at else 0)
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+                for some in [part] if not fault.drips_s else [part[at : at + 1] for at in range(len(part))]:
+                    time.sleep(fault.drips_s)
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(some), some))
                 model.sent += 1
             self.wfile.write(b"0\r\n\r\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -59,7 +60,7 @@ class Chats:
     async def answer(self, grant: Grant, body: bytes) -> Response:
         """The answer to a chat's body. Raises Refused; what the model does is answered here, with the citations."""
         began, at = time.perf_counter(), time.time_ns() // 1_000_000
-        chat = _bodies.read(body)
+        chat, whole = _bodies.read(body), reading.anything(body)
         if (model := self._model) is None:
             raise Refused(404, "no answering model is named in this server's file: answer.openai, for one")
         if chat.model not in (None, "", model.name):
@@ -73,20 +74,23 @@ class Chats:
         name = asked.conversation or uuid4().hex
         found = time.perf_counter()
         turn = Turn(f"chatcmpl-{uuid4().hex}", began, at, name, number, question, made, found)
-        forwarded = self._forwarded(body, model, place, made.context.prompt)
+        forwarded = self._forwarded(whole, model, place, made.context.prompt)
         told = partial(self._tell, turn, grant.name, model.name)
-        return await (
-            self._streamed(model, turn, forwarded, told) if chat.stream else self._whole(model, turn, forwarded, told)
-        )
+        answered = self._streamed if chat.stream else self._whole
+        try:
+            return await answered(model, turn, forwarded, told)
+        except RecursionError:
+            raise Refused(422, "the request is nested too deep") from None
 
     def _tell(self, turn: Turn, tenant: str, model: str) -> None:
         """Have the turn written, once it is over."""
-        if self._conversations is not None:
-            self._conversations.tell(turn.event(tenant, model, self._counting))
+        if (conversations := self._conversations) is not None:
+            # in a thread: to count tokens takes milliseconds, in which others are answered
+            make = partial(turn.event, tenant, model, self._counting)
+            asyncio.get_running_loop().run_in_executor(None, lambda: conversations.tell(make()))
 
-    def _forwarded(self, body: bytes, model: AnsweringModel, place: int, prompt: str) -> Body:
+    def _forwarded(self, asked: Body, model: AnsweringModel, place: int, prompt: str) -> Body:
         """What the model is sent: the body, with the prompt in the question's place."""
-        asked: Body = msgspec.json.decode(body)
         asked.pop("freshet", None)
         message = asked["messages"][place]
         message["content"] = _with_prompt(message["content"], prompt)
@@ -139,6 +143,8 @@ async def _events(first: Body, pieces: AsyncGenerator[Body, None], turn: Turn) -
 
 def _event(piece: Body, turn: Turn, begins: bool) -> bytes:
     ends = turn.came(piece)
+    # what is cited is the server's to say
+    piece.pop("freshet", None)
     more = {"freshet": turn.answered()} if begins or ends else {}
     return b"data: " + _encode({**piece, "id": turn.id, **more}) + b"\n\n"
 

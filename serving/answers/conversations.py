@@ -21,6 +21,7 @@ from serving.figures import Figures
 from serving.problems import Refused
 
 _MOST_WAITING = 10_000
+_MOST_BYTES = 64 << 20
 _AT_ONCE = 500
 _AGAIN_S = 1.0
 _END_S = 10.0
@@ -67,6 +68,11 @@ class _Waiting:
     value: bytes
     written: Future[None] | None
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.key) + len(self.value)
+
 
 class Conversations:
     """Writes what it is given, in its order. What waits is in memory: a server that is killed takes it along."""
@@ -74,6 +80,7 @@ class Conversations:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
         self._changed = Condition()
         self._ending = False
         self._figures: Figures | None = None
@@ -83,7 +90,7 @@ class Conversations:
         self._figures = figures
 
     def tell(self, event: Event) -> None:
-        """Have an event written, and wait for nothing. The oldest is dropped, and counted, where 10,000 wait."""
+        """Have an event written, and wait for nothing. Where 10,000 wait, or 64 MiB, the oldest are dropped."""
         self._put(event, None)
 
     async def written(self, event: Event) -> None:
@@ -111,18 +118,24 @@ class Conversations:
             thread.join(_END_S)
 
     def _put(self, event: Event, done: Future[None] | None) -> None:
-        key, value = message(event)
+        each = _Waiting(*message(event), done)
         with self._changed:
-            if len(self._waiting) >= _MOST_WAITING:
-                self._end(self._waiting.popleft(), ConfigError(["too many events wait"]))
-            self._waiting.append(_Waiting(key, value, done))
+            while self._waiting and (len(self._waiting) >= _MOST_WAITING or self._bytes + each.size > _MOST_BYTES):
+                self._end(self._take(), ConfigError(["too many events wait"]))
+            self._waiting.append(each)
+            self._bytes += each.size
             self._changed.notify()
+
+    def _take(self) -> _Waiting:
+        first = self._waiting.popleft()
+        self._bytes -= first.size
+        return first
 
     def _work(self) -> None:
         while batch := self._next():
             fits = []
             for each in batch:
-                if len(each.key) + len(each.value) <= self._place.room:
+                if each.size <= self._place.room:
                     fits.append(each)
                 else:
                     self._end(each, ConfigError([f"an event has {len(each.value):,} bytes, more than its place takes"]))
@@ -132,7 +145,7 @@ class Conversations:
         with self._changed:
             while not self._waiting and not self._ending:
                 self._changed.wait()
-            return [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+            return [self._take() for _ in range(min(_AT_ONCE, len(self._waiting)))]
 
     def _write(self, batch: Sequence[_Waiting], behind: Sequence[_Waiting] = ()) -> bool:
         """Write a batch; whether to go on: where its place is away it is put back, and what comes `behind` with it."""
@@ -160,13 +173,14 @@ class Conversations:
                 self._end(each, error)
         with self._changed:
             self._waiting.extendleft(reversed(turns))
+            self._bytes += sum(each.size for each in turns)
             if self._ending:
                 self._drop_all(error)
             self._changed.wait(_AGAIN_S)
 
     def _drop_all(self, error: FreshetError) -> None:
         while self._waiting:
-            self._end(self._waiting.popleft(), error)
+            self._end(self._take(), error)
 
     def _end(self, each: _Waiting, error: FreshetError | None) -> None:
         if self._figures is not None:

@@ -12,9 +12,9 @@ from core.config.answer import Budget as BudgetSettings
 from serving.answers.shapes import BudgetAsked
 from udfs.embedding.tokenizing import LETTERS, tokenizer_of_remote
 
-_REMEMBERED = 8_192
-_SHORT = 16_384
-"""Characters of a text that is worth remembering: chunks come again, whole prompts don't."""
+_REMEMBERED = 4_096
+_SHORT = 4_096
+"""Characters of a text that is worth remembering: chunks come again, whole prompts don't. All are 64 MiB at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from serving.problems import Refused
+from serving.problems import Refused, plain
 
-_LONGEST = 500
 _STATUSES = {422: 400}
 """OpenAI answers what can't be asked with 400."""
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
@@ -33,7 +32,11 @@ def error_response(
 
 
 def error(status: int, message: str, param: str | None = None) -> dict[str, Any]:
-    """What is behind `error`; a message may quote a request, at any length, and what no text may hold."""
-    plain = message[:_LONGEST].encode("utf-8", "replace").decode()
+    """What is behind `error`."""
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    return {"message": plain, "type": kind, "code": _CODES.get(status), "param": param}
+    return {
+        "message": plain(message),
+        "type": kind,
+        "code": _CODES.get(status),
+        "param": None if param is None else plain(param),
+    }

@@ -25,6 +25,7 @@ class Turn:
     at      when it was asked, in ms since 1970
     finish  how the answer ended; as long as it hasn't, whoever goes away cancels it
     usage   the model's count of tokens
+    text    of the answer, as much of it as is written
     """
 
     id: str
@@ -39,6 +40,7 @@ class Turn:
     over: float | None = None
     finish: str = "cancelled"
     text: list[str] = field(default_factory=list)
+    room: int = _LONGEST_ANSWER
     usage: Mapping[str, Any] = field(default_factory=dict)
 
     def came(self, piece: Body) -> bool:
@@ -50,12 +52,18 @@ class Turn:
             text = said.get("content") if isinstance(said, dict) else None
             if isinstance(text, str) and text and each.get("index", 0) == 0:
                 self.first = self.first or now
-                self.text.append(text)
+                self._keep(text)
             if isinstance(why := each.get("finish_reason"), str):
                 self.finish, self.over = why, now
         if isinstance(usage := piece.get("usage"), dict):
             self.usage = usage
         return not choices or any(each.get("finish_reason") for each in choices)
+
+    def _keep(self, text: str) -> None:
+        # what a model says may have no end
+        if self.room:
+            self.text.append(text[: self.room])
+            self.room -= len(self.text[-1])
 
     def ends(self, how: str) -> None:
         """It ended otherwise than by the model's own."""
@@ -71,7 +79,7 @@ class Turn:
 
     def event(self, tenant: str, model: str, counting: Counting) -> conversations.Turn:
         """What is written of it."""
-        context, answer = self.made.context, "".join(self.text)[:_LONGEST_ANSWER]
+        context, answer = self.made.context, "".join(self.text)
         # a long prompt takes milliseconds to count, on the thread that answers everybody
         size = context.size if self.made.counted.unit == "tokens" else None
         cited = [(each.passage.best.index, each.passage.best.hit) for each in context.cited]

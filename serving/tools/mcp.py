@@ -17,10 +17,10 @@ from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serving.access import Grant
-from serving.problems import Refused, as_response
+from serving.problems import Refused, as_response, plain
 from serving.tools.tools import Tools
 
 _GRANT = "freshet.grant"
@@ -57,7 +57,15 @@ class Mcp:
         except Refused as refused:
             await as_response(refused)(scope, receive, send)
             return
-        await self._sessions.handle_request(granted, receive, send)
+        # in one piece (serving.bodies); without it whoever asked has gone, or was refused
+        if (body := await receive())["type"] != "http.request":
+            return
+        read = [body]
+
+        async def received() -> Message:
+            return read.pop() if read else await receive()
+
+        await self._sessions.handle_request(granted, received, send)
 
 
 async def over_stdio(name: str, tools: Tools, grant: Callable[[], Grant]) -> None:
@@ -77,21 +85,21 @@ def _server(name: str, tools: Tools, grant_of: Callable[[Any], Grant]) -> Server
         try:
             answer = await tools.call(grant_of(context.request), params.name, params.arguments or {})
         except Refused as refused:
-            text = f"{refused.field}: {refused}" if refused.field else str(refused)
-            return CallToolResult(content=[_text(text.encode("utf-8", "replace"))], is_error=True)
+            text = f"{plain(refused.field)}: {plain(str(refused))}" if refused.field else plain(str(refused))
+            return CallToolResult(content=[_text(text)], is_error=True)
         except Exception:
             _log.exception("a tool failed")
-            return CallToolResult(content=[_text(b"the server failed; its log says why")], is_error=True)
+            return CallToolResult(content=[_text("the server failed; its log says why")], is_error=True)
         said = _encode(answer)
-        return CallToolResult(content=[_text(said)], structured_content=msgspec.json.decode(said))
+        return CallToolResult(content=[_text(said.decode())], structured_content=msgspec.json.decode(said))
 
     return Server(
         name, version=version("freshet"), instructions=_INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool
     )
 
 
-def _text(said: bytes) -> TextContent:
-    return TextContent(type="text", text=said.decode())
+def _text(said: str) -> TextContent:
+    return TextContent(type="text", text=said)
 
 
 def _described(name: str, description: str, tool: Any) -> Tool:

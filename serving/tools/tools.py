@@ -91,10 +91,9 @@ class Tools:
         return hits_of(hits, search, fresh)
 
     async def _document(self, grant: Grant, asked: DocumentAsked) -> Document:
-        found, fresh = await self._lookups.document(self._index(grant, asked.index), grant, asked.document_id)
-        around = asked.around
-        ordinals = None if around is None else range(around - asked.neighbours, around + asked.neighbours + 1)
-        return document_of(found, ordinals, fresh)
+        name, around = self._index(grant, asked.index), asked.around
+        found, fresh = await self._lookups.document(name, grant, asked.document_id, around)
+        return document_of(found, around, asked.neighbours, fresh)
 
     async def _profile(self, grant: Grant, asked: ProfileAsked) -> Person:
         found = await self._lookups.customer(grant, asked.customer)

@@ -176,6 +176,14 @@ def test_an_answer_that_nobody_reads_is_not_kept(url: str) -> None:
         ({"Origin": "null"}, 403),
         ({"Host": "localhost:1234", "Origin": "http://localhost:1234"}, 200),
         ({"Host": "localhost:1234", "Origin": "http://localhost:1235"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"}, 200),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "script"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "empty"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
 def test_pages_of_other_sites_are_refused(url: str, headers: dict[str, str], status: int) -> None:

@@ -9,15 +9,16 @@ from threading import Event
 from typing import Any, TypeVar
 
 from botocore.eventstream import ParserError
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as StreamTimeoutError
 
 from core.errors import brief
 from serving.answers.models.contract import ModelFailed
 
-ERRORS = (BotoCoreError, ClientError, ParserError, HTTPError)
-"""What boto3 raises where a call, or a stream, fails: of a stream that is cut off, what urllib3 and its parser do."""
+ERRORS = (BotoCoreError, ClientError, ParserError, HTTPError, RecursionError)
+"""What boto3 raises where a call, or a stream, fails: of a stream that is cut off, what urllib3 and its parser do; of
+an answer that is nested too deep, what reads JSON does."""
 
 _CALLS = 64
 _BUSY = ("ThrottlingException", "TooManyRequestsException", "Throttling", "ServiceQuotaExceededException")
@@ -37,6 +38,10 @@ def failure(error: Exception, where: str) -> ModelFailed:
     log = f"{where}: {brief(str(error))}"
     if isinstance(error, ReadTimeoutError | StreamTimeoutError):
         return ModelFailed(504, "the answering model doesn't answer in time", log)
+    if isinstance(error, ParamValidationError):
+        return ModelFailed(400, f"the answering model refuses the request: {brief(str(error))}", log)
+    if isinstance(error, RecursionError):
+        return ModelFailed(502, "the answering model answers no message", log)
     if isinstance(error, ParserError | HTTPError):
         return ModelFailed(502, "the answering model's answer was cut off", log)
     if not isinstance(error, ClientError):

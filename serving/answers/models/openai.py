@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from core.config.answer import OpenAiChat
+from serving.answers.http_bodies import beginning
 from serving.answers.models.contract import Body, ModelFailed
 from udfs.embedding.remote.endpoint import shown
 
@@ -45,11 +46,8 @@ class OpenAiModel:
         """See `AnsweringModel.whole`."""
         async with self._asked({**body, "stream": False}) as response:
             answer = await _read(response, _LARGEST)
-        try:
-            found = msgspec.json.decode(answer)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            found = None
-        if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+        found = _decoded(answer)
+        if not isinstance(found, dict) or not found.get("choices") or not _are_choices(found["choices"]):
             raise ModelFailed(502, _NO_COMPLETION, self._shown(answer))
         return found
 
@@ -100,10 +98,7 @@ class OpenAiModel:
         return ModelFailed(503 if status >= 500 else 502, "the answering model fails: ask again", log)
 
     def _piece(self, data: bytes) -> Body:
-        try:
-            found = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            found = None
+        found = _decoded(data)
         if isinstance(found, dict) and found.get("error"):
             raise ModelFailed(502, f"the answering model fails: {self._said(data)}", self._shown(data))
         if not isinstance(found, dict) or not _are_choices(found.get("choices")):
@@ -121,12 +116,9 @@ class OpenAiModel:
 
 
 async def _read(response: httpx.Response, most: int) -> bytes:
-    found = bytearray()
-    async for part in response.aiter_bytes():
-        found += part
-        if len(found) > most:
-            raise ModelFailed(502, f"the answering model answers more than {most:,} bytes")
-    return bytes(found)
+    if len(found := await beginning(response, most)) > most:
+        raise ModelFailed(502, f"the answering model answers more than {most:,} bytes")
+    return found
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -152,11 +144,17 @@ def _are_choices(found: Any) -> bool:
     )
 
 
+def _decoded(answer: bytes) -> Any:
+    """The JSON that is answered; None where it is none."""
+    try:
+        return msgspec.json.decode(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _message(answer: bytes) -> str:
     """What an error says, in OpenAI's shape or in another."""
-    try:
-        found = msgspec.json.decode(answer)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return answer[:300].decode("utf-8", "replace")
+    if (found := _decoded(answer)) is None:
+        return answer.decode("utf-8", "replace")
     error = found.get("error", found) if isinstance(found, dict) else found
     return str(error.get("message", error) if isinstance(error, dict) else error)

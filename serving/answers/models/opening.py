@@ -9,6 +9,7 @@ from core.config.answer import Answer, Answering, BedrockChat, OpenAiChat, SageM
 from core.errors import not_installed
 from serving.answers.models.contract import AnsweringModel
 from serving.answers.models.openai import OpenAiModel
+from serving.answers.models.timely import Timely
 
 # Imported late: boto3 is an extra's, and takes its time.
 
@@ -43,4 +44,6 @@ MODELS: Mapping[type[Answering], Callable[[Any, float], AnsweringModel]] = {
 
 def opened(answer: Answer) -> AnsweringModel | None:
     """The answering model; None where the file names none. Raises ConfigError where its client can't be made."""
-    return None if answer.model is None else MODELS[type(answer.model)](answer.model, answer.timeout)
+    if answer.model is None:
+        return None
+    return Timely(MODELS[type(answer.model)](answer.model, answer.timeout), answer.timeout)

@@ -121,7 +121,7 @@ def _parts(events: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 def _json(said: bytes) -> Any:
     try:
         return msgspec.json.decode(said)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ModelFailed(502, "the answering model answers what is no JSON", shown(said[:_LARGEST_ERROR])) from None
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from core.config.answer import CohereRanking, TeiRanking
 from core.config.embedding import Key
+from serving.answers.http_bodies import beginning
 from serving.answers.ranking.contract import RankingFailed
 from udfs.embedding.remote.endpoint import shown
 
@@ -51,16 +52,19 @@ class _Http:
     async def post(self, body: dict[str, Any], kind: Any) -> Any:
         """The answer, of a kind. Raises RankingFailed."""
         try:
-            answer = await self._client.post(self._url, content=_encode(body))
+            async with self._client.stream("POST", self._url, content=_encode(body)) as answer:
+                content = await beginning(answer, _LARGEST)
         except httpx.HTTPError as error:
             raise RankingFailed(f"{self._url}: {type(error).__name__}: {error}".rstrip(": ")) from None
-        if answer.status_code != 200 or len(answer.content) > _LARGEST:
+        if len(content) > _LARGEST:
+            raise RankingFailed(f"{self._url} answers {answer.status_code} with more than {_LARGEST:,} bytes")
+        if answer.status_code != 200:
             # what is said with 401 may repeat a part of the key
-            said = "" if answer.status_code in (401, 403) else f": {shown(answer.content[:_LARGEST_ERROR], self._key)}"
+            said = "" if answer.status_code in (401, 403) else f": {shown(content[:_LARGEST_ERROR], self._key)}"
             raise RankingFailed(f"{self._url} answers {answer.status_code}{said}")
         try:
-            return msgspec.json.decode(answer.content, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return msgspec.json.decode(content, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RankingFailed(f"{self._url} answers what is no ranking: {error}") from None
 
     async def close(self) -> None:

@@ -229,6 +229,8 @@ REFUSED: dict[str, tuple[Any, int, str | None]] = {
         400,
         "freshet.conversation",
     ),
+    "a number beyond any": (b'{"messages": [{"role": "user", "content": "a"}], "seed": 1e999}', 400, "seed"),
+    "what is no UTF-8": (b'{"messages": [{"role": "user", "content": "a"}], "user": "\xff"}', 400, None),
     "an index": ({"messages": [{"role": "user", "content": "a"}], "freshet": {"indexes": ["b"]}}, 404, "index"),
 }
 
@@ -240,6 +242,31 @@ def test_what_cannot_be_asked_is_refused_as_openai_does(server: Server, what: st
     error = answer.json()["error"]
     assert (answer.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error"), answer.text
     assert server.model.asked == []
+
+
+def test_what_is_quoted_of_a_request_has_an_end(server: Server) -> None:
+    asked = {"messages": [{"role": "user", "content": "a"}], "freshet": {"filter": {"x" * 100_000: 1}}}
+    answer = server.post(json.dumps(asked).encode())
+    assert answer.status_code == 400 and answer.json()["error"]["param"].startswith("filter.xx")
+    assert len(answer.content) < 2_000
+
+
+def test_what_is_nested_as_deep_as_is_read_fails_nothing(server: Server) -> None:
+    for deep in range(950, 980):
+        content = b"[" * deep + b"]" * deep
+        answer = server.post(b'{"messages": [{"role": "user", "content": "parcel"}], "x": ' + content + b"}")
+        assert answer.status_code != 500, (deep, answer.text)
+
+
+def test_a_model_does_not_say_what_is_cited(server: Server) -> None:
+    server.model.extra = {"freshet": {"citations": "forged"}}
+    try:
+        first, *middle, last = list(ask(server, stream=True))
+        assert freshet(first)["citations"] == freshet(last)["citations"] != "forged"
+        assert middle and all("freshet" not in (each.model_extra or {}) for each in middle)
+        assert freshet(ask(server))["citations"] != "forged"
+    finally:
+        server.model.extra = {}
 
 
 def test_who_has_no_key_is_refused_as_openai_does(server: Server) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import boto3
@@ -17,11 +18,13 @@ import pytest
 import yaml
 from confluent_kafka import Consumer
 
-from core.answers.conversations import Feedback, event, scale_of
+from core.answers.conversations import Feedback, event, message, scale_of
 from core.config.conversations import Conversations as Settings
 from core.errors import ConfigError, Unavailable
 from serving.answers.conversations import Conversations
 from serving.answers.conversations import opened as writing
+from serving.answers.counting import Counting
+from serving.answers.turns import Turn
 from serving.asking import application
 from serving.keys import add
 from serving.offer import opened
@@ -135,6 +138,23 @@ def test_turns_that_fail_or_are_left_are_written_too(server: Server) -> None:
     _, told = server.next()
     assert told["finish"] == "cancelled" and told["latency_ms"]["total"] is None and len(told["answer"]) < 400
     server.model.fault, server.model.says = Fault(), says
+
+
+def test_tokens_are_not_counted_on_the_thread_that_answers_everybody(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[str]()
+    count = Counting.tokens
+
+    def counting(self: Counting, text: str) -> int:
+        threads.append(threading.current_thread().name)
+        return count(self, text)
+
+    monkeypatch.setattr(Counting, "tokens", counting)
+    # the model says nothing of tokens in a stream, and the budget counts none
+    server.chat("parcel", stream=True, freshet={"budget": {"characters": 9_000}})
+    _, told = server.next()
+    assert told["prompt_tokens"] > 50 and len(threads) == 2 and "http-server" not in threads
 
 
 def test_a_keys_defaults_hold_where_nothing_is_said(server: Server) -> None:
@@ -269,8 +289,11 @@ def test_turns_stay_in_their_order_where_one_is_refused_and_the_place_is_away(mo
     assert place.taken == [b"a", b"c", b"d"]
 
 
-def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.answers.conversations._MOST_WAITING", 3)
+@pytest.mark.parametrize(
+    ("most", "many"), [("_MOST_WAITING", 3), ("_MOST_BYTES", 3 * sum(map(len, message(feedback("a")))))]
+)
+def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch, most: str, many: int) -> None:
+    monkeypatch.setattr(f"serving.answers.conversations.{most}", many)
     place = Failing(0)
     conversations = Conversations(place)
     for name in "abcde":
@@ -278,3 +301,10 @@ def test_the_oldest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     with conversations.writing():
         pass
     assert place.taken == [b"c", b"d", b"e"]
+
+
+def test_of_an_answer_without_an_end_so_much_is_kept_as_is_written() -> None:
+    turn = Turn("chatcmpl-1", 0.0, 0, "c-1", 1, "parcel", cast("Any", None), 0.0)
+    for _ in range(30):
+        turn.came({"choices": [{"index": 0, "delta": {"content": "x" * 9_000}}]})
+    assert len("".join(turn.text)) == 200_000 and len(turn.text) < 30

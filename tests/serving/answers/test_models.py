@@ -161,6 +161,10 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "is slow": (Fault(before_s=1.5), 504),
     "answers no JSON": (Fault(raw=b"<html>"), 502),
     "answers another object": (Fault(body={"answer": 42}), 502),
+    "answers no choices": (Fault(body={"choices": []}), 502),
+    "answers no choice": (Fault(body={"choices": [None], "output": None}), 502),
+    "answers without an end": (Fault(raw=b'{"choices": ' + b"[" * 100_000), 502),
+    "answers byte by byte": (Fault(drips_s=0.05), 504),
 }
 OF_AWS = {
     "refuses": (Fault(400, {"__type": "ValidationException", "message": "too long"}), 400),
@@ -177,7 +181,7 @@ def test_how_a_model_fails_is_said(model: Model, kind: str, what: str) -> None:
         whole(kind, model, 0.5)
     assert failed.value.status == status, failed.value
     assert "sk-secret" not in f"{failed.value} {failed.value.log}" and "arn:" not in str(failed.value)
-    if what in ("answers no JSON", "answers another object"):
+    if what.startswith("answers") and what != "answers byte by byte":
         return  # a stream isn't JSON
     with pytest.raises(ModelFailed) as failed:
         pieces(kind, model, 0.5)
@@ -229,6 +233,13 @@ def test_who_has_gone_starts_no_call_from_the_queue() -> None:
     assert begun == []
 
 
+def test_what_bedrocks_client_refuses_is_refused(model: Model) -> None:
+    for ask in (whole, pieces):
+        with pytest.raises(ModelFailed, match=r"refuses the request: .*maxTokens, value: -1") as refused:
+            ask("bedrock", model, max_tokens=-1)
+        assert refused.value.status == 400 and model.asked == []
+
+
 def test_errors_within_a_stream(model: Model) -> None:
     model.fault = Fault(raw=b'data: {"error": {"message": "out of memory"}}\n\n')
     with pytest.raises(ModelFailed, match="the answering model fails: out of memory"):
@@ -242,6 +253,13 @@ def test_errors_within_a_stream(model: Model) -> None:
         with pytest.raises(ModelFailed) as repeated:
             whole("openai", model)
         assert "sk-secret" not in f"{repeated.value} {repeated.value.log}" and "…" in repeated.value.log
+    model.fault = Fault(raw=b'data: {"choices": ' + b"[" * 100_000 + b"\n\n")
+    with pytest.raises(ModelFailed, match="no chat completion"):
+        pieces("openai", model)
+    # what is no JSON may repeat the key too, wherever it stands
+    model.fault = Fault(400, raw=b" " * 290 + b"no such key: sk-secret")
+    with pytest.raises(ModelFailed, match="no such key: …"):
+        pieces("openai", model)
     model.fault = Fault(raw=b"data: [DONE]\n\n")
     with pytest.raises(ModelFailed, match="cut off"):
         pieces("openai", model)

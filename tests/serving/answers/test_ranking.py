@@ -80,6 +80,20 @@ def test_what_is_no_ranking_is_said(ranking: Ranking, kind: str, instead: tuple[
         scores({kind: {**settings, "url": "http://127.0.0.1:9"}}, timeout_s=1)
 
 
+@pytest.mark.parametrize("settings", [{"tei": {}}, {"cohere": {"model": "m"}}])
+def test_of_a_ranking_without_an_end_so_much_is_read_as_one_may_have(
+    ranking: Ranking, settings: dict[str, dict[str, str]]
+) -> None:
+    ((kind, given),) = settings.items()
+    ranking.instead = (200, b'{"results": ' + b"[" * 100_000)
+    with pytest.raises(RankingFailed, match="answers what is no ranking"):
+        scores({kind: {"url": ranking.url, **given}})
+    ranking.instead, ranking.sent = (200, b" " * (256 << 20)), 0
+    with pytest.raises(RankingFailed, match="answers 200 with more than 4,194,304 bytes"):
+        scores({kind: {"url": ranking.url, **given}})
+    assert ranking.sent < 64 << 20
+
+
 def test_a_cross_encoder_of_this_machine(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -156,6 +157,9 @@ def test_they_answer_what_is_answered_over_http(server: Server) -> None:
         document = client.get("/v1/indexes/manuals/documents/public.articles/5?around=2&neighbours=1").json()
         same = server.call("get_document", document_id="public.articles/5", index="manuals", around=2)
         assert same["chunks"] == document["chunks"] and len(same["chunks"]) == 3
+        beyond = client.get("/v1/indexes/manuals/documents/public.articles/5?around=999").json()
+        said = server.refused("get_document", document_id="public.articles/5", index="manuals", around=999)
+        assert said == f"around: {beyond['detail']}" == "around: document 'public.articles/5' has no chunk 999"
         kari = client.get("/v1/profiles/email/kari@x.no").json()
         assert server.call("get_profile", customer="record/public.customers/1") == kari
         assert server.call("get_profile", customer=kari["profile_id"]) == kari
@@ -225,6 +229,9 @@ def test_changes_are_asked_for_again_where_their_topic_is_away(server: Server, m
 
 def test_what_cannot_be_called_is_said(server: Server) -> None:
     assert server.refused("searching").startswith("name: there is no tool 'searching'; there are search, get_document")
+    assert len(server.refused("search" * 1_000)) < 600
+    far = server.refused("search", query="a", index="manuals", filter={"x" * 9_000: 1})
+    assert far.startswith("filter.xx") and len(far) < 1_100
     assert server.refused("search") == "query: query is missing"
     assert server.refused("search", query="a").startswith("index: name the index: there are manuals, silent")
     assert server.refused("search", query="a", index="none").startswith("index: 'none' is no index that may be asked")
@@ -249,6 +256,18 @@ def test_who_has_no_key_gets_no_session(server: Server) -> None:
     statuses = [httpx.post(f"{server.url}/mcp", json=ask, headers=known).status_code for _ in range(6)]
     assert statuses[-1] == 429 and statuses[0] == 200
     assert httpx.get(f"{server.url}/mcp", headers=known).status_code == 405
+
+
+def test_a_body_that_is_not_whole_or_too_large_fails_nothing(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    known = {"Authorization": f"Bearer {server.keys['all']}", "Accept": "application/json, text/event-stream"}
+    large = httpx.post(f"{server.url}/mcp", content=iter([b" " * (1 << 20)] * 40), headers=known)
+    assert (large.status_code, large.headers["Content-Type"]) == (413, "application/problem+json")
+    host, port = server.url.removeprefix("http://").split(":")
+    head = "".join(f"{name}: {value}\r\n" for name, value in {"Host": host, "Content-Length": "99", **known}.items())
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(f"POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\n{head}\r\n{{".encode())
+    assert server.call("search", query="parcel", index="manuals")["hits"]
+    assert not [each for each in caplog.records if each.exc_info]
 
 
 VALUES: tuple[Any, ...] = (
