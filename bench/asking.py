@@ -140,9 +140,13 @@ def fill(store: VectorStore, pipeline: Pipeline, model: Embedder, texts: Mapping
 
 def _plan(pipeline: Pipeline, key: str, text: str) -> Plan:
     (table,) = pipeline.documents
-    document_id = f"{table}/{key}"
-    made = chunks(document_id, text, [(0, len(text))], pipeline.embedding.model, "bench")
-    return Plan(document_id, Position("1"), tuple(each.chunk_id for each in made), made, {"updated_at": key})
+    return plan_of(f"{table}/{key}", text, pipeline.embedding.model, {"updated_at": key})
+
+
+def plan_of(document_id: str, text: str, model: str, metadata: Mapping[str, Any]) -> Plan:
+    """The plan of a document that is one chunk."""
+    made = chunks(document_id, text, [(0, len(text))], model, "bench")
+    return Plan(document_id, Position("1"), tuple(each.chunk_id for each in made), made, metadata)
 
 
 @contextmanager

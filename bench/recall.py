@@ -19,12 +19,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from bench.asking import plan_of
 from bench.rig import CHUNK, Rig, own_rig
 from connectors.opening.stores import open_stores, stores_of
-from core.change import Position
 from core.config.embedding import Embedding
 from core.config.store import Store
-from core.plans import Plan, chunks
 from core.stores.contract import Vectors, VectorStore
 from stack.local import Extra
 from udfs.embedding.embedder import embedder
@@ -90,12 +89,8 @@ def measure(rig: Rig, settings: Mapping[str, Any], texts: Sequence[str], vectors
 
 def _write(store: VectorStore, texts: Sequence[str], vectors: Vectors, rows: Iterable[int]) -> None:
     at = list(rows)
-    store.apply([_plan(row, texts[row]) for row in at], [vectors[row : row + 1] for row in at])
-
-
-def _plan(row: int, text: str) -> Plan:
-    made = chunks(f"recall/{row}", text, [(0, len(text))], DEFAULT, "bench")
-    return Plan(f"recall/{row}", Position("1"), tuple(each.chunk_id for each in made), made, {})
+    plans = [plan_of(f"recall/{row}", texts[row], DEFAULT, {}) for row in at]
+    store.apply(plans, [vectors[row : row + 1] for row in at])
 
 
 def _asked(store: VectorStore, questions: Vectors, true: Sequence[set[str]], chunks: int, written: float) -> Recall:

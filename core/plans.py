@@ -44,6 +44,12 @@ class Plan:
     numbers: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The chunks that the store must have already: those that aren't written."""
+        written = {chunk.chunk_id for chunk in self.write}
+        return tuple(each for each in self.chunk_ids if each not in written)
+
 
 class Status(StrEnum):
     """How a plan ended: in the store, refused because the store knows a later position, or rejected for good."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from core.stores.filters import terms
 from core.stores.filters.language import And, Bound, Exists, Filter, In, Not, Or, Range
 from core.stores.filters.values import Path, Value
+from core.stores.ledger import key_of
 
 TERMS = "terms"
 ORDERED = "ordered"
@@ -40,11 +40,6 @@ class Expression:
     def is_exact(self) -> bool:
         """Whether nothing is left to look at."""
         return self.possible == self.certain
-
-
-def key_of(text: str) -> str:
-    """A text as expressions name it: 32 hexadecimal digits."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def searchable(metadata: Mapping[str, Any], numbers: Collection[str] = ()) -> tuple[list[str], dict[str, Any]]:

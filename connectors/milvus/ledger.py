@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from connectors.milvus.client import SETTING, Server, among
 from connectors.milvus.collections import LONGEST_TEXT
-from connectors.milvus.filters import key_of
 from connectors.milvus.rows import stood_of, table_keys
 from core.change import BEGINNING, Position
-from core.errors import ConfigError, Displaced
+from core.errors import ConfigError
 from core.plans import Plan, tables_of
-from core.stores.contract import Stood
-from core.stores.fingerprint import Owner, displaced, owner_from_text, owner_to_text
+from core.stores.fingerprint import Owner, owner_from_text
+from core.stores.ledger import Entry, Known, claim, key_of, key_of_document, key_of_table
 
 _OWNER, _PROGRESS = "o", "p"
 _FIELDS = ("position", "committed_ms", "chunks", "complete", "deleted_at", "said")
@@ -28,32 +27,6 @@ _EMPTY: Mapping[str, Any] = {
     "name": "", "tables": [], "position": "", "committed_ms": -1, "chunks": 0, "complete": True, "deleted_at": 0,
     "said": "", "nothing": [0.0, 0.0],
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the ledger says of a document."""
-
-    stood: Stood
-    complete: bool
-    chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was read at one time: entries by document, marks by table."""
-
-    entries: Mapping[str, Entry]
-    marks: Mapping[str, Position]
-
-    def is_late(self, plan: Plan) -> bool:
-        """Whether a later change than the plan's is there, or a table's mark is above it."""
-        entry = self.entries.get(plan.document_id)
-        return (entry is not None and entry.stood.position > plan.position) or self.is_below_mark(plan)
-
-    def is_below_mark(self, plan: Plan) -> bool:
-        """Whether the mark of a table is above the plan."""
-        return any(plan.position < self.marks.get(table, BEGINNING) for table in tables_of(plan.document_id))
 
 
 class Ledger:
@@ -69,9 +42,9 @@ class Ledger:
         """What is known of documents and their tables now. Raises Displaced unless the store is ours, and makes it so
         where it is nobody's.
         """
-        of_documents = {_of_document(each): each for each in document_ids}
+        of_documents = {key_of_document(each): each for each in document_ids}
         tables = dict.fromkeys(table for each in document_ids for table in tables_of(each))
-        of_tables = {_of_table(each): each for each in tables}
+        of_tables = {key_of_table(each): each for each in tables}
         found = self._server.by_ids(self._name, [*of_documents, *of_tables, _OWNER], _FIELDS)
         self._check(found.get(_OWNER))
         return Known(
@@ -81,7 +54,7 @@ class Ledger:
 
     def entries(self, document_ids: Sequence[str], once: bool = False) -> dict[str, Entry]:
         """What is known of documents now, by their ids."""
-        wanted = {_of_document(each): each for each in document_ids}
+        wanted = {key_of_document(each): each for each in document_ids}
         found = self._server.by_ids(self._name, list(wanted), _FIELDS, once)
         return {wanted[key]: _entry(row) for key, row in found.items()}
 
@@ -91,7 +64,7 @@ class Ledger:
         rows = [
             {
                 **_EMPTY,
-                "id": _of_document(plan.document_id),
+                "id": key_of_document(plan.document_id),
                 "kind": "document",
                 "name": plan.document_id,
                 "tables": table_keys(plan.document_id),
@@ -108,12 +81,12 @@ class Ledger:
     def raise_mark(self, table: str, before: Position) -> None:
         """Have a table's mark be at least there."""
         if self.mark(table) < before:
-            row = {**_EMPTY, "id": _of_table(table), "kind": "table", "name": table, "position": before}
+            row = {**_EMPTY, "id": key_of_table(table), "kind": "table", "name": table, "position": before}
             self._server.write(self._name, [row], _size)
 
     def mark(self, table: str) -> Position:
         """A table's mark; BEGINNING where it has none."""
-        found = self._server.by_ids(self._name, [_of_table(table)], ["position"])
+        found = self._server.by_ids(self._name, [key_of_table(table)], ["position"])
         return Position(next((row["position"] for row in found.values()), BEGINNING))
 
     def clear(self, table: str, before: Position, condition: str) -> None:
@@ -128,7 +101,7 @@ class Ledger:
 
     def forget(self, document_ids: Sequence[str]) -> None:
         """Drop what is known of documents."""
-        self._server.delete(self._name, among("id", [_of_document(each) for each in document_ids]))
+        self._server.delete(self._name, among("id", [key_of_document(each) for each in document_ids]))
 
     def forget_deleted(self, before_ms: int) -> None:
         """Drop the entries of documents deleted before a time, in milliseconds since 1970."""
@@ -145,14 +118,8 @@ class Ledger:
 
     def claim(self) -> None:
         """Make it ours. Raises Displaced where a later run has it."""
-        if self._owner is None:
-            return
-        there = self.owner()
-        if there is None or there.epoch < self._owner.epoch:
-            self._keep(_OWNER, owner_to_text(self._owner))
-            there = self.owner()
-        if there is not None and there != self._owner:
-            raise Displaced(displaced(self._place, self._owner, there))
+        if self._owner is not None:
+            claim(self._owner, self._place, self.owner, partial(self._keep, _OWNER))
 
     def owner(self) -> Owner | None:
         """Whose it is; None where nobody's yet."""
@@ -190,12 +157,4 @@ def _size(row: Mapping[str, Any]) -> int:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    return Entry(stood_of(row), row["complete"], row["chunks"])
-
-
-def _of_document(document_id: str) -> str:
-    return f"d{key_of(document_id)}"
-
-
-def _of_table(table: str) -> str:
-    return f"t{key_of(table)}"
+    return Entry(stood_of(row), row["complete"])

@@ -19,12 +19,13 @@ from connectors.milvus.collections import (
     MOST_TABLES,
     MOST_TERMS,
 )
-from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
+from connectors.milvus.filters import ORDERED, TERMS, searchable
 from core.change import Position
 from core.errors import StoreRejected
 from core.plans import Chunk, Plan, tables_of
 from core.stores.contract import Hit, Stood, Stored, Vectors
 from core.stores.fitting import UNFIT, check_text, fit
+from core.stores.ledger import key_of
 
 SHOWN = ("document_id", "ordinal", "text", "metadata", "position", "committed_ms")
 """What a search answers with, beside its id."""
@@ -53,12 +54,6 @@ class Work:
         """The document as expressions name it."""
         return str(self.shared["document"])
 
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """The chunks that must be there already."""
-        written = {chunk.chunk_id for chunk in self.plan.write}
-        return tuple(chunk_id for chunk_id in self.plan.chunk_ids if chunk_id not in written)
-
     def size(self) -> int:
         """The bytes of its chunks, about."""
         of_each = len(self.shared["metadata"]) + 2 * 32 * len(self.shared[TERMS]) + 500
@@ -70,7 +65,7 @@ class Work:
         for chunk, vector in zip(self.plan.write, self.vectors, strict=True):
             # not by its own ordinal: two chunks of one id are one
             yield self._row(chunk.chunk_id, places.get(chunk.chunk_id, chunk.ordinal), chunk.text, vector)
-        for chunk_id in self.kept:
+        for chunk_id in self.plan.kept:
             there = kept[chunk_id]
             vector = np.asarray(there["embedding"], np.float32)
             yield self._row(chunk_id, places[chunk_id], there["text"], vector)

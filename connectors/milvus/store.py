@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from connectors.milvus.client import WIDE_PAGE, Server, among, quoted
 from connectors.milvus.collections import Collections
-from connectors.milvus.filters import key_of
 from connectors.milvus.ledger import Ledger
 from connectors.milvus.rows import WHOLE, Work, is_id, stored_of, work
 from connectors.milvus.searching import Searcher
@@ -29,6 +28,7 @@ from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
+from core.stores.ledger import key_of
 
 _BYTES_A_BATCH = 32 * 2**20
 _READ_AT_ONCE = 200

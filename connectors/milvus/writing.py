@@ -49,7 +49,7 @@ class Writer:
         outcomes = {each.at: _outcome(each, Status.STALE) for each in batch if known.is_late(each.plan)}
         there = self.chunk_ids([each.key for each in batch if each.at not in outcomes])
         for each in batch:
-            missing = len(set(each.kept) - there.get(each.key, set()))
+            missing = len(set(each.plan.kept) - there.get(each.key, set()))
             if each.at not in outcomes and missing:
                 outcomes[each.at] = rejected(each.plan.document_id, lacking(each.plan, missing))
         sound = [each for each in batch if each.at not in outcomes]
@@ -71,7 +71,7 @@ class Writer:
         return found
 
     def _write(self, works: Sequence[Work], there: Mapping[str, set[str]]) -> None:
-        kept = self._server.by_ids(self._collection, [each for work in works for each in work.kept], KEPT)
+        kept = self._server.by_ids(self._collection, [each for work in works for each in work.plan.kept], KEPT)
         rows = (row for work in works for row in _whole(work, kept))
         self._server.write(self._collection, rows, row_size)
         left = [each for work in works for each in there.get(work.key, set()) - set(work.plan.chunk_ids)]

@@ -53,12 +53,6 @@ class Work:
         of_each = len(self.encoded) + len(self.filters) + _BYTES_A_CHUNK
         return self.vectors.size * _BYTES_A_FLOAT + sum(len(chunk.text) + of_each for chunk in self.plan.write)
 
-    @cached_property
-    def kept(self) -> tuple[str, ...]:
-        """The chunks that must be there already."""
-        written = {chunk.chunk_id for chunk in self.plan.write}
-        return tuple(chunk_id for chunk_id in self.plan.chunk_ids if chunk_id not in written)
-
     def stands(self, source: Mapping[str, Any], ordinal: int) -> bool:
         """Whether a chunk that was read has this place, metadata and terms."""
         there = (source["ordinal"], source["metadata"], source["filters"])

@@ -109,13 +109,13 @@ class Writer:
         while left:
             now = _now_ms()
             moves = [
-                bodies.advance(self._ledger, each.plan, each.kept, each.digest, checked.get(each.at, -1), now)
+                bodies.advance(self._ledger, each.plan, each.plan.kept, each.digest, checked.get(each.at, -1), now)
                 for each in left
             ]
             unsure: list[tuple[Work, Entry]] = []
             for work, answer in zip(left, self._cluster.bulk(self._ledger, moves), strict=True):
                 entry = entry_of(answer.get("get", {}))
-                missing = len(set(work.kept) - entry.chunk_ids)
+                missing = len(set(work.plan.kept) - entry.chunk_ids)
                 if "error" in answer:
                     outcomes[work.at] = rejected(work.plan.document_id, StoreRejected(item_reason(answer)))
                 elif answer["result"] != "noop":
@@ -134,11 +134,11 @@ class Writer:
         self, unsure: Sequence[tuple[Work, Entry]], checked: dict[int, int], outcomes: dict[int, Outcome]
     ) -> list[Work]:
         """Those whose kept chunks are all there, with their generation in `checked`; the others are rejected."""
-        wanted = [(work.plan.document_id, chunk_id) for work, _ in unsure for chunk_id in work.kept]
+        wanted = [(work.plan.document_id, chunk_id) for work, _ in unsure for chunk_id in work.plan.kept]
         there = self.there(wanted)
         sound = []
         for work, entry in unsure:
-            missing = sum((work.plan.document_id, chunk_id) not in there for chunk_id in work.kept)
+            missing = sum((work.plan.document_id, chunk_id) not in there for chunk_id in work.plan.kept)
             if missing:
                 outcomes[work.at] = rejected(work.plan.document_id, lacking(work.plan, missing))
             else:

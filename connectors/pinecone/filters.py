@@ -34,11 +34,6 @@ _DIGITS = 16
 Condition = Mapping[str, Any]
 
 
-def key_of(text: str) -> str:
-    """A text as conditions name it: 32 hexadecimal digits."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def _short(text: str) -> str:
     """A term as conditions name it, 16 characters: metadata has room for 40 kB."""
     return urlsafe_b64encode(blake2b(text.encode(), digest_size=12).digest()).decode()

@@ -8,48 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from connectors.pinecone.client import SETTING
-from connectors.pinecone.filters import key_of
 from connectors.pinecone.namespace import Condition, Namespace, both, record
 from connectors.pinecone.rows import LONGEST_METADATA, of_table, shown, stood_of
 from core.change import BEGINNING, Position
-from core.errors import ConfigError, Displaced
+from core.errors import ConfigError
 from core.plans import Plan, tables_of
-from core.stores.contract import Stood
-from core.stores.fingerprint import Owner, displaced, owner_from_text, owner_to_text
+from core.stores.fingerprint import Owner, owner_from_text
+from core.stores.ledger import Entry, Known, claim, key_of_document, key_of_table
 
 _OWNER, _PROGRESS = "o", "p"
 _DOCUMENTS: Condition = {"kind": {"$eq": "document"}}
 _AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the ledger says of a document."""
-
-    name: str
-    stood: Stood
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was read at one time: entries by document, marks by table."""
-
-    entries: Mapping[str, Entry]
-    marks: Mapping[str, Position]
-
-    def is_late(self, plan: Plan) -> bool:
-        """Whether a later change than the plan's is there, or a table's mark is above it."""
-        entry = self.entries.get(plan.document_id)
-        return (entry is not None and entry.stood.position > plan.position) or self.is_below_mark(plan)
-
-    def is_below_mark(self, plan: Plan) -> bool:
-        """Whether the mark of a table is above the plan."""
-        return any(plan.position < self.marks.get(table, BEGINNING) for table in tables_of(plan.document_id))
 
 
 class Ledger:
@@ -73,9 +46,9 @@ class Ledger:
         """What is known of documents and their tables now. Raises Displaced unless the store is ours, and makes it so
         where it is nobody's.
         """
-        of_documents = {_of_document(each): each for each in document_ids}
+        of_documents = {key_of_document(each): each for each in document_ids}
         tables = dict.fromkeys(table for each in document_ids for table in tables_of(each))
-        of_tables = {_of_table(each): each for each in tables}
+        of_tables = {key_of_table(each): each for each in tables}
         found = self._read([*of_documents, *of_tables, _OWNER])
         self._check(found.get(_OWNER))
         return Known(
@@ -85,7 +58,7 @@ class Ledger:
 
     def entries(self, document_ids: Sequence[str], fresh: bool = True) -> dict[str, Entry]:
         """What is known of documents now, by their ids; `fresh` as of `Namespace.query`."""
-        wanted = {_of_document(each): each for each in document_ids}
+        wanted = {key_of_document(each): each for each in document_ids}
         return {wanted[key]: _entry(found) for key, found in self._read(list(wanted), fresh).items()}
 
     def names(self, keys: Sequence[str]) -> dict[str, str]:
@@ -98,7 +71,7 @@ class Ledger:
         now = time.time_ns() // 1_000_000
         self._namespace.write(
             self._record(
-                _of_document(plan.document_id),
+                key_of_document(plan.document_id),
                 "document",
                 {
                     "name": plan.document_id,
@@ -114,12 +87,12 @@ class Ledger:
     def raise_mark(self, table: str, before: Position) -> None:
         """Have a table's mark be at least there, for all who read from now on."""
         if self.mark(table) < before:
-            self._namespace.write([self._record(_of_table(table), "table", {"name": table, "position": before})])
+            self._namespace.write([self._record(key_of_table(table), "table", {"name": table, "position": before})])
             self._namespace.settle()
 
     def mark(self, table: str) -> Position:
         """A table's mark; BEGINNING where it has none."""
-        found = self._read([_of_table(table)])
+        found = self._read([key_of_table(table)])
         return next((Position(each["position"]) for each in found.values()), BEGINNING)
 
     def clear(self, table: str, before: Position) -> None:
@@ -141,7 +114,7 @@ class Ledger:
 
     def forget(self, document_ids: Sequence[str]) -> None:
         """Drop what is known of documents."""
-        self._namespace.delete([_of_document(each) for each in document_ids])
+        self._namespace.delete([key_of_document(each) for each in document_ids])
         self._namespace.settle()
 
     def forget_deleted(self, before_ms: int) -> None:
@@ -163,15 +136,8 @@ class Ledger:
 
     def claim(self) -> None:
         """Make it ours. Raises Displaced where a later run has it."""
-        if self._owner is None:
-            return
-        there = self._owner_of(self._read([_OWNER]).get(_OWNER))
-        if there is None or there.epoch < self._owner.epoch:
-            self._keep(_OWNER, owner_to_text(self._owner))
-            # of two who write at once both read what the later one wrote
-            there = self._owner_of(self._read([_OWNER]).get(_OWNER))
-        if there is not None and there != self._owner:
-            raise Displaced(displaced(self._place, self._owner, there))
+        if self._owner is not None:
+            claim(self._owner, self._place, self._owner_now, partial(self._keep, _OWNER))
 
     def owner(self) -> Owner | None:
         """Whose it is; None where nobody's yet. Doesn't wait for an index that is away."""
@@ -191,6 +157,9 @@ class Ledger:
     def _check(self, found: Mapping[str, Any] | None) -> None:
         if self._owner is not None and self._owner_of(found) != self._owner:
             self.claim()
+
+    def _owner_now(self) -> Owner | None:
+        return self._owner_of(self._read([_OWNER]).get(_OWNER))
 
     @staticmethod
     def _owner_of(found: Mapping[str, Any] | None) -> Owner | None:
@@ -218,12 +187,4 @@ class Ledger:
 
 
 def _entry(metadata: Mapping[str, Any]) -> Entry:
-    return Entry(str(metadata["name"]), stood_of(metadata), bool(metadata["complete"]))
-
-
-def _of_document(document_id: str) -> str:
-    return f"d{key_of(document_id)}"
-
-
-def _of_table(table: str) -> str:
-    return f"t{key_of(table)}"
+    return Entry(stood_of(metadata), bool(metadata["complete"]))

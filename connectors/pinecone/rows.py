@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from connectors.pinecone.filters import key_of, searchable
+from connectors.pinecone.filters import searchable
 from connectors.pinecone.namespace import Condition, Record, both, chunk_of, record, record_id, shortest, slot_of
 from core.change import Position
 from core.errors import StoreRejected
@@ -21,6 +21,7 @@ from core.stores.contract import Hit, Stood, Stored, Vectors
 from core.stores.filters.evaluation import passes
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fitting import UNFIT, check_text, fit
+from core.stores.ledger import key_of
 
 LONGEST_METADATA = 40 * 1024
 """Bytes of a record's metadata, as JSON ("Limits" in Pinecone's documentation: 40 KB)."""
@@ -53,12 +54,6 @@ class Work:
         """The document as conditions name it."""
         return str(self.shared["document"])
 
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """The chunks that must be there already."""
-        written = {chunk.chunk_id for chunk in self.plan.write}
-        return tuple(chunk_id for chunk_id in self.plan.chunk_ids if chunk_id not in written)
-
     def size(self) -> int:
         """The bytes of its chunks, about."""
         of_each = len(self.shared["metadata"]) + 20 * len(self.shared["terms"]) + 500
@@ -77,7 +72,7 @@ class Work:
                 sent.add(chunk.chunk_id)
                 place = places.get(chunk.chunk_id, chunk.ordinal)
                 yield self._record(chunk.chunk_id, place, chunk.text, shortest(vector))
-        for chunk_id in self.kept:
+        for chunk_id in self.plan.kept:
             there = kept[chunk_id]
             values = shortest(np.asarray(there.values, np.float32))
             yield self._record(chunk_id, places[chunk_id], there.metadata["text"], values)

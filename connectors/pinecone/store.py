@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.pinecone.client import SETTING, Service
-from connectors.pinecone.filters import key_of
 from connectors.pinecone.indexes import Index
 from connectors.pinecone.ledger import Ledger
 from connectors.pinecone.namespace import Condition, Namespace, Record, chunk_of, document_of
@@ -30,6 +29,7 @@ from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
 from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT
+from core.stores.ledger import key_of
 
 _BYTES_A_BATCH = 32 * 2**20
 _READ_AT_ONCE = 500

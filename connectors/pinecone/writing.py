@@ -54,7 +54,7 @@ class Writer:
         ready: dict[int, list[bytes]] = {}
         for each in current:
             try:
-                if missing := sum(chunk_id not in kept for chunk_id in each.kept):
+                if missing := sum(chunk_id not in kept for chunk_id in each.plan.kept):
                     raise lacking(each.plan, missing)
                 ready[each.at] = list(each.records(kept))
             except StoreRejected as error:
@@ -82,7 +82,7 @@ class Writer:
 
     def _kept(self, works: Sequence[Work]) -> dict[str, Record]:
         """The chunks that works keep, of those that are there, by their ids."""
-        wanted = {record_id(work.key, each): each for work in works for each in work.kept}
+        wanted = {record_id(work.key, each): each for work in works for each in work.plan.kept}
         found = self._chunks.having("chunk", list(wanted.values()), vectors=True)
         return {wanted[each.id]: each for each in found if each.id in wanted}
 

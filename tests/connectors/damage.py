@@ -10,7 +10,7 @@ import numpy as np
 
 from connectors.kafka.staged.store import StagedStore
 from connectors.milvus.client import TIMES
-from connectors.milvus.filters import ORDERED, TERMS, key_of, searchable
+from connectors.milvus.filters import ORDERED, TERMS, searchable
 from connectors.milvus.rows import table_keys
 from connectors.milvus.store import MilvusStore
 from connectors.opensearch.bodies import entry_id
@@ -24,6 +24,7 @@ from connectors.pinecone.store import PineconeStore
 from core.change import BEGINNING, Position
 from core.plans import Chunk
 from core.stores.contract import Stood, VectorStore
+from core.stores.ledger import key_of
 from core.stores.staged import Staged, records
 
 ELSEWHERE = [0.0, 0.0, 1.0, 0.0]

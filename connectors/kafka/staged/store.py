@@ -18,13 +18,14 @@ from connectors.kafka.staged.log import SETTING, Log
 from connectors.kafka.staged.topic import Topic
 from core.change import BEGINNING, Position
 from core.config.store import StagedTopic
-from core.errors import ConfigError, Displaced
+from core.errors import ConfigError
 from core.plans import Chunk, Outcome, Plan, Status, rejected
 from core.shards.progress import Progress, progress_from_text, progress_to_text
 from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
 from core.stores.filters.language import EVERYTHING, Filter
-from core.stores.fingerprint import Owner, displaced, owner_to_text
+from core.stores.fingerprint import Owner
 from core.stores.fitting import UNFIT, fit, lacking
+from core.stores.ledger import claim
 from core.stores.scanning import best, matching
 from core.stores.staged import Known, Maker, Staged, maker, records
 
@@ -171,8 +172,7 @@ class StagedStore:
             self._topic.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
             return Outcome(plan.document_id, Status.APPLIED)
         written = {chunk.chunk_id: (chunk.text, row) for chunk, row in zip(plan.write, rows, strict=True)}
-        kept = [each for each in plan.chunk_ids if each not in written]
-        if kept:
+        if kept := plan.kept:
             there = set(() if known is None else known.chunk_ids)
             if missing := len(set(kept) - there):
                 return rejected(plan.document_id, lacking(plan, missing))
@@ -297,14 +297,13 @@ class StagedStore:
 
     def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `VectorStore.claim`. Raises as `apply` does."""
-        if self._owner is None:
-            return
-        there = self.owner()
-        if there is None or there.epoch < self._owner.epoch:
-            self._patiently(lambda: self._topic.tell(OWNER, owner_to_text(self._owner)) if self._owner else None)
-            there = self.owner()
-        if there is not None and there != self._owner:
-            raise Displaced(displaced(f"{SETTING}: topic {self._log.topic}", self._owner, there))
+        if self._owner is not None:
+            claim(
+                self._owner,
+                f"{SETTING}: topic {self._log.topic}",
+                self.owner,
+                lambda text: self._patiently(lambda: self._topic.tell(OWNER, text)),
+            )
 
     def bereft(self) -> int:
         """0: what the ledger would say of documents, their records say themselves."""
