@@ -32,7 +32,6 @@ _FIRST = 10_001
 _CHANGES = 300
 _AT_ONCE = 25
 _EQUAL_SECONDS = 180.0
-_QUIET_S = 1.5
 
 
 def account(stack: Stack) -> Aws:
@@ -68,14 +67,14 @@ def keep_up(stage: Stage[Collection]) -> Evidence:
     steps = [_moved(step) for step in made]
     chunker = document_chunker(worlds.MODEL, CHUNK)
     versions = sum(len(_cut(chunker, stage.texts.text(step.article))) for step in steps if step.article is not None)
-    embedded = stage.count("chunks_embedded")
+    embedded = stage.settled("chunks_embedded")
     sent = sent_now()
     for at in range(0, len(steps), _AT_ONCE):
         how = stage.texts.write(steps[at : at + _AT_ONCE])
     wrote = milliseconds_since(sent) / 1000
     documents, chunks = _equal(stage)
     took = milliseconds_since(sent) / 1000
-    model_saw = _settled(stage, "chunks_embedded") - embedded
+    model_saw = stage.settled("chunks_embedded") - embedded
     return Evidence(
         (
             ("writes", f"{len(steps)} inserts, edits and deletes in {wrote:.1f} s; {how}"),
@@ -110,21 +109,12 @@ def unchanged(stage: Stage[Collection], counter: str, sent: float, written: int,
     """
     until(lambda: True if stage.count(counter) - before.get(counter, 0) >= written else None, f"{written} {counter}")
     took = milliseconds_since(sent) / 1000
-    model_saw = _settled(stage, "chunks_embedded") - before["chunks_embedded"]
+    model_saw = stage.settled("chunks_embedded") - before["chunks_embedded"]
     return Evidence(
         (("job", f"saw all {written} of them within {took:.1f} s"),),
         f"{model_saw} chunks embedded for {written} writes",
         holds=model_saw == 0,
     )
-
-
-def _settled(stage: Stage[Collection], counter: str) -> int:
-    """A counter that goes on no more: a worker's counts arrive a little later."""
-    while True:
-        count = stage.count(counter)
-        time.sleep(_QUIET_S)
-        if stage.count(counter) == count:
-            return count
 
 
 def _moved(step: Step) -> Step:

@@ -40,13 +40,14 @@ def edit_one_paragraph(stage: Stage[Any]) -> Evidence:
     """One paragraph of the long text; which of its chunks the store got anew, and how many the model saw."""
     document = stage.texts.manual
     sentence = "Since this edit, the debugger keeps its history in the project's folder."
-    before, embedded = stage.chunks(document), stage.count("chunks_embedded")
+    before, embedded = stage.chunks(document), stage.settled("chunks_embedded")
     done = stage.texts.extend(_middle_paragraph(), f" {sentence}")
     after = until(lambda: chunks_with(stage.chunks(document), sentence), f"a chunk with {sentence!r}")
     took = milliseconds_since(done.sent)
     fresh, kept = after.keys() - before.keys(), after.keys() & before.keys()
     untouched = sum(after[identity].version == before[identity].version for identity in kept)
-    model_saw = until(lambda: reached(stage.count("chunks_embedded") - embedded, len(fresh)), "the job's counters")
+    until(lambda: reached(stage.count("chunks_embedded") - embedded, len(fresh)), "the job's counters")
+    model_saw = stage.settled("chunks_embedded") - embedded
     return Evidence(
         (
             (done.what, done.text),

@@ -146,7 +146,7 @@ def refuse_old_changes(stage: Stage[Tables]) -> Evidence:
     tables.prepend(title, f"{sentence} ")
     until(lambda: chunks_with(stage.chunks(document), sentence), "the newest version")
     past = tables.history(tables.article(title))
-    before, stale = stage.chunks(document), stage.count("stale")
+    before, stale = stage.chunks(document), stage.settled("stale")
     again = [Record(tables.topic, event.key(), event.value()) for event in reversed(past)]
     produce(stage.world.bootstrap_servers, again)
     refused = until(lambda: reached(stage.count("stale") - stale, len(again)), f"{len(again)} refusals")

@@ -20,6 +20,7 @@ from udfs.embedding.contract import Embedder
 
 _PATIENCE_S = 30.0
 _LOOK_EVERY_S = 0.001
+_QUIET_S = 1.5
 _SHOWN = 110
 
 Seen = TypeVar("Seen")
@@ -136,6 +137,15 @@ class Stage(Generic[Source_co]):
     def count(self, name: str) -> int:
         """One of the job's counters; 0 where nothing was counted."""
         return self.progress().counts.get(name, 0)
+
+    def settled(self, name: str) -> int:
+        """A counter that goes on no more: what a worker counts arrives a little after what it did."""
+        count = self.count(name)
+        while True:
+            time.sleep(_QUIET_S)
+            before, count = count, self.count(name)
+            if count == before:
+                return count
 
     def letters(self, wanted: int) -> list[tuple[str, bytes]]:
         """Reason and value of each dead letter, once there are so many."""

@@ -148,9 +148,10 @@ def _relay(client: ssl.SSLSocket, server: psycopg.Connection[Any]) -> None:
         behind.setblocking(True)
 
         def answers() -> None:
-            with suppress(OSError):
+            with suppress(OSError):  # a reset is an end too: who asks must learn of it
                 while found := behind.recv(65536):
                     client.sendall(found)
+            with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
         back = threading.Thread(target=answers, daemon=True)

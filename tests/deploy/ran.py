@@ -78,7 +78,7 @@ ROWS = (
         "the very zip, on a Flink cluster of processes that refuses what the service does: upgraded, rescaled, resumed",
         (
             "test_rehearsal.py::test_the_bundle_runs_is_upgraded_and_rescaled_with_its_state",
-            "test_rehearsal.py::test_the_job_of_profiles_runs_from_its_bundle_and_goes_on_from_its_savepoint",
+            "test_rehearsal.py::test_the_job_of_profiles_embeds_by_the_model_in_its_bundle_and_goes_on_from_its_savepoint",
         ),
         "Managed Service for Apache Flink itself",
     ),

@@ -117,7 +117,8 @@ def test_a_topic_that_has_expired_while_rows_change(stack: Stack, workshop: Work
                 killed_at(workshop, str(pipeline), 2_000)
                 printed = workshop.freshet("backfill", pipeline)
                 assert f"rows of {TABLE} sent to topic {workshop.topic}" in printed
-            workshop.freshet("verify", pipeline, "--json", "found.json", "--sample", "100")
+            # two thousand texts are on their way, which a busy machine embeds in minutes
+            workshop.freshet("verify", pipeline, "--wait", "300", "--json", "found.json", "--sample", "100")
             found = json.loads((workshop.folder / "found.json").read_text())
             assert found["equal"], found
             assert found["tables"][0]["rows"] > ROWS / 2
