@@ -37,7 +37,7 @@ MEMORY = ("-Xms512m", "-Xmx512m", "-XX:+UseSerialGC")
 HEALTHY = "wait_for_status=yellow&wait_for_no_initializing_shards=true&timeout=2s"
 """What `/_cluster/health` is asked to wait for."""
 
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
 _JVM = (
     *MEMORY,
     # as the stack's other servers: a start takes half of the processor's time, and there are few vectors

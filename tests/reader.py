@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,12 +81,12 @@ class Terminal:
         """A command's exit code and what it printed."""
         if (ours := _ours(typed)) and typed not in _FAIL:
             output = self.folder / "command.log"
-            code = resident.start("commands", ours, self.folder, output, _environment()).wait(_PATIENCE_S)
+            code = resident.start("commands", ours, self.folder, output, resident.plain()).wait(_PATIENCE_S)
             return code, output.read_text(encoding="utf-8")
         done = subprocess.run(
             ["bash", "-c", typed],
             cwd=self.folder,
-            env=_environment(),
+            env=resident.plain(),
             capture_output=True,
             text=True,
             timeout=_PATIENCE_S,
@@ -98,7 +97,7 @@ class Terminal:
     def _start(self, step: Step) -> None:
         assert self._job is None or self._job.poll() is not None, f"{step.typed}, while another job runs"
         if (ours := _ours(step.typed)) and ours[0] == "run":
-            self._job = resident.start("jobs", ours, self.folder, self._log, _environment())
+            self._job = resident.start("jobs", ours, self.folder, self._log, resident.plain())
             self._look(step)
             return
         with self._log.open("w", encoding="utf-8") as log:
@@ -106,7 +105,7 @@ class Terminal:
             self._job = subprocess.Popen(
                 ["bash", "-c", f"exec {step.typed}"],
                 cwd=self.folder,
-                env=_environment(),
+                env=resident.plain(),
                 stdout=log,
                 stderr=log,
                 text=True,
@@ -146,8 +145,3 @@ def _ours(typed: str) -> list[str]:
     """The arguments of a command of ours that needs no shell; none for others."""
     words = [] if re.search(r"[|&;<>$*`]", typed) else shlex.split(typed)
     return words[1:] if words[:1] == ["freshet"] else []
-
-
-def _environment() -> dict[str, str]:
-    installed = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": os.pathsep.join([installed, os.environ["PATH"]]), "NO_COLOR": "1", "COLUMNS": "200"}

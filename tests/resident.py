@@ -87,6 +87,12 @@ _residents: dict[Kind, _Resident] = {}
 _workers: list[forked_workers.Server] = []
 
 
+def plain() -> dict[str, str]:
+    """The environment of a command that a test types: of one kind, so that tests of many files share a process."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "250"}
+
+
 def start(kind: Kind, arguments: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> Command:
     """Begin a command in a folder; what it prints goes to a file."""
     # late: the resident itself needs no client of AWS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from tests.answering_model import answering_model
 from workloads.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
-ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
+ENVIRONMENT = resident.plain()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import subprocess
 import sys
 import time
@@ -85,11 +84,11 @@ class Workshop:
         if ok and not alone:
             kind: resident.Kind = "jobs" if typed[0] == "run" else "commands"
             output = self.folder / f"{kind}.log"
-            code = resident.start(kind, typed, self.folder, output, _plain()).wait(480)
+            code = resident.start(kind, typed, self.folder, output, resident.plain()).wait(480)
             printed = output.read_text(encoding="utf-8")
         else:
             ran = subprocess.run(
-                [*FRESHET, *typed], cwd=self.folder, capture_output=True, text=True, timeout=480, env=_plain()
+                [*FRESHET, *typed], cwd=self.folder, capture_output=True, text=True, timeout=480, env=resident.plain()
             )
             code, printed = ran.returncode, ran.stdout + ran.stderr
         assert (code == 0) is ok, printed
@@ -100,7 +99,7 @@ class Workshop:
         """The job in the background; `alone`: in a process of its own, which is killed in the end."""
         log = self.folder / "run.log"
         if not alone:
-            job = resident.start("jobs", ["run", str(pipeline)], self.folder, log, _plain())
+            job = resident.start("jobs", ["run", str(pipeline)], self.folder, log, resident.plain())
             try:
                 yield job
             finally:
@@ -109,7 +108,7 @@ class Workshop:
         with log.open("w", encoding="utf-8") as output:
             process = subprocess.Popen(
                 [*FRESHET, "run", str(pipeline)], cwd=self.folder, stdout=output, stderr=output, text=True,
-                env=_plain(), start_new_session=True,
+                env=resident.plain(), start_new_session=True,
             )  # fmt: skip
             try:
                 yield process
@@ -200,10 +199,6 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
             return
         assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
         time.sleep(min(max(_LOOK_S, 4 * (time.process_time() - begun)), _LONGEST_PAUSE_S))
-
-
-def _plain() -> dict[str, str]:
-    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "250"}
 
 
 def workshop_in(stack: Stack, folder: Path) -> Workshop:

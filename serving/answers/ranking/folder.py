@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
 from typing import Any
 
 from sentence_transformers import CrossEncoder
@@ -39,6 +40,10 @@ class FolderRanker:
 
     def _computed(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         try:
-            return [float(each) for each in self._model.predict(list(pairs), show_progress_bar=False)]
+            scores = [float(each) for each in self._model.predict(list(pairs), show_progress_bar=False)]
         except Exception as error:
             raise RankingFailed(f"the cross-encoder failed: {type(error).__name__}: {error}") from error
+        # weights of half precision overflow on long texts: such a score has no place in an order
+        if (wrong := next((each for each in scores if not isfinite(each)), None)) is not None:
+            raise RankingFailed(f"the cross-encoder gives a score of {wrong}, which orders nothing")
+        return scores

@@ -101,13 +101,18 @@ def test_a_cross_encoder_of_this_machine(tmp_path: Path) -> None:
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     # else weights are so small that all texts score alike
     config = transformers.BertConfig(vocab_size=30_522, num_labels=1, initializer_range=1.0, **size)
-    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    model = transformers.BertForSequenceClassification(config)
+    model.save_pretrained(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
         if (model_path(DEFAULT) / name).is_file():
             shutil.copy(model_path(DEFAULT) / name, tmp_path / name)
     found = scores({"folder": {"path": str(tmp_path)}}, TEXTS[:3], 60)
     alone = [scores({"folder": {"path": str(tmp_path)}}, [text], 60)[0] for text in TEXTS[:2]]
     assert len(set(found)) == 3 and found[:2] == pytest.approx(alone, abs=1e-5)
+    torch.nn.init.constant_(model.classifier.bias, float("nan"))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RankingFailed, match="gives a score of nan, which orders nothing"):
+        scores({"folder": {"path": str(tmp_path)}}, TEXTS[:2], 60)
     with pytest.raises(ConfigError, match="has no cross-encoder"):
         (tmp_path / "config.json").unlink()
         scores({"folder": {"path": str(tmp_path)}})
