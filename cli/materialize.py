@@ -1,4 +1,4 @@
-"""`freshet materialize`: a store filled from a staged topic."""
+"""`freshet materialize`: a store filled from a staged log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ app = typer.Typer(add_completion=False)
 def materialize(
     pipeline: Annotated[
         Path,
-        typer.Argument(metavar="PIPELINE.YAML", exists=True, dir_okay=False, help="Names the topic and the store."),
+        typer.Argument(metavar="PIPELINE.YAML", exists=True, dir_okay=False, help="Names the log and the store."),
     ],
     to: Annotated[str | None, typer.Option(metavar="STORE", help="The store to fill; else the only one.")] = None,
+    of: Annotated[
+        str | None, typer.Option("--from", metavar="STORE", help="kafka or kinesis, where the file names both.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
 ) -> None:
-    """Fill a store from the topic that a pipeline stages to, and embed nothing; code 1 if it refuses documents."""
+    """Fill a store from what a pipeline stages to, and embed nothing; code 1 if it refuses documents."""
     from operations.materialize import materialize as filling
     from operations.pipeline_file import load
     from terminal.lines import printer
@@ -28,7 +31,7 @@ def materialize(
 
     console = Console()
     try:
-        filled = filling(load(pipeline), to, printer(console), follow)
+        filled = filling(load(pipeline), to, printer(console), follow, of=of)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     for document, why in filled.refused:

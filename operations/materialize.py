@@ -1,4 +1,4 @@
-"""`freshet materialize`: a store is filled from a staged topic. Vectors come with the records: nothing is embedded."""
+"""`freshet materialize`: a store is filled from a staged log. Vectors come with the records: nothing is embedded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from connectors.kafka.staged.store import StagedStore
-from connectors.opening.stores import open_store, stores_of
+from connectors.opening.stores import open_staged, open_store, stores_of
+from connectors.staged.store import StagedStore
 from core.change import BEGINNING
 from core.config.pipeline import Pipeline
-from core.config.store import StagedTopic
+from core.config.store import Store
 from core.errors import ConfigError
 from core.plans import Outcome, Plan, Status
 from core.stores.batches import sized
@@ -59,43 +59,60 @@ class Filled:
 
 
 def materialize(
-    pipeline: Pipeline, to: str | None, say: Say, follow: bool = False, wait: Callable[[float], object] = time.sleep
+    pipeline: Pipeline,
+    to: str | None,
+    say: Say,
+    follow: bool = False,
+    wait: Callable[[float], object] = time.sleep,
+    of: str | None = None,
 ) -> Filled:
-    """Bring a store to what the staged topic of the pipeline file has: documents, deletions, cleared tables.
+    """Bring a store to what the staged log of the pipeline file has: documents, deletions, cleared tables.
+
+    What the log doesn't know of any more is taken out, unless the log is one that forgets.
 
     to      the store's name in the file; None: the only other one
     follow  go on with what comes, until interrupted: `wait` is called between two looks
+    of      the log's name in the file; None: the only one beside `to`
 
-    Raises ConfigError where the file names no topic, or no such store, or the store is another pipeline's, and
+    Raises ConfigError where the file names no such log, or no such store, or the store is another pipeline's, and
     Displaced where another run takes it over meanwhile.
     """
-    name = _target(pipeline, to)
-    topic = _opened(pipeline, "kafka")
-    assert isinstance(topic, StagedStore)
-    with closing(topic), closing(_claimed(pipeline, name, topic)) as store:
-        filled = _whole(topic, store, say)
+    source, name = _ways(pipeline.store, of, to)
+    log = open_staged(stores_of(pipeline), source, dimension(pipeline.embedding), _PATIENCE_S)
+    forgets = bool(pipeline.store.targets[source].forgets)
+    with closing(log), closing(_claimed(pipeline, source, name, log)) as store:
+        filled = _whole(log, store, say, forgets)
         while follow:
             wait(_LOOK_EVERY_S)
-            filled = _changed(topic, store, filled)
+            filled = _changed(log, store, filled)
         return filled
 
 
-def _target(pipeline: Pipeline, to: str | None) -> str:
-    pipeline.store.of(StagedTopic)
-    others = [name for name in pipeline.store.names if name != "kafka"]
+def _ways(store: Store, of: str | None, to: str | None) -> tuple[str, str]:
+    """The names of the log and of the store that is filled from it."""
+    logs = [name for name, each in store.targets.items() if each.staged and name != to]
+    if of is None and len(logs) == 1:
+        (of,) = logs
+    if of not in logs:
+        there = ", ".join(logs) or "none"
+        raise ConfigError(
+            [f"--from is {of or 'missing'}, must be a store of the pipeline file that documents are staged to: {there}"]
+        )
+    others = [name for name in store.names if name != of]
     if to is None and len(others) == 1:
-        return others[0]
-    if to not in others:
-        there = ", ".join(others) or "none beside kafka"
+        (to,) = others
+    if to is None or to not in others:
+        there = ", ".join(others) or f"none beside {of}"
         raise ConfigError([f"--to is {to or 'missing'}, must be a store of the pipeline file: {there}"])
-    return to
+    return of, to
 
 
-def _claimed(pipeline: Pipeline, name: str, topic: StagedStore) -> VectorStore:
-    """The store, prepared and this run's; it says of what was made what the topic's owner says of it."""
-    if not topic.look():
-        raise ConfigError([f"store.kafka: {pipeline.place('kafka')} isn't there: run the pipeline that stages to it"])
-    said = topic.owner()
+def _claimed(pipeline: Pipeline, source: str, name: str, log: StagedStore) -> VectorStore:
+    """The store, prepared and this run's; it says of what was made what the log's owner says of it."""
+    if not log.look():
+        there = pipeline.place(source)
+        raise ConfigError([f"store.{source}: {there} isn't there: run the pipeline that stages to it"])
+    said = log.owner()
     made = Fingerprint(pipeline.embedding.model) if said is None else said.made
     with closing(_opened(pipeline, name)) as looked:
         looked.prepare()
@@ -122,27 +139,30 @@ def _opened(pipeline: Pipeline, name: str, owner: Owner | None = None) -> Vector
     return open_store(stores_of(pipeline, owner), name, dimension(pipeline.embedding), _PATIENCE_S, 0.0)
 
 
-def _whole(topic: StagedStore, store: VectorStore, say: Say) -> Filled:
-    for table, mark in topic.marks().items():
+def _whole(log: StagedStore, store: VectorStore, say: Say, forgets: bool) -> Filled:
+    for table, mark in log.marks().items():
         store.clear(table, mark)
-    topic.changed()  # what changes from here on is told next
-    filled = _applied(topic.documents(), store, Filled())
-    filled = _deleted(topic, store, filled)
+    log.changed()  # what changes from here on is said next
+    filled = _applied(log.documents(), store, Filled())
+    filled = _deleted(log, store, filled)
     say(Line(f"{filled.documents:,} documents, {filled.chunks:,} chunks; {filled.deleted:,} deleted"))
-    return replace(filled, ghosts=_without_ghosts(topic, store))
+    if forgets:
+        say(Line("what the log doesn't know of stays: it keeps each record for its retention alone"))
+        return filled
+    return replace(filled, ghosts=_without_ghosts(log, store))
 
 
-def _changed(topic: StagedStore, store: VectorStore, filled: Filled) -> Filled:
-    ids = topic.changed()
+def _changed(log: StagedStore, store: VectorStore, filled: Filled) -> Filled:
+    ids = log.changed()
     if not ids:
         return filled
-    for table, mark in topic.marks().items():
+    for table, mark in log.marks().items():
         if store.mark(table) < mark:
             store.clear(table, mark)
-    filled = _applied(topic.staged(ids), store, filled)
-    gone = topic.deleted()
+    filled = _applied(log.staged(ids), store, filled)
+    gone = log.deleted()
     filled = _plans([Plan(each, gone[each]) for each in ids if each in gone], [], store, filled)
-    dropped = ids - topic.positions(list(ids)).keys()
+    dropped = ids - log.positions(list(ids)).keys()
     return replace(filled, ghosts=filled.ghosts + _without(store, dropped))
 
 
@@ -167,16 +187,16 @@ def _plans(plans: list[Plan], rows: list[Any], store: VectorStore, filled: Fille
     return filled.and_of(outcomes, plans)
 
 
-def _deleted(topic: StagedStore, store: VectorStore, filled: Filled) -> Filled:
-    gone = [Plan(each, position) for each, position in topic.deleted().items()]
+def _deleted(log: StagedStore, store: VectorStore, filled: Filled) -> Filled:
+    gone = [Plan(each, position) for each, position in log.deleted().items()]
     for start in range(0, len(gone), _MOST_DOCUMENTS):
         filled = _plans(gone[start : start + _MOST_DOCUMENTS], [], store, filled)
     return filled
 
 
-def _without_ghosts(topic: StagedStore, store: VectorStore) -> int:
-    """Take out what the topic doesn't know of any more: whose tombstones were compacted away."""
-    known = set(topic.document_ids()) | topic.deleted().keys()
+def _without_ghosts(log: StagedStore, store: VectorStore) -> int:
+    """Take out what the log doesn't know of any more: whose tombstones were compacted away."""
+    known = set(log.document_ids()) | log.deleted().keys()
     return _without(store, (each for each in store.document_ids() if each not in known))
 
 

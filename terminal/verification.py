@@ -63,6 +63,12 @@ def show(findings: Findings, console: Console) -> None:
         console.print(Text(plain(why), "yellow"), soft_wrap=True)
     if findings.moving:
         console.print(f"[yellow]{findings.moving:,} documents changed at each look[/]: verify again when it is quieter")
+    for (table, store), rows in findings.let_go.items():
+        why = (
+            f"{rows:,} rows of {table} weren't compared with {store}: it has no document of theirs, and keeps none "
+            "that didn't change within its retention"
+        )
+        console.print(Text(plain(why), "yellow"), soft_wrap=True)
     if findings.lag:
         console.print(
             Text(f"the stream lags: {plain(findings.lag)}. What differs may be on its way", "yellow"), soft_wrap=True

@@ -41,7 +41,7 @@ class KinesisStream:
         self.name = stream.rpartition("/")[2]
         self._which = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
         self._what = f"Kinesis stream {self.name}"
-        self._client = client("kinesis", aws, self._what)
+        self.client = client("kinesis", aws, self._what)
         self._retention_ms = 0
 
     @property
@@ -61,7 +61,7 @@ class KinesisStream:
 
     def _summary(self) -> Mapping[str, Any]:
         try:
-            summary: Mapping[str, Any] = self._client.describe_stream_summary(**self._which)["StreamDescriptionSummary"]
+            summary: Mapping[str, Any] = self.client.describe_stream_summary(**self._which)["StreamDescriptionSummary"]
         except (ClientError, BotoCoreError) as error:
             raise stream_error(error, self._what) from error
         return summary
@@ -72,7 +72,7 @@ class KinesisStream:
         asked: Mapping[str, str] = self._which
         while True:
             try:
-                answer = self._client.list_shards(**asked)
+                answer = self.client.list_shards(**asked)
             except (ClientError, BotoCoreError) as error:
                 raise stream_error(error, self._what) from error
             listed.extend(_shard(each) for each in answer["Shards"])
@@ -89,7 +89,7 @@ class KinesisStream:
         else:
             where = {"ShardIteratorType": "TRIM_HORIZON"}
         try:
-            return str(self._client.get_shard_iterator(**self._which, ShardId=shard, **where)["ShardIterator"])
+            return str(self.client.get_shard_iterator(**self._which, ShardId=shard, **where)["ShardIterator"])
         except ClientError as error:
             if start.at and error.response["Error"].get("Code") == "InvalidArgumentException":
                 raise Trimmed(f"{self._what}: {shard} has no record {start.at}") from error
@@ -100,7 +100,7 @@ class KinesisStream:
     def read(self, iterator: str, limit: int) -> Batch:
         """At most 10 MB. Raises ExpiredIterator, NoSuchShard."""
         try:
-            answer = self._client.get_records(ShardIterator=iterator, Limit=limit)
+            answer = self.client.get_records(ShardIterator=iterator, Limit=limit)
         except (ClientError, BotoCoreError) as error:
             raise shard_error(error, self._what) from error
         records = answer["Records"]

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from connectors.opening.several_profiles import SeveralProfiles
+from connectors.staged.log import Log
+from connectors.staged.store import StagedStore
 from core.config.pinecone import Pinecone
 from core.config.pipeline import Pipeline
-from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, StagedTopic, Store
+from core.config.staging import Precision, StagedStream, StagedTopic
+from core.config.store import Dynamodb, Milvus, OpenSearch, Pgvector, Postgres, Store
 from core.errors import ConfigError, not_installed
 from core.stores.contract import ProfileStore, VectorStore
 from core.stores.fingerprint import Owner
@@ -102,9 +105,29 @@ def _pinecone(target: Pinecone, to: Opening) -> VectorStore:
 
 
 def _kafka(target: StagedTopic, to: Opening) -> VectorStore:
-    from connectors.kafka.staged.store import StagedStore
+    from connectors.kafka.staged.log import KafkaLog
 
-    return StagedStore(target, to.dimension, to.model, to.patience_s, to.owner, to.pipeline)
+    return _staged(KafkaLog(target, to.patience_s), to, target.precision)
+
+
+def _kinesis(target: StagedStream, to: Opening) -> VectorStore:
+    try:
+        from connectors.kinesis.staged.log import KinesisLog
+    except ModuleNotFoundError:
+        raise not_installed("store.kinesis", "boto3", "aws") from None
+
+    return _staged(KinesisLog(target, to.patience_s), to, target.precision)
+
+
+def _staged(log: Log, to: Opening, precision: Precision) -> StagedStore:
+    return StagedStore(log, to.dimension, to.model, to.owner, to.pipeline, precision)
+
+
+def open_staged(stores: Stores, name: str, dimension: int, patience_s: float) -> StagedStore:
+    """A store that documents are staged to, by its name in the file; see `open_stores`."""
+    opened = open_store(stores, name, dimension, patience_s, 0.0)
+    assert isinstance(opened, StagedStore), f"store.{name} is none that is staged to"
+    return opened
 
 
 def _postgres(target: Postgres, to: Opening) -> ProfileStore:
@@ -131,6 +154,7 @@ OF_VECTORS: dict[str, Callable[[Any, Opening], VectorStore]] = {
     "milvus": _milvus,
     "pinecone": _pinecone,
     "kafka": _kafka,
+    "kinesis": _kinesis,
 }
 OF_PROFILES: dict[str, Callable[[Any, Opening], ProfileStore]] = {"postgres": _postgres, "dynamodb": _dynamodb}
 """By the names of `core.config.store.Store`'s fields."""

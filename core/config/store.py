@@ -12,10 +12,10 @@ from pydantic import Field, field_validator, model_validator
 
 from core.config.pinecone import Pinecone
 from core.config.postgres import PostgresServer
-from core.config.source import AwsClient, Kafka, Model
-from core.config.store_promises import KAFKA, MILVUS, OPENSEARCH, PGVECTOR, StorePromise
+from core.config.source import AwsClient, Model
+from core.config.staging import StagedStream, StagedTopic
+from core.config.store_promises import MILVUS, OPENSEARCH, PGVECTOR, StorePromise
 from core.config.targets import Holds, Target
-from core.config.topics import WrittenTopic
 from core.config.variants import kinds, named, one
 from core.errors import ConfigError
 
@@ -244,42 +244,6 @@ class Milvus(Target):
         return f"{self.collection}_ledger"
 
 
-class StagedTopic(WrittenTopic, Target):
-    """Documents with their vectors as records of a compacted topic of Kafka, for other systems to follow.
-
-    largest_record  bytes; a document that has more is several records
-    """
-
-    model_config = WrittenTopic.model_config  # else the last base's would hold, which takes no client's options
-    at: ClassVar[str] = "properties.bootstrap.servers"
-    promise: ClassVar[StorePromise | None] = KAFKA
-
-    partitions: int = Field(3, ge=1, le=1_000)
-    largest_record: int = Field(900_000, ge=10_000, le=30_000_000)
-    precision: Literal["float32", "float16"] = "float32"
-
-    @model_validator(mode="after")
-    def _has_cluster(self) -> StagedTopic:
-        if self.bootstrap_servers is None:
-            raise ValueError("properties.bootstrap.servers is missing")
-        return self
-
-    @property
-    def kafka(self) -> Kafka:
-        """The cluster."""
-        assert self.cluster is not None
-        return self.cluster
-
-    @property
-    def servers(self) -> tuple[str, ...]:
-        """The cluster's."""
-        return self.kafka.servers
-
-    def place(self, pipeline: str) -> str:
-        """The topic."""
-        return f"topic {self.topic}"
-
-
 class Postgres(PostgresServer, Target):
     """Profiles in PostgreSQL: its tables are named after the pipeline."""
 
@@ -314,6 +278,7 @@ class Store(Model):
     milvus: Milvus | None = None
     pinecone: Pinecone | None = None
     kafka: StagedTopic | None = None
+    kinesis: StagedStream | None = None
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Store:

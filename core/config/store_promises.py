@@ -71,3 +71,15 @@ KAFKA = StorePromise(
     "BM25 over every record: good for a look, no index",
     "a chunk of `largest_record` bytes with its metadata; the job keeps ids and positions in memory",
 )
+KINESIS = StorePromise(
+    "what the stream has within its retention is read before anything is written, and a record that came behind a "
+    "later one is overtaken again by who notices; who follows compares positions. What is older is ordered by the "
+    "job's state alone",
+    "all of it before, or all of it after: a document's first part is sent last",
+    "as soon as the stream shows it, within a second as a rule, for who reads to the end",
+    "every record is looked at, exact",
+    "BM25 over every record: good for a look, no index",
+    "a chunk of `largest_record` bytes with its metadata; a document that didn't change within the stream's retention "
+    "is **not** there any more; the job keeps ids and positions in memory, and its readers share the five answers that "
+    "a shard gives a second",
+)

@@ -14,11 +14,15 @@ class Target(Model):
     """A store's settings: `holds` says what it is for, `at` which of them says where its server is, "" if none.
 
     promise  what a store of vectors can hold to; None of others
+    forgets  why a document that didn't change for long may not be there any more; "" where all stay
+    staged   whether its documents are there for other stores to be filled from
     """
 
     holds: ClassVar[Holds] = "vectors"
     at: ClassVar[str]
     promise: ClassVar[StorePromise | None] = None
+    forgets: ClassVar[str] = ""
+    staged: ClassVar[bool] = False
 
     def place(self, pipeline: str) -> str:
         """Where in the store a pipeline of this name has what it writes, in the store's own words."""

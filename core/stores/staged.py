@@ -10,19 +10,18 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from core.change import Position
+from core.config.staging import Precision
 from core.errors import DecodeError, StoreRejected
 from core.plans import Chunk
 from core.stores.contract import Stood, Vectors
 from core.stores.fingerprint import Owner, owner_to_text
 
 VERSION = 1
-Precision = Literal["float32", "float16"]
 
 _PART = "\x00"  # no id has it
 _BESIDE = 300  # bytes of a record beside id, metadata and chunks

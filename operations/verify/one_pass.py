@@ -100,6 +100,7 @@ class Findings:
     sampled   documents whose vectors were compared
     vectored  documents that have vectors
     lag       what the stream had not passed in time, "" where it had
+    let_go    documents that a store isn't asked for, as it lets go what doesn't change for long, by (table, store)
     made      how what stands in the stores was made otherwise than the pipeline file says
     """
 
@@ -113,6 +114,7 @@ class Findings:
     sampled: int = 0
     vectored: int = 0
     lag: str = ""
+    let_go: Counter[tuple[str, str]] = field(default_factory=Counter)
     made: list[str] = field(default_factory=list)
 
     def add(self, store: str, difference: Difference, most: int = 1000) -> None:
@@ -131,6 +133,7 @@ class Pass:
     mend      is given the differences that stood a second look
     upto      no change of the source's has a later position now; None where that isn't known
     least     the least cosine of two vectors that pass for one
+    forgetful  the stores that let go what doesn't change for long: what is missing there is no difference
     """
 
     tables: Mapping[str, Watched]
@@ -142,6 +145,7 @@ class Pass:
     mend: Callable[[Sequence[tuple[Suspect, Difference]]], object]
     upto: Callable[[], Position | None] = lambda: None
     least: float = SAME_DIRECTION
+    forgetful: frozenset[str] = frozenset()
     findings: Findings = field(default_factory=Findings)
     _seen: Seen = field(default_factory=Seen)
     _suspects: list[Suspect] = field(default_factory=list)
@@ -186,6 +190,9 @@ class Pass:
             there, upto = store.read(list(plans)), self.upto()
             for identity, (plan, raw) in plans.items():
                 stored = there.get(identity)
+                if stored is None and plan.chunk_ids and name in self.forgetful:
+                    self.findings.let_go[table, name] += 1
+                    continue
                 suspect = Suspect(name, table, identity, watched.key_of(raw), vectors=identity in made)
                 if compare(plan, stored, upto) is not None or self._is_off(plan, stored, made.get(identity)):
                     self._suspect(suspect)
@@ -313,6 +320,8 @@ class Pass:
     ) -> Difference | None:
         if plan is None:
             return None if stored is None else Difference(suspect.document_id, Kind.GHOST, _GONE)
+        if stored is None and suspect.store in self.forgetful:
+            return None
         difference = compare(plan, stored, upto)
         if difference is not None or stored is None or not suspect.vectors:
             return difference

@@ -182,7 +182,9 @@ def _documents(sides: Sides, options: Options) -> Compared:
     tables = {each.spec.table: each for each in watched(pipeline, fresh, chunkers)}
     sides.step(f"loading the model {embedding.model}", 0, 0)
     ask, least = partial(end_of, pipeline, fresh), least_cosine(embedding.rounded)
-    run = Pass(tables, fresh, sides.of_vectors, embedder(embedding), stream, sides.step, mender or _leave, ask, least)
+    forgetful = frozenset(name for name, each in pipeline.store.targets.items() if each.forgets)
+    given = (fresh, sides.of_vectors, embedder(embedding), stream, sides.step, mender or _leave, ask, least)
+    run = Pass(tables, *given, forgetful)
     findings = run.run(sides.frozen, options.sample)
     findings.made = otherwise(pipeline, sides.of_vectors)
     if mender is None:
@@ -242,7 +244,7 @@ def tallies(findings: Findings) -> list[Tally]:
 def _tally(findings: Findings, table: str, store: str) -> Tally:
     kinds = {kind.value: findings.kinds[table, store, kind] for kind in Kind}
     rows = findings.rows[table]
-    lost = kinds[Kind.MISSING] + kinds[Kind.STALE] + findings.barren[table]
+    lost = kinds[Kind.MISSING] + kinds[Kind.STALE] + findings.barren[table] + findings.let_go[table, store]
     wrong = any(kinds.values()) or table in fruitless(findings)
     return Tally(table, store, rows, max(0, rows - lost), kinds, wrong)
 
@@ -264,5 +266,6 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "moving": findings.moving,
         "without_document": dict(findings.barren),
         "lag": findings.lag,
+        "let_go": [{"table": table, "store": store, "rows": rows} for (table, store), rows in findings.let_go.items()],
         "made_otherwise": findings.made,
     }

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from connectors.kafka.staged.store import StagedStore
 from connectors.milvus.client import TIMES
 from connectors.milvus.filters import ORDERED, TERMS, searchable
 from connectors.milvus.rows import table_keys
@@ -21,6 +20,7 @@ from connectors.pinecone.namespace import Record, record, record_id, slot_of
 from connectors.pinecone.rows import limbs
 from connectors.pinecone.rows import searchable as filtered
 from connectors.pinecone.store import PineconeStore
+from connectors.staged.store import StagedStore
 from core.change import BEGINNING, Position
 from core.plans import Chunk
 from core.stores.contract import Stood, VectorStore
@@ -223,17 +223,17 @@ class _Staged:
 
     def __init__(self, store: StagedStore) -> None:
         self._by = store._by
-        self._topic = store._topic
+        self._contents = store._contents
 
     def _append(self, staged: Staged, model: str | None = None) -> None:
         made = records(staged, replace(self._by, model=model or staged.model), 900_000)
-        self._topic.append_records(staged.document_id, made)
-        self._topic.log.flush()
-        self._topic.catch_up()
+        self._contents.append_records(staged.document_id, made)
+        self._contents.log.flush()
+        self._contents.catch_up()
 
     def _there(self, document: str) -> Staged:
-        self._topic.catch_up()
-        return self._topic.documents({document: self._topic.index.known[document]})[document]
+        self._contents.catch_up()
+        return self._contents.documents({document: self._contents.index.known[document]})[document]
 
     def change(self, document: str, at: int, **fields: Any) -> None:
         staged = self._there(document)
@@ -253,14 +253,14 @@ class _Staged:
             kept = tuple(staged.chunks[n] for n in keep)
             self._append(replace(staged, chunks=kept, vectors=staged.vectors[keep]))
         else:
-            self._topic.delete(document, Stood(staged.position, staged.committed_ms))
-            self._topic.log.flush()
-            self._topic.catch_up()
+            self._contents.delete(document, Stood(staged.position, staged.committed_ms))
+            self._contents.log.flush()
+            self._contents.catch_up()
 
     def add(self, document: str, chunk: str, ordinal: int, text: str, model: str) -> None:
-        self._topic.catch_up()
+        self._contents.catch_up()
         one, row = (Chunk(chunk, ordinal, text),), np.array([ELSEWHERE], np.float32)
-        if document not in self._topic.index.living():
+        if document not in self._contents.living():
             self._append(Staged(document, BEGINNING, None, model, one, row, "{}"))
             return
         staged = self._there(document)
@@ -274,11 +274,11 @@ class _Staged:
         self._append(replace(self._there(document), position=Position(position)))
 
     def disown(self) -> None:
-        self._topic.log.send(self._topic.log.ledger, b"", [(b"owner", None, ())])
-        self._topic.log.flush()
+        self._contents.log.note(b"owner", None)
+        self._contents.log.flush()
 
     def empty(self) -> None:
-        raise NotPossible("a topic without records has no ledger that says of documents")
+        raise NotPossible("a log without records has no ledger that says of documents")
 
 
 class _OpenSearch:

@@ -169,7 +169,7 @@ def test_what_came_back_at_its_deletions_position_is_never_forgotten(
     store: VectorStore, place: Opener, server: Server
 ) -> None:
     if not server.splits:
-        pytest.skip("a tombstone is Kafka's to forget, by the topic's delete.retention.ms")
+        pytest.skip("a tombstone is the log's to forget, by its retention")
     apply(store, DOCUMENT, OTHER)
     apply(store, Plan("public.a/1", UPTO), Plan("public.a/2", UPTO))
     assert apply(store, DOCUMENT) == [APPLIED]

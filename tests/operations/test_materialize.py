@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,12 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import commands
-from connectors.kafka.staged.store import StagedStore
+from connectors.kafka.staged.log import KafkaLog
+from connectors.kinesis.staged.log import KinesisLog
 from connectors.pgvector.store import PgvectorStore
+from connectors.staged.store import StagedStore
 from core.change import Position
 from core.config.file import load
 from core.config.pipeline import Pipeline
-from core.config.store import StagedTopic
+from core.config.staging import StagedStream, StagedTopic
 from core.errors import ConfigError, Displaced
 from core.plans import Plan
 from core.stores.contract import VectorStore
@@ -26,6 +29,7 @@ from core.stores.fingerprint import Fingerprint, Owner
 from operations.materialize import materialize
 from operations.reporting import unheard
 from stack.local import Stack
+from tests.aws import moto_server
 from tests.connectors.servers import new_schema
 from tests.connectors.test_store_contract import APPLIED, plan
 
@@ -59,7 +63,7 @@ def pipeline(file: Path) -> Pipeline:
 @pytest.fixture
 def topic(pipeline: Pipeline) -> Iterator[StagedStore]:
     owner = Owner("articles", 7, Fingerprint("hash"))
-    made = StagedStore(pipeline.store.of(StagedTopic), SIZE, "hash", owner=owner)
+    made = StagedStore(KafkaLog(pipeline.store.of(StagedTopic), 30.0), SIZE, "hash", owner)
     made.prepare()
     yield made
     made.close()
@@ -195,3 +199,26 @@ def test_a_topic_that_is_not_there_and_a_store_that_is_none_are_named(pipeline: 
         materialize(pipeline, None, unheard)
     with pytest.raises(ConfigError, match="--to is milvus, must be a store of the pipeline file: pgvector"):
         materialize(pipeline, "milvus", unheard)
+
+
+def test_a_store_is_filled_from_a_stream_and_keeps_what_that_does_not_know(pipeline: Pipeline, file: Path) -> None:
+    with moto_server() as aws:
+        named = f"{{stream: staged-{uuid4().hex[:8]}, region: {aws.region}, endpoint: {aws.endpoint}, shards: 2}}"
+        text = file.read_text(encoding="utf-8").replace("\n  pgvector:", f"\n  kinesis: {named}\n  pgvector:")
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"--from is missing, must be a store .* staged to: kafka, kinesis"):
+            materialize(load(file), "pgvector", unheard)
+        owner = Owner("articles", 7, Fingerprint("hash"))
+        with closing(StagedStore(KinesisLog(load(file).store.of(StagedStream), 30.0, 0.0), SIZE, "hash", owner)) as log:
+            log.prepare()
+            stage(log, plan("public.a/1", "5", "one", "more"), plan("public.a/2", "1", "two"))
+            stage(log, plan("public.a/2", "3"))
+        target = of_target(pipeline)
+        target.prepare()
+        stage(target, plan("public.a/2", "1", "two"), plan("public.a/9", "1", "let go by the stream"))
+        ran = CliRunner().invoke(commands, ["materialize", str(file), "--from", "kinesis", "--to", "pgvector"])
+    assert ran.exit_code == 0, ran.output
+    assert "what the log doesn't know of stays" in ran.output
+    assert "materialized: 1 documents, 2 chunks; 1 deleted, 0 stale, 0 ghosts removed, 0 refused" in ran.output
+    assert sorted(target.document_ids()) == ["public.a/1", "public.a/9"]
+    target.close()

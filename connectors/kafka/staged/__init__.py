@@ -1,1 +1,1 @@
-"""Documents staged to a compacted topic of Kafka, with their vectors."""
+"""Documents staged to a compacted topic of Kafka."""

@@ -1,10 +1,13 @@
-"""The topics of a staged store: made, followed to their ends, read at places, and written to."""
+"""The topics of a staged store: made, followed to their ends, read at places, and written to.
+
+A tombstone has headers: `position`, of the change that deleted the document, and `committed_ms` of it.
+"""
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -14,8 +17,12 @@ from connectors.kafka import clients
 from connectors.kafka.source import SILENT, login
 from connectors.kafka.topics import ends_of_partition
 from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
-from core.config.store import StagedTopic
+from connectors.staged.log import OfDocument, OfLedger, Sent
+from core.change import Position
+from core.config.staging import StagedTopic
 from core.errors import ConfigError, StoreGone, Unavailable
+from core.stores.contract import Stood
+from core.stores.staged import Place
 
 SETTING = "store.kafka"
 
@@ -39,18 +46,24 @@ _NOT_ALLOWED = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
 )
 
+_POSITION, _COMMITTED = "position", "committed_ms"
+
 Headers = tuple[tuple[str, bytes], ...]
-Sent = tuple[bytes, bytes | None, Headers]
-"""Key, value and headers of a record that is to be sent."""
 
 
-class Log:
-    """A topic of documents and its ledger, `<topic>-ledger`. Connects when first asked."""
+class KafkaLog:
+    """A topic of documents and its ledger, `<topic>-ledger`: a `connectors.staged.log.Log`."""
+
+    setting = SETTING
+    readable_at_once = 2**31
+    rest_s = 0.0
 
     def __init__(self, target: StagedTopic, patience_s: float) -> None:
         self._target = target
         self._kafka = target.kafka
         self.topic, self.ledger = target.topic, f"{target.topic}-ledger"
+        self.place = f"{SETTING}.topic: {target.topic}"
+        self.largest_record = target.largest_record
         self._patience_s = patience_s
         self._producer: Producer | None = None
         self._consumer: Consumer | None = None
@@ -59,11 +72,11 @@ class Log:
         self._next: dict[tuple[str, int], int] = {}
 
     def once(self, call: Callable[[], Answer]) -> Answer:
-        """What `call` returns; a second attempt, in case the cluster was restarted. Raises Unavailable, ConfigError."""
+        """See `Log.once`."""
         return patiently(lambda: self._meant(call), ONCE_MORE, of="kafka")
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
-        """As `once`, with attempts for the patience."""
+        """See `Log.patiently`."""
         return patiently(lambda: self._meant(call), for_seconds(self._patience_s), of="kafka")
 
     def _meant(self, call: Callable[[], Answer]) -> Answer:
@@ -111,7 +124,11 @@ class Log:
         return {name: len(there[name].partitions) for name in (self.topic, self.ledger) if name in there}
 
     def make(self) -> None:
-        """Make what is missing, compacted. Raises KafkaException."""
+        """Make what is missing, compacted. Raises KafkaException, ConfigError where what is there doesn't fit."""
+        self._make()
+        self._check()
+
+    def _make(self) -> None:
         there = self.partitions()
         room = str(max(self._target.largest_record + 2_000, 1_048_588))
         compacted = {"cleanup.policy": "compact", "max.message.bytes": room, "delete.retention.ms": str(_WEEK_MS)}
@@ -130,6 +147,36 @@ class Log:
         deadline = time.monotonic() + _ANSWER_S
         while self.partitions().keys() != wanted.keys() and time.monotonic() < deadline:
             time.sleep(_AGAIN_S)
+
+    def look(self) -> bool:
+        """See `Log.look`. Raises KafkaException, ConfigError also where one of both is there alone."""
+        there = self.partitions()
+        if len(there) == 1:
+            (name,) = there
+            missing = self.ledger if name == self.topic else self.topic
+            raise ConfigError([f"{SETTING}.topic: {name} is there without {missing}: delete it too, or name another"])
+        if there:
+            self._check()
+        return bool(there)
+
+    def _check(self) -> None:
+        for topic in (self.topic, self.ledger):
+            there = self.settings(topic)
+            if "compact" not in there.get("cleanup.policy", ""):
+                raise ConfigError(
+                    [
+                        f"{SETTING}.topic: {topic} has cleanup.policy {there.get('cleanup.policy')}, must be compact: "
+                        "documents that don't change for long would be gone"
+                    ]
+                )
+            room = int(there.get("max.message.bytes", 1_048_588))
+            if room < self.largest_record:
+                raise ConfigError(
+                    [
+                        f"{SETTING}.largest_record is {self.largest_record}, and {topic} takes "
+                        f"max.message.bytes of {room}: set either"
+                    ]
+                )
 
     def settings(self, topic: str) -> Mapping[str, str]:
         """A topic's configuration."""
@@ -162,11 +209,23 @@ class Log:
             }
         )
 
-    def new(self) -> Iterator[Any]:
-        """The messages of both topics that weren't read yet, up to their ends now, each partition in order.
+    def new(self) -> Iterator[OfDocument | OfLedger]:
+        """See `Log.new`: each partition of both topics in order.
 
         Raises KafkaException, also where a topic is gone; what was yielded until then isn't read again.
         """
+        for message in self._new():
+            key, value = message.key() or b"", message.value()
+            if message.topic() == self.ledger:
+                yield OfLedger(key, value)
+                continue
+            try:
+                deleted = _deleted(message.headers() or ())
+            except ValueError:
+                continue  # not ours: whoever wrote it
+            yield OfDocument(key, value, deleted, (message.partition(), message.offset()))
+
+    def _new(self) -> Iterator[Any]:
         consumer = self._reader()
         if not self._next:
             there = self.partitions()
@@ -193,9 +252,17 @@ class Log:
             elif at in left or error.code() in _NO_TOPIC:
                 raise KafkaException(error)
 
-    def at(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        """The values at places of the topic. Raises KafkaException."""
-        found: dict[tuple[int, int], bytes] = {}
+    def keeps(self, place: Place) -> bool:
+        """See `Log.keeps`: compaction leaves the last record of each key."""
+        return True
+
+    def fading(self) -> Sequence[bytes]:
+        """See `Log.fading`: none."""
+        return ()
+
+    def at(self, places: Sequence[Place]) -> dict[Place, bytes]:
+        """See `Log.at`. Raises KafkaException."""
+        found: dict[Place, bytes] = {}
         consumer = self._seeker = self._seeker or self._made()
         for partition, offset in sorted(places):
             consumer.assign([TopicPartition(self.topic, partition, offset)])
@@ -207,8 +274,14 @@ class Log:
         consumer.unassign()
         return found
 
-    def all(self) -> Iterator[tuple[tuple[int, int], bytes | None]]:
-        """Each message of the topic with its place, up to its ends now. Raises KafkaException."""
+    def all(self) -> Iterator[tuple[Place, bytes | None]]:
+        """See `Log.all`: of the topic. Raises Unavailable, ConfigError."""
+        try:
+            yield from self._all()
+        except KafkaException as error:
+            raise self.meaning(error.args[0]) from error
+
+    def _all(self) -> Iterator[tuple[Place, bytes | None]]:
         consumer = self._made()
         try:
             for partition in range(self.partitions().get(self.topic, 0)):
@@ -231,12 +304,15 @@ class Log:
         finally:
             consumer.close()
 
-    def send(self, topic: str, of: bytes, sent: Iterable[Sent]) -> None:
-        """Queue records, all for the partition of one key. Raises KafkaException."""
-        number = self.partitions_of(topic)
-        partition = zlib.crc32(of) % number
-        for key, value, headers in sent:
-            self._queue(topic, partition, key, value, headers)
+    def append(self, document_id: str, sent: Sequence[Sent]) -> None:
+        """See `Log.append`: all go to the partition of the document. Raises KafkaException."""
+        partition = zlib.crc32(document_id.encode()) % self.partitions_of(self.topic)
+        for key, value, by in sent:
+            self._queue(self.topic, partition, key, value, () if by is None else _headers(by))
+
+    def note(self, key: bytes, value: bytes | None) -> None:
+        """See `Log.note`. Raises KafkaException."""
+        self._queue(self.ledger, 0, key, value, ())
 
     def partitions_of(self, topic: str) -> int:
         """As they are known since both were read."""
@@ -254,7 +330,7 @@ class Log:
                 return
 
     def flush(self) -> None:
-        """Wait until all that is queued is acknowledged. Raises KafkaException; nothing is queued any more then."""
+        """See `Log.flush`. Raises KafkaException; nothing is queued any more then."""
         producer = self._writer()
         producer.flush(self._patience_s + _ANSWER_S)
         left, failed = len(producer), self._failed
@@ -294,3 +370,17 @@ class Log:
                 consumer.close()
         self._consumer = self._seeker = self._asker = self._producer = None
         self._next = {}
+
+
+def _headers(by: Stood) -> Headers:
+    position = (_POSITION, by.position.encode())
+    return (position,) if by.committed_ms is None else (position, (_COMMITTED, b"%d" % by.committed_ms))
+
+
+def _deleted(headers: Headers) -> Stood | None:
+    """Which change deleted a document, as a tombstone says. Raises ValueError where that is no text, or no number."""
+    said = dict(headers)
+    if _POSITION not in said:
+        return None
+    committed = said.get(_COMMITTED)
+    return Stood(Position(said[_POSITION].decode()), None if committed is None else int(committed))

@@ -1,4 +1,4 @@
-"""What a staged store knows beside its documents: records of the topic `<topic>-ledger`, the last of each key."""
+"""What a staged store knows beside its documents: records of its log's ledger, the last of each key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from core.change import BEGINNING, Position
 from core.plans import Plan, tables_of
-from core.stores.fingerprint import Owner, owner_from_text
+from core.stores.fingerprint import Owner, owner_from_text, owner_to_text
 
 OWNER, PROGRESS, SHAPE = b"owner", b"progress", b"shape"
 _TABLE = "table:"
@@ -16,6 +16,11 @@ _TABLE = "table:"
 def table_key(table: str) -> bytes:
     """Of a table's mark."""
     return f"{_TABLE}{table}".encode()
+
+
+def shape(dimension: int) -> str:
+    """The text of the record that says how many numbers a vector has."""
+    return json.dumps({"dimension": dimension})
 
 
 @dataclass(slots=True)
@@ -44,6 +49,16 @@ class Said:
             table = key.decode().removeprefix(_TABLE)
             self.marks[table] = max(Position(text), self.mark(table))
         return None
+
+    def text(self, key: bytes) -> str | None:
+        """What a record of this key would have to say for what is known now; None where it would say nothing."""
+        if key == OWNER:
+            return None if self.owner is None else owner_to_text(self.owner)
+        if key == PROGRESS:
+            return self.progress
+        if key == SHAPE:
+            return None if self.dimension is None else shape(self.dimension)
+        return self.marks.get(key.decode().removeprefix(_TABLE))
 
     def mark(self, table: str) -> Position:
         """A table's mark; BEGINNING where it has none."""

@@ -1,24 +1,26 @@
-"""A compacted topic as a vector store: a record a document, for other systems to follow and for stores to be filled.
+"""A log as a vector store: a record a document, for other systems to follow and for stores to be filled.
 
-Who writes keeps in memory what the topic has: each document's position, its chunks' ids, and where its record is. It
-reads both topics from their beginnings when it begins, and up to their ends before each batch. So a change that is late
-is stale, as in every store; what two writers append in the wrong order is appended again by who notices.
+Who writes keeps in memory what the log has: each document's position, its chunks' ids, and where its record is. It
+reads the log from its beginning when it begins, and up to its end before each batch. So a change that is late is stale,
+as in every store; what two writers append in the wrong order is appended again by who notices. A log that lets records
+go after a time says of which places; those documents are known, and not there any more.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.kafka.staged.ledger import OWNER, PROGRESS, SHAPE, table_key
-from connectors.kafka.staged.log import SETTING, Log
-from connectors.kafka.staged.topic import Topic
+from connectors.staged.contents import Contents
+from connectors.staged.ledger import OWNER, PROGRESS, SHAPE, shape, table_key
+from connectors.staged.log import Log
 from core.change import BEGINNING, Position
-from core.config.store import StagedTopic
-from core.errors import ConfigError
+from core.config.staging import Precision
+from core.errors import ConfigError, StoreRejected
 from core.plans import Chunk, Outcome, Plan, Status, rejected
 from core.shards.progress import Progress, progress_from_text, progress_to_text
 from core.stores.contract import Hit, Stood, Stored, Vectors, nobody_hears
@@ -30,109 +32,90 @@ from core.stores.scanning import best, matching
 from core.stores.staged import Known, Maker, Staged, maker, records
 
 _LONGEST_ID = 32_766
+_LET_GO = "this change keeps {} chunks whose records the log has let go, by its retention: replay the document"
 
 
 class StagedStore:
-    """A `VectorStore` in a topic, with its ledger in `<topic>-ledger`. One store is not for several threads."""
+    """A `VectorStore` in a log. One store is not for several threads."""
 
     def __init__(
         self,
-        target: StagedTopic,
+        log: Log,
         dimension: int,
         model: str,
-        patience_s: float = 30.0,
         owner: Owner | None = None,
         pipeline: str = "",
+        precision: Precision = "float32",
     ) -> None:
-        """`patience_s`: how long to wait for a cluster that is away. With an `owner` the store is written to only while
-        it is that run's; None: whoever's it is. Connects to nothing.
+        """With an `owner` the store is written to only while it is that run's; None: whoever's it is. Connects to
+        nothing.
         """
-        self._target = target
-        log = Log(target, patience_s)
         self._log, self._once, self._patiently = log, log.once, log.patiently
-        self._by: Maker = maker(owner.pipeline if owner else pipeline, model, dimension, target.precision, owner)
+        self._by: Maker = maker(owner.pipeline if owner else pipeline, model, dimension, precision, owner)
         self._owner = owner
-        self._topic = Topic(log, self._by, target.largest_record)
+        self._contents = Contents(log, self._by)
+        self._resting_until_s = 0.0
 
     def prepare(self) -> None:
-        """Make the topics that are missing, compacted. Can be repeated. Doesn't wait for a cluster that is away.
+        """Make the log where it is missing. Can be repeated. Doesn't wait for a server that is away.
 
-        Raises Unavailable where it doesn't answer, ConfigError where a topic there isn't compacted, takes smaller
-        records, or has vectors of another dimension.
+        Raises Unavailable where it doesn't answer, ConfigError where the log doesn't fit, or has vectors of another
+        dimension.
         """
         self._once(self._prepare)
 
     def _prepare(self) -> None:
         self._log.make()
-        self._check()
-        self._topic.catch_up()
-        if self._topic.said.dimension is None:
-            self._topic.tell(SHAPE, json.dumps({"dimension": self._by.dimension}))
-            self._topic.catch_up()
+        self._contents.catch_up()
+        if self._contents.said.dimension is None:
+            self._contents.tell(SHAPE, shape(self._by.dimension))
+            self._contents.catch_up()
         self._check_shape()
 
     def look(self) -> bool:
-        """Whether both topics are there; see `VectorStore.look`. Doesn't wait either."""
+        """Whether the log is there; see `VectorStore.look`. Doesn't wait either."""
         return self._once(self._look)
 
     def _look(self) -> bool:
-        there = self._log.partitions()
-        if len(there) == 1:
-            (name,) = there
-            missing = self._log.ledger if name == self._log.topic else self._log.topic
-            raise ConfigError([f"{SETTING}.topic: {name} is there without {missing}: delete it too, or name another"])
-        if not there:
+        if not self._log.look():
             return False
-        self._check()
-        self._topic.catch_up()
+        self._contents.catch_up()
         self._check_shape()
         return True
 
-    def _check(self) -> None:
-        for topic in (self._log.topic, self._log.ledger):
-            there = self._log.settings(topic)
-            if "compact" not in there.get("cleanup.policy", ""):
-                raise ConfigError(
-                    [
-                        f"{SETTING}.topic: {topic} has cleanup.policy {there.get('cleanup.policy')}, must be compact: "
-                        "documents that don't change for long would be gone"
-                    ]
-                )
-            room = int(there.get("max.message.bytes", 1_048_588))
-            if room < self._target.largest_record:
-                raise ConfigError(
-                    [
-                        f"{SETTING}.largest_record is {self._target.largest_record}, and {topic} takes "
-                        f"max.message.bytes of {room}: set either"
-                    ]
-                )
-
     def _check_shape(self) -> None:
-        there = self._topic.said.dimension
+        there = self._contents.said.dimension
         if there is not None and there != self._by.dimension:
             raise ConfigError(
                 [
-                    f"{SETTING}.topic: {self._log.topic} has vector({there}), the model has "
-                    f"vector({self._by.dimension}): name another topic, or choose the model that made it"
+                    f"{self._log.place} has vector({there}), the model has vector({self._by.dimension}): name another "
+                    "one, or choose the model that made it"
                 ]
             )
 
     def held(self, plans: Sequence[Plan]) -> frozenset[str]:
         """The ids of chunks in `write` that need no vector; see `VectorStore.held`. Raises as `apply` does."""
-        self._patiently(self._topic.catch_up)
+        self._patiently(self._contents.catch_up)
         found: set[str] = set()
+        readable = self._log.readable_at_once
         for plan in plans:
-            known = self._topic.index.known.get(plan.document_id)
-            if known is not None:
-                ids = {chunk.chunk_id for chunk in plan.write}
-                found |= ids if known.position > plan.position else ids & set(known.chunk_ids)
+            known = self._contents.index.known.get(plan.document_id)
+            if known is None:
+                continue
+            ids = {chunk.chunk_id for chunk in plan.write}
+            if known.position > plan.position:
+                found |= ids
+            elif (kept := ids & set(known.chunk_ids)) and self._contents.is_kept(known):
+                # their vectors are read again: where that takes longer than to make them anew they are made
+                readable -= len(known.places)
+                found |= kept if readable >= 0 else set()
         return frozenset(found)
 
     def apply(self, plans: Sequence[Plan], vectors: Sequence[Vectors]) -> list[Outcome]:
         """Bring each plan's document to its state; see `VectorStore.apply`.
 
         Each is written whole, the chunks that it keeps with the vectors that their last record has. Raises Unavailable
-        where the cluster is away for longer than the store's patience, ConfigError where its topics or rights are gone.
+        where the server is away for longer than the store's patience, ConfigError where the log or rights are gone.
         """
         self._hold()
         outcomes: dict[int, Outcome] = {}
@@ -151,32 +134,34 @@ class StagedStore:
     def _write(self, ready: Mapping[int, tuple[Plan, Vectors, str]]) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
         for at, (plan, rows, metadata) in ready.items():
-            known = self._topic.index.known.get(plan.document_id)
-            if (known is not None and known.position > plan.position) or self._topic.said.is_below(plan):
+            known = self._contents.index.known.get(plan.document_id)
+            if (known is not None and known.position > plan.position) or self._contents.said.is_below(plan):
                 outcomes[at] = Outcome(plan.document_id, Status.STALE)
                 continue
             outcomes[at] = self._send(plan, rows, metadata, known)
         self._log.flush()
-        self._topic.catch_up()
-        self._topic.mend()
+        self._contents.catch_up()
+        self._contents.mend()
         for at, (plan, *_) in ready.items():
-            if outcomes[at].status is Status.APPLIED and self._topic.said.is_below(plan):
-                self._topic.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
+            if outcomes[at].status is Status.APPLIED and self._contents.said.is_below(plan):
+                self._contents.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
                 outcomes[at] = Outcome(plan.document_id, Status.STALE)
         self._log.flush()
-        self._topic.catch_up()
+        self._contents.catch_up()
         return outcomes
 
     def _send(self, plan: Plan, rows: Vectors, metadata: str, known: Known | None) -> Outcome:
         if not plan.chunk_ids:
-            self._topic.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
+            self._contents.delete(plan.document_id, Stood(plan.position, plan.committed_ms))
             return Outcome(plan.document_id, Status.APPLIED)
         written = {chunk.chunk_id: (chunk.text, row) for chunk, row in zip(plan.write, rows, strict=True)}
         if kept := plan.kept:
             there = set(() if known is None else known.chunk_ids)
             if missing := len(set(kept) - there):
                 return rejected(plan.document_id, lacking(plan, missing))
-            before = self._topic.documents({plan.document_id: known} if known else {})[plan.document_id]
+            before = self._contents.documents({plan.document_id: known} if known else {}).get(plan.document_id)
+            if before is None:
+                return rejected(plan.document_id, StoreRejected(_LET_GO.format(len(kept))))
             of = zip(before.chunks, before.vectors, strict=True)
             written |= {chunk.chunk_id: (chunk.text, row) for chunk, row in of if chunk.chunk_id not in written}
         ids = list(dict.fromkeys(plan.chunk_ids))
@@ -191,10 +176,10 @@ class StagedStore:
             plan.numbers,
         )
         try:
-            made = records(staged, self._by, self._target.largest_record)
+            made = records(staged, self._by, self._log.largest_record)
         except UNFIT as error:
             return rejected(plan.document_id, error)
-        self._topic.append_records(staged.document_id, made)
+        self._contents.append_records(staged.document_id, made)
         return Outcome(plan.document_id, Status.APPLIED)
 
     def clear(self, table: str, before: Position) -> int:
@@ -203,26 +188,25 @@ class StagedStore:
         return self._patiently(lambda: self._clear(table, before))
 
     def _clear(self, table: str, before: Position) -> int:
-        self._topic.catch_up()
-        if self._topic.said.mark(table) < before:
-            self._log.send(self._log.ledger, b"", [(table_key(table), before.encode(), ())])
-            self._log.flush()
-            self._topic.catch_up()
-        older = [(each, known) for each, known in self._topic.index.of_table(table) if known.position < before]
+        self._contents.catch_up()
+        if self._contents.said.mark(table) < before:
+            self._contents.tell(table_key(table), before)
+            self._contents.catch_up()
+        older = [(each, known) for each, known in self._contents.index.of_table(table) if known.position < before]
         for document_id, known in older:
-            self._topic.delete(document_id, Stood(known.position, known.committed_ms))
+            self._contents.delete(document_id, Stood(known.position, known.committed_ms))
         self._log.flush()
-        self._topic.catch_up()
-        self._topic.mend()
+        self._contents.catch_up()
+        self._contents.mend()
         self._log.flush()
         return sum(bool(known.places) for _, known in older)
 
     def read(self, document_ids: Sequence[str]) -> dict[str, Stored]:
         """Those of the documents that have chunks, by id; see `VectorStore.read`. Raises as `apply` does."""
-        self._patiently(self._topic.catch_up)
-        wanted = {each: self._topic.index.known.get(each) for each in document_ids}
-        there = {each: known for each, known in wanted.items() if known is not None and known.places}
-        found = self._patiently(lambda: self._topic.documents(there))
+        self._patiently(self._contents.catch_up)
+        wanted = {each: self._contents.index.known.get(each) for each in document_ids}
+        there = {each: known for each, known in wanted.items() if known is not None and self._contents.is_kept(known)}
+        found = self._patiently(lambda: self._contents.documents(there))
         return {each: self._stored(staged) for each, staged in found.items()}
 
     def _stored(self, staged: Staged) -> Stored:
@@ -238,71 +222,75 @@ class StagedStore:
         )
 
     def positions(self, document_ids: Sequence[str]) -> dict[str, Position]:
-        """Where the topic has the documents; see `VectorStore.positions`."""
-        self._patiently(self._topic.catch_up)
-        known = {each: self._topic.index.known.get(each) for each in document_ids}
+        """Where the log has the documents; see `VectorStore.positions`."""
+        self._patiently(self._contents.catch_up)
+        known = {each: self._contents.index.known.get(each) for each in document_ids}
         return {each: of.position for each, of in known.items() if of is not None}
 
     def stood(self, document_ids: Sequence[str]) -> dict[str, Stood]:
         """Where documents stand; see `VectorStore.stood`. A record is there as a whole."""
-        self._once(self._topic.catch_up)
-        known = {each: self._topic.index.known.get(each) for each in document_ids}
+        self._once(self._contents.catch_up)
+        known = {each: self._contents.index.known.get(each) for each in document_ids}
         return {each: Stood(of.position, of.committed_ms) for each, of in known.items() if of is not None}
 
     def keep(self, progress: Progress) -> None:
-        """Keep what a run says of itself; see `VectorStore.keep`."""
+        """Keep what a run says of itself; see `VectorStore.keep`. Not where the log is to rest: it is said again."""
+        if time.monotonic() < self._resting_until_s:
+            return
         self._hold()
-        self._once(lambda: self._topic.tell(PROGRESS, progress_to_text(progress)))
+        self._once(lambda: self._contents.tell(PROGRESS, progress_to_text(progress)))
+        self._resting_until_s = time.monotonic() + self._log.rest_s
 
     def progress(self) -> Progress | None:
         """What was kept last; see `VectorStore.progress`."""
-        self._once(self._topic.catch_up)
-        return None if self._topic.said.progress is None else progress_from_text(self._topic.said.progress)
+        self._once(self._contents.catch_up)
+        return None if self._contents.said.progress is None else progress_from_text(self._contents.said.progress)
 
     def latest(self, table: str) -> Position:
         """The latest position of a table's documents and mark; see `VectorStore.latest`."""
-        self._patiently(self._topic.catch_up)
-        stand = [known.position for _, known in self._topic.index.of_table(table)]
-        return max([*stand, self._topic.said.mark(table)], default=BEGINNING)
+        self._patiently(self._contents.catch_up)
+        stand = [known.position for _, known in self._contents.index.of_table(table)]
+        return max([*stand, self._contents.said.mark(table)], default=BEGINNING)
 
     def mark(self, table: str) -> Position:
         """Below which a table's documents are refused; see `VectorStore.mark`."""
-        self._patiently(self._topic.catch_up)
-        return self._topic.said.mark(table)
+        self._patiently(self._contents.catch_up)
+        return self._contents.said.mark(table)
 
     def drop(self, stood: Mapping[str, Position]) -> frozenset[str]:
         """Take documents out as if they had never been; see `VectorStore.drop`."""
-        self._patiently(self._topic.catch_up)
-        known = {each: self._topic.index.known.get(each) for each in stood}
+        self._patiently(self._contents.catch_up)
+        known = {each: self._contents.index.known.get(each) for each in stood}
         gone = [each for each, of in known.items() if of is not None and of.position == stood[each]]
 
         def drop() -> None:
             for each in gone:
-                self._topic.delete(each, None)
+                self._contents.delete(each, None)
             self._log.flush()
-            self._topic.catch_up()
+            self._contents.catch_up()
 
         self._patiently(drop)
         return frozenset(gone)
 
     def _hold(self) -> None:
-        self._patiently(self._topic.catch_up)
-        if self._owner is not None and self._topic.said.owner != self._owner:
+        self._patiently(self._contents.catch_up)
+        if self._owner is not None and self._contents.said.owner != self._owner:
             self.claim()
+        self._patiently(self._contents.renew)
 
     def owner(self) -> Owner | None:
-        """Whose the store is; None where nobody's yet. Doesn't wait for a cluster that is away."""
-        self._once(self._topic.catch_up)
-        return self._topic.said.owner
+        """Whose the store is; None where nobody's yet. Doesn't wait for a server that is away."""
+        self._once(self._contents.catch_up)
+        return self._contents.said.owner
 
     def claim(self, say: Callable[[str], None] = nobody_hears) -> None:
         """Make the store its owner's; see `VectorStore.claim`. Raises as `apply` does."""
         if self._owner is not None:
             claim(
                 self._owner,
-                f"{SETTING}: topic {self._log.topic}",
+                self._log.place,
                 self.owner,
-                lambda text: self._patiently(lambda: self._topic.tell(OWNER, text)),
+                lambda text: self._patiently(lambda: self._contents.tell(OWNER, text)),
             )
 
     def bereft(self) -> int:
@@ -310,10 +298,10 @@ class StagedStore:
         return 0
 
     def models(self) -> dict[str, int]:
-        """How many chunks there are of each model. Doesn't wait for a cluster that is away."""
-        self._once(self._topic.catch_up)
+        """How many chunks there are of each model. Doesn't wait for a server that is away."""
+        self._once(self._contents.catch_up)
         found: dict[str, int] = {}
-        for known in self._topic.index.living().values():
+        for known in self._contents.living().values():
             found[known.model] = found.get(known.model, 0) + len(known.chunk_ids)
         return dict(sorted(found.items(), key=lambda each: -each[1]))
 
@@ -323,11 +311,11 @@ class StagedStore:
 
     def document_ids(self) -> Iterator[str]:
         """The id of every document that has chunks."""
-        self._patiently(self._topic.catch_up)
-        yield from list(self._topic.index.living())
+        self._patiently(self._contents.catch_up)
+        yield from list(self._contents.living())
 
     def search(self, vector: NDArray[np.float32], k: int, where: Filter = EVERYTHING) -> list[Hit]:
-        """The `k` nearest chunks: every record is read and compared, as no topic has an index of vectors."""
+        """The `k` nearest chunks: every record is read and compared, as no log has an index of vectors."""
         if vector.shape != (self._by.dimension,):
             raise ValueError(f"a query vector of shape {vector.shape} for a store of {self._by.dimension} dimensions")
         return best(self.documents(), vector, k, where, self._by.model)
@@ -339,33 +327,33 @@ class StagedStore:
         return matching(self.documents(), text, k, where, self._by.model, vector)
 
     def documents(self) -> Iterator[Staged]:
-        """Every document, read in one pass over the topic; memory is bounded. Doesn't wait for a cluster away."""
-        self._once(self._topic.catch_up)
-        return self._topic.everything()
+        """Every document, read in one pass over the log; memory is bounded. Doesn't wait for a server away."""
+        self._once(self._contents.catch_up)
+        return self._contents.everything()
 
     def changed(self) -> frozenset[str]:
         """The ids of documents that changed, or were deleted, since this was asked last; at first of all."""
-        self._patiently(self._topic.catch_up)
-        changed, self._topic.changed = frozenset(self._topic.changed), set()
+        self._patiently(self._contents.catch_up)
+        changed, self._contents.changed = frozenset(self._contents.changed), set()
         return changed
 
     def staged(self, document_ids: Iterable[str]) -> Iterator[Staged]:
         """Those of the documents that have chunks."""
-        known = self._topic.index.living()
+        known = self._contents.living()
         there = {each: known[each] for each in document_ids if each in known}
-        yield from self._patiently(lambda: self._topic.documents(there)).values()
+        yield from self._patiently(lambda: self._contents.documents(there)).values()
 
     def deleted(self) -> dict[str, Position]:
-        """The documents of which the topic says that they were deleted, and where."""
-        self._patiently(self._topic.catch_up)
-        return {each: known.position for each, known in self._topic.index.known.items() if not known.places}
+        """The documents of which the log says that they were deleted, and where."""
+        self._patiently(self._contents.catch_up)
+        return {each: known.position for each, known in self._contents.index.known.items() if not known.places}
 
     def marks(self) -> dict[str, Position]:
         """The marks of tables that were cleared."""
-        self._patiently(self._topic.catch_up)
-        return dict(self._topic.said.marks)
+        self._patiently(self._contents.catch_up)
+        return dict(self._contents.said.marks)
 
     def close(self) -> None:
         """Give connections back."""
         self._log.close()
-        self._topic.begin()
+        self._contents.begin()

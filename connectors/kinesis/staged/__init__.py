@@ -1,0 +1,1 @@
+"""Documents staged to a stream of Kinesis."""
