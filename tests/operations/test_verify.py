@@ -21,6 +21,7 @@ from connectors.postgres.rows import Reselect
 from core.change import Position
 from core.config.file import load
 from core.config.pipeline import Pipeline
+from core.config.store import Pgvector
 from core.errors import ConfigError, Unavailable
 from core.plans import Plan
 from operations.servers import stores
@@ -121,6 +122,20 @@ def bench(stack: Stack, tmp_path: Path) -> Iterator[Bench]:
     bench.sql("INSERT INTO articles VALUES (301, NULL, ' ', 'en', 1)")
     bench.fill()
     yield bench
+
+
+def test_what_a_store_has_let_go_is_counted_and_no_difference(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.sql("DELETE FROM chunks WHERE document_id = 'public.articles/7'")
+    assert bench.verify(sample=5)[0] == 1
+    monkeypatch.setattr(Pgvector, "forgets", "it lets records go")
+    code, printed = bench.verify(json_file=tmp_path / "found.json", sample=5)
+    said = " ".join(printed.split())
+    assert code == 0 and "1 rows of public.articles weren't compared with pgvector" in said, printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["let_go"] == [{"table": "public.articles", "store": "pgvector", "rows": 1}]
+    assert [each["ok"] for each in found["tables"] if each["table"] == "public.articles"] == [300]
 
 
 def test_an_equal_store_has_no_difference(bench: Bench, tmp_path: Path) -> None:
