@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from connectors.kafka.identity import of_topics
-from connectors.log_identity import ask
+from connectors.opening.log_identity import ask
 from core.config.log_identity import LogIdentity, changes, grown, merged, refusal
 from core.config.pipeline import Pipeline
 from core.config.source import Kafka

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from connectors.log_identity import Asked, ask
+from connectors.opening.log_identity import Asked, ask
 from core.config.log_identity import LogChange, LogIdentity, accepted, changes, grown, merged, refusal
 from core.config.pipeline import Pipeline
 from core.documents.sources import two_databases

@@ -110,10 +110,10 @@ def in_log(
     What can't be asked is among the notes, and differs from nothing. Raises OtherLog.
 
     seen, way  see `core.config.log_identity.held`
-    of_topics  see `connectors.log_identity.ask`
+    of_topics  see `connectors.opening.log_identity.ask`
     """
     # imported late: it looks into every source's package
-    from connectors.log_identity import Asked, ask
+    from connectors.opening.log_identity import Asked, ask
 
     try:
         asked = ask(pipeline, of_topics)

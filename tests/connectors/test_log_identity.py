@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from connectors.aws.client import client
 from connectors.kafka.identity import of_topics
 from connectors.kafka.producer import ensure_topics, produce
-from connectors.log_identity import ask
+from connectors.opening.log_identity import ask
 from core.config.file import load
 from core.config.log_identity import changes
 from core.config.pipeline import Pipeline

@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 from pyflink.common import Row
 
-from connectors.log_identity import ask
 from connectors.opening import dead_letters, sources
+from connectors.opening.log_identity import ask
 from core.config.dead_letters import DeadLetters, LettersTarget
 from core.config.embedding import Embedding, Provider
 from core.config.format import Encoding, Files, Format

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.log_identity import Asked
+from connectors.opening.log_identity import Asked
 from core.change import Skip
 from core.config.file import load
 from core.config.log_identity import LogIdentity
