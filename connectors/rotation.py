@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
-from core.config.secrets import Rotation
+from core.config.embedding import fits_a_header
+from core.config.secrets import Reference, Rotation
 from core.errors import FreshetError, not_installed
 
 _log = logging.getLogger("freshet")
@@ -35,3 +37,23 @@ def read_anew(rotation: Rotation, server: str) -> dict[str, str]:
     except FreshetError as error:
         _log.warning("%s refuses the login, and what it is now can't be read: %s", server, error)
         return {}
+
+
+class Key:
+    """A key or token that each request shows to one server, which may be a secret that changes."""
+
+    def __init__(self, text: str, references: Mapping[str, Reference], setting: str) -> None:
+        """`text`: what it was as the file was read; `setting` is what messages call it."""
+        self.text = text
+        self.changes = bool(references)
+        self._rotation, self._setting = Rotation(references), setting
+
+    def differs(self, shown: str) -> bool:
+        """Whether it is another one now than what was `shown`, which was refused: a secret is asked for anew.
+
+        What no header can hold isn't taken: clients quote it as they refuse it.
+        """
+        if shown == self.text:
+            found = next(iter(read_anew(self._rotation, self._setting).values()), shown)
+            self.text = found if fits_a_header(found) else shown
+        return shown != self.text

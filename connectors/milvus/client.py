@@ -13,7 +13,8 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
 
 from connectors.milvus.lite import address_of
-from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, patiently
+from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, is_away, patiently
+from connectors.rotation import Key
 from core.errors import ConfigError, StoreGone, Throttled, Unavailable, brief
 from core.stores.batches import sized
 
@@ -33,11 +34,11 @@ _IDS_AT_ONCE = 1_000
 _NO_COLLECTION = 100
 _NOT_LOADED = (101, 102, 103)
 _REFUSED = (6, 1100, 1101)
-_NOT_ALLOWED = (1400, 1401)
+_UNKNOWN_LOGIN = (1400, grpc.StatusCode.UNAUTHENTICATED)
+_NOT_ALLOWED = (1401, grpc.StatusCode.PERMISSION_DENIED)
 _BUSY = (4, 8, 9)
 _UNCONNECTED = 2
 _UNREACHED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNKNOWN)
-_LOGIN = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 # It logs each request that fails, by loggers with levels of their own; those are repeated, or raised.
 for _name in [each for each in logging.root.manager.loggerDict if each.partition(".")[0] == "pymilvus"]:
@@ -48,6 +49,10 @@ class Refused(Exception):
     """Milvus refuses a request as it is; the same rows are refused again."""
 
 
+class _TokenRefused(ConfigError):
+    """Milvus knows no such login."""
+
+
 class Server:
     """The Milvus at a URI. Connects when first asked.
 
@@ -55,10 +60,10 @@ class Server:
     collections  what is loaded into memory where it isn't there any more: Lite forgets it when it is started again
     """
 
-    def __init__(self, uri: str, token: str | None, patience_s: float, collections: Sequence[str]) -> None:
+    def __init__(self, uri: str, token: Key, patience_s: float, collections: Sequence[str]) -> None:
         self._uri = uri
         self._collections = collections
-        self._token = token or ""
+        self._token = token
         self._patience_s = patience_s
         self._client: MilvusClient | None = None
         self._at = uri
@@ -82,13 +87,32 @@ class Server:
 
     def _repeat(self, call: Callable[[MilvusClient], Answer], stop: Stop) -> Answer:
         try:
-            return patiently(lambda: self._attempt(call), stop, of="milvus")
+            return self._attempts(call, stop)
         except Refused as error:
             raise ConfigError([f"{SETTING}: Milvus at {self.name} refuses ({error}): correct what is asked"]) from error
 
     def attempt(self, call: Callable[[MilvusClient], Answer]) -> Answer:
         """As `patiently`, but raises Refused where Milvus refuses the request as it is."""
-        return patiently(lambda: self._attempt(call), for_seconds(self._patience_s), of="milvus")
+        return self._attempts(call, for_seconds(self._patience_s))
+
+    def _attempts(self, call: Callable[[MilvusClient], Answer], stop: Stop) -> Answer:
+        return patiently(lambda: self._let_in(call), stop, self._may_pass, of="milvus")
+
+    def _may_pass(self, error: BaseException) -> bool:
+        # while a secret is rotated, Milvus may know the token that is to come
+        return is_away(error) or (isinstance(error, _TokenRefused) and self._token.changes)
+
+    def _let_in(self, call: Callable[[MilvusClient], Answer]) -> Answer:
+        """As `_attempt`; a second one where the token is refused, and is another one by now."""
+        shown = self._token.text
+        try:
+            return self._attempt(call)
+        except _TokenRefused:
+            # a connection has the token that it was made with
+            self.close()
+            if not self._token.differs(shown):
+                raise
+        return self._attempt(call)
 
     def _attempt(self, call: Callable[[MilvusClient], Answer]) -> Answer:
         try:
@@ -105,7 +129,7 @@ class Server:
             self._at = address_of(self._uri)
             # of its own: the client shares connections of one address, and closes them for all
             alias = uuid4().hex
-            self._client = MilvusClient(self._at, token=self._token, timeout=_CONNECT_SECONDS, alias=alias)
+            self._client = MilvusClient(self._at, token=self._token.text, timeout=_CONNECT_SECONDS, alias=alias)
         return self._client
 
     def _meaning(self, error: MilvusException) -> Exception:
@@ -115,8 +139,8 @@ class Server:
             return self._of_transport(code, said)
         if code == _NO_COLLECTION:
             return StoreGone([f"{SETTING}.collection: Milvus at {self.name} has none of this name ({said}): {_GONE}"])
-        if code in _NOT_ALLOWED:
-            return self._login(said)
+        if code in (*_UNKNOWN_LOGIN, *_NOT_ALLOWED):
+            return self._login(code, said)
         if code in _BUSY:
             return Throttled(f"{SETTING}.uri: Milvus at {self.name} is asked too often ({said})")
         if code in _REFUSED or isinstance(error, ParamError | DataNotMatchException):
@@ -135,8 +159,8 @@ class Server:
 
     def _of_transport(self, code: grpc.StatusCode, said: str | None) -> Exception:
         why = brief(said or code.name)
-        if code in _LOGIN:
-            return self._login(why)
+        if code in (*_UNKNOWN_LOGIN, *_NOT_ALLOWED):
+            return self._login(code, why)
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return Refused(why)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -146,10 +170,9 @@ class Server:
             self.close()
         return self._away(why)
 
-    def _login(self, why: str) -> ConfigError:
-        return ConfigError(
-            [f"{SETTING}.token: Milvus at {self.name} refuses it ({why}): give one that may read and write"]
-        )
+    def _login(self, code: int | grpc.StatusCode, why: str) -> ConfigError:
+        kind = _TokenRefused if code in _UNKNOWN_LOGIN else ConfigError
+        return kind([f"{SETTING}.token: Milvus at {self.name} refuses it ({why}): give one that may read and write"])
 
     def _away(self, why: str) -> Unavailable:
         return Unavailable(

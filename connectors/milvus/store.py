@@ -13,12 +13,13 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.milvus.client import WIDE_PAGE, Server, among, quoted
+from connectors.milvus.client import SETTING, WIDE_PAGE, Server, among, quoted
 from connectors.milvus.collections import Collections
 from connectors.milvus.ledger import Ledger
 from connectors.milvus.rows import WHOLE, Work, is_id, stored_of, work
 from connectors.milvus.searching import Searcher
 from connectors.milvus.writing import Writer
+from connectors.rotation import Key
 from core.change import BEGINNING, Position
 from core.config.store import Milvus
 from core.plans import Outcome, Plan, rejected
@@ -57,7 +58,8 @@ class MilvusStore:
         deleted document is kept, so that an older change of it is known to be late. With an `owner` the store is
         written to only while it is that run's; None: whoever's it is. Connects to nothing.
         """
-        self._server = Server(target.uri, target.token, patience_s, (target.collection, target.ledger))
+        token = Key(target.token or "", target.references("token"), f"{SETTING}.token")
+        self._server = Server(target.uri, token, patience_s, (target.collection, target.ledger))
         self._collections = Collections(target, dimension)
         self._ledger = Ledger(self._server, target.ledger, target.collection, owner)
         self._writer = Writer(self._server, target.collection, self._ledger)

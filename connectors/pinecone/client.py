@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
+from connectors.patience import ONCE_MORE, Answer, Stop, for_seconds, is_away, patiently
+from connectors.rotation import Key
 from core.config.pinecone import Pinecone
 from core.errors import ConfigError, FreshetError, StoreGone, Throttled, Unavailable, brief
 
@@ -22,6 +23,7 @@ SETTING = "store.pinecone"
 
 _VERSION = "2025-10"
 _TIMES = httpx.Timeout(30.0, connect=5.0)
+_UNKNOWN_KEY = 401
 _REFUSED = (400, 409, 413, 422)
 # as its documentation has them, and as its vectors API sends them too
 _WRITTEN = ("x-pinecone-request-lsn", "x-pinecone-lsn-committed")
@@ -34,6 +36,10 @@ class Refused(ConfigError):
     def __init__(self, name: str, why: str) -> None:
         super().__init__([f"{SETTING}: {name} refuses ({why}): correct what is asked"])
         self.why = why
+
+
+class _KeyRefused(ConfigError):
+    """Pinecone knows no such key."""
 
 
 class NoNamespace(Exception):
@@ -63,7 +69,7 @@ class Service:
     def __init__(self, target: Pinecone, patience_s: float) -> None:
         self._control = target.host.rstrip("/")
         self._index = target.index
-        self._key = target.api_key
+        self._key = Key(target.api_key.get_secret_value(), target.references("api_key"), f"{SETTING}.api_key")
         self._patience_s = patience_s
         self._host = ""
         self._http: httpx.Client | None = None
@@ -78,11 +84,18 @@ class Service:
 
         Raises Unavailable where nobody answers, ConfigError where it is refused, StoreGone where the index is gone.
         """
-        return patiently(call, ONCE_MORE, of="pinecone")
+        return self._repeat(call, ONCE_MORE)
 
     def patiently(self, call: Callable[[], Answer]) -> Answer:
         """As `once`, with attempts for the patience. `call` must bear repeating."""
-        return patiently(call, for_seconds(self._patience_s), of="pinecone")
+        return self._repeat(call, for_seconds(self._patience_s))
+
+    def _repeat(self, call: Callable[[], Answer], stop: Stop) -> Answer:
+        return patiently(call, stop, self._may_pass, of="pinecone")
+
+    def _may_pass(self, error: BaseException) -> bool:
+        # while a secret is rotated, Pinecone may know the key that is to come
+        return is_away(error) or (isinstance(error, _KeyRefused) and self._key.changes)
 
     def described(self) -> dict[str, Any] | None:
         """What the control plane says of the index; None where there is none."""
@@ -116,8 +129,16 @@ class Service:
         return self._gone("it isn't there") if self.described() is None else None
 
     def _sent(self, method: str, url: str, body: Mapping[str, Any] | bytes | None) -> httpx.Response:
+        """What is answered; to a second request where the key is refused, and is another one by now."""
         content = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        headers = {"Api-Key": self._key.get_secret_value(), "X-Pinecone-Api-Version": _VERSION}
+        shown = self._key.text
+        response = self._answer(method, url, content, shown)
+        if response.status_code == _UNKNOWN_KEY and self._key.differs(shown):
+            return self._answer(method, url, content, self._key.text)
+        return response
+
+    def _answer(self, method: str, url: str, content: bytes | None, key: str) -> httpx.Response:
+        headers = {"Api-Key": key, "X-Pinecone-Api-Version": _VERSION}
         if content is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -140,10 +161,10 @@ class Service:
 
     def _failure(self, response: httpx.Response) -> Exception:
         status = response.status_code
-        if status == 401:
+        if status == _UNKNOWN_KEY:
             # what it says isn't shown: it may repeat a part of the key
-            return ConfigError([f"{SETTING}.api_key: {self.name} answers 401: give a key of its project"])
-        said = f"{status}: {_message(response).replace(self._key.get_secret_value(), '(not shown)')}"
+            return _KeyRefused([f"{SETTING}.api_key: {self.name} answers 401: give a key of its project"])
+        said = f"{status}: {_message(response).replace(self._key.text, '(not shown)')}"
         if status == 403:
             # a quota of indexes too
             return ConfigError(

@@ -95,6 +95,7 @@ class Pinecone:
 
     lags_s  of each replica, how long it takes until it shows what was written
     asked   the paths of requests, and their bodies
+    key     whose requests alone are answered
     """
 
     lags_s: Sequence[float] = (0.02,)
@@ -104,6 +105,7 @@ class Pinecone:
     asked: list[tuple[str, Any]] = field(default_factory=list)
     url: str = ""
     silent_on_lsn: bool = False
+    key: str = KEY
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _servers: dict[str, ThreadingHTTPServer] = field(default_factory=dict)
     _ports: dict[str, int] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Pinecone:
     def answer(self, index: str, method: str, path: str, headers: Mapping[str, str], raw: bytes) -> _Answer:
         with self._lock:
             try:
-                if headers.get("Api-Key") != KEY:
+                if headers.get("Api-Key") != self.key:
                     raise Problem(401, f"Invalid API Key {headers.get('Api-Key')}")
                 if not headers.get("X-Pinecone-Api-Version"):
                     raise Problem(400, "no version of the API")

@@ -28,6 +28,8 @@ from core.config.store import OpenSearch, Store
 from core.errors import ConfigError, Unavailable
 from core.stores.contract import VectorStore
 from tests.aws import CREDENTIALS, moto_server
+from tests.connectors.milvus_proxy import door
+from tests.connectors.pinecone_server import pinecone_service
 from tests.connectors.proxy import Proxy
 from tests.connectors.servers import Server
 from tests.connectors.test_store_contract import APPLIED, apply, plan
@@ -186,6 +188,64 @@ def test_a_password_of_opensearch_is_read_anew(
         given_up.prepare()
     assert "third" not in str(refused.value)
     given_up.close()
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A store whose server knows it by one key: `opened` opens it with a patience, `rotate` has it know another."""
+
+    opened: Callable[[float], VectorStore]
+    rotate: Callable[[str], None]
+    refused: str
+
+
+@pytest.fixture(params=["milvus", "pinecone"])
+def keyed(request: pytest.FixtureRequest, kept: Kept, tmp_path: Path) -> Iterator[Keyed]:
+    kept.keep("first-Geheimnis")
+    if request.param == "milvus":
+        with door(request.getfixturevalue("milvus_server").address, "first-Geheimnis") as way:
+            place = {"uri": way.url, "collection": f"rotated_{uuid4().hex[:8]}", "token": kept.reference}
+            of = stores(tmp_path, milvus=place)
+            yield Keyed(
+                lambda patience_s: open_stores(of, 4, patience_s)["milvus"],
+                lambda token: setattr(way, "lets_in", token),
+                r"store.milvus.token: Milvus at .* refuses it",
+            )
+        return
+    with pinecone_service() as service:
+        service.key = "first-Geheimnis"
+        place = {"index": "articles", "namespace": "chunks", "api_key": kept.reference, "host": service.url}
+        of = stores(tmp_path, pinecone=place)
+        yield Keyed(
+            lambda patience_s: open_stores(of, 4, patience_s)["pinecone"],
+            lambda key: setattr(service, "key", key),
+            r"store.pinecone.api_key: index articles .* answers 401",
+        )
+
+
+def test_a_key_of_milvus_or_pinecone_is_read_anew(
+    keyed: Keyed, kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(secrets, "READ_EVERY_S", 0.2)
+    with closing(keyed.opened(20.0)) as store:
+        store.prepare()
+        kept.keep("second-Geheimnis")
+        keyed.rotate("second-Geheimnis")
+        assert apply(store, plan("t/1", "1", "one")) == [APPLIED]
+        # the server has it, and the secret hasn't yet; what no header can hold is never sent
+        keyed.rotate("third-Geheimnis")
+        kept.keep("third Geheimnis é")
+        late = threading.Timer(0.5, kept.keep, ("third-Geheimnis",))
+        late.start()
+        assert apply(store, plan("t/1", "2", "two")) == [APPLIED]
+        late.join()
+        # a worker that is started again has what the job began with
+        with closing(keyed.opened(20.0)) as other:
+            assert apply(other, plan("t/2", "1", "one")) == [APPLIED]
+    keyed.rotate("fourth-Geheimnis")
+    with closing(keyed.opened(0.3)) as given_up, pytest.raises(ConfigError, match=keyed.refused) as refused:
+        given_up.prepare()
+    assert "Geheimnis" not in f"{refused.value}{caplog.text}"
 
 
 def basic(password: str) -> str:
