@@ -14,12 +14,13 @@ from typing import Any
 
 import boto3
 import pytest
+import yaml
 from botocore.session import get_session
 from botocore.validate import validate_parameters
 from moto import mock_aws
 
 from core.config.file import load
-from deploy.msf.bundle import build
+from deploy.msf.bundle import build, misfits
 from tests.deploy.cloudformation import ACCOUNT, NAMES, REGION, TEMPLATES, made, outputs, placed, scope
 from tests.pages import ROOT, blocks, commands
 
@@ -57,8 +58,8 @@ FILLED = {
 OUTPUTS = {
     "BUCKET": "foundation.CodeBucket", "CLUSTER": "serve.Cluster", "DOCUMENTS": "s3.Bucket",
     "GROUP": "foundation.ApplicationGroup", "HOST": "database.Host", "KAFKA_ARN": "data.KafkaArn",
-    "KEY_ARN": "foundation.KeyArn", "REPLICATION": "dms.Replication", "SERVICE": "serve.Service",
-    "SUBNET": "foundation.SubnetA", "TASK": "serve.Task",
+    "KEY_ARN": "foundation.KeyArn", "REPLICATION": "dms.Replication", "ROLE": "foundation.RoleName",
+    "SERVICE": "serve.Service", "SUBNET": "foundation.SubnetA", "TASK": "serve.Task",
 }  # fmt: skip
 """Those that stacks tell, by their templates and outputs."""
 ELSEWHERE = {
@@ -168,6 +169,31 @@ def test_a_walk_up_to_the_calls_that_need_an_account(
     }
     needed = {"kafka": set(), "kinesis": {"kinesis-streams"}, "sqs": {"sqs"}}[pipeline.source.name]
     assert {"s3", "dynamodb", "secretsmanager", "sts", "bedrock-runtime"} | needed == endpoints
+
+
+def test_a_pipeline_into_pinecone_bundles_and_the_pages_policy_is_for_its_secret_alone(tmp_path: Path) -> None:
+    stores = {
+        "pinecone": {"index": "articles", "namespace": "chunks", "api_key": "${secretsmanager:freshet-pinecone}"},
+        "milvus": {"uri": "https://milvus.example:19530", "collection": "chunks"},
+        "kafka": {"topic": "staged", "properties.bootstrap.servers": "127.0.0.1:9092"},
+    }
+    asked: list[tuple[str, str | None]] = []
+    refused = {}
+    for name, store in stores.items():
+        file = tmp_path / f"{name}.yaml"
+        written = yaml.safe_load(walk(WALKS[0]).pipeline) | {"store": {name: store}}
+        file.write_text(yaml.safe_dump(written), encoding="utf-8")
+        pipeline = load(file, {}, {}, lambda secret, key: asked.append((secret, key)) or "known")
+        refused[name] = [each.partition(" ")[0] for each in misfits(pipeline)]
+    assert refused == {"pinecone": [], "milvus": ["store.milvus"], "kafka": ["store.kafka"]}
+    (secret, key), part = asked[0], PAGE.read_text(encoding="utf-8").split("\n## Into Pinecone\n", 1)[1]
+    assert f"--name {secret} " in part and key is None
+    (statement,) = json.loads(part.split("```json\n", 1)[1].split("```", 1)[0])["Statement"]
+    assert statement == {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "SECRET_ARN"}
+    templates = TEMPLATES["foundation"]["Resources"]
+    out = templates["ApplicationGroup"]["Properties"]["SecurityGroupEgress"]
+    assert [each["FromPort"] for each in out if each["CidrIp"] == "0.0.0.0/0"] == [443]
+    assert not [each for each in templates.values() if each["Type"] in ("AWS::EC2::Route", "AWS::EC2::NatGateway")]
 
 
 def test_the_items_of_the_page_are_what_the_api_takes() -> None:
