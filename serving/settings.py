@@ -92,6 +92,7 @@ class Served:
 def read(path: Path) -> Served:
     """Read what is served. Raises ConfigError with one line a mistake, in whichever file; Unavailable as `load`."""
     settings = checked(path, Settings, _MANUAL)
+    settings = settings.model_copy(update={"answer": _beside(path.parent, settings.answer)})
     problems: list[str] = []
     pipelines: dict[str, Pipeline] = {}
     for name, index in settings.indexes.items():
@@ -118,6 +119,21 @@ def read(path: Path) -> Served:
     if problems:
         raise ConfigError(problems)
     return Served(path, settings, pipelines, people, keys, prompt)
+
+
+def _beside(folder: Path, answer: Answer) -> Answer:
+    """The settings with the paths of models' files from the server's file on; what may be a model's name stays one.
+
+    Of a tokenizer's folder its file is named: clients read what counts, and of that the folder's own name alone.
+    """
+    found = answer
+    if answer.tokenizer is not None and (place := folder / answer.tokenizer.expanduser()).exists():
+        file = place / "tokenizer.json"
+        found = found.model_copy(update={"tokenizer": file if file.is_file() else place})
+    if (rerank := answer.rerank) is not None and rerank.folder is not None:
+        named = rerank.folder.model_copy(update={"path": folder / rerank.folder.path.expanduser()})
+        found = found.model_copy(update={"rerank": rerank.model_copy(update={"folder": named})})
+    return found
 
 
 def _template(path: Path, answer: Answer, problems: list[str]) -> Template:

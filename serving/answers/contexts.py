@@ -137,7 +137,10 @@ class Contexts:
         """The profile of a customer; None where nobody is known by that, or it isn't for whoever asks."""
         if customer is None:
             return None
-        self._lookups.people(grant)
+        try:
+            self._lookups.people(grant)
+        except Refused as refused:
+            raise Refused(refused.status, str(refused), "customer") from None
         try:
             return await self._lookups.customer(grant, customer)
         except Refused as refused:

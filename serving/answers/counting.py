@@ -9,8 +9,9 @@ from typing import Literal
 from core.answers.context import Budget, Size
 from core.config.answer import Answer
 from core.config.answer import Budget as BudgetSettings
+from core.errors import ConfigError
 from serving.answers.shapes import BudgetAsked
-from udfs.embedding.tokenizing import LETTERS, tokenizer_of_remote
+from udfs.embedding.tokenizing import LETTERS, Tokenizer, tokenizer_of_remote
 
 _REMEMBERED = 4_096
 _SHORT = 4_096
@@ -31,9 +32,7 @@ class Counting:
 
     def __init__(self, answer: Answer) -> None:
         """Raises ConfigError where the tokenizer that is named isn't there."""
-        named = answer.model is not None or answer.tokenizer is not None
-        model = "" if answer.model is None else answer.model.name
-        words = tokenizer_of_remote(model, answer.tokenizer) if named else LETTERS
+        words = _words(answer)
         self._usual = answer.budget
         self._by = words.name
         self._tokens = _remembering(lambda text: len(words.starts(text)))
@@ -48,6 +47,16 @@ class Counting:
         if given.characters is not None:
             return Counted(Budget(given.characters, len), "characters", "characters")
         return Counted(Budget(given.tokens or 0, self._tokens), "tokens", self._by)
+
+
+def _words(answer: Answer) -> Tokenizer:
+    if answer.model is None and answer.tokenizer is None:
+        return LETTERS
+    try:
+        return tokenizer_of_remote("" if answer.model is None else answer.model.name, answer.tokenizer)
+    except ConfigError as error:
+        # it says by which setting a pipeline names one
+        raise ConfigError([f"answer.tokenizer: {each.partition(': ')[2]}" for each in error.problems]) from error
 
 
 def _remembering(count: Size) -> Size:

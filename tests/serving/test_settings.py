@@ -91,6 +91,21 @@ def test_what_is_wrong_is_named(folder: Path, text: str, said: str) -> None:
     assert f"{folder}/{said}" in refused.value.problems, refused.value.problems
 
 
+def test_paths_of_answers_models_begin_at_the_servers_file(folder: Path) -> None:
+    file, named = folder / "serve.yaml", "name: a\nindexes: {articles: {pipeline: articles.yaml}}\n"
+    (folder / "smollm2").mkdir()
+    (folder / "smollm2" / "tokenizer.json").touch()
+    file.write_text(f"{named}answer: {{tokenizer: smollm2, rerank: {{folder: {{path: ranker}}}}}}", encoding="utf-8")
+    answer = read(file).settings.answer
+    assert answer.rerank is not None and answer.rerank.folder is not None
+    assert (answer.tokenizer, answer.rerank.folder.path) == (
+        folder / "smollm2" / "tokenizer.json",
+        folder / "ranker",
+    )
+    file.write_text(f"{named}answer: {{tokenizer: all-MiniLM-L6-v2}}", encoding="utf-8")
+    assert read(file).settings.answer.tokenizer == Path("all-MiniLM-L6-v2")
+
+
 def test_without_keys_no_other_machine_is_answered(folder: Path) -> None:
     (folder / "serve.yaml").write_text("name: a\nindexes: {articles: {pipeline: articles.yaml}}", encoding="utf-8")
     served = read(folder / "serve.yaml")

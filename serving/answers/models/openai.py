@@ -23,6 +23,7 @@ _DATA = b"data:"
 _DONE = b"[DONE]"
 _REFUSALS = (400, 404, 413, 422)
 _NO_COMPLETION = "the answering model answers what is no chat completion"
+_NOT_LET_IN = "the answering model doesn't let this server in: see answer.openai.api_key in the server's file"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -94,7 +95,7 @@ class OpenAiModel:
             return ModelFailed(429, "the answering model is busy: ask again", log)
         if status in (401, 403):
             # what it says may repeat a part of the key
-            return ModelFailed(502, "the answering model lets this server not in", f"{self._url} answers {status}")
+            return ModelFailed(502, _NOT_LET_IN, f"{self._url} answers {status}")
         return ModelFailed(503 if status >= 500 else 502, "the answering model fails: ask again", log)
 
     def _piece(self, data: bytes) -> Body:

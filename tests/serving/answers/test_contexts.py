@@ -287,6 +287,8 @@ def test_what_cannot_be_asked_names_its_field(server: Server, what: str) -> None
 
 def test_who_may_not_ask_for_profiles_or_anything(server: Server) -> None:
     refused = server.of["acme"].post("/v1/context", json={"question": "a", "customer": "email/kari@x.no"})
-    assert (refused.status_code, refused.json()["detail"]) == (404, "no profiles may be asked for here")
+    problem = refused.json()
+    assert (problem["status"], problem["detail"]) == (404, "no profiles may be asked for here")
+    assert problem["field"] == "customer"
     nobody = httpx.post(f"{server.of['all'].base_url}/v1/context", json={"question": "a"})
     assert nobody.status_code == 401
