@@ -24,9 +24,11 @@ from serving.settings import read
 from stack.local import Stack
 from tests.answering_model import Fault, Model, answering_model
 from tests.connectors.servers import new_schema
+from tests.pages import ROOT, blocks
 from tests.search_server import documents, written
 
 SAID = "From the passages [1]."
+OF_ITS_KEY = "answer.openai.api_key in the server's file"
 PROMPT = "Say what is true.\n{profile}\n{sources}\n{passages}\n{question}"
 
 
@@ -181,7 +183,7 @@ def test_a_key_is_answered_from_its_own_documents_alone(server: Server) -> None:
     ("fault", "status", "said"),
     [
         (Fault(500, {"message": "oh"}), 503, "the answering model fails: ask again"),
-        (Fault(401, {"message": "sk-model"}), 502, "the answering model lets this server not in"),
+        (Fault(401, {"message": "sk-model"}), 502, f"the answering model doesn't let this server in: see {OF_ITS_KEY}"),
         (Fault(400, {"error": {"message": "too long"}}), 400, "the answering model refuses the request: too long"),
         (Fault(429, {"message": "busy"}), 429, "the answering model is busy: ask again"),
         (Fault(before_s=1.6), 504, "the answering model doesn't answer in time"),
@@ -256,6 +258,21 @@ def test_what_is_nested_as_deep_as_is_read_fails_nothing(server: Server) -> None
         content = b"[" * deep + b"]" * deep
         answer = server.post(b'{"messages": [{"role": "user", "content": "parcel"}], "x": ' + content + b"}")
         assert answer.status_code != 500, (deep, answer.text)
+
+
+def test_the_chatbot_of_the_page_answers_and_sends_what_was_said(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text,) = (each.text for each in blocks(ROOT / "docs" / "answers.md") if each.title == "chatbot.py")
+    here = text.replace("http://127.0.0.1:8090", server.url).replace('"none"', repr(server.of["all"].api_key))
+    typed = iter(["How is parcel 3 sent home?", "And parcel 4?", ""])
+    exec(compile(here, "chatbot.py", "exec"), {"input": lambda prompt: next(typed)})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[::2] == [SAID, SAID] and len(printed) == 4
+    assert all(line.startswith("[1] public.articles/") for line in printed[1::2])
+    asked = server.model.asked[-1].body["messages"]
+    assert [each["role"] for each in asked] == ["user", "assistant", "user"] and asked[0]["content"].endswith("home?")
+    assert asked[1]["content"] == SAID and "| " in asked[2]["content"] and "And parcel 4?" in asked[2]["content"]
 
 
 def test_a_model_does_not_say_what_is_cited(server: Server) -> None:
