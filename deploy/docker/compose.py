@@ -13,6 +13,7 @@ import yaml
 
 from deploy.docker.chat_services import chat_services
 from deploy.docker.flink_services import METRICS_PORT, flink_services
+from deploy.docker.milvus_services import milvus_services
 from deploy.docker.services import Service, asked, config, config_file, local, shell
 from stack import connect, java, kafka, opensearch, postgres
 from stack.local import LOCK
@@ -71,6 +72,7 @@ def compose() -> dict[str, Any]:
         **flink_services(),
         "loader": _loader(),
         **chat_services(),
+        **milvus_services(),
         "prometheus": _prometheus(),
         "grafana": _grafana(),
     }

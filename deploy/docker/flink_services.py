@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ SLOTS = 2
 GPUS = 1
 METRICS_PORT = 9249
 _FILE = "/etc/freshet/flink/config.yaml"
-_PIPELINE = "/etc/freshet/pipeline.yaml"
 _ASK = "import json, urllib.request as r; answer = json.load(r.urlopen('{}', timeout=5)); assert {}"
 _DEVICE = {"driver": "nvidia", "count": GPUS, "capabilities": ["gpu"]}
 GPU: dict[str, Any] = {"deploy": {"resources": {"reservations": {"devices": [_DEVICE]}}}}
@@ -51,7 +51,7 @@ def flink_services() -> dict[str, Service]:
         "taskmanager": _taskmanager("cpu", _configuration("flink", SLOTS), {}),
         # a slot's workers have the model each: more slots than GPUs would share one's memory
         "taskmanager-gpu": _taskmanager("gpu", _configuration("flink-gpu", GPUS), GPU),
-        "job": _job(),
+        "job": job("pipeline", ("postgres", "kafka", "opensearch"), secrets=("postgres_password",)),
     }
 
 
@@ -87,16 +87,19 @@ def _taskmanager(profile: str, configuration: Config, extra: dict[str, Any]) -> 
     )
 
 
-def _job() -> Service:
+def job(name: str, servers: Sequence[str], profiles: Sequence[str] = (), secrets: Sequence[str] = ()) -> Service:
+    """What submits the pipeline file of a name. `servers` are the services that it reads and writes."""
+    file = f"/etc/freshet/{name}.yaml"
     return Service(
         target="flink",
-        command=["freshet", "run", "--target", "jobmanager:8081", _PIPELINE],
-        configs=[config_file("pipeline", _PIPELINE, "./deploy/docker/pipeline.yaml")],
-        secrets=["postgres_password"],
+        profiles=profiles,
+        command=["freshet", "run", "--target", "jobmanager:8081", file],
+        configs=[config_file(name, file, f"./deploy/docker/{name}.yaml")],
+        secrets=secrets,
         volumes=["freshet:/var/lib/freshet"],
         # the loader makes the table whose topic is read
-        depends_on=["postgres", "kafka", "opensearch", "jobmanager", "loader"],
-        healthcheck=["CMD", "freshet", "status", _PIPELINE, "--exit-code"],
+        depends_on=[*servers, "jobmanager", "loader"],
+        healthcheck=["CMD", "freshet", "status", file, "--exit-code"],
         # it takes a second of a processor
         healthcheck_every="30s",
         # a savepoint is taken when it stops

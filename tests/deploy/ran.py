@@ -34,6 +34,12 @@ ROWS = (
         "the profiles `chat` and `chat-gpu`",
     ),
     Row(
+        ("deploy/docker/milvus.yaml",),
+        "nothing as a service: the file is read, and its collection made, written and searched on Milvus Lite",
+        ("test_compose.py::test_the_pipeline_into_milvus_fits_the_services_and_the_other_one",),
+        "the profile `milvus`: Milvus' image, with its etcd and its health check",
+    ),
+    Row(
         (
             "deploy/docker/Dockerfile",
             "deploy/docker/Dockerfile.dockerignore",

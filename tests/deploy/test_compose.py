@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 import yaml
 from psycopg.conninfo import make_conninfo
 
+from connectors.milvus import lite
+from connectors.milvus.store import MilvusStore
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.errors import FreshetError
@@ -27,6 +30,7 @@ from serving.keys import digest, read_keys
 from stack import connect, java, kafka, opensearch, postgres
 from stack import local as local_stack
 from stack.layout import Ports, layout_of
+from tests.connectors.test_store_contract import APPLIED, apply, plan, vector_of
 from tests.pages import ROOT
 from tests.topics import consume
 
@@ -143,6 +147,37 @@ def test_the_chat_has_a_model_on_processors_or_one_on_a_gpu_under_one_name(tmp_p
     assert (answer.url, answer.model, named) == ("http://model:8000/v1", NAME, NAME)
     for model in ("model", "model-gpu"):
         assert "8000" in SERVICES[model]["command"] and "ports" not in SERVICES[model]
+
+
+def test_milvus_has_a_profile_and_a_job_of_its_own_that_its_client_can_speak_to() -> None:
+    profiles, ours = with_profiles(), dict(SERVICES["job-milvus"])
+    assert (profiles["milvus"], ours.pop("profiles")) == (["milvus"], ["milvus"])
+    job = {name: part for name, part in SERVICES["job"].items() if name != "secrets"}
+    assert ours.pop("depends_on").keys() == {"kafka", "milvus", "jobmanager", "loader"} and job.pop("depends_on")
+    assert yaml.safe_load(yaml.safe_dump(ours).replace("milvus", "pipeline")) == job, "but for its file"
+    pinned = re.findall(r"^pymilvus==(\d+\.\d+)", (ROOT / "requirements/requirements.txt").read_text(), re.MULTILINE)
+    assert [SERVICES["milvus"]["image"].rpartition(":v")[2].rpartition(".")[0]] == pinned
+    dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", dockerfile, re.MULTILINE)
+    assert "milvus" in extras.split(",")
+
+
+def test_the_pipeline_into_milvus_fits_the_services_and_the_other_one(tmp_path: Path) -> None:
+    pipeline, other = load(ROOT / "deploy/docker/milvus.yaml"), pipeline_of(tmp_path)
+    assert pipeline.name != other.name and pipeline.dead_letters.chosen != other.dead_letters.chosen
+    assert (pipeline.kafka.topic, pipeline.documents) == (other.kafka.topic, other.documents)
+    target = pipeline.store.milvus
+    assert target is not None
+    assert f"127.0.0.1:{target.uri.removeprefix('http://milvus:')}:19530" in SERVICES["milvus"]["ports"]
+    # on Milvus Lite, as its image can't run here
+    here = target.model_copy(update={"uri": str(tmp_path / "milvus.db")})
+    try:
+        with closing(MilvusStore(here, 4, pipeline.embedding.model)) as store:
+            store.prepare()
+            assert apply(store, plan("public.articles/1", "1", "one", metadata={"title": "t"})) == [APPLIED]
+            assert [hit.text for hit in store.search(vector_of("one"), 1)] == ["one"]
+    finally:
+        lite.stop(Path(here.uri))
 
 
 def test_one_of_two_profiles_has_a_task_manager() -> None:
