@@ -35,7 +35,7 @@ MODULES = {
     ),
     "materialize": (
         "cli.materialize",
-        "Fill a store from the topic that a pipeline stages to, and embed nothing; code 1 if it refuses documents.",
+        "Fill a store from what a pipeline stages to, and embed nothing; code 1 if it refuses documents.",
     ),
     "profile": ("cli.profile", "Ask who is who, of a pipeline of profiles."),
     "serve": (
