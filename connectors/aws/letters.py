@@ -31,6 +31,6 @@ def unpacked(place: str, time_ms: int, content: bytes) -> Letter:
     """The letter that stands at a place; what is none of Freshet's has all its bytes as its value, and no details."""
     try:
         kept = _decoder.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return letter_of(place, time_ms, None, content, ())
     return letter_of(place, time_ms, kept.key, kept.value, tuple(kept.headers.items()))

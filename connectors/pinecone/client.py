@@ -155,7 +155,7 @@ class Service:
         if response.is_success:
             try:
                 return msgspec.json.decode(response.content) if response.content else {}
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise Unavailable(f"{SETTING}.host: {self.name} answers with what is no JSON ({error})") from error
         raise self._failure(response)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.aws.client import Aws, client
@@ -20,16 +19,9 @@ from connectors.s3.letters import LettersBucket
 from core.change import Event
 from core.errors import ConfigError, Unavailable
 from core.letters import SMALLEST_ROOM, Letter, Message, fitted, letter_headers
-from tests.aws import moto_server
 
 BYTES = st.binary(max_size=60) | st.none()
 NAMES = st.text(max_size=20)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["kinesis", "s3"])
@@ -173,6 +165,7 @@ def test_a_letter_that_was_cut_fits(value: bytes, headers: dict[str, bytes | Non
 
 
 @given(st.binary(max_size=200))
+@example(b"\x81\xac" + bytes(11) + b"\x80")
 def test_whatever_lies_there_is_a_letter_or_bytes(content: bytes) -> None:
     found = unpacked("0:1", 5, content)
     assert found.value == content or found.details is not None

@@ -184,5 +184,5 @@ class BedrockEndpoint:
 def _json(where: str, answer: bytes) -> Any:
     try:
         return _decode(answer)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refusal(f"{where} answers what is no JSON: {error}") from None

@@ -181,7 +181,7 @@ class OpenAiEndpoint:
         body = self._http.post(_encode({**self._request, "input": texts}))
         try:
             data = _decode_openai(body).data
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Refusal(f"{self.where} answers what is no list of embeddings: {error}") from None
         if sorted(each.index for each in data) != list(range(len(texts))):
             raise Refusal(f"{self.where} answers {len(data)} embeddings to {len(texts)} texts, or misnumbers them")
@@ -216,7 +216,7 @@ class TeiEndpoint:
         body = self._http.post(_encode({"inputs": texts, **self._request}))
         try:
             rows = _decode_tei(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Refusal(f"{self.where} answers what is no list of vectors: {error}") from None
         return matrix(self.where, rows, len(texts))
 
