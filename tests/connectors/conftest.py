@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from connectors.aws.client import Aws
+from connectors.aws.client import Aws, client
 from core.config.store import OpenSearch
 from core.stores.contract import VectorStore
 from stack.local import Stack
@@ -93,9 +94,19 @@ def way(url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def dynamodb() -> Iterator[Aws]:
-    with moto_server() as aws:
-        yield aws
+def aws() -> Iterator[Aws]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def kinesis(aws: Aws) -> Any:
+    return client("kinesis", aws, "test")
+
+
+@pytest.fixture(scope="session")
+def dynamodb(aws: Aws) -> Aws:
+    return aws
 
 
 @pytest.fixture

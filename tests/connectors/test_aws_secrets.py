@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import boto3
@@ -13,13 +12,6 @@ import pytest
 from connectors.aws.client import Aws
 from connectors.aws.secrets import SecretsManager
 from core.errors import ConfigError, Unavailable
-from tests.aws import moto_server
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
 
 
 @dataclass(frozen=True)

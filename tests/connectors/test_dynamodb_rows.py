@@ -18,16 +18,9 @@ from core.change import Change, Event
 from core.documents.step import DocumentSpec
 from core.errors import ConfigError
 from core.formats.dynamodb.decoding import decode
-from tests.aws import moto_server
 
 COLUMNS = ("at", "id", "body")
 ID = {"AttributeName": "id", "AttributeType": "S"}
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -16,13 +15,6 @@ from connectors.shards.streams import opened, source_of
 from core.config.source import DynamodbStreams
 from core.errors import ConfigError
 from core.shards.log import Shard, Start
-from tests.aws import moto_server
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture

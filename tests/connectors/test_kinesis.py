@@ -6,7 +6,6 @@ import base64
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -15,26 +14,14 @@ import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from connectors.aws.client import Aws, client
+from connectors.aws.client import Aws
 from connectors.aws.errors import NotFound, named, shard_error, stream_error
 from connectors.kinesis.streams import KinesisStream, check_flink_jar, flink_source_ddl, unfolded
 from core.config.source import Kinesis
 from core.errors import ConfigError, Throttled, Unavailable
 from core.shards.log import ExpiredIterator, NoSuchShard, Shard, Start, Trimmed
-from tests.aws import moto_server
 
 ARN = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
-
-
-@pytest.fixture
-def kinesis(aws: Aws) -> Any:
-    return client("kinesis", aws, "test")
 
 
 @pytest.fixture

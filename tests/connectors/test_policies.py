@@ -30,7 +30,6 @@ from connectors.sqs.queue import Queue
 from core.errors import FreshetError, ObjectError
 from core.letters import Message
 from core.shards.log import Start
-from tests.aws import moto_server
 
 DOCS = Path(__file__).parents[2] / "docs"
 CALLS = {
@@ -53,12 +52,6 @@ def policies(page: str, service: str) -> list[Statement]:
 def actions(statement: Statement) -> list[str]:
     named = statement["Action"]
     return [named] if isinstance(named, str) else list(named)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -22,13 +22,7 @@ from core.documents.objects import ObjectChange
 from core.errors import ConfigError, Unavailable
 from core.formats.s3 import decode
 from core.letters import Letter
-from tests.aws import moto_server, notified_queue
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
+from tests.aws import notified_queue
 
 
 def client(service: str, aws: Aws) -> Any:

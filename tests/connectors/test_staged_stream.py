@@ -18,7 +18,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from connectors.aws.client import Aws, client
+from connectors.aws.client import Aws
 from connectors.kinesis.staged.log import KinesisLog
 from connectors.staged.store import StagedStore
 from core.change import Position
@@ -29,7 +29,6 @@ from core.shards.progress import Progress
 from core.stores.contract import VectorStore
 from core.stores.fingerprint import Fingerprint, Owner
 from core.stores.staged import Key
-from tests.aws import moto_server
 from tests.connectors import test_store_clearing as clearing
 from tests.connectors import test_store_contract as contract
 from tests.connectors import test_store_owner as owning
@@ -41,17 +40,6 @@ SCHEMA = json.loads((ROOT / "docs" / "staged-stream.schema.json").read_text(enco
 DOCUMENT = json.loads((ROOT / "docs" / "staged-record.schema.json").read_text(encoding="utf-8"))
 HOUR_MS = 3_600_000
 OWNER = Owner("articles", 7, Fingerprint("m"))
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with moto_server() as server:
-        yield server
-
-
-@pytest.fixture
-def kinesis(aws: Aws) -> Any:
-    return client("kinesis", aws, "test")
 
 
 @pytest.fixture
