@@ -20,6 +20,7 @@ from core.stores.owning import RUN
 ENOUGH = 1000
 _LETTERS = "_dead_letters"
 _UNREAD = ("read_dead_letters", "decode_dead_letters")
+_ENDS = ("applied_", "deliveries_")
 _OTHERS = "skipped_other_table"
 _LOOKED_AT = 5000
 
@@ -39,13 +40,15 @@ class FirstChanges:
     _warned: bool = False
 
     def refusal(self, counts: Mapping[str, int]) -> str:
-        """Why the run must stop, by its counters; "" where it may go on. Decides once, as soon as there are enough."""
+        """Why the run must stop, by its counters; "" where it may go on. Asked no more once so many ended well."""
         letters_, seen = _counted(counts)
-        if not self.begins or self._over or seen < ENOUGH:
+        if not self.begins or self._over:
+            return ""
+        if seen < ENOUGH or 2 * letters_ <= seen:
+            # not by what was read: a change's end is known much later than the change, on a busy machine
+            self._over = 2 * _ended_well(counts) >= ENOUGH
             return ""
         self._over = True
-        if 2 * letters_ <= seen:
-            return ""
         return (
             f"stopped: {letters_:,} of its first {seen:,} changes became dead letters, {self.reason()}\n"
             f"Correct the pipeline file, and begin anew: {self.command} --rebuild"
@@ -75,6 +78,11 @@ def _counted(counts: Mapping[str, int]) -> tuple[int, int]:
     letters_ = sum(dead.values())
     # an operator sends its counters when it is asked, so those of a later one may be ahead
     return letters_, max(letters_, counts.get("changes", 0) + sum(dead.get(name, 0) for name in _UNREAD))
+
+
+def _ended_well(counts: Mapping[str, int]) -> int:
+    """Changes that a store took: as many as the store with the most of them says."""
+    return max((count for name, count in counts.items() if name.startswith(_ENDS)), default=0)
 
 
 def most_frequent(pipeline: Pipeline, since_ms: int) -> str:

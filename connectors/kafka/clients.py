@@ -14,6 +14,8 @@ from typing import Any
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+# librdkafka's own is a second: one who reads 20 kB records from a full queue of 1 MiB got 75 of them a second
+_BACKOFF_MS = 20
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -24,9 +26,9 @@ def producer(settings: Mapping[str, Any]) -> Producer:
 
 
 def consumer(settings: Mapping[str, Any]) -> Consumer:
-    """As `producer`."""
+    """As `producer`. A full queue of what was fetched is looked at anew after 20 ms, unless a setting differs."""
     with _held():
-        return Consumer(dict(settings))
+        return Consumer({"fetch.queue.backoff.ms": _BACKOFF_MS, **settings})
 
 
 def admin(settings: Mapping[str, Any]) -> AdminClient:

@@ -13,8 +13,9 @@ def looking(begins: bool = True) -> FirstChanges:
     return FirstChanges(begins, lambda: "because")
 
 
-def counts(changes: int, planned: int = 0, decoded: int = 0) -> dict[str, int]:
-    return {"changes": changes, "plan_dead_letters": planned, "decode_dead_letters": decoded}
+def counts(changes: int, planned: int = 0, decoded: int = 0, applied: int = 0) -> dict[str, int]:
+    letters = {"plan_dead_letters": planned, "decode_dead_letters": decoded}
+    return {"changes": changes, **letters, "applied_pgvector": applied}
 
 
 def test_a_run_whose_first_changes_become_dead_letters_stops_and_says_why() -> None:
@@ -29,7 +30,13 @@ def test_it_goes_on_where_half_are_right_where_it_resumes_and_once_its_first_tho
     assert looking().refusal(counts(ENOUGH - 1, ENOUGH - 1)) == ""
     assert looking(begins=False).refusal(counts(2010, 2007)) == ""
     later = looking()
-    assert [later.refusal(each) for each in (counts(ENOUGH), counts(9000, 8000))] == ["", ""]
+    assert [later.refusal(each) for each in (counts(ENOUGH, applied=ENOUGH // 2), counts(9000, 8000))] == ["", ""]
+
+
+def test_it_does_not_go_on_by_what_was_read_before_the_ends_of_that_are_known() -> None:
+    busy = looking()
+    refusals = [busy.refusal(each) for each in (counts(1201), counts(1201, 600), counts(1201, 601))]
+    assert refusals[:2] == ["", ""] and refusals[2].startswith("stopped: 601 of its first 1,201 changes became")
 
 
 def test_of_few_changes_it_warns_once_when_no_more_come() -> None:
