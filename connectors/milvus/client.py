@@ -171,8 +171,23 @@ class Server:
         return self._away(why)
 
     def _login(self, code: int | grpc.StatusCode, why: str) -> ConfigError:
-        kind = _TokenRefused if code in _UNKNOWN_LOGIN else ConfigError
-        return kind([f"{SETTING}.token: Milvus at {self.name} refuses it ({why}): give one that may read and write"])
+        if code in _NOT_ALLOWED:
+            return ConfigError(
+                [
+                    f"{SETTING}.token: Milvus at {self.name} doesn't let its user do that ({why}): grant what is "
+                    "missing, or give another user's"
+                ]
+            )
+        if not self._token.text:
+            return _TokenRefused(
+                [f"{SETTING}.token isn't set, and Milvus at {self.name} lets nobody in without ({why}): set it"]
+            )
+        return _TokenRefused(
+            [
+                f"{SETTING}.token: Milvus at {self.name} refuses it ({why}): it may have expired, or been changed; "
+                "give one that holds"
+            ]
+        )
 
     def _away(self, why: str) -> Unavailable:
         return Unavailable(

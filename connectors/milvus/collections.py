@@ -167,15 +167,7 @@ class Collections:
         return {each["name"]: each for each in client.describe_collection(name, **TIMES)["fields"]}
 
     def _check(self, seen: Mapping[str, Mapping[str, Any]], expected: tuple[_Field, ...], name: str) -> None:
-        there = seen.get("embedding", {}).get("params", {}).get("dim")
-        if name == self._chunks and there is not None and int(there) != self._dimension:
-            raise ConfigError(
-                [
-                    f"{SETTING}.collection: {name} has embedding vector({there}), the model has "
-                    f"vector({self._dimension}): name another collection, drop this one, or choose the model that "
-                    "made it"
-                ]
-            )
+        # whose it is first: nobody is to drop someone else's for its dimension
         wrong = [
             f"{field} {_kind(seen.get(field))} (needed: {kind.name})"
             for field, kind, _ in expected
@@ -186,6 +178,15 @@ class Collections:
                 [
                     f"{SETTING}.collection: {name} is not a collection of Freshet's: {', '.join(wrong)}: name another "
                     "collection"
+                ]
+            )
+        there = seen["embedding"]["params"]["dim"] if name == self._chunks else self._dimension
+        if int(there) != self._dimension:
+            raise ConfigError(
+                [
+                    f"{SETTING}.collection: {name} has embedding vector({there}), the model has "
+                    f"vector({self._dimension}): name another collection, drop this one, or choose the model that "
+                    "made it"
                 ]
             )
 

@@ -16,9 +16,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
-from core.errors import Unavailable, brief
+from core.errors import Unavailable, brief, not_installed
 
 _START_SECONDS = 90.0
 _LOOK_EVERY_S = 0.05
@@ -36,7 +37,7 @@ def is_file(uri: str) -> bool:
 def address_of(uri: str) -> str:
     """The URL of a server: that of the URI, or of the file's own, which is started where it doesn't run.
 
-    Raises Unavailable where it doesn't start.
+    Raises Unavailable where it doesn't start, ConfigError where Milvus Lite isn't installed.
     """
     if not is_file(uri):
         return uri
@@ -75,6 +76,8 @@ def stop(file: Path, number: signal.Signals = signal.SIGTERM) -> bool:
 
 
 def _started(file: Path) -> str:
+    if find_spec("milvus_lite") is None:
+        raise not_installed(f"store.milvus.uri, the file {file},", "milvus_lite", "milvus")
     file.parent.mkdir(parents=True, exist_ok=True)
     with _alone(file):
         if there := listening(file):

@@ -91,7 +91,10 @@ def _opensearch(target: OpenSearch, to: Opening) -> VectorStore:
 
 
 def _milvus(target: Milvus, to: Opening) -> VectorStore:
-    from connectors.milvus.store import MilvusStore
+    try:
+        from connectors.milvus.store import MilvusStore
+    except ModuleNotFoundError:
+        raise not_installed("store.milvus", "pymilvus", "milvus") from None
 
     at = (target, to.dimension, to.model, to.patience_s)
     return MilvusStore(*at, remember_deletes_s=to.remember_s, owner=to.owner)

@@ -163,7 +163,12 @@ class Service:
         status = response.status_code
         if status == _UNKNOWN_KEY:
             # what it says isn't shown: it may repeat a part of the key
-            return _KeyRefused([f"{SETTING}.api_key: {self.name} answers 401: give a key of its project"])
+            return _KeyRefused(
+                [
+                    f"{SETTING}.api_key: {self.name} answers 401, it knows no such key: it may have been deleted; give "
+                    "one of the index's project"
+                ]
+            )
         said = f"{status}: {_message(response).replace(self._key.text, '(not shown)')}"
         if status == 403:
             # a quota of indexes too

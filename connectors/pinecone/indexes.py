@@ -66,8 +66,8 @@ class Index:
         if (there := found.get("dimension")) != self._dimension:
             raise ConfigError(
                 [
-                    f"{SETTING}.index: {self._name} has vector({there}), the model has vector({self._dimension}): name "
-                    "another index, delete this one, or choose the model that made it"
+                    f"{SETTING}.index: {self._name} has vector({there}), the model has vector({self._dimension}): "
+                    f"{_OTHERWISE}; or choose the model that made it"
                 ]
             )
         if (metric := found.get("metric")) != METRIC:

@@ -21,7 +21,7 @@ from connectors.pinecone.searching import Searcher
 from connectors.pinecone.writing import Writer
 from core.change import BEGINNING, Position
 from core.config.pinecone import Pinecone
-from core.errors import ConfigError
+from core.errors import ConfigError, brief
 from core.plans import Outcome, Plan, rejected
 from core.shards.progress import Progress, progress_from_text, progress_to_text
 from core.stores.batches import sized
@@ -87,11 +87,11 @@ class PineconeStore:
         return True
 
     def _check(self) -> None:
-        if self._chunks.query({"document_id": {"$exists": False}}, 1, fresh=False):
+        for other in self._chunks.query({"document_id": {"$exists": False}}, 1, fresh=False):
             raise ConfigError(
                 [
-                    f"{SETTING}.namespace: {self._namespace} has records that are none of Freshet's: name another "
-                    "namespace"
+                    f"{SETTING}.namespace: {self._namespace} of {self._service.name} has records that are none of "
+                    f"Freshet's, as {brief(other.id)}: name another namespace"
                 ]
             )
 

@@ -144,6 +144,20 @@ def test_a_collection_of_someone_elses_is_refused(target: Milvus, client: Milvus
     assert not client.has_collection(target.ledger)
 
 
+def test_a_collection_of_someone_elses_is_not_to_be_dropped_for_its_dimension(
+    target: Milvus, client: MilvusClient
+) -> None:
+    client.create_collection(target.collection, dimension=5, vector_field_name="embedding", **TIMES)
+    with pytest.raises(ConfigError, match=r"is not a collection of Freshet's: .*: name another collection$"):
+        MilvusStore(target, 4, "m").look()
+
+
+def test_a_file_is_refused_where_milvus_lite_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lite, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"store.milvus.uri, the file .*a.db, needs milvus_lite.*freshet\[milvus\]"):
+        lite.address_of(str(tmp_path / "a.db"))
+
+
 def test_a_collection_of_another_metric_or_index_is_refused(
     store: MilvusStore, target: Milvus, client: MilvusClient
 ) -> None:
@@ -226,14 +240,14 @@ def test_a_range_over_several_values_is_looked_at_again(store: MilvusStore) -> N
     assert {hit.document_id for hit in store.match("t22 t30", 5, asked)} == {"d22"}
 
 
-@pytest.fixture
-def refusing() -> Iterator[str]:
-    """A server that takes no token."""
+@pytest.fixture(params=[grpc.StatusCode.UNAUTHENTICATED])
+def refusing(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that answers each call with a code."""
 
     class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]
         def service(self, details: Any) -> Any:
             def refuse(_: Any, context: Any) -> Any:
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "auth check failure, the token has expired")
+                context.abort(request.param, "auth check failure, the token has expired")
 
             return grpc.unary_unary_rpc_method_handler(refuse)
 
@@ -251,3 +265,12 @@ def test_a_token_that_is_refused_is_named_and_not_shown(refusing: str) -> None:
     ) as raised:
         store.prepare()
     assert "hush" not in str(raised.value)
+    with pytest.raises(ConfigError, match=r"store.milvus.token isn't set, and Milvus at .* lets nobody in .*: set it"):
+        MilvusStore(Milvus(uri=refusing, collection="chunks"), 4, "m", 60.0).look()
+
+
+@pytest.mark.parametrize("refusing", [grpc.StatusCode.PERMISSION_DENIED], indirect=True)
+def test_a_user_who_may_not_is_told_from_one_who_is_not_known(refusing: str) -> None:
+    store = MilvusStore(Milvus(uri=refusing, collection="chunks", token="root:hush"), 4, "m", 60.0)
+    with pytest.raises(ConfigError, match=r"store.milvus.token: .* doesn't let its user do that .*: grant what is"):
+        store.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -88,3 +89,12 @@ def test_each_store_of_the_settings_has_an_opener() -> None:
     assert fields == opening.OF_VECTORS.keys() | opening.OF_PROFILES.keys()
     with pytest.raises(ConfigError):
         opening.open_profiles(opening.Stores("x", WithToy(toy=Toy(hosts=(), shelf="s")), "hash", 0))
+
+
+def test_a_client_that_is_not_installed_is_named_with_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [each for each in sys.modules if each.startswith("connectors.milvus")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    of = Store.model_validate({"milvus": {"uri": "http://127.0.0.1:1", "collection": "chunks"}})
+    with pytest.raises(ConfigError, match=r"^store.milvus needs pymilvus, .* install freshet\[milvus\]"):
+        opening.open_stores(opening.Stores("articles", of, "m", 1000), 4)

@@ -79,7 +79,7 @@ def test_an_index_is_made_for_the_model_and_one_that_fits_is_taken_as_it_is(serv
 
 
 OTHERS = {
-    "dimension": ({"dimension": 5}, r"has vector\(5\), the model has vector\(4\)"),
+    "dimension": ({"dimension": 5}, r"has vector\(5\), the model has vector\(4\): name another index"),
     "metric": ({"metric": "euclidean"}, "compares vectors by euclidean, which must be cosine"),
     "pods": ({"spec": {"pod": {"environment": "x"}}}, "is made of pods, must be serverless"),
     "sparse": ({"vector_type": "sparse", "dimension": None, "metric": "dotproduct"}, "has sparse vectors"),
@@ -111,7 +111,7 @@ def test_a_namespace_of_someone_elses_is_refused(store: PineconeStore, service: 
     ask(service, "/vectors/upsert", vectors=[{"id": "theirs", "values": [1, 0, 0, 0], "metadata": {"a": 1}}])
     time.sleep(0.05)
     for call in (store.look, store.prepare):
-        with pytest.raises(ConfigError, match=r"store.pinecone.namespace: chunks has records that are none of"):
+        with pytest.raises(ConfigError, match=r"namespace: chunks of index .* none of Freshet's, as theirs"):
             call()
 
 

@@ -92,8 +92,7 @@ class KafkaLog:
             return StoreGone(
                 [
                     f"{SETTING}.topic: Kafka at {servers} has no {self.topic}, or no {self.ledger} ({error.str()}): "
-                    "where it was deleted, delete the other of them too, and `freshet run pipeline.yaml --rebuild` "
-                    "makes both; or correct the name"
+                    "where it was deleted, delete the other too, and `freshet run pipeline.yaml --rebuild` makes both"
                 ]
             )
         if error.code() in _NOT_ALLOWED:
@@ -123,6 +122,11 @@ class KafkaLog:
         there = asker.list_topics(timeout=_ANSWER_S).topics
         return {name: len(there[name].partitions) for name in (self.topic, self.ledger) if name in there}
 
+    def _has_records(self, partitions: int) -> bool:
+        asker = self._asker = self._asker or self._made()
+        all_ends = (ends_of_partition(asker, TopicPartition(self.topic, at)) for at in range(partitions))
+        return any(first < end for first, end in all_ends)
+
     def make(self) -> None:
         """Make what is missing, compacted. Raises KafkaException, ConfigError where what is there doesn't fit."""
         self._make()
@@ -130,6 +134,9 @@ class KafkaLog:
 
     def _make(self) -> None:
         there = self.partitions()
+        # who makes both at this moment has written nothing yet
+        if there.keys() == {self.topic} and self._has_records(there[self.topic]):
+            raise ConfigError([self._without_ledger()])
         room = str(max(self._target.largest_record + 2_000, 1_048_588))
         compacted = {"cleanup.policy": "compact", "max.message.bytes": room, "delete.retention.ms": str(_WEEK_MS)}
         wanted = {self.topic: self._target.partitions, self.ledger: 1}
@@ -151,13 +158,20 @@ class KafkaLog:
     def look(self) -> bool:
         """See `Log.look`. Raises KafkaException, ConfigError also where one of both is there alone."""
         there = self.partitions()
-        if len(there) == 1:
-            (name,) = there
-            missing = self.ledger if name == self.topic else self.topic
-            raise ConfigError([f"{SETTING}.topic: {name} is there without {missing}: delete it too, or name another"])
+        if there.keys() == {self.topic}:
+            raise ConfigError([self._without_ledger()])
+        if there.keys() == {self.ledger}:
+            why = f"{self.ledger} is there without {self.topic}, and would refuse as late what {self.topic} has lost"
+            raise ConfigError([f"{SETTING}.topic: {why}: delete {self.ledger} too, or name another topic"])
         if there:
             self._check()
         return bool(there)
+
+    def _without_ledger(self) -> str:
+        return (
+            f"{SETTING}.topic: {self.topic} is there without {self.ledger}: someone else's, or the ledger was deleted: "
+            "name another topic, or, if only this pipeline wrote to it, delete it too"
+        )
 
     def _check(self) -> None:
         for topic in (self.topic, self.ledger):
