@@ -1,9 +1,15 @@
-"""The positions below which the stores have cleared tables, for the operators that remember rows."""
+"""The positions below which the stores have cleared tables, for the operators that remember rows.
+
+They run in Flink's JVM, on threads that Python didn't begin. There gRPC, by which Milvus is asked, waits for ever for
+the interpreter's lock, which its own thread holds, and the whole job with it: PyGILState_Ensure of CPython's C API
+knows no such thread. So the stores are asked on a thread of Python's own.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from connectors.opening.stores import Stores, open_stores
 from core.change import BEGINNING, Position
@@ -28,6 +34,7 @@ class Marks:
         self._stores: Sequence[VectorStore] | None = None
         self._known: dict[str, tuple[float, Position]] = {}
         self._rests_until = float("-inf")
+        self._thread = ThreadPoolExecutor(1, "marks")
 
     def of(self, table: str) -> Position:
         """The position below which every store refuses the table's changes; BEGINNING where one may take them all.
@@ -39,17 +46,24 @@ class Marks:
         if now < asked + ASKED_EVERY_S or now < self._rests_until:
             return mark
         try:
-            if self._stores is None:
-                self._stores = self._open()
-            mark = min((store.mark(table) for store in self._stores), default=BEGINNING)
+            mark = self._thread.submit(self._asked, table).result()
         except (Unavailable, ConfigError):
             self._rests_until = now + PAUSE_S
             return mark
         self._known[table] = (now, mark)
         return mark
 
+    def _asked(self, table: str) -> Position:
+        if self._stores is None:
+            self._stores = self._open()
+        return min((store.mark(table) for store in self._stores), default=BEGINNING)
+
     def close(self) -> None:
         """Give connections back."""
+        self._thread.submit(self._close).result()
+        self._thread.shutdown()
+
+    def _close(self) -> None:
         for store in self._stores or ():
             store.close()
         self._stores = None
