@@ -2,11 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import select
+import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
+
+_JVM = "java"
+_watching = threading.Lock()
+
+
+def end_with_the_runner() -> None:
+    """Has this worker end as soon as what Flink started it by has ended, whatever it is doing. Can be repeated.
+
+    A job that fails and restarts ends the script that runs Python, and not Python: the worker would go on with its
+    batch beside its successor, and a store that has no conditional writes, as Milvus and Pinecone, would be left with
+    the older text. Nothing is done where no JVM is above this process, or the system has no pidfd_open (Linux 5.3 has).
+    """
+    if hasattr(os, "pidfd_open") and _watching.acquire(blocking=False):
+        threading.Thread(target=_end_with, args=(_runners(),), name="runner", daemon=True).start()
+
+
+def _runners() -> list[int]:
+    """The processes above this one, up to the JVM (proc(5), "stat"); none where there is no JVM."""
+    found, pid = list[int](), os.getppid()
+    while pid > 0:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        found.append(pid)
+        if name == _JVM:
+            return found
+        pid = int(rest.split()[1])
+    return []
+
+
+def _end_with(runners: Sequence[int]) -> None:
+    ends = select.poll()
+    try:
+        for each in runners:
+            ends.register(os.pidfd_open(each), select.POLLIN)
+    except ProcessLookupError:
+        os._exit(1)
+    if runners:
+        ends.poll()
+        # by no signal: what starts a worker would take it for one that was killed, and fail the job that runs now
+        os._exit(1)
 
 
 def let_end_without_the_jvm() -> None:

@@ -21,7 +21,7 @@ from core.profiles.delivery import TABLE, Delivery, Texts, epoch_position, plans
 from core.stores.contract import ProfileStore, VectorStore
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
-from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
+from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
 from flink_jobs.payloads import Written
 from udfs.embedding.embedder import dimension
 from udfs.embedding.tokenizing import document_chunker
@@ -68,6 +68,7 @@ class _WriteProfiles(ScalarFunction):
         self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
+        end_with_the_runner()
         let_end_without_the_jvm()
         end_bundles_at_once()
         self._store = open_profiles(self._stores)
