@@ -34,6 +34,8 @@ from udfs.embedding.embedder import HashEmbedder
 from udfs.parsing.files import parse
 from udfs.parsing.html import hides
 from udfs.parsing.text import text_of
+from udfs.sentiment.judge import Judge
+from udfs.sentiment.vader import Vader
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("core", "udfs", "connectors", "flink_jobs", "serving", "workloads")
@@ -184,6 +186,7 @@ def s3_event(value: bytes) -> s3.Event:
 
 SPEC = DocumentSpec("public.t", "{a}\n\n{b|}", (), ())
 WORDS, LETTERS = tokenizing._words, tokenizing._letters
+VADER = Vader()
 MODEL = tokenizing.tokenizer(tokenizing.DEFAULT).starts
 
 FEW = (
@@ -234,6 +237,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "chunks along headings, of letters": cut(structured("letters", LETTERS, 64, 8)),
     "whole characters": asked_of_all,
     "a vector of words' checksums": lambda text: HashEmbedder().embed([text]),
+    "a text that is judged": lambda text: Judge(VADER).judge([text]),
     "an identifier of text": normal(identifiers.text),
     "an identifier in one case": normal(identifiers.fold),
     "an e-mail address": normal(identifiers.email),

@@ -1,0 +1,1 @@
+"""How a text's writer feels: rules, a head on vectors, and models elsewhere."""
