@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udfs.embedding.pace import Breaker, Pace
+from udfs.remote.pace import Breaker, Pace
 
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["fast", "slow", "refused"]), st.floats(0.001, 5), st.floats(0, 3)), max_size=60

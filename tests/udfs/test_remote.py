@@ -22,10 +22,11 @@ from core.errors import ConfigError, EmbeddingError, Unavailable
 from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint, openai_body, rows_of
 from udfs.embedding.contract import SomeRefused
 from udfs.embedding.embedder import CachedEmbedder, HashEmbedder, embed_each
-from udfs.embedding.pace import Breaker
-from udfs.embedding.remote import http
 from udfs.embedding.remote.embedder import RemoteEmbedder, opened
-from udfs.embedding.remote.http import OpenAiEndpoint, TeiEndpoint, wait_s
+from udfs.embedding.remote.http import OpenAiEndpoint, TeiEndpoint
+from udfs.remote import http
+from udfs.remote.http import wait_s
+from udfs.remote.pace import Breaker
 
 KEY = "sk-Geheimnis-123"
 TEXTS = [f"text {number} " + "word " * (number % 7 * 40) for number in range(60)]

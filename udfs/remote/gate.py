@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import Unavailable
-from udfs.embedding.pace import Breaker, Pace
-from udfs.embedding.remote.endpoint import Busy
+from udfs.remote.failures import Busy
+from udfs.remote.pace import Breaker, Pace
 
 
 class Left(Unavailable):

@@ -12,7 +12,7 @@ import msgspec
 from core.config.answer import OpenAiChat
 from serving.answers.http_bodies import beginning
 from serving.answers.models.contract import Body, ModelFailed
-from udfs.embedding.remote.endpoint import shown
+from udfs.remote.failures import shown
 
 _CONNECT_S = 5.0
 _CONNECTIONS = 256

@@ -18,7 +18,7 @@ from core.config.answer import SageMakerChat
 from core.errors import brief
 from serving.answers.models.aws import in_thread, lines, streamed, threads
 from serving.answers.models.contract import Body, ModelFailed, Wish, piece_of, whole_of, wish
-from udfs.embedding.remote.endpoint import shown
+from udfs.remote.failures import shown
 
 _PARAMETERS = ("temperature", "top_p")
 _EULA = "accept_eula=true"

@@ -16,7 +16,7 @@ from core.config.answer import CohereRanking, TeiRanking
 from core.config.embedding import Key
 from serving.answers.http_bodies import beginning
 from serving.answers.ranking.contract import RankingFailed
-from udfs.embedding.remote.endpoint import shown
+from udfs.remote.failures import shown
 
 _LARGEST = 4 << 20
 _LARGEST_ERROR = 1 << 16

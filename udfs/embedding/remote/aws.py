@@ -12,8 +12,9 @@ import numpy as np
 from core.config.embedding import Bedrock, Embedding, SageMaker, family
 from core.errors import ConfigError, FreshetError, Unavailable, not_installed
 from core.stores.contract import Vectors
-from udfs.embedding.remote.endpoint import Busy, Refusal, matrix, shown
+from udfs.embedding.remote.endpoint import matrix
 from udfs.embedding.tokenizing import whole_count
+from udfs.remote.failures import Busy, Refusal, shown
 
 try:
     import boto3

@@ -1,32 +1,22 @@
-"""Embeddings from an endpoint: many requests in flight, as many as it bears, and patience where it fails.
-
-An error that a text causes is that text's alone. One that the endpoint causes is never a text's: the job waits, and
-then goes back to its checkpoint.
-"""
+"""Embeddings from an endpoint: cut into requests, asked for as `udfs.remote.asking` says, and of unit length."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 
 import numpy as np
-import tenacity
 
 from core.config.embedding import Embedding
 from core.config.request_limits import Limits, bytes_of, requests, tokens_of
 from core.errors import ConfigError, EmbeddingError, Unavailable
-from core.metrics import tally
-from core.stores.batches import halving
 from core.stores.contract import Vectors
 from udfs.embedding.contract import SomeRefused, check_texts
-from udfs.embedding.pace import Breaker, Pace
-from udfs.embedding.remote.endpoint import Busy, Endpoint, Refusal
+from udfs.embedding.remote.endpoint import Endpoint
 from udfs.embedding.remote.endpoints import ENDPOINTS
-from udfs.embedding.remote.gate import Gate, Left
-
-PATIENCE_S = 120.0
+from udfs.remote.asking import PATIENCE_S, Asking, Places
+from udfs.remote.failures import Refusal
+from udfs.remote.pace import Breaker
 
 _PROBE = "freshet"
 _AIM_TOKENS = 8_192
@@ -53,9 +43,7 @@ class RemoteEmbedder:
         self.dimension = dimension or 0
         self._endpoint = endpoint
         self._limits = limits
-        self._patience_s = patience_s
-        self._gate = Gate(Pace(concurrency, float(min(4, concurrency))), breaker, patience_s)
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="embed")
+        self._asking = Asking(endpoint.where, concurrency, patience_s, breaker)
         if dimension is None:
             self.dimension = self._probe(threading.Event()).shape[1]
 
@@ -69,53 +57,23 @@ class RemoteEmbedder:
         """
         check_texts(texts)
         vectors = np.zeros((len(texts), self.dimension), np.float32)
-        errors: dict[int, EmbeddingError] = {}
-        over = threading.Event()
 
-        def embed_part(places: Sequence[int]) -> None:
-            halving(places, fill, refuse, (Refusal,))
-
-        def fill(places: Sequence[int]) -> Sequence[None]:
+        def fill(places: Places, over: threading.Event) -> None:
             vectors[places] = self._ask([texts[place] for place in places], over)
-            return [None] * len(places)
 
-        def refuse(place: int, error: Exception) -> None:
-            # Once more, after a text that is no cause of anything: who is refused then is refused for itself.
-            self._probe(over)
-            try:
-                fill([place])
-            except Refusal as again:
-                errors[place] = again
-
-        self._all(embed_part, requests(texts, self._limits, self._aim(texts)), over)
-        if errors:
-            raise SomeRefused(vectors, errors)
+        refused = self._asking.each(requests(texts, self._limits, self._aim(texts)), fill, self._probe)
+        if refused:
+            raise SomeRefused(vectors, {place: EmbeddingError(str(error)) for place, error in refused.items()})
         return vectors
 
     def close(self) -> None:
         """Gives connections back."""
-        self._threads.shutdown(cancel_futures=True)
+        self._asking.close()
         self._endpoint.close()
 
     def _aim(self, texts: Sequence[str]) -> int:
         """As large as to keep what is allowed in flight busy, but no larger than need be for that."""
-        return max(_AIM_TOKENS, -(-sum(map(tokens_of, texts)) // self._gate.allowed))
-
-    def _all(
-        self, embed_part: Callable[[Sequence[int]], None], parts: Sequence[Sequence[int]], over: threading.Event
-    ) -> None:
-        """Each part in a thread, or here where there is one. Where one fails the others aren't asked for any more."""
-        if len(parts) == 1:
-            embed_part(parts[0])
-            return
-        under_way = [self._threads.submit(embed_part, part) for part in parts]
-        done, waiting = wait(under_way, return_when=FIRST_EXCEPTION)
-        if waiting:
-            over.set()
-            for each in waiting:
-                each.cancel()
-        for each in done:
-            each.result()
+        return max(_AIM_TOKENS, -(-sum(map(tokens_of, texts)) // self._asking.allowed))
 
     def _probe(self, over: threading.Event) -> Vectors:
         try:
@@ -124,24 +82,9 @@ class RemoteEmbedder:
             raise Unavailable(f"the endpoint has no vector for any text: {error}") from error
 
     def _ask(self, texts: Sequence[str], over: threading.Event) -> Vectors:
-        """One request's vectors, asked for again while the endpoint is busy or away, until `over` is set.
-
-        Raises Refusal, and Unavailable at the end of patience, which begins with the first failure: until then a
-        request may have waited for its turn.
-        """
-        attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: isinstance(error, Unavailable) and type(error) is not Left),
-            wait=_pause,
-            stop=_at_the_end_of(self._patience_s, over),
-            sleep=tenacity.sleep_using_event(over),
-            before_sleep=lambda _: tally.count("retries", of="model"),
-            reraise=True,
-        )
-        return attempts(self._attempt, texts)
-
-    def _attempt(self, texts: Sequence[str]) -> Vectors:
-        with self._gate.through(self._endpoint.where, sum(map(bytes_of, texts))):
-            return self._unit(self._endpoint.ask(texts))
+        """One request's vectors; raises as `Asking.patiently` does."""
+        size = sum(map(bytes_of, texts))
+        return self._asking.patiently(lambda: self._unit(self._endpoint.ask(texts)), size, over)
 
     def _unit(self, vectors: Vectors) -> Vectors:
         """The vectors at unit length. Raises Refusal for NaN, infinity and zeros, Unavailable for another dimension."""
@@ -157,25 +100,6 @@ class RemoteEmbedder:
             raise Refusal(f"{self._endpoint.where} answers a vector of zeros")
         unit: Vectors = (vectors / lengths).astype(np.float32)
         return unit
-
-
-def _at_the_end_of(patience_s: float, over: threading.Event) -> Callable[[tenacity.RetryCallState], bool]:
-    failed_at: list[float] = []
-
-    def stop(state: tenacity.RetryCallState) -> bool:
-        now = time.monotonic()
-        failed_at.append(now)
-        return over.is_set() or now + state.upcoming_sleep - failed_at[0] >= patience_s
-
-    return stop
-
-
-_backoff = tenacity.wait_random_exponential(multiplier=0.1, max=10)
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return max(_backoff(state), error.wait_s if isinstance(error, Busy) else 0.0)
 
 
 def opened(embedding: Embedding, of_questions: bool = False, patience_s: float = PATIENCE_S) -> RemoteEmbedder:

@@ -7,26 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.errors import EmbeddingError, Unavailable, brief
 from core.stores.contract import Vectors
-
-_SHOWN = 200
-
-
-class Busy(Unavailable):
-    """The endpoint asks to be left alone. `wait_s`: for how long, 0 where it doesn't say.
-
-    fails  whether it counts as a failure too, as 503 does: a server that restarts answers that
-    """
-
-    def __init__(self, message: str, wait_s: float = 0.0, fails: bool = False) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
-        self.fails = fails
-
-
-class Refusal(EmbeddingError):
-    """The endpoint refuses these texts, or doesn't answer a vector for each. Either may be the cause, a text or it."""
+from udfs.remote.failures import Refusal
 
 
 class Endpoint(Protocol):
@@ -56,9 +38,3 @@ def matrix(where: str, rows: Any, count: int) -> Vectors:
         wanted = f"{count} {'vector' if count == 1 else 'vectors'}"
         raise Refusal(f"{where} answers an array of shape {vectors.shape} where {wanted} were asked for")
     return vectors
-
-
-def shown(body: bytes, secret: str = "") -> str:
-    """The beginning of an answer, for messages: in one line, without the key that it might repeat."""
-    text = " ".join(body.decode("utf-8", "replace").split())
-    return brief(text.replace(secret, "…") if secret else text, _SHOWN)
