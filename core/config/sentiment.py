@@ -32,6 +32,7 @@ class Judging(Model):
 class OpenAiJudge(Judging):
     """A chat model behind OpenAI's `/v1/chat/completions`, which answers by a fixed schema. `url` ends before it.
 
+    temperature  None: none is asked for, as some models want it
     max_texts    in a request, which answers a number for each
     concurrency  the most requests in flight, in each Python worker
     timeout      seconds until an answer
@@ -40,6 +41,7 @@ class OpenAiJudge(Judging):
     url: Url
     model: str = Field(min_length=1)
     api_key: Key | None = None
+    temperature: float | None = Field(0, ge=0, le=2)
     max_texts: int = Field(8, ge=1, le=64)
     concurrency: int = Field(8, ge=1, le=256)
     timeout: float = Field(60, gt=0, le=3_600)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from core.config.embedding import Embedding
-from core.config.sentiment import VADER, Sentiment
+from core.config.sentiment import VADER, OpenAiJudge, Sentiment
 from udfs.sentiment.contract import Refused, Scorer, Verdict, readable
 
 CACHED_SCORES = 65_536
@@ -71,6 +71,10 @@ def judge(sentiment: Sentiment, embedding: Embedding | None = None) -> Judge:
 
 def _scorer(sentiment: Sentiment, embedding: Embedding | None) -> Scorer:
     # imported late: rules need no model, and a model no rules
+    if isinstance(sentiment.elsewhere, OpenAiJudge):
+        from udfs.sentiment.chat import ChatScorer
+
+        return ChatScorer(sentiment.elsewhere)
     if sentiment.model == VADER:
         from udfs.sentiment.vader import Vader
 
