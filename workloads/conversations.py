@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from io import StringIO
 
-from core.answers.conversations import Cited, Event, Feedback, Latency, Scale, Turn, message
+from core.formats.conversations import Cited, Event, Feedback, Latency, Scale, Turn, message
 from core.formats.recordings import Record
 from workloads.articles import iso
 from workloads.questions import QUESTIONS

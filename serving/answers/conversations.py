@@ -13,10 +13,10 @@ from threading import Condition, Thread
 from typing import Any, Protocol
 
 from connectors.aws.client import Aws
-from core.answers.conversations import Event, message
 from core.config.conversations import Conversations as Settings
 from core.config.conversations import ConversationsStream, ConversationsTarget, ConversationsTopic
 from core.errors import ConfigError, FreshetError
+from core.formats.conversations import Event, message
 from serving.figures import Figures
 from serving.problems import Refused
 

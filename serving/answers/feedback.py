@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from core.answers.conversations import RATINGS, Feedback, scale_of
+from core.formats.conversations import RATINGS, Feedback, scale_of
 from serving import reading
 from serving.access import Grant
 from serving.answers.conversations import Conversations

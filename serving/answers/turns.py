@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.answers import conversations
-from core.answers.conversations import Cited
+from core.formats import conversations
+from core.formats.conversations import Cited
 from serving.answers.contexts import Made, answer_of
 from serving.answers.counting import Counting
 from serving.answers.models.contract import Body

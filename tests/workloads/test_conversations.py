@@ -6,7 +6,7 @@ import csv
 from io import StringIO
 from itertools import islice
 
-from core.answers.conversations import RATINGS, Feedback, Turn, event
+from core.formats.conversations import RATINGS, Feedback, Turn, event
 from workloads.conversations import MODELS, TENANTS, Rated, Truth, conversations, truth_csv
 from workloads.questions import QUESTIONS
 

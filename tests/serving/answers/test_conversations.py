@@ -18,9 +18,9 @@ import pytest
 import yaml
 from confluent_kafka import Consumer
 
-from core.answers.conversations import Feedback, event, message, scale_of
 from core.config.conversations import Conversations as Settings
 from core.errors import ConfigError, Unavailable
+from core.formats.conversations import Feedback, event, message, scale_of
 from serving.answers.conversations import Conversations
 from serving.answers.conversations import opened as writing
 from serving.answers.counting import Counting
