@@ -11,6 +11,7 @@
     │   ├── SourceError     it is of another database than the table's documents are
     │   ├── DocumentError   its row can't become a document (a column is missing or unavailable)
     │   ├── ObjectError     its object can't be read or parsed as it is
+    │   ├── RatingError     a rating counts for no answer
     │   ├── ProfileError    its row can't become part of a profile (an identifier of a megabyte, a time years ahead)
     │   └── EmbeddingError  its text can't be embedded
     ├── PromptTooLong       a question alone is more than its prompt's budget
@@ -134,6 +135,10 @@ class ObjectError(ChangeError):
 
 class ProfileError(ChangeError):
     """A row can't become part of a profile."""
+
+
+class RatingError(ChangeError):
+    """A rating counts for no answer: none of its tenant and id came, or it was given too late."""
 
 
 class EmbeddingError(ChangeError):
