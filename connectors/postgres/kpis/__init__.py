@@ -1,0 +1,1 @@
+"""KPIs of conversations in PostgreSQL: a table each."""
