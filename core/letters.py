@@ -64,7 +64,7 @@ def letter_headers(
 ) -> dict[str, bytes | None]:
     """The headers of a dead letter: the event's own, and what happened to it.
 
-    stage     read, decode, load, plan, parse, link, embed or write
+    stage     read, decode, load, plan, parse, link, rate, embed or write
     error     the class of the error
     document  the id of the document, "" where the event could not be read so far
     time      when it was given up, ISO 8601

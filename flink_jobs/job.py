@@ -9,7 +9,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from core.config.pipeline import Pipeline
 from core.stores.fingerprint import Owner
-from flink_jobs import profiles, vectorize
+from flink_jobs import feedback, profiles, vectorize
 
 
 def build(
@@ -29,5 +29,6 @@ def build(
 BUILDERS: Mapping[str, Callable[[Pipeline, StreamExecutionEnvironment, Mapping[str, str], Owner | None], None]] = {
     "documents": vectorize.build,
     "profiles": profiles.build,
+    "feedback": feedback.build,
 }
 """By the names of the pipeline file's parts, as `core.config.jobs.KINDS`."""

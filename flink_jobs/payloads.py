@@ -15,12 +15,14 @@ import msgspec
 from core.change import Change, Event, Position
 from core.documents.objects import ObjectChange
 from core.documents.unsettled import Unsettled
+from core.formats import conversations
 from core.identity.linking import RecordChange
 from core.metrics.tally import Rise
 from core.plans import Outcome, Plan
 from core.profiles.delivery import Delivery
 from core.shards.progress import Reached
 from core.shards.slots import Assigned
+from core.stores.kpis import KpiChange
 
 Payload = TypeVar("Payload")
 
@@ -134,6 +136,11 @@ ANSWER: Codec[Answer] = _of(Answer)
 RECORD: Codec[RecordChange] = _of(RecordChange)
 RECORD_SWEEP: Codec[RecordSweep] = _of(RecordSweep)
 DELIVERY: Codec[Delivery] = _of(Delivery)
+KPI_CHANGE: Codec[KpiChange] = _of(KpiChange)
+REJECTED: Codec[tuple[Outcome, ...]] = _of(tuple[Outcome, ...])
+SAID: Codec[conversations.Event] = Codec(
+    msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(conversations.Turn | conversations.Feedback).decode
+)
 WRITTEN: Codec[Written] = _of(Written)
 ASSIGNED: Codec[dict[str, list[Assigned]]] = _of(dict[str, list[Assigned]])
 """One slot's shards, by stream."""

@@ -10,6 +10,7 @@ from functools import partial
 from connectors.kafka import source as kafka
 from connectors.kafka.letters.topic import OUTCOMES, room
 from connectors.opening.dead_letters import LettersPlace, place_of_letters
+from connectors.opening.kpis import kpi_places
 from connectors.opening.stores import open_stores, profile_stores, stores_of
 from core.config.embedding import Provider
 from core.config.msf import refused as refused_by_msf
@@ -106,6 +107,9 @@ def _steps(
         compare = partial(by_database, pipeline, pipeline.database)
         where = of_dsn(pipeline.database.dsn, "reselect.postgres")
         yield Step("reselect.postgres", compare, "reselect.postgres.dsn", where)
+    if pipeline.makes_feedback:
+        yield from _of_feedback(pipeline, prepare)
+        return
     model = _Model(pipeline, loading)
     provider = pipeline.embedding.provider or Provider()
     setting = f"embedding.{pipeline.embedding.provided_by}.{provider.at}"
@@ -118,6 +122,17 @@ def _steps(
     for name in pipeline.store.of_profiles:
         attempt = partial(_profiles, pipeline, name, prepare)
         yield Step(f"store.{name}", attempt, setting_of_store(pipeline, name), of_store(pipeline, name))
+
+
+def _of_feedback(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
+    # imported late: Flink's planner is in a JVM
+    from operations.kpis import Kpis
+
+    kpis = Kpis(pipeline)
+    yield Step("feedback.kpis", kpis.described)
+    for place in kpi_places(pipeline):
+        where = setting_of_store(pipeline, place.name), of_store(pipeline, place.name)
+        yield Step(f"store.{place.name}", partial(kpis.store, place, prepare), *where)
 
 
 def refused_by_service(pipeline: Pipeline) -> list[str]:
@@ -141,6 +156,8 @@ def _topics(pipeline: Pipeline) -> str:
     if not found:
         raise ConfigError([waits(source)])
     topics = f"{source.bootstrap_servers} has {', '.join(found)}"
+    if pipeline.makes_feedback:
+        return topics
     by_reselect = isinstance(pipeline.database, SourceDatabase)
     compared = "" if by_reselect and pipeline.events.of_debezium else by_events(pipeline)
     return f"{topics}; {compared}" if compared else topics

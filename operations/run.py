@@ -172,7 +172,8 @@ def prepare(pipeline: Pipeline, say: Say) -> None:
     place_of_letters(pipeline).room()
     if pipeline.outcomes is not None:
         room(*pipeline.outcomes_topic, setting=OUTCOMES)
-    opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
+    if not pipeline.makes_feedback:  # its tables are as its queries are, which Flink plans as the job is built
+        opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
 
 
 def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | None = None) -> Job:

@@ -52,6 +52,7 @@ FOLLOWED = [
         "upgrade",
         "after-a-restore",
         "profiles",
+        "feedback",
         "operate",
         "many-pipelines",
         "parallelism",
@@ -223,8 +224,10 @@ def test_every_pipeline_file_loads(text: str, tmp_path: Path) -> None:
     whole = yaml.safe_load(next(text for text in PIPELINES if text.startswith("name:") and "documents:" in text))
     path = tmp_path / "pipeline.yaml"
     part = yaml.safe_load(text)
-    if "profiles" in part:
+    if {"profiles", "feedback"} & part.keys():
         del whole["documents"]
+    if "feedback" in part:
+        del whole["embedding"]
     path.write_text(yaml.safe_dump({**whole, **part}), encoding="utf-8")
     config_file.load(path, dict.fromkeys(("PASSWORD", "KAFKA_JAAS", "MODEL_KEY", "PINECONE_API_KEY"), "x"))
 
@@ -247,7 +250,7 @@ def settings(model: type[BaseModel], place: str = "") -> Iterator[str]:
         if not models:
             yield here
         for kind in models:
-            by_name = here in ("documents", "profiles.records", "indexes", "keys")
+            by_name = here in ("documents", "profiles.records", "feedback.kpis", "indexes", "keys")
             yield from settings(kind, f"{here}.….") if by_name else settings(kind, f"{here}.")
 
 

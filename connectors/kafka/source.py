@@ -34,11 +34,19 @@ def discovery(kafka: Kafka) -> str:
     return kafka.options.get(DISCOVERY, _EVERY)
 
 
-def source_ddl(name: str, kafka: Kafka, group: str) -> str:
+def behind(column: str, ms: int) -> str:
+    """A time of a table less so many milliseconds, which are whole seconds, as an expression of Flink's SQL."""
+    # by unit, as an interval's first number has two digits
+    units = (("DAY", 86_400_000, 100), ("HOUR", 3_600_000, 24), ("MINUTE", 60_000, 60), ("SECOND", 1_000, 60))
+    parts = ((ms // size % most, unit) for unit, size, most in units)
+    return f"`{column}`" + "".join(f" - INTERVAL '{count}' {unit}" for count, unit in parts if count)
+
+
+def source_ddl(name: str, kafka: Kafka, group: str, behind_ms: int = 0) -> str:
     """`CREATE TABLE` for a topic's events, bytes untouched.
 
-    A partition's watermark is the time of its last event, by Kafka's clock. A tombstone has a NULL `value`. Headers of
-    equal name come as the last of them, which is all a Flink MAP can hold.
+    A partition's watermark is the time of its last event, by Kafka's clock, less `behind_ms`. A tombstone has a NULL
+    `value`. Headers of equal name come as the last of them, which is all a Flink MAP can hold.
     """
     topic = {"topic": kafka.topic} if kafka.topic is not None else {"topic-pattern": kafka.topic_pattern or ""}
     options = {
@@ -60,7 +68,7 @@ def source_ddl(name: str, kafka: Kafka, group: str) -> str:
         `key` BYTES, `value` BYTES,
         `topic` STRING METADATA VIRTUAL, `partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL,
         `headers` MAP<STRING, BYTES> METADATA,
-        `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, WATERMARK FOR `ts` AS `ts`
+        `ts` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, WATERMARK FOR `ts` AS {behind("ts", behind_ms)}
     ) WITH ({_with(options)})"""
 
 

@@ -99,6 +99,7 @@ def checked(
         raise ConfigError(problems)
     for place, reference in filling.references.items():
         _refer(found, place, reference)
+    found.locate(where.of)
     return found
 
 

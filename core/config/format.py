@@ -55,6 +55,7 @@ class Encoding(Model):
     again    how all rows are sent again where a backfill can't
     one      whose name the file has under `documents`, and no other; "" where it has the tables' names
     of_many  whether events say which database their rows are of, so that topics may have several databases'
+    of_rows  whether events tell of rows or objects, which documents and profiles are made of
     """
 
     naming: ClassVar[Naming] = _AS_CALLED
@@ -62,6 +63,7 @@ class Encoding(Model):
     again: ClassVar[str] = "have its source tell its rows again"
     one: ClassVar[str] = ""
     of_many: ClassVar[bool] = False
+    of_rows: ClassVar[bool] = True
 
     @property
     def tells_order(self) -> bool:
@@ -237,6 +239,20 @@ class S3(AwsClient, Files):
         return bucket_table(bucket)
 
 
+class Conversations(Encoding):
+    """Turns of conversations and what people think of answers, as `freshet serve` writes them."""
+
+    again: ClassVar[str] = "have them read from the topic's beginning, with --without-state"
+    of_rows: ClassVar[bool] = False
+
+    def promise(self, source: Origin) -> Promise:
+        """See `Encoding.promise`."""
+        return Promise(
+            "`at`, of several ratings of one answer; nothing else depends on an order",
+            "what is written later than `feedback.late` says: a dead letter. What a killed server had not written yet",
+        )
+
+
 class Format(Model):
     """How events are written: one of these."""
 
@@ -246,6 +262,7 @@ class Format(Model):
     rows: Rows | None = None
     s3: S3 | None = None
     files: Files | None = None
+    conversations: Conversations | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Format:

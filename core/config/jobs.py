@@ -1,4 +1,4 @@
-"""What a pipeline makes: documents, or profiles. Each is a kind of job, with what the file says of it.
+"""What a pipeline makes: documents, profiles, or KPIs. Each is a kind of job, with what the file says of it.
 
 A kind that is added has its class here and an entry of `KINDS`, its part of the file as a field of `Pipeline`; what
 builds it stands in `flink_jobs.job`.
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from core.change import Change
 from core.config.documents import Chunk, Document
 from core.config.embedding import Embedding
+from core.config.feedback import Feedback
 from core.config.format import Format
 from core.config.profiles import Profiles, Record
 from core.config.store import Store
@@ -33,6 +34,11 @@ class Pipeline(Protocol):
     @property
     def profiles(self) -> Profiles | None:
         """Those of the file."""
+        ...
+
+    @property
+    def feedback(self) -> Feedback | None:
+        """KPIs of conversations."""
         ...
 
     @property
@@ -146,7 +152,7 @@ class DocumentsJob:
         if store.of_profiles:
             some = store.some("vectors")
             return f"store.{store.of_profiles[0]} is for profiles; documents go to {some}"
-        return _without_key(self, format_)
+        return _without_rows(format_) or _without_key(self, format_)
 
     def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
         """See `Job.typed`."""
@@ -212,6 +218,8 @@ class ProfilesJob:
         for table in self.tables:
             if wrong := format_.misnamed(table):
                 return f"{self.setting}.{table} {wrong}"
+        if wrong := _without_rows(format_):
+            return wrong
         if wrong := _without_key(self, format_):
             return wrong
         wrong = self.profiles.misfit(embedding.text)
@@ -221,6 +229,81 @@ class ProfilesJob:
         """See `Job.typed`."""
         found = {table: each.model_copy(update={"types": types[table]}) for table, each in self.tables.items()}
         return {"profiles": self.profiles.model_copy(update={"records": found})}
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackJob:
+    """Conversations become KPIs: rows of a time and a group, each kept up to date by a query in Flink SQL."""
+
+    setting: ClassVar[str] = "feedback.kpis"
+
+    feedback: Feedback
+
+    @property
+    def tables(self) -> Mapping[str, Document | Record]:
+        """See `Job.tables`: none, as conversations aren't rows of one."""
+        return {}
+
+    @property
+    def used(self) -> dict[str, frozenset[str]]:
+        """See `Job.used`."""
+        return {}
+
+    @property
+    def of_one_source(self) -> frozenset[str]:
+        """See `Job.of_one_source`."""
+        return frozenset()
+
+    @property
+    def keyed(self) -> dict[str, Callable[[Change], str]]:
+        """See `Job.keyed`."""
+        return {}
+
+    @property
+    def texts(self) -> dict[str, DocumentSpec]:
+        """See `Job.texts`: none that gets a vector."""
+        return {}
+
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        """See `Job.chunks`."""
+        return {}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """See `Job.rules`: what the rows were counted by."""
+        said = {"feedback.late": self.feedback.late, "feedback.sentiment": self.feedback.sentiment.name}
+        for name in sorted(self.feedback.kpis):
+            query = self.feedback.query(name)
+            lines = (line for line in query.sql.splitlines() if not line.lstrip().startswith("--"))
+            said[f"{self.setting}.{name}"] = f"{' '.join(' '.join(lines).split())} BY {', '.join(query.key)}"
+        return said
+
+    def read_as(self, table: str) -> DocumentSpec:
+        """See `Job.read_as`. Raises KeyError: there is no table."""
+        raise KeyError(table)
+
+    def misfit(self, format_: Format, embedding: Embedding, store: Store) -> str:
+        """See `Job.misfit`."""
+        if format_.chosen.of_rows:
+            return f"format is {format_.name}; feedback is made of conversations"
+        if embedding != Embedding():
+            return "embedding makes vectors, and feedback has none: leave it out"
+        places = {place for kpi in self.feedback.kpis.values() for place in kpi.to}
+        for place in sorted(places - store.targets.keys()):
+            return f"store.{place} is missing: KPIs go to it"
+        for name in store.targets:
+            if name not in places:
+                return f"store.{name} is set, and no KPI goes to it"
+        return ""
+
+    def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+        """See `Job.typed`."""
+        return {}
+
+
+def _without_rows(format_: Format) -> str:
+    return "" if format_.chosen.of_rows else f"format is {format_.name}, which feedback alone is made of"
 
 
 def _without_key(job: Job, format_: Format) -> str:
@@ -237,5 +320,13 @@ def _of_profiles(pipeline: Pipeline) -> ProfilesJob | None:
     return None if pipeline.profiles is None else ProfilesJob(pipeline.profiles, pipeline.embedding.text or "")
 
 
-KINDS: Mapping[str, Callable[[Pipeline], Job | None]] = {"documents": _of_documents, "profiles": _of_profiles}
+def _of_feedback(pipeline: Pipeline) -> FeedbackJob | None:
+    return None if pipeline.feedback is None else FeedbackJob(pipeline.feedback)
+
+
+KINDS: Mapping[str, Callable[[Pipeline], Job | None]] = {
+    "documents": _of_documents,
+    "profiles": _of_profiles,
+    "feedback": _of_feedback,
+}
 """By the names of the pipeline file's parts: the job that a file asks for there; None where it doesn't."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -10,8 +12,9 @@ from core.config.dead_letters import DeadLetters, DeadLetterTopic
 from core.config.documents import Document
 from core.config.embedding import Embedding
 from core.config.events import Events
+from core.config.feedback import Feedback
 from core.config.format import FORMATS, OF_MANY, Format
-from core.config.jobs import KINDS, Job, ProfilesJob
+from core.config.jobs import KINDS, FeedbackJob, Job, ProfilesJob
 from core.config.outcomes import Outcomes
 from core.config.postgres import PostgresServer
 from core.config.profiles import Profiles, milliseconds
@@ -72,6 +75,10 @@ Table = Annotated[str, AfterValidator(_fitting)]
 """A table's name, as the format of the same pipeline has them."""
 
 
+def _under(where: Callable[[tuple[str, ...]], str], above: tuple[str, ...], place: tuple[str, ...]) -> str:
+    return where((*above, *place))
+
+
 class Pipeline(Model):
     """A pipeline file."""
 
@@ -80,6 +87,7 @@ class Pipeline(Model):
     format: Format
     documents: dict[Table, Document] = Field(default_factory=dict)
     profiles: Profiles | None = None
+    feedback: Feedback | None = None
     embedding: Embedding = Embedding()
     store: Store
     dead_letters: DeadLetters
@@ -102,10 +110,13 @@ class Pipeline(Model):
     def _one_job(self) -> Pipeline:
         asked = [name for name, of in KINDS.items() if of(self) is not None]
         if len(asked) != 1:
-            named = f"both {' and '.join(asked)} are" if asked else f"neither {' nor '.join(KINDS)} is"
+            both = "both " if len(asked) == 2 else ""
+            named = f"{both}{' and '.join(asked)} are" if asked else f"neither {' nor '.join(KINDS)} is"
             raise ValueError(f"{named} set; a pipeline file has one of them")
         if misfit := self.job.misfit(self.format, self.embedding, self.store):
             raise ValueError(misfit)
+        if isinstance(self.job, FeedbackJob) and self.reselect is not None:
+            raise ValueError("reselect reads rows again, and conversations are none: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -155,6 +166,11 @@ class Pipeline(Model):
         if taken:
             raise ValueError(f"{', '.join(taken)} is set by Freshet, because kept state depends on it; leave it out")
         return flink
+
+    def locate(self, where: Callable[[tuple[str, ...]], str]) -> None:
+        """See `Model.locate`: of KPIs, whose SQL Flink's planner looks at."""
+        for name, kpi in (self.feedback.kpis if self.feedback else {}).items():
+            kpi.locate(partial(_under, where, ("feedback", "kpis", name)))
 
     def place(self, store: str) -> str:
         """Where this pipeline writes in a store, in the store's own words, as in `table chunks`."""
@@ -217,6 +233,19 @@ class Pipeline(Model):
         if not isinstance(job, ProfilesJob):
             raise ConfigError([f"profiles is missing: this pipeline file makes {self.kind}"])
         return job
+
+    @property
+    def feedback_job(self) -> FeedbackJob:
+        """The job that makes KPIs. Raises ConfigError where the file makes something else."""
+        job = self.job
+        if not isinstance(job, FeedbackJob):
+            raise ConfigError([f"feedback is missing: this pipeline file makes {self.kind}"])
+        return job
+
+    @property
+    def makes_feedback(self) -> bool:
+        """Whether the pipeline makes KPIs of conversations."""
+        return isinstance(self.job, FeedbackJob)
 
     @property
     def makes_profiles(self) -> bool:

@@ -6,7 +6,7 @@ A source that is added has its settings here, an `Origin`, and a field of `Sourc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
@@ -67,6 +67,12 @@ class Model(BaseModel):
         """Remember what a setting refers to: as its file is read, once."""
         self._references[setting] = reference
 
+    def locate(self, where: Callable[[tuple[str, ...]], str]) -> None:
+        """Remember where in its file what a later step may refuse stands: as its file is read, once.
+
+        where  says of a setting's path the file and the line
+        """
+
     def references(self, *settings: str) -> Mapping[str, Reference]:
         """Those of the settings that refer to secrets in the file, with what they refer to."""
         return {name: self._references[name] for name in settings if name in self._references}
@@ -108,6 +114,9 @@ class Origin(Model):
 
 FILES = "files"
 """The format of a watched folder, and of nothing else."""
+
+CONVERSATIONS = "conversations"
+"""The format whose events tell of no rows. Their times are by Kafka's clock."""
 
 WITH_FILES = "source.file and format: files go together, and neither with another one"
 
@@ -250,6 +259,8 @@ class Kinesis(AwsOrigin):
 
     def misfit(self, format_: str, tells_order: bool) -> str:
         """See `Origin.misfit`."""
+        if format_ == CONVERSATIONS:
+            return f"source.kinesis is for changes of rows; format: {CONVERSATIONS} is read from source.kafka"
         if self.connector is not None and not tells_order:
             return super().misfit(format_, tells_order) or (
                 f"source.kinesis.connector is flink, which doesn't tell how records arrived, and {format_} is "

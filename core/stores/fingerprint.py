@@ -33,6 +33,9 @@ _OWN_COUNTS = {"words2": "words and signs", "letters4": "tokens, as far as lette
 
 Rules = Mapping[str, str] | msgspec.UnsetType
 
+OF_FEEDBACK = "feedback."
+"""What the settings of KPIs begin with, among those that rules are named by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -58,8 +61,8 @@ class Fingerprint:
     prompt  what stood before each document when it was embedded; UNSET, and not written down, where nothing ever did
     precision  in which it was embedded, where that is less exact than float32 by more than engines differ; UNSET, and
                not written down, of float32, whichever engine computed it: earlier releases had torch alone
-    profiles  of profiles, the rules by which they are made, by the setting (`core.config.profiles.Profiles.rules`);
-              UNSET of documents, and where a release wrote it that didn't say
+    profiles  of profiles and KPIs, the rules by which they are made, by the setting (`core.config.jobs.Job.rules`),
+              those of KPIs with OF_FEEDBACK before; UNSET of documents, and where a release wrote it that didn't say
     """
 
     model: str
@@ -117,6 +120,7 @@ class Change:
     embeds  whether texts, or their vectors, are others by it: else only what stands beside them is
     every   where not one vector stays, how those that are there were embedded; else ""
     relinks whether persons would be others by it: what the state has linked can't be mixed with what it will link
+    recounts  whether KPIs would be others by it: likewise of what the state has counted
     """
 
     table: str
@@ -124,6 +128,7 @@ class Change:
     embeds: bool = True
     every: str = ""
     relinks: bool = False
+    recounts: bool = False
 
     def __str__(self) -> str:
         """The words alone."""
@@ -159,10 +164,16 @@ def _of_profiles(before: Rules, now: Rules) -> list[Change]:
     if isinstance(before, msgspec.UnsetType) or isinstance(now, msgspec.UnsetType):
         return []
     return [
-        Change("", f"profiles.{name} was {_cut_to(before, name)}, is {_cut_to(now, name)}", relinks=True)
+        _of_rule(name, _cut_to(before, name), _cut_to(now, name))
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+def _of_rule(name: str, before: str, now: str) -> Change:
+    counts = name.startswith(OF_FEEDBACK)
+    setting = name if counts else f"profiles.{name}"
+    return Change("", f"{setting} was {before}, is {now}", relinks=not counts, recounts=counts)
 
 
 def _cut_to(rules: Mapping[str, str], name: str) -> str:

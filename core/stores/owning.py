@@ -69,7 +69,7 @@ def obstacles(
 
 def stands(why: Sequence[Change], how: How) -> bool:
     """Whether what is in the way stays there, though a run does as `how` says: persons are never linked in two ways."""
-    return any(how is How.REFUSE or (how is How.MIXED and change.relinks) for change in why)
+    return any(how is How.REFUSE or (how is How.MIXED and (change.relinks or change.recounts)) for change in why)
 
 
 def _lost(found: Found) -> str:
@@ -124,6 +124,15 @@ def refusal(
         because = "its store belongs to another pipeline"
     else:
         because = "its store would then hold documents made in two different ways"
+    if any(each.recounts for each in why):
+        return [
+            f"{name} was not started: its state has counted by other queries",
+            *(f"  {each}" for each in why),
+            "The way on:",
+            f"  {command} --rebuild  reads all from the beginning again, and counts it anew: drop the table of a KPI "
+            "whose rows are others now",
+            "  or have the pipeline file say again what it said",
+        ]
     if any(each.relinks for each in why):
         return [
             f"{name} was not started: its state has linked persons by other rules",

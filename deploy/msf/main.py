@@ -57,7 +57,8 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
-    prepare(stores_of(pipeline), dimension(pipeline.embedding))
+    if not pipeline.makes_feedback:
+        prepare(stores_of(pipeline), dimension(pipeline.embedding))
     run = groups.get(RUN, {})
     owner = owned(pipeline, run)
     pipeline = with_types(pipeline)

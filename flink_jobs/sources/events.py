@@ -41,24 +41,27 @@ class Reading:
     documents    what a pipeline file calls them
     parallelism  how many subtasks read
     jars         that the pipeline file adds to the job's, as URLs
+    behind_ms    how much later than others of its time an event may be written
     """
 
     pipeline: str
     documents: tuple[str, ...]
     parallelism: int
     jars: tuple[str, ...]
+    behind_ms: int = 0
 
 
 def feed(tables: StreamTableEnvironment, pipeline: Pipeline) -> Feed:
     """The events of a pipeline's source."""
     jars = tuple(pipeline.flink_options.get("pipeline.jars", "").split(";"))
-    reading = Reading(pipeline.name, tuple(pipeline.documents), pipeline.parallelism, jars)
+    behind_ms = 0 if pipeline.feedback is None else pipeline.feedback.watermark_ms
+    reading = Reading(pipeline.name, tuple(pipeline.documents), pipeline.parallelism, jars, behind_ms)
     return READERS[pipeline.source.name](tables, reading, pipeline.source.chosen)
 
 
 def _of_kafka(tables: StreamTableEnvironment, reading: Reading, settings: Kafka) -> Feed:
     """The source's rows; the event's time is the record's timestamp and no field, which would be converted for each."""
-    tables.execute_sql(kafka.source_ddl("events", settings, f"freshet-{reading.pipeline}"))
+    tables.execute_sql(kafka.source_ddl("events", settings, f"freshet-{reading.pipeline}", reading.behind_ms))
     return Feed(_timed(tables, f"SELECT {_EVENT}, `ts` FROM events"))  # noqa: S608  # our own names
 
 

@@ -6,6 +6,7 @@ from pyflink.common import TypeInformation, Types
 from pyflink.datastream import DataStream
 from pyflink.table import ChangelogMode, DataTypes, Schema, StreamTableEnvironment
 
+from connectors.kafka import source as kafka
 from flink_jobs.engine.worker_deaths import WatchWorkers
 from flink_jobs.steps.aside import ASIDE_MS
 from flink_jobs.steps.operators import BYTES, EVENT_FIELDS, HEADERS
@@ -44,14 +45,17 @@ def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
     return tables.to_changelog_stream(rows, taken.build(), ChangelogMode.insert_only())
 
 
-def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str) -> DataStream:
+def clock(tables: StreamTableEnvironment, kind: TypeInformation, name: str, behind_ms: int = 0) -> DataStream:
     """A stream without rows whose watermark is the clock: else time stands still where every partition is idle.
+
+    behind_ms  by how much it is behind the clock
 
     Each tick looks whether a Python worker has died too, which is noticed otherwise when there is work for it.
     """
     tables.execute_sql(
         f"""CREATE TEMPORARY TABLE {name}_ticks (
-            `n` BIGINT, `ts` AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)), WATERMARK FOR `ts` AS `ts`
+            `n` BIGINT, `ts` AS CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3)),
+            WATERMARK FOR `ts` AS {kafka.behind("ts", behind_ms)}
         ) WITH ('connector' = 'datagen', 'rows-per-second' = '1')"""
     )
     rows = tables.sql_query(f"SELECT `n`, `ts` FROM {name}_ticks")  # noqa: S608  # our own names

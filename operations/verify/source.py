@@ -37,6 +37,8 @@ class Opened(Source, Protocol):
 
 def check(pipeline: Pipeline) -> None:
     """Raises ConfigError where the pipeline file names no source that its rows can be read from."""
+    if pipeline.makes_feedback:
+        raise ConfigError(["verify compares with a source's tables, and conversations have none: their topic is all"])
     if pipeline.format.objects is not None:
         raise ConfigError([f"format: {pipeline.format.name}: verify can't compare buckets yet; it reads tables"])
     of_dynamodb = isinstance(pipeline.format.chosen, Dynamodb)

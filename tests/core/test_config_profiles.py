@@ -123,7 +123,7 @@ def test_a_mistake_is_placed_quoted_and_explained(tmp_path: Path, right: str, wr
 
 def test_a_file_has_documents_or_profiles(tmp_path: Path) -> None:
     begin, end = GOOD.index("profiles:"), GOOD.index("embedding:")
-    with pytest.raises(ConfigError, match="neither documents nor profiles is set"):
+    with pytest.raises(ConfigError, match="neither documents nor profiles nor feedback is set"):
         loaded(tmp_path, GOOD[:begin] + GOOD[end:])
 
 
