@@ -39,8 +39,9 @@ assert np.abs(np.float64([row[4] for row in rows]) - judge(head).judge(order)).m
 
 
 def blocks(page: str) -> dict[str, str]:
+    """What the page has to run, and what that prints: its first block of each language."""
     found = re.findall(r"```(\w+)\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
-    return dict(found)
+    return dict(reversed(found))
 
 
 @pytest.mark.timeout(1200)
