@@ -114,7 +114,7 @@ ROWS = (
     Row(
         ("deploy/dashboards/grafana/*", "deploy/dashboards/prometheus/*"),
         "the alerts are loaded by the rehearsal's Prometheus, where one is installed; queries held to the metrics that "
-        "there are",
+        "there are, those of KPIs to a PostgreSQL's tables",
         (
             "test_dashboards.py::test_a_query_asks_for_what_is_defined",
             "test_dashboards.py::test_a_dashboard_is_one_that_grafana_takes",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from core.metrics.figures import FEWER, FLINKS, METRICS
-from tests.deploy.dashboards import GRAFANA, ROOT, asked, asked_of_cloudwatch, dashboard, queries, rules
+from tests.deploy.dashboards import GRAFANA, KPIS, ROOT, asked, asked_of_cloudwatch, dashboard, queries, rules
 
 KNOWN = {metric.prometheus for metric in METRICS.values()} | set(FLINKS)
 
@@ -50,7 +51,8 @@ def test_a_dashboard_is_one_that_grafana_takes(file: Path) -> None:
         assert panel["description"]
         for target in panel["targets"]:
             assert target["datasource"]["uid"] == "${source}"
-            assert set(_variables(target["expr"])) <= variables | {"__rate_interval"}
+            query = target["rawSql"] if file == KPIS else target["expr"]
+            assert set(_variables(query)) <= variables | {"__rate_interval", "__timeFilter"}
 
 
 def test_panels_do_not_lie_on_each_other() -> None:
@@ -68,7 +70,7 @@ def test_panels_do_not_lie_on_each_other() -> None:
 
 
 def _variables(query: str) -> list[str]:
-    return [word.split('"')[0].split("]")[0].strip("{}") for word in query.split("$")[1:]]
+    return re.findall(r"\$\{?(\w+)", query)
 
 
 def test_every_alarm_says_what_is_wrong_and_is_on_the_page() -> None:
