@@ -25,7 +25,7 @@ RUN_OPTIONS = {"python": "main.py", "jarfile": JAR, "pyFiles": PYTHON}
 
 _ROOT = Path(__file__).parents[2]
 _MAIN = Path(__file__).with_name("main.py")
-_SUFFIXES = (".json", ".py", ".pem", ".lock", ".properties")
+_SUFFIXES = (".json", ".py", ".pem", ".lock", ".properties", ".sql")
 
 
 @dataclass(frozen=True)

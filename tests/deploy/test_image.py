@@ -18,6 +18,8 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
+from deploy.msf.bundle import ours
+from flink_jobs.engine.modules import OURS
 from operations.containers.dockerfile import stages
 from tests.pages import ROOT
 
@@ -55,6 +57,10 @@ def tree(name: str, folder: Path) -> None:
                     shutil.copy(file, to)
 
 
+READ = ("json", "lock", "sql", "properties")
+"""What modules read beside them, by the ends of its names."""
+
+
 @pytest.fixture(scope="module", params=["flink-packages", "tools-packages"])
 def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the wheel that a stage installs, unpacked as in site-packages, and its tree beside it."""
@@ -85,8 +91,15 @@ def test_the_wheel_has_every_package_and_what_they_read(image: Path) -> None:
         of_checkout = ROOT / package.replace(".", "/")
         of_wheel = image / "packages" / package.replace(".", "/")
         assert {each.name for each in of_checkout.glob("*.py")} == {each.name for each in of_wheel.glob("*.py")}
-        read = {each.name for kind in ("lock", "sql", "properties") for each in of_checkout.glob(f"*.{kind}")}
-        assert read == {each.name for each in of_wheel.iterdir() if each.suffix in (".lock", ".sql", ".properties")}
+        read = {each.name for kind in READ for each in of_checkout.glob(f"*.{kind}")}
+        assert read == {each.name for each in of_wheel.iterdir() if each.suffix.removeprefix(".") in READ}
+
+
+def test_a_bundle_has_what_a_jobs_modules_read() -> None:
+    there = {name for name in ours() if not name.endswith((".py", ".pem"))}
+    read = {each for package in OURS for kind in READ for each in (ROOT / package).rglob(f"*.{kind}")}
+    assert there == {each.relative_to(ROOT).as_posix() for each in read}
+    assert "udfs/sentiment/head.json" in there
 
 
 def test_what_the_image_starts_can_be_started(image: Path) -> None:
