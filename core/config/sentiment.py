@@ -74,6 +74,11 @@ class Sentiment(Model):
         return next(iter(named(self, Judging).values()), None)
 
     @property
+    def judged_by(self) -> str:
+        """The name of the kind of model elsewhere, as in `openai`; "" where the model is of this machine."""
+        return next(iter(named(self, Judging)), "")
+
+    @property
     def folder(self) -> Path | None:
         """The folder of a head of one's own; None where something else judges."""
         ours = self.elsewhere is not None or self.model in (VADER, EMBEDDER)

@@ -26,7 +26,8 @@ def test_a_name_that_is_not_ours_is_a_folder() -> None:
 def test_a_model_elsewhere_has_its_own_name() -> None:
     sentiment = Sentiment.model_validate({"openai": OPENAI})
     assert isinstance(sentiment.elsewhere, OpenAiJudge)
-    assert (sentiment.name, sentiment.folder) == ("small", None)
+    assert (sentiment.name, sentiment.judged_by, sentiment.folder) == ("small", "openai", None)
+    assert Sentiment().judged_by == ""
 
 
 @pytest.mark.parametrize(

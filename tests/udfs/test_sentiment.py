@@ -16,14 +16,15 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from bench.sentiment import HELD_OUT, labels, right, snippets, trained, vectors
 from core.config.embedding import Embedding
-from core.config.sentiment import Sentiment
+from core.config.sentiment import Judging, Sentiment
+from core.config.variants import kinds
 from core.errors import ConfigError
 from tests.growth import grown, repeated
 from tests.programs import needed_package
 from udfs.embedding.embedder import embedder
 from udfs.sentiment.contract import LONGEST, Refused, Verdict, readable
 from udfs.sentiment.head import Head, HeadScorer, opened, read, write
-from udfs.sentiment.judge import Judge, judge
+from udfs.sentiment.judge import ELSEWHERE, Judge, judge
 from udfs.sentiment.vader import MOST, PIECE, Vader
 
 LABELLED = snippets(HELD_OUT)
@@ -171,6 +172,10 @@ def test_who_is_refused_has_a_reason_and_is_asked_for_again() -> None:
     for _ in range(2):
         assert ours.judge(["a", "b"]) == [1 / LONGEST, Refused("as asked")]
     assert scorer.asked == [["a", "b"], ["b"]]
+
+
+def test_each_model_elsewhere_that_a_file_may_name_can_be_opened() -> None:
+    assert ELSEWHERE.keys() == kinds(Sentiment, Judging).keys()
 
 
 def test_a_head_is_written_and_read(tmp_path: Path) -> None:

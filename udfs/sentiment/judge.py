@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any
 
 from core.config.embedding import Embedding
 from core.config.sentiment import VADER, OpenAiJudge, Sentiment
@@ -69,12 +70,20 @@ def judge(sentiment: Sentiment, embedding: Embedding | None = None) -> Judge:
     return Judge(_scorer(sentiment, embedding))
 
 
-def _scorer(sentiment: Sentiment, embedding: Embedding | None) -> Scorer:
-    # imported late: rules need no model, and a model no rules
-    if isinstance(sentiment.elsewhere, OpenAiJudge):
-        from udfs.sentiment.chat import ChatScorer
+def _openai(to: OpenAiJudge) -> Scorer:
+    from udfs.sentiment.chat import ChatScorer
 
-        return ChatScorer(sentiment.elsewhere)
+    return ChatScorer(to)
+
+
+ELSEWHERE: Mapping[str, Callable[[Any], Scorer]] = {"openai": _openai}
+"""Models elsewhere, opened, by the names of `core.config.sentiment.Sentiment`'s fields, given their settings."""
+
+
+def _scorer(sentiment: Sentiment, embedding: Embedding | None) -> Scorer:
+    if sentiment.elsewhere is not None:
+        return ELSEWHERE[sentiment.judged_by](sentiment.elsewhere)
+    # imported late: rules need no model, and a model no rules
     if sentiment.model == VADER:
         from udfs.sentiment.vader import Vader
 
