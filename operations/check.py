@@ -32,6 +32,7 @@ from udfs.embedding.embedder import dimension, embedder
 from udfs.embedding.languages import languages
 from udfs.embedding.prompts import prompts_described
 from udfs.embedding.tokenizing import document_chunker, tokenizer_of
+from udfs.sentiment.judge import tried
 
 _PATIENCE_S = 10.0
 _PROBE = "freshet"
@@ -128,6 +129,10 @@ def _of_feedback(pipeline: Pipeline, prepare: bool) -> Iterator[Step]:
     # imported late: Flink's planner is in a JVM
     from operations.kpis import Kpis
 
+    sentiment = pipeline.feedback_job.feedback.sentiment
+    servers = () if sentiment.elsewhere is None else sentiment.elsewhere.servers
+    judged = partial(tried, sentiment, _PATIENCE_S)
+    yield Step("feedback.sentiment", judged, "feedback.sentiment.openai.url", of_servers(servers))
     kpis = Kpis(pipeline)
     yield Step("feedback.kpis", kpis.described)
     for place in kpi_places(pipeline):

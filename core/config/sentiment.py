@@ -28,6 +28,11 @@ class Judging(Model):
         """The model's name, as requests have it."""
         raise NotImplementedError
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Its server's URL; none where it is a service's own."""
+        return ()
+
 
 class OpenAiJudge(Judging):
     """A chat model behind OpenAI's `/v1/chat/completions`, which answers by a fixed schema. `url` ends before it.
@@ -50,6 +55,11 @@ class OpenAiJudge(Judging):
     def name(self) -> str:
         """See `Judging.name`."""
         return self.model
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """See `Judging.servers`."""
+        return (self.url,)
 
 
 class Sentiment(Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from connectors.postgres.kpis.store import PostgresKpis
+from core.answers.kpis.ready_made import READY_MADE
 from core.stores.kpis import ColumnType, KpiChange, KpiTable, Value
 from tests.connectors.servers import Server, new_schema
 from tests.deploy.dashboards import KPIS, dashboard
@@ -126,6 +128,15 @@ def test_each_panel_shows_what_the_tables_have(connection: psycopg.Connection[An
         names = [column.name for column in found.description or ()]
         # what Grafana draws over time has its times in a column of that name, and what lines are called in `metric`
         assert (target["format"] == "time_series") == (names[0] == "time") == (panel["type"] == "timeseries")
+
+
+def test_the_tables_are_those_of_the_queries_that_come_with_freshet() -> None:
+    assert TABLES.keys() == READY_MADE.keys()
+    for name, table in TABLES.items():
+        selected, _, _ = READY_MADE[name].sql.partition("\nFROM ")
+        columns = re.findall(r"(\w+),?$", re.sub(r"^(--|SELECT).*$", "", selected, flags=re.MULTILINE), re.MULTILINE)
+        assert columns == list(table.columns), name
+        assert READY_MADE[name].key == table.key
 
 
 def test_what_can_be_chosen_is_what_is_there(connection: psycopg.Connection[Any]) -> None:

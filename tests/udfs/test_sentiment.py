@@ -24,7 +24,7 @@ from tests.programs import needed_package
 from udfs.embedding.embedder import embedder
 from udfs.sentiment.contract import LONGEST, Refused, Verdict, readable
 from udfs.sentiment.head import Head, HeadScorer, opened, read, write
-from udfs.sentiment.judge import ELSEWHERE, Judge, judge
+from udfs.sentiment.judge import ELSEWHERE, Judge, judge, tried
 from udfs.sentiment.vader import MOST, PIECE, Vader
 
 LABELLED = snippets(HELD_OUT)
@@ -64,6 +64,9 @@ class Recording:
 
     def describe(self) -> str:
         return self.name
+
+    def close(self) -> None:
+        raise AssertionError("a scorer that is kept is not closed")
 
 
 def fits(verdict: Verdict) -> bool:
@@ -212,6 +215,12 @@ def test_vectors_of_another_model_are_refused(embedding: dict[str, Any], said: s
 def test_vectors_of_another_size_are_refused() -> None:
     with pytest.raises(ConfigError, match="mine has 3 weights, hash 384 numbers"):
         HeadScorer("mine", Head("hash", "", "float32", "", 0.0, (1.0, 2.0, 3.0)), embedder("hash"))
+
+
+def test_what_is_of_this_machine_is_tried_too(tmp_path: Path) -> None:
+    assert tried(Sentiment(), 1) == "vader, 7,506 words and 3,570 emojis"
+    with pytest.raises(ConfigError, match=r"feedback\.sentiment\.model: .* can't be read"):
+        tried(Sentiment(model=str(tmp_path)), 1)
 
 
 @pytest.mark.parametrize(

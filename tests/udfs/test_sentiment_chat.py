@@ -18,7 +18,7 @@ from core.errors import ConfigError, Unavailable
 from tests.embedding_endpoint import Asked, Endpoint, Reply, endpoint
 from udfs.sentiment.chat import INSTRUCTIONS, ChatScorer
 from udfs.sentiment.contract import LONGEST, Refused
-from udfs.sentiment.judge import Judge, judge
+from udfs.sentiment.judge import Judge, judge, tried
 
 KEY = "sk-Geheimnis-123"
 TEXTS = [f"text {number}" for number in range(30)]
@@ -156,7 +156,7 @@ def test_a_server_that_stays_away_is_unavailable(server: Endpoint) -> None:
 
 def test_a_key_that_is_refused_is_named_and_not_shown(server: Endpoint, scorer: ChatScorer) -> None:
     server.fault = lambda asked: Reply(401, {"error": f"{KEY} is wrong"})
-    with pytest.raises(ConfigError, match=r"sentiment\.openai\.api_key: .* answers 401") as failed:
+    with pytest.raises(ConfigError, match=r"feedback\.sentiment\.openai\.api_key: .* answers 401") as failed:
         scorer.score(["a"])
     assert KEY not in str(failed.value)
 
@@ -170,6 +170,17 @@ def test_a_key_that_was_rotated_is_read_anew(server: Endpoint, tmp_path: Path) -
     made = ChatScorer(to)
     assert made.score(["a"]) == [score("a")]
     made.close()
+
+
+def test_a_model_is_tried_before_a_job_relies_on_it(server: Endpoint) -> None:
+    sentiment = Sentiment.model_validate({"openai": {"url": server.openai, "model": "small"}})
+    assert tried(sentiment, 0.3) == f"small at {server.openai}/chat/completions"
+    server.fault = lambda asked: Reply(404, {"error": "no such model"})
+    with pytest.raises(ConfigError, match=r"feedback\.sentiment\.openai\.url: .* answers 404.*no such model"):
+        tried(sentiment, 0.3)
+    server.fault = lambda asked: completion("no idea")
+    with pytest.raises(Unavailable, match="no score for any text"):
+        tried(sentiment, 0.3)
 
 
 def test_what_the_file_names_is_opened_and_judges_texts_of_any_kind(server: Endpoint) -> None:

@@ -82,7 +82,7 @@ class ChatScorer:
         self._most = to.max_texts
         warmth = {} if to.temperature is None else {"temperature": to.temperature}
         self._request: dict[str, Any] = {"model": to.name, **warmth}
-        self._http = Http(self._where, "sentiment.openai", to, to.timeout, to.concurrency)
+        self._http = Http(self._where, "feedback.sentiment.openai", to, to.timeout, to.concurrency)
         self._asking = Asking(self._where, to.concurrency, patience_s, breaker)
 
     def score(self, texts: Sequence[str]) -> Sequence[float | Refused]:
@@ -101,7 +101,7 @@ class ChatScorer:
         return f"{self.name} at {self._where}"
 
     def close(self) -> None:
-        """Gives connections back."""
+        """See `Scorer.close`."""
         self._asking.close()
         self._http.close()
 

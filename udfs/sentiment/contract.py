@@ -38,6 +38,9 @@ class Scorer(Protocol):
     def describe(self) -> str:
         """The model and what it takes, for people to read."""
 
+    def close(self) -> None:
+        """Give back connections, where it has any."""
+
 
 def readable(text: str) -> str:
     """What of a text is judged: its first `LONGEST` characters, without what no tokenizer and no server reads.

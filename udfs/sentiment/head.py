@@ -25,7 +25,7 @@ from udfs.sentiment.contract import Refused
 FILE = "head.json"
 SHIPPED = Path(__file__).parent
 
-_NEEDED = "train one with python -m bench.sentiment, or set sentiment.model: vader"
+_NEEDED = "train one with python -m bench.sentiment, or set feedback.sentiment.model: vader"
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -60,11 +60,11 @@ def read(folder: Path) -> Head:
     try:
         head = msgspec.json.decode(file.read_bytes(), type=Head)
     except OSError as error:
-        raise ConfigError([f"sentiment.model: {file} can't be read: {error.strerror or error}: {_NEEDED}"]) from None
+        raise _wrong(f"{file} can't be read: {error.strerror or error}: {_NEEDED}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError([f"sentiment.model: {file} is no head: {error}: {_NEEDED}"]) from None
+        raise _wrong(f"{file} is no head: {error}: {_NEEDED}") from None
     if not head.weights or not all(map(math.isfinite, (head.bias, *head.weights))):
-        raise ConfigError([f"sentiment.model: {file} is no head: it has no weights, or NaN or infinity: {_NEEDED}"])
+        raise _wrong(f"{file} is no head: it has no weights, or NaN or infinity: {_NEEDED}")
     return head
 
 
@@ -74,15 +74,17 @@ def write(head: Head, folder: Path) -> None:
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(head), indent=1) + b"\n")
 
 
+def _wrong(said: str) -> ConfigError:
+    return ConfigError([f"feedback.sentiment.model: {said}"])
+
+
 class HeadScorer:
     """Scores by a head on an embedder's vectors. What the embedder refuses is refused."""
 
     def __init__(self, name: str, head: Head, model: Embedder) -> None:
         """Raises ConfigError where the embedder's vectors aren't of the head's size."""
         if model.dimension != len(head.weights):
-            raise ConfigError(
-                [f"sentiment.model: {name} has {len(head.weights)} weights, {model.name} {model.dimension} numbers"]
-            )
+            raise _wrong(f"{name} has {len(head.weights)} weights, {model.name} {model.dimension} numbers")
         self.name = name
         self._head = head
         self._embedder = model
@@ -99,6 +101,9 @@ class HeadScorer:
         trained = f"trained on {head.trained_on}, with vectors in {head.precision}"
         return f"{self.name}, a logistic head on {self._embedder.describe()}; {trained}"
 
+    def close(self) -> None:
+        """See `Scorer.close`."""
+
 
 def opened(folder: Path | None, embedding: Embedding | None) -> HeadScorer:
     """The head in a folder, or the shipped one where that is None, with the embedder whose vectors it takes.
@@ -112,11 +117,7 @@ def opened(folder: Path | None, embedding: Embedding | None) -> HeadScorer:
     name = EMBEDDER if folder is None else str(folder)
     using = embedding or Embedding(model=head.model)
     if using.model != head.model:
-        raise ConfigError(
-            [f"sentiment.model: {name} is for vectors of {head.model}, and embedding.model is {using.model}: {_NEEDED}"]
-        )
+        raise _wrong(f"{name} is for vectors of {head.model}, and embedding.model is {using.model}: {_NEEDED}")
     if (prompt := prompt_of(using, "document").text) != head.prompt:
-        raise ConfigError(
-            [f"sentiment.model: {name} is for texts behind {head.prompt!r}, and here stands {prompt!r}: {_NEEDED}"]
-        )
+        raise _wrong(f"{name} is for texts behind {head.prompt!r}, and here stands {prompt!r}: {_NEEDED}")
     return HeadScorer(name, head, embedder(using))

@@ -10,9 +10,13 @@ from typing import Any
 
 from core.config.embedding import Embedding
 from core.config.sentiment import VADER, OpenAiJudge, Sentiment
+from core.errors import Unavailable
+from udfs.remote.asking import PATIENCE_S
 from udfs.sentiment.contract import Refused, Scorer, Verdict, readable
 
 CACHED_SCORES = 65_536
+
+_TRIED = "Thank you."
 
 
 class Judge:
@@ -70,19 +74,37 @@ def judge(sentiment: Sentiment, embedding: Embedding | None = None) -> Judge:
     return Judge(_scorer(sentiment, embedding))
 
 
-def _openai(to: OpenAiJudge) -> Scorer:
+def tried(sentiment: Sentiment, patience_s: float) -> str:
+    """Have the model judge a text, and describe it. One elsewhere is asked for `patience_s`.
+
+    Raises as `judge`, and Unavailable where a model elsewhere doesn't answer, or has no score for any text.
+    """
+    scorer = _scorer(sentiment, None, patience_s)
+    try:
+        for refused in scorer.score([_TRIED]):
+            if isinstance(refused, Refused):
+                raise Unavailable(refused.reason)
+        return scorer.describe()
+    finally:
+        scorer.close()
+
+
+def _openai(to: OpenAiJudge, patience_s: float) -> Scorer:
     from udfs.sentiment.chat import ChatScorer
 
-    return ChatScorer(to)
+    brief = {"timeout": min(to.timeout, patience_s)} if patience_s < PATIENCE_S else {}
+    return ChatScorer(to.model_copy(update=brief), patience_s)
 
 
-ELSEWHERE: Mapping[str, Callable[[Any], Scorer]] = {"openai": _openai}
-"""Models elsewhere, opened, by the names of `core.config.sentiment.Sentiment`'s fields, given their settings."""
+ELSEWHERE: Mapping[str, Callable[[Any, float], Scorer]] = {"openai": _openai}
+"""Models elsewhere, opened, by the names of `core.config.sentiment.Sentiment`'s fields, given their settings, and how
+long one that is away is asked again.
+"""
 
 
-def _scorer(sentiment: Sentiment, embedding: Embedding | None) -> Scorer:
+def _scorer(sentiment: Sentiment, embedding: Embedding | None, patience_s: float = PATIENCE_S) -> Scorer:
     if sentiment.elsewhere is not None:
-        return ELSEWHERE[sentiment.judged_by](sentiment.elsewhere)
+        return ELSEWHERE[sentiment.judged_by](sentiment.elsewhere, patience_s)
     # imported late: rules need no model, and a model no rules
     if sentiment.model == VADER:
         from udfs.sentiment.vader import Vader

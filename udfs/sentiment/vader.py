@@ -37,6 +37,9 @@ class Vader:
         """See `Scorer.describe`."""
         return f"{self.name}, {len(self._analyzer.lexicon):,} words and {len(self._emojis):,} emojis"
 
+    def close(self) -> None:
+        """See `Scorer.close`."""
+
     def _score(self, text: str) -> float:
         words = self._spelt(text).split(maxsplit=MOST)[:MOST]
         pieces = [" ".join(words[at : at + PIECE]) for at in range(0, len(words), PIECE)]
