@@ -47,7 +47,7 @@ _Reason = Annotated[
 ]
 _Document = Annotated[str | None, typer.Option(metavar="ID", help="Only those of this document.")]
 _Stage = Annotated[
-    str | None, typer.Option(help="Only those of this stage: decode, plan, parse, link, embed or write.")
+    str | None, typer.Option(help="Only those of this stage: decode, plan, parse, link, rate, embed or write.")
 ]
 _Since = Annotated[
     datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only those from then on: ISO time, 2h, 1d.")

@@ -20,7 +20,7 @@ _MOMENT_S = 20.0
 LOOKS = ("freshet check ", "freshet search ", "freshet status ")
 """Commands that a reader types again, where what they look at takes a moment: a connector's topic, a change's way."""
 STAYS = ("freshet run ", "freshet serve ", "freshet model serve ", "freshet bundle --rehearse ")
-_FAIL = {"freshet check broken.yaml": 2, "freshet check --msf pipeline.yaml": 1}
+_FAIL = {"freshet check broken.yaml": 2, "freshet check wrong.yaml": 1, "freshet check --msf pipeline.yaml": 1}
 """Commands that fail, as their page says."""
 
 
