@@ -11,6 +11,7 @@ import pytest
 from core.change import Change, Event, Operation, Position
 from core.documents.objects import ObjectChange
 from core.documents.unsettled import Unsettled
+from core.formats.conversations import Feedback
 from core.identity.identifiers import Identifier
 from core.identity.linking import RecordChange
 from core.metrics.tally import Rise
@@ -20,6 +21,7 @@ from core.profiles.step import ProfileChanges
 from core.shards.log import Shard
 from core.shards.progress import Reached
 from core.shards.slots import Assigned
+from core.stores.kpis import KpiChange
 from flink_jobs import payloads
 from flink_jobs.payloads import Answer, Codec, Embedded, Mark, RecordSweep, Written
 
@@ -46,6 +48,12 @@ EXAMPLES: dict[str, tuple[Codec[Any], Any]] = {
     "604e0890d717a3af": (payloads.RECORD_SWEEP, RecordSweep("crm", AT, 9)),
     "6d25bed6da6396cd": (payloads.DELIVERY, Delivery(3, 4, "crm/1", ProfileChanges(born=("p",)), ("text",))),
     "76491b1ceb743a0c": (payloads.WRITTEN, Written((b"plan",), (REJECTED,))),
+    "886d6397e793c879": (payloads.SAID, Feedback("a1", None, "2026-12-01T21:00:09Z", "shop", 1, "thumbs", None)),
+    "4e1b33d7a0b380e5": (
+        payloads.KPI_CHANGE,
+        KpiChange("latency", ("2026-12-01 21:00:00.000", 3, 0.5, None), gone=True),
+    ),
+    "3b798da25ab5147a": (payloads.REJECTED, (REJECTED,)),
     "7f4a8500aa0fbe7a": (payloads.ASSIGNED, {"orders": [Assigned(Shard("0", ("1",), True), ("a",), 7)]}),
 }
 """By the digest of the bytes that the release before the codecs sent; of plans, answers and marks, since outcomes and
