@@ -108,7 +108,7 @@ _DEFINED = (
     Metric("tokens", "tokens that went through the model"),
     Metric("padding", "tokens of padding that went through the model beside them"),
     Metric("texts_cached", "texts whose vector the worker remembered"),
-    Metric("texts_refused", "texts that can't be embedded, in SQL", (), "texts_refused"),
+    Metric("texts_refused", "texts that can't be embedded in SQL, or have no sentiment", (), "texts_refused"),
     Metric("model_us", "time spent embedding", (), "", "µs"),
     Metric("store_us", "time spent asking and writing stores", (), "", "µs"),
     Metric("retries", "calls that were repeated because a store or a model was away or busy", ("of",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -9,25 +10,38 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from core.config.sentiment import Sentiment
-from flink_jobs.engine.workers import end_bundles_at_once, let_end_without_the_jvm
+from flink_jobs.engine.metrics import Meters
+from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
 from udfs.sentiment.contract import Refused
 from udfs.sentiment.judge import judge
+
+log = logging.getLogger(__name__)
 
 
 class _Judge(ScalarFunction):
     def __init__(self, settings: Sentiment) -> None:
         self._settings = settings
+        self._meters = Meters("texts_refused")
 
     def open(self, function_context: FunctionContext) -> None:
+        end_with_the_runner()
         let_end_without_the_jvm()
         end_bundles_at_once()
         self._judge = judge(self._settings)
+        self._meters.open(function_context.get_metric_group())
 
     def eval(self, texts: pd.Series[Any]) -> pd.Series[Any]:
         verdicts = self._judge.judge(["" if text is None else text for text in texts])
+        refused = [each for each in verdicts if isinstance(each, Refused)]
+        if refused:
+            self._meters.count("texts_refused", len(refused))
+            log.warning("%d texts have no sentiment, as this one: %s", len(refused), refused[0].reason)
         return pd.Series([None if isinstance(each, Refused) else each for each in verdicts], dtype=object)
 
 
 def judging(settings: Sentiment) -> Any:
-    """The function: -1, as unhappy as can be, to 1. NULL where nothing is said, or a model refuses a text for good."""
+    """The function: -1, as unhappy as can be, to 1. NULL where nothing is said, or a model refuses a text for good.
+
+    Texts that are refused are counted, and the log has the reason of one of each batch.
+    """
     return udf(_Judge(settings), result_type=DataTypes.DOUBLE(), func_type="pandas")
