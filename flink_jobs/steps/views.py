@@ -44,7 +44,7 @@ _TYPES: Mapping[str, ColumnType] = {
     "TIMESTAMP_WITH_LOCAL_TIME_ZONE": ColumnType.TIMESTAMP,
 }
 _TIME_ATTRIBUTE = re.compile(r" \*ROWTIME\*")
-_SAID = re.compile(r"(?:[A-Za-z_]+\.)+[A-Za-z]*(?:Exception|Error): ([^\n]+)")
+_SAID = re.compile(r"(?:Exception|Error): ([^\n]+)")
 _MATERIALIZED = "upsertMaterialize=[true]"
 
 
