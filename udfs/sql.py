@@ -11,8 +11,7 @@ from pyflink.table.udf import ScalarFunction, udf
 from core.config.sentiment import Sentiment
 from udfs.embedding.embedder import embed_each, embedder, questioner
 from udfs.embedding.tokenizing import DEFAULT
-from udfs.sentiment.contract import Refused
-from udfs.sentiment.judge import judge
+from udfs.sentiment.judge import judge, scored
 
 
 class _Embed(ScalarFunction):
@@ -43,10 +42,9 @@ class _Sentiment(ScalarFunction):
         self._refused = function_context.get_metric_group().add_group("freshet").counter("texts_refused")
 
     def eval(self, texts: pd.Series[Any]) -> pd.Series[Any]:
-        verdicts = self._judge.judge(["" if text is None else text for text in texts])
-        refused = [isinstance(verdict, Refused) for verdict in verdicts]
-        self._refused.inc(sum(refused))
-        return pd.Series([None if bad else each for bad, each in zip(refused, verdicts, strict=True)], dtype=object)
+        scores, refused = scored(self._judge, texts)
+        self._refused.inc(len(refused))
+        return pd.Series(scores, dtype=object)
 
 
 def embed_udf(model: str, of_questions: bool = False) -> Any:

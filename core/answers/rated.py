@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from core.errors import RatingError
+from core.errors import DecodeError, RatingError
 from core.formats.conversations import Feedback, Turn, at_ms
 
 MOST_WAITING = 16
@@ -77,6 +77,14 @@ def answer_from_bytes(raw: bytes) -> Answer:
 def key_of(said: Turn | Feedback) -> str:
     """What an answer is known by."""
     return f"{said.tenant}\x00{said.id}"
+
+
+def refuse_late(said: Turn | Feedback, arrived_ms: int, latest_ms: int, late: str) -> None:
+    """Raise DecodeError of what was written more than `latest_ms` behind its own time; `late` as the file says it."""
+    if (behind_ms := arrived_ms - at_ms(said)) > latest_ms:
+        raise DecodeError(
+            f"it happened at {said.at} and was written {behind_ms // 1000:,} s later; feedback.late is {late}"
+        )
 
 
 def step(before: Answer, heard: Heard, arrived_ms: int, late_ms: int) -> tuple[Answer, tuple[Refused, ...]]:

@@ -58,9 +58,10 @@ def key_of(table: KpiTable, change: KpiChange) -> tuple[Value, ...]:
 
 def last_of(tables: Mapping[str, KpiTable], changes: Iterable[KpiChange]) -> list[KpiChange]:
     """Of each row the last change: to follow these alone equals following all of them, one after the other."""
+    places = {name: table.key_places for name, table in tables.items()}
     last: dict[tuple[str, tuple[Value, ...]], KpiChange] = {}
     for each in changes:
-        last[each.kpi, key_of(tables[each.kpi], each)] = each
+        last[each.kpi, tuple(each.values[at] for at in places[each.kpi])] = each
     return list(last.values())
 
 

@@ -17,6 +17,13 @@ _JVM = "java"
 _watching = threading.Lock()
 
 
+def begin() -> None:
+    """What each function does first that runs in a worker: all of the below."""
+    end_with_the_runner()
+    let_end_without_the_jvm()
+    end_bundles_at_once()
+
+
 def end_with_the_runner() -> None:
     """Has this worker end as soon as what Flink started it by has ended, whatever it is doing. Can be repeated.
 

@@ -27,9 +27,9 @@ from core.plans import Chunk, Outcome, Plan, Status, earlier_of, fold, made_by
 from core.stores.contract import Vectors
 from core.stores.outcomes import cleared
 from flink_jobs import payloads
+from flink_jobs.engine import workers
 from flink_jobs.engine.metrics import Meters, timed
 from flink_jobs.engine.model_load import recorded_load
-from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
 from flink_jobs.payloads import Answer, Embedded
 from flink_jobs.steps.cutting import Cuts
 from flink_jobs.steps.fan_out import FanOut, MadeNow, reason_of
@@ -135,9 +135,7 @@ class _EmbedPlans(ScalarFunction):
         self._chunks = dict(chunks)
 
     def open(self, function_context: FunctionContext) -> None:
-        end_with_the_runner()
-        let_end_without_the_jvm()
-        end_bundles_at_once()
+        workers.begin()
         self._embedder = _loaded(self._embedding)
         self._stores = FanOut(open_stores(self._settings, self._embedder.dimension))
         self._cuts = Cuts(self._embedding, self._chunks)
@@ -239,7 +237,7 @@ class _ClearTables(ScalarFunction):
         self._tells = tells
 
     def open(self, function_context: FunctionContext) -> None:
-        end_with_the_runner()
+        workers.begin()
         self._stores = open_stores(self._settings, dimension(self._embedding))
         self._meters.open(function_context.get_metric_group())
 

@@ -20,8 +20,8 @@ from core.plans import Outcome, Status, fold
 from core.profiles.delivery import TABLE, Delivery, Texts, epoch_position, plans_of
 from core.stores.contract import ProfileStore, VectorStore
 from flink_jobs import payloads
+from flink_jobs.engine import workers
 from flink_jobs.engine.metrics import Meters
-from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
 from flink_jobs.payloads import Written
 from udfs.embedding.embedder import dimension
 from udfs.embedding.tokenizing import document_chunker
@@ -68,9 +68,7 @@ class _WriteProfiles(ScalarFunction):
         self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
-        end_with_the_runner()
-        let_end_without_the_jvm()
-        end_bundles_at_once()
+        workers.begin()
         self._store = open_profiles(self._stores)
         named = bool(self._stores.settings.names)
         self._vectors = list(open_stores(self._stores, dimension(self._embedding)).values()) if named else []

@@ -10,10 +10,9 @@ from pyflink.table import DataTypes, FunctionContext
 from pyflink.table.udf import ScalarFunction, udf
 
 from core.config.sentiment import Sentiment
+from flink_jobs.engine import workers
 from flink_jobs.engine.metrics import Meters
-from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
-from udfs.sentiment.contract import Refused
-from udfs.sentiment.judge import judge
+from udfs.sentiment.judge import judge, scored
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +23,16 @@ class _Judge(ScalarFunction):
         self._meters = Meters("texts_refused")
 
     def open(self, function_context: FunctionContext) -> None:
-        end_with_the_runner()
-        let_end_without_the_jvm()
-        end_bundles_at_once()
+        workers.begin()
         self._judge = judge(self._settings)
         self._meters.open(function_context.get_metric_group())
 
     def eval(self, texts: pd.Series[Any]) -> pd.Series[Any]:
-        verdicts = self._judge.judge(["" if text is None else text for text in texts])
-        refused = [each for each in verdicts if isinstance(each, Refused)]
+        scores, refused = scored(self._judge, texts)
         if refused:
             self._meters.count("texts_refused", len(refused))
             log.warning("%d texts have no sentiment, as this one: %s", len(refused), refused[0].reason)
-        return pd.Series([None if isinstance(each, Refused) else each for each in verdicts], dtype=object)
+        return pd.Series(scores, dtype=object)
 
 
 def judging(settings: Sentiment) -> Any:

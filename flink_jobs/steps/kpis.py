@@ -19,8 +19,8 @@ from core.metrics import tally
 from core.plans import Status
 from core.stores.kpis import ColumnType, KpiChange, KpiTable
 from flink_jobs import payloads
+from flink_jobs.engine import workers
 from flink_jobs.engine.metrics import Meters
-from flink_jobs.engine.workers import end_bundles_at_once, end_with_the_runner, let_end_without_the_jvm
 from flink_jobs.steps.operators import BYTES
 from flink_jobs.steps.refusing import refuse
 
@@ -68,9 +68,7 @@ class _WriteKpis(ScalarFunction):
         self._meters = Meters()
 
     def open(self, function_context: FunctionContext) -> None:
-        end_with_the_runner()
-        let_end_without_the_jvm()
-        end_bundles_at_once()
+        workers.begin()
         self._store = open_kpis(self._place, self._tables, _PATIENCE_S)
         self._meters.open(function_context.get_metric_group())
 

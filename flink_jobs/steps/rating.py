@@ -19,11 +19,12 @@ from core.answers.rated import (
     key_of,
     of_nobody,
     rated,
+    refuse_late,
     step,
 )
 from core.config.feedback import Feedback
 from core.decoding import guarded
-from core.errors import ChangeError, DecodeError
+from core.errors import ChangeError
 from core.formats import conversations
 from core.formats.conversations import Turn, at_ms
 from flink_jobs import payloads
@@ -32,6 +33,7 @@ from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
 from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, event_of
 from flink_jobs.steps.refusing import refuse
+from udfs.sentiment.contract import LONGEST
 
 SAID = Types.ROW_NAMED(
     ["answer", "said", "event", "text", "arrived"],
@@ -71,9 +73,6 @@ TURN_COLUMNS: dict[str, str] = {
 _KINDS = {"STRING": Types.STRING(), "INT": Types.INT(), "BIGINT": Types.LONG(), "DOUBLE": Types.DOUBLE()}
 TURNS = Types.ROW_NAMED(list(TURN_COLUMNS), [_KINDS[each.removesuffix(" NOT NULL")] for each in TURN_COLUMNS.values()])
 
-LONGEST_JUDGED = 10_000
-"""Characters of a text that are looked at for how its writer feels."""
-
 
 class DecodeConversation(ProcessFunction):
     """Event to turn or rating. One that was written later behind its time than the job waits is a dead letter."""
@@ -100,15 +99,12 @@ class DecodeConversation(ProcessFunction):
         is_turn = isinstance(said, Turn)
         self._meters.count("changes", feed="conversations", operation="turn" if is_turn else "rating")
         text = said.question if isinstance(said, Turn) else said.comment
-        judged = None if text is None else text[:LONGEST_JUDGED]
+        judged = None if text is None else text[:LONGEST]
         yield Row(key_of(said), payloads.SAID.encode(said), payloads.EVENT.encode(event), judged, arrived_ms)
 
     def _decode(self, event: Any, arrived_ms: int) -> conversations.Event:
         said = conversations.decode(event, arrived_ms)
-        if (behind_ms := arrived_ms - at_ms(said)) > self._latest_ms:
-            raise DecodeError(
-                f"it happened at {said.at} and was written {behind_ms // 1000:,} s later; feedback.late is {self._late}"
-            )
+        refuse_late(said, arrived_ms, self._latest_ms, self._late)
         return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -60,6 +60,13 @@ class Judge:
                 self._scores.move_to_end(key)
         while len(self._scores) > self._entries:
             self._scores.popitem(last=False)
+
+
+def scored(judge: Judge, texts: Iterable[str | None]) -> tuple[list[float | None], list[Refused]]:
+    """A score for each text of a column, None where it is blank, missing or refused; and the refusals."""
+    verdicts = judge.judge(["" if text is None else text for text in texts])
+    refused = [each for each in verdicts if isinstance(each, Refused)]
+    return [None if isinstance(each, Refused) else each for each in verdicts], refused
 
 
 @lru_cache(maxsize=4)
