@@ -11,3 +11,4 @@ class DemoFeed(StrEnum):
     DYNAMODB = "dynamodb"
     PROFILES = "profiles"
     CHAT = "chat"
+    FEEDBACK = "feedback"

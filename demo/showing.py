@@ -111,6 +111,10 @@ def demo(console: Console, feed: DemoFeed, leave: bool, answering_model: str | N
             from demo import profiles  # needs the extra `profiles`
 
             return profiles.play(console, _FOLDER, leave)
+        if feed is DemoFeed.FEEDBACK:
+            from demo.feedback import showing as feedback
+
+            return feedback.play(console, _FOLDER, leave)
         if feed is DemoFeed.CHAT:
             from demo.chat import showing as chat  # needs the extras `profiles` and `serve`
 

@@ -78,6 +78,7 @@ ELSEWHERE = WITH_AWS | {
     "./freshet demo s3": "as above",
     "./freshet demo dynamodb": "as above",
     "./freshet demo profiles": "as above",
+    "./freshet demo feedback": "as above",
     "./freshet demo chat": "as above, with a model of the test's",
     "./freshet demo chat --answering-model http://127.0.0.1:11434/v1": "as above",
     "./freshet compose --rehearse": "run by tests/deploy/test_containers.py",

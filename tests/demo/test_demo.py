@@ -21,6 +21,7 @@ from demo import showing as demo
 from demo.aws import REGION
 from demo.chat import claims as chat
 from demo.feed import DemoFeed
+from demo.feedback import claims as feedback
 from demo.stage import Evidence, NotSeen
 from stack import local as local_stack
 from stack.connect import remove_postgres
@@ -30,6 +31,7 @@ from workloads.texts import texts
 
 COMMAND = [sys.executable, "-m", "cli", "demo"]
 ENVIRONMENT = resident.plain()
+APART = (DemoFeed.PROFILES, DemoFeed.CHAT, DemoFeed.FEEDBACK)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def played_alone(machine: Path, *arguments: str) -> str:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("feed", [feed for feed in DemoFeed if feed not in (DemoFeed.PROFILES, DemoFeed.CHAT)])
+@pytest.mark.parametrize("feed", [feed for feed in DemoFeed if feed not in APART])
 def test_every_claim_holds(machine: Path, feed: DemoFeed) -> None:
     # the first one is what who names none gets
     named = [] if feed is DemoFeed.DEBEZIUM else [feed.value]
@@ -82,6 +84,16 @@ def test_every_claim_about_people_holds(machine: Path) -> None:
     for title, _ in profiles.CLAIMS:
         assert f"✓  {title}" in summary
     assert "merged with" in printed
+    assert "stopped with savepoint-" in printed
+
+
+@pytest.mark.timeout(1200)
+def test_every_claim_about_feedback_holds(machine: Path) -> None:
+    printed = played(machine, "feedback")
+    summary = printed.partition("Every claim held")[2]
+    for title, _ in feedback.CLAIMS:
+        assert f"✓  {title}" in summary
+    assert re.search(r"rating → row: \d+ ms \(median of 5\)", summary)
     assert "stopped with savepoint-" in printed
 
 

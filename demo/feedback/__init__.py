@@ -1,0 +1,1 @@
+"""`freshet demo feedback`: conversations become rows that follow what people think of answers."""
