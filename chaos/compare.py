@@ -14,6 +14,7 @@ from psycopg import sql
 
 from chaos.patience import Patience
 from chaos.profiles import of_profiles
+from chaos.talks import Talks
 from chaos.world import World
 from connectors.opening.dead_letters import letters
 from connectors.opensearch.bodies import entry_id, mark_id
@@ -23,7 +24,6 @@ from core.letters import Letter
 from core.plans import Plan
 from core.stores.contract import VectorStore
 from core.stores.verification import Difference, Kind, compare, table_of
-from operations.servers import stores
 
 _AT_ONCE = 200
 _MARK_AGAIN_S = 2.0
@@ -94,7 +94,7 @@ def _passed(world: World, patience: Patience, supervise: Callable[[], object], r
 
 def _unmarked(world: World, text: str) -> str:
     wanted = world.feed.markers
-    opened = stores(world.pipeline)
+    opened = world.opened()
     try:
         for name, store in opened.items():
             there = store.read(list(wanted))
@@ -112,13 +112,16 @@ def _unmarked(world: World, text: str) -> str:
 def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
     plans = world.feed.plans(world.pipeline)
     found: list[tuple[str, Difference]] = []
-    opened = stores(world.pipeline)
+    opened = world.opened()
     try:
         for name, store in opened.items():
             found += [(name, difference) for difference in _of_store(store, plans)]
     finally:
         for store in opened.values():
             store.close()
+    if isinstance(world.feed, Talks):
+        rows, differing = world.feed.rows()
+        return rows, [("postgres", each) for each in differing]
     return len(plans), found + of_profiles(world.feed, world.pipeline)
 
 

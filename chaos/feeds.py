@@ -12,7 +12,9 @@ from chaos.objects import Objects
 from chaos.profiles import Profiles
 from chaos.rows import DMS, KINESIS, ROWS, Rows
 from chaos.strikes import AWS, JOB, STORES, Fault
-from chaos.world import Begin
+from chaos.talks import FAULTS as OF_TALKS
+from chaos.talks import Talks
+from chaos.world import ALL, KPIS, Begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Known:
     written    what is written, and how its changes are sent; Markdown, as the next
     truth      what the stores are compared with
     stores     that it is run with by default
+    of         the stores that it can be run with
+    makes      what is in them
     needs_aws  whether AWS is played for it
     """
 
@@ -32,6 +36,8 @@ class Known:
     written: str
     truth: str
     stores: str = "pgvector"
+    of: tuple[str, ...] = ALL
+    makes: str = "documents"
     needs_aws: bool = True
 
     @property
@@ -82,6 +88,17 @@ FEEDS: Mapping[str, Known] = {
         ROWS.faults,
         "as for `kinesis`, as plain rows with a version and an operation, in any partition of a topic",
         "the table's rows",
+        needs_aws=False,
+    ),
+    "feedback": Known(
+        Talks,
+        OF_TALKS,
+        "turns of conversations and ratings of them, each up to 0.7 s late and in any partition of a topic, so that "
+        "a rating may come before its turn; some are rated again, one event of five comes twice",
+        "[KPIs](feedback.md) of all that was sent, counted at once: one that ratings correct, and a final one",
+        "postgres",
+        KPIS,
+        "rows",
         needs_aws=False,
     ),
 }

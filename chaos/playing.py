@@ -26,7 +26,7 @@ from chaos.job import Job
 from chaos.patience import patience
 from chaos.rounds import Round, Verdict, play
 from chaos.strikes import Fault, possible
-from chaos.world import vectors
+from chaos.world import ALL, vectors
 from connectors.aws.client import Aws
 from connectors.milvus import lite
 from core.errors import FreshetError
@@ -37,7 +37,6 @@ from terminal.plain import plain
 ACT = 8
 """After so many rounds the database, topics and job are made anew: a job without state reads all topics again."""
 
-STORES = ("pgvector", "opensearch", "milvus", "kafka")
 _LATE = 3
 """The exit code of a run whose time was up while the job still got on, with no difference that stayed."""
 
@@ -61,7 +60,7 @@ class Options:
     rounds: int
     feed: str = "debezium"
     first: int = 1
-    stores: tuple[str, ...] = STORES
+    stores: tuple[str, ...] = ALL
     folder: Path | None = None
     keep_going: bool = False
     faults: tuple[Fault, ...] = ()
@@ -74,8 +73,8 @@ def chaos_stores(names: str | None, feed: str) -> tuple[str, ...]:
     """
     names = FEEDS[feed].stores if names is None else names
     chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-    if not chosen or not set(chosen) <= set(STORES):
-        raise FreshetError(f"--stores is {names!r}, must be of {','.join(STORES)}")
+    if not chosen or not set(chosen) <= set(FEEDS[feed].of):
+        raise FreshetError(f"--stores is {names!r}, must be of {','.join(FEEDS[feed].of)}")
     return chosen
 
 
@@ -140,7 +139,7 @@ def _acts(servers: stack.Stack, aws: Aws | None, folder: Path, options: Options,
                     faults = possible(FEEDS[options.feed].faults, options.stores, options.faults)
                     found = play(world, job, options.seed, number, faults, settled_s)
                 played.append(found)
-                _show(options.seed, found, console)
+                _show(options, found, console)
                 if not found.holds:
                     _explain(world, job, found, console)
                     if found.verdict is Verdict.DIFFERS and not options.keep_going:
@@ -171,14 +170,15 @@ def _act(
         job.kill()
 
 
-def _show(seed: int, found: Round, console: Console) -> None:
+def _show(options: Options, found: Round, console: Console) -> None:
     colours = {Verdict.EQUAL: "green", Verdict.LATE: "yellow", Verdict.DIFFERS: "bold red"}
     verdict = Text(found.verdict, colours[found.verdict])
     line = Text.assemble(
         f"{found.number:4}  ",
         verdict,
-        f"  {found.changes} changes, {found.found.documents} documents; {'; '.join(map(str, found.strikes))}; ",
-        f"drained after {found.found.seconds:.1f} s, {found.seconds:.0f} s in all (seed {seed})",
+        f"  {found.changes} changes, {found.found.documents} {FEEDS[options.feed].makes}; ",
+        f"{'; '.join(map(str, found.strikes))}; ",
+        f"drained after {found.found.seconds:.1f} s, {found.seconds:.0f} s in all (seed {options.seed})",
     )
     console.print(line, soft_wrap=True)
     for note in found.notes:

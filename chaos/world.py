@@ -24,8 +24,15 @@ from connectors.opening.stores import profile_stores, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.store import Milvus, OpenSearch, Pgvector
+from core.stores.contract import VectorStore
 from operations.servers import stores
 from stack.local import Stack
+
+ALL = ("pgvector", "opensearch", "milvus", "kafka")
+"""The stores of documents."""
+
+KPIS = ("postgres",)
+"""The stores of KPIs."""
 
 Begin = Callable[[Place, Random], Feed]
 """Makes a feed with its source; what there is to begin with is chosen."""
@@ -57,6 +64,10 @@ class World:
         self.file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         self.pipeline = load(self.file)
         prepare_stores(self.pipeline)
+
+    def opened(self) -> dict[str, VectorStore]:
+        """The stores of its documents, where it makes any."""
+        return {} if self.pipeline.makes_feedback else stores(self.pipeline)
 
     def delete_index(self, whole: bool) -> None:
         """Delete OpenSearch's index behind the job's back, and its ledger too if `whole`."""
@@ -101,7 +112,9 @@ def make(
 
 
 def prepare_stores(pipeline: Pipeline) -> None:
-    """Make the tables and indexes, which are looked into before the job is there."""
+    """Make the tables and indexes, which are looked into before the job is there; those of KPIs the job makes."""
+    if pipeline.makes_feedback:
+        return
     for store in stores(pipeline).values():
         store.prepare()
         store.close()
@@ -133,17 +146,19 @@ def vectors(folder: Path) -> Path:
 
 
 def _pipeline(place: Place, feed: Feed, stores: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    targets: dict[str, object] = {"pgvector": {"dsn": place.dsn, "table": "chunks"}}
+    targets: dict[str, object] = {"pgvector": {"dsn": place.dsn, "table": "chunks"}, "postgres": {"dsn": place.dsn}}
     if place.stack.opensearch is not None:
         targets["opensearch"] = {"hosts": [place.stack.opensearch.url], "index": place.name}
     servers = place.stack.kafka.bootstrap_servers
     targets["milvus"] = {"uri": str(vectors(folder)), "collection": place.name}
     targets["kafka"] = {"topic": f"{place.name}.staged", "properties.bootstrap.servers": servers}
-    settings = {"embedding": {"model": "hash"}, "store": {}, **feed.settings()}
+    settings = feed.settings()
+    embedding = {} if "feedback" in settings else {"embedding": {"model": "hash"}}
     return {
         "name": place.name,
+        **embedding,
         **settings,
-        "store": {**settings["store"], **{store: targets[store] for store in stores}},
+        "store": {**settings.get("store", {}), **{store: targets[store] for store in stores}},
         "dead_letters": {"kafka": {"topic": _letters(place.name), "properties.bootstrap.servers": servers}},
         "parallelism": 2,
         "flink": {

@@ -215,11 +215,12 @@ def chaos(
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to play.")] = 10,
     first: Annotated[int, typer.Option("--from", min=1, metavar="ROUND", help="The number of the first one.")] = 1,
     feed: Annotated[
-        str, typer.Option(help="What tells of the changes: debezium, dynamodb, dms, s3, kinesis, rows or profiles…")
+        str,
+        typer.Option(help="What tells of the changes: debezium, dynamodb, dms, s3, kinesis, rows, feedback, profiles…"),
     ] = "debezium",
     stores: Annotated[
         str | None,
-        typer.Option(help="The stores to keep equal, with commas; else both for debezium, pgvector for other feeds."),
+        typer.Option(help="The stores to keep equal, with commas; else those that are usual for the feed."),
     ] = None,
     directory: Annotated[
         Path | None,

@@ -75,6 +75,9 @@ def test_stores_are_named() -> None:
     assert chaos_stores("opensearch, pgvector", "dms") == ("opensearch", "pgvector")
     assert chaos_stores(None, "debezium") == ("pgvector", "opensearch")
     assert chaos_stores(None, "dms") == ("pgvector",)
+    assert chaos_stores(None, "feedback") == ("postgres",)
+    with pytest.raises(FreshetError, match="'pgvector', must be of postgres"):
+        chaos_stores("pgvector", "feedback")
     with pytest.raises(FreshetError, match="'pinecone', must be of"):
         chaos_stores("pinecone", "debezium")
 
