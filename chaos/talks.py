@@ -44,7 +44,9 @@ FAULTS = {
     Fault.POSTGRES: 12,
     Fault.POSTGRES_FROZEN: 6,
 }
-WATERMARK = timedelta(seconds=2)
+WATERMARK = timedelta(seconds=20)
+"""Longer than Kafka is away: after ten seconds its partitions count as idle, and are waited for no more."""
+
 WINDOW = timedelta(seconds=2)
 
 _WRITERS = 3
