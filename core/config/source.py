@@ -116,7 +116,7 @@ FILES = "files"
 """The format of a watched folder, and of nothing else."""
 
 CONVERSATIONS = "conversations"
-"""The format whose events tell of no rows. Their times are by Kafka's clock."""
+"""The format whose events tell of no rows. Their times are by the log's clock."""
 
 WITH_FILES = "source.file and format: files go together, and neither with another one"
 
@@ -259,8 +259,11 @@ class Kinesis(AwsOrigin):
 
     def misfit(self, format_: str, tells_order: bool) -> str:
         """See `Origin.misfit`."""
-        if format_ == CONVERSATIONS:
-            return f"source.kinesis is for changes of rows; format: {CONVERSATIONS} is read from source.kafka"
+        if format_ == CONVERSATIONS and self.connector is not None:
+            return (
+                "source.kinesis.connector is flink, whose time is not that of arrival, which conversations are counted "
+                "by: leave connector out"
+            )
         if self.connector is not None and not tells_order:
             return super().misfit(format_, tells_order) or (
                 f"source.kinesis.connector is flink, which doesn't tell how records arrived, and {format_} is "

@@ -87,7 +87,7 @@ def _of_shards(tables: StreamTableEnvironment, reading: Reading, settings: Kines
     from connectors.shards.streams import source_of  # both need the extra `aws`
     from flink_jobs.sources.shards import shard_source
 
-    read = shard_source(tables, [source_of(settings)], reading.parallelism, MAX_PARALLELISM)
+    read = shard_source(tables, [source_of(settings)], reading.parallelism, MAX_PARALLELISM, reading.behind_ms)
     lost = read.lost.flat_map(_LostToLetter(reading.pipeline), LETTERS).name("lost").uid("lost")
     return Feed(read.events, (lost,))
 

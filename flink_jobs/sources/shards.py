@@ -57,12 +57,16 @@ class ShardEvents:
 
 
 def shard_source(
-    tables: StreamTableEnvironment, sources: Sequence[Source], parallelism: int, max_parallelism: int
+    tables: StreamTableEnvironment,
+    sources: Sequence[Source],
+    parallelism: int,
+    max_parallelism: int,
+    behind_ms: int = 0,
 ) -> ShardEvents:
     """The events of all these streams, unbounded: the job goes on until it is stopped.
 
     A shard's watermark is the arrival time of its last record, or the clock where it is read to its end; that of a
-    subtask is the least of its shards'. Both operators have the job's parallelism.
+    subtask is the least of its shards', less `behind_ms`. Both operators have the job's parallelism.
     """
     assigned = (
         ticks(tables)
@@ -78,7 +82,7 @@ def shard_source(
         .uid("read-shards")
     )
     lost = assigned.get_side_output(_LOST).union(read.get_side_output(_LOST))
-    return ShardEvents(timed(tables, read), lost)
+    return ShardEvents(timed(tables, read, behind_ms), lost)
 
 
 class ListShards(KeyedProcessFunction):

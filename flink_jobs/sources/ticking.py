@@ -26,8 +26,11 @@ def ticks(tables: StreamTableEnvironment) -> DataStream:
     return tables.to_data_stream(tables.from_path("ticks"))
 
 
-def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
-    """Rows of READ as rows of EVENT_FIELDS, with their times and watermarks."""
+def timed(tables: StreamTableEnvironment, read: DataStream, behind_ms: int = 0) -> DataStream:
+    """Rows of READ as rows of EVENT_FIELDS, with their times and watermarks.
+
+    behind_ms  by how much a watermark is behind the time below which nothing is still to come
+    """
     # by way of a table: a timestamp assigner of Python's would take every row to Python and back once more
     given = Schema.new_builder()
     for column, kind in EVENT_FIELDS.items():
@@ -35,7 +38,7 @@ def timed(tables: StreamTableEnvironment, read: DataStream) -> DataStream:
     given.column("arrived", "BIGINT").column("whole", "BIGINT")
     given.column_by_expression("ts", "TO_TIMESTAMP_LTZ(`arrived`, 3)")
     given.column_by_expression("floor", "TO_TIMESTAMP_LTZ(`whole`, 3)")
-    tables.create_temporary_view("received", read, given.watermark("ts", "`floor`").build())
+    tables.create_temporary_view("received", read, given.watermark("ts", kafka.behind("floor", behind_ms)).build())
     names = ", ".join(f"`{name}`" for name in EVENT_FIELDS)
     rows = tables.sql_query(f"SELECT {names}, `ts` FROM received")  # noqa: S608  # our own names
     taken = Schema.new_builder()

@@ -63,6 +63,11 @@ WRONG = [
     ("dead_letters:", "embedding: {model: hash}\ndead_letters:", "embedding makes vectors, and feedback has none"),
     ("dead_letters:", "reselect: {postgres: {dsn: d}}\ndead_letters:", "conversations are none: leave it out"),
     ("{kafka: {topic: t,", "{kinesis: {stream: t}, kafka: {topic: t,", "names kafka and kinesis"),
+    (
+        'kafka: {topic: t, properties.bootstrap.servers: "127.0.0.1:9092"}',
+        "kinesis: {stream: t, connector: flink}",
+        "source.kinesis.connector is flink, whose time is not that of arrival",
+    ),
     ("feedback:\n", "documents: {a: {text: '{a}'}}\nfeedback:\n", "both documents and feedback are set"),
 ]
 
