@@ -85,6 +85,7 @@ def _passed(world: World, patience: Patience, supervise: Callable[[], object], r
         time.sleep(_LOOK_EVERY_S)
 
     def waiting(left: int | None) -> bool:
+        supervise()
         if left is not None:
             patience.see("uncommitted", left)
         return not patience.is_over()

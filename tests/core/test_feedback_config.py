@@ -65,7 +65,7 @@ WRONG = [
     ("{kafka: {topic: t,", "{kinesis: {stream: t}, kafka: {topic: t,", "names kafka and kinesis"),
     (
         'kafka: {topic: t, properties.bootstrap.servers: "127.0.0.1:9092"}',
-        "kinesis: {stream: t, connector: flink}",
+        "kinesis: {stream.arn: arn:aws:kinesis:eu-central-1:123456789012:stream/t, connector: flink}",
         "source.kinesis.connector is flink, whose time is not that of arrival",
     ),
     ("feedback:\n", "documents: {a: {text: '{a}'}}\nfeedback:\n", "both documents and feedback are set"),
