@@ -22,11 +22,12 @@ def add(
     index: Annotated[list[str], typer.Option(help="An index that it is for; can be given again.")] = [],  # noqa: B006
     only: Annotated[str, typer.Option("--filter", metavar="JSON", help="It sees what passes this alone.")] = "{}",
     profiles: Annotated[bool, typer.Option("--profiles", help="It is for profiles too.")] = False,
+    kpis: Annotated[bool, typer.Option("--kpis", help="It is for KPIs too, those of every tenant.")] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="It is for the server's own figures too.")] = False,
     per_minute: Annotated[int | None, typer.Option(min=1, metavar="N", help="So many requests at most.")] = None,
 ) -> None:
     """Make a key, print it this once, and write its hash into the file."""
     from serving.keys import add as adding
 
-    only_if = {"profiles": profiles, "metrics": metrics, "filter": only, "per_minute": per_minute}
+    only_if = {"profiles": profiles, "kpis": kpis, "metrics": metrics, "filter": only, "per_minute": per_minute}
     typer.echo(adding(file, name, {"indexes": index, **only_if}))

@@ -62,6 +62,7 @@ class Grant:
     indexes   by name, each with the filter that what is seen must pass
     people    the filter that a profile must pass; None: no profiles
     figures   whether the server's own figures may be read
+    kpis      whether they may be looked at
     pace      what each request is charged to; None: any number
     name      of the key or token: whose conversations are
     defaults  of answers
@@ -70,6 +71,7 @@ class Grant:
     indexes: Mapping[str, Filter]
     people: Filter | None
     figures: bool
+    kpis: bool = False
     pace: Pace | None = None
     name: str = ""
     defaults: Defaults = NO_DEFAULTS
@@ -89,7 +91,7 @@ Charges nobody: `charge` does, once a request.
 
 def to_everyone(indexes: Sequence[str]) -> LetIn:
     """Everyone sees all."""
-    grant = Grant(dict.fromkeys(indexes, EVERYTHING), EVERYTHING, figures=True)
+    grant = Grant(dict.fromkeys(indexes, EVERYTHING), EVERYTHING, figures=True, kpis=True)
     return lambda authorization: grant
 
 
@@ -166,7 +168,7 @@ def _grants(
         pace = None if key.per_minute is None else _pace(paces.get(key.sha256), key.per_minute)
         among = json.dumps(usual.filter) if usual.filter else ""
         defaults = Defaults(usual.customer, usual.indexes, among)
-        grants[key.sha256] = Grant(seen, of_people, key.metrics, pace, name, defaults)
+        grants[key.sha256] = Grant(seen, of_people, key.metrics, key.kpis, pace, name, defaults)
     return grants, problems
 
 

@@ -32,17 +32,19 @@ from serving.lookups import ANSWER_S, Lookups, of_store
 from serving.offer import Offer, offered
 from serving.page.files import PATH, Page
 from serving.problems import Refused, as_response
-from serving.shapes import MOST_NEIGHBOURS, State, document_of, hits_of, person_of
+from serving.shapes import MOST_NEIGHBOURS, MOST_ROWS, State, document_of, hits_of, person_of
 from serving.tools.tools import Tools
 
 if TYPE_CHECKING:
     from serving.tools.mcp import Mcp
 
 _CHECK_S = 5.0
+_ROWS = 200
 _OF_MCP = ("mcp", "mcp_types")
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_exactly = msgspec.json.Encoder(decimal_format="number").encode
 
 Handler = Callable[[Request], Awaitable[Response]]
 Shape = Callable[[Refused], Response]
@@ -66,6 +68,7 @@ def application(offer: Offer, over: Event, answer_s: float = ANSWER_S) -> Starle
         ("GET", "/v1/changes", served.changes),
         ("GET", "/v1/profiles/{id}", served.profile),
         ("GET", "/v1/profiles/{type}/{value:path}", served.profile_of),
+        ("GET", "/v1/kpis/{kpi}", served.kpi),
         ("GET", "/v1/offer", served.offered),
         ("GET", "/health", served.health),
         ("GET", "/ready", served.ready),
@@ -232,6 +235,14 @@ class _Serving:
     async def _person(self, grant: Grant, profile: Profile, explain: bool) -> Response:
         return _json(person_of(profile, await self._lookups.origin(grant, profile) if explain else None))
 
+    async def kpi(self, request: Request) -> Response:
+        grant = self._let_in(request)
+        self._lookups.kpis(grant)
+        since = reading.time(request.query_params, "since")
+        most = reading.number(request.query_params, "limit", 1, MOST_ROWS)
+        found = await self._lookups.kpi(request.path_params["kpi"], grant, since, most or _ROWS)
+        return Response(_exactly(found), media_type="application/json")
+
     async def offered(self, request: Request) -> Response:
         return _json(offered(self._offer, self._let_in(request)))
 
@@ -249,6 +260,8 @@ class _Serving:
         checks = {f"index {name}": (each.threads, each.index.check) for name, each in self._offer.indexes.items()}
         if (people := self._offer.people) is not None:
             checks["the profiles"] = people.threads, people.people.check
+        if (kpis := self._offer.kpis) is not None:
+            checks["the KPIs"] = kpis.threads, kpis.rows.check
         try:
             async with asyncio.timeout(_CHECK_S):
                 await asyncio.gather(*(of_store(name, *check) for name, check in checks.items()))

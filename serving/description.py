@@ -12,11 +12,13 @@ from serving.problems import KIND, Problem
 from serving.shapes import (
     EVENTS,
     MOST_NEIGHBOURS,
+    MOST_ROWS,
     ChangedDocument,
     ClearedTable,
     Document,
     GoneDocument,
     Hits,
+    Kpi,
     Offered,
     Person,
     Search,
@@ -43,6 +45,7 @@ def described(name: str, keyed: bool) -> dict[str, Any]:
         GoneDocument,
         ClearedTable,
         Person,
+        Kpi,
         Offered,
         State,
         Problem,
@@ -65,6 +68,8 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     explain = _query("explain", {"type": "boolean"}, "With what made it.")
     around = _query("around", _WHOLE, "Only the chunk of this ordinal, and its neighbours.")
     neighbours = _query("neighbours", {**_WHOLE, "maximum": MOST_NEIGHBOURS}, "How many on each side; 1 if not given.")
+    since = _query("since", {"type": "string", "format": "date-time"}, "Only rows from then on.")
+    limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}, "How many; 200 if not given.")
     moved = {
         "description": "The profile is part of another one now.",
         "headers": {"Location": {"schema": {"type": "string"}}},
@@ -107,6 +112,9 @@ def _paths(of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
                 "profile_of", "The profile that an identifier links, or a `record`.", person, of,
                 _path("type"), _path("value"), explain,
             )
+        },
+        "/v1/kpis/{kpi}": {
+            "get": _operation("kpi", "A KPI's latest rows.", of[Kpi], of, _path("kpi"), since, limit)
         },
         "/v1/offer": {"get": _operation("offered", "What this key may ask for.", of[Offered], of)},
         "/health": {"get": _open(_operation("health", "Whether the server is alive.", of[State], of))},

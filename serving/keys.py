@@ -13,7 +13,7 @@ from textwrap import indent
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from core.config.file import Manual, checked
 from core.config.source import Model, Name
@@ -43,6 +43,7 @@ class Key(Model):
     sha256      of the key, in hexadecimal
     indexes     by their names
     profiles    whether they may be asked for
+    kpis        whether they may be looked at
     metrics     whether the server's own figures may be read
     filter      only what passes it is seen; as JSON, in the language of docs/filters.md
     per_minute  requests, the most; None: any number
@@ -52,10 +53,17 @@ class Key(Model):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     indexes: tuple[Name, ...] = ()
     profiles: bool = False
+    kpis: bool = False
     metrics: bool = False
     filter: dict[str, Any] = Field(default_factory=dict)
     per_minute: int | None = Field(None, ge=1, le=1_000_000)
     defaults: KeyDefaults = KeyDefaults()
+
+    @model_validator(mode="after")
+    def _sees_kpis_whole(self) -> Key:
+        if self.kpis and self.filter:
+            raise ValueError("filter can't be held to KPIs, which are of every tenant: make another key for kpis")
+        return self
 
 
 class Keys(Model):
@@ -83,8 +91,8 @@ def add(path: Path, name: str, given: Mapping[str, Any]) -> str:
     Raises ConfigError where the name is taken, or a setting is none.
     """
     allowed = {setting: value for setting, value in {**given, "filter": _object(given["filter"])}.items() if value}
-    if not allowed.keys() & {"indexes", "profiles", "metrics"}:
-        raise ConfigError([f"the key of {name} would be for nothing: give --index, --profiles or --metrics"])
+    if not allowed.keys() & {"indexes", "profiles", "kpis", "metrics"}:
+        raise ConfigError([f"the key of {name} would be for nothing: give --index, --profiles, --kpis or --metrics"])
     before = path.read_text(encoding="utf-8") if path.exists() else "keys:\n"
     there = read_keys(path).keys if path.exists() else {}
     if name in there:

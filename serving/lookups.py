@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -23,9 +24,9 @@ from serving import reading
 from serving.access import Grant
 from serving.batches import Full
 from serving.figures import Figures
-from serving.offer import Offer, OpenIndex, OpenPeople
+from serving.offer import Offer, OpenIndex, OpenKpis, OpenPeople
 from serving.problems import Refused
-from serving.shapes import Mode, Search, WaitFor
+from serving.shapes import Kpi, Mode, Search, WaitFor, kpi_of
 from serving.waiting import Waiting
 
 ANSWER_S = 30.0
@@ -65,6 +66,23 @@ class Lookups:
         if self._offer.people is None or grant.people is None:
             raise Refused(404, "no profiles may be asked for here")
         return self._offer.people, grant.people
+
+    def kpis(self, grant: Grant) -> OpenKpis:
+        """The KPIs, if they may be looked at."""
+        if self._offer.kpis is None or not grant.kpis:
+            raise Refused(404, "no KPIs may be looked at here")
+        return self._offer.kpis
+
+    async def kpi(self, name: str, grant: Grant, since: datetime | None, most: int) -> Kpi:
+        """A KPI's latest rows."""
+        opened = self.kpis(grant)
+        if name not in opened.rows.names:
+            there = ", ".join(opened.rows.names)
+            raise Refused(404, f"{name!r} is no KPI that may be looked at; there are {there}", "kpi")
+        found = await of_store("the KPIs", opened.threads, partial(opened.rows.latest, name, since, most))
+        if found is None:
+            raise Refused(404, f"{name!r} has no table yet: its job makes it when it begins", "kpi")
+        return kpi_of(name, *found)
 
     async def wait(self, name: str, grant: Grant, change: WaitFor) -> None:
         """Return once a change is in an index."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from operations.index import Index
+from operations.kpi_rows import KpiRows
 from operations.people import People
 from serving.access import Grant, LetIn, nobody, to_everyone
 from serving.answers import conversations
@@ -54,10 +55,19 @@ class OpenPeople:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenKpis:
+    """The KPIs, and the threads that ask their store."""
+
+    rows: KpiRows
+    threads: ThreadPoolExecutor
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What a server serves.
 
     people  None: no profiles
+    kpis    None: none are served
     keyed   whether a key is needed
     notes   on what is there: a sentence each
     listeners  to changes, the most at once
@@ -68,6 +78,7 @@ class Offer:
     name: str
     indexes: Mapping[str, OpenIndex]
     people: OpenPeople | None
+    kpis: OpenKpis | None
     let_in: LetIn
     keyed: bool
     notes: Sequence[str]
@@ -85,6 +96,7 @@ def offered(offer: Offer, grant: Grant) -> Offered:
         [_offered(name, offer.indexes[name]) for name in grant.indexes],
         None if people is None else OfferedProfiles(list(people.types)),
         None if model is None else model.name,
+        list(offer.kpis.rows.names) if offer.kpis is not None and grant.kpis else [],
     )
 
 
@@ -113,8 +125,10 @@ def opened(served: Served) -> Iterator[Offer]:
         people = _people(served, stack)
         let_in = _let_in(served, indexes, people, stack)
         settings = served.settings
+        kpis = _kpis(served, stack)
         yield Offer(
-            settings.name, indexes, people, let_in, not served.is_open, notes, settings.listeners, _answering(served),
+            settings.name, indexes, people, kpis, let_in, not served.is_open, notes, settings.listeners,
+            _answering(served),
             stack.enter_context(conversations.opened(settings.conversations)),
         )  # fmt: skip
 
@@ -165,6 +179,16 @@ def _people(served: Served, stack: ExitStack) -> OpenPeople | None:
     stack.callback(people.close)
     people.connect()
     return OpenPeople(people, stack.enter_context(ThreadPoolExecutor(settings.connections, "profiles")))
+
+
+def _kpis(served: Served, stack: ExitStack) -> OpenKpis | None:
+    settings = served.settings.feedback
+    if served.feedback is None or settings is None:
+        return None
+    rows = KpiRows(served.feedback, settings.connections)
+    stack.callback(rows.close)
+    rows.check()
+    return OpenKpis(rows, stack.enter_context(ThreadPoolExecutor(settings.connections, "kpis")))
 
 
 def _let_in(served: Served, indexes: Mapping[str, OpenIndex], people: OpenPeople | None, stack: ExitStack) -> LetIn:

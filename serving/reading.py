@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
@@ -144,6 +145,21 @@ def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | 
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= most):
         raise Refused(422, f"{name} is {quote(text)}, must be a whole number from {least:,} to {most:,}", name)
     return int(text)
+
+
+def time(given: Mapping[str, str], name: str) -> datetime | None:
+    """A parameter of the query string that is a time, in UTC where it names no zone; None where it isn't there.
+
+    Raises Refused.
+    """
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except ValueError:
+        raise Refused(422, f"{name} is {quote(text)}, must be a time as 2026-01-31T12:00:00Z", name) from None
 
 
 def truth(given: Mapping[str, str], name: str) -> bool:

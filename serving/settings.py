@@ -40,6 +40,13 @@ class ProfilesSettings(Model):
     connections: int = Connections
 
 
+class FeedbackSettings(Model):
+    """A pipeline whose KPIs are looked at."""
+
+    pipeline: str = Field(min_length=1)
+    connections: int = Field(2, ge=1, le=100)
+
+
 class Settings(Model):
     """What a server serves. Paths begin at the file's own folder.
 
@@ -53,6 +60,7 @@ class Settings(Model):
     name: Name
     indexes: dict[Name, IndexSettings] = Field(default_factory=dict)
     profiles: ProfilesSettings | None = None
+    feedback: FeedbackSettings | None = None
     keys: str | None = Field(None, min_length=1)
     tokens: Tokens | None = None
     listeners: int = Field(64, ge=0, le=200)
@@ -61,8 +69,8 @@ class Settings(Model):
 
     @model_validator(mode="after")
     def _serves_something(self) -> Settings:
-        if not self.indexes and self.profiles is None:
-            raise ValueError("neither indexes nor profiles is set; there is nothing to serve")
+        if not self.indexes and self.profiles is None and self.feedback is None:
+            raise ValueError("none of indexes, profiles and feedback is set; there is nothing to serve")
         return self
 
 
@@ -72,6 +80,7 @@ class Served:
 
     pipelines  of the indexes, by the indexes' names
     people     the pipeline of profiles
+    feedback   the pipeline of KPIs
     keys       the file of them, which is one; None: there are none
     template   of prompts
     """
@@ -80,6 +89,7 @@ class Served:
     settings: Settings
     pipelines: dict[str, Pipeline]
     people: Pipeline | None
+    feedback: Pipeline | None
     keys: Path | None
     template: Template
 
@@ -106,6 +116,12 @@ def read(path: Path) -> Served:
         if people is not None and people.profiles is None:
             makes = "it makes documents: name one that makes profiles"
             problems.append(f"{path}: profiles.pipeline is {profiles.pipeline!r}: {makes}")
+    feedback = None
+    if (kpis := settings.feedback) is not None:
+        feedback = _pipeline(path, "feedback.pipeline", kpis.pipeline, problems)
+        if feedback is not None and not feedback.makes_feedback:
+            makes = f"it makes {feedback.kind}: name one that makes feedback"
+            problems.append(f"{path}: feedback.pipeline is {kpis.pipeline!r}: {makes}")
     keys = None
     if settings.keys is not None:
         file = path.parent / settings.keys
@@ -118,7 +134,7 @@ def read(path: Path) -> Served:
     prompt = _template(path, settings.answer, problems)
     if problems:
         raise ConfigError(problems)
-    return Served(path, settings, pipelines, people, keys, prompt)
+    return Served(path, settings, pipelines, people, feedback, keys, prompt)
 
 
 def _beside(folder: Path, answer: Answer) -> Answer:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from connectors.postgres.kpis.rows import Table
 from core.formats.debezium.places import shown
 from core.identity.identifiers import Identifier
 from core.profiles.merging import Profile
@@ -21,6 +22,7 @@ _FURTHEST_MS = 60_000_000_000_000
 MOST_HITS = 1_000
 LONGEST_QUERY = 32_768
 MOST_NEIGHBOURS = 1_000
+MOST_ROWS = 10_000
 EVENTS = "text/event-stream"
 
 Mode = Literal["vector", "hybrid", "text"]
@@ -199,13 +201,28 @@ class OfferedProfiles(msgspec.Struct):
     types: list[str]
 
 
+class Kpi(msgspec.Struct):
+    """A KPI's latest rows, the latest first: a value a column. `columns` are in the order of a row's values.
+
+    `key` are those that tell rows apart, `time` is one of them; `numbers` are others, to be drawn.
+    """
+
+    name: str
+    columns: list[str]
+    key: list[str]
+    time: str
+    numbers: list[str]
+    rows: list[list[Any]]
+
+
 class Offered(msgspec.Struct):
-    """What whoever asks may ask for. `model`: which answers; null where contexts alone are made."""
+    """What whoever asks may ask for. `model`: which answers; null where contexts alone are made. `kpis` by names."""
 
     name: str
     indexes: list[OfferedIndex]
     profiles: OfferedProfiles | None
     model: str | None
+    kpis: list[str]
 
 
 class State(msgspec.Struct):
@@ -254,6 +271,18 @@ def document_of(stored: contract.Stored, around: int | None, neighbours: int, fr
     ]
     at = moment(stored.committed_ms)
     return Document(stored.document_id, str(stored.position), at, dict(stored.metadata), chunks, as_of(fresh))
+
+
+def kpi_of(name: str, table: Table, rows: Sequence[Sequence[Any]]) -> Kpi:
+    """The answer of a KPI. A time is as RFC 3339 has it, in UTC."""
+    shown_rows = [[_value(each) for each in row] for row in rows]
+    return Kpi(name, list(table.columns), list(table.key), table.time, list(table.numbers), shown_rows)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value
 
 
 def person_of(profile: Profile, origin: Origin | None) -> Person:

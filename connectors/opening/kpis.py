@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from core.config.pipeline import Pipeline
 from core.config.store import Postgres
 from core.stores.kpis import KpiStore, KpiTable
+
+if TYPE_CHECKING:
+    from connectors.postgres.kpis.rows import PostgresKpiRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +47,17 @@ def open_kpis(place: KpiPlace, tables: Mapping[str, KpiTable], patience_s: float
 
     settings = place.settings
     return PostgresKpis(settings.dsn, place.pipeline, tables, patience_s, login_of(settings))
+
+
+def open_rows(pipeline: Pipeline) -> tuple[tuple[str, ...], Callable[[], PostgresKpiRows]]:
+    """The KPIs that can be looked at, which are those in PostgreSQL, by their names, and what opens their reader."""
+    from connectors.postgres.kpis.rows import PostgresKpiRows
+    from connectors.postgres.login import login_of
+
+    kpis = pipeline.feedback_job.feedback.kpis
+    for place in kpi_places(pipeline):
+        settings = place.settings
+        if isinstance(settings, Postgres):
+            names = tuple(name for name, each in kpis.items() if place.name in each.to)
+            return names, partial(PostgresKpiRows, settings.dsn, pipeline.name, login_of(settings))
+    return (), partial(PostgresKpiRows, "", pipeline.name)

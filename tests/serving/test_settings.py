@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: a", "serve.yaml: neither indexes nor profiles is set; there is nothing to serve"),
+        ("name: a", "serve.yaml: none of indexes, profiles and feedback is set; there is nothing to serve"),
         ("name: a\nindexes: {manuals: {}}", "serve.yaml, line 2: indexes.manuals.pipeline is missing; it is required"),
         (
             "name: a\nindexes: {manuals: {pipeline: nowhere.yaml}}",
@@ -69,6 +69,10 @@ def folder(tmp_path: Path) -> Path:
         (
             "name: a\nprofiles: {pipeline: articles.yaml}",
             "serve.yaml: profiles.pipeline is 'articles.yaml': it makes documents: name one that makes profiles",
+        ),
+        (
+            "name: a\nfeedback: {pipeline: articles.yaml}",
+            "serve.yaml: feedback.pipeline is 'articles.yaml': it makes documents: name one that makes feedback",
         ),
         (
             "name: a\nindexes: {manuals: {pipelin: articles.yaml}}",
@@ -142,7 +146,11 @@ def test_a_key_is_printed_once_and_its_hash_is_kept(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("--name", "acme", "--index", "a"), "keys.acme is there already: take another name, or remove it first"),
-        (("--name", "beta"), "the key of beta would be for nothing: give --index, --profiles or --metrics"),
+        (("--name", "beta"), "the key of beta would be for nothing: give --index, --profiles, --kpis or --metrics"),
+        (
+            ("--name", "beta", "--kpis", "--filter", '{"tenant": "b"}'),
+            "filter can't be held to KPIs, which are of every",
+        ),
         (("--name", "b c", "--index", "a"), "must be up to 100 letters, digits, _, . and -"),
         (("--name", "b", "--index", "a", "--filter", "tenant=acme"), "--filter is 'tenant=acme', must be JSON"),
         (("--name", "b", "--index", "a", "--filter", "[]"), "--filter is '[]', must be an object"),

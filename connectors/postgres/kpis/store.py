@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from connectors.postgres.faults import ROW_FAULTS, TOO_SLOW, reason
+from connectors.postgres.kpis.tables import COLUMNS, KEY
 from connectors.postgres.login import AS_WRITTEN, Login
 from connectors.postgres.session import Session
 from core.errors import ConfigError
@@ -31,14 +32,6 @@ _TYPES: Mapping[ColumnType, str] = {
 }
 # one after the other, as two who make the same table at once fail
 _ONE_AT_A_TIME = sql.SQL("SELECT pg_advisory_xact_lock(7316529407311)")
-_COLUMNS = sql.SQL(
-    "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
-    " WHERE attrelid = to_regclass({name}) AND attnum > 0 AND NOT attisdropped"
-)
-_KEY = sql.SQL(
-    "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
-    " WHERE i.indrelid = to_regclass({name}) AND i.indisprimary"
-)
 _CREATE = sql.SQL("CREATE TABLE {table} ({columns}, PRIMARY KEY ({key}))")
 _UPSERT = sql.SQL("INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key}) DO {update}")
 _DELETE = sql.SQL("DELETE FROM {table} WHERE {key}")
@@ -89,11 +82,11 @@ class PostgresKpis:
         missing = []
         for name, table in self._tables.items():
             of = {"name": sql.Literal(sql.Identifier(self._names[name]).as_string(None))}
-            there = dict(self._session.rows(_COLUMNS.format(**of), before=()))
+            there = dict(self._session.rows(COLUMNS.format(**of), before=()))
             if not there:
                 missing.append(name)
                 continue
-            key = {each for (each,) in self._session.rows(_KEY.format(**of), before=())}
+            key = {each for (each,) in self._session.rows(KEY.format(**of), before=())}
             wanted = {column: _TYPES[kind] for column, kind in table.columns.items()}
             if there != wanted or key != set(table.key):
                 raise ConfigError([_differs(self._names[name], name, there, wanted, key, table.key)])

@@ -5,12 +5,13 @@ import { follow, stop } from "./changes.js";
 import { leaveDocument, showDocument } from "./document.js";
 import { the } from "./elements.js";
 import { askForKey } from "./key.js";
+import { leaveKpis, offerKpis, showKpis } from "./kpis.js";
 import { offerPeople } from "./people.js";
 import { placeOf } from "./places.js";
 import { ask, hasKey, onKey } from "./server.js";
 
-const _VIEWS = ["ask", "document", "people"];
-const _NOTHING = { name: "Freshet", indexes: [], profiles: null, model: null };
+const _VIEWS = ["ask", "document", "people", "kpis"];
+const _NOTHING = { name: "Freshet", indexes: [], profiles: null, model: null, kpis: [] };
 let _isOffered = false;
 
 function _use(offer) {
@@ -19,6 +20,8 @@ function _use(offer) {
   offered(offer);
   offerPeople(offer.profiles);
   document.querySelector("nav [data-view=people]").hidden = offer.profiles === null;
+  offerKpis(offer.kpis);
+  document.querySelector("nav [data-view=kpis]").hidden = offer.kpis.length === 0;
   if (_isOffered) follow(offer);
   else stop();
 }
@@ -46,7 +49,9 @@ function _show(moved) {
   const named = place.view === "document" ? place.documentId : the(`${place.view}-title`).textContent;
   document.title = `${named} · ${the("server-name").textContent}`;
   leaveDocument();
+  leaveKpis();
   if (place.view === "document" && _isOffered) showDocument(place);
+  if (place.view === "kpis" && _isOffered) showKpis();
   if (!moved) return;
   window.scrollTo(0, 0);
   the(place.view === "document" ? "document-title" : "main").focus();

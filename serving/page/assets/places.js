@@ -21,7 +21,7 @@ export function placeOf(hash) {
       const [index, documentId, ordinal] = given;
       return { view, index, documentId, ordinal: ordinal === undefined ? null : Number(ordinal) };
     }
-    return { view: view === "people" ? "people" : "ask" };
+    return { view: ["people", "kpis"].includes(view) ? view : "ask" };
   } catch {
     return { view: "ask" };
   }

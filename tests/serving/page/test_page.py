@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
@@ -48,6 +51,10 @@ TEXTS = {
     "public.articles/2": "Delivery\nA parcel is on its way for three days.",
     "public.articles/a%2Fb/ü?#": f"Hostile delivery {HOSTILE}",
 }
+_SATISFACTION = """CREATE TABLE feedback_satisfaction (window_start timestamptz, tenant text, turns bigint,
+    satisfaction float, exact numeric, PRIMARY KEY (window_start, tenant))"""
+_RATED = """INSERT INTO feedback_satisfaction VALUES (%s, %s, %s, %s, %s) ON CONFLICT (window_start, tenant)
+    DO UPDATE SET satisfaction = EXCLUDED.satisfaction"""
 LOADED_S = 1.0
 PATIENCE_MS = 60_000
 
@@ -62,6 +69,13 @@ class Site:
     url: str = ""
     keys: dict[str, str] = field(default_factory=dict)
     number: int = 0
+    dsn: str = ""
+
+    def rate(self, hour: int, tenant: str, satisfaction: float | None) -> None:
+        """Write a row of a KPI, as the job does."""
+        values = (datetime(2026, 3, 1, hour, tzinfo=UTC), tenant, 8, satisfaction, Decimal("0.1234567890123456789"))
+        with psycopg.connect(self.dsn) as database:
+            database.execute(_RATED, values)
 
     def write(self, document_id: str, text: str, earlier: str = "{}") -> None:
         """Write a document, or delete it where there is no text, and say so as the job does; it was committed now."""
@@ -101,14 +115,30 @@ def laid_out(stack: Stack, folder: Path) -> Site:
         site.write(document_id, text)
     rules = load(folder / "people.yaml")
     fill(rules, [change_of(each, rules) for each in HISTORY])
+    feedback = {
+        "name": "feedback",
+        "source": source,
+        "format": "conversations",
+        "feedback": {"kpis": {"satisfaction": {"to": ["postgres"]}, "latency": {"to": ["postgres"]}}},
+        "store": {"postgres": {"dsn": dsn}},
+        "dead_letters": {"kafka": {"topic": "d"}},
+    }
+    (folder / "feedback.yaml").write_text(yaml.safe_dump(feedback), encoding="utf-8")
+    site.dsn = dsn
+    with psycopg.connect(dsn) as database:
+        database.execute(_SATISFACTION)
+    site.rate(10, "acme", 0.5)
+    site.rate(11, "acme", 0.75)
+    site.rate(11, HOSTILE, None)
     settings = {
         "name": "helpdesk",
         "indexes": {"articles": {"pipeline": "articles.yaml", "connections": 2}},
         "profiles": {"pipeline": "people.yaml", "connections": 2},
+        "feedback": {"pipeline": "feedback.yaml"},
         "keys": "keys.yaml",
     }
     (folder / "serve.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    given = {"all": {"indexes": ["articles"], "profiles": True}, "articles": {"indexes": ["articles"]}}
+    given = {"all": {"indexes": ["articles"], "profiles": True, "kpis": True}, "articles": {"indexes": ["articles"]}}
     site.keys = {name: add(folder / "keys.yaml", name, {"filter": "{}", **each}) for name, each in given.items()}
     return site
 
@@ -234,8 +264,9 @@ def test_what_is_offered_is_what_the_key_is_for(site: Site) -> None:
 
     index = {"name": "articles", "modes": ["vector", "hybrid", "text"], "columns": ["lang", "title"], "changes": True}
     whole = {"name": "helpdesk", "indexes": [index], "profiles": {"types": list(PROFILES_TYPES)}, "model": None}
+    whole["kpis"] = ["latency", "satisfaction"]
     assert offered("all") == whole
-    assert offered("articles") == {**whole, "profiles": None}
+    assert offered("articles") == {**whole, "profiles": None, "kpis": []}
     assert client.get("/v1/offer").status_code == 401
     client.close()
 
@@ -379,6 +410,41 @@ def test_a_profile_is_a_graph_of_records_and_links(inside: Tab) -> None:
     expect(graph).to_be_hidden()
 
 
+def test_kpis_are_drawn_and_follow_their_rows(inside: Tab, site: Site) -> None:
+    page = inside.page
+    page.get_by_role("link", name="KPIs").click()
+    chart = page.get_by_role("region", name="satisfaction", exact=True).get_by_role("img", name=re.compile("^satisfac"))
+    expect(chart).to_have_accessible_name("satisfaction over time. Latest: acme: 0.75.")
+    turns = page.get_by_role("img", name=re.compile("^turns over time"))
+    expect(turns).to_have_accessible_name(f"turns over time. Latest: acme: 8; {HOSTILE}: 8.")
+    expect(page.get_by_role("status").filter(has_text="'latency' has no table yet")).to_be_visible()
+    page.get_by_text("Rows", exact=True).click()
+    site.rate(11, "acme", 0.25)
+    expect(chart).to_have_accessible_name("satisfaction over time. Latest: acme: 0.25.")
+    table = page.get_by_role("table", name="The latest 3 of 3 rows")
+    expect(table.get_by_role("row").nth(1)).to_contain_text("2026-03-01T11:00:00Z")
+    expect(table).to_contain_text(HOSTILE)
+    assert page.evaluate("() => window.taken") is None
+    assert found_by_axe(page) == ""
+    page.get_by_role("link", name="Ask").click()
+    expect(chart).to_be_hidden()
+
+
+def test_kpis_are_answered_exactly_and_to_their_keys_alone(site: Site) -> None:
+    with httpx.Client(base_url=site.url, headers={"Authorization": f"Bearer {site.keys['all']}"}) as client:
+        found = client.get("/v1/kpis/satisfaction", params={"limit": 1, "since": "2026-03-01T10:30:00+00:00"})
+        assert b"0.1234567890123456789" in found.content, "a number has all its digits"
+        body = found.json()
+        assert (body["key"], body["time"]) == (["window_start", "tenant"], "window_start")
+        assert body["numbers"] == ["turns", "satisfaction", "exact"]
+        assert [row[:2] for row in body["rows"]] == [["2026-03-01T11:00:00Z", HOSTILE]]
+        for path, field in {"cost": "kpi", "latency": "kpi", "satisfaction?since=soon": "since"}.items():
+            refused = client.get(f"/v1/kpis/{path}")
+            assert (refused.status_code in (404, 422), refused.json()["field"]) == (True, field)
+        client.headers["Authorization"] = f"Bearer {site.keys['articles']}"
+        assert client.get("/v1/kpis/satisfaction").status_code == 404
+
+
 def test_all_of_it_is_reached_by_the_keyboard(inside: Tab) -> None:
     page = inside.page
     page.locator("body").press("Tab")
@@ -386,7 +452,7 @@ def test_all_of_it_is_reached_by_the_keyboard(inside: Tab) -> None:
     for _ in range(14):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("() => document.activeElement.id || document.activeElement.textContent"))
-    assert [each for each in ("Ask", "People", "key-button", "question", "pause") if each not in reached] == []
+    assert [each for each in ("Ask", "People", "KPIs", "key-button", "question", "pause") if each not in reached] == []
     page.get_by_label("Question").focus()
     page.keyboard.type("When is the shop open?")
     page.keyboard.press("Enter")
