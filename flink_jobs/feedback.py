@@ -1,4 +1,4 @@
-"""The feedback pipeline as a Flink job: source, decode, judge, rate; then a query a KPI, and its rows written.
+"""The feedback pipeline as a Flink job: source, decode and judge, rate; then a query a KPI, and its rows written.
 
 The queries stand in SQL, over views of what the operators before them have made of the events.
 """
@@ -23,13 +23,17 @@ from flink_jobs.steps import kpis, views
 from flink_jobs.steps import letters as letters_topic
 from flink_jobs.steps.aside import ASIDE_MS, aside
 from flink_jobs.steps.asking import answers
-from flink_jobs.steps.judging import judging
+from flink_jobs.steps.judging import hearing
 from flink_jobs.steps.keying import by_key
-from flink_jobs.steps.operators import DEAD_LETTERS, LETTERS
-from flink_jobs.steps.rating import HEARD, HEARD_ROWS, SAID, TURNS, ByAnswer, DecodeConversation, RateTurn
+from flink_jobs.steps.operators import DEAD_LETTERS, EVENT_FIELDS, LETTERS
+from flink_jobs.steps.rating import HEARD, HEARD_ROWS, TURNS, RateTurn
 
-_NOW = "CAST(CURRENT_TIMESTAMP AS TIMESTAMP_LTZ(3))"
-_HEARD = "SELECT `answer`, `said`, `event`, sentiment(`text`) AS `sentiment`, `arrived` FROM said"
+# Arrow takes no map whose keys may be NULL
+_READ = """SELECT hear(`key`, `value`, `topic`, `partition`, `offset`, MAP_KEYS(`headers`), MAP_VALUES(`headers`),
+    CAST(`ts` AS TIMESTAMP_LTZ(3))) AS `heard` FROM received"""
+_HEARD = f"""SELECT `heard`.`answer`,
+    ROW(`heard`.`said`, `heard`.`event`, `heard`.`sentiment`, `heard`.`arrived`, `heard`.`refused`) AS `heard`
+    FROM ({_READ})"""  # noqa: S608  # our own names
 
 
 def build(
@@ -45,20 +49,14 @@ def build(
     letters_topic.declare(tables, place)
 
     source = feed(tables, pipeline)
-    decode = DecodeConversation(pipeline.name, feedback)
-    said = source.events.process(decode, SAID).name("decode").uid("decode")
     bounded = pipeline.source.chosen.is_bounded
     # what is counted of turns is state of the queries, which a bounded run after another begins anew, as its source
     uid = "bounded_rate" if bounded else "rate"
-    timed = said if bounded else said.union(clock(tables, SAID, "rate", feedback.watermark_ms))
-    turns = (
-        by_key(_judged(tables, timed, feedback), HEARD)
-        .process(RateTurn(pipeline.name, feedback), TURNS)
-        .name("rate")
-        .uid(uid)
-    )
+    heard = _heard(tables, source.events, feedback)
+    timed = heard if bounded else heard.union(clock(tables, HEARD_ROWS, "rate", feedback.watermark_ms))
+    turns = by_key(timed, HEARD).process(RateTurn(pipeline.name, feedback), TURNS).name("rate").uid(uid)
     views.declare(tables, turns)
-    letters = aside(said, DEAD_LETTERS).union(aside(turns, DEAD_LETTERS), *source.letters)
+    letters = aside(turns, DEAD_LETTERS).union(*source.letters)
     planned = views.planned(tables, feedback)
     for each in _written(tables, pipeline, planned):
         letters = letters.union(each)
@@ -77,18 +75,17 @@ def planned(pipeline: Pipeline, environment: StreamExecutionEnvironment) -> dict
     return views.planned(tables, feedback)
 
 
-def _judged(tables: StreamTableEnvironment, said: DataStream, feedback: Feedback) -> DataStream:
-    """Turns and ratings with what is made of their texts, in batches: HEARD by answer."""
-    tables.create_temporary_function("sentiment", judging(feedback.sentiment))
+def _heard(tables: StreamTableEnvironment, events: DataStream, feedback: Feedback) -> DataStream:
+    """Turns and ratings with what is made of their texts, and events that are none: HEARD by answer."""
+    tables.create_temporary_function("hear", hearing(feedback))
     schema = Schema.new_builder()
-    for name, kind in (("answer", "STRING"), ("said", "BYTES"), ("event", "BYTES"), ("text", "STRING")):
+    for name, kind in EVENT_FIELDS.items():
         schema.column(name, kind)
-    # a stream's watermarks reach a table only through a time attribute, though nobody reads it
-    schema.column("arrived", DataTypes.BIGINT()).column_by_expression("ts", _NOW)
-    schema.watermark("ts", "SOURCE_WATERMARK()")
-    tables.create_temporary_view("said", tables.from_data_stream(said, schema.build()))
-    judged = tables.to_data_stream(tables.sql_query(_HEARD))
-    return judged.flat_map(ByAnswer(), HEARD_ROWS).name("judge").uid("judge")
+    # a stream's watermarks reach a table only through a time attribute
+    schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime").watermark("ts", "SOURCE_WATERMARK()")
+    tables.create_temporary_view("received", tables.from_data_stream(events, schema.build()))
+    # to rows of this very type: to_data_stream's are of one that no keyed operator of Python's takes
+    return tables.to_append_stream(tables.sql_query(_HEARD), HEARD_ROWS)
 
 
 def _written(tables: StreamTableEnvironment, pipeline: Pipeline, planned: Mapping[str, KpiTable]) -> list[DataStream]:

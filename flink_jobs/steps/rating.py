@@ -1,4 +1,4 @@
-"""The operators that conversations pass: bytes to turns and ratings, and a turn with the rating that counts."""
+"""The operator that turns and ratings pass: a turn with the rating that counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pyflink.common import Row, RowKind, Types
 from pyflink.datastream import RuntimeContext
-from pyflink.datastream.functions import FlatMapFunction, KeyedProcessFunction, ProcessFunction
+from pyflink.datastream.functions import KeyedProcessFunction
 from pyflink.datastream.state import ValueState, ValueStateDescriptor
 
 from core.answers.rated import (
@@ -16,32 +16,22 @@ from core.answers.rated import (
     Rated,
     answer_from_bytes,
     answer_to_bytes,
-    key_of,
     of_nobody,
     rated,
-    refuse_late,
     step,
 )
 from core.config.feedback import Feedback
-from core.decoding import guarded
 from core.errors import ChangeError
-from core.formats import conversations
-from core.formats.conversations import Turn, at_ms
+from core.formats.conversations import at_ms
 from flink_jobs import payloads
 from flink_jobs.engine.metrics import Meters
 from flink_jobs.engine.modules import find_in_later_jobs
 from flink_jobs.steps.keying import keyed
-from flink_jobs.steps.operators import BYTES, DEAD_LETTERS, event_of
+from flink_jobs.steps.operators import BYTES, DEAD_LETTERS
 from flink_jobs.steps.refusing import refuse
-from udfs.sentiment.contract import LONGEST
 
-SAID = Types.ROW_NAMED(
-    ["answer", "said", "event", "text", "arrived"],
-    [Types.STRING(), BYTES, BYTES, Types.STRING(), Types.LONG()],
-)
-"""A turn or a rating by its answer, with the text that tells how its writer feels, and when it was written, in ms."""
-HEARD = Types.ROW([BYTES, BYTES, Types.DOUBLE(), Types.LONG()])
-"""The same, with what was made of the text."""
+HEARD = Types.ROW([BYTES, BYTES, Types.DOUBLE(), Types.LONG(), BYTES])
+"""A turn or a rating, its event, what was made of its text, when it was written, in ms, and why it is refused."""
 HEARD_ROWS = keyed(HEARD)
 """By answer."""
 
@@ -74,49 +64,6 @@ _KINDS = {"STRING": Types.STRING(), "INT": Types.INT(), "BIGINT": Types.LONG(), 
 TURNS = Types.ROW_NAMED(list(TURN_COLUMNS), [_KINDS[each.removesuffix(" NOT NULL")] for each in TURN_COLUMNS.values()])
 
 
-class DecodeConversation(ProcessFunction):
-    """Event to turn or rating. One that was written later behind its time than the job waits is a dead letter."""
-
-    def __init__(self, pipeline: str, feedback: Feedback) -> None:
-        self._name = pipeline
-        self._latest_ms = feedback.late_ms + feedback.watermark_ms
-        self._late = feedback.late
-        self._meters = Meters()
-
-    def open(self, runtime_context: RuntimeContext) -> None:
-        """Make the counters."""
-        find_in_later_jobs()
-        self._meters.open(runtime_context.get_metrics_group())
-
-    def process_element(self, value: Row, ctx: ProcessFunction.Context) -> Iterator[Any]:
-        """One event in; a row of SAID or a dead letter out."""
-        event, arrived_ms = event_of(value), ctx.timestamp()
-        try:
-            said = guarded(lambda each: self._decode(each, arrived_ms))(event)
-        except ChangeError as error:
-            yield DEAD_LETTERS, refuse(self._name, self._meters, "decode", error, event)
-            return
-        is_turn = isinstance(said, Turn)
-        self._meters.count("changes", feed="conversations", operation="turn" if is_turn else "rating")
-        text = said.question if isinstance(said, Turn) else said.comment
-        judged = None if text is None else text[:LONGEST]
-        yield Row(key_of(said), payloads.SAID.encode(said), payloads.EVENT.encode(event), judged, arrived_ms)
-
-    def _decode(self, event: Any, arrived_ms: int) -> conversations.Event:
-        said = conversations.decode(event, arrived_ms)
-        refuse_late(said, arrived_ms, self._latest_ms, self._late)
-        return said
-
-
-class ByAnswer(FlatMapFunction):
-    """What SQL has judged, by its answer: a keyed operator takes no rows of SQL's."""
-
-    def flat_map(self, value: Row) -> Iterator[Any]:
-        """A row of SAID with a sentiment in place of its text in, one of HEARD_ROWS out."""
-        answer, said, event, sentiment, arrived = value
-        yield Row(answer, Row(said, event, sentiment, arrived))
-
-
 class RateTurn(KeyedProcessFunction):
     """Turns and ratings of one answer to its row: `core.answers.rated.step` over Flink's keyed state.
 
@@ -131,12 +78,17 @@ class RateTurn(KeyedProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Open the state."""
+        find_in_later_jobs()
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("answer", Types.PICKLED_BYTE_ARRAY()))
         self._meters.open(runtime_context.get_metrics_group())
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """One of HEARD in; changes of a row of TURNS, dead letters or nothing out."""
-        said, event, sentiment, arrived_ms = value
+        said, event, sentiment, arrived_ms, unread = value
+        if unread is not None:
+            for outcome in payloads.REJECTED.decode(unread):
+                yield DEAD_LETTERS, refuse(self._name, self._meters, "decode", outcome, payloads.EVENT.decode(event))
+            return
         raw = self._state.value()
         before = Answer() if raw is None else answer_from_bytes(raw)
         heard = Heard(payloads.SAID.decode(said), sentiment, event)
