@@ -7,15 +7,17 @@ would end with a TypeError instead of as one that was interrupted.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 # librdkafka's own is a second: one who reads 20 kB records from a full queue of 1 MiB got 75 of them a second
 _BACKOFF_MS = 20
+_LOGIN_S = 5.0
 _HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -40,6 +42,38 @@ def admin(settings: Mapping[str, Any]) -> AdminClient:
     """As `producer`."""
     with _held():
         return AdminClient(dict(settings))
+
+
+def refused_login(settings: Mapping[str, Any]) -> str:
+    """Why a cluster refuses the login of these settings, in its words.
+
+    "" where it takes the login, is asked for none, or says nothing within 5 s. librdkafka hands a refusal to
+    `error_cb` alone and tries again, while each call fails for want of a connection: so this is for after a failure.
+    """
+    if "sasl.mechanism" not in settings:
+        return ""
+    heard: list[KafkaError] = []
+    asker = admin({**settings, "log_level": 0, "error_cb": heard.append})
+    deadline = time.monotonic() + _LOGIN_S
+    while time.monotonic() < deadline:
+        try:
+            asker.list_topics(timeout=0.2)
+        except KafkaException:
+            asker.poll(0)
+        else:
+            return ""
+        if refusals := [error.str() for error in heard if error.code() == KafkaError._AUTHENTICATION]:
+            return _in_its_words(refusals[0])
+        if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in heard):
+            return ""
+    return ""
+
+
+def _in_its_words(said: str) -> str:
+    """Without the address before it, and how long it took behind it."""
+    address, _, words = said.partition(": ")
+    words = words if "://" in address else said
+    return words.partition(" (after ")[0]
 
 
 @contextmanager

@@ -35,8 +35,12 @@ class Sent:
 
 @dataclass(slots=True)
 class _Failures:
-    """What librdkafka reports from its own threads: the last trouble with a server, the first undelivered message."""
+    """What librdkafka reports from its own threads: the last trouble with a server, the first undelivered message.
 
+    cluster  its options for the cluster's address and login
+    """
+
+    cluster: Mapping[str, Any]
     server: str = ""
     undelivered: tuple[KafkaError, str] | None = None
 
@@ -47,6 +51,18 @@ class _Failures:
         if error is not None and self.undelivered is None:
             self.undelivered = (error, message.topic())
 
+    def meaning(self, reason: str) -> Unavailable | ConfigError:
+        """The error of a cluster that doesn't answer, or refuses the login, which is asked for 5 s at most."""
+        servers = self.cluster["bootstrap.servers"]
+        if said := kafka_clients.refused_login(self.cluster):
+            return ConfigError(
+                [f"Kafka at {servers} refuses the login ({said}): correct it in source.kafka, or where else it stands"]
+            )
+        return Unavailable(
+            f"no Kafka server answers at {servers} ({self.server or reason}): "
+            "start it, or set --bootstrap-servers to one that runs"
+        )
+
 
 def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None:
     """Make the topics that are missing, each with its number of partitions and room for records of 32 MiB.
@@ -55,9 +71,9 @@ def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None
     Raises Unavailable where no server answers within 8 s, one can't make a topic, or none has heard of one by then,
     ConfigError where a topic is there with fewer partitions.
     """
-    failures = _Failures()
-    admin = kafka_clients.admin(_settings(bootstrap_servers, failures))
-    there = _topics(admin, bootstrap_servers, failures)
+    failures = _Failures({"bootstrap.servers": bootstrap_servers})
+    admin = kafka_clients.admin(_settings(failures))
+    there = _topics(admin, failures)
     short = [
         f"topic {topic} has {len(there[topic].partitions)} partitions, {count} are needed: "
         f"delete the topic, or add partitions to it"
@@ -68,18 +84,18 @@ def ensure_topics(bootstrap_servers: str, partitions: Mapping[str, int]) -> None
         raise ConfigError(short)
     _create(admin, {topic: count for topic, count in partitions.items() if topic not in there})
     deadline = time.monotonic() + _ANSWER_SECONDS
-    while lacking := partitions.keys() - _topics(admin, bootstrap_servers, failures).keys():
+    while lacking := partitions.keys() - _topics(admin, failures).keys():
         if time.monotonic() > deadline:
             raise Unavailable(f"{bootstrap_servers} hasn't heard of topic {min(lacking)} yet, which was made")
         time.sleep(_LOOK_EVERY_S)
 
 
-def _topics(client: AdminClient | Producer, bootstrap_servers: str, failures: _Failures) -> Mapping[str, Any]:
+def _topics(client: AdminClient | Producer, failures: _Failures) -> Mapping[str, Any]:
     try:
         topics: Mapping[str, Any] = client.list_topics(timeout=_ANSWER_SECONDS).topics
     except KafkaException as error:
         client.poll(0)
-        raise _unavailable(bootstrap_servers, failures.server or error.args[0].str()) from error
+        raise failures.meaning(error.args[0].str()) from error
     return topics
 
 
@@ -109,7 +125,7 @@ def produce(
     nor repeat (an idempotent producer). `on_sent` is called as each record is queued. The topics must be there.
     `login` has librdkafka's options for a cluster that asks who comes. `packed` compresses, so that a topic takes again
     what it took compressed.
-    Raises Unavailable where the server stops answering for 30 s, ConfigError where it refuses a record.
+    Raises Unavailable where the server stops answering for 30 s, ConfigError where it refuses a record or the login.
     """
     sender = Sender(bootstrap_servers, login, packed)
     started = time.monotonic()
@@ -129,28 +145,27 @@ class Sender:
     """As `produce`, for repeated sending: `flush` says when the server has all so far."""
 
     def __init__(self, bootstrap_servers: str, login: Mapping[str, Any] | None = None, packed: bool = False) -> None:
-        """Connects. Raises Unavailable where no server answers within 8 s."""
-        self._servers, self._failures = bootstrap_servers, _Failures()
-        self._producer = _producer(bootstrap_servers, login, packed, self._failures)
+        """Connects. Raises Unavailable where no server answers within 8 s, ConfigError where one refuses the login."""
+        self._failures = _Failures({**(login or {}), "bootstrap.servers": bootstrap_servers})
+        self._producer = _producer(packed, self._failures)
         # a producer that has no connection yet holds its first record for 0.5 s
-        _topics(self._producer, bootstrap_servers, self._failures)
+        _topics(self._producer, self._failures)
 
     def put(self, record: Record) -> None:
         """Queue a record. Raises as `produce` does, also for one that was queued before."""
         _enqueue(self._producer, record)
-        _check(self._servers, self._failures)
+        _check(self._failures)
 
     def flush(self) -> None:
         """Wait until the server has acknowledged every record. Raises as `produce` does."""
         while self._producer.flush(0.5):
-            _check(self._servers, self._failures)
-        _check(self._servers, self._failures)
+            _check(self._failures)
+        _check(self._failures)
 
 
-def _producer(bootstrap_servers: str, login: Mapping[str, Any] | None, packed: bool, failures: _Failures) -> Producer:
+def _producer(packed: bool, failures: _Failures) -> Producer:
     return kafka_clients.producer(
-        {**(login or {})}
-        | _settings(bootstrap_servers, failures)
+        _settings(failures)
         | {
             "enable.idempotence": True,
             "linger.ms": 0,
@@ -180,12 +195,12 @@ def _enqueue(producer: Producer, record: Record) -> None:
             return
 
 
-def _check(bootstrap_servers: str, failures: _Failures) -> None:
+def _check(failures: _Failures) -> None:
     if failures.undelivered is None:
         return
     error, topic = failures.undelivered
     if error.code() in (KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
-        raise _unavailable(bootstrap_servers, failures.server or error.str())
+        raise failures.meaning(error.str())
     raise ConfigError([_refused(topic, error)])
 
 
@@ -195,13 +210,6 @@ def _refused(topic: str, error: KafkaError) -> str:
     return f"topic {topic} refuses a record: {error.str()}"
 
 
-def _unavailable(bootstrap_servers: str, reason: str) -> Unavailable:
-    return Unavailable(
-        f"no Kafka server answers at {bootstrap_servers} ({reason}): "
-        "start it, or set --bootstrap-servers to one that runs"
-    )
-
-
-def _settings(bootstrap_servers: str, failures: _Failures) -> dict[str, Any]:
+def _settings(failures: _Failures) -> dict[str, Any]:
     # log_level 0: librdkafka would print to stderr what `error_cb` hands over anyway
-    return {"bootstrap.servers": bootstrap_servers, "error_cb": failures.note_server, "log_level": 0}
+    return {**failures.cluster, "error_cb": failures.note_server, "log_level": 0}

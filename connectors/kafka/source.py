@@ -26,6 +26,14 @@ _EVERY = "10 s"  # Flink's default, 5 minutes, has changes wait there that long
 _SHARED = ("security.protocol", "sasl.mechanism", "ssl.endpoint.identification.algorithm")
 # librdkafka would print to stderr, line after line, what its exceptions say anyway
 SILENT = {"log_level": 0, "error_cb": lambda _: None}
+_BY_PASSWORD = (
+    "beside these properties.bootstrap.servers, correct properties.sasl.mechanism, properties.security.protocol, or "
+    "username and password in properties.sasl.jaas.config"
+)
+_BY_IAM = (
+    "let these AWS credentials do kafka-cluster:Connect there, or name others: by awsProfileName or awsRoleArn in "
+    "properties.sasl.jaas.config"
+)
 _JAAS = re.compile(r"""\b(username|password)=["']([^"']*)["']""")
 
 
@@ -120,8 +128,8 @@ def named(kafka: Kafka, there: Iterable[str]) -> list[str]:
 def topics_there(kafka: Kafka) -> list[str] | None:
     """The topics that the cluster has; None where it can't be asked, as only Java clients know its login.
 
-    Raises Unavailable where the cluster doesn't answer within 10 s. A login only Java clients know is IAM or Kerberos:
-    the job itself will tell.
+    Raises Unavailable where the cluster doesn't answer within 10 s, ConfigError where it refuses the login. One that
+    only Java clients know is IAM or Kerberos: the job itself will tell.
     """
     # imported late: a job only needs the tables, and runs where librdkafka isn't
     from confluent_kafka import KafkaException
@@ -142,11 +150,33 @@ def topics_there(kafka: Kafka) -> list[str] | None:
 def refuse_nobody(kafka: Kafka) -> None:
     """Raise Unavailable where nobody listens at its addresses, which a client would try for 10 s to reach."""
     if why := unreachable(kafka.bootstrap_servers.split(",")):
-        raise unavailable(kafka, why)
+        raise _away(kafka, why)
 
 
-def unavailable(kafka: Kafka, reason: str) -> Unavailable:
-    """The error of a cluster that doesn't answer, or whose address is another server's."""
+def unavailable(kafka: Kafka, reason: str) -> Unavailable | ConfigError:
+    """The error of a cluster that doesn't answer, refuses the login, or whose address is another server's.
+
+    Asks the cluster once more whether it is the login, for 5 s at most: what failed doesn't say.
+    """
+    return refusal(kafka) or _away(kafka, reason)
+
+
+def refusal(kafka: Kafka, place: str = "") -> ConfigError | None:
+    """The error of a cluster that refuses the login; None where it takes it, wants none or says nothing.
+
+    place  the part of the pipeline file that has the login, as in `store.kafka: `
+    """
+    from connectors.kafka import clients as kafka_clients
+
+    if not (said := kafka_clients.refused_login(client_options(kafka) or {})):
+        return None
+    by_iam = kafka.options.get("properties.sasl.mechanism") == msk.MECHANISM
+    return ConfigError(
+        [f"{place}Kafka at {kafka.bootstrap_servers} refuses the login ({said}): {_BY_IAM if by_iam else _BY_PASSWORD}"]
+    )
+
+
+def _away(kafka: Kafka, reason: str) -> Unavailable:
     if "not supported by broker" in reason:
         return Unavailable(
             f"what answers at {kafka.bootstrap_servers} (source.kafka.properties.bootstrap.servers) is no broker's "

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from connectors.kafka import clients
-from connectors.kafka.source import SILENT, login
+from connectors.kafka.source import SILENT, login, refusal
 from connectors.kafka.topics import ends_of_partition
 from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
 from connectors.staged.log import OfDocument, OfLedger, Sent
@@ -99,7 +99,7 @@ class KafkaLog:
             return ConfigError(
                 [f"{SETTING}: Kafka at {servers} refuses ({error.str()}): correct the login, or its rights"]
             )
-        return Unavailable(
+        return refusal(self._kafka, f"{SETTING}: ") or Unavailable(
             f"{SETTING}.properties.bootstrap.servers: Kafka at {servers} doesn't answer ({error.str()}): start it, or "
             "correct the address"
         )
