@@ -30,7 +30,7 @@ from flink_jobs.steps.rating import HEARD, HEARD_ROWS, TURNS, RateTurn
 
 # Arrow takes no map whose keys may be NULL
 _READ = """SELECT hear(`key`, `value`, `topic`, `partition`, `offset`, MAP_KEYS(`headers`), MAP_VALUES(`headers`),
-    CAST(`ts` AS TIMESTAMP_LTZ(3))) AS `heard` FROM received"""
+    CAST(`ts` AS TIMESTAMP_LTZ(3))) AS `heard` FROM conversations"""
 _HEARD = f"""SELECT `heard`.`answer`,
     ROW(`heard`.`said`, `heard`.`event`, `heard`.`sentiment`, `heard`.`arrived`, `heard`.`refused`) AS `heard`
     FROM ({_READ})"""  # noqa: S608  # our own names
@@ -83,7 +83,7 @@ def _heard(tables: StreamTableEnvironment, events: DataStream, feedback: Feedbac
         schema.column(name, kind)
     # a stream's watermarks reach a table only through a time attribute
     schema.column_by_metadata("ts", DataTypes.TIMESTAMP_LTZ(3), "rowtime").watermark("ts", "SOURCE_WATERMARK()")
-    tables.create_temporary_view("received", tables.from_data_stream(events, schema.build()))
+    tables.create_temporary_view("conversations", tables.from_data_stream(events, schema.build()))
     # to rows of this very type: to_data_stream's are of one that no keyed operator of Python's takes
     return tables.to_append_stream(tables.sql_query(_HEARD), HEARD_ROWS)
 
