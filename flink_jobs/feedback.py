@@ -91,15 +91,17 @@ def _heard(tables: StreamTableEnvironment, events: DataStream, feedback: Feedbac
 def _written(tables: StreamTableEnvironment, pipeline: Pipeline, planned: Mapping[str, KpiTable]) -> list[DataStream]:
     """Write the KPIs to each place; what comes out are letters of the rows that it refuses."""
     letters = []
+    with views.by_the_batch(tables):
+        # once, whatever the number of places: a KPI has one state
+        changed = {name: kpis.changes(tables, table) for name, table in planned.items()}
     for place in kpi_places(pipeline):
         of_place = going_to(pipeline, place, planned)
         store = open_kpis(place, of_place, 0.0)
         store.prepare()
         store.close()
-        with views.by_the_batch(tables):
-            changed = [kpis.changes(tables, table) for table in of_place.values()]
+        first, *others = (changed[name] for name in of_place)
         view = f"kpis_of_{place.name}"
-        tables.create_temporary_view(view, tables.from_data_stream(changed[0].union(*changed[1:])))
+        tables.create_temporary_view(view, tables.from_data_stream(first.union(*others)))
         tables.create_temporary_function(f"write_{view}", kpis.write_kpis(place, of_place))
         rejected = answers(tables, view, f"write_{view}(`change`)", "rejected")
         named = f"rejected by {place.name}"

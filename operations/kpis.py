@@ -44,5 +44,5 @@ class Kpis:
                 store.prepare()
         finally:
             store.close()
-        named = self.pipeline.place(place.name)
+        named = store.place
         return f"{named} are ready" if there or prepare else f"{named} aren't all there yet: run makes them"

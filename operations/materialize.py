@@ -77,6 +77,10 @@ def materialize(
     Raises ConfigError where the file names no such log, or no such store, or the store is another pipeline's, and
     Displaced where another run takes it over meanwhile.
     """
+    if pipeline.makes_feedback:
+        raise ConfigError(
+            ["materialize fills a store of documents from their log, and this pipeline file makes feedback"]
+        )
     source, name = _ways(pipeline.store, of, to)
     log = open_staged(stores_of(pipeline), source, dimension(pipeline.embedding), _PATIENCE_S)
     forgets = bool(pipeline.store.targets[source].forgets)

@@ -12,6 +12,7 @@ from connectors.kafka import source as kafka
 from connectors.kafka.letters.topic import OUTCOMES, room
 from connectors.opening import stores as opening
 from connectors.opening.dead_letters import place_of_letters
+from connectors.opening.kpis import empty_kpis
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError, Displaced, OtherLog, StoreGone, Unavailable
 from core.metrics.figures import in_words
@@ -205,6 +206,8 @@ def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | N
         with temporary.used_by_children(own):
             environment = local_environment(options, temporary.jvm_flag(own))
         build(pipeline, environment, begun.log.sources, begun.owner)
+        if pipeline.makes_feedback and beginning.how is How.REBUILD:
+            empty_kpis(pipeline)
     with during("submitting the job"):
         job = submit(environment, pipeline.name, f"http://127.0.0.1:{port}")
     metrics = f"http://127.0.0.1:{figures}/metrics" if reporter else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from connectors.opening.kpis import empty_kpis
 from core.config.pipeline import Pipeline
 from core.errors import ConfigError
 from core.stores.owning import How
@@ -54,6 +55,8 @@ def _submit(pipeline: Pipeline, target: tuple[str, int], say: Say, beginning: Be
     options = target_options(pipeline, home(pipeline), jars, begun.state, target)
     environment = target_environment(options, _packed(home(pipeline) / "python"))
     build(pipeline, environment, begun.log.sources, begun.owner)
+    if pipeline.makes_feedback and beginning.how is How.REBUILD:
+        empty_kpis(pipeline)
     job = submit_to(environment, pipeline.name, f"http://{target[0]}:{target[1]}")
     log_record.submitted(pipeline, job.id)
     return job

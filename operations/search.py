@@ -98,7 +98,7 @@ def _notes(pipeline: Pipeline, name: str, store: VectorStore) -> list[str]:
 
 
 def _chosen(pipeline: Pipeline, name: str | None) -> str:
-    there = pipeline.store.names
+    there = pipeline.vector_stores
     if not there:
         raise ConfigError([f"store names no store of vectors: add {' or '.join(Store.holding('vectors'))}"])
     if name is not None and name not in there:

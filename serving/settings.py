@@ -177,7 +177,7 @@ def _pipeline(path: Path, place: str, named: str, problems: list[str]) -> Pipeli
 
 
 def _misfit(path: Path, place: str, index: IndexSettings, pipeline: Pipeline) -> list[str]:
-    there = pipeline.store.names
+    there = pipeline.vector_stores
     if not there:
         lacks = f"it names no store of vectors: {Store.some('vectors')}"
         return [f"{path}: {place}.pipeline is {index.pipeline!r}: {lacks}"]

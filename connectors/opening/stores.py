@@ -27,6 +27,7 @@ class Stores:
     model        what embeds
     remember_ms  how long deletions are remembered
     owner        whose they must be to be written to; None: anyone's
+    vectors      whether those of vectors hold some: the same settings may be of a place of KPIs
     """
 
     pipeline: str
@@ -34,6 +35,7 @@ class Stores:
     model: str
     remember_ms: int
     owner: Owner | None = None
+    vectors: bool = True
 
     def opening(self, dimension: int, patience_s: float, search_s: float = 0.0) -> Opening:
         """What each is opened with."""
@@ -42,7 +44,8 @@ class Stores:
 
 def stores_of(pipeline: Pipeline, owner: Owner | None = None) -> Stores:
     """Those of a pipeline, for the run that owns them where one is to write."""
-    return Stores(pipeline.name, pipeline.store, pipeline.embedding.model, pipeline.delete_retention_ms, owner)
+    of, vectors = pipeline.store, not pipeline.makes_feedback
+    return Stores(pipeline.name, of, pipeline.embedding.model, pipeline.delete_retention_ms, owner, vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +174,8 @@ def open_stores(stores: Stores, dimension: int, patience_s: float = 30.0) -> dic
 
     Raises ConfigError where settings don't fit, or a store's client isn't installed.
     """
-    to = stores.opening(dimension, patience_s)
-    return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in stores.settings.names}
+    to, names = stores.opening(dimension, patience_s), stores.settings.names if stores.vectors else ()
+    return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in names}
 
 
 def open_store(stores: Stores, name: str, dimension: int, patience_s: float, search_s: float) -> VectorStore:

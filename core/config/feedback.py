@@ -15,7 +15,7 @@ from core.config.profiles import Duration, milliseconds
 from core.config.sentiment import Sentiment
 from core.config.source import Model
 
-Place = Literal["postgres"]
+Place = Literal["postgres", "opensearch", "kafka"]
 """Where a KPI's rows go, by the name of the store."""
 
 KpiName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,29}$")]

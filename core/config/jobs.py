@@ -292,9 +292,11 @@ class FeedbackJob:
         places = {place for kpi in self.feedback.kpis.values() for place in kpi.to}
         for place in sorted(places - store.targets.keys()):
             return f"store.{place} is missing: KPIs go to it"
-        for name in store.targets:
+        for name, target in store.targets.items():
             if name not in places:
                 return f"store.{name} is set, and no KPI goes to it"
+            for setting in sorted(target.of_vectors & target.model_fields_set):
+                return f"store.{name}.{setting} is of vectors, and KPIs have none: leave it out"
         return ""
 
     def typed(self, types: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

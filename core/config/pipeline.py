@@ -248,6 +248,11 @@ class Pipeline(Model):
         return isinstance(self.job, FeedbackJob)
 
     @property
+    def vector_stores(self) -> tuple[str, ...]:
+        """The stores that it writes vectors to: of feedback none, though some of the same name hold its KPIs."""
+        return () if self.makes_feedback else self.store.names
+
+    @property
     def makes_profiles(self) -> bool:
         """Whether the pipeline makes profiles."""
         return isinstance(self.job, ProfilesJob)

@@ -15,7 +15,7 @@ Precision = Literal["float32", "float16"]
 
 
 class StagedTopic(WrittenTopic, Target):
-    """Documents with their vectors as records of a compacted topic of Kafka, for other systems to follow.
+    """Documents with their vectors, or KPIs, as records of compacted topics of Kafka, for other systems to follow.
 
     largest_record  bytes; a document that has more is several records
     """
@@ -24,6 +24,7 @@ class StagedTopic(WrittenTopic, Target):
     at: ClassVar[str] = "properties.bootstrap.servers"
     promise: ClassVar[StorePromise | None] = KAFKA
     staged: ClassVar[bool] = True
+    of_vectors: ClassVar[frozenset[str]] = frozenset({"largest_record", "precision"})
 
     partitions: int = Field(3, ge=1, le=1_000)
     largest_record: int = Field(900_000, ge=10_000, le=30_000_000)

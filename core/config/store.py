@@ -125,10 +125,11 @@ class IndexSettings(Model):
 
 
 class OpenSearch(Target):
-    """Vectors in OpenSearch, by its k-NN plugin. Settings are named as opensearch-py names them."""
+    """Vectors in OpenSearch, by its k-NN plugin, or KPIs. Settings are named as opensearch-py names them."""
 
     at: ClassVar[str] = "hosts"
     promise: ClassVar[StorePromise | None] = OPENSEARCH
+    of_vectors: ClassVar[frozenset[str]] = frozenset({"method"})
 
     hosts: tuple[str, ...] = Field(min_length=1)
     index: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=200)
@@ -245,7 +246,7 @@ class Milvus(Target):
 
 
 class Postgres(PostgresServer, Target):
-    """Profiles in PostgreSQL: its tables are named after the pipeline."""
+    """Profiles or KPIs in PostgreSQL: its tables are named after the pipeline."""
 
     holds: ClassVar[Holds] = "profiles"
     at: ClassVar[str] = "dsn"

@@ -16,6 +16,7 @@ class Target(Model):
     promise  what a store of vectors can hold to; None of others
     forgets  why a document that didn't change for long may not be there any more; "" where all stay
     staged   whether its documents are there for other stores to be filled from
+    of_vectors  the settings that say nothing of KPIs, where it holds those
     """
 
     holds: ClassVar[Holds] = "vectors"
@@ -23,6 +24,7 @@ class Target(Model):
     promise: ClassVar[StorePromise | None] = None
     forgets: ClassVar[str] = ""
     staged: ClassVar[bool] = False
+    of_vectors: ClassVar[frozenset[str]] = frozenset()
 
     def place(self, pipeline: str) -> str:
         """Where in the store a pipeline of this name has what it writes, in the store's own words."""

@@ -56,6 +56,11 @@ def key_of(table: KpiTable, change: KpiChange) -> tuple[Value, ...]:
     return tuple(change.values[at] for at in table.key_places)
 
 
+def row_name(table: KpiTable, change: KpiChange) -> str:
+    """A row as outcomes and dead letters name it: its KPI and its key."""
+    return f"{change.kpi}/{'/'.join(map(str, key_of(table, change)))}"
+
+
 def last_of(tables: Mapping[str, KpiTable], changes: Iterable[KpiChange]) -> list[KpiChange]:
     """Of each row the last change: to follow these alone equals following all of them, one after the other."""
     places = {name: table.key_places for name, table in tables.items()}
@@ -66,18 +71,33 @@ def last_of(tables: Mapping[str, KpiTable], changes: Iterable[KpiChange]) -> lis
 
 
 class KpiStore(Protocol):
-    """A place of KPIs' rows. Not for several threads."""
+    """A place of KPIs' rows. Not for several threads.
+
+    place  what of it holds them, as in `tables feedback_…`
+    """
+
+    @property
+    def place(self) -> str:
+        """See the class."""
+        ...
 
     def prepare(self) -> None:
         """Make the tables that aren't there.
 
-        Raises Unavailable where the server doesn't answer, ConfigError where a table has other columns, or the user
-        may not make one.
+        Raises Unavailable where the server doesn't answer, ConfigError where a table has other columns, is another
+        pipeline's, or the user may not make one.
         """
         ...
 
     def look(self) -> bool:
         """Whether all tables are there. Raises as `prepare`; makes nothing."""
+        ...
+
+    def empty(self) -> None:
+        """Take all rows out of the tables that are there, for who counts them anew. Raises as `prepare`.
+
+        What a table's columns are doesn't matter.
+        """
         ...
 
     def apply(self, changes: Sequence[KpiChange]) -> list[Outcome]:

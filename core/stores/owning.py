@@ -129,8 +129,8 @@ def refusal(
             f"{name} was not started: its state has counted by other queries",
             *(f"  {each}" for each in why),
             "The way on:",
-            f"  {command} --rebuild  reads all from the beginning again, and counts it anew: drop the table of a KPI "
-            "whose rows are others now",
+            f"  {command} --rebuild  takes the rows of all KPIs out, reads all from the beginning again and counts it "
+            "anew: drop the table of a KPI whose columns are others now",
             "  or have the pipeline file say again what it said",
         ]
     if any(each.relinks for each in why):

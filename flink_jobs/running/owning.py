@@ -26,7 +26,7 @@ _ANY_DIMENSION = 1
 
 def made_by(pipeline: Pipeline) -> Fingerprint:
     """What the pipeline makes now. Raises ConfigError where its model isn't found."""
-    if not pipeline.store.names:
+    if not pipeline.vector_stores:
         return Fingerprint(pipeline.embedding.model, profiles=pipeline.job.rules or UNSET)
     cut = pipeline.job.chunks.items()
     chunkers = {table: document_chunker(pipeline.embedding, chunk).name for table, chunk in cut}
@@ -59,7 +59,7 @@ def _models(store: VectorStore) -> Mapping[str, int]:
 
 def look(pipeline: Pipeline, now: Fingerprint, only: str | None = None) -> tuple[Found, ...]:
     """Each store of the pipeline, or one, as it is. Raises Unavailable where one doesn't answer."""
-    stores = open_stores(stores_of(pipeline), dimension(pipeline.embedding)) if pipeline.store.names else {}
+    stores = open_stores(stores_of(pipeline), dimension(pipeline.embedding)) if pipeline.vector_stores else {}
     try:
         asked = {name: store for name, store in stores.items() if only in (None, name)}
         return found_in(pipeline, asked, now)
@@ -146,7 +146,7 @@ def owners(pipeline: Pipeline) -> list[tuple[str, Owner]]:
 
 def claim(pipeline: Pipeline, owner: Owner, say: Callable[[str], None]) -> None:
     """Make the pipeline's stores the run's, so that earlier runs stop. Raises, and says, as `VectorStore.claim`."""
-    stores = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding)) if pipeline.store.names else {}
+    stores = open_stores(stores_of(pipeline, owner), dimension(pipeline.embedding)) if pipeline.vector_stores else {}
     try:
         for store in stores.values():
             store.claim(say)

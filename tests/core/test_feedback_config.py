@@ -54,7 +54,13 @@ WRONG = [
     ("      key: [a]\n", "", "key is missing"),
     ("      key: [a]\n", "      key: [a, a]\n", "key names a column twice"),
     ("{to: [postgres]}", "{to: [postgres], key: [a]}", "key goes with sql"),
-    ("{to: [postgres]}", "{to: [kafka]}", "feedback.kpis.satisfaction.to"),
+    ("{to: [postgres]}", "{to: [milvus]}", "feedback.kpis.satisfaction.to"),
+    ("{to: [postgres]}", "{to: [kafka]}", "store.kafka is missing: KPIs go to it"),
+    (
+        "store: {postgres:",
+        "store: {kafka: {topic: k, properties.bootstrap.servers: b}, postgres:",
+        "store.kafka is set",
+    ),
     ("  kpis:", "  late: 31 d\n  kpis:", "feedback.late is '31 d': must be 30 d at most"),
     ("  kpis:", "  watermark: 2 d\n  kpis:", "feedback.watermark is '2 d': must be 1 d at most"),
     ("format: conversations", "format: debezium", "format is debezium; feedback is made of conversations"),
@@ -77,6 +83,26 @@ def test_what_is_wrong_is_said(text: str, wrong: str, problem: str, tmp_path: Pa
     with pytest.raises(ConfigError) as refused:
         load(read(tmp_path, FILE.replace(text, wrong, 1)))
     assert problem in str(refused.value)
+
+
+VECTORS = [
+    ("kafka", "{topic: k, properties.bootstrap.servers: b, precision: float16}", "store.kafka.precision is of vectors"),
+    ("opensearch", "{hosts: ['http://a'], index: k, method: {m: 8}}", "store.opensearch.method is of vectors"),
+]
+
+
+@pytest.mark.parametrize(("store", "settings", "problem"), VECTORS)
+def test_settings_of_vectors_say_nothing_of_kpis(store: str, settings: str, problem: str, tmp_path: Path) -> None:
+    text = FILE.replace("to: [postgres]", f"to: [postgres, {store}]", 1)
+    with pytest.raises(ConfigError, match=problem):
+        load(read(tmp_path, text.replace("store: {", f"store: {{{store}: {settings}, ")))
+
+
+def test_a_place_of_kpis_is_no_store_of_vectors(tmp_path: Path) -> None:
+    text = FILE.replace("to: [postgres]", "to: [postgres, kafka]", 1)
+    more = "store: {kafka: {topic: k, properties.bootstrap.servers: b}, "
+    pipeline = load(read(tmp_path, text.replace("store: {", more)))
+    assert (pipeline.store.names, pipeline.vector_stores) == (("kafka",), ())
 
 
 def test_documents_are_made_of_no_conversations(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from core.config.sentiment import Sentiment
 from core.formats.recordings import Record
+from tests.connectors.servers import Server
 from tests.flink_jobs.conftest import Workshop
+from tests.topics import consume
 from udfs.sentiment.judge import judge
 from workloads.conversations import Truth, conversations
 
@@ -33,13 +36,13 @@ GROUP BY window_start, window_end, tenant
 KPIS: dict[str, Any] = {
     "satisfaction": {"to": ["postgres"]},
     "latency": {"to": ["postgres"]},
-    "by_model": {"sql": BY_MODEL, "key": ["window_start", "model"], "to": ["postgres"]},
+    "by_model": {"sql": BY_MODEL, "key": ["window_start", "model"], "to": ["postgres", "opensearch", "kafka"]},
     "closed": {"sql": FINAL, "key": ["window_start", "tenant"], "to": ["postgres"]},
 }
 
 
 def pipeline(workshop: Workshop, **changes: Any) -> Path:
-    """A pipeline file of feedback."""
+    """A pipeline file of feedback, whose KPIs go to PostgreSQL unless a change says otherwise."""
     of_feedback = {
         "name": "feedback",
         "format": "conversations",
@@ -52,6 +55,36 @@ def pipeline(workshop: Workshop, **changes: Any) -> Path:
     # no embedding: nothing gets a vector
     path.write_text(text.replace("embedding:\n  model: hash\n", ""), encoding="utf-8")
     return path
+
+
+def stores(workshop: Workshop, opensearch: Server) -> dict[str, Any]:
+    """Settings of each place that KPIS go to."""
+    return {
+        "postgres": {"dsn": workshop.dsn},
+        "opensearch": {"hosts": [f"http://{opensearch.address}"], "index": workshop.prefix},
+        "kafka": {"topic": f"{workshop.prefix}.kpis", "properties.bootstrap.servers": workshop.bootstrap_servers},
+    }
+
+
+def changelog(workshop: Workshop, kpi: str) -> list[dict[str, Any]]:
+    """The rows that its topic comes to."""
+    last = {each.key: each.value for each in consume(workshop.bootstrap_servers, f"{workshop.prefix}.kpis.{kpi}")}
+    return [json.loads(value) for value in last.values() if value is not None]
+
+
+def indexed(workshop: Workshop, opensearch: Server, kpi: str) -> list[dict[str, Any]]:
+    """The rows that its index has."""
+    index = f"http://{opensearch.address}/{workshop.prefix}_{kpi}"
+    httpx.post(f"{index}/_refresh").raise_for_status()
+    found = httpx.get(f"{index}/_search", params={"size": 10_000}).raise_for_status().json()
+    return [hit["_source"] for hit in found["hits"]["hits"]]
+
+
+def as_row(found: dict[str, Any]) -> tuple[Any, ...]:
+    """A row of by_model, as PostgreSQL has it."""
+    begun, model, asked, rated, rating, last, comment = found.values()
+    when = None if last is None else datetime.fromisoformat(last)
+    return datetime.fromisoformat(begun), model, asked, rated, rating, when, comment
 
 
 def events(count: int, seed: int, begin_ns: int, apart_ns: int) -> list[Record]:

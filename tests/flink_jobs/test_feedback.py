@@ -9,8 +9,9 @@ from decimal import Decimal
 
 from connectors.kafka.producer import ensure_topics
 from core.formats.recordings import Record
+from tests.connectors.servers import Server
 from tests.flink_jobs.conftest import Workshop, eventually, kill
-from tests.flink_jobs.feedback import KPIS, Rows, events, expected, pipeline, turns
+from tests.flink_jobs.feedback import KPIS, Rows, as_row, changelog, events, expected, indexed, pipeline, stores, turns
 from tests.topics import delivering
 
 SECOND_NS = 1_000_000_000
@@ -76,7 +77,7 @@ def differences(workshop: Workshop, wanted: Rows) -> list[object]:
     return wrong
 
 
-def test_kpis_equal_what_all_events_at_once_come_to(workshop: Workshop) -> None:
+def test_kpis_equal_what_all_events_at_once_come_to(workshop: Workshop, opensearch_server: Server) -> None:
     apart_ns = 150_000_000
     begin_ns = time.time_ns() - 20 * 60 * SECOND_NS
     made = events(1_500, 5, begin_ns, apart_ns)
@@ -89,7 +90,7 @@ def test_kpis_equal_what_all_events_at_once_come_to(workshop: Workshop) -> None:
     half = len(sent) // 2
     send(workshop, [(early_ms, nobody), *sent[:half], *((sent[half][0], value) for value in BAD)])
 
-    file = pipeline(workshop, bounded=False, flink=FAST)
+    file = pipeline(workshop, bounded=False, flink=FAST, store=stores(workshop, opensearch_server))
     with workshop.running(file) as job:
         eventually(lambda: job.poll() is not None or kept(workshop), "rows, and a checkpoint behind them")
         assert job.poll() is None, workshop.printed()
@@ -102,6 +103,9 @@ def test_kpis_equal_what_all_events_at_once_come_to(workshop: Workshop) -> None:
         eventually(lambda: len(workshop.letters()) == len(BAD) + 1, "the dead letters")
     assert "resuming from chk-" in workshop.printed()
     assert differences(workshop, wanted) == []
+    rows = {(*row[:4], float(row[4] or 0), *row[5:]) for row in workshop.rows("TABLE feedback_by_model")}
+    for others in (changelog(workshop, "by_model"), indexed(workshop, opensearch_server, "by_model")):
+        assert {(*row[:4], float(row[4] or 0), *row[5:]) for row in map(as_row, others)} == rows
     reasons = {value: headers["freshet.reason"].decode() for _, value, headers in workshop.letters()}
     assert reasons.keys() == {*BAD, nobody}
     assert all(reason in reasons[value] for value, reason in BAD.items())

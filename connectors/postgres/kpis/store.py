@@ -15,7 +15,7 @@ from core.errors import ConfigError
 from core.plans import Outcome, Status, rejected
 from core.stores.batches import halving
 from core.stores.fitting import without_nul
-from core.stores.kpis import ColumnType, KpiChange, KpiTable, Value, key_of, last_of
+from core.stores.kpis import ColumnType, KpiChange, KpiTable, Value, last_of, row_name
 
 _SETTING = "store.postgres"
 _LONGEST_NAME = 63  # bytes
@@ -32,8 +32,12 @@ _TYPES: Mapping[ColumnType, str] = {
 }
 # one after the other, as two who make the same table at once fail
 _ONE_AT_A_TIME = sql.SQL("SELECT pg_advisory_xact_lock(7316529407311)")
+_OWNER = sql.SQL("SELECT obj_description(to_regclass({name}), 'pg_class')")
+_OWN = sql.SQL("COMMENT ON TABLE {table} IS {comment}")
+_COMMENT = "KPIs of Freshet's pipeline "
 _CREATE = sql.SQL("CREATE TABLE {table} ({columns}, PRIMARY KEY ({key}))")
 _UPSERT = sql.SQL("INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key}) DO {update}")
+_EMPTY = sql.SQL("DELETE FROM {table}")
 _DELETE = sql.SQL("DELETE FROM {table} WHERE {key}")
 
 
@@ -55,6 +59,7 @@ class PostgresKpis:
         self._session = Session(dsn, _SETTING, login=login)
         self._patience_s = patience_s
         self._tables = tables
+        self._pipeline = pipeline
         self._names = {name: f"{pipeline}_{name}" for name in tables}
         for each in self._names.values():
             if len(each.encode()) > _LONGEST_NAME:
@@ -63,6 +68,11 @@ class PostgresKpis:
                 )
         self._upserts = {name: _upsert(self._names[name], table).as_bytes(None) for name, table in tables.items()}
         self._deletes = {name: _delete(self._names[name], table).as_bytes(None) for name, table in tables.items()}
+
+    @property
+    def place(self) -> str:
+        """See `KpiStore.place`."""
+        return f"tables {self._pipeline}_…"
 
     def prepare(self) -> None:
         """See `KpiStore.prepare`. Doesn't wait for a server that is away."""
@@ -76,21 +86,47 @@ class PostgresKpis:
         with self._session.transaction(before=(_ONE_AT_A_TIME,)) as connection:
             for name in self._missing():
                 connection.execute(_create(self._names[name], self._tables[name]))
+                table = sql.Identifier(self._names[name])
+                connection.execute(_OWN.format(table=table, comment=sql.Literal(f"{_COMMENT}{self._pipeline}")))
 
     def _missing(self) -> list[str]:
-        """The KPIs whose tables aren't there. Raises ConfigError where one is there and is another."""
+        """The KPIs whose tables aren't there. Raises ConfigError where one is there and is another, or another's."""
         missing = []
         for name, table in self._tables.items():
-            of = {"name": sql.Literal(sql.Identifier(self._names[name]).as_string(None))}
+            of = self._of(name)
             there = dict(self._session.rows(COLUMNS.format(**of), before=()))
             if not there:
                 missing.append(name)
                 continue
+            self._check_owner(self._names[name], of)
             key = {each for (each,) in self._session.rows(KEY.format(**of), before=())}
             wanted = {column: _TYPES[kind] for column, kind in table.columns.items()}
             if there != wanted or key != set(table.key):
                 raise ConfigError([_differs(self._names[name], name, there, wanted, key, table.key)])
         return missing
+
+    def _of(self, kpi: str) -> Mapping[str, sql.Composable]:
+        return {"name": sql.Literal(sql.Identifier(self._names[kpi]).as_string(None))}
+
+    def empty(self) -> None:
+        """See `KpiStore.empty`. Doesn't wait for a server that is away."""
+        self._session.once(self._empty)
+
+    def _empty(self) -> None:
+        with self._session.transaction(before=(_ONE_AT_A_TIME,)) as connection:
+            for kpi, name in self._names.items():
+                if self._session.rows(COLUMNS.format(**self._of(kpi)), before=()):
+                    self._check_owner(name, self._of(kpi))
+                    connection.execute(_EMPTY.format(table=sql.Identifier(name)))
+
+    def _check_owner(self, table: str, of: Mapping[str, sql.Composable]) -> None:
+        """Raises ConfigError where the table says that it is another pipeline's; an earlier release's says nothing."""
+        ((comment,),) = self._session.rows(_OWNER.format(**of), before=())
+        owner = str(comment or "").removeprefix(_COMMENT)
+        if owner not in (str(comment or ""), self._pipeline):
+            raise ConfigError(
+                [f"{_SETTING}: the table {table} has rows of the pipeline {owner}: give pipeline or KPI another name"]
+            )
 
     def apply(self, changes: Sequence[KpiChange]) -> list[Outcome]:
         """See `KpiStore.apply`: a transaction, unless a row can't be stored."""
@@ -115,7 +151,7 @@ class PostgresKpis:
         return rejected(self._row(change), error, reason(error))
 
     def _row(self, change: KpiChange) -> str:
-        return f"{change.kpi}/{'/'.join(map(str, key_of(self._tables[change.kpi], change)))}"
+        return row_name(self._tables[change.kpi], change)
 
     def close(self) -> None:
         """Give the connection back."""
