@@ -57,7 +57,7 @@ def postgres(server: Server) -> KpiPlace:
 
     nobody = "postgresql://u@127.0.0.1:1/d"
     return KpiPlace(
-        lambda tables, pipeline="feedback": PostgresKpis(dsn, pipeline, tables, 5.0),
+        lambda tables, pipeline="feedback": PostgresKpis(dsn, pipeline, tables, 30.0),
         held,
         lambda tables: PostgresKpis(nobody, "feedback", tables, 0.2),
         "store.postgres",
@@ -77,7 +77,7 @@ def opensearch(server: Server) -> KpiPlace:
 
     nobody = OpenSearch(hosts=("http://127.0.0.1:1",), index="x")
     return KpiPlace(
-        lambda tables, pipeline="feedback": OpenSearchKpis(target, pipeline, tables, 5.0),
+        lambda tables, pipeline="feedback": OpenSearchKpis(target, pipeline, tables, 30.0),
         held,
         lambda tables: OpenSearchKpis(nobody, "feedback", tables, 0.2),
         "store.opensearch",
@@ -101,7 +101,7 @@ def kafka(server: Server) -> KpiPlace:
         return by_key(table, rows)
 
     return KpiPlace(
-        lambda tables, pipeline="feedback": KafkaKpis(target, pipeline, tables, 5.0),
+        lambda tables, pipeline="feedback": KafkaKpis(target, pipeline, tables, 30.0),
         held,
         lambda tables: KafkaKpis(topic("127.0.0.1:1", "x"), "feedback", tables, 0.2),
         "store.kafka",
