@@ -195,8 +195,8 @@ def test_a_tables_stream_rolls_over_and_loses_nothing(aws: Aws) -> None:
     assert len(records) == 120 and len(set(records)) == 120
 
 
-# documents alone: profiles have a comparison, and a test, of their own
-@pytest.fixture(params=[name for name in FEEDS if name != "debezium" and not name.startswith("profiles")])
+# documents alone: profiles and KPIs have a comparison, and a test, of their own
+@pytest.fixture(params=[name for name in FEEDS if not name.startswith(("debezium", "profiles", "feedback"))])
 def here(request: pytest.FixtureRequest, stack: Stack, tmp_path: Path, aws: Aws) -> Iterator[world.World]:
     known = FEEDS[request.param]
     name = f"chaos_{uuid4().hex[:6]}"
