@@ -11,8 +11,9 @@ A plan is written so:
 5. The entry is complete. Marks and owner are read again: a table may have been cleared since 1, whose mark was raised
    before it deleted what is below. So one of the two sees the other.
 
-Between 1 and 3 another writer may do the same. There is one: documents have one subtask each, and a run that was taken
-over notices with its next batch. What a crash leaves half done is completed when the change comes again.
+Between 1 and 3 another writer may do the same. A document has one subtask, but for what is settled of a changed key,
+which comes by its table's: there two may write at once, and the earlier change may win. A run that was taken over
+notices with its next batch. What a crash leaves half done is completed when the change comes again.
 """
 
 from __future__ import annotations
