@@ -26,7 +26,8 @@ def ask():
     made = config.newBuilder().setPythonExec(sys.executable).setExcType(kind).addPythonPaths(paths).build()
     interpreter = pemja.PythonInterpreter(made)
     interpreter.exec({asking!r})
-    print(interpreter.get("answer"), flush=True)
+    # in one call: `print` writes a line and its end apart, and another thread's may come between
+    os.write(1, (interpreter.get("answer") + "\\n").encode())
 
 # the first thread is the one that Python takes for its main thread
 ask()
