@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from bench.figures import Percentiles, percentiles
-from bench.rig import Rig, own_rig, running, until
+from bench.rig import Rig, notified, own_rig, running, until
 from bench.shares import Shares, sampled
 from connectors.kafka import clients as kafka_clients
 from connectors.kafka.producer import ensure_topics
@@ -233,23 +233,9 @@ def _sending(rig: Rig, topic: str) -> Iterator[Any]:
 def _listening(dsn: str, table: sql.Identifier) -> Iterator[dict[float, float]]:
     """When the last row of each window was committed, by `time.perf_counter`; windows by their begin, s since 1970."""
     seen: dict[float, float] = {}
-    over = threading.Event()
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL(_TRIGGER).format(channel=sql.Literal(_CHANNEL), table=table))
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
-
-        def listen() -> None:
-            while not over.is_set():
-                for notice in connection.notifies(timeout=0.2):
-                    seen[float(notice.payload)] = time.perf_counter()
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        try:
-            yield seen
-        finally:
-            over.set()
-            thread.join()
+    trigger = sql.SQL(_TRIGGER).format(channel=sql.Literal(_CHANNEL), table=table)
+    with notified(dsn, _CHANNEL, trigger, lambda begin, at: seen.update({float(begin): at})):
+        yield seen
 
 
 def _table(pipeline: Pipeline, kpi: str) -> sql.Identifier:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from bench.figures import percentiles
-from bench.rig import Rig, rig, running, until
+from bench.rig import Rig, notified, rig, running, until
 from bench.shares import sampled
 from connectors.kafka.producer import ensure_topics, produce
 from core.config.pipeline import Pipeline
@@ -157,24 +156,9 @@ def _paced(changes: Sequence[Step], sent: dict[str, float]) -> Iterator[Record]:
 def _listening(dsn: str, pipeline: Pipeline) -> Iterator[dict[str, float]]:
     """When each new record was committed, by `time.perf_counter`."""
     seen: dict[str, float] = {}
-    over = threading.Event()
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        names = {"channel": sql.Literal(_CHANNEL), "members": _members(pipeline)}
-        connection.execute(sql.SQL(_TRIGGER).format(**names))
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(_CHANNEL)))
-
-        def listen() -> None:
-            while not over.is_set():
-                for notice in connection.notifies(timeout=0.2):
-                    seen.setdefault(notice.payload, time.perf_counter())
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        try:
-            yield seen
-        finally:
-            over.set()
-            thread.join()
+    trigger = sql.SQL(_TRIGGER).format(channel=sql.Literal(_CHANNEL), members=_members(pipeline))
+    with notified(dsn, _CHANNEL, trigger, seen.setdefault):
+        yield seen
 
 
 def main(changes: int = 20_000, only: str = "alone,vectors,latency") -> None:

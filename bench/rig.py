@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import chdir, contextmanager
@@ -174,3 +175,25 @@ def positions(connection: psycopg.Connection[Any], pipeline: Pipeline, documents
     """The last position that the store has applied to each of these documents."""
     query = sql.SQL("SELECT document_id, position FROM {} WHERE document_id = ANY(%s)").format(ledger(pipeline))
     return dict(connection.execute(query, (documents,)).fetchall())
+
+
+@contextmanager
+def notified(dsn: str, channel: str, trigger: sql.Composed, note: Callable[[str, float], object]) -> Iterator[None]:
+    """Make a trigger that notifies a channel, and note what it says with when it came, by `time.perf_counter`."""
+    over = threading.Event()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(trigger)
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+
+        def listen() -> None:
+            while not over.is_set():
+                for notice in connection.notifies(timeout=0.2):
+                    note(notice.payload, time.perf_counter())
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

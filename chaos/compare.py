@@ -24,6 +24,7 @@ from core.letters import Letter
 from core.plans import Plan
 from core.stores.contract import VectorStore
 from core.stores.verification import Difference, Kind, compare, table_of
+from operations.servers import stores
 
 _AT_ONCE = 200
 _MARK_AGAIN_S = 2.0
@@ -95,7 +96,7 @@ def _passed(world: World, patience: Patience, supervise: Callable[[], object], r
 
 def _unmarked(world: World, text: str) -> str:
     wanted = world.feed.markers
-    opened = world.opened()
+    opened = stores(world.pipeline)
     try:
         for name, store in opened.items():
             there = store.read(list(wanted))
@@ -113,7 +114,7 @@ def _unmarked(world: World, text: str) -> str:
 def _differences(world: World) -> tuple[int, list[tuple[str, Difference]]]:
     plans = world.feed.plans(world.pipeline)
     found: list[tuple[str, Difference]] = []
-    opened = world.opened()
+    opened = stores(world.pipeline)
     try:
         for name, store in opened.items():
             found += [(name, difference) for difference in _of_store(store, plans)]

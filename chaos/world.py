@@ -24,7 +24,6 @@ from connectors.opening.stores import profile_stores, stores_of
 from core.config.file import load
 from core.config.pipeline import Pipeline
 from core.config.store import Milvus, OpenSearch, Pgvector
-from core.stores.contract import VectorStore
 from operations.servers import stores
 from stack.local import Stack
 
@@ -64,10 +63,6 @@ class World:
         self.file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         self.pipeline = load(self.file)
         prepare_stores(self.pipeline)
-
-    def opened(self) -> dict[str, VectorStore]:
-        """The stores of its documents, where it makes any."""
-        return {} if self.pipeline.makes_feedback else stores(self.pipeline)
 
     def delete_index(self, whole: bool) -> None:
         """Delete OpenSearch's index behind the job's back, and its ledger too if `whole`."""
@@ -113,8 +108,6 @@ def make(
 
 def prepare_stores(pipeline: Pipeline) -> None:
     """Make the tables and indexes, which are looked into before the job is there; those of KPIs the job makes."""
-    if pipeline.makes_feedback:
-        return
     for store in stores(pipeline).values():
         store.prepare()
         store.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -53,8 +54,7 @@ def run(pipeline: Pipeline, how: How, log: str = "") -> None:
     for name, value in application_options(pipeline, job_jars(pipeline)).items():
         configuration.set_string(name, value)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
-    if not pipeline.makes_feedback:
-        prepare(stores_of(pipeline), dimension(pipeline.embedding))
+    prepare(stores_of(pipeline), partial(dimension, pipeline.embedding))
     found = in_log(pipeline, taken(pipeline, how, _WAY), log, _THIS_LOG)
     for each in found.notes:
         _log.warning("%s", each)

@@ -222,10 +222,7 @@ def _perform(console: Console, pipeline: Pipeline, people: People, job: Job, lea
         screen.section(console, "Snapshot: the rows that are there already")
         with console.status("waiting for the rows"):
             until(lambda: _whole(scene), "the rows of the snapshot", _SNAPSHOT_SECONDS)
-        claims = [
-            (title, screen.claim(console, f"{number}. {title}", check, scene))
-            for number, (title, check) in enumerate(CLAIMS, start=1)
-        ]
+        claims = screen.claims(console, CLAIMS, scene)
         if not leave:
             _prompt(scene)
     return claims

@@ -61,6 +61,16 @@ def claim(console: Console, title: str, check: Callable[[Scene], Evidence], scen
     return found
 
 
+def claims(
+    console: Console, checks: Sequence[tuple[str, Callable[[Scene], Evidence]]], scene: Scene, doing: str = ""
+) -> list[tuple[str, Evidence]]:
+    """Claims by their titles, checked one after the other; see `claim`."""
+    return [
+        (title, claim(console, f"{number}. {title}", check, scene, doing))
+        for number, (title, check) in enumerate(checks, start=1)
+    ]
+
+
 def _evidence(console: Console, found: Evidence) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", justify="right", min_width=8)

@@ -190,10 +190,7 @@ def _perform(play: _Play, loading: Future[Embedder], leave: bool) -> list[tuple[
         stage = Stage(play.texts, play.job, chunks_at, store, loading.result())
         console.print(f"  {stage.model.describe()}")
         stage.ask(stage.model.embed([_WARM_UP]))
-        claims = [
-            (title, screen.claim(console, f"{number}. {title}", check, stage, "checking"))
-            for number, (title, check) in enumerate(play.show.claims, start=1)
-        ]
+        claims = screen.claims(console, play.show.claims, stage, "checking")
         play.clock.lap("claims")
         if not leave:
             _prompt(play, stage)

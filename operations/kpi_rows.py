@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from connectors.opening.kpis import open_rows
 from connectors.postgres.kpis.rows import Table
 from core.config.pipeline import Pipeline
-from core.errors import ConfigError
 from operations.pool import Pool
 
 
@@ -19,15 +17,7 @@ class KpiRows:
     def __init__(self, pipeline: Pipeline, connections: int) -> None:
         """So many `connections` ask at once. Raises ConfigError where none of its KPIs goes to PostgreSQL."""
         self.names, opener = open_rows(pipeline)
-        if not self.names:
-            raise ConfigError([f"no KPI of {pipeline.name} goes to store.postgres, which they are read from"])
         self._stores = Pool([opener() for _ in range(connections)])
-
-    def tables(self) -> Mapping[str, Table]:
-        """The KPIs whose tables are there, by their names."""
-        with self._stores.one() as store:
-            found = {name: store.table(name) for name in self.names}
-        return {name: table for name, table in found.items() if table is not None}
 
     def check(self) -> None:
         """Raises Unavailable where the store doesn't answer."""

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from connectors.kafka import source as kafka
@@ -173,8 +174,7 @@ def prepare(pipeline: Pipeline, say: Say) -> None:
     place_of_letters(pipeline).room()
     if pipeline.outcomes is not None:
         room(*pipeline.outcomes_topic, setting=OUTCOMES)
-    if not pipeline.makes_feedback:  # its tables are as its queries are, which Flink plans as the job is built
-        opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
+    opening.prepare(opening.stores_of(pipeline), partial(dimension, pipeline.embedding))
 
 
 def start(pipeline: Pipeline, say: Say, beginning: Beginning, phases: Phases | None = None) -> Job:

@@ -49,5 +49,6 @@ def reach(pipeline: Pipeline) -> str:
 
 
 def stores(pipeline: Pipeline) -> dict[str, VectorStore]:
-    """The pipeline's stores, by their names in the file."""
-    return opening.open_stores(opening.stores_of(pipeline), dimension(pipeline.embedding))
+    """The pipeline's stores of vectors, by their names in the file."""
+    found = opening.stores_of(pipeline)
+    return opening.open_stores(found, dimension(pipeline.embedding)) if found.of_vectors else {}

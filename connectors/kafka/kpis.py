@@ -5,40 +5,28 @@ A record has the row's key as its key and the row as its value, both JSON; a row
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import NewTopic
 
-from connectors.kafka import clients
+from connectors.kafka import clients, store_topics
 from connectors.kafka.source import SILENT, login
+from connectors.kafka.store_topics import AGAIN_S, ANSWER_S, LARGEST_MESSAGE, QUEUE_KIB
 from connectors.kafka.topics import ends_of_partition
 from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
 from connectors.reaching import unreachable
 from core.config.staging import StagedTopic
-from core.errors import ConfigError, StoreGone, StoreRejected, Unavailable
+from core.errors import ConfigError, StoreGone, StoreRejected
 from core.plans import Outcome, Status, rejected
 from core.stores.kpi_json import json_row
 from core.stores.kpis import KpiChange, KpiTable, last_of, row_name
 
 _SETTING = "store.kafka"
 _PIPELINE = "freshet.pipeline"
-_ANSWER_S = 8.0
-_AGAIN_S = 0.1
-_SURE_S = 2.0
 _LEAST_MS = 2_000
-_WEEK_MS = 7 * 86_400_000
-_QUEUE_KIB = 64 * 1024
-_LARGEST_MESSAGE = 32 * 2**20
-_GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-_NOT_ALLOWED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-)
 _RECORDS_OWN = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD)
 
 Failures = dict[int, KafkaError]
@@ -82,62 +70,38 @@ class KafkaKpis:
 
     def _meaning(self, error: KafkaError) -> Exception:
         at = f"Kafka at {self._target.bootstrap_servers}"
-        if error.code() in _GONE and self._stay_gone():
+        if error.code() in store_topics.NO_TOPIC and self._stay_gone():
             return StoreGone(
                 [
                     f"{_SETTING}.topic: {at} has not all topics of the KPIs any more ({error.str()}): `freshet run "
                     "pipeline.yaml --rebuild` makes them, and counts all anew"
                 ]
             )
-        if error.code() in _NOT_ALLOWED:
-            return ConfigError([f"{_SETTING}: {at} refuses ({error.str()}): correct the login, or its rights"])
-        return self._away(error.str())
-
-    def _away(self, why: str) -> Unavailable:
-        at = f"Kafka at {self._target.bootstrap_servers}"
-        return Unavailable(
-            f"{_SETTING}.properties.bootstrap.servers: {at} doesn't answer ({why}): start it, or correct the address"
-        )
+        return store_topics.meaning(self._target.kafka, _SETTING, error)
 
     def _stay_gone(self) -> bool:
-        """Whether a topic isn't there; a server that has just started may not have heard of it yet."""
-        consumer, deadline = self._reader(), time.monotonic() + _SURE_S
+        consumer = self._reader()
         try:
-            while not set(self._names.values()) <= consumer.list_topics(timeout=_ANSWER_S).topics.keys():
-                if time.monotonic() > deadline:
-                    return True
-                time.sleep(_AGAIN_S)
-        except KafkaException:
-            pass
+            return store_topics.stay_gone(
+                lambda: set(self._names.values()) <= consumer.list_topics(timeout=ANSWER_S).topics.keys()
+            )
         finally:
             consumer.close()
-        return False
 
     def _prepare(self) -> None:
         missing = self._missing()
-        if not missing:
-            return
-        made = {"cleanup.policy": "compact", "delete.retention.ms": str(_WEEK_MS)}
-        new = [NewTopic(self._names[each], self._target.partitions, config=made) for each in missing]
-        admin = self._admin()  # held: its answers end with it
-        for each in admin.create_topics(new, operation_timeout=_ANSWER_S).values():
-            try:
-                each.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-        # one that was made a moment ago isn't known to every broker yet
-        deadline = time.monotonic() + _ANSWER_S
-        while self._missing() and time.monotonic() < deadline:
-            time.sleep(_AGAIN_S)
+        partitions, config = self._target.partitions, store_topics.COMPACTED
+        new = [NewTopic(self._names[each], partitions, config=config) for each in missing]
+        if new:
+            store_topics.make(self._target.kafka, new, lambda: not self._missing())
 
     def _missing(self) -> list[str]:
         """The KPIs whose topics aren't there. Raises ConfigError where one is there and doesn't fit."""
         if why := unreachable(self._target.servers):  # a client would try for long
-            raise self._away(why)
+            raise store_topics.away(self._target.kafka, _SETTING, why)
         consumer = self._reader()
         try:
-            found = consumer.list_topics(timeout=_ANSWER_S).topics
+            found = consumer.list_topics(timeout=ANSWER_S).topics
             for name in self._names.values():
                 if name in found:
                     self._check(consumer, name, len(found[name].partitions))
@@ -146,10 +110,7 @@ class KafkaKpis:
             consumer.close()
 
     def _check(self, consumer: Consumer, topic: str, partitions: int) -> None:
-        asked = ConfigResource(ResourceType.TOPIC, topic)
-        admin = self._admin()
-        (found,) = admin.describe_configs([asked], request_timeout=_ANSWER_S).values()
-        policy = found.result()["cleanup.policy"].value
+        policy = store_topics.settings(self._target.kafka, topic)["cleanup.policy"]
         if "compact" not in policy:
             raise ConfigError(
                 [
@@ -170,7 +131,7 @@ class KafkaKpis:
     def _empty(self) -> None:
         consumer = self._reader()
         try:
-            found = consumer.list_topics(timeout=_ANSWER_S).topics
+            found = consumer.list_topics(timeout=ANSWER_S).topics
             for topic in set(self._names.values()) & found.keys():
                 partitions = len(found[topic].partitions)
                 self._check(consumer, topic, partitions)
@@ -186,10 +147,8 @@ class KafkaKpis:
         if first == end:
             return None
         consumer.assign([TopicPartition(partition.topic, partition.partition, end - 1)])
-        message = consumer.poll(_ANSWER_S)
+        message = store_topics.polled(consumer)
         consumer.unassign()
-        if message is None or message.error() is not None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT) if message is None else message.error())
         owner: bytes = dict(message.headers() or ()).get(_PIPELINE, b"")
         return owner.decode(errors="replace")
 
@@ -218,7 +177,7 @@ class KafkaKpis:
         producer, failures = self._writer(), Failures()
         for at, put in enumerate(puts):
             put(partial(_note, failures, at))
-        producer.flush(self._patience_s + _ANSWER_S)
+        producer.flush(self._patience_s + ANSWER_S)
         lost = [each for each in failures.values() if each.code() not in _RECORDS_OWN]
         if lost or len(producer):
             producer.purge()
@@ -232,7 +191,7 @@ class KafkaKpis:
             try:
                 producer.produce(topic, value, key, on_delivery=delivered, headers=self._headers)
             except BufferError:  # the queue is full until the server has taken some
-                producer.poll(_AGAIN_S)
+                producer.poll(AGAIN_S)
             except KafkaException as error:
                 delivered(error.args[0], None)
                 return
@@ -252,17 +211,14 @@ class KafkaKpis:
                     "enable.idempotence": True,
                     "linger.ms": 5,
                     "partitioner": "murmur2_random",  # the Java clients' own, so that others find a row by its key
-                    "message.max.bytes": _LARGEST_MESSAGE,
+                    "message.max.bytes": LARGEST_MESSAGE,
                     "compression.type": "zstd",
                     "delivery.timeout.ms": max(_LEAST_MS, round(self._patience_s * 1000)),
-                    "queue.buffering.max.kbytes": _QUEUE_KIB,
+                    "queue.buffering.max.kbytes": QUEUE_KIB,
                     **SILENT,
                 }
             )
         return self._producer
-
-    def _admin(self) -> Any:
-        return clients.admin({**login(self._target.kafka), **SILENT})
 
     def _reader(self) -> Consumer:
         return clients.consumer(
@@ -271,7 +227,7 @@ class KafkaKpis:
                 "group.id": "freshet-kpis",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                "fetch.message.max.bytes": _LARGEST_MESSAGE,
+                "fetch.message.max.bytes": LARGEST_MESSAGE,
                 "allow.auto.create.topics": False,
                 **SILENT,
             }
@@ -293,9 +249,7 @@ def _living(consumer: Consumer, partition: TopicPartition) -> list[bytes]:
     last: dict[bytes, bool] = {}
     consumer.assign([TopicPartition(partition.topic, partition.partition, at)])
     while at < end:
-        message = consumer.poll(_ANSWER_S)
-        if message is None or message.error() is not None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT) if message is None else message.error())
+        message = store_topics.polled(consumer)
         at = message.offset() + 1
         last[message.key() or b""] = message.value() is not None
     consumer.unassign()

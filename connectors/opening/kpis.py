@@ -11,6 +11,7 @@ from core.config.pipeline import Pipeline
 from core.config.staging import StagedTopic
 from core.config.store import OpenSearch, Postgres
 from core.config.targets import Target
+from core.errors import ConfigError
 from core.stores.kpis import KpiStore, KpiTable
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def open_kpis(place: KpiPlace, tables: Mapping[str, KpiTable], patience_s: float
 
 
 def open_rows(pipeline: Pipeline) -> tuple[tuple[str, ...], Callable[[], PostgresKpiRows]]:
-    """The KPIs that can be looked at, which are those in PostgreSQL, by their names, and what opens their reader."""
+    """The KPIs that can be looked at, which are those in PostgreSQL, by their names, and what opens their reader.
+
+    Raises ConfigError where none is there.
+    """
     from connectors.postgres.kpis.rows import PostgresKpiRows
     from connectors.postgres.login import login_of
 
@@ -102,7 +106,7 @@ def open_rows(pipeline: Pipeline) -> tuple[tuple[str, ...], Callable[[], Postgre
         if isinstance(settings, Postgres):
             names = tuple(name for name, each in kpis.items() if place.name in each.to)
             return names, partial(PostgresKpiRows, settings.dsn, pipeline.name, login_of(settings))
-    return (), partial(PostgresKpiRows, "", pipeline.name)
+    raise ConfigError([f"no KPI of {pipeline.name} goes to store.postgres, which they are read from"])
 
 
 def empty_kpis(pipeline: Pipeline) -> None:

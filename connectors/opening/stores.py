@@ -27,7 +27,7 @@ class Stores:
     model        what embeds
     remember_ms  how long deletions are remembered
     owner        whose they must be to be written to; None: anyone's
-    vectors      whether those of vectors hold some: the same settings may be of a place of KPIs
+    kpis         whether they hold KPIs, and so neither vectors nor profiles, whose settings are the same
     """
 
     pipeline: str
@@ -35,7 +35,17 @@ class Stores:
     model: str
     remember_ms: int
     owner: Owner | None = None
-    vectors: bool = True
+    kpis: bool = False
+
+    @property
+    def of_vectors(self) -> tuple[str, ...]:
+        """The names of those that hold vectors."""
+        return () if self.kpis else self.settings.names
+
+    @property
+    def of_profiles(self) -> tuple[str, ...]:
+        """The names of those that hold profiles."""
+        return () if self.kpis else self.settings.of_profiles
 
     def opening(self, dimension: int, patience_s: float, search_s: float = 0.0) -> Opening:
         """What each is opened with."""
@@ -44,8 +54,8 @@ class Stores:
 
 def stores_of(pipeline: Pipeline, owner: Owner | None = None) -> Stores:
     """Those of a pipeline, for the run that owns them where one is to write."""
-    of, vectors = pipeline.store, not pipeline.makes_feedback
-    return Stores(pipeline.name, of, pipeline.embedding.model, pipeline.delete_retention_ms, owner, vectors)
+    model, remember_ms = pipeline.embedding.model, pipeline.delete_retention_ms
+    return Stores(pipeline.name, pipeline.store, model, remember_ms, owner, pipeline.makes_feedback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +184,8 @@ def open_stores(stores: Stores, dimension: int, patience_s: float = 30.0) -> dic
 
     Raises ConfigError where settings don't fit, or a store's client isn't installed.
     """
-    to, names = stores.opening(dimension, patience_s), stores.settings.names if stores.vectors else ()
-    return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in names}
+    to = stores.opening(dimension, patience_s)
+    return {name: OF_VECTORS[name](stores.settings.targets[name], to) for name in stores.of_vectors}
 
 
 def open_store(stores: Stores, name: str, dimension: int, patience_s: float, search_s: float) -> VectorStore:
@@ -186,7 +196,7 @@ def open_store(stores: Stores, name: str, dimension: int, patience_s: float, sea
 def profile_stores(stores: Stores) -> dict[str, ProfileStore]:
     """Each profile store by its name in the file. Raises ConfigError as `open_stores`."""
     to = stores.opening(0, 0.0)
-    return {name: OF_PROFILES[name](stores.settings.targets[name], to) for name in stores.settings.of_profiles}
+    return {name: OF_PROFILES[name](stores.settings.targets[name], to) for name in stores.of_profiles}
 
 
 def open_profiles(stores: Stores) -> ProfileStore:
@@ -199,12 +209,16 @@ def open_profiles(stores: Stores) -> ProfileStore:
     return next(iter(opened.values())) if len(opened) == 1 else SeveralProfiles(opened)
 
 
-def prepare(stores: Stores, dimension: int) -> None:
-    """Make the tables and indexes of the stores, where they aren't there yet. Raises as they do."""
-    for store in open_stores(stores, dimension).values():
+def prepare(stores: Stores, dimension: Callable[[], int]) -> None:
+    """Make the tables and indexes of vectors and profiles, where they aren't there yet. Raises as they do.
+
+    Those of KPIs are as their queries are, which Flink plans as the job is built. `dimension` as of `open_stores`; it
+    is asked only where vectors are kept.
+    """
+    for store in open_stores(stores, dimension()).values() if stores.of_vectors else ():
         store.prepare()
         store.close()
-    if stores.settings.of_profiles:
+    if stores.of_profiles:
         kept = open_profiles(stores)
         kept.prepare()
         kept.close()

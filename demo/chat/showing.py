@@ -110,10 +110,7 @@ def _perform(console: Console, served: _Served, leave: bool) -> list[tuple[str, 
     keys = served.desk.keys
     with closing(Asker(served.url, keys["acme"])) as acme, closing(Asker(served.url, keys["beta"])) as beta:
         scene = Scene(console, served.desk, acme, beta, served.model)
-        claims = [
-            (title, screen.claim(console, f"{number}. {title}", check, scene, "asking"))
-            for number, (title, check) in enumerate(CLAIMS, start=1)
-        ]
+        claims = screen.claims(console, CLAIMS, scene, "asking")
         if not leave:
             _prompt(console, served, acme)
     return claims

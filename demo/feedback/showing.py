@@ -64,10 +64,7 @@ def _running(console: Console, talking: Talk) -> Iterator[Job]:
 
 
 def _perform(scene: Scene, leave: bool) -> list[tuple[str, Evidence]]:
-    claims = [
-        (title, screen.claim(scene.console, f"{number}. {title}", check, scene))
-        for number, (title, check) in enumerate(CLAIMS, start=1)
-    ]
+    claims = screen.claims(scene.console, CLAIMS, scene)
     if not leave:
         _prompt(scene)
     return claims

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -57,8 +58,7 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     # The application's own setting: with autoscaling it changes.
     pipeline = pipeline.model_copy(update={"parallelism": environment.get_parallelism()})
-    if not pipeline.makes_feedback:
-        prepare(stores_of(pipeline), dimension(pipeline.embedding))
+    prepare(stores_of(pipeline), partial(dimension, pipeline.embedding))
     run = groups.get(RUN, {})
     owner = owned(pipeline, run)
     pipeline = with_types(pipeline)

@@ -33,7 +33,7 @@ WAITS = {
     outcomes: "_ANSWER_S",
     letters_topic: "_ANSWER_S",
     producer: "_ANSWER_SECONDS",
-    staged_log: "_ANSWER_S",
+    staged_log: "ANSWER_S",
 }
 
 

@@ -76,7 +76,7 @@ def test_a_topic_made_anew_stops_a_cluster_that_starts_until_it_is_said_to_be_me
     topic = f"shop{uuid4().hex[:6]}.public.articles"
     pipeline = a_pipeline(stack, topic=topic)
     ensure_topics(stack.kafka.bootstrap_servers, {topic: 2})
-    prepare(stores_of(pipeline), 384)
+    prepare(stores_of(pipeline), lambda: 384)
 
     def start(seen: str = "") -> Taken:
         """As a cluster's program does, and the job with its first batch."""

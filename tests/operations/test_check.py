@@ -246,7 +246,7 @@ def test_a_state_is_not_asked_for_where_kafka_is_away_and_no_store_where_the_log
     monkeypatch.chdir(tmp_path)
     store = {"pgvector": {"dsn": place.dsn, "table": "of_another_log"}}
     pipeline = place.pipeline(name="elsewhere", store=store)
-    prepare(stores_of(pipeline), dimension(pipeline.embedding))
+    prepare(stores_of(pipeline), lambda: dimension(pipeline.embedding))
     take(pipeline, unheard, How.REFUSE, True)
     submitted(pipeline, "f" * 32)
     left = tmp_path / ".freshet/pipelines/elsewhere/checkpoints" / ("f" * 32) / "chk-1/_metadata"
@@ -281,7 +281,7 @@ def test_a_slip_on_a_pipeline_that_ran_is_reported_alone(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     right = place.pipeline(name="ran", store={"pgvector": {"dsn": place.dsn, "table": "ran"}})
-    prepare(stores_of(right), dimension(right.embedding))
+    prepare(stores_of(right), lambda: dimension(right.embedding))
     (store,) = stores(right).values()
     plans = [plan(f"{TABLE}/7", "1", "a b")]
     take(right, unheard, How.REFUSE, True)

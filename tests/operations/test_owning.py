@@ -46,7 +46,7 @@ class Place:
     def pipeline(self, **changes: Any) -> Pipeline:
         settings = {"source": {"kafka": KAFKA}, "documents": TABLES, "name": "articles", **changes}
         pipeline = pipeline_of(self.folder, self._stack, self.dsn, **settings)
-        opening.prepare(opening.stores_of(pipeline), dimension(pipeline.embedding))
+        opening.prepare(opening.stores_of(pipeline), lambda: dimension(pipeline.embedding))
         return pipeline
 
     def run(self, how: How = How.REFUSE, without_state: bool = False, **changes: Any) -> tuple[Owner, str]:

@@ -290,7 +290,7 @@ def test_what_is_missing_to_verify_is_named(bench: Bench, stack: Stack, tmp_path
     # an empty store doesn't equal a source of which nothing was compared
     empty = {"documents": documents, "store": {"pgvector": {"dsn": bench.dsn, "table": "none"}}}
     other = Bench(bench.dsn, pipeline_of(tmp_path, stack, bench.dsn, **empty))
-    prepare(stores_of(other.pipeline), dimension(other.pipeline.embedding))
+    prepare(stores_of(other.pipeline), lambda: dimension(other.pipeline.embedding))
     code, printed = other.verify(json_file=tmp_path / "found.json")
     assert (code, json.loads((tmp_path / "found.json").read_text())["equal"]) == (1, False)
     assert "nothing to compare: none of the 301 rows of public.articles makes a document" in printed

@@ -5,47 +5,28 @@ A tombstone has headers: `position`, of the change that deleted the document, an
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import NewTopic
 
-from connectors.kafka import clients
-from connectors.kafka.source import SILENT, login, refusal
+from connectors.kafka import clients, store_topics
+from connectors.kafka.source import SILENT, login
+from connectors.kafka.store_topics import AGAIN_S, ANSWER_S, LARGEST_MESSAGE, QUEUE_KIB
 from connectors.kafka.topics import ends_of_partition
 from connectors.patience import ONCE_MORE, Answer, for_seconds, patiently
 from connectors.staged.log import OfDocument, OfLedger, Sent
 from core.change import Position
 from core.config.staging import StagedTopic
-from core.errors import ConfigError, StoreGone, Unavailable
+from core.errors import ConfigError, StoreGone
 from core.stores.contract import Stood
 from core.stores.staged import Place
 
 SETTING = "store.kafka"
 
-_ANSWER_S = 8.0
-_AGAIN_S = 0.1
-_SURE_S = 2.0
 _FETCH_MS = 20
-_LARGEST_MESSAGE = 32 * 2**20
-_QUEUE_KIB = 64 * 1024
-_WEEK_MS = 7 * 86_400_000
-_NO_TOPIC = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError.UNKNOWN_TOPIC_ID,
-)
-_NOT_ALLOWED = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-)
-
 _POSITION, _COMMITTED = "position", "committed_ms"
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -88,38 +69,22 @@ class KafkaLog:
     def meaning(self, error: KafkaError) -> Exception:
         """What an error of Kafka's is, in our words."""
         servers = self._kafka.bootstrap_servers
-        if error.code() in _NO_TOPIC and self._is_gone():
+        if error.code() in store_topics.NO_TOPIC and store_topics.stay_gone(self._are_there):
             return StoreGone(
                 [
                     f"{SETTING}.topic: Kafka at {servers} has no {self.topic}, or no {self.ledger} ({error.str()}): "
                     "where it was deleted, delete the other too, and `freshet run pipeline.yaml --rebuild` makes both"
                 ]
             )
-        if error.code() in _NOT_ALLOWED:
-            return ConfigError(
-                [f"{SETTING}: Kafka at {servers} refuses ({error.str()}): correct the login, or its rights"]
-            )
-        return refusal(self._kafka, f"{SETTING}: ") or Unavailable(
-            f"{SETTING}.properties.bootstrap.servers: Kafka at {servers} doesn't answer ({error.str()}): start it, or "
-            "correct the address"
-        )
+        return store_topics.meaning(self._kafka, SETTING, error)
 
-    def _is_gone(self) -> bool:
-        """Whether a topic isn't there; a server that has just started may not have heard of it yet."""
-        deadline = time.monotonic() + _SURE_S
-        try:
-            while self.partitions().keys() != {self.topic, self.ledger}:
-                if time.monotonic() > deadline:
-                    return True
-                time.sleep(_AGAIN_S)
-        except KafkaException:
-            pass
-        return False
+    def _are_there(self) -> bool:
+        return self.partitions().keys() == {self.topic, self.ledger}
 
     def partitions(self) -> Mapping[str, int]:
         """How many partitions the topics have; a topic that isn't there is left out."""
         asker = self._asker = self._asker or self._made()
-        there = asker.list_topics(timeout=_ANSWER_S).topics
+        there = asker.list_topics(timeout=ANSWER_S).topics
         return {name: len(there[name].partitions) for name in (self.topic, self.ledger) if name in there}
 
     def _has_records(self, partitions: int) -> bool:
@@ -138,22 +103,11 @@ class KafkaLog:
         if there.keys() == {self.topic} and self._has_records(there[self.topic]):
             raise ConfigError([self._without_ledger()])
         room = str(max(self._target.largest_record + 2_000, 1_048_588))
-        compacted = {"cleanup.policy": "compact", "max.message.bytes": room, "delete.retention.ms": str(_WEEK_MS)}
+        compacted = {**store_topics.COMPACTED, "max.message.bytes": room}
         wanted = {self.topic: self._target.partitions, self.ledger: 1}
         new = [NewTopic(name, number, config=compacted) for name, number in wanted.items() if name not in there]
-        if not new:
-            return
-        admin = self._admin()  # held: its answers end with it
-        for made in admin.create_topics(new, operation_timeout=_ANSWER_S).values():
-            try:
-                made.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-        # one that was made a moment ago isn't known to every broker yet
-        deadline = time.monotonic() + _ANSWER_S
-        while self.partitions().keys() != wanted.keys() and time.monotonic() < deadline:
-            time.sleep(_AGAIN_S)
+        if new:
+            store_topics.make(self._kafka, new, self._are_there)
 
     def look(self) -> bool:
         """See `Log.look`. Raises KafkaException, ConfigError also where one of both is there alone."""
@@ -194,13 +148,7 @@ class KafkaLog:
 
     def settings(self, topic: str) -> Mapping[str, str]:
         """A topic's configuration."""
-        asked = ConfigResource(ResourceType.TOPIC, topic)
-        admin = self._admin()
-        (found,) = admin.describe_configs([asked], request_timeout=_ANSWER_S).values()
-        return {name: each.value for name, each in found.result().items()}
-
-    def _admin(self) -> Any:
-        return clients.admin({**login(self._kafka), **SILENT})
+        return store_topics.settings(self._kafka, topic)
 
     def _reader(self) -> Consumer:
         if self._consumer is None:
@@ -216,8 +164,8 @@ class KafkaLog:
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": _FETCH_MS,
-                "queued.max.messages.kbytes": _QUEUE_KIB,
-                "fetch.message.max.bytes": _LARGEST_MESSAGE,
+                "queued.max.messages.kbytes": QUEUE_KIB,
+                "fetch.message.max.bytes": LARGEST_MESSAGE,
                 "allow.auto.create.topics": False,
                 **SILENT,
             }
@@ -253,7 +201,7 @@ class KafkaLog:
         asker = self._asker = self._asker or self._made()
         ends = {at: ends_of_partition(asker, TopicPartition(*at))[1] for at in self._next}
         while left := [at for at, end in ends.items() if self._next[at] < end]:
-            message = consumer.poll(_ANSWER_S)
+            message = consumer.poll(ANSWER_S)
             if message is None:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             at = (message.topic(), message.partition())
@@ -263,7 +211,7 @@ class KafkaLog:
                 yield message
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next[at] = max(self._next[at], message.offset())
-            elif at in left or error.code() in _NO_TOPIC:
+            elif at in left or error.code() in store_topics.NO_TOPIC:
                 raise KafkaException(error)
 
     def keeps(self, place: Place) -> bool:
@@ -280,9 +228,7 @@ class KafkaLog:
         consumer = self._seeker = self._seeker or self._made()
         for partition, offset in sorted(places):
             consumer.assign([TopicPartition(self.topic, partition, offset)])
-            message = consumer.poll(_ANSWER_S)
-            if message is None or message.error() is not None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT) if message is None else message.error())
+            message = store_topics.polled(consumer)
             if message.offset() == offset:
                 found[partition, offset] = message.value()
         consumer.unassign()
@@ -305,7 +251,7 @@ class KafkaLog:
                 consumer.assign([start])
                 at = 0
                 while at < end:
-                    message = consumer.poll(_ANSWER_S)
+                    message = consumer.poll(ANSWER_S)
                     if message is None:
                         raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
                     if message.error() is None:
@@ -338,7 +284,7 @@ class KafkaLog:
             try:
                 producer.produce(topic, value, key, partition, headers=list(headers))
             except BufferError:
-                producer.poll(0.1)
+                producer.poll(AGAIN_S)
             else:
                 producer.poll(0)
                 return
@@ -346,7 +292,7 @@ class KafkaLog:
     def flush(self) -> None:
         """See `Log.flush`. Raises KafkaException; nothing is queued any more then."""
         producer = self._writer()
-        producer.flush(self._patience_s + _ANSWER_S)
+        producer.flush(self._patience_s + ANSWER_S)
         left, failed = len(producer), self._failed
         if failed is None and left:
             failed = KafkaError(KafkaError._TIMED_OUT)
@@ -363,10 +309,10 @@ class KafkaLog:
                     **login(self._kafka),
                     "enable.idempotence": True,
                     "linger.ms": 0,
-                    "message.max.bytes": _LARGEST_MESSAGE,
+                    "message.max.bytes": LARGEST_MESSAGE,
                     "compression.type": "zstd",
                     "delivery.timeout.ms": max(2_000, round(self._patience_s * 1000)),
-                    "queue.buffering.max.kbytes": _QUEUE_KIB,
+                    "queue.buffering.max.kbytes": QUEUE_KIB,
                     "on_delivery": self._note,
                     **SILENT,
                 }
