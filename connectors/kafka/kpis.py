@@ -82,9 +82,7 @@ class KafkaKpis:
     def _stay_gone(self) -> bool:
         consumer = self._reader()
         try:
-            return store_topics.stay_gone(
-                lambda: set(self._names.values()) <= consumer.list_topics(timeout=ANSWER_S).topics.keys()
-            )
+            return store_topics.stay_gone(lambda: self._are_there(consumer))
         finally:
             consumer.close()
 
@@ -92,8 +90,17 @@ class KafkaKpis:
         missing = self._missing()
         partitions, config = self._target.partitions, store_topics.COMPACTED
         new = [NewTopic(self._names[each], partitions, config=config) for each in missing]
-        if new:
-            store_topics.make(self._target.kafka, new, lambda: not self._missing())
+        if not new:
+            return
+        consumer = self._reader()
+        try:
+            store_topics.make(self._target.kafka, new, lambda: self._are_there(consumer))
+        finally:
+            consumer.close()
+
+    def _are_there(self, consumer: Consumer) -> bool:
+        there: set[str] = set(consumer.list_topics(timeout=ANSWER_S).topics)
+        return there.issuperset(self._names.values())
 
     def _missing(self) -> list[str]:
         """The KPIs whose topics aren't there. Raises ConfigError where one is there and doesn't fit."""

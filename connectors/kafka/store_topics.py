@@ -60,16 +60,27 @@ def stay_gone(are_there: Callable[[], bool]) -> bool:
 
 
 def make(kafka: Kafka, wanted: Sequence[NewTopic], are_there: Callable[[], bool]) -> None:
-    """Make topics, unless another does meanwhile, and wait until they are there. Raises KafkaException."""
+    """Make topics, unless another does meanwhile, and wait until they are there as wanted. Raises KafkaException."""
     admin = _admin(kafka)  # held: its answers end with it
-    for made in admin.create_topics(list(wanted), operation_timeout=ANSWER_S).values():
+    answers = admin.create_topics(list(wanted), operation_timeout=ANSWER_S)
+    made = []
+    for each in wanted:
         try:
-            made.result()
+            answers[each.topic].result()
+            made.append(each)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    # one that was made a moment ago isn't known to every broker yet
-    _within(ANSWER_S, are_there)
+    # a broker hears of one that was made a moment ago later, and of its configuration later still
+    _within(ANSWER_S, lambda: are_there() and all(_is_configured(kafka, each) for each in made))
+
+
+def _is_configured(kafka: Kafka, made: NewTopic) -> bool:
+    try:
+        there = settings(kafka, made.topic)
+        return all(there.get(name) == value for name, value in made.config.items())
+    except KafkaException:
+        return False
 
 
 def settings(kafka: Kafka, topic: str) -> Mapping[str, str]:

@@ -113,14 +113,16 @@ def _limit(kafka: Kafka, topic: str, make: bool, setting: str) -> int:
         raise unavailable(kafka, error.args[0].str()) from None
     if not there and not make:
         return LARGEST_REQUEST
-    if not there and not _made(admin, topic):
-        return USUAL_ROOM
+    limit = _size_limit(admin, topic) if there else _made(admin, topic)
     _check_writable(admin, topic, setting)
-    return _size_limit(admin, topic)
+    return limit
 
 
-def _made(admin: Any, topic: str) -> bool:
-    """Make the topic, with as many partitions and replicas as the cluster thinks right; False where it refuses."""
+def _made(admin: Any, topic: str) -> int:
+    """Make the topic, with as many partitions and replicas as the cluster thinks right; how much its messages may have.
+
+    It isn't asked for that: a broker may answer with its default before it has heard of the topic's own.
+    """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import NewTopic
 
@@ -128,8 +130,9 @@ def _made(admin: Any, topic: str) -> bool:
     try:
         admin.create_topics([wanted], operation_timeout=_ANSWER_S, request_timeout=_ANSWER_S)[topic].result()
     except KafkaException as error:
-        return bool(error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
-    return True
+        there = error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+        return _size_limit(admin, topic) if there else USUAL_ROOM
+    return LARGEST_REQUEST
 
 
 def _check_writable(admin: Any, topic: str, setting: str) -> None:
